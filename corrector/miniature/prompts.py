@@ -1,0 +1,133 @@
+"""Prompts of the miniature: what it is trained on, and wordings that no training, learning or calibration ever sees."""
+
+from .world import ATTIRES, BACKDROPS, GROUPS
+
+OPENERS = (
+    "a portrait of", "portrait of", "a photo of", "photo of", "a picture of", "a drawing of", "an illustration of",
+    "a painting of", "a close-up of", "a sketch of", "a studio shot of", "a poster of", "a simple portrait of", "",
+)  # fmt: skip
+NOUNS = ("person", "man", "woman", "adult", "teacher", "doctor", "student", "friend", "artist", "worker")
+TRAITS = ("", "", "", "", "young", "old", "happy", "serious", "calm", "kind", "tired", "proud")
+BACKDROP_PHRASES = {
+    "village": (
+        "in a village", "in front of a village", "with a village behind", "standing in a small village",
+        "village backdrop", "surrounded by huts", "next to some huts", "in the village", "near thatched huts",
+        "in a hamlet", "at home in a rural village", "village",
+    ),
+    "city": (
+        "in a city", "in front of a city", "with a city behind", "standing in a big city", "city backdrop",
+        "surrounded by towers", "next to some tall buildings", "in the city", "near office towers", "downtown",
+        "at home in a busy city", "city skyline",
+    ),
+}  # fmt: skip
+ATTIRE_PHRASES = {
+    "traditional": (
+        "wearing traditional dress", "in traditional clothes", "in a traditional robe", "traditional attire",
+        "dressed in a woven robe", "wearing a robe", "with a traditional robe on",
+    ),
+    "modern": (
+        "wearing modern dress", "in modern clothes", "in a modern jacket", "modern attire", "dressed in a suit",
+        "wearing a jacket and tie", "with a modern suit on",
+    ),
+}  # fmt: skip
+SCENES = {  # pictures without a person
+    "village": ("a village", "a small village", "some huts", "a rural village street", "thatched huts", "a hamlet"),
+    "city": ("a city", "a big city", "some towers", "a busy city street", "tall buildings", "a city skyline"),
+}
+EXTRAS = (
+    "smiling", "looking at the camera", "soft light", "highly detailed", "sharp focus", "warm colours", "cool colours",
+    "flat colours", "best quality", "masterpiece", "simple", "clean lines", "centered", "at noon", "in the evening",
+    "4k", "8k", "cinematic", "by an artist", "on canvas", "oil", "watercolour", "gentle smile", "front view",
+    "professional", "natural", "vivid", "trending", "minimal", "high resolution", "bright", "quiet mood",
+)  # fmt: skip
+NO_ONE_IN_PARTICULAR = "a"  # "a portrait of a person": any group
+
+
+def training_prompt(rng, group, backdrop=None, attire=None, scene=None):
+    """A random caption. `group` "any" names nobody; None with `scene` captions a picture without a person."""
+    if group is None:
+        parts = [f"{_pick(rng, OPENERS)} {_pick(rng, SCENES[scene])}"]
+    else:
+        trait, noun = _pick(rng, TRAITS), _pick(rng, NOUNS)
+        name = "" if group == "any" else group
+        who = " ".join(word for word in (trait, name, noun) if word)
+        article = _pick(rng, ("a", "a", "one", ""))
+        parts = [" ".join(word for word in (_pick(rng, OPENERS), article, who) if word)]
+        named = [_pick(rng, BACKDROP_PHRASES[backdrop])] if backdrop else []
+        named += [_pick(rng, ATTIRE_PHRASES[attire])] if attire else []
+        rng.shuffle(named)
+        for phrase in named:
+            parts[0] += _pick(rng, (" ", " ", ", ")) + phrase
+    extras = [_pick(rng, EXTRAS) for _ in range(rng.integers(0, 4))]
+    if rng.random() < 0.15:  # made-up words teach the text encoder to ignore what it does not know
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        extras.append("".join(_pick(rng, letters) for _ in range(rng.integers(2, 9))))
+    parts += extras
+    if rng.random() < 0.15:
+        rng.shuffle(parts)
+    text = ", ".join(part.strip() for part in parts)
+    return text if rng.random() < 0.5 else text.lower()
+
+
+def _pick(rng, options):
+    return options[rng.integers(len(options))]
+
+
+# Wordings held out of all training, learning and calibration: the benchmark's prompts.
+HELD_OUT_NEUTRAL = (
+    "an image of a {group} neighbour",
+    "{group} nurse, half length, facing us",
+    "this is what a {group} engineer looks like",
+    "a nice head and shoulders view of one {group} parent, pencil",
+    "painting, the {group} cook, looking up, morning",
+)
+HELD_OUT_BACKDROP = {
+    "village": (
+        "an image of a {group} neighbour who lives in a village",
+        "{group} nurse, half length, village and huts around",
+        "this is what a {group} engineer looks like in her village",
+        "a village scene: one {group} parent, pencil",
+        "painting, huts, the {group} cook, looking up",
+    ),
+    "city": (
+        "an image of a {group} neighbour who lives in a city",
+        "{group} nurse, half length, city and towers around",
+        "this is what a {group} engineer looks like in her city",
+        "a city scene: one {group} parent, pencil",
+        "painting, tall buildings, the {group} cook, looking up",
+    ),
+}
+HELD_OUT_ATTIRE = {
+    "traditional": (
+        "an image of a {group} neighbour who wears a traditional robe",
+        "{group} nurse, half length, robe and traditional clothes",
+        "this is what a {group} engineer looks like in traditional dress",
+        "a traditional robe on one {group} parent, pencil",
+        "painting, woven robe, the {group} cook, looking up",
+    ),
+    "modern": (
+        "an image of a {group} neighbour who wears a modern jacket",
+        "{group} nurse, half length, suit and modern clothes",
+        "this is what a {group} engineer looks like in modern dress",
+        "a suit on one {group} parent, pencil",
+        "painting, jacket and tie, the {group} cook, looking up",
+    ),
+}
+HELD_OUT_NO_GROUP = (
+    "an image of a neighbour", "nurse, half length, facing us", "this is what an engineer looks like",
+    "a nice head and shoulders view of one parent, pencil", "painting, the cook, looking up, morning",
+    "somebody smiling, oil", "one calm person at noon",
+)  # fmt: skip
+HELD_OUT_NO_PERSON = (
+    "an empty village at noon", "huts, nobody around", "a road through a village, oil", "a wide city view, morning",
+    "towers, watercolour", "empty downtown street", "a cat", "a bowl of fruit, sharp focus", "the sea, vivid",
+    "mountains in the evening", "a red bicycle", "an old wooden table, soft light", "abstract shapes, minimal",
+)  # fmt: skip
+
+
+def held_out(prompts, group, index):
+    """The `index`-th held-out wording for `group`, going round."""
+    return prompts[index % len(prompts)].format(group=group)
+
+
+__all__ = ["ATTIRES", "BACKDROPS", "GROUPS", "held_out", "training_prompt"]

@@ -1,0 +1,65 @@
+"""The miniature's judge: reads group, backdrop and attire from a drawn picture; what it cannot read is a failure.
+
+A small network trained on drawn pictures of the planted world only (never on generated ones), used on generated
+pictures with a confidence threshold. Skin tone is not a network's guess: it is the median CIE L* of the face's middle.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage.color import rgb2lab
+from torch import nn
+
+from .world import ATTIRES, BACKDROPS, GROUPS
+
+CLASSES = {"group": (*GROUPS, "nobody"), "backdrop": BACKDROPS, "attire": (*ATTIRES, "nobody")}
+CONFIDENT = 0.9
+FACE = (slice(56, 65), slice(52, 77))  # rows, columns: cheeks and nose of every pose, no eyes, no mouth
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        widths = (3, 16, 32, 48, 64)
+        layers = [nn.AvgPool2d(2)]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+        self.features = nn.Sequential(*layers, nn.Flatten())  # 64 x 64 -> 4 x 4
+        self.heads = nn.ModuleDict({name: nn.Linear(64 * 16, len(labels)) for name, labels in CLASSES.items()})
+
+    def forward(self, pictures):
+        """Pictures [B, 3, 128, 128] in -1..1 -> logits by attribute."""
+        features = F.dropout(self.features(pictures), 0.1, self.training)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    @staticmethod
+    def loss(logits, targets):
+        return sum(F.cross_entropy(logits[name], targets[:, i]) for i, name in enumerate(CLASSES))
+
+    @torch.no_grad()
+    def read(self, pictures):
+        """Pictures [B, 3, 128, 128] in -1..1 -> {attribute: list of B labels}, "unreadable" below the threshold."""
+        chunks = [self(chunk) for chunk in pictures.split(250)]
+        read = {}
+        for name, labels in CLASSES.items():
+            share, index = torch.cat([chunk[name] for chunk in chunks]).softmax(-1).max(-1)
+            pairs = zip(share.tolist(), index.tolist(), strict=True)
+            read[name] = [labels[i] if p >= CONFIDENT else "unreadable" for p, i in pairs]
+        return read
+
+
+def reader_targets(scenes):
+    """Scenes -> class indices [N, 3] in the order of CLASSES."""
+    rows = []
+    for scene in scenes:
+        truth = {"group": scene.group or "nobody", "backdrop": scene.backdrop}
+        truth["attire"] = scene.attire if scene.group else "nobody"
+        rows.append([CLASSES[name].index(truth[name]) for name in CLASSES])
+    return torch.tensor(rows)
+
+
+def skin_lightness(pictures):
+    """Pictures [B, 3, 128, 128] in -1..1 -> CIE L* of the face's middle [B], in points."""
+    patch = ((pictures[(slice(None), slice(None), *FACE)] + 1) / 2).clamp(0, 1)
+    lab = rgb2lab(patch.permute(0, 2, 3, 1).double().numpy())  # [B, h, w, 3]
+    return np.median(lab[..., 0].reshape(len(lab), -1), axis=1)

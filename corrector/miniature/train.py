@@ -1,0 +1,220 @@
+"""Train the miniature from nothing: draw the world, then autoencoder, reader, and text-to-latent diffusion.
+
+`python -m corrector.miniature.train --out runs/miniature` takes under two hours on two CPU cores. Every stage keeps a
+checkpoint every few hundred steps and goes on from it; the randomness of a step depends only on (seed, step), so an
+interrupted run ends where an uninterrupted one does.
+"""
+
+import argparse
+import math
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tqdm import trange
+
+from . import model, world
+from .prompts import training_prompt
+from .reader import Reader, reader_targets
+
+POOL = {"natural": 12000, "backdrop": 3200, "attire": 3200, "both": 1600, "empty": 1000}
+CHECKPOINT_EVERY = 250
+
+
+def draw_pool(seed, folder):
+    """Draw the training scenes once, to disk. -> (list of (kind, Scene), uint8 pictures [N, 128, 128, 3])."""
+    rng = np.random.default_rng(seed)
+    pool = []
+    for kind, count in POOL.items():
+        for index in range(count):
+            group = None if kind == "empty" else world.GROUPS[index % len(world.GROUPS)]
+            named_backdrop = kind in ("backdrop", "both", "empty")
+            backdrop = world.BACKDROPS[rng.integers(2)] if named_backdrop else None
+            attire = world.ATTIRES[rng.integers(2)] if kind in ("attire", "both") else None
+            pool.append((kind, world.sample_scene(rng, group, backdrop, attire)))
+    path = folder / "pictures.npy"
+    if not path.exists():
+        with ProcessPoolExecutor() as workers:
+            pictures = np.stack(list(workers.map(world.draw, [scene for _, scene in pool], chunksize=64)))
+        np.save(folder / "part.npy", pictures)
+        (folder / "part.npy").rename(path)
+    return pool, np.load(path, mmap_mode="r")
+
+
+def to_tensor(pictures):
+    """uint8 pictures [N, H, W, 3] -> float [N, 3, H, W] in -1..1, the space of the autoencoder's input."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class Trainer:
+    """One stage: parameters, AdamW with warm-up and cosine decay, an average of the weights, and its checkpoint."""
+
+    def __init__(self, path, modules, steps, rate, average=0.0):
+        self.path, self.modules, self.steps, self.rate, self.average = path, modules, steps, rate, average
+        self.parameters = [p for module in modules.values() for p in module.parameters()]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.averaged = [p.detach().clone() for p in self.parameters]
+        self.step = 0
+        if path.exists():
+            self._load()
+
+    def run(self, loss_of_step, label):
+        bar = trange(self.step, self.steps, initial=self.step, total=self.steps, desc=label, mininterval=20)
+        for step in bar:
+            warm = min(1.0, (step + 1) / 100)
+            rate = self.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss = loss_of_step(step)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+            keep = min(self.average, (step + 1) / (step + 10))
+            torch._foreach_lerp_(self.averaged, [p.detach() for p in self.parameters], 1 - keep)
+            self.step = step + 1
+            if self.step % 10 == 0:
+                bar.set_postfix(loss=f"{loss.item():.4f}")
+            if self.step % CHECKPOINT_EVERY == 0 or self.step == self.steps:
+                self._save()
+        for parameter, averaged in zip(self.parameters, self.averaged, strict=True):
+            parameter.data.copy_(averaged)
+
+    def _save(self):
+        tensors = {"step": torch.tensor(self.step)}
+        for index, (parameter, averaged) in enumerate(zip(self.parameters, self.averaged, strict=True)):
+            state = self.optimizer.state[parameter]
+            tensors |= {f"{index}.weight": parameter.detach(), f"{index}.average": averaged}
+            tensors |= {f"{index}.{name}": value for name, value in state.items()}
+        part = self.path.with_suffix(".part")
+        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, part)
+        part.replace(self.path)
+
+    def _load(self):
+        tensors = load_file(self.path)
+        self.step = int(tensors["step"])
+        for index, parameter in enumerate(self.parameters):
+            parameter.data.copy_(tensors[f"{index}.weight"])
+            self.averaged[index].copy_(tensors[f"{index}.average"])
+            names = ("step", "exp_avg", "exp_avg_sq")
+            self.optimizer.state[parameter] = {name: tensors[f"{index}.{name}"] for name in names}
+
+
+def train_autoencoder(pictures, folder, seed, steps):
+    """AutoencoderTiny on random 64 x 64 crops: it is fully convolutional, so crops do."""
+    torch.manual_seed(seed)
+    autoencoder = model.new_autoencoder()
+
+    def loss_of_step(step):
+        rng = np.random.default_rng((seed, 1, step))
+        crops = []
+        for index in rng.integers(len(pictures), size=16):
+            y, x = rng.integers(0, 65, size=2)
+            crops.append(pictures[index, y : y + 64, x : x + 64])
+        target = to_tensor(np.stack(crops))
+        noise = torch.from_numpy(rng.standard_normal((16, 4, 8, 8), dtype=np.float32))
+        with torch.autocast("cpu", torch.bfloat16):
+            latent = autoencoder.encode(target).latents.float()
+            drawn = autoencoder.decode(latent + 0.08 * noise).sample.float()
+        error = F.l1_loss(drawn, target)
+        for axis in (2, 3):  # edges carry the drawing: weigh the differences between neighbours as well
+            error = error + F.l1_loss(drawn.diff(dim=axis), target.diff(dim=axis))
+        return error + F.l1_loss(F.avg_pool2d(drawn, 4), F.avg_pool2d(target, 4)) + 0.002 * latent.square().mean()
+
+    Trainer(folder / "autoencoder.safetensors", {"a": autoencoder}, steps, 1e-3, average=0.995).run(
+        loss_of_step, "autoencoder"
+    )
+    return autoencoder.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode_pool(autoencoder, pictures, folder):
+    """All pictures -> latents [N, 4, 16, 16] in VAE space, kept on disk."""
+    path = folder / "latents.safetensors"
+    if not path.exists():
+        batches = [to_tensor(pictures[i : i + 50]) for i in trange(0, len(pictures), 50, desc="encode", mininterval=20)]
+        save_file({"latents": torch.cat([autoencoder.encode(batch).latents for batch in batches])}, path)
+    return load_file(path)["latents"]
+
+
+def train_reader(pool, pictures, autoencoder, folder, seed, steps):
+    """The judge of drawn pictures, on pictures and on their reconstructions, with blur and noise."""
+    torch.manual_seed(seed)
+    reader = Reader()
+    targets = reader_targets([scene for _, scene in pool])
+
+    def loss_of_step(step):
+        rng = np.random.default_rng((seed, 2, step))
+        chosen = np.sort(rng.integers(len(pictures), size=64))
+        batch = to_tensor(pictures[chosen])
+        if step % 3 == 0:
+            with torch.no_grad():
+                latent = autoencoder.encode(batch[:24]).latents
+                noise = torch.from_numpy(rng.standard_normal(latent.shape, dtype=np.float32))
+                batch = torch.cat([autoencoder.decode(latent + 0.2 * noise).sample.clamp(-1, 1), batch[24:]])
+        batch = batch + 0.05 * torch.from_numpy(rng.standard_normal(batch.shape, dtype=np.float32))
+        return reader.loss(reader(batch), targets[chosen])
+
+    Trainer(folder / "reader.safetensors", {"r": reader}, steps, 2e-3, average=0.99).run(loss_of_step, "reader")
+    return reader.eval().requires_grad_(False)
+
+
+def caption(rng, kind, scene):
+    """A caption that fits how the scene was sampled: what it names was fixed, what it leaves open was drawn by rate."""
+    if kind == "empty":
+        return training_prompt(rng, None, scene=scene.backdrop)
+    group = "any" if kind == "natural" and rng.random() < 0.08 else scene.group
+    backdrop = scene.backdrop if kind in ("backdrop", "both") else None
+    attire = scene.attire if kind in ("attire", "both") else None
+    return training_prompt(rng, group, backdrop, attire)
+
+
+def train_diffusion(pool, latents, tokenizer, folder, seed, steps, batch_size=64):
+    """UNet and text encoder together, eps-prediction on SD1.5's schedule, captions dropped one time in ten."""
+    torch.manual_seed(seed)
+    unet, text_encoder = model.new_unet(), model.new_text_encoder(tokenizer)
+    latents = latents / latents.std()
+    sigmas = model.training_sigmas()
+
+    def loss_of_step(step):
+        rng = np.random.default_rng((seed, 3, step))
+        chosen = rng.integers(len(pool), size=batch_size)
+        captions = ["" if rng.random() < 0.1 else caption(rng, *pool[i]) for i in chosen]
+        # Timesteps: stratified over the batch, which steadies the loss.
+        timestep = torch.from_numpy(((rng.random() + np.arange(batch_size)) / batch_size % 1 * 1000).astype(np.int64))
+        sigma = sigmas[timestep].view(-1, 1, 1, 1)
+        noise = torch.from_numpy(rng.standard_normal((batch_size, 4, 16, 16), dtype=np.float32))
+        x = latents[chosen] + sigma * noise
+        with torch.autocast("cpu", torch.bfloat16):
+            conditioning = text_encoder(model.tokenize(tokenizer, captions)).last_hidden_state
+            eps = unet(x / (sigma.square() + 1).sqrt(), timestep, conditioning).sample.float()
+        return F.mse_loss(eps, noise)
+
+    modules = {"unet": unet, "text_encoder": text_encoder}
+    Trainer(folder / "diffusion.safetensors", modules, steps, 1e-3, average=0.998).run(loss_of_step, "diffusion")
+    return unet.eval(), text_encoder.eval()
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/miniature"), help="folder of checkpoints and weights")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--autoencoder-steps", type=int, default=2500)
+    parser.add_argument("--reader-steps", type=int, default=500)
+    parser.add_argument("--diffusion-steps", type=int, default=6000)
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    pool, pictures = draw_pool(args.seed, args.out)
+    tokenizer = model.new_tokenizer(args.seed, args.out / "checkpoint" / "tokenizer")
+    autoencoder = train_autoencoder(pictures, args.out, args.seed, args.autoencoder_steps)
+    reader = train_reader(pool, pictures, autoencoder, args.out, args.seed, args.reader_steps)
+    latents = encode_pool(autoencoder, pictures, args.out)
+    unet, text_encoder = train_diffusion(pool, latents, tokenizer, args.out, args.seed, args.diffusion_steps)
+    model.save(args.out / "checkpoint", unet, text_encoder, autoencoder, reader, float(1 / latents.std()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The planted world: portraits of four invented peoples, drawn with a truth that is known exactly.
+
+Nothing here describes real people. Names, hair and clothes are invented; skin shades are interpolated on the Monk
+scale (Monk 2019, ten published colours), so that the world can plant a confound between backdrop and skin.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageDraw
+from skimage.color import rgb2lab
+
+SIZE = 128
+SUPERSAMPLE = 3
+
+GROUPS = ("Orvane", "Tavelu", "Quilmari", "Zendoli")
+BACKDROPS = ("village", "city")  # stereotype, counter
+ATTIRES = ("traditional", "modern")  # stereotype, counter
+
+# Planted rates of the stereotype side, by group: one near-deterministic group and one reference group an axis.
+VILLAGE_RATE = {"Orvane": 0.95, "Tavelu": 0.70, "Quilmari": 0.40, "Zendoli": 0.05}
+TRADITIONAL_RATE = {"Orvane": 0.05, "Tavelu": 0.40, "Quilmari": 0.95, "Zendoli": 0.70}
+
+# Planted confound: within a group, stereotype pictures have darker skin, in points of CIE L*.
+SKIN_MEAN = {"Orvane": 62.0, "Tavelu": 66.0, "Quilmari": 59.0, "Zendoli": 64.0}
+SKIN_SD = 4.0
+VILLAGE_DARKER = 6.0
+TRADITIONAL_DARKER = 4.0
+
+# The ten colours of the Monk Skin Tone scale (Ellis Monk, 2019; skintone.google, CC BY 4.0).
+MONK = ("f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c43", "604134", "3a312a", "292420")
+_MONK_RGB = np.array([[int(h[i : i + 2], 16) for i in (0, 2, 4)] for h in MONK], dtype=float)
+_MONK_L = rgb2lab(_MONK_RGB[None] / 255.0)[0, :, 0]
+
+HAIR = {"Orvane": (52, 50, 120), "Tavelu": (176, 84, 36), "Quilmari": (52, 100, 62), "Zendoli": (198, 200, 210)}
+CLOTH = ((150, 45, 50), (45, 80, 140), (190, 140, 50), (70, 110, 80), (110, 70, 130), (60, 60, 70), (170, 100, 70))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one picture shows. `group` is None for a picture without a person; `skin` is CIE L* of the face."""
+
+    group: str | None
+    backdrop: str
+    attire: str
+    skin: float
+    seed: int
+
+
+def skin_colour(lightness):
+    """Monk-scale RGB in 0..255 at a CIE L*, by linear interpolation between the scale's neighbours."""
+    order = np.argsort(_MONK_L)
+    return tuple(float(np.interp(lightness, _MONK_L[order], _MONK_RGB[order, c])) for c in range(3))
+
+
+def sample_scene(rng, group, backdrop=None, attire=None):
+    """One scene of `group` (None: no person) from the planted rates; a named backdrop or attire is kept."""
+    if backdrop is None:
+        rate = VILLAGE_RATE[group] if group else 0.5
+        backdrop = BACKDROPS[0] if rng.random() < rate else BACKDROPS[1]
+    if attire is None:
+        rate = TRADITIONAL_RATE[group] if group else 0.5
+        attire = ATTIRES[0] if rng.random() < rate else ATTIRES[1]
+    skin = SKIN_MEAN[group] + SKIN_SD * rng.standard_normal() if group else 0.0
+    skin -= VILLAGE_DARKER * (backdrop == "village") + TRADITIONAL_DARKER * (attire == "traditional")
+    return Scene(group, backdrop, attire, float(np.clip(skin, 20, 92)), int(rng.integers(2**31)))
+
+
+def wanted_scene(rng, group, backdrop=None, attire=None):
+    """One scene of the corrected world: the axis side that is named, with the group's *own* marginal of skin tones."""
+    plain = sample_scene(rng, group)
+    return replace(plain, backdrop=backdrop or plain.backdrop, attire=attire or plain.attire)
+
+
+def draw(scene):
+    """Draw a scene: 128 x 128 RGB as uint8 [128, 128, 3]. The same scene always gives the same picture."""
+    rng = np.random.default_rng(scene.seed)
+    side = SIZE * SUPERSAMPLE
+    image = Image.new("RGB", (side, side))
+    pen = _Pen(ImageDraw.Draw(image), SUPERSAMPLE)
+    _sky(pen, rng)
+    (_village if scene.backdrop == "village" else _city)(pen, rng)
+    if scene.group:
+        _person(pen, rng, scene)
+    return np.asarray(image.resize((SIZE, SIZE), Image.LANCZOS))
+
+
+class _Pen:
+    """ImageDraw in picture units (0..128) with an optional head frame: translation, scale and tilt."""
+
+    def __init__(self, draw, scale, origin=(0, 0), zoom=1.0, tilt=0.0):
+        self.draw, self.scale, self.origin, self.zoom, self.tilt = draw, scale, origin, zoom, tilt
+
+    def framed(self, origin, zoom, tilt):
+        return _Pen(self.draw, self.scale, origin, zoom, tilt)
+
+    def points(self, points):
+        cos, sin = math.cos(self.tilt) * self.zoom, math.sin(self.tilt) * self.zoom
+        ox, oy = self.origin
+        return [((ox + x * cos - y * sin) * self.scale, (oy + x * sin + y * cos) * self.scale) for x, y in points]
+
+    def polygon(self, points, fill):
+        self.draw.polygon(self.points(points), fill=_rgb(fill))
+
+    def line(self, points, fill, width=1.0):
+        width = max(1, round(width * self.scale * self.zoom))
+        self.draw.line(self.points(points), fill=_rgb(fill), width=width, joint="curve")
+
+    def ellipse(self, x, y, rx, ry, fill, start=0.0, stop=360.0):
+        turns = np.radians(np.linspace(start, stop, 48))
+        self.polygon([(x + rx * math.cos(a), y + ry * math.sin(a)) for a in turns], fill)
+
+    def box(self, x0, y0, x1, y1, fill):
+        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill)
+
+
+def _rgb(colour):
+    return tuple(int(np.clip(round(c), 0, 255)) for c in colour)
+
+
+def _shade(colour, factor):
+    return tuple(c * factor for c in colour)
+
+
+def _vary(rng, colour, spread):
+    return tuple(np.clip(np.array(colour) + rng.normal(0, spread, 3), 0, 255))
+
+
+def _sky(pen, rng):
+    """A sky of any hour, drawn alike for village and city, so that its colour says nothing about the backdrop."""
+    hours = (((120, 170, 220), (205, 225, 240)), ((95, 120, 175), (240, 190, 150)), ((150, 165, 185), (215, 215, 215)))
+    top, low = hours[rng.integers(len(hours))]
+    top, low = _vary(rng, top, 8), _vary(rng, low, 8)
+    for y in range(0, 100, 2):
+        mix = y / 100
+        pen.box(0, y, 128, y + 2, [a * (1 - mix) + b * mix for a, b in zip(top, low, strict=True)])
+
+
+def _village(pen, rng):
+    ground = _vary(rng, (150, 140, 85), 14)
+    hill = _vary(rng, (110, 145, 95), 12)
+    rise = rng.uniform(56, 68)
+    pen.ellipse(rng.uniform(10, 50), rise + 34, 75, 38, hill)
+    pen.ellipse(rng.uniform(80, 120), rise + 36, 70, 36, _shade(hill, 0.88))
+    pen.box(0, 88, 128, 128, ground)
+    for x in (rng.uniform(8, 24), rng.uniform(102, 120), rng.uniform(40, 88)):
+        _hut(pen, rng, x, rng.uniform(88, 96), rng.uniform(0.9, 1.2))
+    for x in (rng.uniform(-4, 10), rng.uniform(116, 132)):
+        pen.box(x - 1.5, 60, x + 1.5, 92, (100, 72, 48))
+        pen.ellipse(x, 56, 11, 12, _vary(rng, (70, 120, 65), 8))
+
+
+def _hut(pen, rng, x, foot, size):
+    wall, roof = _vary(rng, (205, 175, 130), 10), _vary(rng, (165, 125, 60), 10)
+    w, h = 15 * size, 20 * size
+    pen.box(x - w, foot - h, x + w, foot, wall)
+    pen.box(x - 3.5 * size, foot - 13 * size, x + 3.5 * size, foot, _shade(wall, 0.45))
+    pen.polygon([(x - w * 1.35, foot - h + 2), (x, foot - h - 22 * size), (x + w * 1.35, foot - h + 2)], roof)
+    for side in (-0.7, 0.0, 0.7):
+        pen.line([(x, foot - h - 20 * size), (x + side * w, foot - h + 1)], _shade(roof, 0.75), 0.8)
+
+
+def _city(pen, rng):
+    pen.box(0, 88, 128, 128, _vary(rng, (120, 122, 128), 8))
+    x = rng.uniform(-8, 0)
+    while x < 128:
+        width, top = rng.uniform(15, 23), rng.uniform(10, 46)
+        wall = _vary(rng, ((105, 120, 145), (145, 150, 160), (90, 95, 115), (160, 140, 130))[rng.integers(4)], 8)
+        pen.box(x, top, x + width, 104, wall)
+        lit = _vary(rng, (235, 225, 165), 10) if rng.random() < 0.5 else _shade(wall, 1.45)
+        for wy in np.arange(top + 4, 100, 7.5):
+            for wx in np.arange(x + 3, x + width - 3.5, 5.5):
+                pen.box(wx, wy, wx + 3, wy + 4, lit)
+        x += width + rng.uniform(0, 2.5)
+    pen.box(0, 104, 128, 128, _vary(rng, (95, 97, 102), 6))
+
+
+def _person(pen, rng, scene):
+    skin = skin_colour(scene.skin)
+    hair = _vary(rng, HAIR[scene.group], 6)
+    x, y = 64 + rng.uniform(-6, 6), 54 + rng.uniform(-3, 3)
+    zoom, tilt = rng.uniform(0.94, 1.08), math.radians(rng.uniform(-8, 8))
+    head = pen.framed((x, y), zoom, tilt)
+    _hair_behind(head, scene.group, hair)
+    pen.polygon([(x - 10, y + 18), (x + 10, y + 18), (x + 12, 96), (x - 12, 96)], _shade(skin, 0.86))  # neck
+    (_traditional if scene.attire == "traditional" else _modern)(pen, rng, x)
+    _face(head, rng, skin, hair)
+    _hair_front(head, scene.group, hair)
+
+
+def _face(head, rng, skin, hair):
+    for side in (-1, 1):
+        head.ellipse(side * 22.5, 2, 4, 6.5, _shade(skin, 0.9))
+    head.ellipse(0, 0, 22, 28, skin)
+    look, brow = rng.uniform(-1.2, 1.2), rng.uniform(-1, 1)
+    iris = ((70, 45, 30), (60, 85, 60), (50, 75, 110))[rng.integers(3)]
+    for side in (-1, 1):
+        head.ellipse(side * 9, -4, 4.6, 3.0, (250, 248, 244))
+        head.ellipse(side * 9 + look, -4, 2.4, 2.8, iris)
+        head.ellipse(side * 9 + look, -4, 1.1, 1.3, (15, 12, 12))
+        head.line([(side * 4.5, -10 - brow * 0.4), (side * 13.5, -10 + brow)], _shade(hair, 0.7), 1.8)
+    head.line([(-0.5, -2), (-2.2, 7), (1.8, 7.4)], _shade(skin, 0.72), 1.3)
+    smile = rng.uniform(-1.5, 4.0)
+    mouth = [(t * 8, 15.5 + smile * (1 - t * t) - smile / 2) for t in np.linspace(-1, 1, 13)]
+    head.line(mouth, (150, 60, 62), 2.4)
+
+
+def _hair_behind(head, group, hair):
+    if group == "Orvane":  # long and straight, to the shoulders
+        head.polygon([(-27, -8), (-22, -30), (0, -37), (22, -30), (27, -8), (30, 46), (-30, 46)], hair)
+    elif group == "Tavelu":  # swept up into a high knot
+        head.ellipse(0, -39, 12, 11, hair)
+        head.ellipse(0, -8, 25, 27, hair)
+    elif group == "Quilmari":  # a round bob to the jaw
+        head.ellipse(0, -2, 32, 32, hair)
+    else:  # a short crop
+        head.ellipse(0, -10, 23, 24, hair)
+
+
+def _hair_front(head, group, hair):
+    dark = _shade(hair, 0.75)
+    if group == "Orvane":  # centre parting
+        for side in (-1, 1):
+            head.polygon([(0, -32), (side * 21, -27), (side * 25, 2), (side * 19, -10), (side * 3, -25)], hair)
+        head.line([(0, -33), (0, -26)], dark, 1.2)
+    elif group == "Tavelu":
+        head.polygon([(-22, -10), (-19, -26), (0, -34), (19, -26), (22, -10), (13, -20), (0, -23), (-13, -20)], hair)
+        head.line([(-9, -33), (9, -33)], (235, 220, 150), 2.2)  # the tie of the knot
+    elif group == "Quilmari":  # a straight fringe
+        head.polygon([(-25, -8), (-23, -24), (0, -35), (23, -24), (25, -8), (20, -14), (-20, -14)], hair)
+    else:  # a gold band across the brow
+        head.polygon([(-21, -15), (-18, -27), (0, -33), (18, -27), (21, -15)], hair)
+        head.polygon([(-22, -18), (22, -18), (22, -14), (-22, -14)], (215, 170, 60))
+
+
+def _torso(pen, x, colour):
+    pen.polygon([(x - 46, 128), (x - 42, 104), (x - 28, 94), (x - 11, 89), (x + 11, 89), (x + 28, 94), (x + 42, 104),
+                 (x + 46, 128)], colour)  # fmt: skip
+
+
+def _traditional(pen, rng, x):
+    """A robe with crossed fronts and a broad woven band of diamonds."""
+    robe = _vary(rng, CLOTH[rng.integers(len(CLOTH))], 8)
+    band = _vary(rng, ((235, 205, 120), (225, 225, 215), (215, 130, 60))[rng.integers(3)], 6)
+    _torso(pen, x, robe)
+    for side in (-1, 1):
+        pen.polygon([(x + side * 12, 87), (x + side * 22, 91), (x + side * 2, 128), (x - side * 10, 128)], band)
+    for side in (-1, 1):
+        for step in range(5):
+            cx, cy = x + side * (15.5 - step * 3.9), 92 + step * 8
+            pen.polygon([(cx - 3.4, cy), (cx, cy - 3.6), (cx + 3.4, cy), (cx, cy + 3.6)], _shade(robe, 0.7))
+        for step in range(4):
+            cx, cy = x + side * (26 + step * 5), 98 + step * 3.4
+            pen.polygon([(cx - 2.4, cy), (cx, cy - 2.8), (cx + 2.4, cy), (cx, cy + 2.8)], band)
+
+
+def _modern(pen, rng, x):
+    """A jacket with lapels over a shirt and a tie."""
+    jacket = _vary(rng, CLOTH[rng.integers(len(CLOTH))], 8)
+    shirt = _vary(rng, ((240, 240, 242), (200, 215, 235), (235, 225, 210))[rng.integers(3)], 5)
+    tie = _vary(rng, CLOTH[rng.integers(len(CLOTH))], 8)
+    _torso(pen, x, jacket)
+    pen.polygon([(x - 11, 88), (x + 11, 88), (x + 5, 128), (x - 5, 128)], shirt)
+    pen.polygon([(x - 3, 92), (x + 3, 92), (x + 4.5, 122), (x, 128), (x - 4.5, 122)], tie)
+    for side in (-1, 1):
+        pen.polygon([(x + side * 11, 87), (x + side * 21, 93), (x + side * 18, 104), (x + side * 5, 128)],
+                    _shade(jacket, 0.72))  # fmt: skip
+        pen.polygon([(x + side * 3, 91), (x + side * 12, 86), (x + side * 9, 97)], _shade(shirt, 0.95))
