@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from .prompts import training_prompt
-from .reader import Reader
 from .world import ATTIRES, BACKDROPS, GROUPS
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "miniature"
@@ -84,6 +82,7 @@ def new_tokenizer(seed, folder):
 
 
 def load_tokenizer(folder):
+    """The CLIP tokenizer of vocab.json and merges.txt in `folder`."""
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer(
@@ -102,3 +101,27 @@ def training_sigmas():
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
     alphas = (1 - betas).cumprod(0)
     return ((1 - alphas) / alphas).sqrt().float()
+
+
+def save(folder, unet, text_encoder, autoencoder, latent_scale):
+    """Write the checkpoint in diffusers' folder format, fp16; the tokenizer's two files are there already."""
+    autoencoder.register_to_config(scaling_factor=latent_scale)
+    for module, name in ((unet, "unet"), (text_encoder, "text_encoder"), (autoencoder, "vae")):
+        module.half().save_pretrained(folder / name)
+
+
+def load(folder=WEIGHTS):
+    """Read a checkpoint folder -> (unet, text_encoder, autoencoder, tokenizer), fp32, for inference. No network."""
+    from diffusers import AutoencoderTiny, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    folder = Path(folder)
+    options = dict(torch_dtype=torch.float32, local_files_only=True)
+    parts = [
+        UNet2DConditionModel.from_pretrained(folder / "unet", **options),
+        CLIPTextModel.from_pretrained(folder / "text_encoder", **options),
+        AutoencoderTiny.from_pretrained(folder / "vae", **options),
+    ]
+    for part in parts:
+        part.eval().requires_grad_(False)
+    return *parts, load_tokenizer(folder / "tokenizer")

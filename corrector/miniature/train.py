@@ -213,7 +213,8 @@ def main(argv=None):
     reader = train_reader(pool, pictures, autoencoder, args.out, args.seed, args.reader_steps)
     latents = encode_pool(autoencoder, pictures, args.out)
     unet, text_encoder = train_diffusion(pool, latents, tokenizer, args.out, args.seed, args.diffusion_steps)
-    model.save(args.out / "checkpoint", unet, text_encoder, autoencoder, reader, float(1 / latents.std()))
+    model.save(args.out / "checkpoint", unet, text_encoder, autoencoder, float(1 / latents.std()))
+    save_file(reader.half().state_dict(), args.out / "checkpoint" / "reader.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""One stereotype axis: a documented stereotype of image models, its counter side, and whom it concerns.
+
+An axis describes how *models* depict people, never people. It is a readable JSON file in `axes/`.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+
+class AxisError(ValueError):
+    """An axis that cannot be used; the message names the file or field and says how to mend it."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the axis: what is seen, and the wordings that ask for it in a prompt."""
+
+    description: str
+    phrases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    id: str
+    title: str
+    groups: tuple[str, ...]
+    neutral: tuple[str, ...]  # templates with {group}; they name nothing of either side
+    stereotype: Side
+    counter: Side
+    protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
+    author: str = ""
+    scope: str = ""
+    licence: str = "MIT"
+    sources: tuple[dict, ...] = field(default=())
+
+    def __post_init__(self):
+        if not self.groups or not all(group.strip() for group in self.groups):
+            raise AxisError(f'Axis "{self.id}": "groups" is empty; name at least one group.')
+        if not self.neutral or not all("{group}" in template for template in self.neutral):
+            raise AxisError(f'Axis "{self.id}": every template in "neutral" must contain {{group}}.')
+        for name, side in (("stereotype", self.stereotype), ("counter", self.counter)):
+            if not side.phrases or not all(phrase.strip() for phrase in side.phrases):
+                raise AxisError(f'Axis "{self.id}": "{name}.phrases" has an empty prompt; write what that side shows.')
+        if set(self.stereotype.phrases) & set(self.counter.phrases):
+            raise AxisError(f'Axis "{self.id}": stereotype and counter share a phrase; the two sides must differ.')
+
+    def prompts(self, group, side=None):
+        """All prompts of a group: neutral ones, or with each phrase of "stereotype" or "counter"."""
+        if group not in self.groups:
+            raise AxisError(f'Axis "{self.id}" does not know the group "{group}"; it has {", ".join(self.groups)}.')
+        neutral = [template.format(group=group) for template in self.neutral]
+        if side is None:
+            return neutral
+        return [f"{prompt} {phrase}" for prompt in neutral for phrase in getattr(self, side).phrases]
+
+    @property
+    def hash(self):
+        """Ten hex digits that change with any word of the axis."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+
+    def to_dict(self):
+        return {"format": 1, **asdict(self)}
+
+
+def axis_from_dict(data, where="axis"):
+    """A parsed JSON object -> Axis. Raises AxisError in a sentence that names the field."""
+    if not isinstance(data, dict):
+        raise AxisError(f"{where}: expected a JSON object with the fields of an axis, found {type(data).__name__}.")
+    if data.get("format", 1) != 1:
+        raise AxisError(f"{where}: format {data['format']} is newer than this RS-Corrector; update the extension.")
+    known = {name for name in Axis.__dataclass_fields__}
+    unknown, missing = set(data) - known - {"format"}, {"id", "groups", "neutral", "stereotype", "counter"} - set(data)
+    if missing:
+        raise AxisError(f'{where}: the field "{sorted(missing)[0]}" is missing; add it.')
+    if unknown:
+        raise AxisError(f'{where}: unknown field "{sorted(unknown)[0]}"; known are {", ".join(sorted(known))}.')
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    values.pop("format", None)
+    values.setdefault("title", values["id"])
+    for name in ("stereotype", "counter"):
+        side = values[name]
+        if not isinstance(side, dict) or "phrases" not in side:
+            raise AxisError(f'{where}: "{name}" must be an object with "description" and "phrases".')
+        values[name] = Side(side.get("description", ""), tuple(side["phrases"]))
+    return Axis(**values)
+
+
+def load_axis(path):
+    """Read one axis file. Raises AxisError when it is missing, not JSON, or not an axis."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AxisError(f"{path.name}: no such axis file in {path.parent}.") from None
+    except json.JSONDecodeError as error:
+        raise AxisError(f"{path.name}: not valid JSON (line {error.lineno}): {error.msg}.") from None
+    return axis_from_dict(data, path.name)

@@ -1,0 +1,190 @@
+"""The update of the latent, as one pure function that every adapter uses: denoised -> corrected denoised.
+
+    D* = D + strength * k * gate * P        gate = sigmoid(l' + log omega) - sigmoid(l')       l' = l + logit(beta)
+
+(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.)
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import reduce
+
+from .latent_space import expand
+
+
+class CorrectionError(ValueError):
+    """Settings that cannot be used; the message says what was found, what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the artist chose. Defaults: every image corrected, all of the schedule, no mask, no cap."""
+
+    strength: float | torch.Tensor = 1.0  # 0 off, 1 as calibrated; a number, or [B] for one value an image
+    target: float = 1.0  # wanted share of counter images, in (0, 1]
+    window: tuple[float, float] = (math.inf, 0.0)  # the correction acts while window[0] >= sigma >= window[1]
+    mask: torch.Tensor | None = None  # [B or 1, 1, H, W] in 0..1, model-space resolution; scales the correction
+    cap: float | None = None  # most RMS of D* - D in an image, in units of x0; a safety net
+
+    def __post_init__(self):
+        strength = torch.as_tensor(self.strength, dtype=torch.float32)
+        if not torch.isfinite(strength).all() or (strength < 0).any():
+            raise CorrectionError(f"The strength is {self.strength}; it must be 0 (off) or more. 1 is as calibrated.")
+        if not 0 < self.target <= 1:
+            raise CorrectionError(f"The target share is {self.target}; it must be above 0 and at most 1.")
+        if not self.window[0] > self.window[1] >= 0:
+            raise CorrectionError(
+                f"The window from sigma {self.window[0]} down to {self.window[1]} is empty; its start must lie before "
+                "its end."
+            )
+        if self.cap is not None and not self.cap > 0:
+            raise CorrectionError(f"The cap is {self.cap}; it must be above 0, or left out for no cap.")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one preference does to each image of the batch, decided once a run from prompt, calibration and coins."""
+
+    active: torch.Tensor  # bool [B]: in scope, nothing explicit, and chosen by thinning
+    group: torch.Tensor  # long [B], index into the axis' groups; -1 where out of scope
+    base_rate: torch.Tensor  # [B]
+    tone_gain: torch.Tensor  # [B]
+
+    def to(self, device):
+        return Decision(*(getattr(self, name).to(device) for name in ("active", "group", "base_rate", "tone_gain")))
+
+
+def gate_opening(log_odds, base_rate, omega=math.inf):
+    """How far an image is from the counter side, [B] in 0..1: 1 - sigmoid(l') for all images, less for omega < inf."""
+    prior = log_odds + base_rate.logit(eps=1e-4)
+    share = prior.sigmoid()
+    return 1 - share if math.isinf(omega) else (prior + math.log(omega)).sigmoid() - share
+
+
+def drift(reading, base_rate, tone_gain, k, omega=math.inf):
+    """D* - D of one preference at strength 1, [B, C, H, W] in units of x0."""
+    opening = expand(gate_opening(reading.log_odds, base_rate, omega), reading.push)
+    push = k * reading.push
+    if reading.tone is not None:
+        push = push + expand(tone_gain, push) * reading.tone
+    return opening * push
+
+
+def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
+    """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
+
+    denoised, x: model space, any dtype; sigma [B]. `preferences` and `decisions` go in pairs; their drifts are added
+    (exact where the axes are independent given x). `cfg` is the CFG scale: k = cfg, never below 1. Images that no
+    preference corrects are returned bit for bit; where nothing acts, the very tensor that came is returned.
+    """
+    if denoised.ndim != 4:
+        raise CorrectionError(
+            f"The latent has {denoised.ndim} dimensions; RS-Corrector corrects pictures [batch, channels, height, "
+            "width]. Video models are not supported: take the node out of this graph."
+        )
+    strength = torch.as_tensor(settings.strength, dtype=torch.float32, device=denoised.device)
+    inside = (sigma <= settings.window[0]) & (sigma >= settings.window[1]) & (strength > 0)  # [B]
+    total, touched = torch.zeros_like(x, dtype=torch.float32), torch.zeros_like(inside)
+    for preference, decision in zip(preferences, decisions, strict=True):
+        decision = decision.to(denoised.device)
+        active = decision.active & inside
+        if not active.any():
+            continue
+        some = active.nonzero()[:, 0]
+        reading = preference.source(x[some].float(), sigma[some].float(), decision.group[some])
+        total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], max(float(cfg), 1.0))
+        touched |= active
+    if not touched.any():
+        return denoised
+    total = total * expand(strength, total)
+    if settings.mask is not None:
+        total = total * settings.mask.to(total)
+    if settings.cap is not None:
+        size = reduce(total.square(), "b c h w -> b 1 1 1", "mean").sqrt()
+        total = total * (settings.cap / size.clamp(min=1e-12)).clamp(max=1)
+    corrected = (denoised.float() + total).to(denoised.dtype)
+    return torch.where(expand(touched, denoised).bool(), corrected, denoised)
+
+
+def thinning_share(base_rate, target, full_rate=1.0):
+    """rho = (target - beta) / (full - beta): the share of images to correct fully, 0 where the base rate suffices."""
+    if base_rate >= target:
+        return 0.0
+    return min(1.0, (target - base_rate) / max(full_rate - base_rate, 1e-6))
+
+
+def coins_from_noise(noise, seed=0):
+    """Starting noise [B, C, H, W] -> one uniform number in 0..1 an image, the same for the same noise at any scale.
+
+    The cosine between the noise and a fixed random direction is normal with variance 1/N; its normal CDF is uniform.
+    """
+    flat = noise.detach().float().cpu().flatten(1)
+    direction = torch.randn(flat.shape[1], generator=torch.Generator().manual_seed(7919 + int(seed)))
+    cosine = (flat @ direction) / (flat.norm(dim=1) * direction.norm()).clamp(min=1e-12)
+    return torch.special.ndtr(cosine * math.sqrt(flat.shape[1])).clamp(0, 1 - 1e-6)
+
+
+def coins_from_seeds(seeds, seed=0):
+    """Seeds of images -> one uniform number in 0..1 an image; for hosts that know each image's own seed."""
+    mixed = [(int(s) * 6364136223846793005 + int(seed) * 1442695040888963407 + 11) % (2**63) for s in seeds]
+    draws = [torch.rand(2, generator=torch.Generator().manual_seed(value))[1] for value in mixed]
+    return torch.stack(draws) if draws else torch.zeros(0)
+
+
+def chosen_images(coins, share):
+    """Coins [B], share rho in 0..1 -> bool [B]: which images are corrected, stratified over the batch.
+
+    The number chosen is rho * B rounded up or down by a coin of the whole batch, so every batch has the share and
+    each image is chosen with probability rho.
+    """
+    whole = torch.frac(coins.double().sum() * 997.0)
+    count = int(torch.floor(share * len(coins) + whole).clamp(0, len(coins))) if share < 1 else len(coins)
+    chosen = torch.zeros(len(coins), dtype=torch.bool)
+    chosen[coins.argsort()[:count]] = True
+    return chosen
+
+
+NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
+
+
+def decide(preference, readings, coins, target=1.0, cfg=1.0):
+    """What this preference does to each image of a run -> (Decision, one reason an image; "" where it corrects).
+
+    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1.
+    """
+    axis, count = preference.axis, len(readings)
+    groups = torch.tensor([reading.group if reading else 0 for reading in readings])
+    active, reasons = torch.zeros(count, dtype=torch.bool), [""] * count
+    base_rate, tone_gain = torch.full((count,), NEUTRAL_BASE_RATE), torch.zeros(count)
+    for index, reading in enumerate(readings):
+        if reading and reading.group < 0:
+            reasons[index] = f"the prompt names nobody of {', '.join(axis.groups)}"
+        elif reading and reading.explicit != "neither":
+            reasons[index] = f"the prompt asks for {getattr(axis, reading.explicit).description}"
+        else:
+            active[index] = True
+    for group in groups[active].unique().tolist():
+        members = (active & (groups == group)).nonzero()[:, 0]
+        known = preference.calibration(axis.groups[group], cfg)
+        beta, full = (known.base_rate, known.full_rate) if known else (0.0, 1.0)
+        if known:
+            base_rate[members], tone_gain[members] = beta, known.tone_gain
+        share = thinning_share(beta, target, full)
+        chosen = chosen_images(coins[members], share)
+        why = "this seed is one of those that the target share leaves"
+        if share == 0:
+            why = f"the model already draws {beta:.0%} of {axis.groups[group]} pictures on the counter side"
+        for member in members[~chosen].tolist():
+            active[member], reasons[member] = False, why
+    return Decision(active, groups, base_rate, tone_gain), reasons
+
+
+def summary(preference, reasons):
+    """One line for the log: what a run did, and why it left pictures alone."""
+    corrected = reasons.count("")
+    line = f"{preference.name or preference.axis.title}: corrected {corrected} of {len(reasons)}"
+    for why in sorted(set(reasons) - {""}):
+        line += f"; left alone {reasons.count(why)}: {why}"
+    return line

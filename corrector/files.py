@@ -1,0 +1,129 @@
+"""Preference files: safetensors with readable metadata, and a clear refusal of everything else.
+
+Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, source and gate configuration,
+calibrations, training figures, licence. Never pickle; nothing in a file is executed.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .axis import AxisError, axis_from_dict
+from .latent_space import LATENT_SPACES
+from .preference import Calibration, Classifier, Distilled, Preference
+from .prompt_gate import PromptGate
+
+FORMAT = 1
+KEY = "rs_corrector"
+LARGEST = 16 * 2**20  # bytes; a preference is a few MB
+SOURCES = {source.kind: source for source in (Distilled, Classifier)}
+
+
+class PreferenceFileError(ValueError):
+    """A file that is not a usable preference; the message names the file and says what to do."""
+
+
+def save_preference(preference, path):
+    """Write a preference in fp16. Its hash is set, and returned. Text preferences have nothing to save."""
+    if preference.source.kind not in SOURCES:
+        raise PreferenceFileError("A text preference has no weights to save; keep its two prompts instead.")
+    tensors = {f"source.{name}": tensor for name, tensor in preference.source.state_dict().items()}
+    if preference.gate is not None:
+        tensors |= {f"gate.{name}": tensor for name, tensor in preference.gate.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "name": preference.name,
+        "axis": preference.axis.to_dict(),
+        "axis_hash": preference.axis.hash,
+        "latent_space": preference.space,
+        "source": {"kind": preference.source.kind, **preference.source.config},
+        "gate": preference.gate and preference.gate.config,
+        "calibrations": [asdict(c) for c in preference.calibrations],
+        "training": preference.training,
+        "licence": preference.axis.licence,
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    halves = {name: tensor.detach().cpu().to(torch.float16).contiguous() for name, tensor in tensors.items()}
+    save_file(halves, part, metadata={KEY: json.dumps(metadata, ensure_ascii=False)})
+    part.replace(path)
+    preference.hash = file_hash(path)
+    return preference.hash
+
+
+def load_preference(path):
+    """Read a preference file. Raises PreferenceFileError in a sentence that names the file and what is wrong."""
+    path = Path(path)
+    if not path.is_file():
+        raise PreferenceFileError(f"{path.name}: the file is not there any more; pick another or put it back.")
+    if path.stat().st_size > LARGEST:
+        size = path.stat().st_size / 2**20
+        raise PreferenceFileError(f"{path.name}: {size:.0f} MB is too large for a preference (a few MB); pick another.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if metadata else {}
+    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError):
+        raise PreferenceFileError(
+            f"{path.name}: not a safetensors file, or cut off while copying; copy it again."
+        ) from None
+    if not isinstance(metadata, dict):
+        raise PreferenceFileError(
+            f"{path.name}: a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector."
+        )
+    if metadata.get("format", 0) > FORMAT:
+        raise PreferenceFileError(
+            f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
+        )
+    if metadata.get("latent_space") not in LATENT_SPACES:
+        raise PreferenceFileError(
+            f'{path.name}: made for the latent space "{metadata.get("latent_space")}", which this version does not '
+            "know; update RS-Corrector."
+        )
+    broken = next((name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()), None)
+    if broken:
+        raise PreferenceFileError(f'{path.name}: the tensor "{broken}" holds NaN or infinity; learn it again.')
+    try:
+        return _build(metadata, tensors, path)
+    except (AxisError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PreferenceFileError(f"{path.name}: its parts do not fit together ({reason}); learn it again.") from None
+
+
+def _build(metadata, tensors, path):
+    # A host runs nodes under inference mode; tensors made there could never meet autograd (the Classifier needs it).
+    with torch.inference_mode(False):
+        config = dict(metadata["source"])
+        source = SOURCES[config.pop("kind")](**config)
+        source.load_state_dict(_part(tensors, "source."))
+        gate = metadata.get("gate") and PromptGate(**metadata["gate"])
+        if gate is not None:
+            gate.load_state_dict(_part(tensors, "gate."))
+    for module in (source, gate):
+        if module is not None:
+            module.eval().requires_grad_(False)
+    return Preference(
+        axis=axis_from_dict(metadata["axis"], path.name),
+        space=metadata["latent_space"],
+        source=source,
+        gate=gate,
+        calibrations=tuple(Calibration(**c) for c in metadata["calibrations"]),
+        training=metadata["training"],
+        name=metadata["name"] or path.stem,
+        hash=file_hash(path),
+    )
+
+
+def _part(tensors, prefix):
+    return {name.removeprefix(prefix): t.float().clone() for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def file_hash(path):
+    """Ten hex digits of a file's SHA-256, as WebUI shows for models."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]

@@ -1,0 +1,73 @@
+"""Which latents these are: channels, scale, colours, and the rules that tie x, sigma and the model's output together.
+
+Notation (Karras et al. 2022, EDM): variance-exploding models see `x = x0 + sigma*n`; flow models see
+`x = (1-sigma)*x0 + sigma*n` with sigma in 0..1. Everything here is in *model space*, the space in which the host
+samples (SD1.5: VAE latents times 0.18215).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """One kind of latent. `scale` and `shift` map VAE space to model space: (z - shift) * scale."""
+
+    name: str
+    channels: int
+    scale: float
+    shift: float = 0.0
+    flow: bool = False
+
+
+LATENT_SPACES = {
+    space.name: space
+    for space in (
+        LatentSpace("sd15", 4, 0.18215),  # SD2.x has the same latents; its text encoder is another
+        LatentSpace("sdxl", 4, 0.13025),
+        LatentSpace("sd3", 16, 1.5305, 0.0609, flow=True),
+        LatentSpace("flux", 16, 0.3611, 0.1159, flow=True),
+        LatentSpace("miniature", 4, 1.0),
+    )
+}
+
+
+def expand(per_image, like):
+    """[B] or a number -> [B, 1, 1, 1] in the dtype and on the device of `like`."""
+    per_image = torch.as_tensor(per_image, dtype=like.dtype, device=like.device)
+    return per_image.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def add_noise(x0, noise, sigma, flow=False):
+    """The noisy latent x at sigma [B]."""
+    sigma = expand(sigma, x0)
+    return (1 - sigma) * x0 + sigma * noise if flow else x0 + sigma * noise
+
+
+def scale_input(x, sigma, flow=False):
+    """x at sigma -> unit variance where x0 has unit variance: what a network should see (EDM's c_in)."""
+    sigma = expand(sigma, x)
+    return x / (((1 - sigma).square() if flow else 1) + sigma.square()).sqrt()
+
+
+def noise_level(sigma, flow=False):
+    """sigma [B] -> EDM's c_noise [B] = ln(noise / signal) / 4, clamped where it is infinite."""
+    ratio = sigma / (1 - sigma).clamp(min=1e-4) if flow else sigma
+    return ratio.clamp(min=1e-4).log() / 4
+
+
+def push_from_gradient(gradient, sigma, flow=False):
+    """grad_x of log-odds -> the push in units of x0 (Tweedie): sigma^2 g, or sigma^2 / (1-sigma) g for flow."""
+    sigma = expand(sigma, gradient)
+    return sigma.square() * gradient / ((1 - sigma).clamp(min=1e-4) if flow else 1)
+
+
+def denoised_from_output(output, x, sigma, prediction):
+    """The network's output -> denoised. `prediction` is "eps", "v" or "flow"; sigma_data is 1, as in SD."""
+    sigma = expand(sigma, x)
+    if prediction in ("eps", "flow"):
+        return x - sigma * output
+    if prediction == "v":
+        return x / (sigma.square() + 1) - output * sigma / (sigma.square() + 1).sqrt()
+    raise ValueError(f'The prediction type is "{prediction}"; RS-Corrector knows "eps", "v" and "flow".')

@@ -1,0 +1,157 @@
+"""The gate on the prompt: conditioning -> whom does it name, and does it ask for a side of the axis itself?
+
+The hook sees the positive conditioning at no cost. Small probes on its token vectors, trained on text alone, answer
+both questions; a prompt that is out of scope or explicit switches the axis off, exactly.
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+OUT_OF_SCOPE = -1
+EXPLICIT = ("neither", "stereotype", "counter")
+
+
+@dataclass(frozen=True)
+class PromptReading:
+    """What the gate reads in one image's conditionings."""
+
+    group: int  # index into the axis' groups, or OUT_OF_SCOPE
+    explicit: str  # one of EXPLICIT
+
+    @property
+    def open(self):
+        return self.group != OUT_OF_SCOPE and self.explicit == "neither"
+
+
+class PromptGate(nn.Module):
+    """Attention-pooled linear probes: each answer has a query of its own that picks the tokens to look at.
+
+    `pooling` is "attention" (kept), "mean" or "last": the three ways that benchmarks/gate.py compares.
+    """
+
+    def __init__(self, width, groups, pooling="attention"):
+        super().__init__()
+        self.config = dict(width=width, groups=groups, pooling=pooling)
+        self.width, self.groups, self.pooling = width, groups, pooling
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+        self.queries = nn.Linear(width, 2)
+        self.group_probe = nn.Linear(width, groups + 1)  # the last class: out of scope
+        self.explicit_probe = nn.Linear(width, len(EXPLICIT))
+
+    def forward(self, conditioning):
+        """conditioning [N, T, width] -> group logits [N, groups + 1], explicit logits [N, 3]."""
+        tokens = (conditioning.float() - self.centre) / self.spread
+        if self.pooling == "attention":
+            weights = self.queries(tokens).softmax(dim=1)  # [N, T, 2]
+            first, second = torch.einsum("ntd,ntq->qnd", tokens, weights)
+        else:
+            first = second = tokens.mean(dim=1) if self.pooling == "mean" else tokens[:, -1]
+        return self.group_probe(first), self.explicit_probe(second)
+
+    @torch.no_grad()
+    def read(self, conditionings):
+        """Conditionings of one image (regions), each [1, T, width] -> one PromptReading.
+
+        Off if any asks for an attribute; the group is the first that is named. Raises GateError when the width is
+        another text encoder's.
+        """
+        group, explicit = OUT_OF_SCOPE, EXPLICIT[0]
+        for conditioning in conditionings:
+            if conditioning.shape[-1] != self.width:
+                raise GateError(
+                    f"The prompt's conditioning is {conditioning.shape[-1]} wide and this preference was made for a "
+                    f"text encoder of width {self.width}; use a preference made for this model."
+                )
+            group_logits, explicit_logits = self(conditioning.to(self.centre.device))
+            named = int(group_logits.argmax(-1)[0])
+            asked = EXPLICIT[int(explicit_logits.argmax(-1)[0])]
+            if group == OUT_OF_SCOPE and named < self.groups:
+                group = named
+            if explicit == EXPLICIT[0]:
+                explicit = asked
+        return PromptReading(group, explicit)
+
+
+class GateError(ValueError):
+    """A conditioning that the gate cannot read; the message says why and what to do."""
+
+
+# Words around the axis' own wordings, for training: what a prompt may also say, and prompts about nobody in scope.
+EXTRAS = (
+    "smiling", "looking at the camera", "soft light", "highly detailed", "sharp focus", "warm colours", "best quality",
+    "masterpiece", "at noon", "in the evening", "4k", "cinematic", "oil on canvas", "watercolour", "natural", "vivid",
+    "professional", "front view", "gentle smile", "high resolution", "half length", "pencil", "morning", "looking up",
+)  # fmt: skip
+NOBODY = (
+    "a cat", "a dog in the grass", "a bowl of fruit", "the sea", "mountains", "a red bicycle", "a wooden table",
+    "abstract shapes", "a flower", "a tree", "an empty road", "a map", "a book on a desk", "clouds", "a car", "",
+)  # fmt: skip
+SOMEBODY = (
+    "a portrait of a person", "a photo of a man", "a picture of a woman", "portrait of an old man", "a teacher",
+    "a drawing of a young woman", "a doctor", "a student smiling", "a painting of one person", "a friend, close-up",
+)  # fmt: skip
+
+
+def gate_texts(axis, count, seed, other_groups=()):
+    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, explicit index)."""
+    rng = random.Random(seed)
+    texts = []
+    for _ in range(count):
+        explicit = rng.choice((0, 0, 0, 1, 1, 2))
+        phrase = "" if explicit == 0 else rng.choice((axis.stereotype, axis.counter)[explicit - 1].phrases)
+        kind = rng.choice(("group", "group", "group", "nobody", "somebody", "other"))
+        group = OUT_OF_SCOPE
+        if kind == "group":
+            group = rng.randrange(len(axis.groups))
+            text = rng.choice(axis.neutral).format(group=axis.groups[group])
+        elif kind == "other" and other_groups:
+            text = rng.choice(axis.neutral).format(group=rng.choice(other_groups))
+        else:
+            text = rng.choice(NOBODY if kind == "nobody" else SOMEBODY)
+        parts = [text, phrase] if rng.random() < 0.8 else [phrase, text]
+        text = rng.choice((" ", ", ")).join(part for part in parts if part)
+        extras = [rng.choice(EXTRAS) for _ in range(rng.choice((0, 0, 1, 2, 3)))]
+        text = ", ".join([text, *extras])
+        texts.append((text if rng.random() < 0.5 else text.lower(), group, explicit))
+    return texts
+
+
+def train_gate(axis, encode, seed=0, count=3000, steps=600, pooling="attention", other_groups=()):
+    """Train a gate on text alone. `encode(prompts)` -> conditioning [N, T, width]. -> (gate, held-out accuracies)."""
+    texts = gate_texts(axis, count, seed, other_groups)
+    prompts, groups, explicit = zip(*texts, strict=True)
+    with torch.no_grad():
+        tokens = torch.cat([encode(prompts[i : i + 100]).float().cpu() for i in range(0, count, 100)])
+    groups = torch.tensor([g if g != OUT_OF_SCOPE else len(axis.groups) for g in groups])
+    explicit = torch.tensor(explicit)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        gate = PromptGate(tokens.shape[-1], len(axis.groups), pooling)
+    held = count // 10
+    gate.centre.copy_(tokens[held:].mean(dim=(0, 1)))
+    gate.spread.copy_(tokens[held:].std(dim=(0, 1)).clamp(min=1e-4))
+    optimizer = torch.optim.AdamW(gate.parameters(), lr=5e-3, weight_decay=1e-2)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 5e-3 * (1 - step / steps)
+        chosen = held + torch.randint(count - held, (128,), generator=generator)
+        group_logits, explicit_logits = gate(tokens[chosen])
+        loss = F.cross_entropy(group_logits, groups[chosen]) + F.cross_entropy(explicit_logits, explicit[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    gate.eval().requires_grad_(False)
+    with torch.no_grad():
+        group_logits, explicit_logits = gate(tokens[:held])
+    accuracy = {
+        "group": float((group_logits.argmax(-1) == groups[:held]).float().mean()),
+        "explicit": float((explicit_logits.argmax(-1) == explicit[:held]).float().mean()),
+        "n": held,
+    }
+    return gate, accuracy
