@@ -29,6 +29,7 @@ class Axis:
     neutral: tuple[str, ...]  # templates with {group}; they name nothing of either side
     stereotype: Side
     counter: Side
+    skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)  # left, top, right, bottom in 0..1: where portraits show skin
     protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
     author: str = ""
     scope: str = ""

@@ -162,17 +162,19 @@ def _hut(pen, rng, x, foot, size):
 
 
 def _city(pen, rng):
+    """Towers on an 8-pixel grid: one latent cell a window, which a small autoencoder can carry."""
     pen.box(0, 88, 128, 128, _vary(rng, (120, 122, 128), 8))
-    x = rng.uniform(-8, 0)
+    x = -8 * int(rng.integers(0, 2))
     while x < 128:
-        width, top = rng.uniform(15, 23), rng.uniform(10, 46)
+        width, top = 8 * int(rng.integers(2, 4)), rng.uniform(10, 46)
         wall = _vary(rng, ((105, 120, 145), (145, 150, 160), (90, 95, 115), (160, 140, 130))[rng.integers(4)], 8)
-        pen.box(x, top, x + width, 104, wall)
+        pen.box(x, top, x + width - 0.7, 104, wall)
         lit = _vary(rng, (235, 225, 165), 10) if rng.random() < 0.5 else _shade(wall, 1.45)
-        for wy in np.arange(top + 4, 100, 7.5):
-            for wx in np.arange(x + 3, x + width - 3.5, 5.5):
-                pen.box(wx, wy, wx + 3, wy + 4, lit)
-        x += width + rng.uniform(0, 2.5)
+        for wy in range(0, 96, 8):
+            for wx in range(x, x + width, 8):
+                if wy > top:
+                    pen.box(wx + 2, wy + 2, wx + 6, wy + 7, lit)
+        x += width
     pen.box(0, 104, 128, 128, _vary(rng, (95, 97, 102), 6))
 
 
@@ -199,11 +201,11 @@ def _face(head, rng, skin, hair):
         head.ellipse(side * 9, -4, 4.6, 3.0, (250, 248, 244))
         head.ellipse(side * 9 + look, -4, 2.4, 2.8, iris)
         head.ellipse(side * 9 + look, -4, 1.1, 1.3, (15, 12, 12))
-        head.line([(side * 4.5, -10 - brow * 0.4), (side * 13.5, -10 + brow)], _shade(hair, 0.7), 1.8)
-    head.line([(-0.5, -2), (-2.2, 7), (1.8, 7.4)], _shade(skin, 0.72), 1.3)
+        head.line([(side * 4.5, -10 - brow * 0.4), (side * 13.5, -10 + brow)], _shade(hair, 0.7), 2.6)
+    head.line([(-0.5, -2), (-2.2, 7), (1.8, 7.4)], _shade(skin, 0.68), 1.8)
     smile = rng.uniform(-1.5, 4.0)
     mouth = [(t * 8, 15.5 + smile * (1 - t * t) - smile / 2) for t in np.linspace(-1, 1, 13)]
-    head.line(mouth, (150, 60, 62), 2.4)
+    head.line(mouth, (150, 60, 62), 3.0)
 
 
 def _hair_behind(head, group, hair):
@@ -246,13 +248,10 @@ def _traditional(pen, rng, x):
     _torso(pen, x, robe)
     for side in (-1, 1):
         pen.polygon([(x + side * 12, 87), (x + side * 22, 91), (x + side * 2, 128), (x - side * 10, 128)], band)
-    for side in (-1, 1):
-        for step in range(5):
-            cx, cy = x + side * (15.5 - step * 3.9), 92 + step * 8
-            pen.polygon([(cx - 3.4, cy), (cx, cy - 3.6), (cx + 3.4, cy), (cx, cy + 3.6)], _shade(robe, 0.7))
-        for step in range(4):
-            cx, cy = x + side * (26 + step * 5), 98 + step * 3.4
-            pen.polygon([(cx - 2.4, cy), (cx, cy - 2.8), (cx + 2.4, cy), (cx, cy + 2.8)], band)
+    for step in range(3):
+        for side in (-1, 1):
+            cx, cy = x + side * (14.0 - step * 6.2), 95 + step * 12
+            pen.polygon([(cx - 4.4, cy), (cx, cy - 5), (cx + 4.4, cy), (cx, cy + 5)], _shade(robe, 0.6))
 
 
 def _modern(pen, rng, x):
