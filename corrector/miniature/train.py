@@ -112,7 +112,7 @@ def train_autoencoder(pictures, folder, seed, steps):
         rng = np.random.default_rng((seed, 1, step))
         crops = []
         for index in rng.integers(len(pictures), size=16):
-            y, x = rng.integers(0, 65, size=2)
+            y, x = 8 * rng.integers(0, 9, size=2)  # on the grid of latent cells
             crops.append(pictures[index, y : y + 64, x : x + 64])
         target = to_tensor(np.stack(crops))
         noise = torch.from_numpy(rng.standard_normal((16, 4, 8, 8), dtype=np.float32))
