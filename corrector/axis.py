@@ -29,7 +29,8 @@ class Axis:
     neutral: tuple[str, ...]  # templates with {group}; they name nothing of either side
     stereotype: Side
     counter: Side
-    skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)  # left, top, right, bottom in 0..1: where portraits show skin
+    # Left, top, right, bottom in 0..1: where portraits show skin.
+    skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)
     protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
     author: str = ""
     scope: str = ""
@@ -71,7 +72,7 @@ def axis_from_dict(data, where="axis"):
         raise AxisError(f"{where}: expected a JSON object with the fields of an axis, found {type(data).__name__}.")
     if data.get("format", 1) != 1:
         raise AxisError(f"{where}: format {data['format']} is newer than this RS-Corrector; update the extension.")
-    known = {name for name in Axis.__dataclass_fields__}
+    known = set(Axis.__dataclass_fields__)
     unknown, missing = set(data) - known - {"format"}, {"id", "groups", "neutral", "stereotype", "counter"} - set(data)
     if missing:
         raise AxisError(f'{where}: the field "{sorted(missing)[0]}" is missing; add it.')

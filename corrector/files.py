@@ -68,7 +68,7 @@ def load_preference(path):
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if metadata else {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if metadata else {}  # noqa: SIM118
     except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError):
         raise PreferenceFileError(
             f"{path.name}: not a safetensors file, or cut off while copying; copy it again."

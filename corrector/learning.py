@@ -115,7 +115,10 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, patch=1, batch=96)
     network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=patch), seed)
     weights, held = teacher.weights(), len(teacher.x) // 20
     tone_push = torch.cat(
-        [tone(*part).push for part in zip(*(t.split(200) for t in (teacher.x, teacher.sigma, teacher.group)), strict=True)]
+        [
+            tone(*part).push
+            for part in zip(*(t.split(200) for t in (teacher.x, teacher.sigma, teacher.group)), strict=True)
+        ]
     )
     tone_weight = 0.3 / tone_push.square().mean()
 
@@ -191,7 +194,7 @@ class Judge(nn.Module):
         )  # fmt: skip
 
     def forward(self, latents, fold=None):
-        """Latents [N, C, H, W] -> log-odds of the counter side [N]: of one fold, or the mean for pictures of no fold."""
+        """Latents [N, C, H, W] -> log-odds of the counter side [N]: one fold's, or the mean of all folds."""
         networks = self.networks if fold is None else [self.networks[fold]]
         return torch.stack([network(latents)[:, 0] for network in networks]).mean(dim=0)
 
@@ -221,4 +224,3 @@ def train_judge(pairs, seed, steps=300, batch=64):
         odds = torch.stack([judge(latents, index) for index in range(Judge.FOLDS)])
     own = odds.gather(0, fold[None])[0]
     return judge, float(((own > 0) == side.bool()).float().mean())
-

@@ -1,6 +1,7 @@
 """The miniature as a host: encode, denoise, sample, decode, the four functions that the package builds on."""
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ class Miniature:
         for which in torch.arange(len(seeds)).split(batch):
             x = self.noise([seeds[i] for i in which.tolist()]) * (sigmas[0].square() + 1).sqrt()
             both = torch.cat([conditioning[which], empty.expand(len(which), -1, -1)])
-            for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+            for sigma, following in pairwise(sigmas):
                 level = sigma.expand(len(which))
                 if cfg == 1.0:
                     denoised = self.denoise(x, level, both[: len(which)])
@@ -95,7 +96,9 @@ class Miniature:
     def corrected(self, prompts, seeds, preferences, settings, cfg=2.0, batch=50, **options):
         """Sample with the correction -> (latents, reasons a preference). The coins are stratified over each batch."""
         if len(prompts) != len(seeds):
-            raise CorrectionError(f"There are {len(prompts)} prompts and {len(seeds)} seeds; give one of each a picture.")
+            raise CorrectionError(
+                f"There are {len(prompts)} prompts and {len(seeds)} seeds; give one of each a picture."
+            )
         conditioning = self.encode(prompts)
         coins = coins_from_noise(self.noise(seeds))
         decisions, reasons = {}, [[] for _ in preferences]

@@ -4,6 +4,8 @@ A small network trained on drawn pictures of the planted world only (never on ge
 pictures with a confidence threshold. Skin tone is not a network's guess: it is the median CIE L* of the face's middle.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,7 @@ class Reader(nn.Module):
         super().__init__()
         widths = (3, 16, 32, 48, 64)
         layers = [nn.AvgPool2d(2)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
         self.features = nn.Sequential(*layers, nn.Flatten())  # 64 x 64 -> 4 x 4
         self.heads = nn.ModuleDict({name: nn.Linear(64 * 16, len(labels)) for name, labels in CLASSES.items()})
