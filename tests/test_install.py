@@ -1,0 +1,137 @@
+"""install.py: what hosts call at every launch, and the newcomer's two commands."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Loaded before install.py in a process of its own: ends it when it writes, starts a program or reaches the network.
+WATCH = """
+import os, sys
+
+def watch(event, args):
+    writes = event == "open" and (args[1] and set(args[1]) & set("wax+") or args[2] & (os.O_WRONLY | os.O_RDWR))
+    if writes or event.startswith(("socket.", "subprocess.", "os.mkdir", "os.remove", "os.rename", "shutil.")):
+        os.write(2, f"install.py did {event} {args}".encode())
+        os._exit(99)
+
+sys.addaudithook(watch)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with install.py and the requirements, in which nothing was installed."""
+    for path in (ROOT / "install.py", *ROOT.glob("requirements*.txt")):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def call(folder, *arguments, **environment):
+    command = [sys.executable, "-B", str(folder / "install.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, cwd=folder)
+
+
+def pretend_installed(folder, command):
+    """A real, empty virtual environment that bears the stamp of a finished installation."""
+    venv.create(folder / ".venv", with_pip=False)
+    script = (
+        f"import install; (install.VENV / 'rs-corrector-{command}.stamp').write_text(install.fingerprint('{command}'))"
+    )
+    subprocess.run([sys.executable, "-B", "-c", script], cwd=folder, check=True)
+
+
+def test_a_hosts_launch_takes_under_a_second_writes_nothing_and_touches_no_network(folder):
+    watch = folder / "watch"
+    watch.mkdir()
+    (watch / "sitecustomize.py").write_text(WATCH)
+    before = sorted(folder.rglob("*"))
+    start = time.perf_counter()
+    result = call(folder, PYTHONPATH=str(watch))
+    assert time.perf_counter() - start < 1
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_the_watch_of_the_test_above_sees_a_write(folder):
+    (folder / "sitecustomize.py").write_text(WATCH)
+    (folder / "install.py").write_text("open('x', 'w')")
+    assert call(folder, PYTHONPATH=str(folder)).returncode == 99
+
+
+def test_an_unknown_command_is_answered_with_the_two_that_exist(folder):
+    result = call(folder, "dmeo")
+    assert result.returncode == 2
+    assert '"dmeo"' in result.stdout and "install.py demo" in result.stdout and "install.py test" in result.stdout
+
+
+def test_a_python_without_venv_gets_a_sentence_with_the_debian_command(folder):
+    (folder / "broken").mkdir()
+    (folder / "broken" / "venv.py").write_text("raise SystemExit('ensurepip is not available')")
+    result = call(folder, "demo", PYTHONPATH=str(folder / "broken"))
+    assert result.returncode == 1
+    assert f"sudo apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_failed_installation_says_what_to_do_and_leaves_no_stamp(folder):
+    for path in folder.glob("requirements*.txt"):
+        path.write_text("a-package-that-does-not-exist\n")
+    result = call(folder, "demo", PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+    assert result.returncode == 1
+    assert "the installation did not finish" in result.stderr and "run the same command again" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((folder / ".venv").glob("*.stamp"))
+
+
+def test_arguments_of_the_demo_are_passed_on_and_relative_files_stay_relative_to_the_caller(folder):
+    pretend_installed(folder, "demo")
+    package = folder / "corrector"
+    package.mkdir()
+    (package / "__main__.py").write_text("import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))")
+    elsewhere = folder / "a folder"
+    elsewhere.mkdir()
+    command = [sys.executable, str(folder / "install.py"), "demo", "--json", "figures.json", "--seed", "7"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere)
+    where, *arguments = json.loads(result.stdout)
+    assert os.path.samefile(where, elsewhere)
+    assert arguments == ["demo", "--json", "figures.json", "--seed", "7"]
+
+
+def test_arguments_of_the_tests_and_their_exit_status_are_passed_on(folder):
+    pretend_installed(folder, "test")
+    (folder / "pytest.py").write_text("import sys; print(sys.argv[1:]); sys.exit(5)")
+    result = call(folder, "test", "-k", "strength and zero")
+    assert result.returncode == 5
+    assert result.stdout.strip() == "['-k', 'strength and zero']"
+
+
+def test_a_changed_requirements_file_is_noticed(folder):
+    script = "import install; print(install.fingerprint('test'))"
+
+    def fingerprint():
+        return subprocess.check_output([sys.executable, "-B", "-c", script], cwd=folder, text=True)
+
+    before = fingerprint()
+    assert fingerprint() == before
+    with (folder / "requirements.txt").open("a") as file:  # included by the other two
+        file.write("another\n")
+    assert fingerprint() != before
+
+
+def test_hosts_are_never_asked_for_torch_or_numpy_and_nothing_of_theirs_is_pinned():
+    lines = (ROOT / "requirements.txt").read_text().split()
+    assert not {"torch", "numpy"} & set(lines)
+    assert all(re.fullmatch(r"[A-Za-z]+", line) for line in lines)
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    dependencies = re.search(r"^dependencies = (\[.*\])$", pyproject, re.MULTILINE)[1]
+    assert json.loads(dependencies) == lines
