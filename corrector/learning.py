@@ -12,7 +12,9 @@ from torch import nn
 from tqdm import trange
 
 from .latent_space import add_noise
-from .preference import Classifier, Distilled
+from .pairs import Pairs, make_pairs
+from .preference import Classifier, Distilled, Preference
+from .prompt_gate import train_gate
 
 SIGMA_RANGE = (0.03, 14.6)  # of SD's schedule
 SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
@@ -224,3 +226,39 @@ def train_judge(pairs, seed, steps=300, batch=64):
         odds = torch.stack([judge(latents, index) for index in range(Judge.FOLDS)])
     own = odds.gather(0, fold[None])[0]
     return judge, float(((own > 0) == side.bool()).float().mean())
+
+
+def split(pairs, held):
+    """Pairs -> (the first ones for training, the last `held` of each group and side for measuring)."""
+    cut = pairs.latents.shape[2] - held
+    return (
+        Pairs(pairs.latents[:, :, :cut], pairs.lightness[:, :, :cut], pairs.seeds[:, :cut]),
+        Pairs(pairs.latents[:, :, cut:], pairs.lightness[:, :, cut:], pairs.seeds[:, cut:]),
+    )
+
+
+def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=3000, pairs=None, **gate_others):
+    """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
+
+    `count` pairs a side and group, a tenth of them held out; `gate_others` goes to `gate_texts`.
+    """
+    pairs = pairs or make_pairs(host, axis, count, seed, cfg)
+    own, held = split(pairs, count // 10)
+    teacher = Teacher(host, axis, own, teacher_count, seed)
+    tone = train_tone(host.space, own, steps // 2, seed)
+    source, figures = train_distilled(host.space, own, teacher, tone, steps, seed)
+    gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
+    judge, judge_accuracy = train_judge(own, seed)
+    gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
+    training = {
+        "pairs_a_side_and_group": count,
+        "cfg": cfg,
+        "seed": seed,
+        **{name: round(value, 4) for name, value in figures.items()},
+        "held_out_accuracy_by_sigma": accuracy_by_sigma(source, held, seed),
+        "gate_held_out_accuracy": gate_accuracy,
+        "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
+        "lightness_stereotype_minus_counter": dict(zip(axis.groups, gap, strict=True)),
+        "validated_on": host.space,
+    }
+    return Preference(axis, host.space, source, gate, training=training, name=axis.id), judge

@@ -91,14 +91,21 @@ NOBODY = (
     "a cat", "a dog in the grass", "a bowl of fruit", "the sea", "mountains", "a red bicycle", "a wooden table",
     "abstract shapes", "a flower", "a tree", "an empty road", "a map", "a book on a desk", "clouds", "a car", "",
 )  # fmt: skip
+OTHER_DETAILS = (
+    "in a garden", "on a beach", "in a forest", "in a kitchen", "wearing a hat", "holding a book", "at a table", "", "",
+    "with a dog", "under a tree", "by a window", "with a necklace", "in the rain",
+)  # fmt: skip
 SOMEBODY = (
     "a portrait of a person", "a photo of a man", "a picture of a woman", "portrait of an old man", "a teacher",
     "a drawing of a young woman", "a doctor", "a student smiling", "a painting of one person", "a friend, close-up",
 )  # fmt: skip
 
 
-def gate_texts(axis, count, seed, other_groups=()):
-    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, explicit index)."""
+def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
+    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, explicit index).
+
+    `other_groups` and `other_details` are what prompts may also name without concerning this axis.
+    """
     rng = random.Random(seed)
     texts = []
     for _ in range(count):
@@ -113,7 +120,9 @@ def gate_texts(axis, count, seed, other_groups=()):
             text = rng.choice(axis.neutral).format(group=rng.choice(other_groups))
         else:
             text = rng.choice(NOBODY if kind == "nobody" else SOMEBODY)
-        parts = [text, phrase] if rng.random() < 0.8 else [phrase, text]
+        parts = [text, phrase, rng.choice(other_details)]
+        if rng.random() < 0.4:
+            rng.shuffle(parts)
         text = rng.choice((" ", ", ")).join(part for part in parts if part)
         extras = [rng.choice(EXTRAS) for _ in range(rng.choice((0, 0, 1, 2, 3)))]
         text = ", ".join([text, *extras])
@@ -121,9 +130,9 @@ def gate_texts(axis, count, seed, other_groups=()):
     return texts
 
 
-def train_gate(axis, encode, seed=0, count=3000, steps=600, pooling="attention", other_groups=()):
+def train_gate(axis, encode, seed=0, count=3000, steps=600, pooling="attention", **others):
     """Train a gate on text alone. `encode(prompts)` -> conditioning [N, T, width]. -> (gate, held-out accuracies)."""
-    texts = gate_texts(axis, count, seed, other_groups)
+    texts = gate_texts(axis, count, seed, **others)
     prompts, groups, explicit = zip(*texts, strict=True)
     with torch.no_grad():
         tokens = torch.cat([encode(prompts[i : i + 100]).float().cpu() for i in range(0, count, 100)])

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from ..correction import CorrectionError, coins_from_noise, correct, decide
 from . import model
 from .reader import Reader
 
@@ -88,33 +87,15 @@ class Miniature:
         return torch.cat(latents)
 
     @torch.no_grad()
+    def encode_pictures(self, pictures):
+        """Pictures [N, 3, H, W] in -1..1 -> latents [N, 4, H/8, W/8] in model space."""
+        return torch.cat([self.autoencoder.encode(part).latents for part in pictures.split(50)]) * self.scale
+
+    @torch.no_grad()
     def decode(self, latents):
         """Latents [N, 4, H, W] in model space -> pictures [N, 3, 8H, 8W] in -1..1."""
         chunks = [self.autoencoder.decode(z / self.scale).sample.clamp(-1, 1) for z in latents.split(50)]
         return torch.cat(chunks)
-
-    def corrected(self, prompts, seeds, preferences, settings, cfg=2.0, batch=50, **options):
-        """Sample with the correction -> (latents, reasons a preference). The coins are stratified over each batch."""
-        if len(prompts) != len(seeds):
-            raise CorrectionError(
-                f"There are {len(prompts)} prompts and {len(seeds)} seeds; give one of each a picture."
-            )
-        conditioning = self.encode(prompts)
-        coins = coins_from_noise(self.noise(seeds))
-        decisions, reasons = {}, [[] for _ in preferences]
-        for which in torch.arange(len(seeds)).split(batch):
-            decisions[int(which[0])] = []
-            for preference, said in zip(preferences, reasons, strict=True):
-                gate = preference.gate
-                readings = [gate and gate.read([conditioning[i : i + 1]]) for i in which.tolist()]
-                decision, why = decide(preference, readings, coins[which], settings.target, cfg)
-                decisions[int(which[0])].append(decision)
-                said += why
-
-        def hook(denoised, x, sigma, which):
-            return correct(denoised, x, sigma, preferences, decisions[int(which[0])], settings, cfg)
-
-        return self.sample(conditioning, seeds, cfg, hook=hook, batch=batch, **options), reasons
 
 
 def pictures_to_uint8(pictures):

@@ -1,0 +1,95 @@
+"""Calibration: for a group and CFG scale, measure the base rate, the rate at full strength, and the tone gain.
+
+Written against a host's functions (encode, sample, decode) and a judge of clean latents that made no correction.
+"""
+
+import random
+from dataclasses import replace
+
+import torch
+
+from .correction import Settings, coins_from_seeds, correct, decide
+from .pairs import lightness
+from .preference import Calibration
+from .prompt_gate import PromptReading
+
+
+def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, **options):
+    """Sample with the correction, one prompt and seed a picture -> (latents, list of reasons a preference).
+
+    The target share is kept in each batch of `batch` pictures, which are sampled together as a host would.
+    """
+    conditioning = host.encode(prompts)
+    coins = coins_from_seeds(seeds)
+    decisions, reasons = {}, [[] for _ in preferences]
+    for which in torch.arange(len(seeds)).split(batch):
+        decided = []
+        for preference, said in zip(preferences, reasons, strict=True):
+            gate = preference.gate
+            readings = [gate and gate.read([conditioning[i : i + 1]]) for i in which.tolist()]
+            decision, why = decide(preference, readings, coins[which], settings.target, cfg)
+            decided.append(decision)
+            said += why
+        decisions[int(which[0])] = decided
+
+    def hook(denoised, x, sigma, which):
+        return correct(denoised, x, sigma, preferences, decisions[int(which[0])], settings, cfg)
+
+    return host.sample(conditioning, seeds, cfg, hook=hook, batch=batch, **options), reasons
+
+
+def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None):
+    """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
+
+    The tone gain is found by three secant steps on `trials` pictures, so that corrected pictures keep the lightness
+    that the same seeds have without correction; `count` other pictures then give the figures that are kept.
+    """
+    done = [c for c in preference.calibrations if c.cfg != cfg]
+    for group in preference.axis.groups:
+        rng = random.Random(f"{seed} {group}")
+        seeds = [rng.randrange(2**31) for _ in range(count)]
+        prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(count)]
+        plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress)
+        before = lightness(host.decode(plain), preference.axis.skin_region)
+        base_rate = float(judge.counter(plain).float().mean())
+
+        def run(gain, number, group=group, base_rate=base_rate, prompts=prompts, seeds=seeds, before=before):
+            trial = Calibration(group, cfg, base_rate, count, 1.0, 0, gain)
+            candidate = replace(preference, calibrations=(trial,), gate=_AlwaysOpen(preference, group))
+            latents, _ = sample_corrected(
+                host, prompts[:number], seeds[:number], [candidate], Settings(), cfg, progress=progress
+            )
+            after = lightness(host.decode(latents), preference.axis.skin_region)
+            return latents, float((after - before[:number]).mean())
+
+        gain = _zero_of(lambda g: run(g, min(trials, count))[1])
+        latents, drift = run(gain, count)
+        full_rate = float(judge.counter(latents).float().mean())
+        done.append(Calibration(group, cfg, base_rate, count, full_rate, count, gain, drift, seed))
+    return replace(preference, calibrations=tuple(done))
+
+
+def _zero_of(drift_of, start=-2.0, steps=3):
+    """The gain at which the drift is nearest 0, by secant steps from 0 and `start`."""
+    tried = [(0.0, drift_of(0.0))]
+    if abs(tried[0][1]) < 0.1:
+        return 0.0
+    gain = start if tried[0][1] > 0 else -start  # a positive drift is lightening: tilt towards darker
+    for _ in range(steps):
+        tried.append((gain, drift_of(gain)))
+        (g0, d0), (g1, d1) = sorted(tried, key=lambda pair: abs(pair[1]))[:2]
+        if abs(g0 - g1) < 1e-6 or abs(d0 - d1) < 1e-6 or abs(d0) < 0.1:
+            break
+        gain = g0 - d0 * (g1 - g0) / (d1 - d0)
+        gain = max(-30.0, min(30.0, gain))
+    return min(tried, key=lambda pair: abs(pair[1]))[0]
+
+
+class _AlwaysOpen:
+    """During calibration the prompt is known: the group's own neutral ones."""
+
+    def __init__(self, preference, group):
+        self.reading = PromptReading(preference.axis.groups.index(group), "neither")
+
+    def read(self, conditionings):
+        return self.reading
