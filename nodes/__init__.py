@@ -1,0 +1,23 @@
+"""ComfyUI adapters, one family a file; the only place that imports comfy."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import metadata
+from .correction import RSCorrector, RSCorrectorAdvanced
+from .miniature import RSCorrectorMiniature
+from .preferences import RSCorrectorCombinePreferences, RSCorrectorLoadPreference, RSCorrectorTextPreference
+
+
+class RSCorrectorExtension(ComfyExtension):
+    async def on_load(self):
+        metadata.watch_prompts()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            RSCorrector,
+            RSCorrectorAdvanced,
+            RSCorrectorLoadPreference,
+            RSCorrectorTextPreference,
+            RSCorrectorCombinePreferences,
+            RSCorrectorMiniature,
+        ]

@@ -1,0 +1,221 @@
+"""Nodes that give a preference: from a file, from two prompts, or several together."""
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..corrector.axis import Axis, Side
+from ..corrector.files import file_hash, load_preference
+from ..corrector.preference import Preference
+from ..corrector.prompt_gate import train_gate
+
+PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
+SHIPPED = Path(__file__).resolve().parents[1] / "weights"
+FOLDER = "rs_corrector"
+
+folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+# ComfyUI leaves the extensions of a new folder empty, which lists every file.
+folder_paths.folder_names_and_paths[FOLDER] = (folder_paths.folder_names_and_paths[FOLDER][0], {".safetensors"})
+
+
+def preference_names():
+    """Files in the user's `models/rs_corrector` folders, then the shipped ones."""
+    shipped = sorted(path.name for path in SHIPPED.glob("*.safetensors"))
+    return list(dict.fromkeys([*folder_paths.get_filename_list(FOLDER), *shipped]))
+
+
+def preference_path(name):
+    """The user's file of this name, else where the shipped one lies or lay."""
+    return Path(folder_paths.get_full_path(FOLDER, name) or SHIPPED / Path(name).name)
+
+
+class RSCorrectorLoadPreference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorLoadPreference",
+            display_name="RS-Corrector Load Preference",
+            category="RS-Corrector",
+            description="Loads a learned preference from models/rs_corrector, or one that ships with RS-Corrector.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=preference_names(),
+                    tooltip="A .safetensors preference. It fits one kind of model; those named miniature-* are for the "
+                    "RS-Corrector Miniature.",
+                )
+            ],
+            outputs=[PreferenceSocket.Output(display_name="preference")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        if not preference_path(file).is_file():
+            return f'The preference file "{file}" is not in models/rs_corrector; put it back, or pick another.'
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        path = preference_path(file)
+        return file_hash(path) if path.is_file() else ""
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        return io.NodeOutput((load_preference(preference_path(file)),))
+
+
+class RSCorrectorCombinePreferences(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        sockets = [
+            PreferenceSocket.Input(f"preference_{number}", optional=True, tooltip="One stereotype to correct.")
+            for number in range(1, 5)
+        ]
+        return io.Schema(
+            node_id="RSCorrectorCombinePreferences",
+            display_name="RS-Corrector Combine Preferences",
+            category="RS-Corrector",
+            description="Corrects up to four stereotypes at once; each decides for itself which pictures it concerns.",
+            inputs=sockets,
+            outputs=[PreferenceSocket.Output(display_name="preference")],
+        )
+
+    @classmethod
+    def execute(cls, preference_1=(), preference_2=(), preference_3=(), preference_4=()) -> io.NodeOutput:
+        connected = [preference_1, preference_2, preference_3, preference_4]
+        # By hash: the same preference over two sockets corrects once.
+        preferences = {p.hash: p for socket in connected for p in socket or ()}
+        if not preferences:
+            raise ValueError("No preference is connected; connect one to four RS-Corrector preferences.")
+        return io.NodeOutput(tuple(preferences.values()))
+
+
+@dataclass(frozen=True)
+class TextSides:
+    """The source of a Text preference until a run starts: the two sides as CONDITIONINGs of the user's CLIP."""
+
+    counter: list
+    stereotype: list
+    kind = "text"
+
+
+# Prompts around the group for the gate, and prompts about people whom the axis does not concern.
+NEUTRAL = (
+    "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
+    "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
+)  # fmt: skip
+OTHERS = (
+    "person", "man", "woman", "child", "neighbour", "tall person", "Danish man", "Canadian person", "Peruvian woman",
+    "Korean man", "Kenyan person", "Indian woman", "Egyptian man", "Polish person", "Samoan woman", "Navajo man",
+)  # fmt: skip
+GATE_TEXTS = 300
+GATE_STEPS = 300
+
+
+def text_axis(group, stereotype, counter):
+    """Two full prompts that name the group -> Axis. Raises ValueError in a sentence when they cannot be told apart."""
+    group, stereotype, counter = (" ".join(text.split()) for text in (group, stereotype, counter))
+    if not group:
+        raise ValueError('The group is empty; write whom the two prompts are about, for instance "Orvane person".')
+    for name, prompt in (("stereotype", stereotype), ("counter", counter)):
+        if group.lower() not in prompt.lower():
+            raise ValueError(f'The {name} prompt does not name "{group}"; each prompt must name the group.')
+    if stereotype.lower() == counter.lower():
+        raise ValueError("The stereotype and the counter prompt are the same; they must differ in what is to change.")
+    sides = {"stereotype": differing_words(stereotype, counter), "counter": differing_words(counter, stereotype)}
+    for name, words in sides.items():
+        if not words:
+            raise ValueError(
+                f"The {name} prompt says nothing that the other does not; name in each what is to be seen, "
+                'for instance "in a village" and "in a city".'
+            )
+    return Axis(
+        id="text",
+        title=f"{group}: {sides['stereotype']} / {sides['counter']}",
+        groups=(group,),
+        neutral=NEUTRAL,
+        **{name: Side(words, (words, f"in a {words}")) for name, words in sides.items()},
+        scope="made from two prompts in ComfyUI",
+    )
+
+
+def differing_words(prompt, other):
+    """The words of a prompt, in order, that the other prompt does not have in that place."""
+    words, others = ([word.strip(",.").lower() for word in text.split()] for text in (prompt, other))
+    blocks = difflib.SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
+    return " ".join(word for kind, start, end, *_ in blocks if kind != "equal" for word in words[start:end])
+
+
+def text_preference(clip, group, stereotype, counter):
+    """CLIP and two prompts -> Preference with a gate trained on the spot, from text alone."""
+    axis = text_axis(group, stereotype, counter)
+
+    def encode(prompt):
+        return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+
+    progress = comfy.utils.ProgressBar(GATE_TEXTS)
+
+    def encode_texts(prompts):
+        rows = []
+        for prompt in prompts:
+            rows.append(encode(prompt)[0][0])
+            progress.update(1)
+        longest = max(row.shape[1] for row in rows)  # some text encoders give as many tokens as the text has
+        return torch.cat([torch.nn.functional.pad(row, (0, 0, 0, longest - row.shape[1])) for row in rows])
+
+    named = set(re.findall(r"\w+", group.lower())) - {"person", "man", "woman", "child"}
+    others = [other for other in OTHERS if not named & set(other.lower().split())]
+    # ComfyUI runs nodes under inference mode, where nothing can be trained.
+    with torch.inference_mode(False), torch.enable_grad():
+        gate, accuracy = train_gate(axis, encode_texts, count=GATE_TEXTS, steps=GATE_STEPS, other_groups=others)
+    return Preference(
+        axis=axis,
+        space="any",
+        source=TextSides(encode(counter), encode(stereotype)),
+        gate=gate,
+        training={"gate_accuracy": accuracy},
+        name=axis.title,
+        hash=axis.hash,
+    )
+
+
+class RSCorrectorTextPreference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorTextPreference",
+            display_name="RS-Corrector Text Preference",
+            category="RS-Corrector",
+            description="A preference from two prompts, with no training and for any checkpoint. It costs two more "
+            "model evaluations a step.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="The CLIP that also encodes your prompt."),
+                io.String.Input(
+                    "group", default="Orvane person", tooltip="Whom the prompts are about, in the words of the prompt."
+                ),
+                io.String.Input(
+                    "stereotype",
+                    default="a portrait of an Orvane person in a village",
+                    multiline=True,
+                    tooltip="What the model shows too often. A full prompt that names the group.",
+                ),
+                io.String.Input(
+                    "counter",
+                    default="a portrait of an Orvane person in a city",
+                    multiline=True,
+                    tooltip="What it should also show. The same prompt with only that changed.",
+                ),
+            ],
+            outputs=[PreferenceSocket.Output(display_name="preference")],
+        )
+
+    @classmethod
+    def execute(cls, clip, group, stereotype, counter) -> io.NodeOutput:
+        return io.NodeOutput((text_preference(clip, group, stereotype, counter),))
