@@ -53,7 +53,11 @@ class Decision:
     tone_gain: torch.Tensor  # [B]
 
     def to(self, device):
-        return Decision(*(getattr(self, name).to(device) for name in ("active", "group", "base_rate", "tone_gain")))
+        return Decision(*(column.to(device) for column in vars(self).values()))
+
+    def select(self, which):
+        """The decision for some of the images only."""
+        return Decision(*(column[which] for column in vars(self).values()))
 
 
 def gate_opening(log_odds, base_rate, omega=math.inf):
@@ -120,8 +124,8 @@ def coins_from_noise(noise, seed=0):
 
     The cosine between the noise and a fixed random direction is normal with variance 1/N; its normal CDF is uniform.
     """
-    flat = noise.detach().float().cpu().flatten(1)
-    direction = torch.randn(flat.shape[1], generator=torch.Generator().manual_seed(7919 + int(seed)))
+    flat = noise.detach().double().cpu().flatten(1)  # double: the same coin in a batch of any size
+    direction = torch.randn(flat.shape[1], generator=torch.Generator().manual_seed(7919 + int(seed))).double()
     cosine = (flat @ direction) / (flat.norm(dim=1) * direction.norm()).clamp(min=1e-12)
     return torch.special.ndtr(cosine * math.sqrt(flat.shape[1])).clamp(0, 1 - 1e-6)
 
@@ -170,7 +174,9 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0):
         known = preference.calibration(axis.groups[group], cfg)
         beta, full = (known.base_rate, known.full_rate) if known else (0.0, 1.0)
         if known:
-            base_rate[members], tone_gain[members] = beta, known.tone_gain
+            tone_gain[members] = known.tone_gain
+            if not getattr(preference.source, "includes_base_rate", False):
+                base_rate[members] = beta
         share = thinning_share(beta, target, full)
         chosen = chosen_images(coins[members], share)
         why = "this seed is one of those that the target share leaves"

@@ -17,6 +17,10 @@ from .axis import Axis
 from .latent_space import LATENT_SPACES, noise_level, push_from_gradient, scale_input
 
 
+class PreferenceError(ValueError):
+    """Latents that a preference cannot read; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a preference says of x at sigma."""
@@ -68,8 +72,8 @@ class Trunk(nn.Module):
 
     def __init__(self, space, groups, width=56, blocks=3, patch=1):
         super().__init__()
-        self.flow, self.patch = LATENT_SPACES[space].flow, patch
-        channels = LATENT_SPACES[space].channels
+        self.space, self.flow, self.patch = space, LATENT_SPACES[space].flow, patch
+        self.channels = channels = LATENT_SPACES[space].channels
         self.stem = nn.Conv2d(channels * patch * patch, width, 3, padding=1)
         self.condition = nn.Sequential(nn.Linear(17 + groups, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width))
         self.groups, self.width = groups, width
@@ -81,6 +85,11 @@ class Trunk(nn.Module):
         self.last = Block(width, 2 * width)
 
     def forward(self, x, sigma, group):
+        if x.shape[1] != self.channels:
+            raise PreferenceError(
+                f'The model\'s latents have {x.shape[1]} channels and this preference is for "{self.space}", which has '
+                f"{self.channels}; use a preference made for this model."
+            )
         x = scale_input(x, sigma, self.flow)
         height, width = x.shape[-2:]
         fit = 2 * self.patch  # both scales must divide the picture; the border is repeated where they do not
@@ -121,6 +130,7 @@ class Distilled(nn.Module):
     """The learned preference: one forward pass gives log-odds, push and tone push; no UNet, no autograd."""
 
     kind = "distilled"
+    includes_base_rate = False  # log-odds are of balanced pairs: the prior is added from calibration
 
     def __init__(self, space, groups, width=56, blocks=3, patch=1):
         super().__init__()
@@ -142,6 +152,7 @@ class Classifier(nn.Module):
     """A classifier of noised latents; the push is its gradient. Needs autograd, also under inference mode."""
 
     kind = "classifier"
+    includes_base_rate = False
 
     def __init__(self, space, groups, width=56, blocks=3, patch=1):
         super().__init__()
@@ -174,6 +185,7 @@ class Text:
     """
 
     kind = "text"
+    includes_base_rate = True  # q is the model's own, prior included
 
     def __init__(self, predict):
         self.predict, self.previous = predict, None
