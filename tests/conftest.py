@@ -1,0 +1,31 @@
+"""What several tests build on: one axis, and a preference that is exact in a world of two Gaussians."""
+
+import pytest
+
+from corrector.axis import Axis, Side
+from corrector.preference import Preference
+from gaussian_world import GaussianWorld
+
+
+@pytest.fixture(scope="session")
+def axis():
+    return Axis(
+        id="test",
+        title="Village backdrop",
+        groups=("Orvane", "Tavelu"),
+        neutral=("a portrait of a {group} person", "a photo of a {group} man", "{group} woman, close-up"),
+        stereotype=Side("a village", ("in a village", "next to some huts")),
+        counter=Side("a city", ("in a city", "near office towers")),
+        author="tests",
+    )
+
+
+@pytest.fixture
+def exact(axis):
+    """-> a function that makes a Preference whose source is the exact one of a GaussianWorld."""
+
+    def make(world=None, shape=(4, 6, 10), space="miniature", **more):
+        world = world or GaussianWorld(means=(0.3, -0.3), spreads=(0.8, 0.9), shape=shape)
+        return Preference(axis=axis, space=space, source=world, name="exact", **more)
+
+    return make

@@ -1,0 +1,92 @@
+"""A world of two Gaussians, stereotype and counter, in which every quantity of METHOD.md has a closed form.
+
+x0 is drawn from the counter side with probability beta. With x = a*x0 + sigma*n (a = 1, or 1-sigma for flow models),
+each side is Gaussian at every sigma: its denoised is linear in x, and log-odds are a difference of two squares.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+
+from corrector.latent_space import expand
+from corrector.preference import Reading
+
+
+class GaussianWorld:
+    """Two isotropic Gaussians over latents of `shape`. `means` are numbers or tensors of that shape, counter first."""
+
+    kind = "exact"
+    includes_base_rate = False
+
+    def __init__(self, beta=0.2, means=(1.5, -1.5), spreads=(0.5, 0.5), shape=(1, 1, 1), flow=False):
+        self.beta, self.spreads, self.shape, self.flow = beta, spreads, shape, flow
+        self.means = [torch.as_tensor(mean, dtype=torch.float64).expand(shape) for mean in means]
+
+    def _scale(self, sigma):
+        return 1 - sigma if self.flow else torch.ones_like(sigma)
+
+    def log_density(self, x, sigma, side):
+        """log p(x | side, sigma) [B]."""
+        a, spread = self._scale(sigma), self.spreads[side]
+        variance = (a * spread) ** 2 + sigma**2
+        squares = (x - expand(a, x) * self.means[side]).square().flatten(1).sum(dim=1)
+        return -squares / (2 * variance) - math.prod(self.shape) / 2 * (2 * math.pi * variance).log()
+
+    def denoised_of(self, x, sigma, side):
+        """E[x0 | x, side]: D_c for side 0, D_s for side 1."""
+        a, spread = self._scale(sigma), self.spreads[side]
+        gain = a * spread**2 / ((a * spread) ** 2 + sigma**2)
+        return self.means[side] + expand(gain, x) * (x - expand(a, x) * self.means[side])
+
+    def log_odds(self, x, sigma):
+        """l: log-odds of the counter side on balanced pairs [B]."""
+        return self.log_density(x, sigma, 0) - self.log_density(x, sigma, 1)
+
+    def counter_share(self, x, sigma, beta=None):
+        """q: P(counter | x, sigma) with a base rate [B]."""
+        beta = torch.as_tensor(self.beta if beta is None else beta, dtype=torch.float64)
+        return (self.log_odds(x, sigma) + beta.logit()).sigmoid()
+
+    def denoised(self, x, sigma, beta=None):
+        """D: E[x0 | x] of the world with a base rate, this one's unless said."""
+        q = expand(self.counter_share(x, sigma, beta), x)
+        return q * self.denoised_of(x, sigma, 0) + (1 - q) * self.denoised_of(x, sigma, 1)
+
+    def __call__(self, x, sigma, group=None):
+        """The exact preference of this world."""
+        x, sigma = x.double(), sigma.double()
+        push = self.denoised_of(x, sigma, 0) - self.denoised_of(x, sigma, 1)
+        return Reading(self.log_odds(x, sigma).float(), push.float())
+
+    def draw(self, count, seed, beta=None):
+        """x0 [count, *shape] of the world, float64."""
+        generator = torch.Generator().manual_seed(seed)
+        beta = self.beta if beta is None else beta
+        counter = torch.rand(count, generator=generator) < beta
+        noise = torch.randn(count, *self.shape, generator=generator, dtype=torch.float64)
+        sides = [mean + spread * noise for mean, spread in zip(self.means, self.spreads, strict=True)]
+        return torch.where(expand(counter, noise).bool(), *sides)
+
+    def sample(self, count, seed, hook=None, steps=400):
+        """Integrate the probability flow from noise with Heun's method -> x0. `hook(denoised, x, sigma)` corrects."""
+        generator = torch.Generator().manual_seed(seed)
+        top = 1.0 if self.flow else 80.0
+        levels = torch.logspace(math.log10(top), -3, steps, dtype=torch.float64)
+        levels = torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+        x = top * torch.randn(count, *self.shape, generator=generator, dtype=torch.float64)
+
+        def slope(x, level):
+            sigma = level.expand(count)
+            denoised = self.denoised(x, sigma)
+            return (x - (hook(denoised, x, sigma) if hook else denoised)) / level
+
+        for level, following in pairwise(levels):
+            first = slope(x, level)
+            ahead = x + (following - level) * first  # Euler step
+            x = x + (following - level) * (first + slope(ahead, following)) / 2 if following > 0 else ahead
+        return x
+
+    def is_counter(self, x0):
+        """Which of the x0 the closed form calls counter images: the nearer side, where the two do not overlap."""
+        return self.log_odds(x0, torch.full((len(x0),), 1e-3, dtype=torch.float64)) > 0

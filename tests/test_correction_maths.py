@@ -1,0 +1,171 @@
+"""The update against closed forms, in a world of two Gaussians where q, h and every share are exact."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import binomtest, kstest, norm
+
+from corrector.correction import Decision, Settings, coins_from_seeds, correct, decide, drift, gate_opening
+from corrector.latent_space import push_from_gradient
+from corrector.preference import Calibration, Text
+from gaussian_world import GaussianWorld
+
+VECTOR = torch.linspace(-1.2, 1.2, 12).reshape(3, 2, 2)
+WORLDS = {
+    "one dimension": GaussianWorld(),
+    "many dimensions": GaussianWorld(beta=0.1, means=(VECTOR, -0.5 * VECTOR), shape=(3, 2, 2)),
+    "unequal spreads": GaussianWorld(beta=0.3, spreads=(0.4, 0.7)),
+    "flow": GaussianWorld(flow=True),
+    "flow, many dimensions": GaussianWorld(beta=0.1, means=(VECTOR, -VECTOR), shape=(3, 2, 2), flow=True),
+}
+worlds = pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS.keys())
+
+
+def noisy(world, count=64, seed=0):
+    """Some x at as many sigmas, from nearly clean to nearly noise."""
+    generator = torch.Generator().manual_seed(seed)
+    top = 0.99 if world.flow else 20.0
+    sigma = torch.logspace(-2, math.log10(top), count, dtype=torch.float64)
+    noise = torch.randn(count, *world.shape, generator=generator, dtype=torch.float64)
+    x0, level = world.draw(count, seed), sigma.view(-1, 1, 1, 1)
+    return ((1 - level) * x0 if world.flow else x0) + level * noise, sigma
+
+
+def everyone(count, beta):
+    """A Decision that corrects every image."""
+    return Decision(
+        torch.ones(count, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.long),
+        torch.full((count,), float(beta)),
+        torch.zeros(count),
+    )
+
+
+def tilted(beta, omega):
+    """The counter share after counter images were given the weight omega."""
+    return omega * beta / (omega * beta + 1 - beta)
+
+
+@worlds
+def test_the_push_is_sigma_squared_times_the_gradient_of_the_log_odds(world):
+    x, sigma = noisy(world)
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(world.log_odds(x, sigma).sum(), x)
+    push = world(x.detach(), sigma).push
+    torch.testing.assert_close(push_from_gradient(gradient, sigma, world.flow).float(), push, rtol=1e-4, atol=1e-5)
+
+
+@worlds
+def test_the_text_source_finds_the_models_own_q_from_three_predictions(world):
+    x, sigma = noisy(world)
+    source = Text(lambda x, s: (world.denoised(x, s), world.denoised_of(x, s, 0), world.denoised_of(x, s, 1)))
+    reading = source(x, sigma)
+    wanted = world.counter_share(x, sigma).clamp(0.02, 0.98)
+    torch.testing.assert_close(reading.log_odds.sigmoid(), wanted)
+    torch.testing.assert_close(reading.push.float(), world(x, sigma).push, rtol=1e-4, atol=1e-5)
+
+
+@worlds
+@pytest.mark.parametrize("omega", [1.0, 4.0, 60.0])
+def test_the_drift_gives_the_denoised_of_the_reweighted_world(world, omega):
+    x, sigma = noisy(world)
+    beta = torch.full((len(x),), world.beta)
+    corrected = world.denoised(x, sigma) + drift(world(x, sigma), beta, torch.zeros(len(x)), 1.0, omega)
+    wanted = world.denoised(x, sigma, beta=tilted(world.beta, omega))
+    torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-4)
+
+
+@worlds
+def test_correcting_all_images_gives_the_counter_sides_own_denoised(world, exact):
+    x, sigma = noisy(world)
+    corrected = correct(world.denoised(x, sigma), x, sigma, [exact(world)], [everyone(len(x), world.beta)], Settings())
+    torch.testing.assert_close(corrected, world.denoised_of(x, sigma, 0), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("world", [WORLDS["one dimension"], WORLDS["flow"]], ids=["eps", "flow"])
+@pytest.mark.parametrize("omega", [3.0, 30.0])
+def test_sampling_with_the_drift_gives_exactly_the_reweighted_distribution(world, omega):
+    beta = torch.full((3000,), world.beta)
+
+    def hook(denoised, x, sigma):
+        return denoised + drift(world(x, sigma), beta, torch.zeros(3000), 1.0, omega)
+
+    samples = world.sample(3000, seed=1, hook=hook).flatten().numpy()
+    share = tilted(world.beta, omega)
+
+    def cumulative(x):
+        sides = [norm.cdf(x, float(m), s) for m, s in zip(world.means, world.spreads, strict=True)]
+        return share * sides[0] + (1 - share) * sides[1]
+
+    assert kstest(samples, cumulative).pvalue > 0.001
+
+
+@pytest.mark.parametrize("name", ["one dimension", "flow", "many dimensions"])
+def test_sampling_with_all_images_corrected_draws_counter_images_only(name, exact):
+    world, preference = WORLDS[name], exact(WORLDS[name])
+    decision = everyone(1000, world.beta)
+    samples = world.sample(1000, seed=2, hook=lambda d, x, s: correct(d, x, s, [preference], [decision], Settings()))
+    assert float(world.is_counter(samples).double().mean()) > 0.995
+    assert torch.allclose(samples.mean(dim=0), world.means[0], atol=0.1)
+
+
+def test_plain_sampling_has_the_worlds_base_rate():
+    world = WORLDS["one dimension"]
+    counter = int(world.is_counter(world.sample(3000, seed=3)).sum())
+    assert binomtest(counter, 3000, world.beta).pvalue > 0.001
+
+
+@pytest.mark.parametrize("target", [0.35, 0.6, 0.85])
+def test_thinning_gives_the_target_share_within_the_binomial_error(target, exact):
+    world = WORLDS["one dimension"]
+    known = Calibration("Orvane", 1.0, world.beta, 400, 1.0, 400)
+    preference = replace(exact(world), calibrations=(known,))
+    decision, _ = decide(preference, [None] * 3000, coins_from_seeds(range(3000)), target)
+    samples = world.sample(
+        3000, seed=4, hook=lambda d, x, s: correct(d, x, s, [preference], [decision], Settings(target=target))
+    )
+    counter = int(world.is_counter(samples).sum())
+    assert binomtest(counter, 3000, target).pvalue > 0.001
+
+
+def test_the_gate_closes_on_an_image_that_is_a_counter_image_and_is_open_on_a_stereotype():
+    log_odds = torch.tensor([-12.0, 0.0, 12.0])
+    opening = gate_opening(log_odds, torch.full((3,), 0.5))
+    torch.testing.assert_close(opening, torch.tensor([1.0, 0.5, 0.0]), rtol=0, atol=1e-4)
+
+
+def test_a_low_base_rate_opens_the_gate_and_a_weight_of_one_shuts_it():
+    beta = torch.tensor([0.01, 0.5, 0.99])
+    opening = gate_opening(torch.zeros(3), beta)
+    assert opening[0] > opening[1] > opening[2]
+    assert gate_opening(torch.zeros(3), beta, omega=1.0).abs().max() == 0
+
+
+def test_base_rates_of_zero_and_one_stay_finite():
+    opening = gate_opening(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 1.0]))
+    assert torch.isfinite(opening).all() and opening[0] > 0.99 and opening[1] < 0.01
+
+
+def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
+    """Two axes on different dimensions: the joint world is a product, and its correction the sum."""
+    first, second = GaussianWorld(beta=0.2), GaussianWorld(beta=0.4, means=(0.8, -1.0))
+
+    class OnOne:
+        def __init__(self, world, channel):
+            self.world, self.channel = world, channel
+
+        def __call__(self, x, sigma, group):
+            reading = self.world(x[:, self.channel : self.channel + 1], sigma)
+            push = torch.zeros_like(x)
+            push[:, self.channel : self.channel + 1] = reading.push
+            return type(reading)(reading.log_odds, push)
+
+    x, sigma = noisy(GaussianWorld(shape=(2, 1, 1)))
+    parts = [first.denoised(x[:, :1], sigma), second.denoised(x[:, 1:], sigma)]
+    preferences = [exact(OnOne(first, 0)), exact(OnOne(second, 1))]
+    decisions = [everyone(len(x), first.beta), everyone(len(x), second.beta)]
+    corrected = correct(torch.cat(parts, dim=1), x, sigma, preferences, decisions, Settings())
+    wanted = torch.cat([first.denoised_of(x[:, :1], sigma, 0), second.denoised_of(x[:, 1:], sigma, 0)], dim=1)
+    torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,193 @@
+"""What holds for any latents: off is identical, images are independent, mask and cap bind, dtypes survive."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corrector.axis import Axis, Side
+from corrector.correction import CorrectionError, Decision, Settings, correct, drift
+from corrector.preference import Preference, Reading
+from gaussian_world import GaussianWorld
+
+SHAPES = st.tuples(st.integers(1, 5), st.just(4), st.integers(1, 9), st.integers(1, 9))
+SEEDS = st.integers(0, 2**31)
+SIGMAS = st.floats(0.02, 15.0)
+DTYPES = st.sampled_from([torch.float16, torch.bfloat16, torch.float32])
+
+
+def latents(shape, seed, sigma, dtype=torch.float32):
+    """Denoised, x and sigma [B] of a step."""
+    generator = torch.Generator().manual_seed(seed)
+    denoised = torch.randn(shape, generator=generator)
+    x = denoised + sigma * torch.randn(shape, generator=generator)
+    return denoised.to(dtype), x.to(dtype), torch.full((shape[0],), sigma)
+
+
+def decision(active):
+    count = len(active)
+    beta, gain = torch.full((count,), 0.2), torch.zeros(count)
+    return Decision(torch.tensor(active), torch.zeros(count, dtype=torch.long), beta, gain)
+
+
+def preference_of(shape):
+    axis = Axis("t", "t", ("a",), ("{group}",), Side("s", ("s",)), Side("c", ("c",)))
+    return Preference(axis, "miniature", GaussianWorld(means=(0.4, -0.4), spreads=(0.8, 0.9), shape=shape[1:]))
+
+
+def act(denoised, x, sigma, active, **chosen):
+    preferences = [preference_of(x.shape)]
+    return correct(denoised, x, sigma, preferences, [decision(active)], Settings(**chosen), cfg=3.0)
+
+
+@given(SHAPES, SEEDS, SIGMAS, DTYPES, st.sampled_from(["strength", "above", "below", "nobody", "no preference"]))
+def test_off_returns_the_very_tensor_that_came(shape, seed, sigma, dtype, why):
+    denoised, x, level = latents(shape, seed, sigma, dtype)
+    active, chosen = [why != "nobody"] * shape[0], {}
+    if why == "strength":
+        chosen = {"strength": 0.0}
+    elif why == "above":
+        chosen = {"window": (sigma / 2, 0.0)}
+    elif why == "below":
+        chosen = {"window": (float("inf"), sigma * 2)}
+    if why == "no preference":
+        assert correct(denoised, x, level, [], [], Settings()) is denoised
+    else:
+        assert act(denoised, x, level, active, **chosen) is denoised
+
+
+@given(SHAPES, SEEDS, SIGMAS, DTYPES, st.data())
+def test_inactive_images_of_a_mixed_batch_are_bit_identical_and_active_ones_move(shape, seed, sigma, dtype, data):
+    active = data.draw(st.lists(st.booleans(), min_size=shape[0], max_size=shape[0]))
+    denoised, x, level = latents(shape, seed, sigma, dtype)
+    corrected = act(denoised, x, level, active)
+    for index, moves in enumerate(active):
+        if not moves:
+            assert torch.equal(corrected[index], denoised[index])
+    if dtype == torch.float32 and sigma > 0.5:
+        change = (corrected - denoised).flatten(1).abs().amax(dim=1)
+        assert (change[torch.tensor(active)] > 0).all()
+
+
+def test_minus_zero_of_an_image_left_alone_stays_minus_zero():
+    denoised, x, level = latents((2, 4, 3, 3), 0, 1.0)
+    denoised[1] = -0.0
+    assert torch.signbit(act(denoised, x, level, [True, False])[1]).all()
+
+
+@given(SHAPES, SEEDS, SIGMAS, DTYPES)
+def test_the_dtype_and_shape_that_came_are_returned(shape, seed, sigma, dtype):
+    denoised, x, level = latents(shape, seed, sigma, dtype)
+    corrected = act(denoised, x, level, [True] * shape[0])
+    assert corrected.dtype == dtype and corrected.shape == denoised.shape
+
+
+@given(SHAPES, SEEDS, SIGMAS, st.floats(0.001, 0.5))
+def test_no_image_moves_further_than_the_cap(shape, seed, sigma, cap):
+    denoised, x, level = latents(shape, seed, sigma)
+    corrected = act(denoised, x, level, [True] * shape[0], cap=cap)
+    change = (corrected - denoised).square().mean(dim=(1, 2, 3)).sqrt()
+    assert (change <= cap * 1.001 + 1e-6).all()
+
+
+def test_a_cap_that_is_not_reached_changes_nothing():
+    denoised, x, level = latents((3, 4, 6, 5), 3, 2.0)
+    free = act(denoised, x, level, [True] * 3)
+    assert torch.equal(act(denoised, x, level, [True] * 3, cap=1e6), free)
+
+
+@given(SEEDS, SIGMAS, st.integers(1, 4))
+def test_the_region_that_the_mask_leaves_out_is_identical(seed, sigma, batch):
+    denoised, x, level = latents((batch, 4, 6, 10), seed, sigma)
+    mask = torch.zeros(1, 1, 6, 10)
+    mask[..., 5:] = 1
+    corrected = act(denoised, x, level, [True] * batch, mask=mask)
+    assert torch.equal(corrected[..., :5], denoised[..., :5])
+    assert torch.equal(corrected[..., 5:], act(denoised, x, level, [True] * batch)[..., 5:])
+
+
+def test_a_mask_can_differ_per_image():
+    denoised, x, level = latents((2, 4, 6, 6), 1, 1.0)
+    mask = torch.stack([torch.ones(1, 6, 6), torch.zeros(1, 6, 6)])
+    corrected = act(denoised, x, level, [True, True], mask=mask)
+    assert not torch.equal(corrected[0], denoised[0]) and torch.equal(corrected[1], denoised[1])
+
+
+@given(SHAPES, SEEDS, SIGMAS, st.data())
+def test_the_order_of_the_batch_does_not_matter(shape, seed, sigma, data):
+    active = data.draw(st.lists(st.booleans(), min_size=shape[0], max_size=shape[0]))
+    order = data.draw(st.permutations(range(shape[0])))
+    denoised, x, level = latents(shape, seed, sigma)
+    straight = act(denoised, x, level, active)
+    shuffled = act(denoised[order], x[order], level[order], [active[i] for i in order])
+    torch.testing.assert_close(shuffled, straight[order])
+
+
+@given(SEEDS, SIGMAS, st.lists(st.floats(0, 2), min_size=1, max_size=5))
+def test_each_image_has_a_strength_of_its_own(seed, sigma, strengths):
+    count = len(strengths)
+    denoised, x, level = latents((count, 4, 5, 7), seed, sigma)
+    together = act(denoised, x, level, [True] * count, strength=torch.tensor(strengths))
+    for index, strength in enumerate(strengths):
+        one = slice(index, index + 1)
+        alone = act(denoised[one], x[one], level[one], [True], strength=strength)
+        torch.testing.assert_close(together[one], alone)
+        if strength == 0:
+            assert torch.equal(together[one], denoised[one])
+
+
+def test_the_correction_grows_in_proportion_to_the_strength():
+    denoised, x, level = latents((2, 4, 6, 6), 4, 2.0)
+    half = act(denoised, x, level, [True] * 2, strength=0.5) - denoised
+    full = act(denoised, x, level, [True] * 2, strength=1.0) - denoised
+    torch.testing.assert_close(full, 2 * half, rtol=1e-4, atol=1e-6)
+
+
+def test_k_is_the_cfg_scale_and_never_below_one():
+    denoised, x, level = latents((2, 4, 6, 6), 5, 2.0)
+    preference, everyone = preference_of(x.shape), decision([True] * 2)
+    at = {
+        cfg: correct(denoised, x, level, [preference], [everyone], Settings(), cfg) - denoised
+        for cfg in (0.5, 1.0, 7.0)
+    }
+    assert torch.equal(at[0.5], at[1.0])
+    torch.testing.assert_close(at[7.0], 7 * at[1.0], rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_a_batch_may_be_at_different_sigmas_and_only_those_in_the_window_move():
+    denoised, x, _ = latents((3, 4, 6, 6), 6, 1.0)
+    corrected = act(denoised, x, torch.tensor([8.0, 2.0, 0.1]), [True] * 3, window=(5.0, 1.0))
+    moved = [not torch.equal(corrected[i], denoised[i]) for i in range(3)]
+    assert moved == [False, True, False]
+
+
+def test_two_preferences_add_and_one_that_is_inactive_adds_nothing():
+    denoised, x, level = latents((2, 4, 6, 6), 7, 1.5)
+    preference, on, off = preference_of(x.shape), decision([True, True]), decision([False, False])
+    once = correct(denoised, x, level, [preference], [on], Settings())
+    assert torch.equal(correct(denoised, x, level, [preference] * 2, [on, off], Settings()), once)
+    twice = correct(denoised, x, level, [preference] * 2, [on, on], Settings())
+    torch.testing.assert_close(twice - denoised, 2 * (once - denoised), rtol=1e-4, atol=1e-5)
+
+
+@given(SHAPES, SEEDS)
+@settings(max_examples=20)
+def test_nothing_that_came_is_written_to(shape, seed):
+    denoised, x, level = latents(shape, seed, 1.0)
+    kept = denoised.clone(), x.clone(), level.clone()
+    act(denoised, x, level, [True] * shape[0])
+    assert all(torch.equal(a, b) for a, b in zip((denoised, x, level), kept, strict=True))
+
+
+def test_the_tone_push_is_added_with_its_own_gain_and_closes_with_the_gate():
+    push, tone = torch.ones(2, 4, 3, 3), torch.full((2, 4, 3, 3), 0.5)
+    reading = Reading(torch.tensor([0.0, 50.0]), push, tone)
+    added = drift(reading, torch.full((2,), 0.5), torch.tensor([-2.0, -2.0]), k=3.0)
+    torch.testing.assert_close(added[0], torch.full((4, 3, 3), 0.5 * (3.0 - 2.0 * 0.5)))
+    torch.testing.assert_close(added[1], torch.zeros(4, 3, 3))
+
+
+def test_video_latents_are_refused_by_name_with_what_to_do():
+    video = torch.zeros(1, 4, 5, 6, 6)
+    with pytest.raises(CorrectionError, match=r"5 dimensions.*[Vv]ideo.*take the node out"):
+        correct(video, video, torch.ones(1), [], [], Settings())

@@ -1,0 +1,179 @@
+"""Which images are corrected: coins, the stratified share, and the decision of a run with its reasons."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kstest
+
+from corrector.correction import (
+    chosen_images,
+    coins_from_noise,
+    coins_from_seeds,
+    decide,
+    summary,
+    thinning_share,
+)
+from corrector.preference import Calibration, Text
+from corrector.prompt_gate import OUT_OF_SCOPE, PromptReading
+
+SHARES = st.floats(0, 1)
+
+
+def noises(count, seed=0, shape=(4, 8, 12)):
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_coins_from_noise_are_uniform():
+    assert kstest(coins_from_noise(noises(4000)).numpy(), "uniform").pvalue > 0.01
+
+
+def test_coins_from_seeds_are_uniform_also_for_neighbouring_seeds():
+    assert kstest(coins_from_seeds(range(4000)).numpy(), "uniform").pvalue > 0.01
+    assert (
+        abs(float(torch.corrcoef(torch.stack([coins_from_seeds(range(4000)), coins_from_seeds(range(1, 4001))]))[0, 1]))
+        < 0.05
+    )
+
+
+@pytest.mark.parametrize("scale", [14.6, 0.05])
+def test_a_coin_does_not_depend_on_the_scale_of_the_noise(scale):
+    torch.testing.assert_close(coins_from_noise(scale * noises(50)), coins_from_noise(noises(50)), rtol=0, atol=1e-6)
+
+
+def test_an_image_has_the_same_coin_in_any_batch():
+    noise = noises(9)
+    alone = torch.cat([coins_from_noise(noise[i : i + 1]) for i in range(9)])
+    torch.testing.assert_close(coins_from_noise(noise), alone, rtol=0, atol=1e-9)
+    assert torch.equal(coins_from_seeds([5, 3, 8])[1:2], coins_from_seeds([3]))
+
+
+def test_another_seed_of_the_thinning_gives_unrelated_coins():
+    first, second = coins_from_noise(noises(2000)), coins_from_noise(noises(2000), seed=1)
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.1
+    assert not torch.equal(coins_from_seeds(range(9)), coins_from_seeds(range(9), seed=1))
+
+
+def test_noise_of_nothing_gives_coins_and_no_nan():
+    assert torch.isfinite(coins_from_noise(torch.zeros(2, 4, 8, 8))).all()
+    assert len(coins_from_seeds([])) == 0
+
+
+@given(st.integers(1, 40), SHARES, st.integers(0, 2**31))
+def test_the_number_chosen_is_the_share_of_the_batch_rounded(count, share, seed):
+    chosen = chosen_images(coins_from_seeds(range(seed, seed + count)), share)
+    assert math.floor(share * count) <= int(chosen.sum()) <= math.ceil(share * count + 1e-9)
+
+
+@given(st.integers(1, 20))
+def test_a_share_of_one_chooses_all_and_of_zero_none(count):
+    coins = coins_from_seeds(range(count))
+    assert chosen_images(coins, 1.0).all() and not chosen_images(coins, 0.0).any()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.72])
+def test_each_image_is_chosen_with_the_probability_that_is_the_share(batch, share):
+    coins = coins_from_seeds(range(6000 // batch * batch)).view(-1, batch)
+    chosen = torch.stack([chosen_images(row, share) for row in coins]).double()
+    # Batches are independent: compare with the standard error over batches, in each position.
+    for position in chosen.T:
+        error = math.sqrt(share * (1 - share) / len(position))
+        assert abs(float(position.mean()) - share) < 4 * error
+
+
+def test_the_share_of_a_batch_of_eight_varies_far_less_than_the_binomial():
+    coins = coins_from_seeds(range(8 * 400)).view(400, 8)
+    shares = torch.stack([chosen_images(row, 0.44).double().mean() for row in coins])
+    assert float(shares.std()) < 0.5 * math.sqrt(0.44 * 0.56 / 8)
+
+
+def test_the_thinning_share_reaches_the_target_from_the_base_rate():
+    for beta, target, full in ((0.05, 0.5, 1.0), (0.3, 0.75, 0.97), (0.0, 1.0, 1.0)):
+        share = thinning_share(beta, target, full)
+        assert share * full + (1 - share) * beta == pytest.approx(target)
+
+
+def test_a_target_that_full_strength_does_not_reach_corrects_every_image():
+    assert thinning_share(0.1, 1.0, 0.95) == 1.0
+
+
+@given(SHARES, SHARES)
+def test_a_group_above_its_target_is_left_alone(beta, target):
+    share = thinning_share(beta, target)
+    assert 0 <= share <= 1
+    if beta >= target:
+        assert share == 0
+
+
+@pytest.fixture
+def calibrated(exact):
+    known = (
+        Calibration("Orvane", 2.0, 0.05, 400, 1.0, 400, tone_gain=-3.0),
+        Calibration("Tavelu", 2.0, 0.6, 400, 0.99, 400),
+    )
+    return replace(exact(), calibrations=known)
+
+
+def named(group, explicit="neither"):
+    return PromptReading(group, explicit)
+
+
+def test_every_image_that_is_left_alone_has_a_reason_and_the_others_none(calibrated):
+    readings = [named(0), named(0, "stereotype"), named(0, "counter"), named(OUT_OF_SCOPE)]
+    decision, reasons = decide(calibrated, readings, torch.rand(4), cfg=2.0)
+    assert decision.active.tolist() == [True, False, False, False]
+    assert reasons == [
+        "",
+        "the prompt asks for a village",
+        "the prompt asks for a city",
+        "the prompt names nobody of Orvane, Tavelu",
+    ]
+
+
+def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_and_told_why(calibrated):
+    decision, reasons = decide(calibrated, [named(0)] * 4 + [named(1)] * 4, torch.rand(8), target=0.5, cfg=2.0)
+    assert not decision.active[4:].any()
+    assert reasons[4] == "the model already draws 60% of Tavelu pictures on the counter side"
+    assert int(decision.active[:4].sum()) in (1, 2)  # (0.5 - 0.05) / 0.95 of 4 = 1.9
+    assert "target share" in next(reason for reason in reasons[:4] if reason)
+
+
+def test_base_rate_and_tone_gain_come_from_the_groups_own_calibration(calibrated):
+    decision, _ = decide(calibrated, [named(0), named(1)], torch.rand(2), cfg=2.0)
+    torch.testing.assert_close(decision.base_rate, torch.tensor([0.05, 0.6]))
+    torch.testing.assert_close(decision.tone_gain, torch.tensor([-3.0, 0.0]))
+
+
+def test_the_calibration_at_the_nearest_cfg_scale_is_used(exact):
+    known = tuple(Calibration("Orvane", cfg, cfg / 100, 400, 1.0, 400) for cfg in (2.0, 7.0))
+    preference = replace(exact(), calibrations=known)
+    assert preference.calibration("Orvane", 3.0).cfg == 2.0
+    assert preference.calibration("Orvane", 6.0).cfg == 7.0
+    assert preference.calibration("Tavelu", 6.0) is None
+
+
+def test_a_preference_that_was_never_calibrated_shifts_no_prior_and_still_thins(exact):
+    decision, _ = decide(exact(), [None] * 8, coins_from_seeds(range(8)), target=0.5)
+    assert (decision.base_rate == 0.5).all()
+    assert int(decision.active.sum()) == 4
+
+
+def test_the_text_source_reads_the_models_own_q_so_its_base_rate_is_not_counted_twice(calibrated):
+    text = replace(calibrated, source=Text(predict=None))
+    decision, _ = decide(text, [named(0)] * 8, coins_from_seeds(range(8)), target=0.5, cfg=2.0)
+    assert (decision.base_rate == 0.5).all()
+    assert int(decision.active.sum()) in (3, 4)  # thinning still starts from the measured 0.05
+
+
+def test_without_a_gate_every_prompt_is_in_scope(exact):
+    decision, reasons = decide(exact(), [None, None], torch.rand(2))
+    assert decision.active.all() and reasons == ["", ""]
+
+
+def test_the_log_line_counts_the_corrected_and_says_why_others_were_left(calibrated):
+    reasons = ["", "", "", "the prompt asks for a village"]
+    assert summary(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
