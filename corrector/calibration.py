@@ -8,34 +8,49 @@ from dataclasses import replace
 
 import torch
 
-from .correction import Settings, coins_from_seeds, correct, decide
+from .correction import Decision, Settings, coins_from_seeds, correct, decide
 from .pairs import lightness
 from .preference import Calibration
 from .prompt_gate import PromptReading
 
 
-def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, **options):
+def decide_all(preference, conditioning, coins, target, cfg, batch):
+    """`decide` for many pictures, whose target share is kept in each batch of `batch` -> (Decision, reasons)."""
+    parts, reasons = [], []
+    for which in torch.arange(len(coins)).split(batch):
+        readings = [preference.gate and preference.gate.read([conditioning[i : i + 1]]) for i in which.tolist()]
+        decision, why = decide(preference, readings, coins[which], target, cfg)
+        parts.append(decision)
+        reasons += why
+    return Decision(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True))), reasons
+
+
+def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, plain=None, **options):
     """Sample with the correction, one prompt and seed a picture -> (latents, list of reasons a preference).
 
-    The target share is kept in each batch of `batch` pictures, which are sampled together as a host would.
+    `plain`: latents of the same prompts and seeds without correction, if they are there already; pictures on which
+    nothing acts are taken from them instead of being sampled again, since they are the same bit for bit.
     """
-    conditioning = host.encode(prompts)
-    coins = coins_from_seeds(seeds)
-    decisions, reasons = {}, [[] for _ in preferences]
-    for which in torch.arange(len(seeds)).split(batch):
-        decided = []
-        for preference, said in zip(preferences, reasons, strict=True):
-            gate = preference.gate
-            readings = [gate and gate.read([conditioning[i : i + 1]]) for i in which.tolist()]
-            decision, why = decide(preference, readings, coins[which], settings.target, cfg)
-            decided.append(decision)
-            said += why
-        decisions[int(which[0])] = decided
+    conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
+    decided = [decide_all(preference, conditioning, coins, settings.target, cfg, batch) for preference in preferences]
+    decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
+    wanted = torch.arange(len(seeds))
+    if plain is not None:
+        wanted = torch.stack([d.active for d in decisions]).any(dim=0).nonzero()[:, 0]
+        if not len(wanted):
+            return plain, reasons
 
     def hook(denoised, x, sigma, which):
-        return correct(denoised, x, sigma, preferences, decisions[int(which[0])], settings, cfg)
+        own = [d.select(wanted[which]) for d in decisions]
+        return correct(denoised, x, sigma, preferences, own, settings, cfg)
 
-    return host.sample(conditioning, seeds, cfg, hook=hook, batch=batch, **options), reasons
+    some = [seeds[i] for i in wanted.tolist()]
+    latents = host.sample(conditioning[wanted], some, cfg, hook=hook, batch=batch, **options)
+    if plain is None:
+        return latents, reasons
+    every = plain.clone()
+    every[wanted] = latents
+    return every, reasons
 
 
 def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None):

@@ -55,7 +55,7 @@ class Trainer:
     def __init__(self, path, modules, steps, rate, average=0.0):
         self.path, self.modules, self.steps, self.rate, self.average = path, modules, steps, rate, average
         self.parameters = [p for module in modules.values() for p in module.parameters()]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.averaged = [p.detach().clone() for p in self.parameters]
         self.step = 0
         if path.exists():

@@ -1,0 +1,209 @@
+"""Every figure of the README's table, measured on the miniature: `python benchmarks/miniature.py --json FILE`.
+
+Prompts are the held-out wordings, seeds are used nowhere else. Pictures on which nothing acts are not sampled twice:
+they are bit-identical, which tests/ and the row "left alone, largest difference" check.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from corrector import audit  # noqa: E402
+from corrector.calibration import sample_corrected  # noqa: E402
+from corrector.correction import Settings, chosen_images, coins_from_noise, thinning_share  # noqa: E402
+from corrector.files import load_preference  # noqa: E402
+from corrector.miniature import prompts as wordings  # noqa: E402
+from corrector.miniature.host import Miniature  # noqa: E402
+from corrector.miniature.reader import skin_lightness  # noqa: E402
+from corrector.miniature.world import GROUPS, draw, sample_scene, wanted_scene  # noqa: E402
+
+CFG = 2.0
+SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
+HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
+
+
+class Bench:
+    def __init__(self, n, seed):
+        self.host, self.n, self.seed, self.rows = Miniature(), n, seed, []
+        self.plain, self.read, self.skin = {}, {}, {}
+        self.started = time.time()
+
+    def say(self, *row, **more):
+        self.rows.append(audit.row(*row, self.seed, **more))
+        print(f"[{time.time() - self.started:5.0f} s] " + audit.table(self.rows[-1:]).splitlines()[1], flush=True)
+
+    def seeds(self, group, n=None, start=0):
+        base = self.seed + 100_000 * GROUPS.index(group) + start
+        return list(range(base, base + (n or self.n)))
+
+    def prompts(self, group, templates=wordings.HELD_OUT_NEUTRAL, n=None):
+        return [wordings.held_out(templates, group, index) for index in range(n or self.n)]
+
+    def judge(self, latents):
+        pictures = self.host.decode(latents)
+        return self.host.reader.read(pictures), skin_lightness(pictures)
+
+    def sample_plain(self):
+        for group in GROUPS:
+            self.plain[group] = self.host.sample(self.host.encode(self.prompts(group)), self.seeds(group), CFG)
+            self.read[group], self.skin[group] = self.judge(self.plain[group])
+            kept = sum(label == group for label in self.read[group]["group"])
+            self.say("plain: group kept", group, audit.rate(kept, self.n), self.n)
+            for attribute, (side, _) in SIDES.items():
+                count = audit.stereotype_count(self.read[group][attribute], side)
+                self.say(f"plain: {side}", group, audit.rate(count, self.n), self.n)
+        self.scale = torch.cat(list(self.plain.values())).std()
+
+    def axis(self, attribute):
+        preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
+        for group in preference.axis.groups:
+            self.full_strength(attribute, preference, group)
+            self.targets(attribute, preference, group)
+            self.explicit(attribute, preference, group)
+        self.out_of_scope(attribute, preference)
+        self.share_in_batches(attribute, preference)
+
+    def full_strength(self, attribute, preference, group):
+        side, counter = SIDES[attribute]
+        plain = self.plain[group]
+        before = self.host.evaluations
+        latents, _ = sample_corrected(self.host, self.prompts(group), self.seeds(group), [preference], Settings(), CFG)
+        used = (self.host.evaluations - before) / (self.n * 2 * 16)
+        self.say("UNet evaluations, over the plain run's", group, (used, used, used), self.n)
+        read, skin = self.judge(latents)
+        self.say(f"strength 1: {side}", group, audit.rate(audit.stereotype_count(read[attribute], side), self.n), self.n)
+        kept = sum(label == group for label in read["group"])
+        self.say("strength 1: group kept", group, audit.rate(kept, self.n), self.n)
+        self.say(f"{attribute}: skin L* drift, points", group, audit.mean(skin - self.skin[group]), self.n)
+        fine = torch.tensor([label == counter for label in self.read[group][attribute]])
+        change = audit.latent_change(plain[fine], latents[fine], self.scale)
+        if fine.sum() < 50:
+            change = torch.cat([change, self.more_fine(attribute, preference, group, 50 - int(fine.sum()))])
+        self.say(f"{attribute}: change of fine images, RMS", group, audit.mean(change), len(change))
+        for other, (other_side, _) in SIDES.items():
+            if other != attribute:
+                shift = [audit.stereotype_count(r[other], other_side) / self.n for r in (self.read[group], read)]
+                self.say(f"{attribute}: shift of {other_side}", group, (shift[1] - shift[0],) * 3, self.n)
+        rng = np.random.default_rng(self.seed + GROUPS.index(group))
+        named = {attribute: counter}
+        truth = {
+            "wanted": [wanted_scene(rng, group, **named) for _ in range(self.n)],
+            "again": [wanted_scene(rng, group, **named) for _ in range(self.n)],
+            "plain": [sample_scene(rng, group) for _ in range(self.n)],
+        }
+        drawn = {k: audit.features(audit.draw_wanted(self.host, draw, scenes)) for k, scenes in truth.items()}
+        own = audit.frechet(audit.features(plain), drawn["plain"])
+        ours = audit.frechet(audit.features(latents), drawn["wanted"])
+        floor = audit.frechet(drawn["again"], drawn["wanted"])
+        for name, value in (("plain", own), ("corrected", ours), ("floor", floor), ("over plain's", ours / own)):
+            self.say(f"{attribute}: Frechet distance, {name}", group, (value,) * 3, self.n)
+
+    def more_fine(self, attribute, preference, group, missing, chunk=500, most=6000):
+        """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
+        changes, start = [], self.n
+        while missing > 0 and start < most:
+            seeds, prompts = self.seeds(group, chunk, start), self.prompts(group, n=chunk)
+            plain = self.host.sample(self.host.encode(prompts), seeds, CFG)
+            read, _ = self.judge(plain)
+            fine = [i for i, label in enumerate(read[attribute]) if label == SIDES[attribute][1]]
+            if fine:
+                some = [prompts[i] for i in fine], [seeds[i] for i in fine]
+                latents, _ = sample_corrected(self.host, *some, [preference], Settings(), CFG)
+                changes.append(audit.latent_change(plain[fine], latents, self.scale))
+            missing, start = missing - len(fine), start + chunk
+        return torch.cat(changes) if changes else torch.zeros(0)
+
+    def targets(self, attribute, preference, group):
+        side, counter = SIDES[attribute]
+        for target in (0.25, 0.5, 0.75):
+            latents, _ = sample_corrected(
+                self.host, self.prompts(group), self.seeds(group), [preference], Settings(target=target), CFG, batch=8,
+                plain=self.plain[group],
+            )  # fmt: skip
+            changed = (latents != self.plain[group]).flatten(1).any(1)
+            read, _ = self.judge(latents[changed]) if changed.any() else ({attribute: []}, None)
+            labels = np.array(self.read[group][attribute], dtype=object)
+            labels[changed.numpy()] = read[attribute]
+            share = audit.rate(sum(label == counter for label in labels), self.n)
+            reach = "" if changed.any() else " (bit-identical)"
+            self.say(f"target {target}: {counter}{reach}", group, share, self.n, target=target)
+
+    def explicit(self, attribute, preference, group):
+        side, _ = SIDES[attribute]
+        prompts = self.prompts(group, HELD_OUT[attribute][side])
+        seeds = self.seeds(group, start=50_000)
+        plain = self.host.sample(self.host.encode(prompts), seeds, CFG)
+        read, _ = self.judge(plain)
+        obeyed = [i for i, label in enumerate(read[attribute]) if label == side]
+        self.say(f"plain: {side} where asked for", group, audit.rate(len(obeyed), self.n), self.n)
+        latents, _ = sample_corrected(self.host, prompts, seeds, [preference], Settings(), CFG, plain=plain)
+        read, _ = self.judge(latents[obeyed])
+        kept = audit.rate(sum(label == side for label in read[attribute]), len(obeyed))
+        self.say(f"strength 1: {side} kept where asked for", group, kept, len(obeyed))
+
+    def out_of_scope(self, attribute, preference):
+        """Another group, nobody in particular, nobody at all, only the other axis' attribute."""
+        other = next(group for group in GROUPS if group not in preference.axis.groups)
+        prompts = [text.format(group=other) for text in wordings.HELD_OUT_NEUTRAL]
+        prompts += [*wordings.HELD_OUT_NO_GROUP, *wordings.HELD_OUT_NO_PERSON]
+        for name, sides in HELD_OUT.items():
+            if name != attribute:
+                for side in sides.values():
+                    prompts += [text.format(group="quiet") for text in side]
+        worst, identical = 0.0, 0
+        for index, prompt in enumerate(prompts):
+            seeds = list(range(self.seed + 900_000 + 4 * index, self.seed + 900_004 + 4 * index))
+            plain = self.host.sample(self.host.encode([prompt]), seeds, CFG)
+            latents, _ = sample_corrected(self.host, [prompt] * 4, seeds, [preference], Settings(), CFG)
+            change = float(audit.latent_change(plain, latents, self.scale).max())
+            identical, worst = identical + bool(torch.equal(plain, latents)), max(worst, change)
+            if change:
+                print("  acted out of scope on:", prompt, round(change, 4))
+        self.say(f"{attribute}: out of scope, bit-identical", other, audit.rate(identical, len(prompts)), len(prompts))
+        self.say(f"{attribute}: out of scope, largest RMS", other, (worst,) * 3, len(prompts))
+
+    def share_in_batches(self, attribute, preference, batches=200, size=8):
+        """Counter share in batches of 8 at target 0.5, drawn from the pictures at hand."""
+        counter = SIDES[attribute][1]
+        for group in preference.axis.groups:
+            known = preference.calibration(group, CFG)
+            if known.base_rate >= 0.5:
+                continue
+            share = thinning_share(known.base_rate, 0.5, known.full_rate)
+            plain = np.array([label == counter for label in self.read[group][attribute]])
+            rng, shares = np.random.default_rng(self.seed), []
+            for batch in range(batches):
+                noise = torch.randn(size, 4, 16, 16, generator=torch.Generator().manual_seed(self.seed + batch))
+                chosen = chosen_images(coins_from_noise(noise), share).numpy()
+                drawn = plain[rng.integers(len(plain), size=size)]
+                full = rng.random(size) < known.full_rate
+                shares.append(np.where(chosen, full, drawn).mean())
+            self.say(f"target 0.5: sd of {counter} in batches of 8", group, (float(np.std(shares)),) * 3, batches)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=1000, help="pictures a group")
+    parser.add_argument("--seed", type=int, default=20_000_000)
+    parser.add_argument("--axis", choices=(*SIDES, "both"), default="both")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    bench = Bench(args.n, args.seed)
+    bench.sample_plain()
+    for attribute in SIDES if args.axis == "both" else (args.axis,):
+        bench.axis(attribute)
+    print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + audit.table(bench.rows))
+    if args.json:
+        args.json.write_text(json.dumps(bench.rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
