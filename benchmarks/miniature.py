@@ -79,7 +79,9 @@ class Bench:
         used = (self.host.evaluations - before) / (self.n * 2 * 16)
         self.say("UNet evaluations, over the plain run's", group, (used, used, used), self.n)
         read, skin = self.judge(latents)
-        self.say(f"strength 1: {side}", group, audit.rate(audit.stereotype_count(read[attribute], side), self.n), self.n)
+        self.say(
+            f"strength 1: {side}", group, audit.rate(audit.stereotype_count(read[attribute], side), self.n), self.n
+        )
         kept = sum(label == group for label in read["group"])
         self.say("strength 1: group kept", group, audit.rate(kept, self.n), self.n)
         self.say(f"{attribute}: skin L* drift, points", group, audit.mean(skin - self.skin[group]), self.n)

@@ -43,7 +43,9 @@ def demo(args):
 
     started = time.time()
     host = Miniature()
-    preferences = [load_preference(ROOT / "weights" / f"miniature-{axis}.safetensors") for axis in ("backdrop", "attire")]
+    preferences = [
+        load_preference(ROOT / "weights" / f"miniature-{axis}.safetensors") for axis in ("backdrop", "attire")
+    ]
     rows, grids = [], []
     for group in GROUPS:
         seeds = [DEMO_SEED + index for index in range(args.images)]
@@ -82,18 +84,13 @@ def learn(args):
     from .calibration import calibrate
     from .files import save_preference
     from .learning import learn as learn_preference
+    from .learning import other_wordings
     from .miniature.host import Miniature
     from .miniature.world import GROUPS
 
     axis, host = load_axis(args.axis), Miniature()
-    others = [load_axis(path) for path in sorted((ROOT / "axes").glob("miniature-*.json")) if path != args.axis]
-    details = tuple(p for other in others if other.id != axis.id for p in other.stereotype.phrases + other.counter.phrases)
-    from .prompt_gate import OTHER_DETAILS
-
-    preference, judge = learn_preference(
-        host, axis, args.pairs, args.seed,
-        other_groups=tuple(set(GROUPS) - set(axis.groups)), other_details=details + OTHER_DETAILS,
-    )  # fmt: skip
+    others = other_wordings(axis, ROOT / "axes", GROUPS)
+    preference, judge = learn_preference(host, axis, args.pairs, args.seed, **others)
     print(json.dumps(preference.training, indent=1), flush=True)
     preference = calibrate(host, preference, judge, args.calibration, seed=args.seed + 1)
     for calibration in preference.calibrations:

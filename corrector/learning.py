@@ -11,10 +11,11 @@ from einops import rearrange
 from torch import nn
 from tqdm import trange
 
+from .axis import load_axis
 from .latent_space import add_noise
 from .pairs import Pairs, make_pairs
 from .preference import Classifier, Distilled, Preference
-from .prompt_gate import train_gate
+from .prompt_gate import OTHER_DETAILS, train_gate
 
 SIGMA_RANGE = (0.03, 14.6)  # of SD's schedule
 SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
@@ -235,6 +236,16 @@ def split(pairs, held):
         Pairs(pairs.latents[:, :, :cut], pairs.lightness[:, :, :cut], pairs.seeds[:, :cut]),
         Pairs(pairs.latents[:, :, cut:], pairs.lightness[:, :, cut:], pairs.seeds[:, cut:]),
     )
+
+
+def other_wordings(axis, folder, groups):
+    """What the gate should also have read: the phrases of the other axes in `folder`, and `groups` not in the axis."""
+    others = [load_axis(path) for path in sorted(folder.glob(f"{axis.id.split('-')[0]}-*.json"))]
+    phrases = [p for other in others if other.id != axis.id for p in other.stereotype.phrases + other.counter.phrases]
+    return {
+        "other_groups": tuple(group for group in groups if group not in axis.groups),
+        "other_details": tuple(phrases) + OTHER_DETAILS,
+    }
 
 
 def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=3000, pairs=None, **gate_others):

@@ -1,0 +1,71 @@
+"""Three ways to pool a prompt's tokens for the gate, compared on wordings that no training saw.
+
+`python benchmarks/gate.py`: attention pooling (kept), the mean of all tokens, and the last token (SD's "pooled").
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from corrector import audit  # noqa: E402
+from corrector.axis import load_axis  # noqa: E402
+from corrector.learning import other_wordings  # noqa: E402
+from corrector.miniature import prompts as wordings  # noqa: E402
+from corrector.miniature.host import Miniature  # noqa: E402
+from corrector.miniature.world import GROUPS  # noqa: E402
+from corrector.prompt_gate import train_gate  # noqa: E402
+
+HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
+
+
+def cases(axis, attribute):
+    """Held-out prompts -> {what is asked: list of (prompt, the answer: a group's index where open, else None)}."""
+    found = {"in scope": [], "other attribute named": [], "explicit": [], "out of scope": []}
+    for group in GROUPS:
+        index = axis.groups.index(group) if group in axis.groups else None
+        name = "out of scope" if index is None else "in scope"
+        found[name] += [(text.format(group=group), index) for text in wordings.HELD_OUT_NEUTRAL]
+        for other, sides in HELD_OUT.items():
+            for side in sides.values():
+                prompts = [text.format(group=group) for text in side]
+                if other == attribute:
+                    found["explicit"] += [(prompt, None) for prompt in prompts]
+                elif index is not None:
+                    found["other attribute named"] += [(prompt, index) for prompt in prompts]
+    found["out of scope"] += [(text, None) for text in wordings.HELD_OUT_NO_GROUP + wordings.HELD_OUT_NO_PERSON]
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    host, rows = Miniature(), []
+    for attribute in HELD_OUT:
+        axis = load_axis(ROOT / "axes" / f"miniature-{attribute}.json")
+        for pooling in ("attention", "mean", "last"):
+            gate, _ = train_gate(
+                axis, host.encode, args.seed, pooling=pooling, **other_wordings(axis, ROOT / "axes", GROUPS)
+            )
+            for name, prompts in cases(axis, attribute).items():
+                right = 0
+                for prompt, answer in prompts:
+                    reading = gate.read([host.encode([prompt])])
+                    said = reading.group if reading.open else None
+                    right += said == answer
+                    if said != answer and pooling == "attention":
+                        print(f"  wrong ({name}): {prompt!r} -> {reading}")
+                measured = audit.rate(right, len(prompts))
+                rows.append(audit.row(f"{attribute}, {pooling}: {name}", "all", measured, len(prompts), args.seed))
+    print(audit.table(rows))
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
