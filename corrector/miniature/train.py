@@ -135,8 +135,10 @@ def encode_pool(autoencoder, pictures, folder):
     """All pictures -> latents [N, 4, 16, 16] in VAE space, kept on disk."""
     path = folder / "latents.safetensors"
     if not path.exists():
-        batches = [to_tensor(pictures[i : i + 50]) for i in trange(0, len(pictures), 50, desc="encode", mininterval=20)]
-        save_file({"latents": torch.cat([autoencoder.encode(batch).latents for batch in batches])}, path)
+        batches = (to_tensor(pictures[i : i + 50]) for i in trange(0, len(pictures), 50, desc="encode", mininterval=20))
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = torch.cat([autoencoder.encode(batch).latents.float() for batch in batches])
+        save_file({"latents": latents}, path)
     return load_file(path)["latents"]
 
 
@@ -150,11 +152,11 @@ def train_reader(pool, pictures, autoencoder, folder, seed, steps):
         rng = np.random.default_rng((seed, 2, step))
         chosen = np.sort(rng.integers(len(pictures), size=64))
         batch = to_tensor(pictures[chosen])
-        if step % 3 == 0:
+        if step % 4 == 0:
             with torch.no_grad():
-                latent = autoencoder.encode(batch[:24]).latents
+                latent = autoencoder.encode(batch[:16]).latents
                 noise = torch.from_numpy(rng.standard_normal(latent.shape, dtype=np.float32))
-                batch = torch.cat([autoencoder.decode(latent + 0.2 * noise).sample.clamp(-1, 1), batch[24:]])
+                batch = torch.cat([autoencoder.decode(latent + 0.2 * noise).sample.clamp(-1, 1), batch[16:]])
         batch = batch + 0.05 * torch.from_numpy(rng.standard_normal(batch.shape, dtype=np.float32))
         return reader.loss(reader(batch), targets[chosen])
 
