@@ -205,7 +205,7 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, default=Path("runs/miniature"), help="folder of checkpoints and weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--autoencoder-steps", type=int, default=2400)
-    parser.add_argument("--reader-steps", type=int, default=500)
+    parser.add_argument("--reader-steps", type=int, default=250)
     parser.add_argument("--diffusion-steps", type=int, default=6000)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
