@@ -138,7 +138,7 @@ def encode_pool(autoencoder, pictures, folder):
         batches = (to_tensor(pictures[i : i + 50]) for i in trange(0, len(pictures), 50, desc="encode", mininterval=20))
         with torch.autocast("cpu", torch.bfloat16):
             latents = torch.cat([autoencoder.encode(batch).latents.float() for batch in batches])
-        save_file({"latents": latents}, path)
+        save_file({"latents": latents.contiguous()}, path)
     return load_file(path)["latents"]
 
 
