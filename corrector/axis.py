@@ -42,6 +42,13 @@ class Axis:
             raise AxisError(f'Axis "{self.id}": "groups" is empty; name at least one group.')
         if not self.neutral or not all("{group}" in template for template in self.neutral):
             raise AxisError(f'Axis "{self.id}": every template in "neutral" must contain {{group}}.')
+        for template in self.neutral:
+            try:
+                template.format(group="")
+            except (KeyError, IndexError, ValueError):
+                raise AxisError(
+                    f'Axis "{self.id}": the template "{template}" has braces other than {{group}}; remove them.'
+                ) from None
         for name, side in (("stereotype", self.stereotype), ("counter", self.counter)):
             if not side.phrases or not all(phrase.strip() for phrase in side.phrases):
                 raise AxisError(f'Axis "{self.id}": "{name}.phrases" has an empty prompt; write what that side shows.')
@@ -78,6 +85,8 @@ def axis_from_dict(data, where="axis"):
         raise AxisError(f'{where}: the field "{sorted(missing)[0]}" is missing; add it.')
     if unknown:
         raise AxisError(f'{where}: unknown field "{sorted(unknown)[0]}"; known are {", ".join(sorted(known))}.')
+    for name in {"groups", "neutral", "protected"} & set(data):
+        _check_texts(data[name], name, where)
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     values.pop("format", None)
     values.setdefault("title", values["id"])
@@ -85,8 +94,14 @@ def axis_from_dict(data, where="axis"):
         side = values[name]
         if not isinstance(side, dict) or "phrases" not in side:
             raise AxisError(f'{where}: "{name}" must be an object with "description" and "phrases".')
+        _check_texts(side["phrases"], f"{name}.phrases", where)
         values[name] = Side(side.get("description", ""), tuple(side["phrases"]))
     return Axis(**values)
+
+
+def _check_texts(value, field, where):
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise AxisError(f'{where}: "{field}" must be a list of texts, such as ["one", "two"].')
 
 
 def load_axis(path):

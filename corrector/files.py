@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .axis import AxisError, axis_from_dict
+from .axis import axis_from_dict
 from .latent_space import LATENT_SPACES
 from .preference import Calibration, Classifier, Distilled, Preference
 from .prompt_gate import PromptGate
@@ -73,15 +73,15 @@ def load_preference(path):
         raise PreferenceFileError(
             f"{path.name}: not a safetensors file, or cut off while copying; copy it again."
         ) from None
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("format"), int):
         raise PreferenceFileError(
             f"{path.name}: a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector."
         )
-    if metadata.get("format", 0) > FORMAT:
+    if metadata["format"] > FORMAT:
         raise PreferenceFileError(
             f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
         )
-    if metadata.get("latent_space") not in LATENT_SPACES:
+    if str(metadata.get("latent_space")) not in LATENT_SPACES:
         raise PreferenceFileError(
             f'{path.name}: made for the latent space "{metadata.get("latent_space")}", which this version does not '
             "know; update RS-Corrector."
@@ -91,7 +91,7 @@ def load_preference(path):
         raise PreferenceFileError(f'{path.name}: the tensor "{broken}" holds NaN or infinity; learn it again.')
     try:
         return _build(metadata, tensors, path)
-    except (AxisError, KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise PreferenceFileError(f"{path.name}: its parts do not fit together ({reason}); learn it again.") from None
 
@@ -100,14 +100,9 @@ def _build(metadata, tensors, path):
     # A host runs nodes under inference mode; tensors made there could never meet autograd (the Classifier needs it).
     with torch.inference_mode(False):
         config = dict(metadata["source"])
-        source = SOURCES[config.pop("kind")](**config)
-        source.load_state_dict(_part(tensors, "source."))
-        gate = metadata.get("gate") and PromptGate(**metadata["gate"])
-        if gate is not None:
-            gate.load_state_dict(_part(tensors, "gate."))
-    for module in (source, gate):
-        if module is not None:
-            module.eval().requires_grad_(False)
+        source = _filled(SOURCES[config.pop("kind")], config, _part(tensors, "source."))
+        probes = _part(tensors, "gate.")
+        gate = _filled(PromptGate, dict(metadata["gate"]), probes) if probes else None
     return Preference(
         axis=axis_from_dict(metadata["axis"], path.name),
         space=metadata["latent_space"],
@@ -118,6 +113,19 @@ def _build(metadata, tensors, path):
         name=metadata["name"] or path.stem,
         hash=file_hash(path),
     )
+
+
+def _filled(kind, config, tensors):
+    """A module of `kind` with its tensors. Sizes are compared first, so that absurd ones in a file allocate nothing."""
+    if any(isinstance(value, int) and value > 4096 for value in config.values()):
+        raise ValueError("its description has absurd sizes")
+    with torch.device("meta"):
+        described = {name: tensor.shape for name, tensor in kind(**config).state_dict().items()}
+    if described != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise ValueError("its tensors are not those of its description")
+    module = kind(**config)
+    module.load_state_dict(tensors)
+    return module.eval().requires_grad_(False)
 
 
 def _part(tensors, prefix):
