@@ -1,10 +1,15 @@
 """What several tests build on: one axis, and a preference that is exact in a world of two Gaussians."""
 
+import hypothesis
 import pytest
 
 from corrector.axis import Axis, Side
 from corrector.preference import Preference
 from gaussian_world import GaussianWorld
+
+# A busy machine is slow, and that is no failure; the same examples on every run.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
