@@ -1,0 +1,103 @@
+"""The report's picture and page, drawn from pictures of the planted world."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from corrector.audit import rate
+from corrector.figures import draw_demo, said_of, shares, write_page
+from corrector.miniature.world import GROUPS, draw, wanted_scene
+
+
+@pytest.fixture(scope="module")
+def report():
+    """Rows and grids as the demo makes them: village pictures before, city pictures after."""
+    rows, grids = [], []
+    for number, group in enumerate(GROUPS[:2]):
+        rng = np.random.default_rng(number)
+        scenes = [wanted_scene(rng, group, backdrop="village") for _ in range(5)]
+        before = np.stack([draw(scene) for scene in scenes])
+        after = np.stack([draw(wanted_scene(rng, group, backdrop="city")) for _ in scenes])
+        captions = [f'a portrait of a {group} person, <b>"{index}"</b>' for index in range(5)]
+        grids.append({"title": f"{group} & co.", "before": before, "after": after, "captions": captions})
+        value, low, high = rate(1, 32)
+        numbers = {"plain": 30 / 32, "corrected": value, "low": low, "high": high, "n": 32, "seed": 2026}
+        rows.append({"figure": "backdrop: village", "group": group, **numbers, "unit": "share", "model": "miniature"})
+    tone = {"plain": 55.1, "corrected": 55.4, "low": 55.0, "high": 55.8, "n": 32, "seed": 2026}
+    rows.append({"figure": "skin", "group": GROUPS[0], **tone, "unit": "L*", "model": "miniature"})
+    return rows, grids
+
+
+class Page(HTMLParser):
+    """All tags with their attributes, and the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(report, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "demo.html"
+    write_page(*report, path)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_picture_is_drawn_and_holds_every_grid(report, tmp_path):
+    path = tmp_path / "demo.png"
+    draw_demo(*report, path)
+    with Image.open(path) as picture:
+        assert picture.width > 1000 and picture.height > 600
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 100  # not blank
+
+
+def test_the_page_needs_no_other_file_and_no_network(page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object")
+        assert attributes.get("src", "data:").startswith("data:") and "href" not in attributes
+    style = "".join(re.findall(r"url\(|@import", page.text))
+    assert not style
+
+
+def test_the_page_shows_the_very_pictures_with_a_text_for_each(page, report):
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 2 * 2 * 5
+    assert all(image["alt"].startswith(("Before: a portrait", "After: a portrait")) for image in images)
+    content = base64.b64decode(images[0]["src"].split(",")[1])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), report[1][0]["before"][0])
+
+
+def test_the_page_says_every_figure_with_n_interval_and_seed_and_on_which_model(page, report):
+    for row in report[0]:
+        for number in (row["plain"], row["corrected"], row["low"], row["high"]):
+            assert f"{number:.3f}" in page.text
+    assert "2026" in page.text and "32" in page.text
+    assert "Measured on the miniature" in page.text and "Nothing here was measured on Stable Diffusion" in page.text
+
+
+def test_captions_are_text_and_never_markup(page):
+    assert '<b>"0"</b>' in page.text
+    assert "Orvane & co." in page.text
+
+
+def test_another_model_is_named_as_it_is():
+    assert said_of([{"model": "my-checkpoint.safetensors"}]) == "Measured on: my-checkpoint.safetensors."
+
+
+def test_the_plain_share_has_its_own_wilson_interval_and_other_units_are_not_charted(report):
+    charted = shares(report[0])
+    assert len(charted) == 2
+    low, high = charted[0][1]
+    assert low < 30 / 32 < high and high - low == pytest.approx(0.19, abs=0.03)
