@@ -1,0 +1,105 @@
+"""A real ComfyUI: COMFYUI_PATH, else ~/ComfyUI, with its own Python in .venv. Where there is none, these tests skip."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def comfyui():
+    """The host's folder."""
+    folder = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "ComfyUI")
+    if not (folder / "main.py").is_file():
+        pytest.skip(f"No ComfyUI in {folder}: set COMFYUI_PATH to a checkout of it.")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def host_python(comfyui):
+    found = [comfyui / ".venv/bin/python", comfyui / "venv/bin/python", comfyui / ".venv/Scripts/python.exe"]
+    for python in found:
+        if python.is_file():
+            return python
+    pytest.skip(f"{comfyui} has no Python environment of its own: make .venv there from its requirements.txt.")
+
+
+class Server:
+    """A running ComfyUI and its API."""
+
+    def __init__(self, address, folder):
+        self.address, self.folder = address, folder
+
+    @property
+    def log(self):
+        return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+    def get(self, path):
+        with urllib.request.urlopen(self.address + path, timeout=60) as answer:
+            return json.load(answer)
+
+    def post(self, path, data):
+        request = urllib.request.Request(self.address + path, json.dumps(data).encode())
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            return json.loads(error.read())
+
+    def run(self, prompt, **extra):
+        """Queue a graph in API format, wait for it -> its history. A refused graph comes back as the refusal."""
+        queued = self.post("/prompt", {"prompt": prompt, "extra_data": {"extra_pnginfo": extra}})
+        return self.wait(queued["prompt_id"]) if "prompt_id" in queued and not queued.get("error") else queued
+
+    def wait(self, prompt_id, limit=240):
+        for _ in range(limit * 4):
+            if prompt_id in (history := self.get(f"/history/{prompt_id}")):
+                return history[prompt_id]
+            time.sleep(0.25)
+        raise TimeoutError(f"The prompt was not done in {limit} s.\n{self.log[-3000:]}")
+
+    def pictures(self, history):
+        """Paths of the pictures of a history, by node id."""
+        return {
+            node: [self.folder / image["type"] / image["subfolder"] / image["filename"] for image in output["images"]]
+            for node, output in history["outputs"].items()
+        }
+
+
+@pytest.fixture(scope="session")
+def server(comfyui, host_python, tmp_path_factory):
+    """ComfyUI with this repository among its custom nodes and everything else empty."""
+    folder = tmp_path_factory.mktemp("comfyui")
+    (folder / "custom_nodes").mkdir()
+    (folder / "custom_nodes" / "rs-corrector").symlink_to(REPOSITORY)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [host_python, "main.py", "--cpu", "--port", str(port), "--base-directory", folder]
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.Popen(
+            [*map(str, command), "--disable-auto-launch"], cwd=comfyui, stdout=log, stderr=subprocess.STDOUT
+        )
+    running = Server(f"http://127.0.0.1:{port}", folder)
+    try:
+        for _ in range(480):
+            try:
+                running.get("/queue")
+                break
+            except OSError:
+                assert process.poll() is None, running.log[-3000:]
+                time.sleep(0.5)
+        else:
+            raise TimeoutError(f"ComfyUI did not start.\n{running.log[-3000:]}")
+        yield running
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,144 @@
+"""The correction beside the other things that artists put into a graph."""
+
+import host_extras
+import pytest
+import torch
+from host import correct, encode, host_nodes, node, sample
+
+
+def differs(a, b):
+    return bool((a - b).abs().mean() > 1e-5)
+
+
+def test_two_nodes_in_a_row_both_act(model, backdrop, attire, prompts):
+    positive, negative = prompts["person"], prompts["empty"]
+    first, second = correct(model, backdrop), correct(model, attire)
+    both = correct(correct(model, backdrop), attire)
+    results = [sample(m, positive, negative) for m in (model, first, second, both)]
+    assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
+
+
+def test_one_node_with_combined_preferences_does_what_two_nodes_do(model, backdrop, attire, prompts):
+    positive, negative = prompts["person"], prompts["empty"]
+    combined = node("RSCorrectorCombinePreferences", preference_1=backdrop, preference_3=attire)
+    in_a_row = sample(correct(correct(model, backdrop), attire), positive, negative)
+    together = sample(correct(model, combined), positive, negative)
+    assert torch.allclose(in_a_row, together, atol=1e-4)
+
+
+def test_a_preference_connected_twice_acts_once(model, backdrop, prompts):
+    twice = node("RSCorrectorCombinePreferences", preference_1=backdrop, preference_2=backdrop)
+    once = sample(correct(model, backdrop), prompts["person"], prompts["empty"])
+    assert torch.equal(sample(correct(model, twice), prompts["person"], prompts["empty"]), once)
+
+
+def test_the_preserved_region_of_an_inpaint_mask_stays(model, backdrop, prompts):
+    kept = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., 64:] = 1
+    latent = {"samples": kept, "noise_mask": mask}
+    plain = sample(model, prompts["person"], prompts["empty"], latent=latent)
+    corrected = sample(correct(model, backdrop), prompts["person"], prompts["empty"], latent=latent)
+    assert torch.allclose(corrected[..., :8], kept[..., :8], atol=1e-4)
+    assert differs(corrected[..., 8:], plain[..., 8:])
+
+
+def test_a_mask_of_any_size_keeps_the_correction_to_its_white_part(model, backdrop, prompts):
+    mask = torch.zeros(1, 64, 64)
+    mask[..., 32:] = 1
+    steps = dict(steps=1, scheduler="simple")  # with more steps the model itself carries changes across
+    plain = sample(model, prompts["person"], prompts["empty"], **steps)
+    corrected = sample(correct(model, backdrop, mask=mask), prompts["person"], prompts["empty"], **steps)
+    assert torch.equal(corrected[..., :7], plain[..., :7])
+    assert differs(corrected[..., 8:], plain[..., 8:])
+
+
+def test_a_lora_on_the_model_and_the_correction_both_act(model, clip, backdrop, prompts):
+    with_lora, _ = host_extras.with_lora(model, clip, 1.0, 0.0)
+    positive, negative = prompts["person"], prompts["empty"]
+    results = [sample(m, positive, negative) for m in (model, with_lora, correct(with_lora, backdrop))]
+    assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
+
+
+def test_a_lora_on_clip_and_clip_skip_leave_the_gate_working(model, clip, backdrop):
+    _, with_lora = host_extras.with_lora(model, clip, 0.0, 0.2)
+    skipped = clip.clone()
+    skipped.clip_layer(-2)
+    plain = encode(clip, "a portrait of a Tavelu person")[0][0]
+    gate = backdrop[0].gate
+    for changed in (with_lora, skipped):
+        conds = [
+            encode(changed, text)[0][0]
+            for text in ("a portrait of a Tavelu person", "a portrait of a Tavelu person in a village", "a cat")
+        ]
+        assert not torch.equal(conds[0], plain)
+        assert [gate.read([cond]).open for cond in conds] == [True, False, False]
+
+
+def test_a_controlnet_and_the_correction_both_act(model, backdrop, prompts):
+    hint = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(0))
+    control = host_extras.control_net(model)
+    positive, negative = host_nodes.ControlNetApplyAdvanced().apply_controlnet(
+        prompts["person"], prompts["empty"], control, hint, 1.0, 0.0, 1.0
+    )
+    plain = sample(model, prompts["person"], prompts["empty"])
+    controlled = sample(model, positive, negative)
+    corrected = sample(correct(model, backdrop), positive, negative)
+    assert differs(plain, controlled) and differs(controlled, corrected)
+
+
+def test_any_region_that_asks_for_the_stereotype_switches_it_off(model, backdrop, prompts):
+    def regions(left, right):
+        area = host_nodes.ConditioningSetArea()
+        (left,), (right,) = area.append(left, 64, 128, 0, 0, 1.0), area.append(right, 64, 128, 64, 0, 1.0)
+        return left + right
+
+    for right, acts in (("person", True), ("cat", True), ("village", False)):
+        positive = regions(prompts["person"], prompts[right])
+        plain = sample(model, positive, prompts["empty"])
+        assert differs(sample(correct(model, backdrop), positive, prompts["empty"]), plain) == acts
+
+
+def test_a_batch_of_prompts_is_read_image_by_image(model, backdrop, prompts):
+    both = torch.cat([prompts["person"][0][0], prompts["cat"][0][0]])
+    positive = [[both, {}]]
+    plain = sample(model, positive, prompts["empty"], batch=4)
+    corrected = sample(correct(model, backdrop), positive, prompts["empty"], batch=4)
+    same = [torch.equal(a, b) for a, b in zip(plain, corrected, strict=True)]
+    assert same == [False, True, False, True]
+
+
+@pytest.mark.parametrize("kind", ("dual", "dual nested", "perp-neg", "basic"))
+def test_other_guiders_are_corrected(model, backdrop, prompts, kind):
+    second = prompts["village" if kind == "perp-neg" else "cat"]  # a negative prompt does not count
+    plain, corrected = (host_extras.guided(kind, m, prompts, second) for m in (model, correct(model, backdrop)))
+    assert corrected.isfinite().all() and differs(plain, corrected)
+
+
+def test_of_the_dual_guiders_two_prompts_either_may_ask_for_the_stereotype(model, backdrop, prompts):
+    second = prompts["village"]
+    plain, corrected = (host_extras.guided("dual", m, prompts, second) for m in (model, correct(model, backdrop)))
+    assert torch.equal(plain, corrected)
+
+
+@pytest.mark.parametrize("first", ("rescale", "correction"))
+def test_rescale_cfg_before_or_after_it_still_acts(model, backdrop, prompts, first):
+    positive, negative = prompts["person"], prompts["empty"]
+    rescaled = host_extras.rescale_cfg(model)
+    both = correct(rescaled, backdrop) if first == "rescale" else host_extras.rescale_cfg(correct(model, backdrop))
+    results = [sample(m, positive, negative, cfg=5.0) for m in (rescaled, correct(model, backdrop), both)]
+    assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
+
+
+def test_the_cap_bounds_what_one_step_changes(model, backdrop, prompts):
+    steps = dict(steps=1, scheduler="simple")
+    plain = sample(model, prompts["person"], prompts["empty"], **steps)
+    capped = sample(correct(model, backdrop, cap=0.05), prompts["person"], prompts["empty"], **steps)
+    scale = model.get_model_object("latent_format").scale_factor
+    assert (((capped - plain) * scale).square().mean(dim=(1, 2, 3)).sqrt() <= 0.0501).all()
+    assert differs(capped, plain)
+
+
+def test_with_the_gate_off_every_prompt_is_corrected(model, backdrop, prompts):
+    plain = sample(model, prompts["village"], prompts["empty"])
+    assert differs(sample(correct(model, backdrop, gate=False), prompts["village"], prompts["empty"]), plain)

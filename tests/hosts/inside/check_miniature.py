@@ -1,0 +1,53 @@
+"""The miniature in ComfyUI is the miniature of diffusers."""
+
+import os
+
+import comfy.model_management
+import pytest
+import torch
+from host import encode
+from safetensors.torch import load_file
+
+PROMPTS = ("a portrait of an Orvane person", "Tavelu woman, huts, soft light", "", "naïve café, 8k; a Zendoli man!")
+reference = pytest.mark.skipif("RS_REFERENCE" not in os.environ, reason="no prediction of diffusers to compare with")
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return load_file(os.environ["RS_REFERENCE"])
+
+
+@reference
+def test_its_conditioning_is_that_of_transformers(clip, expected):
+    for prompt, conditioning in zip(PROMPTS, expected["conditioning"], strict=True):
+        assert (encode(clip, prompt)[0][0][0] - conditioning).abs().max() <= 1e-4
+
+
+@reference
+def test_its_prediction_is_that_of_diffusers(model, expected):
+    comfy.model_management.load_models_gpu([model])
+    network = model.model
+    network.current_patcher = model
+    predicted = torch.cat(
+        [
+            network.apply_model(x[None], sigma[None], c_crossattn=conditioning[None])
+            for x, sigma, conditioning in zip(expected["x"], expected["sigma"], expected["conditioning"], strict=True)
+        ]
+    )
+    error = float((predicted - expected["denoised"]).abs().max())
+    print(f"D differs by {error:.1e}")
+    assert error <= 1e-4
+
+
+@reference
+def test_its_autoencoder_is_that_of_diffusers(miniature, expected):
+    vae, scale = miniature[2], miniature[0].get_model_object("latent_format").scale_factor
+    pictures = vae.decode(expected["latents"] / scale)  # LATENT sockets carry VAE space
+    assert (pictures - expected["pictures"]).abs().max() <= 1e-4
+    assert (vae.encode(expected["pictures"]) * scale - expected["encoded"]).abs().max() <= 1e-3
+
+
+def test_its_schedule_is_that_of_sd15(model):
+    sampling = model.get_model_object("model_sampling")
+    assert float(sampling.sigma_max) == pytest.approx(14.6146, abs=1e-3)
+    assert float(sampling.sigma_min) == pytest.approx(0.0292, abs=1e-3)

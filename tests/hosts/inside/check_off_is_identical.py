@@ -1,0 +1,50 @@
+"""Off means identical, and the host's model is never written to."""
+
+import pytest
+import torch
+from host import correct, sample, weights_hash
+
+SAMPLERS = ("euler", "dpmpp_2m_sde", "uni_pc")
+
+
+def plain(model, prompts, sampler, cfg, prompt="person"):
+    return sample(model, prompts[prompt], prompts["empty"], sampler=sampler, cfg=cfg, scheduler="simple")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("cfg", (1.0, 7.0))
+def test_strength_zero_a_window_outside_the_run_and_another_subject_are_bit_identical(
+    model, backdrop, prompts, sampler, cfg
+):
+    expected = plain(model, prompts, sampler, cfg)
+    assert torch.equal(plain(correct(model, backdrop, 0.0), prompts, sampler, cfg), expected)
+    outside = correct(model, backdrop, start_percent=0.98)
+    assert torch.equal(plain(outside, prompts, sampler, cfg), expected)
+    cat = plain(model, prompts, sampler, cfg, "cat")
+    assert torch.equal(plain(correct(model, backdrop), prompts, sampler, cfg, "cat"), cat)
+    on = plain(correct(model, backdrop), prompts, sampler, cfg)
+    assert not torch.equal(on, expected)
+
+
+def test_a_prompt_that_asks_for_the_stereotype_is_left_alone_bit_for_bit(model, backdrop, prompts, caplog):
+    caplog.set_level("INFO")
+    expected = plain(model, prompts, "euler", 2.0, "village")
+    assert torch.equal(plain(correct(model, backdrop), prompts, "euler", 2.0, "village"), expected)
+    assert "corrected 0 of 2; left alone 2: the prompt asks for" in caplog.text
+
+
+def test_bypassing_or_removing_the_node_leaves_nothing_behind(model, backdrop, prompts):
+    before, options = weights_hash(model), repr(sorted(model.model_options))
+    expected = plain(model, prompts, "euler", 2.0)
+    changed = plain(correct(model, backdrop), prompts, "euler", 2.0)
+    assert not torch.equal(changed, expected)
+    assert torch.equal(plain(model, prompts, "euler", 2.0), expected)
+    assert weights_hash(model) == before
+    assert repr(sorted(model.model_options)) == options
+    assert not model.wrappers and not model.additional_models
+
+
+def test_the_same_run_twice_is_the_same_picture(model, backdrop, prompts):
+    corrected = correct(model, backdrop, target=0.7)
+    first, second = (plain(corrected, prompts, "euler", 2.0) for _ in range(2))
+    assert torch.equal(first, second)

@@ -1,0 +1,92 @@
+"""What does not fit is refused by name, in a sentence."""
+
+import comfy.latent_formats
+import pytest
+import torch
+from host import NODES, correct, encode, sample, untrained
+from rs_pack.corrector.correction import CorrectionError
+from rs_pack.corrector.prompt_gate import GateError
+
+
+def with_latents(model, latent_format):
+    model = model.clone()
+    model.add_object_patch("latent_format", latent_format)
+    return model
+
+
+@pytest.mark.parametrize("kind", ("SD3", "Flux", "SDXL", "SD15"))
+def test_a_preference_of_another_model_is_refused_by_both_names(model, kind):
+    preference = untrained("sdxl" if kind == "SD15" else "sd15")
+    other = with_latents(model, getattr(comfy.latent_formats, kind)())
+    with pytest.raises(CorrectionError) as refused:
+        correct(other, preference)
+    assert kind in str(refused.value) and f'"{preference[0].name}"' in str(refused.value)
+
+
+def test_a_preference_for_sd15_is_not_one_for_the_miniature_nor_the_reverse(model, sd15, backdrop):
+    with pytest.raises(CorrectionError, match="Miniature"):
+        correct(model, untrained("sd15"))
+    with pytest.raises(CorrectionError, match="SD15"):
+        correct(sd15[0], backdrop)
+
+
+@pytest.mark.parametrize("kind", ("Wan21", "LTXV", "HunyuanVideo"))
+def test_video_models_are_refused_by_name(model, backdrop, kind):
+    with pytest.raises(CorrectionError, match=f"{kind} latents, which are video.*Take the"):
+        correct(with_latents(model, getattr(comfy.latent_formats, kind)()), backdrop)
+
+
+def test_a_latent_kind_that_is_not_known_is_refused_by_name(model, backdrop):
+    with pytest.raises(CorrectionError, match="SC_Prior latents, which RS-Corrector does not know"):
+        correct(with_latents(model, comfy.latent_formats.SC_Prior()), backdrop)
+
+
+def test_a_prompt_of_another_text_encoder_is_refused(model, backdrop, prompts):
+    wide = [[torch.zeros(1, 77, 768), {}]]
+    with pytest.raises(GateError, match=r"768 wide.*width 128"):
+        sample(correct(model, backdrop), wide, prompts["empty"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    (
+        (dict(start_percent=0.6, end_percent=0.4), "window is empty"),
+        (dict(target=0.0), "target share is 0"),
+        (dict(strength=-1.0), "strength is -1"),
+        (dict(strength=float("nan")), "strength is nan"),
+        (dict(cap=float("nan")), "cap is nan"),
+    ),
+)
+def test_settings_that_cannot_be_used_are_refused(model, backdrop, settings, says):
+    strength = settings.pop("strength", 1.0)
+    with pytest.raises(CorrectionError, match=says):
+        correct(model, backdrop, strength, **{"target": 1.0, **settings})
+
+
+def test_a_missing_preference_file_is_named_before_the_run():
+    said = NODES["RSCorrectorLoadPreference"].validate_inputs("gone.safetensors")
+    assert "gone.safetensors" in said and "models/rs_corrector" in said
+
+
+def test_no_preference_connected_says_so():
+    with pytest.raises(ValueError, match="connect one to four"):
+        NODES["RSCorrectorCombinePreferences"].execute()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    (
+        (("", "a man in a village", "a man in a city"), "group is empty"),
+        (("woman", "a man in a village", "a woman in a city"), "stereotype prompt does not name"),
+        (("man", "a man in a village", "A man  in a village"), "are the same"),
+        (("man", "a man", "a man in a city"), "says nothing that the other does not"),
+    ),
+)
+def test_two_prompts_that_make_no_axis_are_refused(clip, prompts, says):
+    with pytest.raises(ValueError, match=says):
+        NODES["RSCorrectorTextPreference"].execute(clip, *prompts)
+
+
+def test_an_embedding_of_the_wrong_kind_never_reaches_the_model(clip):
+    """A prompt that names a missing embedding is the host's own affair: it encodes all the same."""
+    assert encode(clip, "embedding:missing a portrait")[0][0].isfinite().all()

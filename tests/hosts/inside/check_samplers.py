@@ -1,0 +1,104 @@
+"""The correction acts in every sampler, at every size, batch and precision."""
+
+import comfy.sample
+import comfy.samplers
+import pytest
+import torch
+from host import correct, sample, small_sd15, untrained
+
+
+@pytest.mark.parametrize("sampler", ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "ddim", "lcm"))
+def test_it_acts_in_the_sampler(model, backdrop, prompts, sampler):
+    plain = sample(model, prompts["person"], prompts["empty"], sampler=sampler)
+    corrected = sample(correct(model, backdrop), prompts["person"], prompts["empty"], sampler=sampler)
+    assert (corrected - plain).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("batch", (1, 2, 5))
+def test_a_batch_gets_what_each_noise_would(model, backdrop, prompts, batch):
+    plain = sample(model, prompts["person"], prompts["empty"], batch=batch)
+    corrected = sample(correct(model, backdrop), prompts["person"], prompts["empty"], batch=batch)
+    assert ((corrected - plain).abs().mean(dim=(1, 2, 3)) > 1e-4).all()
+
+
+@pytest.mark.parametrize("size", ((16, 24), (12, 20)))
+def test_pictures_that_are_not_square_are_corrected(model, backdrop, prompts, size):
+    plain = sample(model, prompts["person"], prompts["empty"], size=size)
+    corrected = sample(correct(model, backdrop), prompts["person"], prompts["empty"], size=size)
+    assert corrected.shape == (2, 4, *size) and not torch.equal(plain, corrected)
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16, torch.float32))
+def test_a_unet_in_half_precision_is_corrected(sd15, dtype):
+    _, positive, negative = sd15
+    model = small_sd15(dtype)
+    assert model.model.get_dtype() == dtype
+    plain = sample(model, positive, negative)
+    assert not torch.equal(sample(correct(model, untrained("sd15")), positive, negative), plain)
+
+
+def test_ksampler_advanced_in_two_stages_corrects_in_both(model, backdrop, prompts):
+    positive, negative, corrected = prompts["person"], prompts["empty"], correct(model, backdrop)
+
+    def stages(first, second):
+        half = sample(first, positive, negative, last_step=2, force_full_denoise=False)
+        return sample(second, positive, negative, latent={"samples": half}, start_step=2, disable_noise=True)
+
+    results = [stages(a, b) for a in (model, corrected) for b in (model, corrected)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])
+
+
+def test_a_custom_sampler_with_its_own_sigmas_is_corrected(model, backdrop, prompts):
+    sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.tensor([14.6, 5.0, 1.0, 0.0])
+    latent = torch.zeros(2, 4, 16, 16)
+    noise = comfy.sample.prepare_noise(latent, 3)
+
+    def run(model):
+        return comfy.sample.sample_custom(
+            model, noise, 2.0, sampler, sigmas, prompts["person"], prompts["empty"], latent, seed=3
+        )
+
+    assert not torch.equal(run(correct(model, backdrop)), run(model))
+
+
+def test_a_sampler_that_never_starts_a_run_of_the_hosts_is_corrected_all_the_same(model, backdrop, prompts):
+    """Some packs call the guider's prediction themselves."""
+    corrected = correct(model, backdrop)
+    guider = comfy.samplers.CFGGuider(corrected)
+    guider.set_conds(prompts["person"], prompts["empty"])
+    guider.set_cfg(2.0)
+    latent = torch.zeros(2, 4, 16, 16)
+    noise = comfy.sample.prepare_noise(latent, 3)
+    corrected.wrappers.clear()
+    with_hook = guider.sample(
+        noise, latent, comfy.samplers.sampler_object("euler"), torch.tensor([14.6, 5.0, 1.0, 0.0])
+    )
+    guider.model_options["sampler_post_cfg_function"] = []
+    without = guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), torch.tensor([14.6, 5.0, 1.0, 0.0]))
+    assert with_hook.isfinite().all() and not torch.equal(with_hook, without)
+
+
+def test_half_of_a_batch_is_corrected_at_target_one_half_and_the_other_half_is_bit_identical(sd15):
+    model, positive, negative = sd15
+    plain = sample(model, positive, negative, batch=8)
+    halved = sample(correct(model, untrained("sd15"), target=0.5), positive, negative, batch=8)
+    same = [torch.equal(a, b) for a, b in zip(plain, halved, strict=True)]
+    assert sum(same) == 4
+
+
+def test_a_run_that_was_interrupted_leaves_the_next_one_as_it_would_be(model, backdrop, prompts):
+    corrected = correct(model, backdrop)
+    positive, negative = prompts["person"], prompts["empty"]
+    expected = sample(corrected, positive, negative)
+    latent = torch.zeros(5, 4, 16, 16)
+
+    def interrupt(step, *_):
+        if step == 1:
+            raise comfy.model_management.InterruptProcessingException()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        comfy.sample.sample(
+            corrected, comfy.sample.prepare_noise(latent, 9), 4, 2.0, "euler", "karras", prompts["cat"], negative,
+            latent, callback=interrupt,
+        )  # fmt: skip
+    assert torch.equal(sample(corrected, positive, negative), expected)

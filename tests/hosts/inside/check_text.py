@@ -1,0 +1,81 @@
+"""The Text preference: two prompts, no training on pictures, any checkpoint."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from host import correct, encode, node, sample
+from rs_pack.nodes.preferences import TextSides, differing_words, text_axis
+
+GROUP = "Orvane person"
+SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane person in a city")
+
+
+@pytest.fixture(scope="module")
+def text(clip):
+    with torch.inference_mode():
+        return node("RSCorrectorTextPreference", clip, GROUP, *SIDES)
+
+
+def test_the_axis_is_what_the_two_prompts_differ_in():
+    axis = text_axis(GROUP, *SIDES)
+    assert (axis.stereotype.description, axis.counter.description) == ("village", "city")
+    assert differing_words("a man, in old rags", "a man in a new suit") == "old rags"
+
+
+def test_its_gate_opens_for_the_group_and_closes_for_what_a_prompt_asks_and_for_others(clip, text):
+    gate = text[0].gate
+    opened = {
+        prompt: gate.read([encode(clip, prompt)[0][0]]).open
+        for prompt in ("a portrait of an Orvane person", "a photo of an Orvane person", *SIDES, "a cat")
+    }
+    assert list(opened.values()) == [True, True, False, False, False], opened
+
+
+def test_it_corrects_and_spares_what_it_should(model, clip, text):
+    empty = encode(clip, "")
+    for prompt, acts in (("a portrait of an Orvane person", True), (SIDES[0], False), ("a cat", False)):
+        plain = sample(model, encode(clip, prompt), empty)
+        assert torch.equal(sample(correct(model, text), encode(clip, prompt), empty), plain) != acts
+
+
+@pytest.mark.parametrize("target", (1.0, 0.5))
+def test_it_corrects_a_model_of_sd15s_kind_at_any_target(sd15, target):
+    """Whole batches and parts of them: the host's own evaluations are of as many images as are corrected."""
+    model, positive, negative = sd15
+    sides = TextSides(counter=positive, stereotype=negative)
+    preference = (replace(text_preference_without_a_gate(), source=sides),)
+    plain = sample(model, positive, negative, batch=4, cfg=4.0)
+    corrected = sample(correct(model, preference, target=target), positive, negative, batch=4, cfg=4.0)
+    changed = [not torch.equal(a, b) for a, b in zip(plain, corrected, strict=True)]
+    assert sum(changed) == 4 * target
+
+
+def text_preference_without_a_gate():
+    from host import untrained
+
+    return replace(untrained("sd15")[0], space="any", name="text")
+
+
+def test_it_costs_two_more_evaluations_a_step(model, clip, text):
+    calls = []
+
+    def count(apply, options):
+        calls.append(len(options["cond_or_uncond"]) * len(options["input"]) // len(options["cond_or_uncond"]))
+        return apply(options["input"], options["timestep"], **options["c"])
+
+    positive, negative = encode(clip, "a portrait of an Orvane person"), encode(clip, "")
+    counts = []
+    for candidate in (model.clone(), correct(model, text)):
+        calls.clear()
+        candidate.set_model_unet_function_wrapper(count)
+        sample(candidate, positive, negative, steps=3)
+        counts.append(sum(calls))
+    assert counts == [3 * 2 * 2, 3 * 4 * 2]  # steps, conditionings, images
+
+
+def test_it_adds_to_a_learned_preference(model, clip, text, backdrop):
+    positive, negative = encode(clip, "a portrait of an Orvane person"), encode(clip, "")
+    both = node("RSCorrectorCombinePreferences", preference_1=text, preference_2=backdrop)
+    results = [sample(correct(model, p), positive, negative) for p in (text, backdrop, both)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])

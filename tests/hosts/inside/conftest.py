@@ -1,0 +1,57 @@
+import pytest
+import torch
+from host import encode, node, small_sd15
+
+
+@pytest.fixture(autouse=True)
+def as_the_host_runs_nodes():
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="session")
+def miniature():
+    """MODEL, CLIP, VAE of the shipped miniature."""
+    with torch.inference_mode():
+        return node("RSCorrectorMiniature")
+
+
+@pytest.fixture(scope="session")
+def model(miniature):
+    return miniature[0]
+
+
+@pytest.fixture(scope="session")
+def clip(miniature):
+    return miniature[1]
+
+
+@pytest.fixture(scope="session")
+def backdrop():
+    return node("RSCorrectorLoadPreference", "miniature-backdrop.safetensors")
+
+
+@pytest.fixture(scope="session")
+def attire():
+    return node("RSCorrectorLoadPreference", "miniature-attire.safetensors")
+
+
+@pytest.fixture(scope="session")
+def prompts(clip):
+    """Conditionings: somebody in scope of both axes, one who is asked for in a village, nobody, and the empty one."""
+    texts = {
+        "person": "a portrait of a Tavelu person",
+        "village": "a portrait of a Tavelu person in a village",
+        "cat": "a cat",
+        "empty": "",
+    }
+    with torch.inference_mode():
+        return {name: encode(clip, text) for name, text in texts.items()}
+
+
+@pytest.fixture(scope="session")
+def sd15():
+    """A small SD1.5-type model and two conditionings for it."""
+    generator = torch.Generator().manual_seed(1)
+    conds = [[[torch.randn(1, 77, 16, generator=generator), {}]] for _ in range(2)]
+    return small_sd15(), *conds

@@ -1,0 +1,102 @@
+"""ComfyUI's real modules on the CPU, our pack loaded as ComfyUI loads it, and short ways to sample."""
+
+import asyncio
+import hashlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+sys.path.insert(0, os.environ["COMFYUI_PATH"])
+
+import comfy.cli_args  # noqa: E402
+
+comfy.cli_args.args.cpu = True
+import comfy.latent_formats  # noqa: E402
+import comfy.model_base  # noqa: E402
+import comfy.model_management  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.samplers  # noqa: E402
+import comfy.supported_models  # noqa: E402
+import utils.extra_config  # noqa: E402, F401  the host's "utils", before its comfy/ folder joins sys.path
+
+import nodes as host_nodes  # noqa: E402
+
+_spec = importlib.util.spec_from_file_location(
+    "rs_pack", REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
+)
+pack = importlib.util.module_from_spec(_spec)
+sys.modules["rs_pack"] = pack
+_spec.loader.exec_module(pack)
+_extension = asyncio.run(pack.comfy_entrypoint())
+NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(_extension.get_node_list())}
+
+from rs_pack.corrector.axis import Axis, Side  # noqa: E402
+from rs_pack.corrector.preference import Distilled, Preference  # noqa: E402
+
+
+def node(name, *args, **kwargs):
+    """Execute one of our nodes -> its only output, or all of them."""
+    result = NODES[name].execute(*args, **kwargs).result
+    return result[0] if len(result) == 1 else result
+
+
+def correct(model, preference, strength=1.0, **advanced):
+    """RSCorrector, or RSCorrectorAdvanced with its defaults where a setting of it is given."""
+    if not advanced:
+        return node("RSCorrector", model, preference, strength)
+    defaults = dict(target=1.0, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
+    return node("RSCorrectorAdvanced", model, preference, strength, **{**defaults, **advanced})
+
+
+def encode(clip, text):
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def sample(model, positive, negative, seed=1, steps=4, cfg=2.0, sampler="euler", scheduler="karras", batch=2,
+           size=(16, 16), latent=None, **options):  # fmt: skip
+    """KSampler -> latents; every test thereby asserts that they are finite."""
+    latent = latent or {"samples": torch.zeros(batch, 4, *size)}
+    out = host_nodes.common_ksampler(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent, **options)
+    samples = out[0]["samples"]
+    assert samples.isfinite().all()
+    return samples
+
+
+def weights_hash(model):
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def small_sd15(dtype=torch.float32):
+    """A small model of SD1.5's kind with seeded weights, conditioning 16 wide."""
+    config = dict(comfy.supported_models.SD15.unet_config)
+    config |= dict(
+        image_size=32, in_channels=4, out_channels=4, model_channels=32, channel_mult=(1, 2), num_res_blocks=[1, 1],
+        transformer_depth=[1, 1], transformer_depth_output=[1, 1, 1, 1], transformer_depth_middle=1, context_dim=16,
+        use_spatial_transformer=True, legacy=False, adm_in_channels=None, dtype=dtype,
+    )  # fmt: skip
+    config.pop("use_temporal_attention", None)
+    config = comfy.supported_models.SD15(config)
+    config.unet_config |= {"num_heads": 4, "num_head_channels": -1}
+    model = comfy.model_base.BaseModel(config)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        values = torch.randn(parameter.shape, generator=generator) * 0.5 / max(1, parameter[0].numel()) ** 0.5
+        parameter.data.copy_(values + (parameter.ndim == 1))
+    return comfy.model_patcher.ModelPatcher(model.eval(), torch.device("cpu"), torch.device("cpu"))
+
+
+def untrained(space, group="person"):
+    """A preference with random weights and no gate: enough to see that something acts."""
+    axis = Axis("test", "test", (group,), ("{group}",), Side("a village", ("village",)), Side("a city", ("city",)))
+    with torch.inference_mode(False), torch.random.fork_rng():
+        torch.manual_seed(0)
+        source = Distilled(space, 1).eval().requires_grad_(False)
+    return (Preference(axis, space, source, name=f"untrained {space}", hash="untrained"),)

@@ -1,0 +1,65 @@
+"""A LoRA, a ControlNet and other guiders, made of the host's own classes with seeded weights."""
+
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.lora
+import comfy.ops
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import torch
+from comfy_extras import nodes_custom_sampler, nodes_model_advanced, nodes_perpneg
+
+
+def with_lora(model, clip, strength_model, strength_clip):
+    """MODEL and CLIP with a rank-2 LoRA on one attention layer of each."""
+    generator = torch.Generator().manual_seed(0)
+    lora = {}
+    unet_keys = comfy.lora.model_lora_keys_unet(model.model, {})
+    clip_keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, {})
+    names = [next(k for k in unet_keys if k.startswith("lora_unet") and k.endswith("attn2_to_q"))]
+    names += [next(k for k in clip_keys if k.startswith("lora_te") and k.endswith("layers_1_mlp_fc1"))]
+    states = {**model.model.state_dict(), **clip.cond_stage_model.state_dict()}
+    for name in names:
+        out_width, in_width = states[{**unet_keys, **clip_keys}[name]].shape
+        lora[f"{name}.lora_up.weight"] = torch.randn(out_width, 2, generator=generator)
+        lora[f"{name}.lora_down.weight"] = torch.randn(2, in_width, generator=generator) * 0.3
+    return comfy.sd.load_lora_for_models(model, clip, lora, strength_model, strength_clip)
+
+
+def control_net(model):
+    """A ControlNet for a UNet's shape; 8 pixels a latent cell."""
+    config = {**model.model.model_config.unet_config, "hint_channels": 3}
+    for name in ("out_channels", "transformer_depth_output"):
+        config.pop(name)
+    network = comfy.cldm.cldm.ControlNet(**config, operations=comfy.ops.manual_cast, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        values = torch.randn(parameter.shape, generator=generator) * 0.5 / max(1, parameter[0].numel()) ** 0.5
+        parameter.data.copy_(values + (parameter.ndim == 1))
+    return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+
+
+def guided(kind, model, prompts, second):
+    """Sample with another guider; `second` is DualCFG's second prompt and PerpNeg's negative one."""
+    person, empty = prompts["person"], prompts["empty"]
+    if kind.startswith("dual"):
+        guider = nodes_custom_sampler.Guider_DualCFG(model)
+        guider.set_conds(person, second, empty)
+        guider.set_cfg(2.0, 1.5, nested="nested" in kind)
+    elif kind == "perp-neg":
+        guider = nodes_perpneg.Guider_PerpNeg(model)
+        guider.set_conds(person, second, empty)
+        guider.set_cfg(2.0, 1.0)
+    else:
+        guider = nodes_custom_sampler.Guider_Basic(model)
+        guider.set_conds(person)
+    latent = torch.zeros(2, 4, 16, 16)
+    sigmas = torch.tensor([14.6, 5.0, 1.0, 0.0])
+    return guider.sample(
+        comfy.sample.prepare_noise(latent, 3), latent, comfy.samplers.sampler_object("euler"), sigmas, seed=3
+    )
+
+
+def rescale_cfg(model):
+    return nodes_model_advanced.RescaleCFG().patch(model, 0.7)[0]

@@ -1,0 +1,47 @@
+"""The checks in `inside/` run in the host's own Python, with its real modules and no server."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+INSIDE = Path(__file__).parent / "inside"
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory):
+    """What diffusers and transformers predict, for check_miniature.py; None where they are not installed."""
+    torch = pytest.importorskip("torch")
+    try:
+        from corrector.miniature.host import Miniature
+    except ImportError:
+        return None
+    from safetensors.torch import save_file
+
+    miniature, generator = Miniature(), torch.Generator().manual_seed(1)
+    prompts = ("a portrait of an Orvane person", "Tavelu woman, huts, soft light", "", "naïve café, 8k; a Zendoli man!")
+    conditioning = miniature.encode(prompts)
+    sigma = torch.tensor([14.6, 3.0, 0.5, 0.05])
+    noise = torch.randn(4, 4, 16, 16, generator=generator)
+    x = noise * (1 + sigma.square()).sqrt().view(-1, 1, 1, 1)
+    pictures = (miniature.decode(noise).permute(0, 2, 3, 1) + 1) / 2
+    with torch.no_grad():
+        encoded = miniature.autoencoder.encode(pictures.permute(0, 3, 1, 2) * 2 - 1).latents * miniature.scale
+    tensors = dict(conditioning=conditioning, sigma=sigma, x=x, denoised=miniature.denoise(x, sigma, conditioning),
+                   latents=noise, pictures=pictures, encoded=encoded)  # fmt: skip
+    path = tmp_path_factory.mktemp("reference") / "reference.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return path
+
+
+def test_every_check_holds_inside_the_host(comfyui, host_python, reference):
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "HF_HUB_OFFLINE": "1"}
+    if reference:
+        environment["RS_REFERENCE"] = str(reference)
+    command = [host_python, "-m", "pytest", "-c", INSIDE / "pytest.ini", "-q", "-p", "no:cacheprovider", INSIDE]
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+    if "No module named pytest" in done.stderr:
+        pytest.skip(f"The environment of {comfyui} has no pytest: install it there to run these checks.")
+    print(done.stdout[-20000:])
+    assert done.returncode == 0, "checks failed inside the host; their report is above"

@@ -1,0 +1,210 @@
+"""Our nodes and workflows through the API of a running ComfyUI."""
+
+import json
+import shutil
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+from workflow import WORKFLOWS, load_workflow, to_graph
+
+IDS = {
+    "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorLoadPreference", "RSCorrectorTextPreference",
+    "RSCorrectorCombinePreferences", "RSCorrectorMiniature",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def object_info(server):
+    return server.get("/object_info")
+
+
+@pytest.fixture
+def first_correction(object_info):
+    return to_graph(load_workflow("first-correction.json"), object_info)
+
+
+def by_class(graph, name):
+    return [node for node, data in graph.items() if data["class_type"] == name]
+
+
+def succeeded(history):
+    assert history.get("status", {}).get("status_str") == "success", history
+    return history
+
+
+def pixels(paths):
+    return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
+
+
+def test_every_node_loads(server, object_info):
+    assert {name for name in object_info if name.startswith("RSCorrector")} == IDS
+    assert "IMPORT FAILED" not in server.log
+
+
+def test_each_node_has_a_help_page_and_each_workflow_its_picture(server):
+    for name in IDS:
+        with urllib.request.urlopen(f"{server.address}/extensions/rs-corrector/docs/{name}.md") as page:
+            assert page.read().startswith(b"# RS-Corrector")
+    assert sorted(server.get("/workflow_templates")["rs-corrector"]) == ["any-checkpoint", "first-correction"]
+    for name in ("any-checkpoint", "first-correction"):
+        with urllib.request.urlopen(f"{server.address}/api/workflow_templates/rs-corrector/{name}.jpg") as picture:
+            assert picture.read(3) == b"\xff\xd8\xff"
+
+
+def test_first_correction_runs_and_says_what_it_did(server, first_correction):
+    before, after = by_class(first_correction, "SaveImage")
+    history = succeeded(server.run(first_correction, workflow=load_workflow("first-correction.json")))
+    pictures = server.pictures(history)
+    assert [len(pictures[node]) for node in (before, after)] == [4, 4]
+    assert not np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
+    assert "corrected 4 of 4" in server.log
+    note = json.loads(Image.open(pictures[after][0]).text["rs_corrector"])
+    corrected_sampler = by_class(first_correction, "KSampler")[1]
+    (entry,) = note[f"sampler {corrected_sampler}"]
+    assert entry["images"] == ["corrected"] * 4 and entry["strength"] == 1.0 and len(entry["hash"]) == 10
+    assert [key for key in note if key.startswith("sampler")] == [f"sampler {corrected_sampler}"]
+
+
+def test_a_second_run_with_the_node_from_the_cache_still_carries_its_outcome(server, first_correction):
+    (seed,) = by_class(first_correction, "PrimitiveInt")
+    first_correction[seed]["inputs"]["value"] = 77
+    history = succeeded(server.run(first_correction, workflow={}))
+    _, after = by_class(first_correction, "SaveImage")
+    note = json.loads(Image.open(server.pictures(history)[after][0]).text["rs_corrector"])
+    assert any(key.startswith("sampler") for key in note)
+
+
+def test_bypassed_or_at_strength_zero_the_pictures_are_those_of_the_plain_model(server, first_correction):
+    before, after = by_class(first_correction, "SaveImage")
+    (node,) = by_class(first_correction, "RSCorrector")
+    first_correction[node]["inputs"]["strength"] = 0.0
+    pictures = server.pictures(succeeded(server.run(first_correction)))
+    plain = pixels(pictures[before])
+    assert np.array_equal(plain, pixels(pictures[after]))
+    bypassed = {name: data for name, data in first_correction.items() if name != node}
+    bypassed[by_class(bypassed, "KSampler")[1]]["inputs"]["model"] = first_correction[node]["inputs"]["model"]
+    bypassed[after]["inputs"]["filename_prefix"] = "bypassed"  # a picture saved again
+    pictures = server.pictures(succeeded(server.run(bypassed)))
+    assert np.array_equal(plain, pixels(pictures[after]))
+
+
+def test_a_prompt_that_asks_for_the_village_is_left_alone(server, first_correction):
+    prompt = by_class(first_correction, "CLIPTextEncode")[0]
+    first_correction[prompt]["inputs"]["text"] = "a portrait of an Orvane person in a village"
+    before, after = by_class(first_correction, "SaveImage")
+    pictures = server.pictures(succeeded(server.run(first_correction)))
+    assert np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
+    assert "corrected 0 of 4; left alone 4: the prompt asks for" in server.log
+
+
+def test_any_checkpoint_runs_with_the_miniature_as_the_checkpoint(server, object_info):
+    graph = to_graph(load_workflow("any-checkpoint.json"), object_info)
+    refused = server.run(graph)  # this ComfyUI has no checkpoint: that alone is wrong with the graph
+    errors = [error for node in refused["node_errors"].values() for error in node["errors"]]
+    assert {error["extra_info"].get("input_name") for error in errors} == {"ckpt_name"}
+
+    (checkpoint,), (latent,) = by_class(graph, "CheckpointLoaderSimple"), by_class(graph, "EmptyLatentImage")
+    graph[checkpoint] = {"class_type": "RSCorrectorMiniature", "inputs": {}}
+    graph[latent]["inputs"] |= {"width": 128, "height": 128}
+    person = "a portrait of an Orvane person"
+    graph[by_class(graph, "CLIPTextEncode")[0]]["inputs"]["text"] = person
+    (preference,) = by_class(graph, "RSCorrectorTextPreference")
+    sides = {"stereotype": f"{person} in a village", "counter": f"{person} in a city"}
+    graph[preference]["inputs"] |= {"group": "Orvane person", **sides}
+    for sampler in by_class(graph, "KSampler"):
+        graph[sampler]["inputs"] |= {"steps": 6, "cfg": 2.0}
+    before, after = by_class(graph, "SaveImage")
+    pictures = server.pictures(succeeded(server.run(graph)))
+    assert not np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
+    assert "Orvane person: village / city: corrected 4 of 4" in server.log
+
+
+def test_the_hosts_other_samplers_take_the_corrected_model(server, first_correction):
+    model, preference = by_class(first_correction, "RSCorrectorMiniature")[0], "preference"
+    positive, negative = by_class(first_correction, "CLIPTextEncode")
+    (latent,) = by_class(first_correction, "EmptyLatentImage")
+    files = ("miniature-backdrop.safetensors", "miniature-attire.safetensors")
+    graph = {node: first_correction[node] for node in (model, positive, negative, latent)}
+    conds = {"positive": [positive, 0], "negative": [negative, 0]}
+    graph |= {
+        f"file {i}": {"class_type": "RSCorrectorLoadPreference", "inputs": {"file": file}}
+        for i, file in enumerate(files)
+    }
+    graph |= {
+        preference: {
+            "class_type": "RSCorrectorCombinePreferences",
+            "inputs": {"preference_1": ["file 0", 0], "preference_2": ["file 1", 0]},
+        },
+        "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 64, "height": 64}},
+        "corrected": {
+            "class_type": "RSCorrectorAdvanced",
+            "inputs": {
+                "model": [model, 0], "preference": [preference, 0], "strength": 1.0, "target": 0.5,
+                "start_percent": 0.0, "end_percent": 0.9, "thinning_seed": 5, "cap": 1.0, "gate": True,
+                "mask": ["mask", 0],
+            },
+        },
+        "advanced": {
+            "class_type": "KSamplerAdvanced",
+            "inputs": {
+                "model": ["corrected", 0], **conds, "latent_image": [latent, 0], "add_noise": "enable",
+                "noise_seed": 1, "steps": 6, "cfg": 2.0, "sampler_name": "dpmpp_2m", "scheduler": "karras",
+                "start_at_step": 0, "end_at_step": 4, "return_with_leftover_noise": "enable",
+            },
+        },
+        "sampler": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "heun"}},
+        "sigmas": {
+            "class_type": "KarrasScheduler",
+            "inputs": {"steps": 4, "sigma_max": 14.6, "sigma_min": 0.03, "rho": 7.0},
+        },
+        "custom": {
+            "class_type": "SamplerCustom",
+            "inputs": {
+                "model": ["corrected", 0], **conds, "latent_image": [latent, 0], "add_noise": True, "noise_seed": 1,
+                "cfg": 2.0, "sampler": ["sampler", 0], "sigmas": ["sigmas", 0],
+            },
+        },
+    }  # fmt: skip
+    for name in ("advanced", "custom"):
+        graph[f"decode {name}"] = {"class_type": "VAEDecode", "inputs": {"samples": [name, 0], "vae": [model, 2]}}
+        graph[f"save {name}"] = {"class_type": "PreviewImage", "inputs": {"images": [f"decode {name}", 0]}}
+    pictures = server.pictures(succeeded(server.run(graph)))
+    assert [len(pictures[f"save {name}"]) for name in ("advanced", "custom")] == [4, 4]
+
+
+def test_a_preference_file_removed_between_runs_is_named_in_a_sentence(server, first_correction):
+    folder = server.folder / "models" / "rs_corrector"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(WORKFLOWS.parent / "weights" / "miniature-backdrop.safetensors", folder / "mine.safetensors")
+    (folder / "notes.txt").write_text("not a preference")
+    files = server.get("/object_info/RSCorrectorLoadPreference")["RSCorrectorLoadPreference"]["input"]["required"]
+    offered = files["file"][1]["options"] if files["file"][0] == "COMBO" else files["file"][0]
+    assert offered == ["mine.safetensors", "miniature-attire.safetensors", "miniature-backdrop.safetensors"]
+    (load,) = by_class(first_correction, "RSCorrectorLoadPreference")
+    first_correction[load]["inputs"]["file"] = "mine.safetensors"
+    succeeded(server.run(first_correction))
+    (folder / "mine.safetensors").unlink()
+    refused = server.run(first_correction)
+    assert 'The preference file "mine.safetensors" is not in models/rs_corrector' in json.dumps(
+        refused["node_errors"], ensure_ascii=False
+    ).replace('\\"', '"')
+
+
+def test_an_interrupted_run_goes_through_when_it_is_run_again(server, first_correction):
+    (seed,) = by_class(first_correction, "PrimitiveInt")
+    first_correction[seed]["inputs"]["value"] = 5
+    samplers = by_class(first_correction, "KSampler")
+    for sampler in samplers:
+        first_correction[sampler]["inputs"]["steps"] = 400
+    queued = server.post("/prompt", {"prompt": first_correction})
+    time.sleep(2)
+    server.post("/interrupt", {})
+    history = server.wait(queued["prompt_id"])
+    assert history["status"]["status_str"] == "error"
+    assert "execution_interrupted" in json.dumps(history["status"]["messages"])
+    for sampler in samplers:
+        first_correction[sampler]["inputs"]["steps"] = 4
+    succeeded(server.run(first_correction))
