@@ -85,11 +85,11 @@ class GateError(ValueError):
 EXTRAS = (
     "smiling", "looking at the camera", "soft light", "highly detailed", "sharp focus", "warm colours", "best quality",
     "masterpiece", "at noon", "in the evening", "4k", "cinematic", "oil on canvas", "watercolour", "natural", "vivid",
-    "professional", "front view", "gentle smile", "high resolution", "half length", "pencil", "morning", "looking up",
+    "professional", "front view", "gentle smile", "high resolution", "upper body", "charcoal", "dusk", "looking away",
 )  # fmt: skip
 NOBODY = (
-    "a cat", "a dog in the grass", "a bowl of fruit", "the sea", "mountains", "a red bicycle", "a wooden table",
-    "abstract shapes", "a flower", "a tree", "an empty road", "a map", "a book on a desk", "clouds", "a car", "",
+    "a kitten", "a dog in the grass", "a plate of bread", "a river", "hills", "a green tractor", "a chair by a wall",
+    "a pattern of circles", "a flower", "a tree", "a quiet lake", "a map", "a book on a desk", "clouds", "a car", "",
 )  # fmt: skip
 OTHER_DETAILS = (
     "in a garden", "on a beach", "in a forest", "in a kitchen", "wearing a hat", "holding a book", "at a table", "", "",

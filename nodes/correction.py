@@ -95,7 +95,7 @@ def network_of(preference):
 
 def wanted(conds):
     """A guider's conditionings by name -> those that say what is wanted: all but the negative ones."""
-    return [cond for name, some in conds.items() if "negative" not in name for cond in some]
+    return [cond for name, some in conds.items() if "neg" not in name for cond in some]
 
 
 class Run:

@@ -129,19 +129,22 @@ def text_axis(group, stereotype, counter):
             raise ValueError(f'The {name} prompt does not name "{group}"; each prompt must name the group.')
     if stereotype.lower() == counter.lower():
         raise ValueError("The stereotype and the counter prompt are the same; they must differ in what is to change.")
-    sides = {"stereotype": differing_words(stereotype, counter), "counter": differing_words(counter, stereotype)}
-    for name, words in sides.items():
+    sides = {}
+    for name, prompt, other in (("stereotype", stereotype, counter), ("counter", counter, stereotype)):
+        words = differing_words(prompt, other)
         if not words:
             raise ValueError(
                 f"The {name} prompt says nothing that the other does not; name in each what is to be seen, "
                 'for instance "in a village" and "in a city".'
             )
+        tail = prompt[prompt.lower().index(group.lower()) + len(group) :].strip(" ,.")  # "in a village"
+        sides[name] = Side(f'"{words}"', (words, tail) if words in tail.lower() and tail != words else (words,))
     return Axis(
         id="text",
-        title=f"{group}: {sides['stereotype']} / {sides['counter']}",
+        title=f"{group}: {sides['stereotype'].description} / {sides['counter'].description}",
         groups=(group,),
         neutral=NEUTRAL,
-        **{name: Side(words, (words, f"in a {words}")) for name, words in sides.items()},
+        **sides,
         scope="made from two prompts in ComfyUI",
     )
 

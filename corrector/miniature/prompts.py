@@ -1,7 +1,5 @@
 """Prompts of the miniature: what it is trained on, and wordings that no training, learning or calibration ever sees."""
 
-from .world import ATTIRES, BACKDROPS, GROUPS
-
 OPENERS = (
     "a portrait of", "portrait of", "a photo of", "photo of", "a picture of", "a drawing of", "an illustration of",
     "a painting of", "a close-up of", "a sketch of", "a studio shot of", "a poster of", "a simple portrait of", "",
@@ -40,7 +38,6 @@ EXTRAS = (
     "4k", "8k", "cinematic", "by an artist", "on canvas", "oil", "watercolour", "gentle smile", "front view",
     "professional", "natural", "vivid", "trending", "minimal", "high resolution", "bright", "quiet mood",
 )  # fmt: skip
-NO_ONE_IN_PARTICULAR = "a"  # "a portrait of a person": any group
 
 
 def training_prompt(rng, group, backdrop=None, attire=None, scene=None):
@@ -128,6 +125,3 @@ HELD_OUT_NO_PERSON = (
 def held_out(prompts, group, index):
     """The `index`-th held-out wording for `group`, going round."""
     return prompts[index % len(prompts)].format(group=group)
-
-
-__all__ = ["ATTIRES", "BACKDROPS", "GROUPS", "held_out", "training_prompt"]

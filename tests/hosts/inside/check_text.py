@@ -19,7 +19,8 @@ def text(clip):
 
 def test_the_axis_is_what_the_two_prompts_differ_in():
     axis = text_axis(GROUP, *SIDES)
-    assert (axis.stereotype.description, axis.counter.description) == ("village", "city")
+    assert (axis.stereotype.description, axis.counter.description) == ('"village"', '"city"')
+    assert axis.stereotype.phrases == ("village", "in a village")
     assert differing_words("a man, in old rags", "a man in a new suit") == "old rags"
 
 
