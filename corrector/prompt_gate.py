@@ -85,6 +85,8 @@ class GateError(ValueError):
 EXTRAS = (
     "smiling", "looking at the camera", "soft light", "highly detailed", "sharp focus", "warm colours", "best quality",
     "masterpiece", "at noon", "in the evening", "4k", "cinematic", "oil on canvas", "watercolour", "natural", "vivid",
+    "black and white", "pen and ink", "light and shadow", "front and centre", "a wide view", "one of a series",
+    "detailed hair and eyes", "a fine picture of", "seen from the side", "made with care and patience", "film grain",
     "professional", "front view", "gentle smile", "high resolution", "upper body", "charcoal", "dusk", "looking away",
 )  # fmt: skip
 NOBODY = (
@@ -101,6 +103,19 @@ SOMEBODY = (
 )  # fmt: skip
 
 
+FUNCTION_WORDS = {"a", "an", "and", "the", "of", "on", "in", "to", "with", "some", "at", "by"}
+
+
+def shortened(side, other):
+    """The phrases of a side and their endings ("in a woven robe", "woven robe", "robe") that the other side lacks."""
+
+    def endings(phrases):
+        words = [phrase.split() for phrase in phrases]
+        return {" ".join(w[i:]) for w in words for i in range(len(w)) if w[i] not in FUNCTION_WORDS}
+
+    return tuple(side.phrases) + tuple(sorted(endings(side.phrases) - endings(other.phrases) - set(side.phrases)))
+
+
 def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
     """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, explicit index).
 
@@ -108,9 +123,10 @@ def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
     """
     rng = random.Random(seed)
     texts = []
+    sides = shortened(axis.stereotype, axis.counter), shortened(axis.counter, axis.stereotype)
     for _ in range(count):
         explicit = rng.choice((0, 0, 0, 1, 1, 2))
-        phrase = "" if explicit == 0 else rng.choice((axis.stereotype, axis.counter)[explicit - 1].phrases)
+        phrase = "" if explicit == 0 else rng.choice(sides[explicit - 1])
         kind = rng.choice(("group", "group", "group", "nobody", "somebody", "other"))
         group = OUT_OF_SCOPE
         if kind == "group":

@@ -35,13 +35,13 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True):
     model.set_additional_models(key, networks)  # the host loads and offloads them with the UNet
     run = None
 
-    def start(noise, conditionings):
-        return Run(preferences, settings, noise, conditionings, thinning_seed, use_gate)
+    def start(noise, conditionings, hosted):
+        return Run(preferences, settings, noise, conditionings, thinning_seed, use_gate, hosted)
 
     def corrected_run(executor, noise, latent_image, *args, **kwargs):
         nonlocal run
         # The second stage of KSamplerAdvanced brings no noise: then the latent tells the pictures apart.
-        run = start(noise if noise.any() else latent_image, wanted(executor.class_obj.conds))
+        run = start(noise if noise.any() else latent_image, wanted(executor.class_obj.conds), hosted=True)
         try:
             if networks:
                 with torch.inference_mode(False):  # else a Classifier's weights could not meet autograd
@@ -55,7 +55,7 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True):
     def corrected_denoised(args):
         nonlocal run
         if run is None or run.over(args):  # a sampler that starts no run of the host's
-            run = start(args["input"], args["cond"])
+            run = start(args["input"], args["cond"], hosted=False)
         return run.correct(args)
 
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, key, corrected_run)
@@ -101,16 +101,30 @@ def wanted(conds):
 class Run:
     """One sampling run: decides once what each preference does to each image, then corrects at every call."""
 
-    def __init__(self, preferences, settings, noise, conditionings, thinning_seed, use_gate):
-        self.preferences, self.settings, self.use_gate = preferences, settings, use_gate
+    def __init__(self, preferences, settings, noise, conditionings, thinning_seed, use_gate, hosted):
+        self.preferences, self.settings, self.use_gate, self.hosted = preferences, settings, use_gate, hosted
         self.coins = coins_from_noise(noise, thinning_seed)
         tokens = [cond["cross_attn"] for cond in conditionings if cond.get("cross_attn") is not None]
         self.tokens = [rows.detach().float().cpu() for rows in tokens]  # a region each, [1 or batch, T, width]
+        self.readings = [self.read(preference.gate) for preference in preferences]
         self.sources, self.decisions, self.acted = preferences, None, False
         self.args, self.first_sigma, self.last_sigma = None, 0.0, math.inf
 
+    def read(self, gate):
+        """What the gate reads for each image; a batch of prompts goes round, as ComfyUI does it."""
+        count = len(self.coins)
+        if gate is None:
+            return [None] * count
+        rows = [[tokens[i % len(tokens)][None] for tokens in self.tokens] for i in range(count)]
+        readings = [gate.read(regions) for regions in rows]
+        if not self.use_gate:
+            return [PromptReading(max(reading.group, 0), "neither") for reading in readings]
+        return readings
+
     def over(self, args):
-        """Whether these arguments are the next run's: sigma has risen to where this run began."""
+        """Whether these arguments are the next run's, where the host does not tell: sigma rose to where it began."""
+        if self.hosted:
+            return False
         sigma = float(args["sigma"].max())
         return (sigma > self.last_sigma and sigma >= self.first_sigma) or len(args["input"]) != len(self.coins)
 
@@ -131,7 +145,10 @@ class Run:
         if settings.mask is not None:
             mask = comfy.utils.reshape_mask(settings.mask, (count, 1, *x.shape[2:]))
             self.settings = replace(settings, mask=mask.clamp(0, 1).to(x.device))
-        decided = [decide(p, self.readings(p.gate, count), self.coins, settings.target, cfg) for p in self.preferences]
+        decided = [
+            decide(preference, readings, self.coins, settings.target, cfg)
+            for preference, readings in zip(self.preferences, self.readings, strict=True)
+        ]
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self.reasons = [reasons for _, reasons in decided]
         self.sources = [
@@ -140,16 +157,6 @@ class Run:
             else preference
             for preference, decision in zip(self.preferences, self.decisions, strict=True)
         ]
-
-    def readings(self, gate, count):
-        """What the gate reads for each image; a batch of prompts goes round, as ComfyUI does it."""
-        if gate is None:
-            return [None] * count
-        rows = [[tokens[i % len(tokens)][None] for tokens in self.tokens] for i in range(count)]
-        readings = [gate.read(regions) for regions in rows]
-        if not self.use_gate:
-            return [PromptReading(max(reading.group, 0), "neither") for reading in readings]
-        return readings
 
     def text_source(self, sides, active, x):
         """Text for this run: both sides encoded for the model, with the ControlNet and LoRA hooks of the prompt."""

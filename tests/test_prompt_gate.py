@@ -1,0 +1,137 @@
+"""The gate on the prompt, with a toy text encoder: a fixed random vector for each word."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from corrector.axis import load_axis
+from corrector.miniature.prompts import (
+    HELD_OUT_BACKDROP,
+    HELD_OUT_NEUTRAL,
+    HELD_OUT_NO_GROUP,
+    HELD_OUT_NO_PERSON,
+)
+from corrector.prompt_gate import (
+    OUT_OF_SCOPE,
+    GateError,
+    PromptGate,
+    PromptReading,
+    gate_texts,
+    train_gate,
+)
+
+WIDTH, LENGTH = 128, 24
+
+
+def encode(prompts):
+    """Prompts -> conditioning [N, 24, 128]: word vectors, padded with zeros."""
+    conditioning = torch.zeros(len(prompts), LENGTH, WIDTH)
+    for row, prompt in zip(conditioning, prompts, strict=True):
+        for place, word in enumerate(re.findall(r"\w+", prompt.lower())[:LENGTH]):
+            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:6], "big")
+            row[place] = torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed))
+    return conditioning
+
+
+@pytest.fixture(scope="module")
+def backdrop():
+    return load_axis(Path(__file__).resolve().parents[1] / "axes" / "miniature-backdrop.json")
+
+
+@pytest.fixture(scope="module")
+def trained(backdrop):
+    return train_gate(backdrop, encode, seed=1, other_groups=("Zendoli",))
+
+
+@pytest.fixture(scope="module")
+def gate(trained):
+    return trained[0]
+
+
+def read(gate, *prompts):
+    return gate.read([encode([prompt]) for prompt in prompts])
+
+
+def test_the_gate_says_how_well_it_does_on_texts_it_did_not_see(trained):
+    accuracy = trained[1]
+    assert accuracy["n"] == 300 and accuracy["group"] > 0.97 and accuracy["explicit"] > 0.97
+
+
+def test_the_group_is_found_in_templates_that_training_never_had(gate, backdrop):
+    for index, group in enumerate(backdrop.groups):
+        for template in HELD_OUT_NEUTRAL:
+            assert read(gate, template.format(group=group)) == PromptReading(index, "neither")
+
+
+@pytest.mark.parametrize(("side", "scene"), [("stereotype", "village"), ("counter", "city")])
+def test_a_prompt_that_asks_for_a_side_is_explicit_also_in_new_wordings(gate, backdrop, side, scene):
+    prompts = [t.format(group=group) for group in backdrop.groups for t in HELD_OUT_BACKDROP[scene]]
+    said = [read(gate, prompt) for prompt in prompts]
+    assert sum(reading.explicit == side for reading in said) >= 0.8 * len(said)
+    assert sum(reading.open for reading in said) <= 0.2 * len(said)
+
+
+def test_prompts_about_nobody_in_scope_keep_the_gate_shut(gate):
+    prompts = HELD_OUT_NO_GROUP + HELD_OUT_NO_PERSON + tuple(t.format(group="Zendoli") for t in HELD_OUT_NEUTRAL)
+    assert sum(read(gate, prompt).group == OUT_OF_SCOPE for prompt in prompts) >= 0.9 * len(prompts)
+    assert read(gate, "").group == OUT_OF_SCOPE
+
+
+def test_with_several_regions_one_that_asks_for_the_attribute_shuts_the_gate(gate):
+    assert read(gate, "a portrait of a Tavelu person").open
+    together = read(gate, "a portrait of a Tavelu person", "some huts in a village")
+    assert together == PromptReading(1, "stereotype") and not together.open
+    assert read(gate, "some huts in a village", "a portrait of a Tavelu person") == together
+
+
+def test_the_first_group_that_is_named_counts_wherever_it_stands(gate):
+    assert read(gate, "clouds", "a portrait of a Quilmari man").group == 2
+
+
+def test_padding_and_half_precision_change_nothing(gate):
+    conditioning = encode(["a photo of a Orvane man"])
+    assert gate.read([conditioning.half()]) == gate.read([conditioning.bfloat16()]) == gate.read([conditioning])
+
+
+def test_another_text_encoders_conditioning_is_refused_with_both_widths(gate):
+    with pytest.raises(GateError, match=r"768 wide.*width 128; use a preference made for this model"):
+        gate.read([torch.zeros(1, 77, 768)])
+
+
+@pytest.mark.parametrize("pooling", ["attention", "mean", "last"])
+def test_each_way_of_pooling_gives_logits_for_groups_and_attribute(pooling):
+    group, explicit = PromptGate(width=8, groups=3, pooling=pooling)(torch.randn(5, 7, 8))
+    assert group.shape == (5, 4) and explicit.shape == (5, 3)
+
+
+def test_training_is_the_same_for_the_same_seed_and_leaves_the_global_seed_alone(backdrop):
+    torch.manual_seed(5)
+    first, _ = train_gate(backdrop, encode, seed=3, count=200, steps=5)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), drawn)
+    second, _ = train_gate(backdrop, encode, seed=3, count=200, steps=5)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_training_texts_are_labelled_by_what_they_hold(backdrop):
+    for text, group, explicit in gate_texts(backdrop, 500, seed=0, other_groups=("Zendoli",)):
+        named = [index for index, name in enumerate(backdrop.groups) if name.lower() in text.lower()]
+        assert named == ([] if group == OUT_OF_SCOPE else [group])
+        sides = [[p.lower() for p in side.phrases] for side in (backdrop.stereotype, backdrop.counter)]
+        if explicit:  # a phrase, or the end of one
+            assert any(phrase.split()[-1] in text.lower() for phrase in sides.pop(explicit - 1))
+        assert not any(phrase in text.lower() for side in sides for phrase in side)
+
+
+def test_the_gate_is_never_trained_on_the_wordings_that_the_benchmark_holds_out(backdrop):
+    texts = {text.lower() for text, _, _ in gate_texts(backdrop, 20000, seed=0, other_groups=("Zendoli",))}
+    parts = {part.strip() for text in texts for part in text.split(",")}
+    held_out = [prompt.lower() for prompt in HELD_OUT_NO_GROUP + HELD_OUT_NO_PERSON]
+    held_out += [t.format(group=g).lower() for g in backdrop.groups for t in HELD_OUT_NEUTRAL]
+    assert not texts & set(held_out)
+    for prompt in HELD_OUT_NO_PERSON:
+        assert prompt.split(",")[0] not in parts
