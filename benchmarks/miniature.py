@@ -31,8 +31,8 @@ HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_
 
 
 class Bench:
-    def __init__(self, n, seed):
-        self.host, self.n, self.seed, self.rows = Miniature(), n, seed, []
+    def __init__(self, n, seed, bf16):
+        self.host, self.n, self.seed, self.rows = Miniature(bf16=bf16), n, seed, []
         self.plain, self.read, self.skin = {}, {}, {}
         self.started = time.time()
 
@@ -196,9 +196,10 @@ def main():
     parser.add_argument("--n", type=int, default=1000, help="pictures a group")
     parser.add_argument("--seed", type=int, default=20_000_000)
     parser.add_argument("--axis", choices=(*SIDES, "both"), default="both")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    bench = Bench(args.n, args.seed)
+    bench = Bench(args.n, args.seed, args.bf16)
     bench.sample_plain()
     for attribute in SIDES if args.axis == "both" else (args.axis,):
         bench.axis(attribute)

@@ -53,7 +53,7 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     return every, reasons
 
 
-def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None):
+def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=100, progress=None):
     """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
 
     The tone gain is found by three secant steps on `trials` pictures, so that corrected pictures keep the lightness

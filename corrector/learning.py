@@ -18,6 +18,7 @@ from .preference import Classifier, Distilled, Preference
 from .prompt_gate import OTHER_DETAILS, train_gate
 
 SIGMA_RANGE = (0.03, 14.6)  # of SD's schedule
+PATCH = 2  # latent cells a side that the networks see as one: a quarter of the work
 SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
 
 
@@ -101,7 +102,7 @@ def train_tone(space, pairs, steps, seed, batch=128):
     Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011).
     """
     latents, _, group, tone = flatten(pairs)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents)), seed)
+    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
@@ -112,10 +113,10 @@ def train_tone(space, pairs, steps, seed, batch=128):
     return _train(network, steps, seed, loss_of_step, "tone")
 
 
-def train_distilled(space, pairs, teacher, tone, steps, seed, patch=1, batch=96):
+def train_distilled(space, pairs, teacher, tone, steps, seed, batch=96):
     """The learned preference: cross-entropy of the side, regression of the teacher's push and of the tone push."""
     latents, side, group, _ = flatten(pairs)
-    network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=patch), seed)
+    network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=PATCH), seed)
     weights, held = teacher.weights(), len(teacher.x) // 20
     tone_push = torch.cat(
         [
@@ -156,7 +157,7 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, patch=1, batch=96)
 def train_classifier(space, pairs, steps, seed, keep=None, batch=128):
     """The Classifier source, a baseline; `keep` restricts it to some pictures, e.g. tone-matched ones."""
     latents, side, group, _ = flatten(pairs, keep)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents)), seed)
+    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
@@ -248,7 +249,7 @@ def other_wordings(axis, folder, groups):
     }
 
 
-def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=3000, pairs=None, **gate_others):
+def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=2500, pairs=None, **gate_others):
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
     `count` pairs a side and group, a tenth of them held out; `gate_others` goes to `gate_texts`.

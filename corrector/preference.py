@@ -70,7 +70,7 @@ class Trunk(nn.Module):
     Fully convolutional, so a size never seen in training works. -> features [B, width, H/patch, W/patch].
     """
 
-    def __init__(self, space, groups, width=56, blocks=3, patch=1):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
         super().__init__()
         self.space, self.flow, self.patch = space, LATENT_SPACES[space].flow, patch
         self.channels = channels = LATENT_SPACES[space].channels
@@ -132,7 +132,7 @@ class Distilled(nn.Module):
     kind = "distilled"
     includes_base_rate = False  # log-odds are of balanced pairs: the prior is added from calibration
 
-    def __init__(self, space, groups, width=56, blocks=3, patch=1):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
         super().__init__()
         self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
         self.channels = LATENT_SPACES[space].channels
@@ -154,7 +154,7 @@ class Classifier(nn.Module):
     kind = "classifier"
     includes_base_rate = False
 
-    def __init__(self, space, groups, width=56, blocks=3, patch=1):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
         super().__init__()
         self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
         self.flow = LATENT_SPACES[space].flow

@@ -17,7 +17,9 @@ class Miniature:
     space = "miniature"
     shape = (4, 16, 16)
 
-    def __init__(self, folder=model.WEIGHTS):
+    def __init__(self, folder=model.WEIGHTS, bf16=False):
+        """`bf16`: let UNet and autoencoder compute in bfloat16, twice as fast on CPUs that have it."""
+        self.bf16 = bf16
         self.unet, self.text_encoder, self.autoencoder, self.tokenizer = model.load(folder)
         self.folder = folder
         self.scale = self.autoencoder.config.scaling_factor
@@ -42,7 +44,9 @@ class Miniature:
         timestep = (sigma.log()[:, None] - self.sigmas.log()).abs().argmin(dim=1)
         self.evaluations += len(x)
         scale = sigma.view(-1, 1, 1, 1)
-        return x - scale * self.unet(x / (scale.square() + 1).sqrt(), timestep, conditioning).sample
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            eps = self.unet(x / (scale.square() + 1).sqrt(), timestep, conditioning).sample
+        return x - scale * eps.float()
 
     def schedule(self, steps):
         """Karras et al. (2022) sigmas of the sampler, descending to 0: [steps + 1]."""
@@ -89,13 +93,16 @@ class Miniature:
     @torch.no_grad()
     def encode_pictures(self, pictures):
         """Pictures [N, 3, H, W] in -1..1 -> latents [N, 4, H/8, W/8] in model space."""
-        return torch.cat([self.autoencoder.encode(part).latents for part in pictures.split(50)]) * self.scale
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            latents = torch.cat([self.autoencoder.encode(part).latents.float() for part in pictures.split(50)])
+        return latents.contiguous() * self.scale
 
     @torch.no_grad()
     def decode(self, latents):
         """Latents [N, 4, H, W] in model space -> pictures [N, 3, 8H, 8W] in -1..1."""
-        chunks = [self.autoencoder.decode(z / self.scale).sample.clamp(-1, 1) for z in latents.split(50)]
-        return torch.cat(chunks)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            pictures = [self.autoencoder.decode(z / self.scale).sample.float() for z in latents.split(50)]
+        return torch.cat(pictures).clamp(-1, 1)
 
 
 def pictures_to_uint8(pictures):
