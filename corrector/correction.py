@@ -1,8 +1,11 @@
 """The update of the latent, as one pure function that every adapter uses: denoised -> corrected denoised.
 
-    D* = D + strength * k * gate * P        gate = sigmoid(l' + log omega) - sigmoid(l')       l' = l + logit(beta)
+    D* = D + strength * (k * gate * P + gain * T)
+    gate = sigmoid(l' + log omega) - sigmoid(l')        l' = l + logit(beta)        k = cfg * push gain
 
-(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.)
+(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.) T, the tone push, is
+not gated: it tilts the counter pictures of a group to the tones that its plain pictures have, which is a property of
+the wanted distribution and not of the way there.
 """
 
 import math
@@ -51,6 +54,11 @@ class Decision:
     group: torch.Tensor  # long [B], index into the axis' groups; -1 where out of scope
     base_rate: torch.Tensor  # [B]
     tone_gain: torch.Tensor  # [B]
+    push_gain: torch.Tensor | None = None  # [B]; by default 1
+
+    def __post_init__(self):
+        if self.push_gain is None:
+            object.__setattr__(self, "push_gain", torch.ones_like(self.base_rate))
 
     def to(self, device):
         return Decision(*(column.to(device) for column in vars(self).values()))
@@ -68,12 +76,12 @@ def gate_opening(log_odds, base_rate, omega=math.inf):
 
 
 def drift(reading, base_rate, tone_gain, k, omega=math.inf):
-    """D* - D of one preference at strength 1, [B, C, H, W] in units of x0."""
-    opening = expand(gate_opening(reading.log_odds, base_rate, omega), reading.push)
-    push = k * reading.push
+    """D* - D of one preference at strength 1, [B, C, H, W] in units of x0; k is a number or [B]."""
+    opening = gate_opening(reading.log_odds, base_rate, omega)
+    total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
-        push = push + expand(tone_gain, push) * reading.tone
-    return opening * push
+        total = total + expand(tone_gain, total) * reading.tone
+    return total
 
 
 def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
@@ -98,7 +106,8 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
             continue
         some = active.nonzero()[:, 0]
         reading = preference.source(x[some].float(), sigma[some].float(), decision.group[some])
-        total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], max(float(cfg), 1.0))
+        k = max(float(cfg), 1.0) * decision.push_gain[some]
+        total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], k)
         touched |= active
     if not touched.any():
         return denoised
@@ -161,7 +170,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0):
     axis, count = preference.axis, len(readings)
     groups = torch.tensor([reading.group if reading else 0 for reading in readings])
     active, reasons = torch.zeros(count, dtype=torch.bool), [""] * count
-    base_rate, tone_gain = torch.full((count,), NEUTRAL_BASE_RATE), torch.zeros(count)
+    base_rate, tone_gain, push_gain = torch.full((count,), NEUTRAL_BASE_RATE), torch.zeros(count), torch.ones(count)
     for index, reading in enumerate(readings):
         if reading and reading.group < 0:
             reasons[index] = f"the prompt names nobody of {', '.join(axis.groups)}"
@@ -174,7 +183,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0):
         known = preference.calibration(axis.groups[group], cfg)
         beta, full = (known.base_rate, known.full_rate) if known else (0.0, 1.0)
         if known:
-            tone_gain[members] = known.tone_gain
+            tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
             if not getattr(preference.source, "includes_base_rate", False):
                 base_rate[members] = beta
         share = thinning_share(beta, target, full)
@@ -184,7 +193,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0):
             why = f"the model already draws {beta:.0%} of {axis.groups[group]} pictures on the counter side"
         for member in members[~chosen].tolist():
             active[member], reasons[member] = False, why
-    return Decision(active, groups, base_rate, tone_gain), reasons
+    return Decision(active, groups, base_rate, tone_gain, push_gain), reasons
 
 
 def summary(preference, reasons):

@@ -17,15 +17,20 @@ from .pairs import Pairs, make_pairs
 from .preference import Classifier, Distilled, Preference
 from .prompt_gate import OTHER_DETAILS, train_gate
 
-SIGMA_RANGE = (0.03, 14.6)  # of SD's schedule
+SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
 PATCH = 2  # latent cells a side that the networks see as one: a quarter of the work
 SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
 
 
 def random_sigmas(count, generator):
-    """log-uniform sigmas over SD's schedule [count]."""
-    low, high = (torch.tensor(value).log() for value in SIGMA_RANGE)
-    return (low + (high - low) * torch.rand(count, generator=generator)).exp()
+    """sigmas over SD's schedule [count], log-uniform in each of SIGMA_RANGES."""
+    draws = torch.rand(2, count, generator=generator)
+    sigma, edge = torch.zeros(count), 0.0
+    for share, low, high in SIGMA_RANGES:
+        inside = (draws[0] >= edge) & (draws[0] <= edge + share)
+        sigma = torch.where(inside, low * (high / low) ** draws[1], sigma)
+        edge += share
+    return sigma
 
 
 def flatten(pairs, keep=None):
@@ -63,10 +68,10 @@ class Teacher:
         self.evaluations = 2 * count
 
     def weights(self):
-        """1 / mean squared push by noise level, [count]: every level counts alike."""
+        """1 / mean squared push by noise level, [count]; levels at which the push is small count for less."""
         bins = torch.bucketize(self.sigma, SIGMA_BINS)
         power = torch.stack([self.push[bins == b].square().mean() for b in range(len(SIGMA_BINS) + 1)])
-        return 1 / power.clamp(min=1e-3)[bins]
+        return 1 / power.clamp(min=0.3 * float(power.max()))[bins]
 
 
 def _train(network, steps, seed, loss_of_step, label, rate=2e-3):

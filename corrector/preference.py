@@ -43,6 +43,7 @@ class Calibration:
     tone_gain: float = 0.0
     tone_drift: float = 0.0  # mean CIE L* of corrected minus plain, same seeds
     seed: int = 0
+    push_gain: float = 1.0  # k = cfg * push_gain
 
 
 @dataclass

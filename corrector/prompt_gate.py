@@ -143,6 +143,7 @@ def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
         extras = [rng.choice(EXTRAS) for _ in range(rng.choice((0, 0, 1, 2, 3)))]
         text = ", ".join([text, *extras])
         texts.append((text if rng.random() < 0.5 else text.lower(), group, explicit))
+    texts[::40] = [("", OUT_OF_SCOPE, 0)] * len(texts[::40])  # an empty prompt names nobody
     return texts
 
 

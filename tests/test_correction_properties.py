@@ -179,12 +179,22 @@ def test_nothing_that_came_is_written_to(shape, seed):
     assert all(torch.equal(a, b) for a, b in zip((denoised, x, level), kept, strict=True))
 
 
-def test_the_tone_push_is_added_with_its_own_gain_and_closes_with_the_gate():
+def test_the_tone_push_is_added_with_its_own_gain_also_where_the_gate_has_closed():
     push, tone = torch.ones(2, 4, 3, 3), torch.full((2, 4, 3, 3), 0.5)
     reading = Reading(torch.tensor([0.0, 50.0]), push, tone)
     added = drift(reading, torch.full((2,), 0.5), torch.tensor([-2.0, -2.0]), k=3.0)
-    torch.testing.assert_close(added[0], torch.full((4, 3, 3), 0.5 * (3.0 - 2.0 * 0.5)))
-    torch.testing.assert_close(added[1], torch.zeros(4, 3, 3))
+    torch.testing.assert_close(added[0], torch.full((4, 3, 3), 0.5 * 3.0 - 2.0 * 0.5))
+    torch.testing.assert_close(added[1], torch.full((4, 3, 3), -1.0))
+
+
+def test_the_push_gain_of_each_image_scales_its_push_alone():
+    denoised, x, level = latents((2, 4, 3, 3), 0, 2.0)
+    world = preference_of(x.shape)
+    plain = decision([True, True])
+    doubled = Decision(plain.active, plain.group, plain.base_rate, plain.tone_gain, torch.tensor([1.0, 2.0]))
+    one, two = (correct(denoised, x, level, [world], [d], Settings(), 2.0) - denoised for d in (plain, doubled))
+    torch.testing.assert_close(two[0], one[0])
+    torch.testing.assert_close(two[1], 2 * one[1])
 
 
 def test_video_latents_are_refused_by_name_with_what_to_do():
