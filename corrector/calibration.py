@@ -57,7 +57,7 @@ PUSH_GAINS = (1.0, 1.5, 2.0)  # a distilled push is a little weak: a regression 
 ENOUGH = 0.995  # full rate at which the push is strong enough
 
 
-def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=200, progress=None):
+def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=120, progress=None):
     """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
 
     On the first `trials` pictures, the push gain is the smallest that brings nearly all to the counter side, and the
@@ -91,7 +91,7 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=200, p
     return replace(preference, calibrations=tuple(done))
 
 
-def _zero_of(drift_of, start=-2.0, steps=3):
+def _zero_of(drift_of, start=-2.0, steps=2):
     """The gain at which the drift is nearest 0, by secant steps from 0 and `start`."""
     tried = [(0.0, drift_of(0.0))]
     if abs(tried[0][1]) < 0.1:

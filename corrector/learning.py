@@ -254,7 +254,7 @@ def other_wordings(axis, folder, groups):
     }
 
 
-def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=2500, pairs=None, **gate_others):
+def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=2500, tone_steps=1000, pairs=None, **gate_others):
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
     `count` pairs a side and group, a tenth of them held out; `gate_others` goes to `gate_texts`.
@@ -262,7 +262,7 @@ def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=250
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
     own, held = split(pairs, count // 10)
     teacher = Teacher(host, axis, own, teacher_count, seed)
-    tone = train_tone(host.space, own, steps // 2, seed)
+    tone = train_tone(host.space, own, tone_steps, seed)
     source, figures = train_distilled(host.space, own, teacher, tone, steps, seed)
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     judge, judge_accuracy = train_judge(own, seed)
