@@ -45,7 +45,7 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
         return correct(denoised, x, sigma, preferences, own, settings, cfg)
 
     some = [seeds[i] for i in wanted.tolist()]
-    latents = host.sample(conditioning[wanted], some, cfg, hook=hook, batch=batch, **options)
+    latents = host.sample(conditioning[wanted], some, cfg, hook=hook, **options)
     if plain is None:
         return latents, reasons
     every = plain.clone()

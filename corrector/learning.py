@@ -254,7 +254,9 @@ def other_wordings(axis, folder, groups):
     }
 
 
-def learn(host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=2500, tone_steps=1000, pairs=None, **gate_others):
+def learn(
+    host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=2500, tone_steps=1000, pairs=None, **gate_others
+):
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
     `count` pairs a side and group, a tenth of them held out; `gate_others` goes to `gate_texts`.

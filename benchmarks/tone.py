@@ -1,0 +1,107 @@
+"""Ways to keep the skin's tone, compared on the backdrop axis: `python benchmarks/tone.py --json FILE`.
+
+The planted confound makes village pictures darker, so that a corrector without compensation lightens skin. Compared
+are: nothing; matching alone (a classifier of tone-matched pairs); projection alone (the tone push removed from the
+push); the tone push gated like the push; and the tone push as it ships, which tilts the whole group.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from corrector import audit  # noqa: E402
+from corrector.correction import gate_opening  # noqa: E402
+from corrector.files import load_preference  # noqa: E402
+from corrector.latent_space import expand  # noqa: E402
+from corrector.learning import train_classifier  # noqa: E402
+from corrector.miniature.host import Miniature  # noqa: E402
+from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
+from corrector.miniature.reader import skin_lightness  # noqa: E402
+from corrector.pairs import make_pairs, match_tones  # noqa: E402
+
+CFG = 2.0
+
+
+def flat_index(pairs, matched):
+    """Matched indices of each group and side -> indices into the flattened pairs."""
+    count = pairs.latents.shape[2]
+    return torch.tensor(
+        [(g * 2 + side) * count + i for g, sides in enumerate(matched) for side in (0, 1) for i in sides[side]]
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=200, help="pictures a group and way")
+    parser.add_argument("--seed", type=int, default=30_000_000)
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    host, rows = Miniature(bf16=args.bf16), []
+    preference = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors")
+    axis, source = preference.axis, preference.source
+    pairs = make_pairs(host, axis, args.pairs, args.seed)
+    classifier = train_classifier(host.space, pairs, 800, args.seed, keep=flat_index(pairs, match_tones(pairs)))
+
+    def nothing(reading, k, opening, gain):
+        return k * opening * reading.push
+
+    def projection(reading, k, opening, gain):
+        along = (reading.push * reading.tone).sum(dim=(1, 2, 3), keepdim=True)
+        along = along / reading.tone.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-9)
+        return k * opening * (reading.push - along * reading.tone)
+
+    def gated(reading, k, opening, gain):
+        return opening * (k * reading.push + 2.5 * gain * reading.tone)
+
+    def shipped(reading, k, opening, gain):
+        return k * opening * reading.push + gain * reading.tone
+
+    ways = {
+        "nothing": (source, nothing),
+        "matching alone": (classifier, nothing),
+        "projection alone": (source, projection),
+        "tone push gated, gain x 2.5": (source, gated),
+        "tone push, as shipped": (source, shipped),
+    }
+    for index, group in enumerate(axis.groups):
+        known = preference.calibration(group, CFG)
+        prompts = [held_out(HELD_OUT_NEUTRAL, group, i) for i in range(args.n)]
+        seeds, conditioning = list(range(args.seed, args.seed + args.n)), host.encode(prompts)
+        plain = host.sample(conditioning, seeds, CFG)
+        pictures = host.decode(plain)
+        before = skin_lightness(pictures)
+        fine = torch.tensor([label == "city" for label in host.reader.read(pictures)["backdrop"]])
+        for name, (used, rule) in ways.items():
+
+            def hook(denoised, x, sigma, which, used=used, rule=rule, known=known, index=index):
+                reading = used(x, sigma, torch.full((len(x),), index))
+                opening = expand(gate_opening(reading.log_odds, torch.full((len(x),), known.base_rate)), x)
+                return denoised + rule(reading, CFG * known.push_gain, opening, known.tone_gain)
+
+            latents = host.sample(conditioning, seeds, CFG, hook=hook)
+            pictures = host.decode(latents)
+            count = audit.stereotype_count(host.reader.read(pictures)["backdrop"], "village")
+            drift = skin_lightness(pictures) - before
+            for figure, measured in (
+                ("village", audit.rate(count, args.n)),
+                ("L* drift", audit.mean(drift)),
+                ("L* drift of fine images", audit.mean(drift[fine.numpy()]) if fine.sum() > 1 else None),
+            ):
+                if measured:
+                    n = int(fine.sum()) if "fine" in figure else args.n
+                    rows.append(audit.row(f"{name}: {figure}", group, measured, n, args.seed))
+                    print(audit.table(rows[-1:]).splitlines()[1], flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
