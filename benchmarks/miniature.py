@@ -124,7 +124,7 @@ class Bench:
         return torch.cat(changes) if changes else torch.zeros(0)
 
     def targets(self, attribute, preference, group):
-        side, counter = SIDES[attribute]
+        counter = SIDES[attribute][1]
         for target in (0.25, 0.5, 0.75):
             latents, _ = sample_corrected(
                 self.host, self.prompts(group), self.seeds(group), [preference], Settings(target=target), CFG, batch=8,

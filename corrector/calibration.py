@@ -81,11 +81,10 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=120, p
             after = lightness(host.decode(latents), preference.axis.skin_region)
             return float(judge.counter(latents).float().mean()), float((after - before[:number]).mean())
 
-        number = min(trials, count)
         for push_gain in PUSH_GAINS:
-            if run(0.0, push_gain, number)[0] >= ENOUGH:
+            if run(0.0, push_gain, trials)[0] >= ENOUGH:
                 break
-        tone_gain = _zero_of(lambda gain, push_gain=push_gain: run(gain, push_gain, number)[1])
+        tone_gain = _zero_of(lambda gain, push_gain=push_gain, run=run: run(gain, push_gain, trials)[1])
         full_rate, drift = run(tone_gain, push_gain, count)
         done.append(Calibration(group, cfg, base_rate, count, full_rate, count, tone_gain, drift, seed, push_gain))
     return replace(preference, calibrations=tuple(done))

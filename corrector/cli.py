@@ -5,8 +5,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_SEED = 2026
 
@@ -61,8 +59,8 @@ def demo(args):
             side = {"backdrop": "village", "attire": "traditional"}[attribute]
             counts = [sum(label in (side, "unreadable") for label in labels[attribute]) for labels in read]
             before, (after, low, high) = rate(counts[0], args.images)[0], rate(counts[1], args.images)
-            rows.append(dict(figure=f"{attribute}: {side}", group=group, plain=before, corrected=after, low=low, high=high,
-                             n=args.images, seed=DEMO_SEED, unit="share", model="miniature"))  # fmt: skip
+            row = dict(figure=f"{attribute}: {side}", group=group, plain=before, corrected=after, low=low, high=high)
+            rows.append(row | dict(n=args.images, seed=DEMO_SEED, unit="share", model="miniature"))
         before, after = (pictures_to_uint8(pictures[:8]) for pictures in (plain, corrected))
         captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts[:8], seeds[:8], strict=True)]
         grids.append(dict(title=group, before=before, after=after, captions=captions))
@@ -105,8 +103,6 @@ def inspect(args):
     from .files import load_preference
 
     preference = load_preference(args.file)
-    print(json.dumps(
-        {"name": preference.name, "hash": preference.hash, "latent_space": preference.space, "axis": preference.axis.to_dict(),
-         "calibrations": [vars(c) for c in preference.calibrations], "training": preference.training},
-        indent=1, ensure_ascii=False, default=np.ndarray.tolist,
-    ))  # fmt: skip
+    says = {name: getattr(preference, name) for name in ("name", "hash", "space", "training")}
+    says |= {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}
+    print(json.dumps(says, indent=1, ensure_ascii=False))
