@@ -1,0 +1,166 @@
+"""Pairs, learning and calibration with a host that is exact: a world of two Gaussians that answers to prompts."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2lab
+
+from corrector.calibration import calibrate, sample_corrected
+from corrector.correction import Settings
+from corrector.learning import learn
+from corrector.pairs import Pairs, lightness, make_pairs, match_tones
+from gaussian_world import GaussianWorld
+
+SHAPE = (4, 4, 4)
+PATTERN = torch.zeros(SHAPE)
+PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # what tells the sides apart; channel 3, the skin, does not
+
+
+class GaussianHost:
+    """The four functions of a host. Its conditioning says at [:, 0, 0] which side the prompt asks for."""
+
+    space = "miniature"
+
+    def __init__(self):
+        self.world = GaussianWorld(beta=0.1, means=(PATTERN, -PATTERN), spreads=(0.6, 0.6), shape=SHAPE)
+
+    def encode(self, prompts):
+        conditioning = torch.zeros(len(prompts), 2, 16)
+        for row, prompt in zip(conditioning, prompts, strict=True):
+            row[0, 0] = any(p in prompt for p in ("city", "tower")) - float(
+                any(p in prompt for p in ("village", "hut"))
+            )
+            for index, group in enumerate(("orvane", "tavelu")):
+                row[1, index] = float(group in prompt.lower())
+        return conditioning
+
+    def denoise(self, x, sigma, conditioning):
+        x, sigma, side = x.double(), sigma.double(), conditioning[:, 0, 0].view(-1, 1, 1, 1)
+        counter, stereotype = (self.world.denoised_of(x, sigma, index) for index in (0, 1))
+        neutral = self.world.denoised(x, sigma)
+        return torch.where(side > 0, counter, torch.where(side < 0, stereotype, neutral)).float()
+
+    def sample(self, conditioning, seeds, cfg=1.0, steps=24, hook=None, batch=50, progress=None):
+        conditioning = conditioning.expand(len(seeds), -1, -1)
+        sigmas = torch.cat([torch.logspace(np.log10(14.6), -1.5, steps), torch.zeros(1)])
+        latents = []
+        for which in torch.arange(len(seeds)).split(batch):
+            draws = [torch.randn(SHAPE, generator=torch.Generator().manual_seed(seeds[i])) for i in which.tolist()]
+            x = torch.stack(draws) * sigmas[0]
+            for sigma, following in pairwise(sigmas):
+                level = sigma.expand(len(which))
+                denoised = self.denoise(x, level, conditioning[which])
+                if hook:
+                    denoised = hook(denoised, x, level, which)
+                x = denoised + following / sigma * (x - denoised)
+            latents.append(x)
+        return torch.cat(latents)
+
+    def decode(self, latents):
+        grey = (0.5 * latents[:, 3:].mean(dim=(2, 3), keepdim=True)).clamp(-1, 1)
+        return grey.expand(-1, 3, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def host():
+    return GaussianHost()
+
+
+@pytest.fixture(scope="module")
+def learned(host, axis):
+    preference, judge = learn(host, axis, count=80, seed=0, cfg=1.0, teacher_count=1500, steps=250)
+    return calibrate(host, preference, judge, count=60, cfg=1.0, trials=30), judge
+
+
+def noisy(host, count=200):
+    generator = torch.Generator().manual_seed(9)
+    sigma = torch.logspace(-1, 1, count)
+    x0 = host.world.draw(count, seed=9, beta=0.5).float()
+    return x0 + sigma.view(-1, 1, 1, 1) * torch.randn(count, *SHAPE, generator=generator), sigma
+
+
+def test_the_learned_push_is_the_worlds_own(host, learned):
+    x, sigma = noisy(host)
+    reading, exact = learned[0].source(x, sigma, torch.zeros(200, dtype=torch.long)), host.world(x, sigma)
+    error = (reading.push - exact.push).square().mean() / exact.push.square().mean()
+    assert error < 0.15
+    assert learned[0].training["push_r2"] > 0.85
+
+
+def test_the_learned_log_odds_side_with_the_exact_ones(host, learned):
+    x, sigma = noisy(host)
+    reading, exact = learned[0].source(x, sigma, torch.zeros(200, dtype=torch.long)), host.world(x, sigma)
+    sure = exact.log_odds.abs() > 3
+    assert ((reading.log_odds > 0) == (exact.log_odds > 0))[sure].float().mean() > 0.97
+
+
+def test_calibration_finds_the_base_rate_and_the_rate_at_full_strength(learned, axis):
+    preference, _ = learned
+    assert [c.group for c in preference.calibrations] == list(axis.groups)
+    for calibration in preference.calibrations:
+        assert calibration.base_rate == pytest.approx(0.1, abs=0.12) and calibration.base_n == 60
+        assert calibration.full_rate >= 0.95
+        assert abs(calibration.tone_drift) < 1.0
+
+
+@pytest.mark.parametrize("target", [0.5, 1.0])
+def test_a_learned_preference_gives_the_target_share(host, learned, target):
+    preference, _ = learned
+    prompts, seeds = ["a portrait of a Tavelu person"] * 100, range(5000, 5100)
+    latents, (reasons,) = sample_corrected(host, prompts, seeds, [preference], Settings(target=target), cfg=1.0)
+    share = float(host.world.is_counter(latents.double()).double().mean())
+    assert share == pytest.approx(target, abs=0.12)
+    assert reasons.count("") == pytest.approx(100 * (target - 0.1) / 0.9, abs=15)
+
+
+def test_the_learned_gate_shuts_for_a_prompt_that_asks(host, learned):
+    prompts, seeds = ["a portrait of a Tavelu person in a village", "a tree"], range(2)
+    latents, (reasons,) = sample_corrected(host, prompts, seeds, [learned[0]], Settings(), cfg=1.0)
+    assert torch.equal(latents, host.sample(host.encode(prompts), seeds))
+    assert reasons == ["the prompt asks for a village", "the prompt names nobody of Orvane, Tavelu"]
+
+
+def test_the_judge_sides_with_the_exact_log_odds(host, learned):
+    x0 = host.world.draw(200, seed=11, beta=0.5)
+    assert (learned[1].counter(x0.float()) == host.world.is_counter(x0)).float().mean() > 0.97
+
+
+def test_pictures_already_fine_are_taken_from_the_plain_ones_bit_for_bit(host, learned):
+    prompts, seeds = ["a portrait of a Orvane person"] * 20, range(20)
+    plain = host.sample(host.encode(prompts), seeds)
+    fresh, reasons = sample_corrected(host, prompts, seeds, [learned[0]], Settings(target=0.5), cfg=1.0)
+    reused, again = sample_corrected(host, prompts, seeds, [learned[0]], Settings(target=0.5), cfg=1.0, plain=plain)
+    assert reasons == again
+    torch.testing.assert_close(fresh, reused, rtol=1e-4, atol=1e-4)
+    for index, why in enumerate(reasons[0]):
+        if why:
+            assert torch.equal(reused[index], plain[index])
+
+
+def test_pairs_are_drawn_from_the_same_seeds_and_survive_the_disk(host, axis, tmp_path):
+    pairs = make_pairs(host, axis, 3, seed=4, cfg=1.0, steps=6)
+    assert pairs.latents.shape == (2, 2, 3, *SHAPE) and pairs.lightness.shape == (2, 2, 3)
+    gap = (pairs.latents[:, 1] - pairs.latents[:, 0]).mean(dim=(0, 1))
+    assert torch.corrcoef(torch.stack([gap.flatten(), PATTERN.flatten()]))[0, 1] > 0.95
+    pairs.save(tmp_path / "pairs.safetensors")
+    again = Pairs.load(tmp_path / "pairs.safetensors")
+    assert all(torch.equal(value, getattr(again, name)) for name, value in vars(pairs).items())
+
+
+def test_lightness_is_the_median_cie_l_of_the_region():
+    pictures = torch.rand(5, 3, 20, 30, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    box = pictures[:, :, 4:10, 6:15]
+    wanted = rgb2lab(((box + 1) / 2).permute(0, 2, 3, 1).double().numpy())[..., 0].reshape(5, -1)
+    wanted = np.sort(wanted, axis=1)[:, (wanted.shape[1] - 1) // 2]  # torch's median is the lower one
+    np.testing.assert_allclose(lightness(pictures, (0.2, 0.2, 0.5, 0.5)).numpy(), wanted, atol=0.05)
+
+
+def test_matched_pictures_have_a_partner_of_their_tone_and_each_is_used_once():
+    tones = torch.rand(1, 2, 40, generator=torch.Generator().manual_seed(1)) * 20
+    pairs = Pairs(torch.zeros(1, 2, 40, 1, 1, 1), tones, torch.zeros(1, 40))
+    ((stereotype, counter),) = match_tones(pairs, tolerance=1.5)
+    assert len(stereotype) == len(counter) > 10
+    assert len(set(stereotype)) == len(stereotype) and len(set(counter)) == len(counter)
+    assert (tones[0, 0, stereotype] - tones[0, 1, counter]).abs().max() <= 1.5
