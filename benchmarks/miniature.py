@@ -17,8 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from corrector import audit  # noqa: E402
-from corrector.calibration import sample_corrected  # noqa: E402
-from corrector.correction import Settings, chosen_images, coins_from_noise, thinning_share  # noqa: E402
+from corrector.calibration import decide_all, sample_corrected  # noqa: E402
+from corrector.correction import (  # noqa: E402
+    Settings,
+    chosen_images,
+    coins_from_noise,
+    coins_from_seeds,
+    thinning_share,
+)
 from corrector.files import load_preference  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
@@ -26,6 +32,7 @@ from corrector.miniature.reader import skin_lightness  # noqa: E402
 from corrector.miniature.world import GROUPS, draw, sample_scene, wanted_scene  # noqa: E402
 
 CFG = 2.0
+EXPLICIT_N = 300  # pictures a group: what is left alone is left alone whatever the seed
 SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
 HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
 
@@ -66,7 +73,6 @@ class Bench:
         preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
         for group in preference.axis.groups:
             self.full_strength(attribute, preference, group)
-            self.targets(attribute, preference, group)
             self.explicit(attribute, preference, group)
         self.out_of_scope(attribute, preference)
         self.share_in_batches(attribute, preference)
@@ -90,6 +96,7 @@ class Bench:
         if fine.sum() < 50:
             change = torch.cat([change, self.more_fine(attribute, preference, group, 50 - int(fine.sum()))])
         self.say(f"{attribute}: change of fine images, RMS", group, audit.mean(change), len(change))
+        self.targets(attribute, preference, group, latents, read[attribute])
         for other, (other_side, _) in SIDES.items():
             if other != attribute:
                 shift = [audit.stereotype_count(r[other], other_side) / self.n for r in (self.read[group], read)]
@@ -108,7 +115,7 @@ class Bench:
         for name, value in (("plain", own), ("corrected", ours), ("floor", floor), ("over plain's", ours / own)):
             self.say(f"{attribute}: Frechet distance, {name}", group, (value,) * 3, self.n)
 
-    def more_fine(self, attribute, preference, group, missing, chunk=500, most=2500):
+    def more_fine(self, attribute, preference, group, missing, chunk=500, most=2000):
         """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
         changes, start = [], self.n
         while missing > 0 and start < most:
@@ -123,29 +130,39 @@ class Bench:
             missing, start = missing - len(fine), start + chunk
         return torch.cat(changes) if changes else torch.zeros(0)
 
-    def targets(self, attribute, preference, group):
+    def targets(self, attribute, preference, group, latents, labels):
+        """Thinning takes each picture from the plain or from the fully corrected run of its seed.
+
+        `latents`, `labels`: of the fully corrected run. That a thinned run draws just these is checked on 48 pictures.
+        """
         counter = SIDES[attribute][1]
+        conditioning, coins = self.host.encode(self.prompts(group)), coins_from_seeds(self.seeds(group))
         for target in (0.25, 0.5, 0.75):
-            latents, _ = sample_corrected(
-                self.host, self.prompts(group), self.seeds(group), [preference], Settings(target=target), CFG, batch=8,
-                plain=self.plain[group],
-            )  # fmt: skip
-            changed = (latents != self.plain[group]).flatten(1).any(1)
-            read, _ = self.judge(latents[changed]) if changed.any() else ({attribute: []}, None)
-            labels = np.array(self.read[group][attribute], dtype=object)
-            labels[changed.numpy()] = read[attribute]
-            share = audit.rate(sum(label == counter for label in labels), self.n)
-            reach = "" if changed.any() else " (bit-identical)"
+            decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8)
+            chosen = decision.active.tolist()
+            mixed = [
+                after if c else before
+                for c, before, after in zip(chosen, self.read[group][attribute], labels, strict=True)
+            ]
+            share = audit.rate(sum(label == counter for label in mixed), self.n)
+            reach = "" if any(chosen) else " (nothing acts)"
             self.say(f"target {target}: {counter}{reach}", group, share, self.n, target=target)
+            if target == 0.5 and any(chosen):
+                few = min(48, self.n)
+                some = self.prompts(group, n=few), self.seeds(group, few)
+                drawn, _ = sample_corrected(self.host, *some, [preference], Settings(target=target), CFG, batch=8)
+                want = torch.where(decision.active[:few, None, None, None], latents[:few], self.plain[group][:few])
+                gap = audit.latent_change(drawn, want, self.scale).max()
+                self.say("target 0.5: largest difference from the mix, RMS", group, (float(gap),) * 3, few)
 
     def explicit(self, attribute, preference, group):
-        side, _ = SIDES[attribute]
-        prompts = self.prompts(group, HELD_OUT[attribute][side])
-        seeds = self.seeds(group, start=50_000)
+        side, n = SIDES[attribute][0], min(self.n, EXPLICIT_N)
+        prompts = self.prompts(group, HELD_OUT[attribute][side], n)
+        seeds = self.seeds(group, n, 50_000)
         plain = self.host.sample(self.host.encode(prompts), seeds, CFG)
         read, _ = self.judge(plain)
         obeyed = [i for i, label in enumerate(read[attribute]) if label == side]
-        self.say(f"plain: {side} where asked for", group, audit.rate(len(obeyed), self.n), self.n)
+        self.say(f"plain: {side} where asked for", group, audit.rate(len(obeyed), n), n)
         latents, _ = sample_corrected(self.host, prompts, seeds, [preference], Settings(), CFG, plain=plain)
         read, _ = self.judge(latents[obeyed])
         kept = audit.rate(sum(label == side for label in read[attribute]), len(obeyed))
