@@ -97,6 +97,7 @@ def test_arguments_of_the_demo_are_passed_on_and_relative_files_stay_relative_to
     pretend_installed(folder, "demo")
     package = folder / "corrector"
     package.mkdir()
+    (package / "__init__.py").touch()  # else a real `corrector` anywhere on PYTHONPATH goes before it
     (package / "__main__.py").write_text("import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))")
     elsewhere = folder / "a folder"
     elsewhere.mkdir()
