@@ -115,7 +115,7 @@ class Bench:
         for name, value in (("plain", own), ("corrected", ours), ("floor", floor), ("over plain's", ours / own)):
             self.say(f"{attribute}: Frechet distance, {name}", group, (value,) * 3, self.n)
 
-    def more_fine(self, attribute, preference, group, missing, chunk=500, most=2000):
+    def more_fine(self, attribute, preference, group, missing, chunk=250, most=1500):
         """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
         changes, start = [], self.n
         while missing > 0 and start < most:
