@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from workflow import load_workflow
+
+from hosts.workflow import load_workflow
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
 

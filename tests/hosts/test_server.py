@@ -8,7 +8,8 @@ import urllib.request
 import numpy as np
 import pytest
 from PIL import Image
-from workflow import WORKFLOWS, load_workflow, to_graph
+
+from hosts.workflow import WORKFLOWS, load_workflow, to_graph
 
 IDS = {
     "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorLoadPreference", "RSCorrectorTextPreference",
