@@ -59,7 +59,7 @@ class Server:
     def run(self, prompt, **extra):
         """Queue a graph in API format, wait for it -> its history. A refused graph comes back as the refusal."""
         queued = self.post("/prompt", {"prompt": prompt, "extra_data": {"extra_pnginfo": extra}})
-        return self.wait(queued["prompt_id"]) if "prompt_id" in queued and not queued.get("error") else queued
+        return queued if queued.get("node_errors") else self.wait(queued["prompt_id"])
 
     def wait(self, prompt_id, limit=240):
         for _ in range(limit * 4):
@@ -76,9 +76,9 @@ class Server:
         }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(comfyui, host_python, tmp_path_factory):
-    """ComfyUI with this repository among its custom nodes and everything else empty."""
+    """ComfyUI with this repository among its custom nodes and everything else empty; its cache too, a module each."""
     folder = tmp_path_factory.mktemp("comfyui")
     (folder / "custom_nodes").mkdir()
     (folder / "custom_nodes" / "rs-corrector").symlink_to(REPOSITORY)
