@@ -2,6 +2,7 @@
 
 import hypothesis
 import pytest
+import torch
 
 from corrector.axis import Axis, Side
 from corrector.preference import Preference
@@ -10,6 +11,15 @@ from gaussian_world import GaussianWorld
 # A busy machine is slow, and that is no failure; the same examples on every run.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("steady")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small networks train no faster on several threads, and far slower where other work holds the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

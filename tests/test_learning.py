@@ -69,7 +69,7 @@ def host():
 
 
 @pytest.fixture(scope="module")
-def learned(host, axis):
+def learned(host, axis, one_thread):
     preference, judge = learn(host, axis, count=80, seed=0, cfg=1.0, teacher_count=1500, steps=250)
     return calibrate(host, preference, judge, count=60, cfg=1.0, trials=30), judge
 

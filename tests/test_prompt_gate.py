@@ -44,7 +44,7 @@ def backdrop():
 
 
 @pytest.fixture(scope="module")
-def trained(backdrop):
+def trained(backdrop, one_thread):
     return train_gate(backdrop, encode, seed=1, other_groups=("Zendoli",))
 
 
