@@ -17,6 +17,7 @@ def page(server):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("Chromium is not installed: apt-get install chromium.")
+    server.post("/settings/Comfy.TutorialCompleted", True)  # else a first visit opens the templates over the graph
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1720, "height": 1010})
@@ -29,12 +30,10 @@ def page(server):
 
 def open_workflow(page, name):
     workflow = load_workflow(name)
-    page.keyboard.press("Escape")  # a first visit opens the templates
     page.evaluate(
         "async ([workflow, name]) => { await app.loadGraphData(workflow, true, true, name); }", [workflow, name]
     )
     page.wait_for_timeout(1500)
-    page.keyboard.press("Escape")
     page.evaluate(
         """() => { const canvas = app.canvas, nodes = app.graph._nodes;
         const left = Math.min(...nodes.map(n => n.pos[0])), top = Math.min(...nodes.map(n => n.pos[1])) - 60;
