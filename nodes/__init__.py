@@ -9,10 +9,8 @@ from .preferences import RSCorrectorCombinePreferences, RSCorrectorLoadPreferenc
 
 
 class RSCorrectorExtension(ComfyExtension):
-    async def on_load(self):
-        metadata.watch_prompts()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        metadata.watch_prompts()  # not in `on_load`, which ComfyUI 0.8.0 and before never call
         return [
             RSCorrector,
             RSCorrectorAdvanced,
