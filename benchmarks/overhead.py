@@ -45,7 +45,9 @@ def load_pack(comfyui):
     comfy.cli_args.args.cpu = True
     import utils.extra_config  # noqa: F401  the host's "utils", before its comfy/ folder joins sys.path
 
-    spec = importlib.util.spec_from_file_location("rs_pack", ROOT / "__init__.py", submodule_search_locations=[ROOT])
+    spec = importlib.util.spec_from_file_location(
+        "rs_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
     sys.modules["rs_pack"] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
     asyncio.run(pack.comfy_entrypoint())

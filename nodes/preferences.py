@@ -206,13 +206,11 @@ class RSCorrectorTextPreference(io.ComfyNode):
                 io.String.Input(
                     "stereotype",
                     default="a portrait of an Orvane person in a village",
-                    multiline=True,
                     tooltip="What the model shows too often. A full prompt that names the group.",
                 ),
                 io.String.Input(
                     "counter",
                     default="a portrait of an Orvane person in a city",
-                    multiline=True,
                     tooltip="What it should also show. The same prompt with only that changed.",
                 ),
             ],
