@@ -7,8 +7,10 @@ import urllib.request
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from corrector.miniature.host import Miniature
 from hosts.workflow import WORKFLOWS, load_workflow, to_graph
 
 IDS = {
@@ -67,6 +69,21 @@ def test_first_correction_runs_and_says_what_it_did(server, first_correction):
     (entry,) = note[f"sampler {corrected_sampler}"]
     assert entry["images"] == ["corrected"] * 4 and entry["strength"] == 1.0 and len(entry["hash"]) == 10
     assert [key for key in note if key.startswith("sampler")] == [f"sampler {corrected_sampler}"]
+
+
+def test_in_comfyui_too_the_villages_go_and_the_group_stays(server, first_correction):
+    """32 portraits, read by the miniature's judge; the figures with their intervals are in benchmarks/."""
+    (latent,) = by_class(first_correction, "EmptyLatentImage")
+    first_correction[latent]["inputs"]["batch_size"] = 32
+    pictures = server.pictures(succeeded(server.run(first_correction)))
+    reader = Miniature().reader
+    before, after = (
+        reader.read(torch.from_numpy(pixels(pictures[node])).permute(0, 3, 1, 2) / 127.5 - 1)
+        for node in by_class(first_correction, "SaveImage")
+    )
+    assert before["backdrop"].count("village") >= 26
+    assert after["backdrop"].count("city") >= 30
+    assert before["group"].count("Orvane") >= 31 and after["group"].count("Orvane") >= 31
 
 
 def test_a_second_run_with_the_node_from_the_cache_still_carries_its_outcome(server, first_correction):
