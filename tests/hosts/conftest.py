@@ -82,10 +82,12 @@ def server(comfyui, host_python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("comfyui")
     (folder / "custom_nodes").mkdir()
     (folder / "custom_nodes" / "rs-corrector").symlink_to(REPOSITORY)
+    (folder / "extra.yaml").write_text(f"somewhere:\n  base_path: {folder}/elsewhere\n  rs_corrector: preferences\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [host_python, "main.py", "--cpu", "--port", str(port), "--base-directory", folder]
+    command += ["--extra-model-paths-config", folder / "extra.yaml"]
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(
             [*map(str, command), "--disable-auto-launch"], cwd=comfyui, stdout=log, stderr=subprocess.STDOUT

@@ -193,8 +193,8 @@ def test_the_hosts_other_samplers_take_the_corrected_model(server, first_correct
     assert [len(pictures[f"save {name}"]) for name in ("advanced", "custom")] == [4, 4]
 
 
-def test_a_preference_file_removed_between_runs_is_named_in_a_sentence(server, first_correction):
-    folder = server.folder / "models" / "rs_corrector"
+def test_a_preference_file_in_an_extra_folder_loads_and_once_removed_is_named_in_a_sentence(server, first_correction):
+    folder = server.folder / "elsewhere" / "preferences"  # of extra_model_paths.yaml
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(WORKFLOWS.parent / "weights" / "miniature-backdrop.safetensors", folder / "mine.safetensors")
     (folder / "notes.txt").write_text("not a preference")

@@ -1,5 +1,7 @@
 """Off means identical, and the host's model is never written to."""
 
+import gc
+
 import pytest
 import torch
 from host import correct, sample, weights_hash
@@ -42,6 +44,13 @@ def test_bypassing_or_removing_the_node_leaves_nothing_behind(model, backdrop, p
     assert weights_hash(model) == before
     assert repr(sorted(model.model_options)) == options
     assert not model.wrappers and not model.additional_models
+
+
+def test_run_after_run_with_other_settings_leaks_no_network(model, backdrop, prompts, caplog):
+    for strength in (0.5, 1.0, 1.5):
+        plain(correct(model, backdrop, strength), prompts, "euler", 2.0)
+        gc.collect()
+    assert "leak" not in caplog.text.lower()
 
 
 def test_the_same_run_twice_is_the_same_picture(model, backdrop, prompts):
