@@ -38,13 +38,16 @@ HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_
 
 
 class Bench:
-    def __init__(self, n, seed, bf16):
-        self.host, self.n, self.seed, self.rows = Miniature(bf16=bf16), n, seed, []
+    def __init__(self, n, seed, bf16, path=None):
+        self.host, self.n, self.seed, self.rows, self.path = Miniature(bf16=bf16), n, seed, [], path
+        self.about = {}  # the axis at work
         self.plain, self.read, self.skin = {}, {}, {}
         self.started = time.time()
 
     def say(self, *row, **more):
-        self.rows.append(audit.row(*row, self.seed, **more))
+        self.rows.append(audit.row(*row, self.seed, **self.about, **more))
+        if self.path:
+            self.path.write_text(json.dumps(self.rows, indent=1) + "\n")  # after each, so that a stop loses nothing
         print(f"[{time.time() - self.started:5.0f} s] " + audit.table(self.rows[-1:]).splitlines()[1], flush=True)
 
     def seeds(self, group, n=None, start=0):
@@ -70,6 +73,7 @@ class Bench:
         self.scale = torch.cat(list(self.plain.values())).std()
 
     def axis(self, attribute):
+        self.about = {"axis": attribute}
         preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
         for group in preference.axis.groups:
             self.full_strength(attribute, preference, group)
@@ -115,7 +119,7 @@ class Bench:
         for name, value in (("plain", own), ("corrected", ours), ("floor", floor), ("over plain's", ours / own)):
             self.say(f"{attribute}: Frechet distance, {name}", group, (value,) * 3, self.n)
 
-    def more_fine(self, attribute, preference, group, missing, chunk=250, most=1500):
+    def more_fine(self, attribute, preference, group, missing, chunk=500, most=8000):
         """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
         changes, start = [], self.n
         while missing > 0 and start < most:
@@ -216,13 +220,11 @@ def main():
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    bench = Bench(args.n, args.seed, args.bf16)
+    bench = Bench(args.n, args.seed, args.bf16, args.json)
     bench.sample_plain()
     for attribute in SIDES if args.axis == "both" else (args.axis,):
         bench.axis(attribute)
     print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + audit.table(bench.rows))
-    if args.json:
-        args.json.write_text(json.dumps(bench.rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The planted confound makes village pictures darker, so that a corrector without compensation lightens skin. Compared
 are: nothing; matching alone (a classifier of tone-matched pairs); projection alone (the tone push removed from the
-push); the tone push gated like the push; and the tone push as it ships, which tilts the whole group.
+push); the tone push in the whole group; and the tone push as it ships, which has the gate of the push.
 """
 
 import argparse
@@ -58,17 +58,17 @@ def main():
         along = along / reading.tone.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-9)
         return k * opening * (reading.push - along * reading.tone)
 
-    def gated(reading, k, opening, gain):
-        return opening * (k * reading.push + 2.5 * gain * reading.tone)
+    def ungated(reading, k, opening, gain):
+        return k * opening * reading.push + gain * reading.tone
 
     def shipped(reading, k, opening, gain):
-        return k * opening * reading.push + gain * reading.tone
+        return opening * (k * reading.push + gain * reading.tone)
 
     ways = {
         "nothing": (source, nothing),
         "matching alone": (classifier, nothing),
         "projection alone": (source, projection),
-        "tone push gated, gain x 2.5": (source, gated),
+        "tone push, not gated": (source, ungated),
         "tone push, as shipped": (source, shipped),
     }
     for index, group in enumerate(axis.groups):

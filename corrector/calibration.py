@@ -53,53 +53,75 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     return every, reasons
 
 
-PUSH_GAINS = (1.0, 1.5, 2.0)  # a distilled push is a little weak: a regression shrinks towards the mean
-ENOUGH = 0.995  # full rate at which the push is strong enough
+PUSH_GAINS = (1.0, 1.5, 2.0, 2.5)  # a distilled push is a little weak: a regression shrinks towards the mean
+ENOUGH = 0.99  # share of pictures on the counter side at which the push is strong enough
+TONE_TOLERANCE = 0.25  # points of CIE L*, about the standard error of the trials' mean
 
 
-def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=120, progress=None):
+def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None):
     """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
 
-    On the first `trials` pictures, the push gain is the smallest that brings nearly all to the counter side, and the
-    tone gain is found by secant steps, so that corrected pictures keep the mean lightness that the same seeds have
-    without correction. All `count` pictures then give the figures that are kept.
+    On `trials` pictures of their own, the push gain is the smallest that brings nearly all to the counter side, with
+    the tone gain at which corrected pictures keep the mean lightness that the same seeds have without correction.
+    `count` other pictures then give the figures that are kept.
     """
     done = [c for c in preference.calibrations if c.cfg != cfg]
     for group in preference.axis.groups:
-        rng = random.Random(f"{seed} {group}")
-        seeds = [rng.randrange(2**31) for _ in range(count)]
-        prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(count)]
-        plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress)
-        before = lightness(host.decode(plain), preference.axis.skin_region)
-        base_rate = float(judge.counter(plain).float().mean())
-
-        def run(tone_gain, push_gain, number, group=group, rate=base_rate, prompts=prompts, seeds=seeds, before=before):
-            trial = Calibration(group, cfg, rate, count, 1.0, 0, tone_gain, push_gain=push_gain)
-            candidate = replace(preference, calibrations=(trial,), gate=_AlwaysOpen(preference, group))
-            some = prompts[:number], seeds[:number]
-            latents, _ = sample_corrected(host, *some, [candidate], Settings(), cfg, progress=progress)
-            after = lightness(host.decode(latents), preference.axis.skin_region)
-            return float(judge.counter(latents).float().mean()), float((after - before[:number]).mean())
-
+        measure = _Plain(host, preference, judge, group, count, cfg, seed, progress)
+        base_rate = measure.base_rate
+        trial = _Plain(host, preference, judge, group, trials, cfg, f"trial {seed}", progress)
+        tone_gain = 0.0
         for push_gain in PUSH_GAINS:
-            if run(0.0, push_gain, trials)[0] >= ENOUGH:
+            outcomes = {}
+
+            def drift_of(gain, push_gain=push_gain, outcomes=outcomes, trial=trial, base_rate=base_rate):
+                outcomes[gain] = trial.corrected(base_rate, gain, push_gain)
+                return outcomes[gain][1]
+
+            if trial.corrected(base_rate, tone_gain, push_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
+                continue  # too weak whatever the tone gain
+            tone_gain = _zero_of(drift_of, start=tone_gain or -2.0)
+            if outcomes[tone_gain][0] >= ENOUGH:
                 break
-        tone_gain = _zero_of(lambda gain, push_gain=push_gain, run=run: run(gain, push_gain, trials)[1])
-        full_rate, drift = run(tone_gain, push_gain, count)
+        full_rate, drift = measure.corrected(base_rate, tone_gain, push_gain)
         done.append(Calibration(group, cfg, base_rate, count, full_rate, count, tone_gain, drift, seed, push_gain))
     return replace(preference, calibrations=tuple(done))
 
 
-def _zero_of(drift_of, start=-2.0, steps=2):
+class _Plain:
+    """Neutral pictures of a group without correction, and what the same seeds give with it."""
+
+    def __init__(self, host, preference, judge, group, count, cfg, seed, progress):
+        rng = random.Random(f"{seed} {group}")
+        self.seeds = [rng.randrange(2**31) for _ in range(count)]
+        self.prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(count)]
+        self.host, self.preference, self.judge, self.group = host, preference, judge, group
+        self.cfg, self.progress = cfg, progress
+        plain = host.sample(host.encode(self.prompts), self.seeds, cfg=cfg, progress=progress)
+        self.lightness = lightness(host.decode(plain), preference.axis.skin_region)
+        self.base_rate = float(judge.counter(plain).float().mean())
+
+    def corrected(self, base_rate, tone_gain, push_gain):
+        """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""
+        trial = Calibration(self.group, self.cfg, base_rate, 0, 1.0, 0, tone_gain, push_gain=push_gain)
+        candidate = replace(self.preference, calibrations=(trial,), gate=_AlwaysOpen(self.preference, self.group))
+        latents, _ = sample_corrected(
+            self.host, self.prompts, self.seeds, [candidate], Settings(), self.cfg, progress=self.progress
+        )
+        after = lightness(self.host.decode(latents), self.preference.axis.skin_region)
+        return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
+
+
+def _zero_of(drift_of, start=-2.0, steps=4):
     """The gain at which the drift is nearest 0, by secant steps from 0 and `start`."""
     tried = [(0.0, drift_of(0.0))]
-    if abs(tried[0][1]) < 0.1:
+    if abs(tried[0][1]) < TONE_TOLERANCE:
         return 0.0
-    gain = start if tried[0][1] > 0 else -start  # a positive drift is lightening: tilt towards darker
+    gain = abs(start) if tried[0][1] < 0 else -abs(start)  # a positive drift is lightening: tilt towards darker
     for _ in range(steps):
         tried.append((gain, drift_of(gain)))
         (g0, d0), (g1, d1) = sorted(tried, key=lambda pair: abs(pair[1]))[:2]
-        if abs(g0 - g1) < 1e-6 or abs(d0 - d1) < 1e-6 or abs(d0) < 0.1:
+        if abs(g0 - g1) < 1e-6 or abs(d0 - d1) < 1e-6 or abs(d0) < TONE_TOLERANCE:
             break
         gain = g0 - d0 * (g1 - g0) / (d1 - d0)
         gain = max(-30.0, min(30.0, gain))

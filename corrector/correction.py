@@ -1,11 +1,11 @@
 """The update of the latent, as one pure function that every adapter uses: denoised -> corrected denoised.
 
-    D* = D + strength * (k * gate * P + gain * T)
+    D* = D + strength * gate * (k * P + gain * T)
     gate = sigmoid(l' + log omega) - sigmoid(l')        l' = l + logit(beta)        k = cfg * push gain
 
-(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.) T, the tone push, is
-not gated: it tilts the counter pictures of a group to the tones that its plain pictures have, which is a property of
-the wanted distribution and not of the way there.
+(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.) T, the tone push, has
+the gate of the push: a picture that changes sides keeps the tone that its plain twin has, and a picture that is on
+the counter side already keeps its own.
 """
 
 import math
@@ -80,7 +80,7 @@ def drift(reading, base_rate, tone_gain, k, omega=math.inf):
     opening = gate_opening(reading.log_odds, base_rate, omega)
     total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
-        total = total + expand(tone_gain, total) * reading.tone
+        total = total + expand(opening * tone_gain, total) * reading.tone
     return total
 
 

@@ -101,12 +101,15 @@ def _fresh(factory, seed):
 
 
 def train_tone(space, pairs, steps, seed, batch=128):
-    """E[lightness | x, sigma]: a Classifier whose output is read as standardised lightness; its push is Cov(x0, t | x).
+    """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
 
     Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
-    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011).
+    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is counted from the mean of a picture's
+    own group and side: counted from the mean of all, darker also means more of the stereotype where the two go
+    together, and the tone push would undo the push.
     """
     latents, _, group, tone = flatten(pairs)
+    tone = tone - tone.view(*pairs.lightness.shape).mean(dim=2, keepdim=True).expand_as(pairs.lightness).flatten()
     network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
 
     def loss_of_step(generator):

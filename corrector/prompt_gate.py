@@ -102,6 +102,17 @@ SOMEBODY = (
     "a drawing of a young woman", "a doctor", "a student smiling", "a painting of one person", "a friend, close-up",
 )  # fmt: skip
 
+OTHER_NAMES = (
+    "cheerful", "tall", "polite", "clever", "friendly", "tidy", "gentle", "busy", "brave", "young", "old", "happy",
+    "serious", "calm", "kind", "tired", "proud", "famous", "local", "retired",
+)  # fmt: skip
+
+
+def other_name(rng, groups=()):
+    """What may stand in a group's place without naming one of the axis' groups: a word, or a name never heard."""
+    made_up = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randrange(3, 9)))
+    return rng.choice([*groups, *groups, rng.choice(OTHER_NAMES), rng.choice(OTHER_NAMES), made_up.capitalize()])
+
 
 FUNCTION_WORDS = {"a", "an", "and", "the", "of", "on", "in", "to", "with", "some", "at", "by"}
 
@@ -132,8 +143,8 @@ def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
         if kind == "group":
             group = rng.randrange(len(axis.groups))
             text = rng.choice(axis.neutral).format(group=axis.groups[group])
-        elif kind == "other" and other_groups:
-            text = rng.choice(axis.neutral).format(group=rng.choice(other_groups))
+        elif kind == "other":
+            text = rng.choice(axis.neutral).format(group=other_name(rng, other_groups))
         else:
             text = rng.choice(NOBODY if kind == "nobody" else SOMEBODY)
         parts = [text, phrase, rng.choice(other_details)]

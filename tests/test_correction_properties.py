@@ -179,12 +179,12 @@ def test_nothing_that_came_is_written_to(shape, seed):
     assert all(torch.equal(a, b) for a, b in zip((denoised, x, level), kept, strict=True))
 
 
-def test_the_tone_push_is_added_with_its_own_gain_also_where_the_gate_has_closed():
+def test_the_tone_push_has_its_own_gain_and_stops_with_the_push_where_the_gate_has_closed():
     push, tone = torch.ones(2, 4, 3, 3), torch.full((2, 4, 3, 3), 0.5)
     reading = Reading(torch.tensor([0.0, 50.0]), push, tone)
     added = drift(reading, torch.full((2,), 0.5), torch.tensor([-2.0, -2.0]), k=3.0)
-    torch.testing.assert_close(added[0], torch.full((4, 3, 3), 0.5 * 3.0 - 2.0 * 0.5))
-    torch.testing.assert_close(added[1], torch.full((4, 3, 3), -1.0))
+    torch.testing.assert_close(added[0], torch.full((4, 3, 3), 0.5 * (3.0 - 2.0 * 0.5)))
+    torch.testing.assert_close(added[1], torch.zeros(4, 3, 3))
 
 
 def test_the_push_gain_of_each_image_scales_its_push_alone():
