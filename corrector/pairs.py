@@ -1,10 +1,15 @@
 """Pairs: latents of an axis' two sides, made by the host's own model from the same seeds. No labels from anywhere."""
 
+import errno
+import json
+import math
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 SIDES = ("stereotype", "counter")
@@ -17,6 +22,7 @@ class Pairs:
     latents: torch.Tensor  # [G, 2, N, C, H, W], sides in the order of SIDES
     lightness: torch.Tensor  # [G, 2, N]
     seeds: torch.Tensor  # [G, N]
+    broken: int = 0  # pictures left out because they held NaN or infinity
 
     def save(self, path):
         save_file({name: getattr(self, name).contiguous() for name in ("latents", "lightness", "seeds")}, path)
@@ -38,21 +44,132 @@ def lightness(pictures, region):
     return (116 * cube_root - 16).flatten(1).median(dim=1).values
 
 
-def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None):
-    """Sample `count` pictures a side and group from the axis' prompts, both sides from the same seeds -> Pairs."""
-    rng = random.Random(seed)
-    latents, tones, seeds = [], [], []
-    for group in axis.groups:
+class PairError(ValueError):
+    """Pairs that cannot be made or used; the message says what was found, what was expected and what to do."""
+
+
+BROKEN = 0.05  # most pictures with NaN or infinity before a checkpoint counts as broken
+
+
+class PairStore:
+    """A folder of pairs in the making: a shard for each batch of pictures, written whole or not at all.
+
+    `settings` is all that the pictures depend on (checkpoint, axis, seeds, sampler, CFG, size). A folder that holds
+    other settings is refused by name, so that pairs of two checkpoints never mix.
+    """
+
+    def __init__(self, folder, settings):
+        self.folder, path = Path(folder), Path(folder) / "settings.json"
+        settings = json.loads(json.dumps(settings))
+        if not path.exists():
+            if self.folder.is_dir() and any(self.folder.iterdir()):
+                raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
+            self._write(path, lambda part: part.write_text(json.dumps(settings, indent=1), encoding="utf-8"))
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise PairError(f"{path}: cut off or not JSON; delete the folder and start again.") from None
+        for name in sorted(set(found) | set(settings)):
+            if found.get(name) != settings.get(name):
+                raise PairError(
+                    f'{self.folder}: these pairs have another "{name}" ({_short(found.get(name))}; now '
+                    f"{_short(settings.get(name))}). Choose a new folder for the new settings, or go back to the old."
+                )
+
+    def load(self, name):
+        """The shard {latents, lightness}, or None where it was never finished."""
+        path = self.folder / f"{name}.safetensors"
+        try:
+            return load_file(path) if path.exists() else None
+        except SafetensorError:  # only a disk that lost what was written can do this
+            path.unlink()
+            return None
+
+    def save(self, name, latents, lightness):
+        shard = {"latents": latents.contiguous(), "lightness": lightness.contiguous()}
+        self._write(self.folder / f"{name}.safetensors", lambda part: save_file(shard, part))
+
+    def _write(self, path, write):
+        part = path.with_suffix(".part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write(part)
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())  # else a power cut could leave an empty file under the final name
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise PairError(
+                f"{self.folder}: the disk is full. The pairs made so far are kept; free some space and run the same "
+                "again, and it goes on from there."
+            ) from None
+
+
+def _short(value):
+    return str(value) if len(str(value)) < 40 else f"{str(value)[:37]}..."
+
+
+def disk_use(axis, count, shape):
+    """Bytes that `count` pairs a group will take; `shape` of one latent."""
+    return len(axis.groups) * 2 * count * (4 * math.prod(shape) + 4)
+
+
+def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder=None, batch=50):
+    """Sample `count` pictures a side and group from the axis' prompts, both sides from the same seeds -> Pairs.
+
+    With `folder` each batch is kept on disk as it comes, and what is there already is not made again: stopped at any
+    moment and called again, it gives the same pairs. `progress(latents)` is called after each batch. Pictures with
+    NaN or infinity are left out, and with their twin. Raises PairError where too many are, or the folder will not do.
+    """
+    rng, store = random.Random(seed), None
+    if folder:
+        store = PairStore(
+            folder,
+            dict(axis=axis.hash, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch, host=host.identity),
+        )
+    latents, tones, seeds, broken = [], [], [], 0
+    for group_index, group in enumerate(axis.groups):
         numbers = [rng.randrange(2**31) for _ in range(count)]
         neutral = [rng.choice(axis.prompts(group)) for _ in range(count)]
         sides = []
         for side in SIDES:
             prompts = [f"{prompt} {rng.choice(getattr(axis, side).phrases)}" for prompt in neutral]
-            sides.append(host.sample(host.encode(prompts), numbers, cfg=cfg, steps=steps, progress=progress))
-        latents.append(torch.stack(sides))
-        tones.append(torch.stack([lightness(host.decode(side), axis.skin_region) for side in sides]))
-        seeds.append(torch.tensor(numbers))
-    return Pairs(torch.stack(latents), torch.stack(tones), torch.stack(seeds))
+            shards = []
+            for start in range(0, count, batch):
+                name = f"{group_index:02d}-{side}-{start:05d}"
+                shard = store and store.load(name)
+                if not shard:
+                    some = slice(start, start + batch)
+                    drawn = host.sample(host.encode(prompts[some]), numbers[some], cfg=cfg, steps=steps)
+                    shard = {"latents": drawn, "lightness": lightness(host.decode(drawn), axis.skin_region)}
+                    if store:
+                        store.save(name, **shard)
+                shards.append(shard)
+                if progress:
+                    progress(shard["latents"])
+            sides.append({name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
+        fine = torch.stack([s["latents"].isfinite().flatten(1).all(1) & s["lightness"].isfinite() for s in sides])
+        broken += int((~fine).sum())
+        whole = fine.all(dim=0)
+        latents.append(torch.stack([side["latents"][whole] for side in sides]))
+        tones.append(torch.stack([side["lightness"][whole] for side in sides]))
+        seeds.append(torch.tensor(numbers)[whole])
+    pictures = 2 * count * len(axis.groups)
+    if broken > BROKEN * pictures:
+        raise PairError(
+            f"{broken} of {pictures} pictures came out as NaN or infinity, and at most {BROKEN:.0%} may. The checkpoint "
+            "is broken, or half precision is too small for it: load it in float32 and try again."
+        )
+    even = min(len(group) for group in seeds)  # groups keep the same number
+    return Pairs(
+        torch.stack([group[:, :even] for group in latents]),
+        torch.stack([group[:, :even] for group in tones]),
+        torch.stack([group[:even] for group in seeds]),
+        broken,
+    )
 
 
 def match_tones(pairs, tolerance=1.5):
