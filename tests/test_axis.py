@@ -117,6 +117,11 @@ def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path
             assert not [text for text in neither if named.search(text)]
 
 
+def test_the_readme_of_the_axes_names_each_of_them():
+    readme = (ROOT / "axes" / "README.md").read_text(encoding="utf-8")
+    assert not [path.stem for path in AXES if f"`{path.stem}`" not in readme]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.safetensors")), ids=lambda path: path.stem)
 def test_the_axis_in_a_preference_that_ships_keeps_its_hash(path):
     from safetensors import safe_open
