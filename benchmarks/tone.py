@@ -1,8 +1,9 @@
 """Ways to keep the skin's tone, compared on the backdrop axis: `python benchmarks/tone.py --json FILE`.
 
 The planted confound makes village pictures darker, so that a corrector without compensation lightens skin. Compared
-are: nothing; matching alone (a classifier of tone-matched pairs); projection alone (the tone push removed from the
-push); the tone push in the whole group; and the tone push as it ships, which has the gate of the push.
+are: nothing; matching alone (a classifier of tone-matched pairs); projection alone (all that the push has of the tone
+push is taken away); the tone push added in the whole group, as a tilt, and added where the gate is open; and what
+ships, a projection as large as calibration found.
 """
 
 import argparse
@@ -50,26 +51,27 @@ def main():
     pairs = make_pairs(host, axis, args.pairs, args.seed)
     classifier = train_classifier(host.space, pairs, 800, args.seed, keep=flat_index(pairs, match_tones(pairs)))
 
-    def nothing(reading, k, opening, gain):
-        return k * opening * reading.push
+    def added(reading, k, opening, gain):
+        return k * opening * reading.push - 2.0 * reading.tone  # 2: about what a trial calibrated
 
-    def projection(reading, k, opening, gain):
-        along = (reading.push * reading.tone).sum(dim=(1, 2, 3), keepdim=True)
-        along = along / reading.tone.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-9)
-        return k * opening * (reading.push - along * reading.tone)
+    def gated(reading, k, opening, gain):
+        return opening * (k * reading.push - 6.0 * reading.tone)
 
-    def ungated(reading, k, opening, gain):
-        return k * opening * reading.push + gain * reading.tone
+    def projected(times):
+        def rule(reading, k, opening, gain):
+            along = (reading.push * reading.tone).sum(dim=(1, 2, 3), keepdim=True)
+            along = along / reading.tone.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-9)
+            return k * opening * (reading.push - (gain if times is None else times) * along * reading.tone)
 
-    def shipped(reading, k, opening, gain):
-        return opening * (k * reading.push + gain * reading.tone)
+        return rule
 
     ways = {
-        "nothing": (source, nothing),
-        "matching alone": (classifier, nothing),
-        "projection alone": (source, projection),
-        "tone push, not gated": (source, ungated),
-        "tone push, as shipped": (source, shipped),
+        "nothing": (source, projected(0.0)),
+        "matching alone": (classifier, lambda reading, k, opening, gain: k * opening * reading.push),
+        "projection alone": (source, projected(1.0)),
+        "tone push added": (source, added),
+        "tone push added, gated": (source, gated),
+        "projection as calibrated, as shipped": (source, projected(None)),
     }
     for index, group in enumerate(axis.groups):
         known = preference.calibration(group, CFG)
@@ -84,7 +86,8 @@ def main():
             def hook(denoised, x, sigma, which, used=used, rule=rule, known=known, index=index):
                 reading = used(x, sigma, torch.full((len(x),), index))
                 opening = expand(gate_opening(reading.log_odds, torch.full((len(x),), known.base_rate)), x)
-                return denoised + rule(reading, CFG * known.push_gain, opening, known.tone_gain)
+                k = CFG * torch.where(sigma <= preference.sight, known.push_gain, 1.0)
+                return denoised + rule(reading, expand(k, x), opening, known.tone_gain)
 
             latents = host.sample(conditioning, seeds, CFG, hook=hook)
             pictures = host.decode(latents)

@@ -1,12 +1,18 @@
 """One stereotype axis: a documented stereotype of image models, its counter side, and whom it concerns.
 
-An axis describes how *models* depict people, never people. It is a readable JSON file in `axes/`.
+An axis describes how *models* depict people, never people. It is a readable JSON file in `axes/`, and
+`axes/axis.schema.json` says what such a file may hold.
 """
 
 import hashlib
 import json
+import re
+import unicodedata
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from .axis_schema import complaint
 
 
 class AxisError(ValueError):
@@ -29,7 +35,7 @@ class Axis:
     neutral: tuple[str, ...]  # templates with {group}; they name nothing of either side
     stereotype: Side
     counter: Side
-    # Left, top, right, bottom in 0..1: where portraits show skin.
+    # Left, top, right, bottom in 0..1: where portraits show skin. Set for the miniature; the schema says what it means.
     skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)
     protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
     author: str = ""
@@ -74,13 +80,14 @@ class Axis:
 
 
 def axis_from_dict(data, where="axis"):
-    """A parsed JSON object -> Axis. Raises AxisError in a sentence that names the field."""
-    if not isinstance(data, dict):
-        raise AxisError(f"{where}: expected a JSON object with the fields of an axis, found {type(data).__name__}.")
-    if data.get("format", 1) != 1:
-        raise AxisError(f"{where}: format {data['format']} is newer than this RS-Corrector; update the extension.")
+    """A parsed JSON object -> Axis, by light checks alone: what preference files carry loads without jsonschema.
+
+    Raises AxisError in a sentence that names the field.
+    """
+    _check_format(data, where)
+    data = {name: value for name, value in data.items() if name not in ("format", "$schema")}
     known = set(Axis.__dataclass_fields__)
-    unknown, missing = set(data) - known - {"format"}, {"id", "groups", "neutral", "stereotype", "counter"} - set(data)
+    unknown, missing = set(data) - known, {"id", "groups", "neutral", "stereotype", "counter"} - set(data)
     if missing:
         raise AxisError(f'{where}: the field "{sorted(missing)[0]}" is missing; add it.')
     if unknown:
@@ -88,7 +95,6 @@ def axis_from_dict(data, where="axis"):
     for name in {"groups", "neutral", "protected"} & set(data):
         _check_texts(data[name], name, where)
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-    values.pop("format", None)
     values.setdefault("title", values["id"])
     for name in ("stereotype", "counter"):
         side = values[name]
@@ -104,13 +110,90 @@ def _check_texts(value, field, where):
         raise AxisError(f'{where}: "{field}" must be a list of texts, such as ["one", "two"].')
 
 
+def _check_format(data, where):
+    if not isinstance(data, dict):
+        raise AxisError(f"{where}: expected a JSON object with the fields of an axis, found {type(data).__name__}.")
+    if data.get("format", 1) != 1:
+        raise AxisError(f"{where}: format {data['format']} is newer than this RS-Corrector; update the extension.")
+
+
+def axis_from_user(data, where="axis"):
+    """What somebody wrote, as parsed JSON -> Axis. Raises AxisError for all that breaks the schema."""
+    _check_format(data, where)
+    if wrong := complaint(data):
+        raise AxisError(f"{where}: {wrong}")
+    return axis_from_dict(data, where)
+
+
+def axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_description="", counter_description=""):
+    """An axis from text boxes -> Axis, its id made from the title. Raises AxisError as `axis_from_user` does.
+
+    Groups are separated by commas or lines; templates with {group} and the phrases of the two sides stand one a line.
+    Without a description, a side's first phrase describes it.
+    """
+    title = " ".join(title.split())
+    ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = "-".join(re.findall("[a-z0-9]+", ascii_title))[:100]
+    sides = {}
+    for side, phrases, description in (
+        ("stereotype", _lines(stereotype), stereotype_description),
+        ("counter", _lines(counter), counter_description),
+    ):
+        sides[side] = {"description": description.strip() or "".join(phrases[:1]), "phrases": phrases}
+    return axis_from_user(
+        {
+            # A title without a letter of a to z still gives each axis an id of its own.
+            "id": name or f"axis-{hashlib.sha256(title.encode()).hexdigest()[:10]}",
+            "title": title,
+            "groups": _lines(groups.replace(",", "\n")),
+            "neutral": _lines(neutral),
+            **sides,
+        }
+    )
+
+
+def _lines(text):
+    """The lines of a text box, without empty ones."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def load_axis(path):
-    """Read one axis file. Raises AxisError when it is missing, not JSON, or not an axis."""
+    """Read one axis file. Raises AxisError when it is missing, cannot be read, or is not an axis."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise AxisError(f"{path.name}: no such axis file in {path.parent}.") from None
+    except OSError as error:
+        what = "a folder, not a file" if path.is_dir() else f"cannot be read ({error.strerror})"
+        raise AxisError(f"{path.name}: {what}; pick an axis file, which ends in .json.") from None
+    except UnicodeDecodeError:
+        raise AxisError(f"{path.name}: not a text file in UTF-8; save it in that encoding.") from None
     except json.JSONDecodeError as error:
         raise AxisError(f"{path.name}: not valid JSON (line {error.lineno}): {error.msg}.") from None
-    return axis_from_dict(data, path.name)
+    except RecursionError:
+        raise AxisError(f"{path.name}: its brackets are nested too deeply for an axis; pick another file.") from None
+    return axis_from_user(data, path.name)
+
+
+def save_axis(axis, folder, name=None):
+    """Write an axis as `name`.json (without a name: its id) in `folder` -> the path. Replaces a file of that name.
+
+    Raises AxisError when the name is not a plain one, when the file could not be read back, or cannot be written.
+    """
+    name = axis.id if name is None else str(name).removesuffix(".json")
+    if not re.fullmatch("[a-z0-9-]+", name):
+        raise AxisError(f'"{name}" cannot name an axis file; use small letters, digits and hyphens, and no folder.')
+    path = Path(folder) / f"{name}.json"
+    text = json.dumps(axis.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    axis_from_user(json.loads(text), path.name)
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise AxisError(f"{path}: cannot be written ({error.strerror}); pick another folder.") from None
+    return path

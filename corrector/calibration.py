@@ -53,9 +53,10 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     return every, reasons
 
 
-PUSH_GAINS = (1.0, 1.5, 2.0, 2.5)  # a distilled push is a little weak: a regression shrinks towards the mean
+PUSH_GAINS = (1.0, 1.5, 2.0, 3.0)  # a distilled push is a little weak: a regression shrinks towards the mean
 ENOUGH = 0.99  # share of pictures on the counter side at which the push is strong enough
-TONE_TOLERANCE = 0.25  # points of CIE L*, about the standard error of the trials' mean
+MOST_TONE_GAIN = 4.0  # beyond, the push is no longer one
+TONE_TOLERANCE = 0.15  # points of CIE L*, about the standard error of the trials' mean
 
 
 def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None):
@@ -80,7 +81,7 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
 
             if trial.corrected(base_rate, tone_gain, push_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
                 continue  # too weak whatever the tone gain
-            tone_gain = _zero_of(drift_of, start=tone_gain or -2.0)
+            tone_gain = _zero_of(drift_of, start=tone_gain or 0.8)
             if outcomes[tone_gain][0] >= ENOUGH:
                 break
         full_rate, drift = measure.corrected(base_rate, tone_gain, push_gain)
@@ -112,19 +113,18 @@ class _Plain:
         return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
 
 
-def _zero_of(drift_of, start=-2.0, steps=4):
-    """The gain at which the drift is nearest 0, by secant steps from 0 and `start`."""
+def _zero_of(drift_of, start=0.8, steps=4):
+    """The tone gain at which the drift is nearest 0, by secant steps from 0 and `start`."""
     tried = [(0.0, drift_of(0.0))]
-    if abs(tried[0][1]) < TONE_TOLERANCE:
-        return 0.0
-    gain = abs(start) if tried[0][1] < 0 else -abs(start)  # a positive drift is lightening: tilt towards darker
+    gain = start
     for _ in range(steps):
+        if abs(tried[-1][1]) < TONE_TOLERANCE:
+            break
         tried.append((gain, drift_of(gain)))
         (g0, d0), (g1, d1) = sorted(tried, key=lambda pair: abs(pair[1]))[:2]
-        if abs(g0 - g1) < 1e-6 or abs(d0 - d1) < 1e-6 or abs(d0) < TONE_TOLERANCE:
+        if abs(g0 - g1) < 1e-6 or abs(d0 - d1) < 1e-6:
             break
-        gain = g0 - d0 * (g1 - g0) / (d1 - d0)
-        gain = max(-30.0, min(30.0, gain))
+        gain = max(-MOST_TONE_GAIN, min(MOST_TONE_GAIN, g0 - d0 * (g1 - g0) / (d1 - d0)))
     return min(tried, key=lambda pair: abs(pair[1]))[0]
 
 

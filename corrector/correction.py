@@ -1,11 +1,12 @@
 """The update of the latent, as one pure function that every adapter uses: denoised -> corrected denoised.
 
-    D* = D + strength * gate * (k * P + gain * T)
-    gate = sigmoid(l' + log omega) - sigmoid(l')        l' = l + logit(beta)        k = cfg * push gain
+    D* = D + strength * gate * k * (P - tone_gain * <P, T> / |T|^2 T)
+    gate = sigmoid(l' + log omega) - sigmoid(l')        l' = l + logit(beta)
 
-(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.) T, the tone push, has
-the gate of the push: a picture that changes sides keeps the tone that its plain twin has, and a picture that is on
-the counter side already keeps its own.
+(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.) T, the tone push, is
+the direction in which skin grows lighter: what the push has of it is taken away, `tone_gain` times, so that a picture
+that changes sides keeps the tone that its plain twin has. k is the CFG scale, times the push gain once sigma is so low
+that the log-odds tell the sides apart; above, more push would also move pictures that come out fine by themselves.
 """
 
 import math
@@ -78,17 +79,18 @@ def gate_opening(log_odds, base_rate, omega=math.inf):
 def drift(reading, base_rate, tone_gain, k, omega=math.inf):
     """D* - D of one preference at strength 1, [B, C, H, W] in units of x0; k is a number or [B]."""
     opening = gate_opening(reading.log_odds, base_rate, omega)
-    total = expand(k * opening, reading.push) * reading.push
-    if reading.tone is not None:
-        total = total + expand(opening * tone_gain, total) * reading.tone
-    return total
+    push, tone = reading.push, reading.tone
+    if tone is not None:
+        along = reduce(push * tone, "b ... -> b", "sum") / reduce(tone.square(), "b ... -> b", "sum").clamp(min=1e-9)
+        push = push - expand(tone_gain * along, push) * tone
+    return expand(k * opening, push) * push
 
 
 def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
     """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
 
     denoised, x: model space, any dtype; sigma [B]. `preferences` and `decisions` go in pairs; their drifts are added
-    (exact where the axes are independent given x). `cfg` is the CFG scale: k = cfg, never below 1. Images that no
+    (exact where the axes are independent given x). `cfg` is the CFG scale, never taken below 1. Images that no
     preference corrects are returned bit for bit; where nothing acts, the very tensor that came is returned.
     """
     if denoised.ndim != 4:
@@ -106,7 +108,7 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
             continue
         some = active.nonzero()[:, 0]
         reading = preference.source(x[some].float(), sigma[some].float(), decision.group[some])
-        k = max(float(cfg), 1.0) * decision.push_gain[some]
+        k = max(float(cfg), 1.0) * torch.where(sigma[some] <= preference.sight, decision.push_gain[some], 1.0)
         total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], k)
         touched |= active
     if not touched.any():

@@ -4,6 +4,7 @@ Also the Classifier source, and the cross-fitted judge of clean latents that cal
 """
 
 import random
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -104,12 +105,10 @@ def train_tone(space, pairs, steps, seed, batch=128):
     """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
 
     Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
-    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is counted from the mean of a picture's
-    own group and side: counted from the mean of all, darker also means more of the stereotype where the two go
-    together, and the tone push would undo the push.
+    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is that of both sides together, so that
+    where stereotype pictures are darker the tone push also holds what of the side goes with lightness.
     """
     latents, _, group, tone = flatten(pairs)
-    tone = tone - tone.view(*pairs.lightness.shape).mean(dim=2, keepdim=True).expand_as(pairs.lightness).flatten()
     network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
 
     def loss_of_step(generator):
@@ -176,7 +175,7 @@ def train_classifier(space, pairs, steps, seed, keep=None, batch=128):
     return _train(network, steps, seed, loss_of_step, "classifier")
 
 
-def accuracy_by_sigma(source, pairs, seed, sigmas=(0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 14.0)):
+def accuracy_by_sigma(source, pairs, seed, sigmas=(0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 14.0)):
     """Held-out pairs -> {sigma: share of noised latents whose side the log-odds get right}."""
     latents, side, group, _ = flatten(pairs)
     generator = torch.Generator().manual_seed(seed)
@@ -188,6 +187,17 @@ def accuracy_by_sigma(source, pairs, seed, sigmas=(0.1, 0.5, 1.0, 2.0, 4.0, 8.0,
         log_odds = torch.cat([source(*part).log_odds for part in parts])
         accuracy[str(value)] = round(float(((log_odds > 0) == side.bool()).float().mean()), 4)
     return accuracy
+
+
+def sight(accuracy, enough=0.95):
+    """{sigma: held-out accuracy} -> the sigma up to which it is `enough`, on a line in log sigma; 0 if nowhere."""
+    points = sorted((float(sigma), share) for sigma, share in accuracy.items())
+    if points[0][1] < enough:
+        return 0.0
+    for (low, first), (high, second) in pairwise(points):
+        if second < enough:
+            return low * (high / low) ** ((first - enough) / (first - second))
+    return points[-1][0]
 
 
 class Judge(nn.Module):
@@ -272,12 +282,14 @@ def learn(
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     judge, judge_accuracy = train_judge(own, seed)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
+    accuracy = accuracy_by_sigma(source, held, seed)
     training = {
         "pairs_a_side_and_group": count,
         "cfg": cfg,
         "seed": seed,
         **{name: round(value, 4) for name, value in figures.items()},
-        "held_out_accuracy_by_sigma": accuracy_by_sigma(source, held, seed),
+        "held_out_accuracy_by_sigma": accuracy,
+        "sight": round(sight(accuracy), 3),
         "gate_held_out_accuracy": gate_accuracy,
         "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gap, strict=True)),

@@ -27,7 +27,7 @@ class Reading:
 
     log_odds: torch.Tensor  # [B]
     push: torch.Tensor  # [B, C, H, W], units of x0
-    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0 for one unit of tone gain: keeps the skin's tone
+    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin grows lighter
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Calibration:
     base_n: int
     full_rate: float  # the same at strength 1, all images corrected
     full_n: int
-    tone_gain: float = 0.0
+    tone_gain: float = 0.0  # how many times the push's part along the tone push is taken away
     tone_drift: float = 0.0  # mean CIE L* of corrected minus plain, same seeds
     seed: int = 0
-    push_gain: float = 1.0  # k = cfg * push_gain
+    push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight
 
 
 @dataclass
@@ -58,6 +58,11 @@ class Preference:
     training: dict = field(default_factory=dict)
     name: str = ""
     hash: str = ""
+
+    @property
+    def sight(self):
+        """The sigma up to which the log-odds tell the sides apart (held-out accuracy 0.95), from training."""
+        return self.training.get("sight", math.inf)
 
     def calibration(self, group, cfg):
         """The calibration of a group at the nearest CFG scale that was measured, or None."""

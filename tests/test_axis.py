@@ -1,13 +1,50 @@
 """Axes: readable JSON files, and a sentence that names the field for each that cannot be used."""
 
 import json
+import math
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from corrector.axis import Axis, AxisError, axis_from_dict, load_axis
+from corrector import prompt_gate
+from corrector.axis import Axis, AxisError, axis_from_dict, axis_from_texts, axis_from_user, load_axis, save_axis
+from corrector.axis_schema import SCHEMA, axis_schema
+from corrector.files import load_preference
 
-AXES = sorted((Path(__file__).resolve().parents[1] / "axes").glob("*.json"))
+ROOT = Path(__file__).resolve().parents[1]
+AXES = [path for path in sorted((ROOT / "axes").glob("*.json")) if path != SCHEMA]
+# What an axis may rest on. Each was looked up once; a new one belongs here only after the same.
+SOURCES = {
+    "this repository",
+    "arXiv 2211.03759",
+    "news feature on Kalluri's work",
+    "CVPR ReGenAI workshop",
+    "arXiv 2602.22120",
+    "arXiv 2401.08053",
+    "The Lancet",
+    "BMJ Global Health e015601",
+    "arXiv 2402.01002",
+    "newx.sg/paper/detail/ab4662ff-f823-11f0-b84c-00163e10baa7",
+    "arXiv 2407.14779",
+    "arXiv 2305.11844",
+    "restofworld.org/2023/ai-image-stereotypes",
+    "arXiv 2401.06310",
+    "arXiv 2303.11408",
+    "Washington Post",
+    "The Verge",
+    "tamaleaver.net/category/curtin-university",
+    "The Conversation",
+    "aei.art.br/aiai/en/pesquisa",
+    "Tom's Hardware",
+    "The Guardian",
+    "arXiv 2511.22931",
+    "news.gretai.com",
+    "completeaitraining.com",
+}
 
 
 @pytest.fixture
@@ -15,14 +52,49 @@ def data(axis):
     return json.loads(json.dumps(axis.to_dict()))
 
 
+@pytest.fixture
+def write(tmp_path):
+    """-> a function that writes the data of an axis to mine.json and gives its path."""
+
+    def write(data):
+        (tmp_path / "mine.json").write_text(json.dumps(data))
+        return tmp_path / "mine.json"
+
+    return write
+
+
 def test_an_axis_survives_json(axis, data):
     assert axis_from_dict(data) == axis
 
 
+def test_the_schema_is_itself_a_valid_one():
+    jsonschema.Draft202012Validator.check_schema(axis_schema())
+
+
+def test_the_schema_says_what_each_field_of_an_axis_is():
+    described = axis_schema()["properties"]
+    assert set(described) == set(Axis.__dataclass_fields__) | {"$schema", "format"}
+    assert all(field["title"] and field["description"] for field in described.values())
+
+
 @pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
-def test_every_axis_that_ships_loads_and_says_who_wrote_it_and_what_it_rests_on(path):
+def test_every_axis_that_ships_follows_the_schema_and_says_who_wrote_it(path):
+    data = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(axis_schema()).validate(data)
+    assert next(iter(data.items())) == ("$schema", SCHEMA.name)
     axis = load_axis(path)
-    assert axis.id == path.stem and axis.author and axis.scope and axis.sources and axis.licence
+    assert axis.id == path.stem and axis.author and axis.licence == "MIT"
+    assert {"group", "skin tone", "age", "gender"} <= set(axis.protected)
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_every_axis_that_ships_rests_on_sources_that_were_looked_up(path):
+    axis = load_axis(path)
+    assert axis.sources and {source["identifier"] for source in axis.sources} <= SOURCES
+    quotes = [source["quote"] for source in axis.sources if "quote" in source]
+    assert all(len(quote.split()) <= 15 for quote in quotes)
+    if not path.stem.startswith("miniature-"):
+        assert quotes and re.search("grade [ABC], .*Not validated on any model by us", axis.scope)
 
 
 @pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
@@ -32,6 +104,31 @@ def test_neutral_prompts_that_ship_name_neither_side(path):
         for prompt in axis.prompts(group):
             assert group in prompt
             assert not any(phrase in prompt for phrase in axis.stereotype.phrases + axis.counter.phrases)
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path):
+    """The gate learns the endings of phrases too ("towers"); none may stand in a prompt that asks for neither side."""
+    axis = load_axis(path)
+    neither = [*axis.neutral, *prompt_gate.EXTRAS, *prompt_gate.NOBODY, *prompt_gate.OTHER_DETAILS]
+    for side, other in ((axis.stereotype, axis.counter), (axis.counter, axis.stereotype)):
+        for phrase in prompt_gate.shortened(side, other):
+            named = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
+            assert not [text for text in neither if named.search(text)]
+
+
+def test_the_readme_of_the_axes_names_each_of_them():
+    readme = (ROOT / "axes" / "README.md").read_text(encoding="utf-8")
+    assert not [path.stem for path in AXES if f"`{path.stem}`" not in readme]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_axis_in_a_preference_that_ships_keeps_its_hash(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        recorded = json.loads(file.metadata()["rs_corrector"])["axis_hash"]
+    assert load_preference(path).axis.hash == recorded
 
 
 def test_prompts_of_a_side_are_each_neutral_prompt_with_each_phrase(axis):
@@ -100,15 +197,207 @@ def test_braces_other_than_group_are_refused_before_they_break_a_run(data):
         axis_from_dict(data)
 
 
-def test_a_file_that_is_missing_or_not_json_is_named(tmp_path):
-    with pytest.raises(AxisError, match=r"mine\.json: no such axis file"):
-        load_axis(tmp_path / "mine.json")
-    (tmp_path / "mine.json").write_text('{"id": "x",\n oops}')
-    with pytest.raises(AxisError, match=r"mine\.json: not valid JSON \(line 2\)"):
-        load_axis(tmp_path / "mine.json")
-    (tmp_path / "mine.json").write_text("[1, 2]")
-    with pytest.raises(AxisError, match=r"mine\.json: expected a JSON object.*found list"):
-        load_axis(tmp_path / "mine.json")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"stereotype": {"phrases": ["a", "b", ""]}}, '"stereotype.phrases[2]" is empty; write what that side shows.'),
+        ({"counter": {"phrases": ["  "]}}, '"counter.phrases[0]" is empty; write what that side shows.'),
+        ({"counter": {"phrases": []}}, '"counter.phrases" is empty; write what that side shows.'),
+        ({"counter": {"phrases": "in a city"}}, '"counter.phrases" must be a list of texts, such as ["in a village", '),
+        ({"counter": {"phrases": ["a"] * 201}}, '"counter.phrases" has 201 entries; keep 200 at most.'),
+        ({"counter": {"prases": ["a"]}}, 'the field "counter.phrases" is missing; add it.'),
+        ({"counter": {"phrases": ["a"], "x": 1}}, 'unknown field "counter.x"; known are description, phrases.'),
+        ({"counter": ["in a city"]}, '"counter" must be an object with "description" and "phrases".'),
+        ({"counter": {"phrases": [" In a  VILLAGE"]}}, 'share "in a village"; the two sides must differ.'),
+        ({"groups": []}, '"groups" is empty; name at least one group.'),
+        ({"groups": ["Orvane", " "]}, '"groups[1]" is empty; write something or remove it.'),
+        ({"groups": ["Orvane", 1]}, '"groups[1]" must be text.'),
+        ({"groups": ["Orvane", "Tavelu", "Orvane"]}, '"groups" has "Orvane" twice; remove one.'),
+        ({"groups": ["Orvane", "orvane "]}, '"groups" has "orvane " twice; remove one.'),
+        ({"groups": [f"group {n}" for n in range(10_000)]}, '"groups" has 10000 entries; keep 64 at most.'),
+        ({"neutral": []}, '"neutral" is empty; write at least one prompt with {group}.'),
+        ({"neutral": ["a portrait"]}, '"neutral[0]" must contain {group}; write it where'),
+        ({"neutral": ["{group}, {mood}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
+        ({"neutral": ["{group!r} and {group}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
+        ({"neutral": ["{group}" * 50]}, '"neutral[0]" has 350 characters; shorten it to 300 at most.'),
+        ({"neutral": ["{group}"] * 201}, '"neutral" has 201 entries; keep 200 at most.'),
+        (
+            {"neutral": ["{group}", "a {group} IN a  city, at noon"]},
+            '"neutral[1]" already says "in a city" of "counter.',
+        ),
+        ({"id": "My Axis"}, '"id" may hold small letters a to z, digits and hyphens only, such as my-axis.'),
+        ({"id": ""}, '"id" is empty; write a short name such as my-axis.'),
+        ({"title": 7}, '"title" must be text.'),
+        ({"format": True}, '"format" must be the number 1.'),
+        ({"skin_region": [0, 0, 1]}, '"skin_region" must be four numbers: left, top, right, bottom.'),
+        ({"skin_region": [0, 0, 1, 1.5]}, '"skin_region[3]" is above 1; write shares of the picture between 0 and 1.'),
+        ({"skin_region": [0.6, 0.2, 0.4, 0.5]}, '"skin_region" is empty; write left, top, right, bottom, such as'),
+        ({"skin_region": [0, 0, math.nan, 1]}, '"skin_region" is empty; write left, top, right, bottom, such as'),
+        ({"protected": "skin tone"}, '"protected" must be a list of texts, such as ["group", "skin tone"].'),
+        ({"sources": ["arXiv"]}, '"sources[0]" must be an object.'),
+        ({"sources": [{"title": "A study"}]}, 'the field "sources[0].identifier" is missing; add it.'),
+        ({"sources": [{"title": "a", "identifier": "b", "year": "2023"}]}, '"sources[0].year" must be a whole number.'),
+        ({"gruops": []}, 'unknown field "gruops"; known are $schema, author, counter, '),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused_in_a_sentence_that_names_file_field_and_fix(data, write, change, words):
+    with pytest.raises(AxisError, match=re.escape(words)) as caught:
+        load_axis(write(data | change))
+    sentence = str(caught.value)
+    assert sentence.startswith("mine.json: ") and sentence.endswith(".") and "\n" not in sentence
+
+
+def test_a_phrase_inside_a_word_of_a_template_is_no_phrase(data):
+    data["counter"]["phrases"] = ["art"]
+    assert "a portrait" in data["neutral"][0] and axis_from_user(data)
+
+
+def test_whatever_the_schema_can_refuse_has_words():
+    """Each rule's failure is put in words by the schema itself, or in general by the loader."""
+    general = {"type", "maxItems", "maxLength", "uniqueItems", "required", "additionalProperties"}
+    rules = general | {"const", "minItems", "minLength", "pattern", "minimum", "maximum"}
+
+    def parts(schema):
+        yield schema
+        for name in ("properties", "$defs"):
+            for part in schema.get(name, {}).values():
+                yield from parts(part)
+        for part in [*schema.get("allOf", []), *([schema["items"]] if "items" in schema else [])]:
+            yield from parts(part)
+
+    for part in parts(axis_schema()):
+        assert set(part) & rules <= general | set(part.get("errorMessage", {}))
+
+
+def test_the_path_of_the_schema_is_accepted_and_no_part_of_the_axis(axis, data, write):
+    data["$schema"] = SCHEMA.name
+    assert load_axis(write(data)) == axis_from_dict(data) == axis
+
+
+def test_without_jsonschema_an_axis_file_is_refused_plainly_and_an_embedded_axis_still_loads(data, write):
+    script = (
+        "import json, sys; sys.modules['jsonschema'] = None\n"
+        "from corrector.axis import AxisError, axis_from_dict, load_axis\n"
+        "axis_from_dict(json.load(open(sys.argv[1])))\n"
+        "try:\n    load_axis(sys.argv[1])\nexcept AxisError as error:\n    print(error)"
+    )
+    command = [sys.executable, "-c", script, str(write(data))]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("mine.json: to check an axis ")
+    assert said.endswith('"jsonschema" is needed; install it with: pip install "jsonschema>=4".\n')
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / "mine.json"
+    for content, words in (
+        (None, "no such axis file in"),
+        (b'{"id": "x",\n oops}', r"not valid JSON \(line 2\)"),
+        (b"[1, 2]", "expected a JSON object with the fields of an axis, found list"),
+        ("{'id': 'Mül'}".encode("latin-1"), "not a text file in UTF-8; save it in that encoding"),
+        (b"[" * 100_000, "nested too deeply"),
+    ):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(AxisError, match=rf"mine\.json: .*{words}"):
+            load_axis(path)
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(AxisError, match=r"folder\.json: a folder, not a file; pick an axis file"):
+        load_axis(tmp_path / "folder.json")
+
+
+def test_a_file_with_the_mark_that_windows_puts_before_utf8_loads(axis, data, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(data), encoding="utf-8-sig")
+    assert load_axis(tmp_path / "mine.json") == axis
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_a_saved_axis_reads_the_same(path, tmp_path):
+    axis = load_axis(path)
+    saved = save_axis(axis, tmp_path / "new folder")
+    assert saved == tmp_path / "new folder" / path.name and list(saved.parent.iterdir()) == [saved]
+    assert load_axis(saved) == axis and load_axis(saved).hash == axis.hash
+    assert "$schema" not in saved.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "a\\b", "..", "", "C:x", "x\n", "X", "../x.json"])
+def test_an_axis_is_never_saved_outside_its_folder(axis, tmp_path, name):
+    with pytest.raises(AxisError, match="cannot name an axis file; use small letters, digits and hyphens"):
+        save_axis(axis, tmp_path / "axes", name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_axis_can_be_saved_under_another_name_over_an_old_file(axis, tmp_path):
+    (tmp_path / "mine.json").write_text("old")
+    assert load_axis(save_axis(axis, tmp_path, "mine.json")) == axis
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_an_axis_that_could_not_be_read_back_is_not_saved_over_an_old_file(axis, data, tmp_path):
+    (tmp_path / "test.json").write_text("old")
+    data["neutral"].append("a {group} person in a city")
+    with pytest.raises(AxisError, match=r'test\.json: "neutral\[3\]" already says "in a city"'):
+        save_axis(axis_from_dict(data), tmp_path)
+    assert (tmp_path / "test.json").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_and_nothing_is_left(axis, tmp_path):
+    (tmp_path / "test.json").mkdir()
+    with pytest.raises(AxisError, match=r"test\.json: cannot be written \(.*\); pick another folder"):
+        save_axis(axis, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["test.json"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AxisError, match="cannot be written"):
+        save_axis(axis, tmp_path / "file")
+
+
+TEXTS = {
+    "title": "Village  backdrop, Été!",
+    "groups": "Orvane, Tavelu\nQuilmari,",
+    "neutral": "a photo of one {group} person\n\n  {group}, close-up  ",
+    "stereotype": "in a village\nnear huts, at noon",
+    "counter": "in a city",
+}
+
+
+def test_an_axis_from_text_boxes_loads_back_the_same(tmp_path):
+    axis = axis_from_texts(**TEXTS, counter_description="a big city")
+    assert axis.id == "village-backdrop-ete" and axis.title == "Village backdrop, Été!"
+    assert axis.groups == ("Orvane", "Tavelu", "Quilmari")
+    assert axis.neutral == ("a photo of one {group} person", "{group}, close-up")
+    assert axis.stereotype.phrases == ("in a village", "near huts, at noon")
+    assert (axis.stereotype.description, axis.counter.description) == ("in a village", "a big city")
+    assert load_axis(save_axis(axis, tmp_path)) == axis
+
+
+def test_titles_in_other_scripts_give_ids_of_their_own():
+    first, second = (axis_from_texts(**TEXTS | {"title": title}).id for title in ("村庄", "城市"))
+    assert first != second and re.fullmatch("axis-[0-9a-f]{10}", first)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"title": " "}, '"title" is empty; write something'),
+        ({"groups": " ,\n"}, '"groups" is empty; name at least one group'),
+        ({"neutral": ""}, '"neutral" is empty; write at least one prompt with {group}'),
+        ({"neutral": "a photo"}, '"neutral[0]" must contain {group}'),
+        ({"stereotype": "\n"}, '"stereotype.phrases" is empty; write what that side shows'),
+        ({"counter": "In a village"}, "the two sides must differ"),
+        ({"counter": "close-up"}, '"neutral[1]" already says "close-up"'),
+    ],
+)
+def test_a_text_box_that_cannot_be_used_is_named(change, words):
+    with pytest.raises(AxisError, match=re.escape(words)):
+        axis_from_texts(**TEXTS | change)
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_learning_finds_an_axis_sisters_beside_the_schema_and_the_readme(path):
+    from corrector.learning import other_wordings
+
+    found = other_wordings(load_axis(path), path.parent, ())["other_details"]
+    sisters = 1 if path.stem.startswith("miniature-") else 0
+    assert (len(found) > len(prompt_gate.OTHER_DETAILS)) == bool(sisters)
 
 
 def test_an_axis_cannot_be_made_without_its_two_sides():

@@ -1,5 +1,7 @@
 """What holds for any latents: off is identical, images are independent, mask and cap bind, dtypes survive."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -179,12 +181,33 @@ def test_nothing_that_came_is_written_to(shape, seed):
     assert all(torch.equal(a, b) for a, b in zip((denoised, x, level), kept, strict=True))
 
 
-def test_the_tone_push_has_its_own_gain_and_stops_with_the_push_where_the_gate_has_closed():
-    push, tone = torch.ones(2, 4, 3, 3), torch.full((2, 4, 3, 3), 0.5)
-    reading = Reading(torch.tensor([0.0, 50.0]), push, tone)
-    added = drift(reading, torch.full((2,), 0.5), torch.tensor([-2.0, -2.0]), k=3.0)
-    torch.testing.assert_close(added[0], torch.full((4, 3, 3), 0.5 * (3.0 - 2.0 * 0.5)))
-    torch.testing.assert_close(added[1], torch.zeros(4, 3, 3))
+def test_the_tone_gain_takes_the_pushs_part_along_the_tone_push_away_and_leaves_the_rest():
+    push, tone = torch.zeros(3, 4, 3, 3), torch.zeros(3, 4, 3, 3)
+    push[:, 0], push[:, 3], tone[:, 3] = 1.0, 2.0, 0.1
+    reading = Reading(torch.tensor([0.0, 0.0, 50.0]), push, tone)
+    added = drift(reading, torch.full((3,), 0.5), torch.tensor([1.0, 0.5, 1.0]), k=3.0)
+    wanted = torch.zeros(3, 4, 3, 3)
+    wanted[:2, 0] = 0.5 * 3.0
+    wanted[1, 3] = 0.5 * 3.0 * 2.0 * 0.5  # half of it; and nothing at all where the gate has closed
+    torch.testing.assert_close(added, wanted)
+
+
+def test_a_tone_push_of_zero_changes_nothing():
+    reading = Reading(torch.zeros(1), torch.ones(1, 4, 3, 3), torch.zeros(1, 4, 3, 3))
+    added = drift(reading, torch.full((1,), 0.5), torch.ones(1), k=2.0)
+    torch.testing.assert_close(added, torch.ones(1, 4, 3, 3))
+
+
+def test_the_push_gain_waits_until_the_log_odds_tell_the_sides_apart():
+    world = preference_of((1, 4, 3, 3))
+    world.training = {"sight": 1.5}
+    gained = replace(decision([True]), push_gain=torch.tensor([2.0]))
+    for sigma, factor in ((2.0, 1.0), (1.5, 2.0)):
+        denoised, x, level = latents((1, 4, 3, 3), 0, sigma)
+        one, more = (
+            correct(denoised, x, level, [world], [d], Settings()) - denoised for d in (decision([True]), gained)
+        )
+        torch.testing.assert_close(more, factor * one)
 
 
 def test_the_push_gain_of_each_image_scales_its_push_alone():
