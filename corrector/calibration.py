@@ -59,8 +59,10 @@ MOST_TONE_GAIN = 4.0  # beyond, the push is no longer one
 TONE_TOLERANCE = 0.15  # points of CIE L*, about the standard error of the trials' mean
 
 
-def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None):
+def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None, narrow=0.0):
     """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
+
+    `narrow`: half of a 95 % interval at which measuring stops before `count`; 0 measures all.
 
     On `trials` pictures of their own, the push gain is the smallest that brings nearly all to the counter side, with
     the tone gain at which corrected pictures keep the mean lightness that the same seeds have without correction.
@@ -68,7 +70,7 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
     """
     done = [c for c in preference.calibrations if c.cfg != cfg]
     for group in preference.axis.groups:
-        measure = _Plain(host, preference, judge, group, count, cfg, seed, progress)
+        measure = _Plain(host, preference, judge, group, count, cfg, seed, progress, narrow)
         base_rate = measure.base_rate
         trial = _Plain(host, preference, judge, group, trials, cfg, f"trial {seed}", progress)
         tone_gain = 0.0
@@ -85,22 +87,44 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
             if outcomes[tone_gain][0] >= ENOUGH:
                 break
         full_rate, drift = measure.corrected(base_rate, tone_gain, push_gain)
-        done.append(Calibration(group, cfg, base_rate, count, full_rate, count, tone_gain, drift, seed, push_gain))
+        n = len(measure.seeds)
+        intervals = [interval(share, n) for share in (base_rate, full_rate)]
+        done.append(Calibration(group, cfg, base_rate, n, full_rate, n, tone_gain, drift, seed, push_gain, *intervals))
     return replace(preference, calibrations=tuple(done))
+
+
+CHUNK = 100  # pictures between two looks at the interval
+
+
+def interval(share, n):
+    """95 % Wilson interval of a share of n pictures."""
+    from scipy.stats import binomtest
+
+    found = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 class _Plain:
     """Neutral pictures of a group without correction, and what the same seeds give with it."""
 
-    def __init__(self, host, preference, judge, group, count, cfg, seed, progress):
+    def __init__(self, host, preference, judge, group, count, cfg, seed, progress, narrow=0.0):
         rng = random.Random(f"{seed} {group}")
-        self.seeds = [rng.randrange(2**31) for _ in range(count)]
-        self.prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(count)]
         self.host, self.preference, self.judge, self.group = host, preference, judge, group
         self.cfg, self.progress = cfg, progress
-        plain = host.sample(host.encode(self.prompts), self.seeds, cfg=cfg, progress=progress)
-        self.lightness = lightness(host.decode(plain), preference.axis.skin_region)
-        self.base_rate = float(judge.counter(plain).float().mean())
+        self.seeds, self.prompts, tones, counter = [], [], [], []
+        while len(self.seeds) < count:
+            more = min(CHUNK, count - len(self.seeds))
+            seeds = [rng.randrange(2**31) for _ in range(more)]
+            prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(more)]
+            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress)
+            tones.append(lightness(host.decode(plain), preference.axis.skin_region))
+            counter += judge.counter(plain).tolist()
+            self.seeds += seeds
+            self.prompts += prompts
+            low, high = interval(sum(counter) / len(counter), len(counter))
+            if high - low <= 2 * narrow:
+                break
+        self.lightness, self.base_rate = torch.cat(tones), sum(counter) / len(counter)
 
     def corrected(self, base_rate, tone_gain, push_gain):
         """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""

@@ -198,10 +198,16 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0):
     return Decision(active, groups, base_rate, tone_gain, push_gain), reasons
 
 
-def summary(preference, reasons):
-    """One line for the log: what a run did, and why it left pictures alone."""
+def summary(preference, reasons, cfg=None):
+    """One line for the log: what a run did, why it left pictures alone, and whether its CFG scale was ever measured."""
     corrected = reasons.count("")
     line = f"{preference.name or preference.axis.title}: corrected {corrected} of {len(reasons)}"
     for why in sorted(set(reasons) - {""}):
         line += f"; left alone {reasons.count(why)}: {why}"
+    measured = sorted({known.cfg for known in preference.calibrations})
+    if cfg is not None and measured and cfg not in measured:
+        nearest = preference.calibration(preference.calibrations[0].group, cfg).cfg
+        line += f"; CFG {cfg:g} was never measured, the calibration at {nearest:g} is used"
+    if not measured and preference.source.kind != "text":
+        line += "; not calibrated: its rates and the drift of tone are unknown"
     return line

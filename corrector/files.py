@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from .axis import axis_from_dict
 from .latent_space import LATENT_SPACES
+from .learning import Judge
 from .preference import Calibration, Classifier, Distilled, Preference
 from .prompt_gate import PromptGate
 
@@ -35,6 +36,8 @@ def save_preference(preference, path):
     tensors = {f"source.{name}": tensor for name, tensor in preference.source.state_dict().items()}
     if preference.gate is not None:
         tensors |= {f"gate.{name}": tensor for name, tensor in preference.gate.state_dict().items()}
+    if preference.judge is not None:
+        tensors |= {f"judge.{name}": tensor for name, tensor in preference.judge.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "name": preference.name,
@@ -43,6 +46,7 @@ def save_preference(preference, path):
         "latent_space": preference.space,
         "source": {"kind": preference.source.kind, **preference.source.config},
         "gate": preference.gate and preference.gate.config,
+        "judge": preference.judge and preference.judge.config,
         "calibrations": [asdict(c) for c in preference.calibrations],
         "training": preference.training,
         "licence": preference.axis.licence,
@@ -103,6 +107,8 @@ def _build(metadata, tensors, path):
         source = _filled(SOURCES[config.pop("kind")], config, _part(tensors, "source."))
         probes = _part(tensors, "gate.")
         gate = _filled(PromptGate, dict(metadata["gate"]), probes) if probes else None
+        opinions = _part(tensors, "judge.")
+        judge = _filled(Judge, dict(metadata["judge"]), opinions) if opinions else None
     return Preference(
         axis=axis_from_dict(metadata["axis"], path.name),
         space=metadata["latent_space"],
@@ -112,6 +118,7 @@ def _build(metadata, tensors, path):
         training=metadata["training"],
         name=metadata["name"] or path.stem,
         hash=file_hash(path),
+        judge=judge,
     )
 
 

@@ -14,7 +14,7 @@ from tqdm import trange
 
 from .axis import load_axis
 from .latent_space import add_noise
-from .pairs import Pairs, make_pairs
+from .pairs import PairError, Pairs, make_pairs, match_tones
 from .preference import Classifier, Distilled, Preference
 from .prompt_gate import OTHER_DETAILS, train_gate
 
@@ -50,7 +50,7 @@ def flatten(pairs, keep=None):
 class Teacher:
     """The host's own push D_c - D_s at noised pairs: two UNet evaluations each, made once and reused."""
 
-    def __init__(self, host, axis, pairs, count, seed, batch=64):
+    def __init__(self, host, axis, pairs, count, seed, batch=64, progress=None):
         rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
         latents, _, group, _ = flatten(pairs)
         chosen = torch.randint(len(latents), (count,), generator=generator)
@@ -65,6 +65,8 @@ class Teacher:
                 prompts = [f"{prompt} {rng.choice(getattr(axis, side).phrases)}" for prompt in neutral]
                 predictions.append(host.denoise(self.x[which], self.sigma[which], host.encode(prompts)))
             pushes.append(predictions[0] - predictions[1])
+            if progress:
+                progress("push", int(which[-1]) + 1, count)
         self.push = torch.cat(pushes)
         self.evaluations = 2 * count
 
@@ -75,13 +77,16 @@ class Teacher:
         return 1 / power.clamp(min=0.3 * float(power.max()))[bins]
 
 
-def _train(network, steps, seed, loss_of_step, label, rate=2e-3):
-    """AdamW with a linear decay and an average of the weights; in place. -> the network, for inference."""
+def _train(network, steps, seed, loss_of_step, label, rate=2e-3, progress=None):
+    """AdamW with a linear decay and an average of the weights; in place. -> the network, for inference.
+
+    `progress(label, done, total)` is called after each step, and may raise to stop.
+    """
     generator = torch.Generator().manual_seed(seed)
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3)
     averaged = [p.detach().clone() for p in parameters]
-    for step in trange(steps, desc=label, mininterval=10, leave=False):
+    for step in trange(steps, desc=label, mininterval=10, leave=False, disable=progress is not None):
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 50) * (1 - step / steps)
         loss = loss_of_step(generator)
@@ -90,6 +95,8 @@ def _train(network, steps, seed, loss_of_step, label, rate=2e-3):
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - min(0.99, (step + 1) / (step + 10)))
+        if progress:
+            progress(label, step + 1, steps)
     for parameter, average in zip(parameters, averaged, strict=True):
         parameter.data.copy_(average)
     return network.eval().requires_grad_(False)
@@ -101,7 +108,7 @@ def _fresh(factory, seed):
         return factory()
 
 
-def train_tone(space, pairs, steps, seed, batch=128):
+def train_tone(space, pairs, steps, seed, batch=128, progress=None):
     """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
 
     Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
@@ -117,12 +124,15 @@ def train_tone(space, pairs, steps, seed, batch=128):
         x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
         return F.mse_loss(network.log_odds(x, sigma, group[chosen]), tone[chosen])
 
-    return _train(network, steps, seed, loss_of_step, "tone")
+    return _train(network, steps, seed, loss_of_step, "tone", progress=progress)
 
 
-def train_distilled(space, pairs, teacher, tone, steps, seed, batch=96):
-    """The learned preference: cross-entropy of the side, regression of the teacher's push and of the tone push."""
-    latents, side, group, _ = flatten(pairs)
+def train_distilled(space, pairs, teacher, tone, steps, seed, batch=96, keep=None, progress=None):
+    """The learned preference: cross-entropy of the side, regression of the teacher's push and of the tone push.
+
+    `keep`: the pictures that teach the side, e.g. those whose tones match; by default all.
+    """
+    latents, side, group, _ = flatten(pairs, keep)
     network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=PATCH), seed)
     weights, held = teacher.weights(), len(teacher.x) // 20
     tone_push = torch.cat(
@@ -148,7 +158,7 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, batch=96):
         tone_error = (reading.tone[batch:] - tone_push[taught]).square().mean()
         return odds + (error * weights[taught]).mean() + tone_weight * tone_error
 
-    network = _train(network, steps, seed, loss_of_step, "preference")
+    network = _train(network, steps, seed, loss_of_step, "preference", progress=progress)
     with torch.no_grad():
         reading = network(teacher.x[:held], teacher.sigma[:held], teacher.group[:held])
     error = ((reading.push - teacher.push[:held]).square().mean(dim=(1, 2, 3)) * weights[:held]).mean()
@@ -207,6 +217,7 @@ class Judge(nn.Module):
 
     def __init__(self, channels, width=32):
         super().__init__()
+        self.config = dict(channels=channels, width=width)
         self.networks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(),
@@ -226,7 +237,7 @@ class Judge(nn.Module):
         return torch.cat([self(part) for part in latents.split(500)]) > 0
 
 
-def train_judge(pairs, seed, steps=300, batch=64):
+def train_judge(pairs, seed, steps=300, batch=64, progress=None):
     """-> (Judge, its accuracy on the pictures each fold did not see)."""
     latents, side, _, _ = flatten(pairs)
     fold = torch.arange(len(latents)) % Judge.FOLDS
@@ -241,7 +252,7 @@ def train_judge(pairs, seed, steps=300, batch=64):
             losses.append(F.binary_cross_entropy_with_logits(judge(noisy, index), side[chosen].float()))
         return sum(losses)
 
-    _train(judge, steps, seed, loss_of_step, "judge")
+    _train(judge, steps, seed, loss_of_step, "judge", progress=progress)
     with torch.no_grad():
         odds = torch.stack([judge(latents, index) for index in range(Judge.FOLDS)])
     own = odds.gather(0, fold[None])[0]
@@ -257,6 +268,29 @@ def split(pairs, held):
     )
 
 
+FEWEST_MATCHED = 8  # pictures a side and group, below which nothing can be learned
+
+
+def matched_pictures(pairs):
+    """Pictures of both sides with the same skin tones -> (indices for `flatten`, lightness by group before and after).
+
+    Raises PairError where a group keeps too few.
+    """
+    count, keep, tones = pairs.latents.shape[2], [], []
+    for group, sides in enumerate(match_tones(pairs)):
+        if len(sides[0]) < FEWEST_MATCHED:
+            raise PairError(
+                f"Only {len(sides[0])} of {count} pairs of group {group + 1} have skin of the same tone on both sides, "
+                f"and at least {FEWEST_MATCHED} are needed. Make more pairs, or choose phrases of the axis that do not "
+                "change who is drawn."
+            )
+        keep += [(group * 2 + side) * count + index for side in (0, 1) for index in sides[side]]
+        gap = [pairs.lightness[group, side] for side in (0, 1)]
+        after = [tone[sides[side]] for side, tone in enumerate(gap)]
+        tones.append([float(s.mean() - c.mean()) for s, c in (gap, after)])
+    return torch.tensor(keep), tones
+
+
 def other_wordings(axis, folder, groups):
     """What the gate should also have read: the phrases of the other axes in `folder`, and `groups` not in the axis."""
     others = [load_axis(path) for path in sorted(folder.glob(f"{axis.id.split('-')[0]}-*.json"))]
@@ -268,23 +302,39 @@ def other_wordings(axis, folder, groups):
 
 
 def learn(
-    host, axis, count=200, seed=0, cfg=2.0, teacher_count=12000, steps=2500, tone_steps=1000, pairs=None, **gate_others
+    host,
+    axis,
+    count=200,
+    seed=0,
+    cfg=2.0,
+    teacher_count=12000,
+    steps=2500,
+    tone_steps=1000,
+    pairs=None,
+    match=True,
+    progress=None,
+    **gate_others,
 ):
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
-    `count` pairs a side and group, a tenth of them held out; `gate_others` goes to `gate_texts`.
+    `count` pairs a side and group, a tenth of them held out; `pairs`, where they are made already; `match`: the side
+    is learned from pictures whose skin tones match; `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
+    Raises PairError where the pairs will not do.
     """
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
-    own, held = split(pairs, count // 10)
-    teacher = Teacher(host, axis, own, teacher_count, seed)
-    tone = train_tone(host.space, own, tone_steps, seed)
-    source, figures = train_distilled(host.space, own, teacher, tone, steps, seed)
+    count = pairs.latents.shape[2]
+    own, held = split(pairs, max(1, count // 10))
+    keep, tones = matched_pictures(own) if match else (None, None)
+    teacher = Teacher(host, axis, own, teacher_count, seed, progress=progress)
+    tone = train_tone(host.space, own, tone_steps, seed, progress=progress)
+    source, figures = train_distilled(host.space, own, teacher, tone, steps, seed, keep=keep, progress=progress)
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
-    judge, judge_accuracy = train_judge(own, seed)
+    judge, judge_accuracy = train_judge(own, seed, progress=progress)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     accuracy = accuracy_by_sigma(source, held, seed)
     training = {
         "pairs_a_side_and_group": count,
+        "pictures_broken": pairs.broken,
         "cfg": cfg,
         "seed": seed,
         **{name: round(value, 4) for name, value in figures.items()},
@@ -295,4 +345,25 @@ def learn(
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gap, strict=True)),
         "validated_on": host.space,
     }
-    return Preference(axis, host.space, source, gate, training=training, name=axis.id), judge
+    if match:
+        training["matched_pictures"] = len(keep)
+        training["lightness_gap_before_and_after_matching"] = {
+            group: [round(value, 2) for value in values] for group, values in zip(axis.groups, tones, strict=True)
+        }
+    weak = weakness(training)
+    if weak:
+        training["weak"] = weak
+    return Preference(axis, host.space, source, gate, training=training, name=axis.id, judge=judge), judge
+
+
+def weakness(training):
+    """What is weak about a preference, in a sentence, or "": from its held-out figures."""
+    accuracy = {float(sigma): share for sigma, share in training["held_out_accuracy_by_sigma"].items()}
+    clear = min(share for sigma, share in accuracy.items() if sigma <= 1)
+    if clear < 0.9:
+        return (
+            f"it tells the sides of nearly clean pictures apart in {clear:.0%} of held-out pairs only (0.90 is sound)"
+        )
+    if training["push_r2"] < 0.5:
+        return f"its push explains {training['push_r2']:.0%} of the model's own only (0.50 is sound); use more pairs"
+    return ""

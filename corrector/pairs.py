@@ -25,11 +25,13 @@ class Pairs:
     broken: int = 0  # pictures left out because they held NaN or infinity
 
     def save(self, path):
-        save_file({name: getattr(self, name).contiguous() for name in ("latents", "lightness", "seeds")}, path)
+        tensors = {name: getattr(self, name).contiguous() for name in ("latents", "lightness", "seeds")}
+        save_file(tensors | {"broken": torch.tensor(self.broken)}, path)
 
     @classmethod
     def load(cls, path):
-        return cls(**load_file(Path(path)))
+        tensors = load_file(Path(path))
+        return cls(**tensors | {"broken": int(tensors.get("broken", 0))})
 
 
 def lightness(pictures, region):
@@ -160,8 +162,8 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
     pictures = 2 * count * len(axis.groups)
     if broken > BROKEN * pictures:
         raise PairError(
-            f"{broken} of {pictures} pictures came out as NaN or infinity, and at most {BROKEN:.0%} may. The checkpoint "
-            "is broken, or half precision is too small for it: load it in float32 and try again."
+            f"{broken} of {pictures} pictures came out as NaN or infinity, and at most {BROKEN:.0%} may. The "
+            "checkpoint is broken, or half precision is too small for it: load it in float32 and try again."
         )
     even = min(len(group) for group in seeds)  # groups keep the same number
     return Pairs(

@@ -44,6 +44,21 @@ class Calibration:
     tone_drift: float = 0.0  # mean CIE L* of corrected minus plain, same seeds
     seed: int = 0
     push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight
+    base_interval: tuple[float, float] | None = None  # 95 %, Wilson
+    full_interval: tuple[float, float] | None = None
+
+    def reach(self, target):
+        """One sentence: is the target share within reach for this group?"""
+        low = self.full_interval[0] if self.full_interval else self.full_rate
+        where = f"{self.group} at CFG {self.cfg:g}"
+        if self.base_rate >= target:
+            return f"{where}: the model already draws {self.base_rate:.0%}, so nothing is done for {target:.0%}."
+        if low >= target:
+            return f"{where}: a target of {target:.0%} is within reach (full strength gives {self.full_rate:.1%})."
+        return (
+            f"{where}: a target of {target:.0%} may be out of reach; full strength gives {self.full_rate:.1%} of "
+            f"{self.full_n}. Learn from more pairs, or choose a lower target."
+        )
 
 
 @dataclass
@@ -58,6 +73,7 @@ class Preference:
     training: dict = field(default_factory=dict)
     name: str = ""
     hash: str = ""
+    judge: object = None  # learning.Judge: a judge of clean latents for calibration, none of it in the source
 
     @property
     def sight(self):

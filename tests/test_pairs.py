@@ -1,0 +1,227 @@
+"""Pairs on disk: kept as they come, the same after any interruption, and never of two checkpoints."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from corrector import pairs as pairs_module
+from corrector.learning import matched_pictures
+from corrector.pairs import PairError, Pairs, disk_use, make_pairs
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPE = (4, 2, 2)
+
+
+class Host:
+    """Latents that depend on prompt and seed only; counts what it samples."""
+
+    def __init__(self, checkpoint="one", broken=(), pause=0.0):
+        self.identity, self.broken, self.pause, self.sampled = {"checkpoint": checkpoint}, broken, pause, []
+
+    def encode(self, prompts):
+        return prompts
+
+    def sample(self, conditioning, seeds, cfg, steps):
+        time.sleep(self.pause)
+        self.sampled += seeds
+        draws = [
+            torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed + len(prompt)))
+            for seed, prompt in zip(seeds, conditioning, strict=True)
+        ]
+        for index in range(len(seeds)):
+            if len(self.sampled) - len(seeds) + index in self.broken:
+                draws[index][0, 0, 0] = float("nan")
+        return torch.stack(draws)
+
+    def decode(self, latents):
+        return latents[:, :3].clamp(-1, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+def same(first, second):
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("latents", "lightness", "seeds"))
+
+
+def make(host, axis, folder=None, **options):
+    return make_pairs(host, axis, **{"count": 7, "seed": 3, "batch": 2, "folder": folder, **options})
+
+
+def test_pairs_in_a_folder_are_those_made_without_one_and_nothing_is_made_twice(axis, tmp_path):
+    first, second = Host(), Host()
+    made = make(first, axis, tmp_path / "store")
+    assert same(made, make(Host(), axis))
+    assert same(made, make(second, axis, tmp_path / "store")) and not second.sampled
+
+
+def test_stopped_between_any_two_batches_it_goes_on_and_gives_the_same(axis, tmp_path):
+    whole = make(Host(), axis)
+    for stop in range(1, 16, 3):
+        folder, calls = tmp_path / str(stop), []
+
+        def progress(latents, stop=stop, calls=calls):
+            calls.append(len(latents))
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+
+        first, second = Host(), Host()
+        with pytest.raises(KeyboardInterrupt):
+            make(first, axis, folder, progress=progress)
+        assert same(make(second, axis, folder), whole)
+        assert len(first.sampled) + len(second.sampled) == 2 * 2 * 7
+
+
+CHILD = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from test_pairs import Host, make
+from corrector.axis import load_axis
+make(Host(pause=0.002), load_axis(sys.argv[3]), sys.argv[4], batch=1, progress=lambda _: print("made", flush=True))
+"""
+
+
+def test_killed_twenty_times_at_random_it_loses_at_most_the_picture_in_work(tmp_path):
+    from corrector.axis import load_axis
+
+    path = ROOT / "axes" / "miniature-backdrop.json"
+    whole, folder, rng = make(Host(), load_axis(path), batch=1), tmp_path / "store", random.Random(0)
+    arguments = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(path), str(folder)]
+    for _ in range(3):  # three starts of a process, each killed; the next test kills at every step of a write
+        child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+        made = rng.randrange(1, 12)
+        for _ in range(made):
+            child.stdout.readline()
+        time.sleep(rng.random() * 0.01)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    kept = len(list(folder.glob("*.safetensors")))
+    second = Host()
+    assert same(make(second, load_axis(path), folder, batch=1), whole)
+    assert len(second.sampled) == 3 * 2 * 7 - kept
+
+
+def test_killed_at_each_step_of_each_write_it_keeps_all_that_was_finished(axis, tmp_path, monkeypatch):
+    whole, writes = make(Host(), axis, batch=1), {"save_file": 0, "fsync": 0, "replace": 0}
+
+    class Killed(BaseException):
+        pass
+
+    for try_ in range(20):
+        rng, folder = random.Random(try_), tmp_path / str(try_)
+        step, at = rng.choice(sorted(writes)), rng.randrange(2, 25)
+        count = 0
+
+        def kill(real, step=step, at=at):
+            def call(*arguments, **options):
+                nonlocal count
+                count += 1
+                if count == at:
+                    if step == "save_file":
+                        Path(arguments[1]).write_bytes(b"half")
+                    raise Killed
+                return real(*arguments, **options)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            target = {"save_file": (pairs_module, "save_file"), "fsync": (os, "fsync"), "replace": (Path, "replace")}[
+                step
+            ]
+            patch.setattr(*target, kill(getattr(*target)))
+            first = Host()
+            with pytest.raises(Killed):
+                make(first, axis, folder, batch=1)
+        second = Host()
+        assert same(make(second, axis, folder, batch=1), whole)
+        assert len(first.sampled) + len(second.sampled) <= 2 * 2 * 7 + 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"seed": 4}, "seed"), ({"cfg": 3.0}, "cfg"), ({"count": 9}, "count"), ({"steps": 4}, "steps")],
+)
+def test_a_folder_of_other_settings_is_refused_by_name(axis, tmp_path, changed, named):
+    make(Host(), axis, tmp_path)
+    with pytest.raises(PairError, match=f'another "{named}".*[Cc]hoose a new folder'):
+        make(Host(), axis, tmp_path, **changed)
+
+
+def test_pairs_of_another_checkpoint_or_axis_are_refused_and_never_mixed(axis, tmp_path):
+    make(Host(), axis, tmp_path)
+    with pytest.raises(PairError, match='another "host"'):
+        make(Host("two"), axis, tmp_path)
+    with pytest.raises(PairError, match='another "axis"'):
+        make(Host(), replace(axis, groups=("Orvane", "Quilmari")), tmp_path)
+
+
+def test_a_folder_with_other_files_or_a_torn_settings_file_is_refused(axis, tmp_path):
+    (tmp_path / "holiday.png").write_bytes(b"")
+    with pytest.raises(PairError, match="holds other files"):
+        make(Host(), axis, tmp_path)
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(PairError, match="cut off or not JSON"):
+        make(Host(), axis, tmp_path)
+
+
+def test_a_full_disk_is_said_and_what_was_made_is_kept(axis, tmp_path, monkeypatch):
+    real, count = pairs_module.save_file, 0
+
+    def full(*arguments):
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    folder = tmp_path / "store"
+    with monkeypatch.context() as patch, pytest.raises(PairError, match=r"disk is full.*kept.*free some space"):
+        patch.setattr(pairs_module, "save_file", full)
+        make(Host(), axis, folder)
+    assert len(list(folder.glob("*.safetensors"))) == 4 and not list(folder.glob("*.part"))
+    assert same(make(Host(), axis, folder), make(Host(), axis))
+
+
+def test_pictures_with_nan_are_left_out_with_their_twin_and_counted(axis):
+    made = make(Host(broken={3}), axis, count=20)
+    assert made.broken == 1 and made.latents.shape[2] == 19 and made.latents.isfinite().all()
+    assert made.seeds.shape == (2, 19)
+
+
+def test_a_checkpoint_that_gives_too_many_nan_is_refused(axis):
+    with pytest.raises(PairError, match=r"5 of 80 pictures.*at most 5%.*float32"):
+        make(Host(broken=set(range(5))), axis, count=20)
+
+
+def test_disk_use_is_known_before_it_starts(axis, tmp_path):
+    make(Host(), axis, tmp_path, count=400, batch=200)
+    written = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert written == pytest.approx(disk_use(axis, 400, SHAPE), rel=0.05)
+
+
+def test_too_few_pairs_of_one_tone_are_refused_with_what_to_do():
+    tones = torch.stack([torch.linspace(20, 30, 30), torch.linspace(60, 70, 30)])[None]
+    with pytest.raises(PairError, match=r"Only 0 of 30 pairs of group 1.*same tone.*[Mm]ake more pairs"):
+        matched_pictures(Pairs(torch.zeros(1, 2, 30, 1, 1, 1), tones, torch.zeros(1, 30)))
+
+
+def test_matching_closes_the_gap_of_tone_and_says_so():
+    generator = torch.Generator().manual_seed(0)
+    tones = torch.randn(2, 2, 200, generator=generator) * 5 + torch.tensor([54.0, 60.0])[None, :, None]
+    keep, gaps = matched_pictures(Pairs(torch.zeros(2, 2, 200, 1, 1, 1), tones, torch.zeros(2, 200)))
+    assert len(keep) == len(set(keep.tolist())) > 200
+    for before, after in gaps:
+        assert before < -4 and abs(after) < 1.0
+
+
+def test_settings_are_readable_beside_the_pairs(axis, tmp_path):
+    make(Host(), axis, tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings["host"] == {"checkpoint": "one"} and settings["seed"] == 3
