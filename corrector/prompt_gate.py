@@ -27,6 +27,11 @@ class PromptReading:
         return self.group != OUT_OF_SCOPE and self.explicit == "neither"
 
 
+def token_vectors(conditioning):
+    """A host's conditioning -> its token vectors [N, T, width]: it is a tensor, or has them as `tokens`."""
+    return getattr(conditioning, "tokens", conditioning)
+
+
 class PromptGate(nn.Module):
     """Attention-pooled linear probes: each answer has a query of its own that picks the tokens to look at.
 
@@ -62,6 +67,7 @@ class PromptGate(nn.Module):
         """
         group, explicit = OUT_OF_SCOPE, EXPLICIT[0]
         for conditioning in conditionings:
+            conditioning = token_vectors(conditioning)
             if conditioning.shape[-1] != self.width:
                 raise GateError(
                     f"The prompt's conditioning is {conditioning.shape[-1]} wide and this preference was made for a "
@@ -163,7 +169,7 @@ def train_gate(axis, encode, seed=0, count=3000, steps=600, pooling="attention",
     texts = gate_texts(axis, count, seed, **others)
     prompts, groups, explicit = zip(*texts, strict=True)
     with torch.no_grad():
-        tokens = torch.cat([encode(prompts[i : i + 100]).float().cpu() for i in range(0, count, 100)])
+        tokens = torch.cat([token_vectors(encode(prompts[i : i + 100])).float().cpu() for i in range(0, count, 100)])
     groups = torch.tensor([g if g != OUT_OF_SCOPE else len(axis.groups) for g in groups])
     explicit = torch.tensor(explicit)
     with torch.random.fork_rng(devices=[]):
