@@ -59,7 +59,7 @@ def read(gate, *prompts):
 
 def test_the_gate_says_how_well_it_does_on_texts_it_did_not_see(trained):
     accuracy = trained[1]
-    assert accuracy["n"] == 300 and accuracy["group"] > 0.97 and accuracy["explicit"] > 0.97
+    assert accuracy["n"] == 400 and accuracy["group"] > 0.97 and accuracy["explicit"] > 0.97
 
 
 def test_the_group_is_found_in_templates_that_training_never_had(gate, backdrop):
