@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 OUT_OF_SCOPE = -1
+SURE = 0.8  # probability below which no group counts as named: what the gate is not sure of is left alone
 EXPLICIT = ("neither", "stereotype", "counter")
 
 
@@ -74,7 +75,8 @@ class PromptGate(nn.Module):
                     f"text encoder of width {self.width}; use a preference made for this model."
                 )
             group_logits, explicit_logits = self(conditioning.to(self.centre.device))
-            named = int(group_logits.argmax(-1)[0])
+            sure, named = group_logits.softmax(-1)[0].max(dim=-1)
+            named = int(named) if sure >= SURE else self.groups
             asked = EXPLICIT[int(explicit_logits.argmax(-1)[0])]
             if group == OUT_OF_SCOPE and named < self.groups:
                 group = named
