@@ -204,9 +204,7 @@ def _calibrated(host, preference, judge, images, args):
     from .calibration import calibrate
 
     with tqdm(desc="calibration", unit="picture") as bar:
-        preference = calibrate(
-            host, preference, judge, images, args.cfg, args.seed, trials=min(160, images), progress=bar.update
-        )
+        preference = calibrate(host, preference, judge, images, args.cfg, args.seed, progress=bar.update)
     for measured in preference.calibrations:
         print(measured, flush=True)
     return preference
