@@ -23,6 +23,7 @@ def main(argv=None):
     one.add_argument(
         "--pairs-folder", type=Path, help="keep the pairs here as they come; stopped, it goes on from there"
     )
+    one.add_argument("--match", action="store_true", help="learn the side only from pictures of matching skin tones")
     one.add_argument("--calibration", type=int, default=400, help="pictures a group; 0 leaves it for later")
     one.add_argument("--seed", type=int, default=0)
     _add_host_options(one)
@@ -154,7 +155,7 @@ def learn(args):
                            batch=host.batch, progress=lambda latents: bar.update(len(latents)))  # fmt: skip
     others = learning.other_wordings(axis, ROOT / "axes", _other_groups(axis, host.space))
     preference, judge = learning.learn(
-        host, axis, args.pairs, args.seed, args.cfg, pairs=pairs, progress=_stages(), **others
+        host, axis, args.pairs, args.seed, args.cfg, pairs=pairs, match=args.match, progress=_stages(), **others
     )
     preference.training["host"] = {**host.identity, "steps": args.steps}
     print(json.dumps(preference.training, indent=1), flush=True)

@@ -318,7 +318,8 @@ def learn(
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
     `count` pairs a side and group, a tenth of them held out; `pairs`, where they are made already; `match`: the side
-    is learned from pictures whose skin tones match (off, since half of them go for it); `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
+    is learned only from pictures whose skin tones have a partner on the other side, about half of them;
+    `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
     Raises PairError where the pairs will not do.
     """
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
