@@ -71,7 +71,8 @@ def pairs_of(host, axis, count, seed, cfg, steps, progress):
     """Pairs from the host, kept in its output folder as they come; what is there already is not made again."""
     settings = [axis.hash, count, seed, cfg, steps, host.batch, host.identity]
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / f"{axis.id}-{digest(settings)}"
-    size, free = disk_use(axis, count, host.shape), shutil.disk_usage(folder_paths.get_output_directory()).free
+    folder.mkdir(parents=True, exist_ok=True)
+    size, free = disk_use(axis, count, host.shape), shutil.disk_usage(folder).free
     logging.info(
         "RS-Corrector: %d pairs a group take %.0f MB in %s (%.0f MB are free)",
         count,
@@ -109,7 +110,8 @@ def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
         made = pairs_of(host, axis, pairs, seed, cfg, steps, progress)
         preference, _ = learn(
             host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, tone_steps=training_steps * 2 // 5,
-            teacher_count=training_steps * 24 // 5, pairs=made, progress=progress,
+            teacher_count=training_steps * 24 // 5, pairs=made, match=True,
+            progress=progress,
             **gate_others(axis, host.space),
         )  # fmt: skip
         preference.name = path.stem
