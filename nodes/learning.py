@@ -22,13 +22,13 @@ from ..corrector.files import load_preference, save_preference
 from ..corrector.latent_space import LATENT_SPACES
 from ..corrector.learning import learn, other_wordings
 from ..corrector.pairs import disk_use, make_pairs
+from .axes import SCHEMA, AxisSocket
 from .axes import SHIPPED as SHIPPED_AXES
-from .axes import AxisSocket
 from .correction import check_model, network_of
 from .host import ComfyHost
 from .preferences import FOLDER, OTHERS, SHIPPED, PreferenceSocket, preference_in
 
-TRIALS = 160  # most pictures a group for setting the gains, as in `calibrate`
+TRIALS = 160  # most pictures a group for a trial of gains, as `calibrate` has it
 TARGET = 0.95  # share of the counter side of which the text says whether it is within reach
 
 
@@ -73,13 +73,8 @@ def pairs_of(host, axis, count, seed, cfg, steps, progress):
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / f"{axis.id}-{digest(settings)}"
     folder.mkdir(parents=True, exist_ok=True)
     size, free = disk_use(axis, count, host.shape), shutil.disk_usage(folder).free
-    logging.info(
-        "RS-Corrector: %d pairs a group take %.0f MB in %s (%.0f MB are free)",
-        count,
-        size / 2**20,
-        folder,
-        free / 2**20,
-    )
+    room = size / 2**20, free / 2**20
+    logging.info("RS-Corrector: %d pairs a group take %.1f MB of %.0f MB that are free, in %s", count, *room, folder)
     total = 2 * count * len(axis.groups)
 
     def drawn(latents):
@@ -91,11 +86,9 @@ def pairs_of(host, axis, count, seed, cfg, steps, progress):
 def gate_others(axis, space):
     """What the gate on the prompt also reads while it is trained: groups and details that are not the axis'."""
     named = {word for group in axis.groups for word in group.lower().split()} - {"person", "man", "woman"}
-    files = [
-        path for path in SHIPPED_AXES.glob("*.json") if path.name.startswith("miniature-") == (space == "miniature")
-    ]
-    groups = [group for path in sorted(files) if path.suffixes == [".json"] for group in load_axis(path).groups]
-    groups += OTHERS if space != "miniature" else ()
+    axes = [load_axis(path) for path in sorted(SHIPPED_AXES.glob("*.json")) if path.name != SCHEMA]
+    axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
+    groups = [group for other in axes for group in other.groups] + list(OTHERS if space != "miniature" else ())
     return other_wordings(axis, SHIPPED_AXES, [g for g in dict.fromkeys(groups) if not named & set(g.lower().split())])
 
 
@@ -110,8 +103,7 @@ def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
         made = pairs_of(host, axis, pairs, seed, cfg, steps, progress)
         preference, _ = learn(
             host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, tone_steps=training_steps * 2 // 5,
-            teacher_count=training_steps * 24 // 5, pairs=made, match=True,
-            progress=progress,
+            teacher_count=training_steps * 24 // 5, pairs=made, match=True, progress=progress,
             **gate_others(axis, host.space),
         )  # fmt: skip
         preference.name = path.stem
@@ -209,7 +201,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         return io.NodeOutput((preference,), report, ui=ui.PreviewImage(report, cls=cls))
 
 
-def calibrated(host, preference, images, cfg, seed, progress):
+def calibrated(host, preference, images, cfg, seed):
     """A learned preference -> the same with what was measured of it on this host, kept in its file where it has one.
 
     What its file says of this host already, at the same settings, is not measured again.
@@ -225,14 +217,14 @@ def calibrated(host, preference, images, cfg, seed, progress):
     settings = digest([host.identity, host.steps, images, seed])
     if preference.training.get("calibrated", {}).get(f"{cfg:g}") == settings:
         return preference
-    axis, trials = preference.axis, min(TRIALS, images)
-    total = len(axis.groups) * (2 * images + 5 * trials)  # about: it depends on what the trials say
+    # About: it depends on what the trials say.
+    progress, total = Progress(), len(preference.axis.groups) * (2 * images + 5 * min(TRIALS, images))
     network = network_of(preference)
     host.model.set_additional_models(f"rs_corrector-{uuid.uuid4().hex}", [network])  # loaded with the UNet
     with torch.inference_mode(False):
         comfy.model_management.load_models_gpu([network])
         preference = calibrate(
-            host, preference, preference.judge, images, cfg, seed, trials,
+            host, preference, preference.judge, images, cfg, seed,
             progress=lambda count: progress.drawn(count, total),
         )  # fmt: skip
     known = {**preference.training.get("calibrated", {}), f"{cfg:g}": settings}
@@ -301,11 +293,11 @@ class RSCorrectorCalibrate(io.ComfyNode):
         cls, model, clip, preference, images, cfg, steps, seed, sampler, scheduler, width, height, batch, vae=None
     ) -> io.NodeOutput:
         check_model(model, preference)
-        done, progress = [], Progress()
+        done = []
         for one in preference:
             # A clone each, as each network is loaded with the model that it corrects.
             host = ComfyHost(model.clone(), clip, vae, width, height, sampler, scheduler, batch, steps)
-            done.append(calibrated(host, one, images, cfg, seed, progress))
+            done.append(calibrated(host, one, images, cfg, seed))
         text = "\n\n".join(described(one, cfg) for one in done)
         logging.info("RS-Corrector: %s", text)
         return io.NodeOutput(tuple(done), text, ui=ui.PreviewText(text))
