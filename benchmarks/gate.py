@@ -37,6 +37,9 @@ def cases(axis, attribute):
                 elif index is not None:
                     found["other attribute named"] += [(prompt, index) for prompt in prompts]
     found["out of scope"] += [(text, None) for text in wordings.HELD_OUT_NO_GROUP + wordings.HELD_OUT_NO_PERSON]
+    for other, sides in HELD_OUT.items():  # only the other axis' attribute, of nobody who is named
+        if other != attribute:
+            found["out of scope"] += [(text.format(group="quiet"), None) for side in sides.values() for text in side]
     return found
 
 

@@ -72,7 +72,7 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
     for group in preference.axis.groups:
         measure = _Plain(host, preference, judge, group, count, cfg, seed, progress, narrow)
         base_rate = measure.base_rate
-        trial = _Plain(host, preference, judge, group, trials, cfg, f"trial {seed}", progress)
+        trial = _Plain(host, preference, judge, group, min(trials, count), cfg, f"trial {seed}", progress)
         tone_gain = 0.0
         for push_gain in PUSH_GAINS:
             outcomes = {}

@@ -1,4 +1,4 @@
-"""The shell's door: `python -m corrector demo | learn | inspect`."""
+"""The shell's door: `python -m corrector demo | learn | calibrate | inspect`."""
 
 import argparse
 import json
@@ -16,17 +16,75 @@ def main(argv=None):
     one.add_argument("--json", type=Path, help="write the figures to this file")
     one.add_argument("--out", type=Path, default=ROOT / "out", help="folder of the picture and the page")
     one.add_argument("--images", type=int, default=32, help="pictures a group")
-    one = commands.add_parser("learn", help="learn and calibrate a preference for the miniature from an axis file")
+    one = commands.add_parser("learn", help="learn and calibrate a preference from an axis file")
     one.add_argument("axis", type=Path)
     one.add_argument("--out", type=Path, help="the file to write; by default weights/<axis id>.safetensors")
-    one.add_argument("--pairs", type=int, default=200, help="pictures a side and group")
-    one.add_argument("--calibration", type=int, default=400, help="pictures a group")
+    one.add_argument("--pairs", type=_count, default=200, help="pictures a side and group")
+    one.add_argument(
+        "--pairs-folder", type=Path, help="keep the pairs here as they come; stopped, it goes on from there"
+    )
+    one.add_argument("--match", action="store_true", help="learn the side only from pictures of matching skin tones")
+    one.add_argument("--calibration", type=int, default=400, help="pictures a group; 0 leaves it for later")
     one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
+    _add_host_options(one)
+    one = commands.add_parser("calibrate", help="measure a preference on a checkpoint, and write it into its file")
+    one.add_argument("preference", type=Path)
+    one.add_argument("--out", type=Path, help="the file to write; by default the same")
+    one.add_argument("--images", type=_count, default=400, help="pictures a group")
+    one.add_argument("--seed", type=int, default=1)
+    _add_host_options(one)
     one = commands.add_parser("inspect", help="print what a preference file says of itself")
     one.add_argument("file", type=Path)
     args = parser.parse_args(argv)
-    {"demo": demo, "learn": learn, "inspect": inspect}[args.command](args)
+    try:
+        {"demo": demo, "learn": learn, "calibrate": calibrate, "inspect": inspect}[args.command](args)
+    except _refusals() as refusal:
+        raise SystemExit(f"{parser.prog} {args.command}: {refusal}") from None
+
+
+def _refusals():
+    from .axis import AxisError
+    from .checkpoint_files import CheckpointError
+    from .files import PreferenceFileError
+    from .pairs import PairError
+
+    return AxisError, CheckpointError, PairError, PreferenceFileError
+
+
+def _add_host_options(parser):
+    parser.add_argument("--checkpoint", type=Path, help="a folder in diffusers' format; by default the miniature")
+    parser.add_argument("--steps", type=_count, default=16, help="sampling steps")
+    parser.add_argument("--cfg", type=float, help="by default 2 for the miniature and 7 for a checkpoint")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures; by default the checkpoint's own")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the memory, and often faster")
+
+
+def _count(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of 1 or more')
+    return int(text)
+
+
+def _size(text):
+    try:
+        width, height = map(int, text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a size; write width x height, as 768x512') from None
+    return width, height
+
+
+def _host(args):
+    """The checkpoint that was asked for, or the miniature; and the CFG scale."""
+    from .checkpoint import Checkpoint
+    from .miniature.host import Miniature
+    from .miniature.model import WEIGHTS
+
+    other = args.checkpoint or args.size
+    host = Checkpoint(args.checkpoint or WEIGHTS, args.bf16, size=args.size) if other else Miniature(bf16=args.bf16)
+    host.steps = args.steps
+    if args.cfg is None:
+        args.cfg = 2.0 if host.space == "miniature" else 7.0
+    return host
 
 
 def demo(args):
@@ -78,23 +136,95 @@ def demo(args):
 
 
 def learn(args):
-    """Pairs from the miniature, preference, gate, judge, calibration, file."""
+    """Pairs, preference, gate, judge, calibration, file."""
+    from tqdm import tqdm
+
+    from . import learning
     from .axis import load_axis
-    from .calibration import calibrate
     from .files import save_preference
-    from .learning import learn as learn_preference
-    from .learning import other_wordings
-    from .miniature.host import Miniature
+    from .pairs import disk_use, make_pairs
+
+    axis, host = load_axis(args.axis), _host(args)
+    total, size = 2 * args.pairs * len(axis.groups), disk_use(axis, args.pairs, host.shape) / 2**20
+    kept = f"on disk in {args.pairs_folder}" if args.pairs_folder else "of memory, nothing on disk (--pairs-folder)"
+    height, width = (8 * side for side in host.shape[1:])
+    print(f"{total} pictures of {width} x {height} for the pairs: {size:.1f} MB {kept}. Calibration makes at least "
+          f"{2 * args.calibration * len(axis.groups)} more.", flush=True)  # fmt: skip
+    with tqdm(total=total, desc="pairs", unit="picture") as bar:
+        pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=args.pairs_folder,
+                           batch=host.batch, progress=lambda latents: bar.update(len(latents)))  # fmt: skip
+    others = learning.other_wordings(axis, ROOT / "axes", _other_groups(axis, host.space))
+    preference, judge = learning.learn(
+        host, axis, args.pairs, args.seed, args.cfg, pairs=pairs, match=args.match, progress=_stages(), **others
+    )
+    preference.training["host"] = {**host.identity, "steps": args.steps}
+    print(json.dumps(preference.training, indent=1), flush=True)
+    if preference.training.get("weak"):
+        print(f"This preference is weak: {preference.training['weak']}.", flush=True)
+    if args.calibration:
+        args.seed += 1  # other pictures than the pairs
+        preference = _calibrated(host, preference, judge, args.calibration, args)
+    path = args.out or ROOT / "weights" / f"{axis.id}.safetensors"
+    print(f"Wrote {path} ({save_preference(preference, path)}).")
+
+
+def _other_groups(axis, space):
+    """Groups of the shipped axes for the same kind of model that share no word with this axis' own."""
+    from .axis import load_axis
     from .miniature.world import GROUPS
 
-    axis, host = load_axis(args.axis), Miniature(bf16=args.bf16)
-    others = other_wordings(axis, ROOT / "axes", GROUPS)
-    preference, judge = learn_preference(host, axis, args.pairs, args.seed, **others)
-    print(json.dumps(preference.training, indent=1), flush=True)
-    preference = calibrate(host, preference, judge, args.calibration, seed=args.seed + 1)
-    for calibration in preference.calibrations:
-        print(calibration, flush=True)
-    path = args.out or ROOT / "weights" / f"{axis.id}.safetensors"
+    if space == "miniature":
+        return GROUPS
+    own = {word for group in axis.groups for word in group.lower().split()} - {"person", "man", "woman"}
+    paths = [p for p in sorted((ROOT / "axes").glob("*.json")) if p.suffixes == [".json"] and "miniature" not in p.name]
+    groups = [group for path in paths for group in load_axis(path).groups]
+    return [group for group in dict.fromkeys(groups) if not own & set(group.lower().split())]
+
+
+def _stages():
+    """-> progress(stage, done, total), a bar a stage."""
+    from tqdm import tqdm
+
+    bars = {}
+
+    def progress(stage, done, total):
+        if stage not in bars:
+            bars[stage] = tqdm(total=total, desc=stage, mininterval=1)
+        bar = bars[stage]
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return progress
+
+
+def _calibrated(host, preference, judge, images, args):
+    """The preference with its calibrations on `images` pictures a group, which are printed."""
+    from tqdm import tqdm
+
+    from .calibration import calibrate
+
+    with tqdm(desc="calibration", unit="picture") as bar:
+        preference = calibrate(host, preference, judge, images, args.cfg, args.seed, progress=bar.update)
+    for measured in preference.calibrations:
+        print(measured, flush=True)
+    return preference
+
+
+def calibrate(args):
+    """A preference's base rates and full-strength rates on a checkpoint, written into its file."""
+    from .files import PreferenceFileError, load_preference, save_preference
+
+    preference, host = load_preference(args.preference), _host(args)
+    if preference.space != host.space:
+        raise PreferenceFileError(
+            f'{args.preference.name}: made for "{preference.space}", and this checkpoint is "{host.space}"; use one '
+            "made for this model."
+        )
+    if preference.judge is None:
+        raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
+    preference = _calibrated(host, preference, preference.judge, args.images, args)
+    path = args.out or args.preference
     print(f"Wrote {path} ({save_preference(preference, path)}).")
 
 

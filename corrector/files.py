@@ -114,12 +114,16 @@ def _build(metadata, tensors, path):
         space=metadata["latent_space"],
         source=source,
         gate=gate,
-        calibrations=tuple(Calibration(**c) for c in metadata["calibrations"]),
+        calibrations=tuple(_calibration(c) for c in metadata["calibrations"]),
         training=metadata["training"],
         name=metadata["name"] or path.stem,
         hash=file_hash(path),
         judge=judge,
     )
+
+
+def _calibration(values):
+    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def _filled(kind, config, tensors):

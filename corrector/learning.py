@@ -311,18 +311,21 @@ def learn(
     steps=2500,
     tone_steps=1000,
     pairs=None,
-    match=True,
+    match=False,
     progress=None,
     **gate_others,
 ):
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
     `count` pairs a side and group, a tenth of them held out; `pairs`, where they are made already; `match`: the side
-    is learned from pictures whose skin tones match; `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
+    is learned only from pictures whose skin tones have a partner on the other side, about half of them;
+    `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
     Raises PairError where the pairs will not do.
     """
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
     count = pairs.latents.shape[2]
+    if count < 2:
+        raise PairError("A single pair a group leaves none to measure with; make at least 2, better 100.")
     own, held = split(pairs, max(1, count // 10))
     keep, tones = matched_pictures(own) if match else (None, None)
     teacher = Teacher(host, axis, own, teacher_count, seed, progress=progress)

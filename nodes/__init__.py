@@ -3,7 +3,9 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import metadata
+from .axes import RSCorrectorAxis, RSCorrectorLoadAxis
 from .correction import RSCorrector, RSCorrectorAdvanced
+from .learning import RSCorrectorCalibrate, RSCorrectorLearnPreference
 from .miniature import RSCorrectorMiniature
 from .preferences import RSCorrectorCombinePreferences, RSCorrectorLoadPreference, RSCorrectorTextPreference
 
@@ -18,4 +20,8 @@ class RSCorrectorExtension(ComfyExtension):
             RSCorrectorTextPreference,
             RSCorrectorCombinePreferences,
             RSCorrectorMiniature,
+            RSCorrectorLoadAxis,
+            RSCorrectorAxis,
+            RSCorrectorLearnPreference,
+            RSCorrectorCalibrate,
         ]

@@ -36,6 +36,13 @@ def preference_path(name):
     return Path(folder_paths.get_full_path(FOLDER, name) or SHIPPED / Path(name).name)
 
 
+def preference_in(path):
+    """The preference of a file, which remembers where that file is: calibrating writes it again."""
+    preference = load_preference(path)
+    preference.path = Path(path)
+    return preference
+
+
 class RSCorrectorLoadPreference(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -68,7 +75,7 @@ class RSCorrectorLoadPreference(io.ComfyNode):
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
-        return io.NodeOutput((load_preference(preference_path(file)),))
+        return io.NodeOutput((preference_in(preference_path(file)),))
 
 
 class RSCorrectorCombinePreferences(io.ComfyNode):

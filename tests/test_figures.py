@@ -3,15 +3,20 @@
 import base64
 import io
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from corrector.audit import rate
-from corrector.figures import draw_demo, said_of, shares, write_page
+from corrector.axis import Axis, Side
+from corrector.figures import draw_demo, draw_report, held_out_curves, said_of, shares, write_page
 from corrector.miniature.world import GROUPS, draw, wanted_scene
+from corrector.pairs import Pairs
+from corrector.preference import Distilled, Preference
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +106,36 @@ def test_the_plain_share_has_its_own_wilson_interval_and_other_units_are_not_cha
     assert len(charted) == 2
     low, high = charted[0][1]
     assert low < 30 / 32 < high and high - low == pytest.approx(0.19, abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A preference that learned nothing, from twenty random pairs of each of two groups."""
+    axis = Axis("huts", "Huts", ("one", "two"), ("{group}",), Side("huts", ("huts",)), Side("towers", ("towers",)))
+    training = {"pairs_a_side_and_group": 20, "seed": 1, "push_r2": 0.12, "sight": 0.0, "weak": "it learned nothing"}
+    torch.manual_seed(0)
+    source = Distilled("miniature", 2, width=16, blocks=1).eval().requires_grad_(False)
+    pairs = Pairs(torch.randn(2, 2, 20, 4, 16, 24), 60 + 5 * torch.randn(2, 2, 20), torch.arange(40).view(2, 20))
+    return Preference(axis, "miniature", source, training=training, name="huts"), pairs
+
+
+def test_the_curves_of_what_learned_nothing_are_those_of_chance(learned):
+    accuracy, confidence = held_out_curves(*learned)
+    assert accuracy.shape == confidence.shape == (2, 11)
+    assert 0.25 <= accuracy.mean() <= 0.75 and confidence.min() >= 0.5 and confidence.max() <= 1
+    again, _ = held_out_curves(*learned)
+    assert torch.equal(accuracy, again)
+
+
+@pytest.mark.parametrize("with_pictures", (True, False))
+def test_a_learning_report_is_one_picture_with_or_without_sample_pairs(learned, tmp_path, with_pictures):
+    pictures = torch.rand(2, 2, 5, 3, 32, 48) * 2 - 1 if with_pictures else None
+    drawn = draw_report(*learned, tmp_path / "report.png", pictures)
+    assert drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.shape[2] == 3 and drawn.std() > 5
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "report.png")), drawn)
+
+
+def test_without_matplotlib_the_report_is_its_words(learned, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    drawn = draw_report(*learned)
+    assert drawn.dtype == np.uint8 and drawn.shape[1:] == (760, 3) and (drawn < 128).any()

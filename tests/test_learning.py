@@ -9,8 +9,10 @@ from skimage.color import rgb2lab
 
 from corrector.calibration import calibrate, sample_corrected
 from corrector.correction import Settings
-from corrector.learning import learn
+from corrector.files import load_preference, save_preference
+from corrector.learning import learn, sight, weakness
 from corrector.pairs import Pairs, lightness, make_pairs, match_tones
+from corrector.preference import Calibration
 from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
@@ -164,3 +166,41 @@ def test_matched_pictures_have_a_partner_of_their_tone_and_each_is_used_once():
     assert len(stereotype) == len(counter) > 10
     assert len(set(stereotype)) == len(stereotype) and len(set(counter)) == len(counter)
     assert (tones[0, 0, stereotype] - tones[0, 1, counter]).abs().max() <= 1.5
+
+
+def test_sight_is_where_held_out_accuracy_falls_below_95_in_100_on_a_line_in_log_sigma():
+    assert sight({"0.5": 1.0, "4.0": 1.0, "8.0": 0.9}) == pytest.approx(4 * 2**0.5)
+    assert sight({"0.5": 0.99, "14.0": 0.96}) == 14.0
+    assert sight({"0.5": 0.9, "14.0": 0.6}) == 0.0
+
+
+def test_a_preference_says_what_its_own_figures_are_weak_in():
+    figures = {"held_out_accuracy_by_sigma": {"0.1": 1.0, "1.0": 0.97, "14.0": 0.6}, "push_r2": 0.86}
+    assert weakness(figures) == ""
+    assert "0.7 " not in weakness(figures | {"push_r2": 0.3}) and "30%" in weakness(figures | {"push_r2": 0.3})
+    blind = figures | {"held_out_accuracy_by_sigma": {"0.1": 0.7, "1.0": 0.65}}
+    assert "65% of held-out pairs" in weakness(blind)
+
+
+def test_the_file_brings_the_judge_that_calibration_needs(host, learned, tmp_path):
+    preference, judge = learned
+    save_preference(preference, tmp_path / "p.safetensors")
+    loaded = load_preference(tmp_path / "p.safetensors")
+    x0 = host.world.draw(100, seed=3, beta=0.5).float()
+    assert torch.equal(loaded.judge.counter(x0), judge.counter(x0))
+    assert loaded.calibrations == preference.calibrations
+
+
+def test_calibration_stops_once_the_interval_is_narrow_enough_and_says_the_interval(host, learned):
+    preference, judge = learned
+    early = calibrate(host, preference, judge, count=300, cfg=1.0, trials=20, narrow=0.09)
+    for calibration in early.calibrations:
+        low, high = calibration.base_interval
+        assert calibration.base_n == 100 and high - low <= 0.18 and low < calibration.base_rate < high
+        assert "within reach" in calibration.reach(0.5)
+        assert "nothing is done" in calibration.reach(0.01)
+
+
+def test_a_target_out_of_reach_is_said_with_what_to_do():
+    weak = Calibration("Orvane", 2.0, 0.05, 400, 0.6, 400, full_interval=(0.55, 0.65))
+    assert "may be out of reach; full strength gives 60.0% of 400. Learn from more pairs" in weak.reach(0.75)

@@ -177,3 +177,9 @@ def test_without_a_gate_every_prompt_is_in_scope(exact):
 def test_the_log_line_counts_the_corrected_and_says_why_others_were_left(calibrated):
     reasons = ["", "", "", "the prompt asks for a village"]
     assert summary(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
+
+
+def test_the_log_line_says_when_a_cfg_scale_was_never_measured_or_nothing_was(calibrated, exact):
+    assert "CFG 7 was never measured, the calibration at 2 is used" in summary(calibrated, [""], cfg=7.0)
+    assert summary(calibrated, [""], cfg=2.0) == "exact: corrected 1 of 1"
+    assert "not calibrated" in summary(exact(), [""], cfg=2.0)

@@ -110,16 +110,21 @@ def save(folder, unet, text_encoder, autoencoder, latent_scale):
         module.half().save_pretrained(folder / name)
 
 
+def quiet():
+    """No progress bars for a second of loading, no remarks on accelerate: they bury what a command prints."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
 def load(folder=WEIGHTS):
     """Read a checkpoint folder -> (unet, text_encoder, autoencoder, tokenizer), fp32, for inference. No network."""
     from diffusers import AutoencoderTiny, UNet2DConditionModel
-    from diffusers.utils import logging as diffusers_logging
     from transformers import CLIPTextModel
-    from transformers.utils import logging as transformers_logging
 
-    # Progress bars for a second of loading, and remarks on accelerate, would only bury what the demo prints.
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet()
     folder = Path(folder)
     options = dict(torch_dtype=torch.float32, local_files_only=True)
     parts = [

@@ -30,8 +30,17 @@ def host_python(comfyui):
     found = [comfyui / ".venv/bin/python", comfyui / "venv/bin/python", comfyui / ".venv/Scripts/python.exe"]
     for python in found:
         if python.is_file():
+            install_what_the_manager_would(python)
             return python
     pytest.skip(f"{comfyui} has no Python environment of its own: make .venv there from its requirements.txt.")
+
+
+def install_what_the_manager_would(python):
+    """ComfyUI-Manager installs a pack's requirements.txt into the host's environment."""
+    if subprocess.run([python, "-c", "import jsonschema"], capture_output=True).returncode:
+        command = [python, "-m", "pip", "install", "--quiet", "-r", REPOSITORY / "requirements.txt"]
+        if subprocess.run(command).returncode:
+            pytest.skip(f"jsonschema, which axes need, could not be installed into the environment of {python}.")
 
 
 class Server:
@@ -61,7 +70,7 @@ class Server:
         queued = self.post("/prompt", {"prompt": prompt, "extra_data": {"extra_pnginfo": extra}})
         return queued if queued.get("node_errors") else self.wait(queued["prompt_id"])
 
-    def wait(self, prompt_id, limit=240):
+    def wait(self, prompt_id, limit=900):
         for _ in range(limit * 4):
             if prompt_id in (history := self.get(f"/history/{prompt_id}")):
                 return history[prompt_id]

@@ -28,8 +28,12 @@ def reference(tmp_path_factory):
     pictures = (miniature.decode(noise).permute(0, 2, 3, 1) + 1) / 2
     with torch.no_grad():
         encoded = miniature.autoencoder.encode(pictures.permute(0, 3, 1, 2) * 2 - 1).latents * miniature.scale
-    tensors = dict(conditioning=conditioning, sigma=sigma, x=x, denoised=miniature.denoise(x, sigma, conditioning),
-                   latents=noise, pictures=pictures, encoded=encoded)  # fmt: skip
+    seeds = torch.tensor([11, 12, 13, 14])
+    tensors = dict(
+        conditioning=conditioning, sigma=sigma, x=x, denoised=miniature.denoise(x, sigma, conditioning),
+        latents=noise, pictures=pictures, encoded=encoded,
+        seeds=seeds, sampled=miniature.sample(conditioning, seeds.tolist(), cfg=2.0, steps=4),
+    )  # fmt: skip
     path = tmp_path_factory.mktemp("reference") / "reference.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     return path

@@ -39,7 +39,7 @@ from rs_pack.corrector.axis import Axis, Side  # noqa: E402
 from rs_pack.corrector.preference import Distilled, Preference  # noqa: E402
 
 
-def node(name, *args, **kwargs):
+def node(name, /, *args, **kwargs):
     """Execute one of our nodes -> its only output, or all of them."""
     result = NODES[name].execute(*args, **kwargs).result
     return result[0] if len(result) == 1 else result

@@ -3,10 +3,13 @@
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.lora
+import comfy.model_base
+import comfy.model_patcher
 import comfy.ops
 import comfy.sample
 import comfy.samplers
 import comfy.sd
+import comfy.supported_models
 import torch
 from comfy_extras import nodes_custom_sampler, nodes_model_advanced, nodes_perpneg
 
@@ -63,3 +66,35 @@ def guided(kind, model, prompts, second):
 
 def rescale_cfg(model):
     return nodes_model_advanced.RescaleCFG().patch(model, 0.7)[0]
+
+
+def small_sdxl():
+    """A small model of SDXL's kind, which reads pooled outputs too; conditioning 16 wide."""
+    config = dict(comfy.supported_models.SDXL.unet_config)
+    config |= dict(
+        image_size=32, in_channels=4, out_channels=4, model_channels=32, channel_mult=(1, 2), num_res_blocks=[1, 1],
+        transformer_depth=[0, 1], transformer_depth_output=[0, 0, 1, 1], transformer_depth_middle=1, context_dim=16,
+        use_spatial_transformer=True, legacy=False, num_classes="sequential", adm_in_channels=2816,
+        dtype=torch.float32,
+    )  # fmt: skip
+    config.pop("use_temporal_attention", None)
+    config = comfy.supported_models.SDXL(config)
+    config.unet_config |= {"num_heads": 4, "num_head_channels": -1}
+    model = comfy.model_base.SDXL(config)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        values = torch.randn(parameter.shape, generator=generator) * 0.5 / max(1, parameter[0].numel()) ** 0.5
+        parameter.data.copy_(values + (parameter.ndim == 1))
+    return comfy.model_patcher.ModelPatcher(model.eval(), torch.device("cpu"), torch.device("cpu"))
+
+
+class SeededCLIP:
+    """In place of SDXL's text encoders, which are too large for a test: token vectors and pooled outputs by text."""
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens):
+        generator = torch.Generator().manual_seed(sum(map(ord, tokens)))
+        pooled = torch.randn(1, 1280, generator=generator)
+        return [[torch.randn(1, 77, 16, generator=generator), {"pooled_output": pooled}]]

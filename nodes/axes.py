@@ -1,0 +1,147 @@
+"""Nodes that give an axis: from a file, or from text boxes."""
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..corrector.axis import AxisError, axis_from_texts, load_axis, save_axis
+from ..corrector.files import file_hash
+from .preferences import FOLDER
+
+AxisSocket = io.Custom("RS_AXIS")  # carries a corrector.axis.Axis
+SHIPPED = Path(__file__).resolve().parents[1] / "axes"
+SCHEMA = "axis.schema.json"
+
+
+def axes_folders():
+    """`axes` in each of the user's `models/rs_corrector` folders; saved axes go into the first."""
+    return [Path(folder) / "axes" for folder in folder_paths.get_folder_paths(FOLDER)]
+
+
+def axis_names():
+    """Files of the user's folders, then the shipped ones."""
+    names = [path.name for folder in axes_folders() for path in sorted(folder.glob("*.json"))]
+    names += sorted(path.name for path in SHIPPED.glob("*.json"))
+    return [name for name in dict.fromkeys(names) if name != SCHEMA]
+
+
+def axis_path(name):
+    """The user's file of this name, else where the shipped one lies or lay; never outside these folders."""
+    found = [folder / Path(name).name for folder in (*axes_folders(), SHIPPED)]
+    return next((path for path in found if path.is_file()), found[-1])
+
+
+class RSCorrectorLoadAxis(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorLoadAxis",
+            display_name="RS-Corrector Load Axis",
+            category="RS-Corrector",
+            description="Loads a stereotype axis, a readable JSON file, from models/rs_corrector/axes, or one that "
+            "ships with RS-Corrector.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=axis_names(),
+                    tooltip="Those named miniature-* are about the invented peoples of the RS-Corrector Miniature.",
+                )
+            ],
+            outputs=[AxisSocket.Output(display_name="axis")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        if file not in axis_names():
+            return f'The axis file "{file}" is not in models/rs_corrector/axes; put it back, or pick another.'
+        return _complaint(load_axis, axis_path(file))
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        path = axis_path(file)
+        return file_hash(path) if path.is_file() else ""
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        return io.NodeOutput(load_axis(axis_path(file)))
+
+
+def _complaint(make, *args):
+    """True where an axis can be made, else the sentence that says why not."""
+    try:
+        make(*args)
+    except AxisError as error:
+        return str(error)
+    return True
+
+
+class RSCorrectorAxis(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorAxis",
+            display_name="RS-Corrector Axis",
+            category="RS-Corrector",
+            description="A stereotype axis from text boxes: whom it is about, what the model shows too often, and what "
+            "it should also show. It adds no words to your prompts.",
+            inputs=[
+                io.String.Input("title", default="Village backdrop", tooltip="A short name."),
+                io.String.Input(
+                    "groups",
+                    default="Orvane, Tavelu",
+                    tooltip="Whom it is about, in the words of prompts, with commas between.",
+                ),
+                io.String.Input(
+                    "neutral",
+                    multiline=True,
+                    default="a portrait of a {group} person\na photo of a {group} man\na picture of a {group} woman",
+                    tooltip="Prompts that name {group} and neither side, one a line. Ten or more are good.",
+                ),
+                io.String.Input(
+                    "stereotype",
+                    multiline=True,
+                    default="in a village\nin front of a village",
+                    tooltip="What the model shows too often: wordings that can stand behind those prompts, one a line.",
+                ),
+                io.String.Input(
+                    "counter",
+                    multiline=True,
+                    default="in a city\nin front of a city",
+                    tooltip="What it should also show, in wordings of the same shape, one a line.",
+                ),
+                io.String.Input(
+                    "stereotype_description", default="", tooltip='Such as "a village"; empty: the first wording.'
+                ),
+                io.String.Input(
+                    "counter_description", default="", tooltip='Such as "a city"; empty: the first wording.'
+                ),
+                io.String.Input(
+                    "save_as",
+                    default="",
+                    tooltip="Keeps the axis in models/rs_corrector/axes under this name; empty does not keep it.",
+                ),
+            ],
+            outputs=[AxisSocket.Output(display_name="axis")],
+            is_output_node=True,  # an axis can be written and kept with nothing connected
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, title=None, groups=None, neutral=None, stereotype=None, counter=None, stereotype_description=None,
+        counter_description=None,
+    ):  # fmt: skip
+        texts = (title, groups, neutral, stereotype, counter, stereotype_description, counter_description)
+        if None in texts:  # a text that comes from another node is not known yet
+            return True
+        return _complaint(axis_from_texts, *texts)
+
+    @classmethod
+    def execute(
+        cls, title, groups, neutral, stereotype, counter, stereotype_description="", counter_description="", save_as=""
+    ) -> io.NodeOutput:
+        axis = axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_description, counter_description)
+        said = f"{axis.title}: {len(axis.groups)} groups, not saved"
+        if save_as.strip():
+            said = f"Saved as {save_axis(axis, axes_folders()[0], save_as.strip())}"
+        return io.NodeOutput(axis, ui=ui.PreviewText(said))

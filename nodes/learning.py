@@ -1,0 +1,303 @@
+"""Nodes that establish a preference for the loaded checkpoint, from its own pictures, and that calibrate one."""
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io, ui
+
+from ..corrector.axis import load_axis
+from ..corrector.calibration import calibrate
+from ..corrector.files import load_preference, save_preference
+from ..corrector.latent_space import LATENT_SPACES
+from ..corrector.learning import learn, other_wordings
+from ..corrector.pairs import disk_use, make_pairs
+from .axes import SCHEMA, AxisSocket
+from .axes import SHIPPED as SHIPPED_AXES
+from .correction import check_model, network_of
+from .host import ComfyHost
+from .preferences import FOLDER, OTHERS, SHIPPED, PreferenceSocket, preference_in
+
+TRIALS = 160  # most pictures a group for a trial of gains, as `calibrate` has it
+TARGET = 0.95  # share of the counter side of which the text says whether it is within reach
+
+
+def preference_file(name):
+    """Where a preference of this name is kept. Raises ValueError for all but a plain name."""
+    name = name.strip().removesuffix(".safetensors")
+    if not re.fullmatch(r"\w[\w .()+-]{0,99}", name) or name.endswith((".", " ")):
+        raise ValueError(
+            f'"{name}" cannot name a preference file; use letters, digits, spaces, hyphens and dots, and no folder.'
+        )
+    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
+
+
+def digest(settings):
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+
+
+class Progress:
+    """The node's progress bar; asks at every step whether the artist has stopped the run."""
+
+    def __init__(self):
+        self.bar, self.stage, self.pictures = comfy.utils.ProgressBar(1), None, 0
+
+    def drawn(self, count, total, preview=None):
+        """`count` pictures more of `total`."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.pictures += count
+        self.bar.update_absolute(self.pictures, total, preview)
+
+    def __call__(self, stage, done, total):
+        """`done` of `total` steps of a stage of training; each stage fills the bar anew."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if stage != self.stage:
+            self.stage = stage
+            logging.info("RS-Corrector: learning, %s", stage)
+        self.bar.update_absolute(done, total)
+
+
+def pairs_of(host, axis, count, seed, cfg, steps, progress):
+    """Pairs from the host, kept in its output folder as they come; what is there already is not made again."""
+    settings = [axis.hash, count, seed, cfg, steps, host.batch, host.identity]
+    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / f"{axis.id}-{digest(settings)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    size, free = disk_use(axis, count, host.shape), shutil.disk_usage(folder).free
+    room = size / 2**20, free / 2**20
+    logging.info("RS-Corrector: %d pairs a group take %.1f MB of %.0f MB that are free, in %s", count, *room, folder)
+    total = 2 * count * len(axis.groups)
+
+    def drawn(latents):
+        progress.drawn(len(latents), total, host.preview(latents))
+
+    return make_pairs(host, axis, count, seed, cfg, steps, progress=drawn, folder=folder, batch=host.batch)
+
+
+def gate_others(axis, space):
+    """What the gate on the prompt also reads while it is trained: groups and details that are not the axis'."""
+    named = {word for group in axis.groups for word in group.lower().split()} - {"person", "man", "woman"}
+    axes = [load_axis(path) for path in sorted(SHIPPED_AXES.glob("*.json")) if path.name != SCHEMA]
+    axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
+    groups = [group for other in axes for group in other.groups] + list(OTHERS if space != "miniature" else ())
+    return other_wordings(axis, SHIPPED_AXES, [g for g in dict.fromkeys(groups) if not named & set(g.lower().split())])
+
+
+def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
+    """-> (the preference as its file has it, its report as a picture [1, H, W, 3])."""
+    # Here, as SciPy takes long to load and the host starts with this module.
+    from ..corrector.figures import MOST_COLUMNS, draw_report
+
+    progress = Progress()
+    # ComfyUI runs nodes under inference mode, where nothing can be trained.
+    with torch.inference_mode(False), torch.enable_grad():
+        made = pairs_of(host, axis, pairs, seed, cfg, steps, progress)
+        preference, _ = learn(
+            host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, tone_steps=training_steps * 2 // 5,
+            teacher_count=training_steps * 24 // 5, pairs=made, match=True, progress=progress,
+            **gate_others(axis, host.space),
+        )  # fmt: skip
+        preference.name = path.stem
+        preference.training["host"] = {**host.identity, "steps": steps}
+        shown = made.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
+        pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
+        report = draw_report(preference, made, pictures=pictures)
+        save_preference(preference, path)
+        preference = preference_in(path)
+    logging.info("RS-Corrector: the preference is in %s", path)
+    if weak := preference.training.get("weak"):
+        logging.warning("RS-Corrector: %s is weak: %s", path.name, weak)
+    return preference, torch.from_numpy(report).float()[None] / 255
+
+
+HOST_INPUTS = (
+    io.Combo.Input("sampler", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
+    io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="karras"),
+    io.Int.Input(
+        "width", default=512, min=64, max=4096, step=8,
+        tooltip="The size that the checkpoint was made for: 512 for SD1.5, 1024 for SDXL, 128 for the miniature.",
+    ),
+    io.Int.Input("height", default=512, min=64, max=4096, step=8),
+)  # fmt: skip
+STEPS = io.Int.Input("steps", default=20, min=1, max=200, tooltip="Sampling steps of each picture.")
+CFG = io.Float.Input("cfg", default=7.0, min=1.0, max=30.0, step=0.1, tooltip="The CFG that you sample with.")
+BATCH = io.Int.Input("batch", default=8, min=1, max=64, tooltip="Pictures at once; fewer need less memory.")
+VAE = io.Vae.Input(
+    "vae", optional=True, tooltip="Skin tones are measured in its pictures; without it, in rough colours."
+)
+
+
+def seed_input(tooltip):
+    # Said explicitly: the page would else draw another seed after each run, and learn everything again.
+    return io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, tooltip=tooltip)
+
+
+class RSCorrectorLearnPreference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorLearnPreference",
+            display_name="RS-Corrector Learn Preference",
+            category="RS-Corrector",
+            description="Makes a preference for your checkpoint from its own pictures of an axis' two sides. Stop it "
+            "at any time: the pictures are kept, and the next run goes on from there. The model is not changed.",
+            inputs=[
+                io.Model.Input("model"),
+                io.Clip.Input("clip"),
+                AxisSocket.Input("axis", tooltip="From RS-Corrector Load Axis or RS-Corrector Axis."),
+                io.Int.Input(
+                    "pairs", default=128, min=8, max=4096,
+                    tooltip="Pictures a side and group. More are better and slower: 128 with three groups are 768.",
+                ),
+                STEPS,
+                CFG,
+                *HOST_INPUTS,
+                seed_input("The same seed gives the same pairs and, on the same machine, the same preference."),
+                BATCH,
+                io.String.Input(
+                    "name", default="my-preference",
+                    tooltip="The file in models/rs_corrector. One of the same name is replaced.",
+                ),
+                io.Int.Input(
+                    "training_steps", default=2500, min=20, max=20000,
+                    tooltip="Of the small network, not of the model. Fewer are faster and make a weaker preference.",
+                ),
+                VAE,
+            ],
+            outputs=[PreferenceSocket.Output(display_name="preference"), io.Image.Output(display_name="report")],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, name=None):
+        try:
+            preference_file("known later" if name is None else name)  # a text may come from another node
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls, model, clip, axis, pairs, steps, cfg, sampler, scheduler, width, height, seed, batch, name,
+        training_steps, vae=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        path = preference_file(name)
+        host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
+        if LATENT_SPACES[host.space].flow:
+            raise ValueError(
+                f"The model has {host.space} latents, for which preferences cannot be learned yet, only for SD1.5, SD2 "
+                "and SDXL; use RS-Corrector Text Preference."
+            )
+        preference, report = learned(host, axis, pairs, steps, cfg, seed, training_steps, path)
+        return io.NodeOutput((preference,), report, ui=ui.PreviewImage(report, cls=cls))
+
+
+def calibrated(host, preference, images, cfg, seed):
+    """A learned preference -> the same with what was measured of it on this host, kept in its file where it has one.
+
+    What its file says of this host already, at the same settings, is not measured again.
+    """
+    if preference.source.kind == "text" or preference.judge is None:
+        raise ValueError(
+            f'The preference "{preference.name}" has no judge of pictures to calibrate with; learn it again with '
+            "RS-Corrector Learn Preference."
+        )
+    path = getattr(preference, "path", None)
+    if path and path.is_file():
+        preference = latest(preference, path)
+    settings = digest([host.identity, host.steps, images, seed])
+    if preference.training.get("calibrated", {}).get(f"{cfg:g}") == settings:
+        return preference
+    # About: it depends on what the trials say.
+    progress, total = Progress(), len(preference.axis.groups) * (2 * images + 5 * min(TRIALS, images))
+    network = network_of(preference)
+    host.model.set_additional_models(f"rs_corrector-{uuid.uuid4().hex}", [network])  # loaded with the UNet
+    with torch.inference_mode(False):
+        comfy.model_management.load_models_gpu([network])
+        preference = calibrate(
+            host, preference, preference.judge, images, cfg, seed,
+            progress=lambda count: progress.drawn(count, total),
+        )  # fmt: skip
+    known = {**preference.training.get("calibrated", {}), f"{cfg:g}": settings}
+    preference = replace(preference, training={**preference.training, "calibrated": known})
+    if path is None:
+        return preference
+    if path.parent == SHIPPED:  # the extension's own files stay as they came
+        path = preference_file(path.name)
+    save_preference(preference, path)
+    logging.info("RS-Corrector: the calibration is in %s", path)
+    return preference_in(path)
+
+
+def latest(preference, path):
+    """What the file has of this preference by now: it may have been calibrated since it was loaded."""
+    found, own = load_preference(path), preference.source.state_dict()
+    same = found.source.state_dict()
+    if own.keys() == same.keys() and all(torch.equal(own[name].cpu(), same[name]) for name in own):
+        return found
+    return preference
+
+
+def described(preference, cfg):
+    """What was measured at a CFG scale, a few lines a group."""
+    lines = [f"{preference.name} ({preference.hash}), measured on {preference.space} latents"]
+    for found in (c for c in preference.calibrations if c.cfg == cfg):
+        intervals = [f"[{low:.3f}, {high:.3f}]" for low, high in (found.base_interval, found.full_interval)]
+        lines += [
+            f"{found.group}, CFG {found.cfg:g}: {preference.axis.counter.description} in {found.base_rate:.3f} "
+            f"{intervals[0]} of {found.base_n} plain pictures, {found.full_rate:.3f} {intervals[1]} of {found.full_n} "
+            f"corrected ones; skin lightness moves by {found.tone_drift:+.2f} L*",
+            found.reach(TARGET),
+        ]
+    return "\n".join(lines)
+
+
+class RSCorrectorCalibrate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorCalibrate",
+            display_name="RS-Corrector Calibrate",
+            category="RS-Corrector",
+            description="Measures on your checkpoint how often it draws the counter side by itself and when corrected, "
+            "and sets the strength of the correction by it. A preference from a file keeps that in its file.",
+            inputs=[
+                io.Model.Input("model"),
+                io.Clip.Input("clip"),
+                PreferenceSocket.Input("preference", tooltip="A learned one."),
+                io.Int.Input(
+                    "images", default=400, min=16, max=4096, tooltip="Pictures a group, plain and as many corrected."
+                ),
+                CFG,
+                STEPS,
+                seed_input("The same seed measures on the same pictures."),
+                *HOST_INPUTS,
+                BATCH,
+                VAE,
+            ],
+            outputs=[PreferenceSocket.Output(display_name="preference"), io.String.Output(display_name="text")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, model, clip, preference, images, cfg, steps, seed, sampler, scheduler, width, height, batch, vae=None
+    ) -> io.NodeOutput:
+        check_model(model, preference)
+        done = []
+        for one in preference:
+            # A clone each, as each network is loaded with the model that it corrects.
+            host = ComfyHost(model.clone(), clip, vae, width, height, sampler, scheduler, batch, steps)
+            done.append(calibrated(host, one, images, cfg, seed))
+        text = "\n\n".join(described(one, cfg) for one in done)
+        logging.info("RS-Corrector: %s", text)
+        return io.NodeOutput(tuple(done), text, ui=ui.PreviewText(text))

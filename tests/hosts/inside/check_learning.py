@@ -1,0 +1,250 @@
+"""Learn and Calibrate on the real host, from nothing to a file, with an interruption on the way; and the axis nodes."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.sample
+import folder_paths
+import pytest
+import torch
+from host import NODES, correct, encode, node, sample, weights_hash
+from rs_pack.corrector import figures
+from rs_pack.corrector.axis import AxisError
+from rs_pack.corrector.files import load_preference, save_preference
+from rs_pack.corrector.pairs import PairError
+from rs_pack.nodes import learning
+from rs_pack.nodes.learning import gate_others
+from rs_pack.nodes.preferences import TextSides, preference_in
+
+SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
+LEARN = dict(SIZE, pairs=40, steps=3, cfg=2.0, seed=3, batch=10, name="orvane", training_steps=40)
+CALIBRATE = dict(SIZE, images=16, cfg=2.0, steps=3, seed=1, batch=16)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folders(tmp_path_factory):
+    """The host's folders, empty."""
+    folder, patch = tmp_path_factory.mktemp("host"), pytest.MonkeyPatch()
+    patch.setitem(
+        folder_paths.folder_names_and_paths, "rs_corrector", ([str(folder / "rs_corrector")], {".safetensors"})
+    )
+    for name in ("output", "temp"):
+        (folder / name).mkdir()
+        patch.setattr(folder_paths, f"{name}_directory", str(folder / name))
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def axis():
+    """One group of a shipped axis."""
+    return replace(node("RSCorrectorLoadAxis", "miniature-backdrop.json"), groups=("Orvane",))
+
+
+class Counted:
+    """The host's sampling, counted in batches; stops the run in the middle of batch `stop_at`."""
+
+    def __init__(self, patch, stop_at=None):
+        self.batches, self.stop_at, self.sample = 0, stop_at, comfy.sample.sample
+        patch.setattr(comfy.sample, "sample", self)
+
+    def __call__(self, *args, **kwargs):
+        self.batches += 1
+        if self.batches == self.stop_at:
+            comfy.model_management.interrupt_current_processing()
+        return self.sample(*args, **kwargs)
+
+
+def shards(folders):
+    return sorted((folders / "output/rs_corrector/pairs").glob("*/*.safetensors"))
+
+
+def hashes(model, clip):
+    digest = hashlib.sha256()
+    for tensor in clip.cond_stage_model.state_dict().values():
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return weights_hash(model), digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def run(miniature, axis, folders):
+    """Learned in two runs, the first of which the artist stops during the fourth of eight batches."""
+    model, clip, _ = miniature
+    found, before = {}, hashes(model, clip)
+    with torch.inference_mode():
+        with pytest.MonkeyPatch.context() as patch:
+            Counted(patch, stop_at=4)
+            with pytest.raises(comfy.model_management.InterruptProcessingException):
+                node("RSCorrectorLearnPreference", model, clip, axis, **LEARN)
+        found["kept"] = {path: path.stat().st_mtime_ns for path in shards(folders)}
+        with pytest.MonkeyPatch.context() as patch:
+            counted = Counted(patch)
+            found["preference"], found["report"] = node("RSCorrectorLearnPreference", model, clip, axis, **LEARN)
+            found["batches"] = counted.batches
+    found["unchanged"] = hashes(model, clip) == before
+    return found
+
+
+def test_a_stopped_run_keeps_its_pairs_and_the_next_one_goes_on_from_there(run, folders):
+    assert len(run["kept"]) == 3 and run["batches"] == 8 - 3
+    assert len(shards(folders)) == 8
+    assert all(path.stat().st_mtime_ns == when for path, when in run["kept"].items())
+
+
+def test_the_hosts_model_and_text_encoder_are_what_they_were(run):
+    assert run["unchanged"]
+
+
+def test_the_preference_is_in_a_file_that_says_what_it_rests_on(run, folders):
+    (preference,) = run["preference"]
+    path = folders / "rs_corrector" / "orvane.safetensors"
+    assert load_preference(path).hash == preference.hash and preference.judge is not None
+    training = preference.training
+    assert training["pairs_a_side_and_group"] == 40 and training["host"]["size"] == "128 x 128"
+    assert "orvane.safetensors" in offered("RSCorrectorLoadPreference")
+    assert node("RSCorrectorLoadPreference", "orvane.safetensors")[0].hash == preference.hash
+
+
+def test_the_report_is_a_picture(run):
+    report = run["report"]
+    assert report.ndim == 4 and report.shape[3] == 3 and report.min() >= 0 and report.max() <= 1
+    assert report.std() > 0.05
+
+
+def test_it_corrects_while_the_host_samples(run, miniature):
+    model, clip, _ = miniature
+    prompt, empty = encode(clip, "a portrait of an Orvane person"), encode(clip, "")
+    corrected = sample(correct(model, run["preference"], gate=False), prompt, empty)
+    assert not torch.equal(corrected, sample(model, prompt, empty))
+
+
+def test_it_is_calibrated_and_its_file_says_so_once(run, miniature, folders):
+    model, clip, vae = miniature
+    path, before = folders / "rs_corrector" / "orvane.safetensors", hashes(model, clip)
+    (preference,), text = node("RSCorrectorCalibrate", model, clip, run["preference"], **CALIBRATE, vae=vae)
+    (calibration,) = preference.calibrations
+    assert (calibration.group, calibration.cfg, calibration.base_n) == ("Orvane", 2.0, 16)
+    assert load_preference(path).calibrations == preference.calibrations
+    assert "Orvane, CFG 2" in text and "of 16 plain pictures" in text and "skin lightness" in text
+    assert hashes(model, clip) == before
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Counted(patch)
+        (again,), _ = node("RSCorrectorCalibrate", model, clip, run["preference"], **CALIBRATE, vae=vae)
+    assert counted.batches == 0 and again.hash == preference.hash
+    (both,), _ = node("RSCorrectorCalibrate", model, clip, run["preference"], **{**CALIBRATE, "cfg": 1.0}, vae=vae)
+    assert [c.cfg for c in both.calibrations] == [2.0, 1.0]
+
+
+def test_calibrating_a_shipped_preference_leaves_the_extensions_file_as_it_came(run, miniature, folders, monkeypatch):
+    shipped = folders / "shipped" / "ours.safetensors"
+    save_preference(replace(run["preference"][0]), shipped)
+    before = shipped.read_bytes()
+    monkeypatch.setattr(learning, "SHIPPED", shipped.parent)
+    (preference,), _ = node("RSCorrectorCalibrate", *miniature[:2], (preference_in(shipped),), **CALIBRATE)
+    assert shipped.read_bytes() == before
+    assert load_preference(folders / "rs_corrector" / "ours.safetensors").hash == preference.hash
+
+
+def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):
+    for preference in (replace(run["preference"][0], judge=None), run["preference"][0]):
+        text = preference.judge is not None
+        given = replace(preference, source=TextSides([], [])) if text else preference
+        with pytest.raises(ValueError, match=r"no judge of pictures.*learn it again"):
+            node("RSCorrectorCalibrate", *miniature[:2], (given,), **CALIBRATE)
+
+
+def test_a_store_of_another_checkpoint_is_refused_by_name(run, miniature, axis, folders):
+    (settings,) = (folders / "output/rs_corrector/pairs").glob("*/settings.json")
+    kept = settings.read_text()
+    other = json.loads(kept)
+    other["seed"] = 99
+    settings.write_text(json.dumps(other))
+    with pytest.raises(PairError, match='another "seed"'):
+        node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
+    settings.write_text(kept)
+
+
+def test_other_settings_are_kept_in_a_folder_of_their_own(run, miniature, axis, folders):
+    with pytest.MonkeyPatch.context() as patch:
+        Counted(patch, stop_at=2)
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            node("RSCorrectorLearnPreference", *miniature[:2], axis, **{**LEARN, "seed": 4})
+    assert len(list((folders / "output/rs_corrector/pairs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ("", "..", "../outside", "a/b", "a\\b", ".hidden", "trailing.", "x" * 200, "nul\0"))
+def test_a_name_that_is_not_a_plain_one_is_refused_before_the_run(name, miniature, axis):
+    said = NODES["RSCorrectorLearnPreference"].validate_inputs(name=name)
+    assert "cannot name a preference file" in said
+    with pytest.raises(ValueError, match="cannot name a preference file"):
+        node("RSCorrectorLearnPreference", *miniature[:2], axis, **{**LEARN, "name": name})
+
+
+def test_a_flow_model_is_refused_with_what_to_use_instead(miniature, axis):
+    model = miniature[0].clone()
+    model.add_object_patch("latent_format", comfy.latent_formats.SD3())
+    with pytest.raises(ValueError, match=r"sd3 latents.*Text Preference"):
+        node("RSCorrectorLearnPreference", model, miniature[1], axis, **LEARN)
+
+
+def test_without_matplotlib_the_report_says_so(run, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    picture = figures.draw_report(run["preference"][0], None)
+    assert picture.dtype == "uint8" and picture.ndim == 3 and (picture < 128).any()
+
+
+def test_the_gate_also_reads_groups_that_are_not_the_axis(axis):
+    others = gate_others(axis, "miniature")
+    assert "Zendoli" in others["other_groups"] and "Orvane" not in others["other_groups"]
+    african = node("RSCorrectorLoadAxis", "african-house-poverty.json")
+    assert not any("African" in group for group in gate_others(african, "sd15")["other_groups"])
+
+
+def offered(name):
+    return NODES[name].INPUT_TYPES()["required"]["file"][1]["options"]
+
+
+TEXTS = dict(
+    title="Huts, again", groups="Orvane, Tavelu", neutral="a portrait of a {group} person\na {group} man",
+    stereotype="near huts\nby some huts", counter="near towers\nby some towers",
+)  # fmt: skip
+
+
+def test_an_axis_from_text_boxes_is_kept_listed_and_loads_again(folders):
+    made = node("RSCorrectorAxis", **TEXTS, save_as="my-huts")
+    assert (made.id, made.groups) == ("huts-again", ("Orvane", "Tavelu"))
+    assert (folders / "rs_corrector/axes/my-huts.json").is_file()
+    assert "my-huts.json" in offered("RSCorrectorLoadAxis") and "axis.schema.json" not in offered("RSCorrectorLoadAxis")
+    assert NODES["RSCorrectorLoadAxis"].validate_inputs("my-huts.json") is True
+    assert node("RSCorrectorLoadAxis", "my-huts.json") == made
+
+
+@pytest.mark.parametrize("name", ("../outside", "Has Spaces", "a/b"))
+def test_an_axis_is_kept_under_a_plain_name_only(name, folders):
+    with pytest.raises(AxisError, match="cannot name an axis file"):
+        node("RSCorrectorAxis", **TEXTS, save_as=name)
+    assert not list(folders.rglob("outside*"))
+
+
+def test_text_boxes_that_make_no_axis_are_refused_before_the_run():
+    check = NODES["RSCorrectorAxis"].validate_inputs
+    assert check(**TEXTS, stereotype_description="", counter_description="") is True
+    assert "must differ" in check(**{**TEXTS, "counter": TEXTS["stereotype"]}, **dict.fromkeys(
+        ("stereotype_description", "counter_description"), ""))  # fmt: skip
+    assert check(**{**TEXTS, "counter": None}) is True  # from another node: known later
+
+
+def test_an_axis_file_that_is_none_is_refused_in_a_sentence_and_nothing_outside_is_read(folders):
+    folder = folders / "rs_corrector/axes"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "broken.json").write_text('{"id": "broken"}')
+    check = NODES["RSCorrectorLoadAxis"].validate_inputs
+    assert "broken.json" in offered("RSCorrectorLoadAxis")
+    assert 'broken.json: the field "groups" is missing' in check("broken.json")
+    (folders / "secret.json").write_text((Path(__file__).parents[3] / "axes/mexican-sombrero.json").read_text())
+    for name in ("gone.json", "../../secret.json", "axis.schema.json"):
+        assert f'"{name}" is not in models/rs_corrector/axes' in check(name)
