@@ -123,7 +123,7 @@ def _build(metadata, tensors, path):
 
 
 def _calibration(values):
-    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in dict(values).items()})
 
 
 def _filled(kind, config, tensors):
