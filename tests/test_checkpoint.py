@@ -327,7 +327,10 @@ DAMAGES = {
     "mixed": (other_encoder, "24 wide and its UNet takes 16; they are parts of different"),
     "unet lacks": (lambda f: without_a_tensor(f / "unet/diffusion_pytorch_model.safetensors"), "unet: .* lack 1 tens"),
     "text lacks": (lambda f: without_a_tensor(f / "text_encoder/model.safetensors"), "text_encoder: .* lack 1 tensors"),
-    "other layers": (lambda f: edit(f / "unet/config.json", layers_per_block=2), "cannot be loaded.*copy the checkpoint folder again"),
+    "other layers": (
+        lambda f: edit(f / "unet/config.json", layers_per_block=2),
+        "cannot be loaded.*copy the checkpoint folder again",
+    ),
 }
 
 
