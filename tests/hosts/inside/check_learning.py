@@ -40,6 +40,13 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def miniature():
+    """One of this module's own: other checks leave LoRAs in the weights of theirs, as the host does."""
+    with torch.inference_mode():
+        return node("RSCorrectorMiniature")
+
+
+@pytest.fixture(scope="module")
 def axis():
     """One group of a shipped axis."""
     return replace(node("RSCorrectorLoadAxis", "miniature-backdrop.json"), groups=("Orvane",))
