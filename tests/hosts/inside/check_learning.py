@@ -167,12 +167,19 @@ def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):
 def test_a_store_of_another_checkpoint_is_refused_by_name(run, miniature, axis, folders):
     (settings,) = (folders / "output/rs_corrector/pairs").glob("*/settings.json")
     kept = settings.read_text()
-    other = json.loads(kept)
-    other["seed"] = 99
-    settings.write_text(json.dumps(other))
-    with pytest.raises(PairError, match='another "seed"'):
-        node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
+    for name, value in (("host", {"checkpoint": "another"}), ("seed", 99)):
+        settings.write_text(json.dumps({**json.loads(kept), name: value}))
+        with pytest.raises(PairError, match=f'another "{name}"'):
+            node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
     settings.write_text(kept)
+
+
+def test_the_same_seed_gives_the_same_file_again(run, miniature, axis):
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Counted(patch)
+        (again,), report = node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
+    assert counted.batches == 0  # the pairs are there
+    assert again.hash == run["preference"][0].hash and torch.equal(report, run["report"])
 
 
 def test_other_settings_are_kept_in_a_folder_of_their_own(run, miniature, axis, folders):
