@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from corrector import audit  # noqa: E402
 from corrector.axis import load_axis  # noqa: E402
-from corrector.learning import other_wordings  # noqa: E402
+from corrector.learning import gate_others  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.world import GROUPS  # noqa: E402
@@ -53,7 +53,7 @@ def main():
         axis = load_axis(ROOT / "axes" / f"miniature-{attribute}.json")
         for pooling in ("attention", "mean", "last"):
             gate, _ = train_gate(
-                axis, host.encode, args.seed, pooling=pooling, **other_wordings(axis, ROOT / "axes", GROUPS)
+                axis, host.encode, args.seed, pooling=pooling, **gate_others(axis, ROOT / "axes", host.space)
             )
             for name, prompts in cases(axis, attribute).items():
                 right = 0

@@ -5,6 +5,7 @@ Written against a host's functions (encode, sample, decode) and a judge of clean
 
 import random
 from dataclasses import replace
+from functools import cache, partial
 
 import torch
 
@@ -75,18 +76,13 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
         trial = _Plain(host, preference, judge, group, min(trials, count), cfg, f"trial {seed}", progress)
         tone_gain = 0.0
         for push_gain in PUSH_GAINS:
-            outcomes = {}
-
-            def drift_of(gain, push_gain=push_gain, outcomes=outcomes, trial=trial, base_rate=base_rate):
-                outcomes[gain] = trial.corrected(base_rate, gain, push_gain)
-                return outcomes[gain][1]
-
-            if trial.corrected(base_rate, tone_gain, push_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
+            outcome = cache(partial(trial.corrected, base_rate, push_gain))
+            if outcome(tone_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
                 continue  # too weak whatever the tone gain
-            tone_gain = _zero_of(drift_of, start=tone_gain or 0.8)
-            if outcomes[tone_gain][0] >= ENOUGH:
+            tone_gain = _zero_of(lambda gain, outcome=outcome: outcome(gain)[1], start=tone_gain or 0.8)
+            if outcome(tone_gain)[0] >= ENOUGH:
                 break
-        full_rate, drift = measure.corrected(base_rate, tone_gain, push_gain)
+        full_rate, drift = measure.corrected(base_rate, push_gain, tone_gain)
         n = len(measure.seeds)
         intervals = [interval(share, n) for share in (base_rate, full_rate)]
         done.append(Calibration(group, cfg, base_rate, n, full_rate, n, tone_gain, drift, seed, push_gain, *intervals))
@@ -126,14 +122,15 @@ class _Plain:
                 break
         self.lightness, self.base_rate = torch.cat(tones), sum(counter) / len(counter)
 
-    def corrected(self, base_rate, tone_gain, push_gain):
+    def corrected(self, base_rate, push_gain, tone_gain):
         """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""
         trial = Calibration(self.group, self.cfg, base_rate, 0, 1.0, 0, tone_gain, push_gain=push_gain)
         candidate = replace(self.preference, calibrations=(trial,), gate=_AlwaysOpen(self.preference, self.group))
         latents, _ = sample_corrected(
             self.host, self.prompts, self.seeds, [candidate], Settings(), self.cfg, progress=self.progress
         )
-        after = lightness(self.host.decode(latents), self.preference.axis.skin_region)
+        region = self.preference.axis.skin_region
+        after = torch.cat([lightness(self.host.decode(part), region) for part in latents.split(CHUNK)])
         return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
 
 

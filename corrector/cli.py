@@ -153,7 +153,7 @@ def learn(args):
     with tqdm(total=total, desc="pairs", unit="picture") as bar:
         pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=args.pairs_folder,
                            batch=host.batch, progress=lambda latents: bar.update(len(latents)))  # fmt: skip
-    others = learning.other_wordings(axis, ROOT / "axes", _other_groups(axis, host.space))
+    others = learning.gate_others(axis, ROOT / "axes", host.space)
     preference, judge = learning.learn(
         host, axis, args.pairs, args.seed, args.cfg, pairs=pairs, match=args.match, progress=_stages(), **others
     )
@@ -166,19 +166,6 @@ def learn(args):
         preference = _calibrated(host, preference, judge, args.calibration, args)
     path = args.out or ROOT / "weights" / f"{axis.id}.safetensors"
     print(f"Wrote {path} ({save_preference(preference, path)}).")
-
-
-def _other_groups(axis, space):
-    """Groups of the shipped axes for the same kind of model that share no word with this axis' own."""
-    from .axis import load_axis
-    from .miniature.world import GROUPS
-
-    if space == "miniature":
-        return GROUPS
-    own = {word for group in axis.groups for word in group.lower().split()} - {"person", "man", "woman"}
-    paths = [p for p in sorted((ROOT / "axes").glob("*.json")) if p.suffixes == [".json"] and "miniature" not in p.name]
-    groups = [group for path in paths for group in load_axis(path).groups]
-    return [group for group in dict.fromkeys(groups) if not own & set(group.lower().split())]
 
 
 def _stages():

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 
 from .axis import axis_from_dict
 from .latent_space import LATENT_SPACES
-from .learning import Judge
 from .preference import Calibration, Classifier, Distilled, Preference
 from .prompt_gate import PromptGate
+from .training import Judge
 
 FORMAT = 1
 KEY = "rs_corrector"

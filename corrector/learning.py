@@ -1,202 +1,45 @@
-"""Pairs -> a Distilled preference: log-odds, the host's own push, and the tone push, in one small network.
-
-Also the Classifier source, and the cross-fitted judge of clean latents that calibration and audit use.
+"""From an axis to a preference, by nothing but the host's own pictures: pairs, networks, gate, judge, and what is known
+of them on held-out pairs.
 """
 
-import random
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
-from torch import nn
-from tqdm import trange
 
 from .axis import load_axis
+from .axis_schema import SCHEMA
 from .latent_space import add_noise
 from .pairs import PairError, Pairs, make_pairs, match_tones
-from .preference import Classifier, Distilled, Preference
-from .prompt_gate import OTHER_DETAILS, train_gate
-
-SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
-PATCH = 2  # latent cells a side that the networks see as one: a quarter of the work
-SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
+from .preference import Preference
+from .prompt_gate import OTHER_DETAILS, OTHER_PEOPLE, train_gate
+from .training import Teacher, flatten, train_distilled, train_judge, train_tone
 
 
-def random_sigmas(count, generator):
-    """sigmas over SD's schedule [count], log-uniform in each of SIGMA_RANGES."""
-    draws = torch.rand(2, count, generator=generator)
-    sigma, edge = torch.zeros(count), 0.0
-    for share, low, high in SIGMA_RANGES:
-        inside = (draws[0] >= edge) & (draws[0] <= edge + share)
-        sigma = torch.where(inside, low * (high / low) ** draws[1], sigma)
-        edge += share
-    return sigma
+def held_out_curves(source, pairs, seed, sigmas, draws=1):
+    """What the log-odds make of held-out pairs -> accuracy [G, sigmas], mean confidence [G, sigmas].
 
-
-def flatten(pairs, keep=None):
-    """Pairs -> (latents [M, C, H, W], side [M] 0 or 1, group [M], standardised lightness [M])."""
-    groups, _, count = pairs.latents.shape[:3]
-    latents = rearrange(pairs.latents, "g s n ... -> (g s n) ...")
-    index = torch.arange(groups * 2 * count)
-    group, side = index // (2 * count), index // count % 2
-    tone = pairs.lightness.flatten()
-    tone = (tone - tone.mean()) / tone.std()
-    if keep is not None:
-        return latents[keep], side[keep], group[keep], tone[keep]
-    return latents, side, group, tone
-
-
-class Teacher:
-    """The host's own push D_c - D_s at noised pairs: two UNet evaluations each, made once and reused."""
-
-    def __init__(self, host, axis, pairs, count, seed, batch=64, progress=None):
-        rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
-        latents, _, group, _ = flatten(pairs)
-        chosen = torch.randint(len(latents), (count,), generator=generator)
-        self.group, self.sigma = group[chosen], random_sigmas(count, generator)
-        noise = torch.randn(count, *latents.shape[1:], generator=generator)
-        self.x = add_noise(latents[chosen], noise, self.sigma)
-        pushes = []
-        for which in torch.arange(count).split(batch):
-            neutral = [rng.choice(axis.prompts(axis.groups[g])) for g in self.group[which].tolist()]
-            predictions = []
-            for side in ("counter", "stereotype"):
-                prompts = [f"{prompt} {rng.choice(getattr(axis, side).phrases)}" for prompt in neutral]
-                predictions.append(host.denoise(self.x[which], self.sigma[which], host.encode(prompts)))
-            pushes.append(predictions[0] - predictions[1])
-            if progress:
-                progress("push", int(which[-1]) + 1, count)
-        self.push = torch.cat(pushes)
-        self.evaluations = 2 * count
-
-    def weights(self):
-        """1 / mean squared push by noise level, [count]; levels at which the push is small count for less."""
-        bins = torch.bucketize(self.sigma, SIGMA_BINS)
-        power = torch.stack([self.push[bins == b].square().mean() for b in range(len(SIGMA_BINS) + 1)])
-        return 1 / power.clamp(min=0.3 * float(power.max()))[bins]
-
-
-def _train(network, steps, seed, loss_of_step, label, rate=2e-3, progress=None):
-    """AdamW with a linear decay and an average of the weights; in place. -> the network, for inference.
-
-    `progress(label, done, total)` is called after each step, and may raise to stop.
+    Log-odds are calibrated where the two are the same: of what is read with 80 % confidence, 80 % is right. `draws` of
+    noise for each picture and sigma.
     """
+    latents, side, group, _ = flatten(pairs)
     generator = torch.Generator().manual_seed(seed)
-    parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3)
-    averaged = [p.detach().clone() for p in parameters]
-    for step in trange(steps, desc=label, mininterval=10, leave=False, disable=progress is not None):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 50) * (1 - step / steps)
-        loss = loss_of_step(generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - min(0.99, (step + 1) / (step + 10)))
-        if progress:
-            progress(label, step + 1, steps)
-    for parameter, average in zip(parameters, averaged, strict=True):
-        parameter.data.copy_(average)
-    return network.eval().requires_grad_(False)
-
-
-def _fresh(factory, seed):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return factory()
-
-
-def train_tone(space, pairs, steps, seed, batch=128, progress=None):
-    """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
-
-    Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
-    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is that of both sides together, so that
-    where stereotype pictures are darker the tone push also holds what of the side goes with lightness.
-    """
-    latents, _, group, tone = flatten(pairs)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
-
-    def loss_of_step(generator):
-        chosen = torch.randint(len(latents), (batch,), generator=generator)
-        sigma = random_sigmas(batch, generator)
-        x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
-        return F.mse_loss(network.log_odds(x, sigma, group[chosen]), tone[chosen])
-
-    return _train(network, steps, seed, loss_of_step, "tone", progress=progress)
-
-
-def train_distilled(space, pairs, teacher, tone, steps, seed, batch=96, keep=None, progress=None):
-    """The learned preference: cross-entropy of the side, regression of the teacher's push and of the tone push.
-
-    `keep`: the pictures that teach the side, e.g. those whose tones match; by default all.
-    """
-    latents, side, group, _ = flatten(pairs, keep)
-    network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=PATCH), seed)
-    weights, held = teacher.weights(), len(teacher.x) // 20
-    tone_push = torch.cat(
-        [
-            tone(*part).push
-            for part in zip(*(t.split(200) for t in (teacher.x, teacher.sigma, teacher.group)), strict=True)
-        ]
-    )
-    tone_weight = 0.3 / tone_push.square().mean()
-
-    def loss_of_step(generator):
-        chosen = torch.randint(len(latents), (batch,), generator=generator)
-        sigma = random_sigmas(batch, generator)
-        x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
-        taught = held + torch.randint(len(teacher.x) - held, (batch,), generator=generator)
-        reading = network(
-            torch.cat([x, teacher.x[taught]]),
-            torch.cat([sigma, teacher.sigma[taught]]),
-            torch.cat([group[chosen], teacher.group[taught]]),
-        )
-        odds = F.binary_cross_entropy_with_logits(reading.log_odds[:batch], side[chosen].float())
-        error = (reading.push[batch:] - teacher.push[taught]).square().mean(dim=(1, 2, 3))
-        tone_error = (reading.tone[batch:] - tone_push[taught]).square().mean()
-        return odds + (error * weights[taught]).mean() + tone_weight * tone_error
-
-    network = _train(network, steps, seed, loss_of_step, "preference", progress=progress)
-    with torch.no_grad():
-        reading = network(teacher.x[:held], teacher.sigma[:held], teacher.group[:held])
-    error = ((reading.push - teacher.push[:held]).square().mean(dim=(1, 2, 3)) * weights[:held]).mean()
-    power = (teacher.push[:held].square().mean(dim=(1, 2, 3)) * weights[:held]).mean()
-    figures = {
-        "push_r2": float(1 - error / power),
-        "tone_r2": float(1 - (reading.tone - tone_push[:held]).square().mean() / tone_push[:held].square().mean()),
-        "teacher_evaluations": teacher.evaluations,
-    }
-    return network, figures
-
-
-def train_classifier(space, pairs, steps, seed, keep=None, batch=128):
-    """The Classifier source, a baseline; `keep` restricts it to some pictures, e.g. tone-matched ones."""
-    latents, side, group, _ = flatten(pairs, keep)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
-
-    def loss_of_step(generator):
-        chosen = torch.randint(len(latents), (batch,), generator=generator)
-        sigma = random_sigmas(batch, generator)
-        x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
-        return F.binary_cross_entropy_with_logits(network.log_odds(x, sigma, group[chosen]), side[chosen].float())
-
-    return _train(network, steps, seed, loss_of_step, "classifier")
+    right, sure = torch.zeros(2, len(pairs.latents), len(sigmas))
+    for column, value in enumerate(sigmas):
+        sigma = torch.full((len(latents),), value)
+        for _ in range(draws):
+            x = add_noise(latents, torch.randn(latents.shape, generator=generator), sigma)
+            parts = zip(x.split(200), sigma.split(200), group.split(200), strict=True)
+            log_odds = torch.cat([source(*part).log_odds.detach() for part in parts])
+            right[:, column].index_add_(0, group, ((log_odds > 0) == side.bool()).float())
+            sure[:, column].index_add_(0, group, log_odds.abs().sigmoid())
+    each = draws * 2 * pairs.latents.shape[2]
+    return right / each, sure / each
 
 
 def accuracy_by_sigma(source, pairs, seed, sigmas=(0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 14.0)):
     """Held-out pairs -> {sigma: share of noised latents whose side the log-odds get right}."""
-    latents, side, group, _ = flatten(pairs)
-    generator = torch.Generator().manual_seed(seed)
-    accuracy = {}
-    for value in sigmas:
-        sigma = torch.full((len(latents),), value)
-        x = add_noise(latents, torch.randn(latents.shape, generator=generator), sigma)
-        parts = zip(x.split(200), sigma.split(200), group.split(200), strict=True)
-        log_odds = torch.cat([source(*part).log_odds for part in parts])
-        accuracy[str(value)] = round(float(((log_odds > 0) == side.bool()).float().mean()), 4)
-    return accuracy
+    right, _ = held_out_curves(source, pairs, seed, sigmas)
+    return {str(sigma): round(float(share), 4) for sigma, share in zip(sigmas, right.mean(dim=0), strict=True)}
 
 
 def sight(accuracy, enough=0.95):
@@ -208,55 +51,6 @@ def sight(accuracy, enough=0.95):
         if second < enough:
             return low * (high / low) ** ((first - enough) / (first - second))
     return points[-1][0]
-
-
-class Judge(nn.Module):
-    """A judge of clean latents, cross-fitted: one network a fold, none ever asked about a picture it was trained on."""
-
-    FOLDS = 2
-
-    def __init__(self, channels, width=32):
-        super().__init__()
-        self.config = dict(channels=channels, width=width)
-        self.networks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(),
-                nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-                nn.Linear(16 * width, 1),
-            ) for _ in range(self.FOLDS)
-        )  # fmt: skip
-
-    def forward(self, latents, fold=None):
-        """Latents [N, C, H, W] -> log-odds of the counter side [N]: one fold's, or the mean of all folds."""
-        networks = self.networks if fold is None else [self.networks[fold]]
-        return torch.stack([network(latents)[:, 0] for network in networks]).mean(dim=0)
-
-    @torch.no_grad()
-    def counter(self, latents):
-        """Latents never used in training -> bool [N]: on the counter side."""
-        return torch.cat([self(part) for part in latents.split(500)]) > 0
-
-
-def train_judge(pairs, seed, steps=300, batch=64, progress=None):
-    """-> (Judge, its accuracy on the pictures each fold did not see)."""
-    latents, side, _, _ = flatten(pairs)
-    fold = torch.arange(len(latents)) % Judge.FOLDS
-    judge = _fresh(lambda: Judge(latents.shape[1]), seed)
-
-    def loss_of_step(generator):
-        losses = []
-        for index in range(Judge.FOLDS):
-            own = (fold != index).nonzero()[:, 0]
-            chosen = own[torch.randint(len(own), (batch,), generator=generator)]
-            noisy = latents[chosen] + 0.1 * torch.randn(latents[chosen].shape, generator=generator)
-            losses.append(F.binary_cross_entropy_with_logits(judge(noisy, index), side[chosen].float()))
-        return sum(losses)
-
-    _train(judge, steps, seed, loss_of_step, "judge", progress=progress)
-    with torch.no_grad():
-        odds = torch.stack([judge(latents, index) for index in range(Judge.FOLDS)])
-    own = odds.gather(0, fold[None])[0]
-    return judge, float(((own > 0) == side.bool()).float().mean())
 
 
 def split(pairs, held):
@@ -299,6 +93,22 @@ def other_wordings(axis, folder, groups):
         "other_groups": tuple(group for group in groups if group not in axis.groups),
         "other_details": tuple(phrases) + OTHER_DETAILS,
     }
+
+
+ANYBODY = {"person", "man", "woman"}
+
+
+def gate_others(axis, folder, space):
+    """What the gate on the prompt also reads while it is trained: groups and details that are not the axis'.
+
+    From the axes in `folder` for the same kind of model, and people whom no axis of ours names; nobody who shares a
+    word with the axis' own groups. The phrases are of axes whose ids begin alike.
+    """
+    axes = [load_axis(path) for path in sorted(folder.glob("*.json")) if path.name != SCHEMA.name]
+    axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
+    groups = [group for other in axes for group in other.groups] + list(OTHER_PEOPLE if space != "miniature" else ())
+    named = {word for group in axis.groups for word in group.lower().split()} - ANYBODY
+    return other_wordings(axis, folder, [g for g in dict.fromkeys(groups) if not named & set(g.lower().split())])
 
 
 def learn(

@@ -130,7 +130,7 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
     if folder:
         store = PairStore(
             folder,
-            dict(axis=axis.hash, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch, host=host.identity),
+            dict(axis=axis.hash, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch, **host.identity),
         )
     latents, tones, seeds, broken = [], [], [], 0
     for group_index, group in enumerate(axis.groups):

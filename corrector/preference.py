@@ -73,7 +73,7 @@ class Preference:
     training: dict = field(default_factory=dict)
     name: str = ""
     hash: str = ""
-    judge: object = None  # learning.Judge: a judge of clean latents for calibration, none of it in the source
+    judge: object = None  # training.Judge: a judge of clean latents for calibration, none of it in the source
 
     @property
     def sight(self):

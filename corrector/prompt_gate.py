@@ -110,6 +110,10 @@ SOMEBODY = (
     "a drawing of a young woman", "a doctor", "a student smiling", "a painting of one person", "a friend, close-up",
 )  # fmt: skip
 
+OTHER_PEOPLE = (
+    "person", "man", "woman", "child", "neighbour", "tall person", "Danish man", "Canadian person", "Peruvian woman",
+    "Korean man", "Kenyan person", "Indian woman", "Egyptian man", "Polish person", "Samoan woman", "Navajo man",
+)  # fmt: skip
 OTHER_NAMES = (
     "cheerful", "tall", "polite", "clever", "friendly", "tidy", "gentle", "busy", "brave", "young", "old", "happy",
     "serious", "calm", "kind", "tired", "proud", "famous", "local", "retired",

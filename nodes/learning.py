@@ -16,17 +16,16 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..corrector.axis import load_axis
 from ..corrector.calibration import calibrate
 from ..corrector.files import load_preference, save_preference
 from ..corrector.latent_space import LATENT_SPACES
-from ..corrector.learning import learn, other_wordings
+from ..corrector.learning import gate_others, learn
 from ..corrector.pairs import disk_use, make_pairs
-from .axes import SCHEMA, AxisSocket
 from .axes import SHIPPED as SHIPPED_AXES
+from .axes import AxisSocket
 from .correction import check_model, network_of
 from .host import ComfyHost
-from .preferences import FOLDER, OTHERS, SHIPPED, PreferenceSocket, preference_in
+from .preferences import FOLDER, SHIPPED, PreferenceSocket, preference_in
 
 TRIALS = 160  # most pictures a group for a trial of gains, as `calibrate` has it
 TARGET = 0.95  # share of the counter side of which the text says whether it is within reach
@@ -83,19 +82,10 @@ def pairs_of(host, axis, count, seed, cfg, steps, progress):
     return make_pairs(host, axis, count, seed, cfg, steps, progress=drawn, folder=folder, batch=host.batch)
 
 
-def gate_others(axis, space):
-    """What the gate on the prompt also reads while it is trained: groups and details that are not the axis'."""
-    named = {word for group in axis.groups for word in group.lower().split()} - {"person", "man", "woman"}
-    axes = [load_axis(path) for path in sorted(SHIPPED_AXES.glob("*.json")) if path.name != SCHEMA]
-    axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
-    groups = [group for other in axes for group in other.groups] + list(OTHERS if space != "miniature" else ())
-    return other_wordings(axis, SHIPPED_AXES, [g for g in dict.fromkeys(groups) if not named & set(g.lower().split())])
-
-
 def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
     """-> (the preference as its file has it, its report as a picture [1, H, W, 3])."""
     # Here, as SciPy takes long to load and the host starts with this module.
-    from ..corrector.figures import MOST_COLUMNS, draw_report
+    from ..corrector.learning_report import MOST_COLUMNS, draw_report
 
     progress = Progress()
     # ComfyUI runs nodes under inference mode, where nothing can be trained.
@@ -104,7 +94,7 @@ def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
         preference, _ = learn(
             host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, tone_steps=training_steps * 2 // 5,
             teacher_count=training_steps * 24 // 5, pairs=made, match=True, progress=progress,
-            **gate_others(axis, host.space),
+            **gate_others(axis, SHIPPED_AXES, host.space),
         )  # fmt: skip
         preference.name = path.stem
         preference.training["host"] = {**host.identity, "steps": steps}
@@ -155,7 +145,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 io.Clip.Input("clip"),
                 AxisSocket.Input("axis", tooltip="From RS-Corrector Load Axis or RS-Corrector Axis."),
                 io.Int.Input(
-                    "pairs", default=128, min=8, max=4096,
+                    "pairs", default=128, min=16, max=4096,
                     tooltip="Pictures a side and group. More are better and slower: 128 with three groups are 768.",
                 ),
                 STEPS,

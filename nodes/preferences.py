@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ..corrector.axis import Axis, Side
 from ..corrector.files import file_hash, load_preference
 from ..corrector.preference import Preference
-from ..corrector.prompt_gate import train_gate
+from ..corrector.prompt_gate import OTHER_PEOPLE, train_gate
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
@@ -118,10 +118,6 @@ NEUTRAL = (
     "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
     "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
 )  # fmt: skip
-OTHERS = (
-    "person", "man", "woman", "child", "neighbour", "tall person", "Danish man", "Canadian person", "Peruvian woman",
-    "Korean man", "Kenyan person", "Indian woman", "Egyptian man", "Polish person", "Samoan woman", "Navajo man",
-)  # fmt: skip
 GATE_TEXTS = 300
 GATE_STEPS = 300
 
@@ -181,7 +177,7 @@ def text_preference(clip, group, stereotype, counter):
         return torch.cat([torch.nn.functional.pad(row, (0, 0, 0, longest - row.shape[1])) for row in rows])
 
     named = set(re.findall(r"\w+", group.lower())) - {"person", "man", "woman", "child"}
-    others = [other for other in OTHERS if not named & set(other.lower().split())]
+    others = [other for other in OTHER_PEOPLE if not named & set(other.lower().split())]
     # ComfyUI runs nodes under inference mode, where nothing can be trained.
     with torch.inference_mode(False), torch.enable_grad():
         gate, accuracy = train_gate(axis, encode_texts, count=GATE_TEXTS, steps=GATE_STEPS, other_groups=others)

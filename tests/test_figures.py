@@ -13,7 +13,9 @@ from PIL import Image
 
 from corrector.audit import rate
 from corrector.axis import Axis, Side
-from corrector.figures import draw_demo, draw_report, held_out_curves, said_of, shares, write_page
+from corrector.figures import draw_demo, said_of, shares, write_page
+from corrector.learning import held_out_curves
+from corrector.learning_report import DRAWS, SIGMAS, draw_report
 from corrector.miniature.world import GROUPS, draw, wanted_scene
 from corrector.pairs import Pairs
 from corrector.preference import Distilled, Preference
@@ -120,10 +122,11 @@ def learned():
 
 
 def test_the_curves_of_what_learned_nothing_are_those_of_chance(learned):
-    accuracy, confidence = held_out_curves(*learned)
+    preference, pairs = learned
+    accuracy, confidence = held_out_curves(preference.source, pairs, 0, SIGMAS, DRAWS)
     assert accuracy.shape == confidence.shape == (2, 11)
     assert 0.25 <= accuracy.mean() <= 0.75 and confidence.min() >= 0.5 and confidence.max() <= 1
-    again, _ = held_out_curves(*learned)
+    again, _ = held_out_curves(preference.source, pairs, 0, SIGMAS, DRAWS)
     assert torch.equal(accuracy, again)
 
 

@@ -156,7 +156,7 @@ def test_a_folder_of_other_settings_is_refused_by_name(axis, tmp_path, changed, 
 
 def test_pairs_of_another_checkpoint_or_axis_are_refused_and_never_mixed(axis, tmp_path):
     make(Host(), axis, tmp_path)
-    with pytest.raises(PairError, match='another "host"'):
+    with pytest.raises(PairError, match='another "checkpoint"'):
         make(Host("two"), axis, tmp_path)
     with pytest.raises(PairError, match='another "axis"'):
         make(Host(), replace(axis, groups=("Orvane", "Quilmari")), tmp_path)
@@ -224,4 +224,4 @@ def test_matching_closes_the_gap_of_tone_and_says_so():
 def test_settings_are_readable_beside_the_pairs(axis, tmp_path):
     make(Host(), axis, tmp_path)
     settings = json.loads((tmp_path / "settings.json").read_text())
-    assert settings["host"] == {"checkpoint": "one"} and settings["seed"] == 3
+    assert settings["checkpoint"] == "one" and settings["seed"] == 3

@@ -12,12 +12,13 @@ import folder_paths
 import pytest
 import torch
 from host import NODES, correct, encode, node, sample, weights_hash
-from rs_pack.corrector import figures
+from rs_pack.corrector import learning_report
 from rs_pack.corrector.axis import AxisError
 from rs_pack.corrector.files import load_preference, save_preference
+from rs_pack.corrector.learning import gate_others
 from rs_pack.corrector.pairs import PairError
 from rs_pack.nodes import learning
-from rs_pack.nodes.learning import gate_others
+from rs_pack.nodes.axes import SHIPPED
 from rs_pack.nodes.preferences import TextSides, preference_in
 
 SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
@@ -167,7 +168,7 @@ def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):
 def test_a_store_of_another_checkpoint_is_refused_by_name(run, miniature, axis, folders):
     (settings,) = (folders / "output/rs_corrector/pairs").glob("*/settings.json")
     kept = settings.read_text()
-    for name, value in (("host", {"checkpoint": "another"}), ("seed", 99)):
+    for name, value in (("checkpoint", "another"), ("seed", 99)):
         settings.write_text(json.dumps({**json.loads(kept), name: value}))
         with pytest.raises(PairError, match=f'another "{name}"'):
             node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
@@ -207,15 +208,15 @@ def test_a_flow_model_is_refused_with_what_to_use_instead(miniature, axis):
 
 def test_without_matplotlib_the_report_says_so(run, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    picture = figures.draw_report(run["preference"][0], None)
+    picture = learning_report.draw_report(run["preference"][0], None)
     assert picture.dtype == "uint8" and picture.ndim == 3 and (picture < 128).any()
 
 
 def test_the_gate_also_reads_groups_that_are_not_the_axis(axis):
-    others = gate_others(axis, "miniature")
+    others = gate_others(axis, SHIPPED, "miniature")
     assert "Zendoli" in others["other_groups"] and "Orvane" not in others["other_groups"]
     african = node("RSCorrectorLoadAxis", "african-house-poverty.json")
-    assert not any("African" in group for group in gate_others(african, "sd15")["other_groups"])
+    assert not any("African" in group for group in gate_others(african, SHIPPED, "sd15")["other_groups"])
 
 
 def offered(name):
