@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from corrector import audit  # noqa: E402
-from corrector.calibration import decide_all, sample_corrected  # noqa: E402
+from corrector.calibration import decide_all, prompt_leans, sample_corrected  # noqa: E402
 from corrector.correction import (  # noqa: E402
     Settings,
     chosen_images,
@@ -165,8 +165,9 @@ class Bench:
         """
         counter = SIDES[attribute][1]
         conditioning, coins = self.host.encode(self.prompts(group)), coins_from_seeds(self.seeds(group))
+        lean, _ = prompt_leans(self.host, preference, conditioning, self.seeds(group), CFG)
         for target in (0.25, 0.5, 0.75):
-            decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8)
+            decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, lean)
             chosen = decision.active.tolist()
             mixed = [
                 after if c else before

@@ -2,13 +2,15 @@
 
 The planted confound makes village pictures darker, so that a corrector without compensation lightens skin. Compared
 are: nothing; matching alone (a classifier of tone-matched pairs); projection alone (all that the push has of the tone
-push is taken away); the tone push added in the whole group, as a tilt, and added where the gate is open; and what
-ships, a projection as large as calibration found.
+push around the skin is taken away); the tone push added in the whole group, as a tilt, and added where the gate is
+open; projection on the tone push of the whole picture, at two sizes; and what ships, a projection around the skin as
+large as calibration found. Taking clothes' darkness out of the push changes attire: that is the row "traditional".
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
 from corrector.pairs import make_pairs, match_tones  # noqa: E402
-from corrector.training import train_classifier  # noqa: E402
+from corrector.training import train_classifier, train_tone  # noqa: E402
 
 CFG = 2.0
 
@@ -51,6 +53,11 @@ def main():
     pairs = make_pairs(host, axis, args.pairs, args.seed)
     classifier = train_classifier(host.space, pairs, 800, args.seed, keep=flat_index(pairs, match_tones(pairs)))
 
+    whole = train_tone(host.space, pairs, 1000, args.seed)
+
+    def everywhere(*where):
+        return replace(source(*where), tone=whole(*where).push)
+
     def added(reading, k, opening, gain):
         return k * opening * reading.push - 2.0 * reading.tone  # 2: about what a trial calibrated
 
@@ -71,6 +78,8 @@ def main():
         "projection alone": (source, projected(1.0)),
         "tone push added": (source, added),
         "tone push added, gated": (source, gated),
+        "projection, whole picture": (everywhere, projected(1.0)),
+        "projection, whole picture, twice": (everywhere, projected(2.0)),
         "projection as calibrated, as shipped": (source, projected(None)),
     }
     for index, group in enumerate(axis.groups):
@@ -80,22 +89,27 @@ def main():
         plain = host.sample(conditioning, seeds, CFG)
         pictures = host.decode(plain)
         before = skin_lightness(pictures)
-        fine = torch.tensor([label == "city" for label in host.reader.read(pictures)["backdrop"]])
+        read = host.reader.read(pictures)
+        fine = torch.tensor([label == "city" for label in read["backdrop"]])
+        dressed = audit.stereotype_count(read["attire"], "traditional")
         for name, (used, rule) in ways.items():
 
             def hook(denoised, x, sigma, which, used=used, rule=rule, known=known, index=index):
                 reading = used(x, sigma, torch.full((len(x),), index))
                 opening = expand(gate_opening(reading.log_odds, torch.full((len(x),), known.base_rate)), x)
-                k = CFG * torch.where(sigma <= preference.sight, known.push_gain, 1.0)
+                k = torch.where(sigma <= preference.sight, CFG * known.push_gain, 1.0)
                 return denoised + rule(reading, expand(k, x), opening, known.tone_gain)
 
             latents = host.sample(conditioning, seeds, CFG, hook=hook)
             pictures = host.decode(latents)
-            count = audit.stereotype_count(host.reader.read(pictures)["backdrop"], "village")
+            read = host.reader.read(pictures)
+            count = audit.stereotype_count(read["backdrop"], "village")
+            shift = (audit.stereotype_count(read["attire"], "traditional") - dressed) / args.n
             drift = skin_lightness(pictures) - before
             for figure, measured in (
                 ("village", audit.rate(count, args.n)),
                 ("L* drift", audit.mean(drift)),
+                ("shift of traditional", (shift,) * 3),
                 ("L* drift of fine images", audit.mean(drift[fine.numpy()]) if fine.sum() > 1 else None),
             ):
                 if measured:

@@ -10,6 +10,7 @@ import torch
 
 from .checkpoint_files import PIXELS, CheckpointError, kind_of, latent_size, load_part, load_tokenizer, read_json
 from .latent_space import denoised_from_output, scale_input
+from .lora import apply_lora
 from .miniature import model as miniature
 from .prompt_gate import token_vectors
 from .sampler import Host
@@ -48,11 +49,12 @@ class Prompts:
 class Checkpoint(Host):
     """A checkpoint folder. Latents are in model space: (VAE space - shift) * scale of the autoencoder's config."""
 
-    def __init__(self, folder, bf16=False, device=None, size=None):
+    def __init__(self, folder, bf16=False, device=None, size=None, lora=None):
         """`bf16`: UNet and autoencoder in bfloat16, half the memory. `device`: by default a CUDA GPU if there is one.
 
         `size`: (width, height) of the pictures in pixels, multiples of 64; by default the size the UNet is made for.
-        Raises CheckpointError in a sentence that names the folder and what is wrong.
+        `lora`: a LoRA file that makes it a derivative. Raises CheckpointError in a sentence that names the folder and
+        what is wrong, and LoraError where the LoRA is another model's.
         """
         self.folder = folder = Path(folder)
         self.space, names = kind_of(folder)
@@ -62,6 +64,9 @@ class Checkpoint(Host):
         self.batch = max(1, min(Host.batch, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))
         self._read_schedule()
         self._load(names)
+        if lora:
+            apply_lora(self.unet, self.text_encoders, lora)
+            self.weight_files.append(Path(lora))
         self.evaluations = 0  # of the UNet, counted in pictures
 
     def _read_schedule(self):

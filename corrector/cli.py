@@ -46,13 +46,15 @@ def _refusals():
     from .axis import AxisError
     from .checkpoint_files import CheckpointError
     from .files import PreferenceFileError
+    from .lora import LoraError
     from .pairs import PairError
 
-    return AxisError, CheckpointError, PairError, PreferenceFileError
+    return AxisError, CheckpointError, LoraError, PairError, PreferenceFileError
 
 
 def _add_host_options(parser):
     parser.add_argument("--checkpoint", type=Path, help="a folder in diffusers' format; by default the miniature")
+    parser.add_argument("--lora", type=Path, help="a LoRA file on top of it: a derivative")
     parser.add_argument("--steps", type=_count, default=16, help="sampling steps")
     parser.add_argument("--cfg", type=float, help="by default 2 for the miniature and 7 for a checkpoint")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures; by default the checkpoint's own")
@@ -80,7 +82,10 @@ def _host(args):
     from .miniature.model import WEIGHTS
 
     other = args.checkpoint or args.size
-    host = Checkpoint(args.checkpoint or WEIGHTS, args.bf16, size=args.size) if other else Miniature(bf16=args.bf16)
+    if other:
+        host = Checkpoint(args.checkpoint or WEIGHTS, args.bf16, size=args.size, lora=args.lora)
+    else:
+        host = Miniature(bf16=args.bf16, lora=args.lora)
     host.steps = args.steps
     if args.cfg is None:
         args.cfg = 2.0 if host.space == "miniature" else 7.0

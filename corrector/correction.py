@@ -5,8 +5,8 @@
 
 (METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.) T, the tone push, is
 the direction in which skin grows lighter: what the push has of it is taken away, `tone_gain` times, so that a picture
-that changes sides keeps the tone that its plain twin has. k is the CFG scale, times the push gain once sigma is so low
-that the log-odds tell the sides apart; above, more push would also move pictures that come out fine by themselves.
+that changes sides keeps the tone that its plain twin has. k is 1 until sigma is so low that the log-odds tell the sides
+apart, and then the CFG scale times the push gain: more, earlier, moves pictures that come out fine by themselves.
 """
 
 import math
@@ -108,7 +108,8 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
             continue
         some = active.nonzero()[:, 0]
         reading = preference.source(x[some].float(), sigma[some].float(), decision.group[some])
-        k = max(float(cfg), 1.0) * torch.where(sigma[some] <= preference.sight, decision.push_gain[some], 1.0)
+        late = max(float(cfg), 1.0) * decision.push_gain[some]
+        k = torch.where(sigma[some] <= preference.sight, late, 1.0)
         total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], k)
         touched |= active
     if not touched.any():
@@ -149,25 +150,55 @@ def coins_from_seeds(seeds, seed=0):
 
 
 def chosen_images(coins, share):
-    """Coins [B], share rho in 0..1 -> bool [B]: which images are corrected, stratified over the batch.
+    """Coins [B], share rho in 0..1 (or [B]) -> bool [B]: which images are corrected, stratified over the batch.
 
-    The number chosen is rho * B rounded up or down by a coin of the whole batch, so every batch has the share and
-    each image is chosen with probability rho.
+    The number chosen is the sum of rho rounded up or down by a coin of the whole batch, so every batch has the share
+    and each image is chosen with its probability rho. With one share for all, a larger share chooses more of the same.
     """
-    whole = torch.frac(coins.double().sum() * 997.0)
-    count = int(torch.floor(share * len(coins) + whole).clamp(0, len(coins))) if share < 1 else len(coins)
+    share = torch.as_tensor(share, dtype=torch.float64).expand(len(coins)).clamp(0, 1)
+    order, whole = coins.argsort(), torch.frac(coins.double().sum() * 997.0)
     chosen = torch.zeros(len(coins), dtype=torch.bool)
-    chosen[coins.argsort()[:count]] = True
+    if (share == share[:1]).all():
+        count = len(coins) if (share == 1).all() else int(torch.floor(share.sum() + whole))
+        chosen[order[:count]] = True
+    else:  # systematic sampling with unequal probabilities (Madow 1949), in the order of the coins
+        ends = torch.floor(share[order].cumsum(0) + whole)
+        chosen[order] = ends.diff(prepend=torch.floor(whole)[None]) > 0
     return chosen
+
+
+def prompt_lean(preference, x, sigma, groups, added):
+    """How far a prompt by itself leans to the counter side, read where a run begins: <A, P> / |P|^2 -> [B].
+
+    `added` A [B, C, H, W]: what the prompt adds to the prediction, conditional minus unconditional denoised, in which
+    the noise of x cancels. Since D = q D_c + (1 - q) D_s, A moves along P as the prompt's own q (METHOD.md, "Text").
+    NaN for groups of -1.
+    """
+    lean, some = torch.full((len(x),), math.nan, device=x.device), (groups >= 0).nonzero()[:, 0]
+    if len(some):
+        push = preference.source(x[some].float(), sigma[some].float(), groups[some]).push
+        along = reduce(added[some].float() * push, "b ... -> b", "sum")
+        lean[some] = along / reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-9)
+    return lean
+
+
+def mean_by_prompt(lean, prompts):
+    """Leans [B] -> each image's mean over the images of the same prompt; `prompts`: a name each."""
+    lean = lean.clone()
+    for prompt in set(prompts):
+        same = torch.tensor([other == prompt for other in prompts], device=lean.device)
+        lean[same] = lean[same].nanmean()
+    return lean
 
 
 NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
 
 
-def decide(preference, readings, coins, target=1.0, cfg=1.0):
+def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
     """What this preference does to each image of a run -> (Decision, one reason an image; "" where it corrects).
 
-    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1.
+    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `lean` [B] of
+    `prompt_lean`, NaN where it is not known: the target share is then of the prompt's own base rate.
     """
     axis, count = preference.axis, len(readings)
     groups = torch.tensor([reading.group if reading else 0 for reading in readings])
@@ -183,18 +214,21 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0):
     for group in groups[active].unique().tolist():
         members = (active & (groups == group)).nonzero()[:, 0]
         known = preference.calibration(axis.groups[group], cfg)
-        beta, full = (known.base_rate, known.full_rate) if known else (0.0, 1.0)
+        full, own = 1.0, torch.zeros(len(members))
         if known:
+            full, own = known.full_rate, own + known.base_rate
+            if lean is not None:
+                own = known.base_rate_at(lean[members].cpu())
             tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
             if not getattr(preference.source, "includes_base_rate", False):
-                base_rate[members] = beta
-        share = thinning_share(beta, target, full)
+                base_rate[members] = known.base_rate
+        share = torch.tensor([thinning_share(beta, target, full) for beta in own.tolist()])
         chosen = chosen_images(coins[members], share)
-        why = "this seed is one of those that the target share leaves"
-        if share == 0:
-            why = f"the model already draws {beta:.0%} of {axis.groups[group]} pictures on the counter side"
-        for member in members[~chosen].tolist():
-            active[member], reasons[member] = False, why
+        for member, beta in zip(members[~chosen].tolist(), own[~chosen].tolist(), strict=True):
+            active[member], reasons[member] = False, "this seed is one of those that the target share leaves"
+            if beta >= target:
+                reasons[member] = f"the model already draws {beta:.0%} of such {axis.groups[group]} pictures on the "
+                reasons[member] += "counter side"
     return Decision(active, groups, base_rate, tone_gain, push_gain), reasons
 
 

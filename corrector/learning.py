@@ -140,7 +140,9 @@ def learn(
     keep, tones = matched_pictures(own) if match else (None, None)
     teacher = Teacher(host, axis, own, teacher_count, seed, progress=progress)
     tone = train_tone(host.space, own, tone_steps, seed, progress=progress)
-    source, figures = train_distilled(host.space, own, teacher, tone, steps, seed, keep=keep, progress=progress)
+    source, figures = train_distilled(
+        host.space, own, teacher, tone, steps, seed, axis.skin_region, keep=keep, progress=progress
+    )
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     judge, judge_accuracy = train_judge(own, seed, progress=progress)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]

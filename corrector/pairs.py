@@ -46,6 +46,22 @@ def lightness(pictures, region):
     return (116 * cube_root - 16).flatten(1).median(dim=1).values
 
 
+SKIN_MARGIN = 0.1  # of the picture's sides: how far around its box an axis' skin may reach
+
+
+def skin_mask(shape, region):
+    """How much of each cell of a latent [..., H, W] lies in `region`, grown by SKIN_MARGIN -> [H, W] in 0..1."""
+    height, width = shape[-2:]
+    left, top, right, bottom = region
+
+    def covered(cells, start, end):
+        edges = torch.arange(cells + 1) / cells
+        inside = edges.clamp(start - SKIN_MARGIN, end + SKIN_MARGIN)
+        return inside.diff() * cells
+
+    return covered(height, top, bottom)[:, None] * covered(width, left, right)
+
+
 class PairError(ValueError):
     """Pairs that cannot be made or used; the message says what was found, what was expected and what to do."""
 

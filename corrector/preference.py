@@ -30,6 +30,9 @@ class Reading:
     tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin grows lighter
 
 
+MOST_SHIFT = 2.0  # of a prompt's log-odds of the base rate from its group's: beyond, it is unlike what was measured
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What was measured for one group at one CFG scale with neutral prompts."""
@@ -43,9 +46,17 @@ class Calibration:
     tone_gain: float = 0.0  # how many times the push's part along the tone push is taken away
     tone_drift: float = 0.0  # mean CIE L* of corrected minus plain, same seeds
     seed: int = 0
-    push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight
+    push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight, and 1 above
     base_interval: tuple[float, float] | None = None  # 95 %, Wilson
     full_interval: tuple[float, float] | None = None
+    lean_slope: float = 0.0  # how the log-odds of a prompt's own base rate grow with its lean (correction.prompt_lean)
+    lean_mean: float = 0.0  # mean lean of the neutral prompts
+    lean_sigma: float = 0.0  # where it was read: the first sigma of a run
+
+    def base_rate_at(self, lean):
+        """The base rate of a prompt by its lean [B], NaN where it is not known -> [B]; at most MOST_SHIFT away."""
+        shift = (self.lean_slope * (lean - self.lean_mean)).nan_to_num(0.0).clamp(-MOST_SHIFT, MOST_SHIFT)
+        return (torch.full_like(lean, self.base_rate).logit(eps=1e-4) + shift).sigmoid()
 
     def reach(self, target):
         """One sentence: is the target share within reach for this group?"""

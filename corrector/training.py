@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import trange
 
 from .latent_space import add_noise
+from .pairs import skin_mask
 from .preference import Classifier, Distilled
 
 SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
@@ -123,17 +124,20 @@ def train_tone(space, pairs, steps, seed, batch=128, progress=None):
     return _train(network, steps, seed, loss_of_step, "tone", progress=progress)
 
 
-def train_distilled(space, pairs, teacher, tone, steps, seed, batch=96, keep=None, progress=None):
+def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=96, keep=None, progress=None):
     """The learned preference: cross-entropy of the side, regression of the teacher's push and of the tone push.
 
-    `keep`: the pictures that teach the side, e.g. those whose tones match; by default all.
+    `region`: the axis' box of skin, around which the tone push is kept. Elsewhere it holds what goes with skin in these
+    pictures, such as clothes, and taking that out of the push would change them. `keep`: the pictures that teach the
+    side, e.g. those whose tones match; by default all.
     """
     latents, side, group, _ = flatten(pairs, keep)
     network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=PATCH), seed)
     weights, held = teacher.weights(), len(teacher.x) // 20
+    skin = skin_mask(latents.shape, region)
     tone_push = torch.cat(
         [
-            tone(*part).push
+            tone(*part).push * skin
             for part in zip(*(t.split(200) for t in (teacher.x, teacher.sigma, teacher.group)), strict=True)
         ]
     )

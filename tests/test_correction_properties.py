@@ -198,16 +198,15 @@ def test_a_tone_push_of_zero_changes_nothing():
     torch.testing.assert_close(added, torch.ones(1, 4, 3, 3))
 
 
-def test_the_push_gain_waits_until_the_log_odds_tell_the_sides_apart():
+def test_above_sight_k_is_one_and_below_it_is_cfg_times_the_push_gain():
     world = preference_of((1, 4, 3, 3))
     world.training = {"sight": 1.5}
     gained = replace(decision([True]), push_gain=torch.tensor([2.0]))
-    for sigma, factor in ((2.0, 1.0), (1.5, 2.0)):
+    for sigma, factor in ((2.0, 1.0), (1.5, 14.0)):
         denoised, x, level = latents((1, 4, 3, 3), 0, sigma)
-        one, more = (
-            correct(denoised, x, level, [world], [d], Settings()) - denoised for d in (decision([True]), gained)
-        )
-        torch.testing.assert_close(more, factor * one)
+        one = correct(denoised, x, level, [world], [decision([True])], Settings(), cfg=1.0) - denoised
+        more = correct(denoised, x, level, [world], [gained], Settings(), cfg=7.0) - denoised
+        torch.testing.assert_close(more, factor * one, rtol=1e-4, atol=1e-6)
 
 
 def test_the_push_gain_of_each_image_scales_its_push_alone():

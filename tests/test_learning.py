@@ -7,11 +7,11 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from corrector.calibration import calibrate, sample_corrected
+from corrector.calibration import _logistic_slope, calibrate, prompt_leans, sample_corrected
 from corrector.correction import Settings
 from corrector.files import load_preference, save_preference
 from corrector.learning import learn, sight, weakness
-from corrector.pairs import Pairs, lightness, make_pairs, match_tones
+from corrector.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
 from corrector.preference import Calibration
 from gaussian_world import GaussianWorld
 
@@ -159,6 +159,23 @@ def test_lightness_is_the_median_cie_l_of_the_region():
     np.testing.assert_allclose(lightness(pictures, (0.2, 0.2, 0.5, 0.5)).numpy(), wanted, atol=0.05)
 
 
+def test_the_skin_mask_covers_the_box_and_a_margin_and_parts_of_cells_at_its_edge():
+    mask = skin_mask((3, 4, 10, 20), (0.4, 0.45, 0.6, 0.55))  # grown by 0.1: x 0.3..0.7, y 0.35..0.65
+    assert mask.shape == (10, 20)
+    torch.testing.assert_close(mask[4:6, 6:14], torch.ones(2, 8))
+    torch.testing.assert_close(mask[3, 6:14], torch.full((8,), 0.5))  # half of the cells from y 0.3 to 0.4
+    assert mask[:3].abs().max() < 1e-5 and mask[:, :6].abs().max() < 1e-5 and mask[:, 14:].abs().max() < 1e-5
+    torch.testing.assert_close(skin_mask((4, 6, 6), (0, 0, 1, 1)), torch.ones(6, 6))
+
+
+def test_the_learned_tone_push_stays_around_the_skin(host, learned, axis):
+    x, sigma = noisy(host)
+    tone = learned[0].source(x, sigma, torch.zeros(200, dtype=torch.long)).tone
+    inside = skin_mask(SHAPE, axis.skin_region) > 0
+    assert inside.any() and not inside.all()
+    assert tone[..., ~inside].square().mean() < 0.05 * tone[..., inside].square().mean()
+
+
 def test_matched_pictures_have_a_partner_of_their_tone_and_each_is_used_once():
     tones = torch.rand(1, 2, 40, generator=torch.Generator().manual_seed(1)) * 20
     pairs = Pairs(torch.zeros(1, 2, 40, 1, 1, 1), tones, torch.zeros(1, 40))
@@ -204,3 +221,38 @@ def test_calibration_stops_once_the_interval_is_narrow_enough_and_says_the_inter
 def test_a_target_out_of_reach_is_said_with_what_to_do():
     weak = Calibration("Orvane", 2.0, 0.05, 400, 0.6, 400, full_interval=(0.55, 0.65))
     assert "may be out of reach; full strength gives 60.0% of 400. Learn from more pairs" in weak.reach(0.75)
+
+
+class WordyHost(GaussianHost):
+    """A host whose base rate is the prompt's own: "laughing" prompts lean to the counter side. CFG as hosts do it."""
+
+    def __init__(self):
+        super().__init__()
+        self.worlds = [GaussianWorld(b, (PATTERN, -PATTERN), (0.6, 0.6), SHAPE) for b in (0.15, 0.5)]
+
+    def encode(self, prompts):
+        conditioning = super().encode(prompts)
+        conditioning[:, 1, 5] = torch.tensor([float("laugh" in prompt) for prompt in prompts])
+        return conditioning
+
+    def denoise(self, x, sigma, conditioning):
+        known = super().denoise(x, sigma, conditioning)
+        x, sigma = x.double(), sigma.double()
+        own = [world.denoised(x, sigma).float() for world in self.worlds]
+        neutral = torch.where(conditioning[:, 1, 5].view(-1, 1, 1, 1) > 0, own[1], own[0])
+        return torch.where(conditioning[:, 0, 0].view(-1, 1, 1, 1) == 0, neutral, known)
+
+
+def test_the_lean_of_a_prompt_tells_its_own_base_rate_and_calibration_finds_the_slope(host, learned, axis):
+    wordy, preference = WordyHost(), learned[0]
+    prompts = ["a portrait of a Tavelu person", "a laughing Tavelu person"] * 40
+    lean, sigma = prompt_leans(wordy, preference, wordy.encode(prompts), range(80), cfg=1.5)
+    assert sigma == pytest.approx(14.6)
+    assert lean[1::2].mean() - lean[0::2].mean() > 0.1
+    z, counter = torch.tensor([-1.0, 1.0]).repeat(300), torch.tensor([0.0, 1.0] * 270 + [1.0, 0.0] * 30)
+    assert _logistic_slope(z, counter.double()) == pytest.approx(np.log(9.0), rel=0.03)  # 0.1 and 0.9 of them
+    assert prompt_leans(wordy, preference, wordy.encode(prompts), range(80), cfg=1.0) is None
+
+
+def test_without_cfg_a_prompt_tells_nothing_of_its_own_and_the_groups_base_rate_is_used(learned):
+    assert all(calibration.lean_slope == 0 for calibration in learned[0].calibrations)

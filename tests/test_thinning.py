@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,8 @@ from corrector.correction import (
     coins_from_noise,
     coins_from_seeds,
     decide,
+    mean_by_prompt,
+    prompt_lean,
     summary,
     thinning_share,
 )
@@ -137,7 +140,7 @@ def test_every_image_that_is_left_alone_has_a_reason_and_the_others_none(calibra
 def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_and_told_why(calibrated):
     decision, reasons = decide(calibrated, [named(0)] * 4 + [named(1)] * 4, torch.rand(8), target=0.5, cfg=2.0)
     assert not decision.active[4:].any()
-    assert reasons[4] == "the model already draws 60% of Tavelu pictures on the counter side"
+    assert reasons[4] == "the model already draws 60% of such Tavelu pictures on the counter side"
     assert int(decision.active[:4].sum()) in (1, 2)  # (0.5 - 0.05) / 0.95 of 4 = 1.9
     assert "target share" in next(reason for reason in reasons[:4] if reason)
 
@@ -183,3 +186,54 @@ def test_the_log_line_says_when_a_cfg_scale_was_never_measured_or_nothing_was(ca
     assert "CFG 7 was never measured, the calibration at 2 is used" in summary(calibrated, [""], cfg=7.0)
     assert summary(calibrated, [""], cfg=2.0) == "exact: corrected 1 of 1"
     assert "not calibrated" in summary(exact(), [""], cfg=2.0)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 8])
+def test_images_of_unequal_shares_are_each_chosen_with_their_own_probability_and_the_batch_keeps_the_sum(batch):
+    count = 8000 // batch * batch
+    coins, shares = coins_from_seeds(range(count)).view(-1, batch), torch.linspace(0.05, 0.9, batch)
+    chosen = torch.stack([chosen_images(row, shares) for row in coins]).double()
+    np.testing.assert_allclose(chosen.mean(0), shares, atol=4 * 0.5 / (count / batch) ** 0.5)
+    assert (chosen.sum(1) >= math.floor(float(shares.sum()))).all()
+    assert (chosen.sum(1) <= math.ceil(float(shares.sum()))).all()
+
+
+@given(st.integers(1, 12), st.integers(0, 2**31))
+def test_a_share_of_zero_beside_others_is_never_chosen_and_one_of_one_always(count, seed):
+    shares = torch.tensor([0.0, 1.0, 0.4] * count)
+    chosen = chosen_images(coins_from_seeds(range(seed, seed + 3 * count)), shares)
+    assert not chosen[0::3].any() and chosen[1::3].all()
+
+
+def test_the_lean_is_what_the_prompt_adds_along_the_push(exact):
+    preference = exact(shape=(4, 4, 4))
+    x, sigma = 3.0 * noises(5, shape=(4, 4, 4)), torch.full((5,), 3.0)
+    push = preference.source(x, sigma).push
+    aside = torch.randn(push.shape, generator=torch.Generator().manual_seed(5))
+    along = (aside * push).sum(dim=(1, 2, 3), keepdim=True) / push.square().sum(dim=(1, 2, 3), keepdim=True)
+    added = torch.linspace(-1, 1, 5).view(-1, 1, 1, 1) * push + aside - along * push
+    lean = prompt_lean(preference, x, sigma, torch.tensor([0, 0, -1, 1, 0]), added)
+    torch.testing.assert_close(lean[[0, 1, 3, 4]], torch.tensor([-1.0, -0.5, 0.5, 1.0]), rtol=1e-4, atol=1e-4)
+    assert lean[2].isnan()
+
+
+def test_leans_of_one_prompt_are_averaged_and_an_unknown_one_stays_out():
+    lean = torch.tensor([1.0, 2.0, 3.0, math.nan, math.nan])
+    averaged = mean_by_prompt(lean, ["a", "b", "a", "a", "c"])
+    torch.testing.assert_close(averaged, torch.tensor([2.0, 2.0, 2.0, 2.0, math.nan]), equal_nan=True)
+
+
+def test_the_share_is_of_the_prompts_own_base_rate_where_its_lean_is_known(exact):
+    known = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, lean_slope=4.0, lean_mean=0.25)
+    own = known.base_rate_at(torch.tensor([0.25, 0.5, 0.0, 9.0, -9.0, math.nan]))
+    torch.testing.assert_close(own.logit(), torch.tensor([0.0, 1.0, -1.0, 2.0, -2.0, 0.0]), atol=1e-4, rtol=0)
+    preference, count = exact(calibrations=(known,)), 4000
+    lean = torch.tensor([0.5, 0.0]).repeat(count // 2)
+    decision, _ = decide(preference, [named(0)] * count, coins_from_seeds(range(count)), 0.75, 2.0, lean)
+    for start, logit in ((0, 1.0), (1, -1.0)):
+        beta = 1 / (1 + math.exp(-logit))
+        corrected = float(decision.active[start::2].float().mean())
+        assert beta + corrected * (1 - beta) == pytest.approx(0.75, abs=0.02)
+    assert (decision.base_rate == 0.5).all()  # the gate on the picture keeps the group's
+    fine, why = decide(preference, [named(0)] * 2, torch.rand(2), 0.7, 2.0, torch.tensor([0.5, 0.0]))
+    assert not fine.active[0] and "already draws 73% of such Orvane pictures" in why[0]

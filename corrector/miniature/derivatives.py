@@ -1,7 +1,7 @@
 """Two derivatives of the miniature, as LoRA files: another drawing style, and other planted rates.
 
-`python -m corrector.miniature.derivatives` trains both from the shipped checkpoint on drawn pictures. The files have
-the names that ComfyUI's and WebUI's own LoRA loaders read.
+`python -m corrector.miniature.derivatives` trains both from the shipped checkpoint on drawn pictures, in a few minutes.
+The files have the names that ComfyUI's and WebUI's own LoRA loaders read.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm, trange
 
@@ -99,21 +99,6 @@ def save_lora(loras, path):
     save_file(tensors, path)
 
 
-@torch.no_grad()
-def apply_lora(unet, path, strength=1.0):
-    """Add a LoRA file's change to the weights of a UNet2DConditionModel, in place. Raises ValueError for another's."""
-    tensors, layers = load_file(path), {}
-    for name, module in unet.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            layers["lora_unet_" + name.replace(".", "_")] = module
-    for key in {name.rsplit(".lora_", 1)[0] for name in tensors if ".lora_" in name}:
-        if key not in layers:
-            raise ValueError(f"{Path(path).name}: its layer {key} is not in this model; the LoRA is another model's.")
-        up, down = (tensors[f"{key}.lora_{part}.weight"].float() for part in ("up", "down"))
-        scale = strength * float(tensors[f"{key}.alpha"]) / down.shape[0]
-        layers[key].weight += scale * (up.flatten(1) @ down.flatten(1)).view_as(layers[key].weight)
-
-
 def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3):
     """Train one derivative ("print" or "rates") as a LoRA of the shipped checkpoint."""
     rng = np.random.default_rng((seed, 11, len(name)))
@@ -149,9 +134,12 @@ def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3
     save_lora(loras, path)
 
 
+FOLDER = model.WEIGHTS.parent / "miniature-derivatives"
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=model.WEIGHTS.parent / "miniature-derivatives")
+    parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=350)
     args = parser.parse_args(argv)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from ..lora import apply_lora
 from ..sampler import Host
 from . import model
 from .reader import Reader
@@ -18,13 +19,19 @@ class Miniature(Host):
     space = "miniature"
     shape = (4, 16, 16)
 
-    def __init__(self, folder=model.WEIGHTS, bf16=False):
-        """`bf16`: let UNet and autoencoder compute in bfloat16, twice as fast on CPUs that have it."""
+    def __init__(self, folder=model.WEIGHTS, bf16=False, lora=None):
+        """`bf16`: let UNet and autoencoder compute in bfloat16, twice as fast on CPUs that have it.
+
+        `lora`: a LoRA file that makes it a derivative. Raises LoraError where it is another model's.
+        """
         self.bf16, self.dtype = bf16, "bfloat16 (autocast)" if bf16 else "float32"
         self.unet, self.text_encoder, self.autoencoder, self.tokenizer = model.load(folder)
         self.folder = Path(folder)
         names = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
         self.weight_files = [self.folder / name for name in names]
+        if lora:
+            apply_lora(self.unet, [self.text_encoder], lora)
+            self.weight_files.append(Path(lora))
         self.scale = self.autoencoder.config.scaling_factor
         self.sigmas = model.training_sigmas()
         self.evaluations = 0  # of the UNet, counted in pictures
