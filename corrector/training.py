@@ -16,7 +16,8 @@ from .pairs import skin_mask
 from .preference import Classifier, Distilled
 
 SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
-PATCH = 2  # latent cells a side that the networks see as one: a quarter of the work
+MOST_CELLS = 32  # patches a side that a network is trained on, about; with more, two cores would not finish in minutes
+TEACHER_BYTES = 2**28  # of noised latents, and of pushes: half precision and fewer of them where more would be needed
 SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
 
 
@@ -29,6 +30,16 @@ def random_sigmas(count, generator):
         sigma = torch.where(inside, low * (high / low) ** draws[1], sigma)
         edge += share
     return sigma
+
+
+def patch_of(shape):
+    """Latent cells a side that the networks see as one, by the latents' shape [..., H, W]: 2, and 4 for SDXL's 128."""
+    return 2 if min(shape[-2:]) < 3 * MOST_CELLS else 4
+
+
+def batch_of(batch, shape):
+    """A batch of latents of 16 x 16 -> one of `shape` [..., H, W] that costs not much more memory and time."""
+    return min(batch, max(16, batch * 256 // (shape[-2] * shape[-1])))
 
 
 def flatten(pairs, keep=None):
@@ -45,32 +56,43 @@ def flatten(pairs, keep=None):
 
 
 class Teacher:
-    """The host's own push D_c - D_s at noised pairs: two UNet evaluations each, made once and reused."""
+    """The host's own push D_c - D_s at noised pairs: two UNet evaluations each, made once and reused.
+
+    `count` of them, or as many as fit TEACHER_BYTES; a large latent teaches more at once.
+    """
 
     def __init__(self, host, axis, pairs, count, seed, batch=64, progress=None):
         rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
         latents, _, group, _ = flatten(pairs)
+        size = latents[0].numel()
+        dtype = torch.float32 if 4 * size * count <= TEACHER_BYTES else torch.float16
+        count = min(count, TEACHER_BYTES // (dtype.itemsize * size))
         chosen = torch.randint(len(latents), (count,), generator=generator)
         self.group, self.sigma = group[chosen], random_sigmas(count, generator)
-        noise = torch.randn(count, *latents.shape[1:], generator=generator)
-        self.x = add_noise(latents[chosen], noise, self.sigma)
-        pushes = []
+        self.x, self.push = (torch.empty(count, *latents.shape[1:], dtype=dtype) for _ in range(2))
         for which in torch.arange(count).split(batch):
+            noise = torch.randn(len(which), *latents.shape[1:], generator=generator)
+            x = add_noise(latents[chosen[which]], noise, self.sigma[which])
+            self.x[which] = x.to(dtype)
             neutral = [rng.choice(axis.prompts(axis.groups[g])) for g in self.group[which].tolist()]
             predictions = []
             for side in ("counter", "stereotype"):
                 prompts = [f"{prompt} {rng.choice(getattr(axis, side).phrases)}" for prompt in neutral]
-                predictions.append(host.denoise(self.x[which], self.sigma[which], host.encode(prompts)))
-            pushes.append(predictions[0] - predictions[1])
+                predictions.append(host.denoise(x, self.sigma[which], host.encode(prompts)))
+            self.push[which] = (predictions[0] - predictions[1]).to(dtype)
             if progress:
                 progress("push", int(which[-1]) + 1, count)
-        self.push = torch.cat(pushes)
         self.evaluations = 2 * count
+
+    def taught(self, which):
+        """The x, sigma, group and push of some of the evaluations, float32."""
+        return self.x[which].float(), self.sigma[which], self.group[which], self.push[which].float()
 
     def weights(self):
         """1 / mean squared push by noise level, [count]; levels at which the push is small count for less."""
         bins = torch.bucketize(self.sigma, SIGMA_BINS)
-        power = torch.stack([self.push[bins == b].square().mean() for b in range(len(SIGMA_BINS) + 1)])
+        each = torch.stack([push.float().square().mean() for push in self.push])
+        power = torch.stack([each[bins == b].mean() for b in range(len(SIGMA_BINS) + 1)])
         return 1 / power.clamp(min=0.3 * float(power.max()))[bins]
 
 
@@ -113,7 +135,8 @@ def train_tone(space, pairs, steps, seed, batch=128, progress=None):
     where stereotype pictures are darker the tone push also holds what of the side goes with lightness.
     """
     latents, _, group, tone = flatten(pairs)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
+    batch = batch_of(batch, latents.shape)
+    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=patch_of(latents.shape)), seed)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
@@ -132,49 +155,67 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=96, 
     side, e.g. those whose tones match; by default all.
     """
     latents, side, group, _ = flatten(pairs, keep)
-    network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=PATCH), seed)
+    batch = batch_of(batch, latents.shape)
+    network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=patch_of(latents.shape)), seed)
     weights, held = teacher.weights(), len(teacher.x) // 20
-    skin = skin_mask(latents.shape, region)
-    tone_push = torch.cat(
-        [
-            tone(*part).push * skin
-            for part in zip(*(t.split(200) for t in (teacher.x, teacher.sigma, teacher.group)), strict=True)
-        ]
-    )
-    tone_weight = 0.3 / tone_push.square().mean()
+    tone_push = _SkinPush(teacher, tone, region)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         sigma = random_sigmas(batch, generator)
         x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
-        taught = held + torch.randint(len(teacher.x) - held, (batch,), generator=generator)
-        reading = network(
-            torch.cat([x, teacher.x[taught]]),
-            torch.cat([sigma, teacher.sigma[taught]]),
-            torch.cat([group[chosen], teacher.group[taught]]),
-        )
+        which = held + torch.randint(len(teacher.x) - held, (batch,), generator=generator)
+        *taught, push = teacher.taught(which)
+        reading = network(*(torch.cat(both) for both in zip((x, sigma, group[chosen]), taught, strict=True)))
         odds = F.binary_cross_entropy_with_logits(reading.log_odds[:batch], side[chosen].float())
-        error = (reading.push[batch:] - teacher.push[taught]).square().mean(dim=(1, 2, 3))
-        tone_error = (reading.tone[batch:] - tone_push[taught]).square().mean()
-        return odds + (error * weights[taught]).mean() + tone_weight * tone_error
+        error = (reading.push[batch:] - push).square().mean(dim=(1, 2, 3))
+        tone_error = (reading.tone[batch:] - tone_push[which]).square().mean()
+        return odds + (error * weights[which]).mean() + 0.3 / tone_push.power * tone_error
 
     network = _train(network, steps, seed, loss_of_step, "preference", progress=progress)
-    with torch.no_grad():
-        reading = network(teacher.x[:held], teacher.sigma[:held], teacher.group[:held])
-    error = ((reading.push - teacher.push[:held]).square().mean(dim=(1, 2, 3)) * weights[:held]).mean()
-    power = (teacher.push[:held].square().mean(dim=(1, 2, 3)) * weights[:held]).mean()
+    sums = torch.zeros(4, dtype=torch.float64)  # of the held out: error and power of the push, and of the tone push
+    for which in torch.arange(held).split(batch_of(200, latents.shape)):
+        *taught, push = teacher.taught(which)
+        with torch.no_grad():
+            reading, skin = network(*taught), tone_push[which]
+        both = [part.square().mean(dim=(1, 2, 3)) * weights[which] for part in (reading.push - push, push)]
+        both += [part.square().mean(dim=(1, 2, 3)) for part in (reading.tone - skin, skin)]
+        sums += torch.stack(both).sum(dim=1)
     figures = {
-        "push_r2": float(1 - error / power),
-        "tone_r2": float(1 - (reading.tone - tone_push[:held]).square().mean() / tone_push[:held].square().mean()),
+        "push_r2": float(1 - sums[0] / sums[1]),
+        "tone_r2": float(1 - sums[2] / sums[3]),
         "teacher_evaluations": teacher.evaluations,
     }
     return network, figures
 
 
+class _SkinPush:
+    """The tone push at the teacher's x, kept only where skin may be: zero elsewhere. `power`: its mean square."""
+
+    def __init__(self, teacher, tone, region):
+        self.shape, mask = teacher.x.shape[1:], skin_mask(teacher.x.shape, region)
+        rows, columns = ((mask > 0).any(dim=dim).nonzero()[:, 0] for dim in (1, 0))
+        self.box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        pushes = []
+        for which in torch.arange(len(teacher.x)).split(batch_of(200, teacher.x.shape)):
+            x, sigma, group, _ = teacher.taught(which)
+            pushes.append((tone(x, sigma, group).push * mask)[..., self.box[0], self.box[1]].to(teacher.x.dtype))
+        self.pushes = torch.cat(pushes)
+        share = self.pushes[0].numel() / self.shape.numel()
+        self.power = float(self.pushes.float().square().mean()) * share
+
+    def __getitem__(self, which):
+        """[B, C, H, W] of some of the teacher's evaluations."""
+        whole = torch.zeros(len(which), *self.shape)
+        whole[..., self.box[0], self.box[1]] = self.pushes[which].float()
+        return whole
+
+
 def train_classifier(space, pairs, steps, seed, keep=None, batch=128):
     """The Classifier source, a baseline; `keep` restricts it to some pictures, e.g. tone-matched ones."""
     latents, side, group, _ = flatten(pairs, keep)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=PATCH), seed)
+    batch = batch_of(batch, latents.shape)
+    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=patch_of(latents.shape)), seed)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
@@ -203,6 +244,8 @@ class Judge(nn.Module):
 
     def forward(self, latents, fold=None):
         """Latents [N, C, H, W] -> log-odds of the counter side [N]: one fold's, or the mean of all folds."""
+        finest = max(1, round(min(latents.shape[-2:]) / MOST_CELLS))
+        latents = F.avg_pool2d(latents, finest) if finest > 1 else latents
         networks = self.networks if fold is None else [self.networks[fold]]
         return torch.stack([network(latents)[:, 0] for network in networks]).mean(dim=0)
 
