@@ -1,4 +1,4 @@
-"""The shell's door: `python -m corrector demo | learn | calibrate | inspect`."""
+"""The shell's door: `python -m corrector demo | learn | calibrate | combine | inspect`."""
 
 import argparse
 import json
@@ -23,7 +23,11 @@ def main(argv=None):
     one.add_argument(
         "--pairs-folder", type=Path, help="keep the pairs here as they come; stopped, it goes on from there"
     )
-    one.add_argument("--match", action="store_true", help="learn the side only from pictures of matching skin tones")
+    one.add_argument(
+        "--match", action=argparse.BooleanOptionalAction, default=False,
+        help="learn the side only from pictures of matching skin tones",
+    )  # fmt: skip
+    one.add_argument("--teacher", type=_count, default=12000, help="pushes of the checkpoint's own to learn from")
     one.add_argument("--calibration", type=int, default=400, help="pictures a group; 0 leaves it for later")
     one.add_argument("--seed", type=int, default=0)
     _add_host_options(one)
@@ -31,13 +35,22 @@ def main(argv=None):
     one.add_argument("preference", type=Path)
     one.add_argument("--out", type=Path, help="the file to write; by default the same")
     one.add_argument("--images", type=_count, default=400, help="pictures a group")
+    one.add_argument(
+        "--narrow", type=float, default=0.0, metavar="W",
+        help="stop before that where the 95 %% interval of the base rate is within W either side, as 0.05",
+    )  # fmt: skip
+    one.add_argument("--target", type=float, default=0.95, help="the share of which it says whether it is in reach")
     one.add_argument("--seed", type=int, default=1)
     _add_host_options(one)
+    one = commands.add_parser("combine", help="put the preferences of several files, an axis each, into one file")
+    one.add_argument("preferences", type=Path, nargs="+")
+    one.add_argument("--out", type=Path, required=True)
     one = commands.add_parser("inspect", help="print what a preference file says of itself")
     one.add_argument("file", type=Path)
     args = parser.parse_args(argv)
     try:
-        {"demo": demo, "learn": learn, "calibrate": calibrate, "inspect": inspect}[args.command](args)
+        commands = {"demo": demo, "learn": learn, "calibrate": calibrate, "combine": combine, "inspect": inspect}
+        commands[args.command](args)
     except _refusals() as refusal:
         raise SystemExit(f"{parser.prog} {args.command}: {refusal}") from None
 
@@ -160,8 +173,9 @@ def learn(args):
                            batch=host.batch, progress=lambda latents: bar.update(len(latents)))  # fmt: skip
     others = learning.gate_others(axis, ROOT / "axes", host.space)
     preference, judge = learning.learn(
-        host, axis, args.pairs, args.seed, args.cfg, pairs=pairs, match=args.match, progress=_stages(), **others
-    )
+        host, axis, args.pairs, args.seed, args.cfg, args.teacher, pairs=pairs, match=args.match, progress=_stages(),
+        **others,
+    )  # fmt: skip
     preference.training["host"] = {**host.identity, "steps": args.steps}
     print(json.dumps(preference.training, indent=1), flush=True)
     if preference.training.get("weak"):
@@ -190,16 +204,16 @@ def _stages():
     return progress
 
 
-def _calibrated(host, preference, judge, images, args):
+def _calibrated(host, preference, judge, images, args, narrow=0.0, target=0.95):
     """The preference with its calibrations on `images` pictures a group, which are printed."""
     from tqdm import tqdm
 
     from .calibration import calibrate
 
     with tqdm(desc="calibration", unit="picture") as bar:
-        preference = calibrate(host, preference, judge, images, args.cfg, args.seed, progress=bar.update)
+        preference = calibrate(host, preference, judge, images, args.cfg, args.seed, progress=bar.update, narrow=narrow)
     for measured in preference.calibrations:
-        print(measured, flush=True)
+        print(measured, measured.reach(target), sep="\n", flush=True)
     return preference
 
 
@@ -207,6 +221,8 @@ def calibrate(args):
     """A preference's base rates and full-strength rates on a checkpoint, written into its file."""
     from .files import PreferenceFileError, load_preference, save_preference
 
+    if not 0 < args.target <= 1 or not 0 <= args.narrow < 0.5:
+        raise PreferenceFileError("--target is a share above 0 and at most 1, --narrow one of 0 and below 0.5.")
     preference, host = load_preference(args.preference), _host(args)
     if preference.space != host.space:
         raise PreferenceFileError(
@@ -215,16 +231,27 @@ def calibrate(args):
         )
     if preference.judge is None:
         raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
-    preference = _calibrated(host, preference, preference.judge, args.images, args)
+    preference = _calibrated(host, preference, preference.judge, args.images, args, args.narrow, args.target)
     path = args.out or args.preference
     print(f"Wrote {path} ({save_preference(preference, path)}).")
 
 
-def inspect(args):
-    """The metadata of a preference file, as readable JSON."""
-    from .files import load_preference
+def combine(args):
+    """Several files, an axis each, as one."""
+    from .files import load_preferences, save_preferences
 
-    preference = load_preference(args.file)
-    says = {name: getattr(preference, name) for name in ("name", "hash", "space", "training")}
-    says |= {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}
-    print(json.dumps(says, indent=1, ensure_ascii=False))
+    preferences = [preference for path in args.preferences for preference in load_preferences(path)]
+    save_preferences(preferences, args.out)
+    print(f"Wrote {args.out}: {', '.join(preference.name for preference in preferences)}.")
+
+
+def inspect(args):
+    """The metadata of a preference file, as readable JSON; a list where it holds several."""
+    from .files import load_preferences
+
+    said = []
+    for preference in load_preferences(args.file):
+        says = {name: getattr(preference, name) for name in ("name", "hash", "space", "training")}
+        says |= {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}
+        said.append(says)
+    print(json.dumps(said if len(said) > 1 else said[0], indent=1, ensure_ascii=False))

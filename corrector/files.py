@@ -1,7 +1,8 @@
 """Preference files: safetensors with readable metadata, and a clear refusal of everything else.
 
 Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, source and gate configuration,
-calibrations, training figures, licence. Never pickle; nothing in a file is executed.
+calibrations, training figures, licence; or a list "preferences" of such, whose tensors begin with "0.", "1." and so
+on. Never pickle; nothing in a file is executed.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from .preference import Calibration, Classifier, Distilled, Preference
 from .prompt_gate import PromptGate
 from .training import Judge
 
-FORMAT = 1
+FORMAT = 2  # 1: one preference; 2: one or several
 KEY = "rs_corrector"
 LARGEST = 16 * 2**20  # bytes; a preference is a few MB
 SOURCES = {source.kind: source for source in (Distilled, Classifier)}
@@ -31,6 +32,35 @@ class PreferenceFileError(ValueError):
 
 def save_preference(preference, path):
     """Write a preference in fp16. Its hash is set, and returned. Text preferences have nothing to save."""
+    return save_preferences([preference], path)[0]
+
+
+def save_preferences(preferences, path):
+    """Write one preference or several, of as many axes, into one file in fp16 -> their hashes, which are also set."""
+    described, tensors = [], {}
+    for index, preference in enumerate(preferences):
+        metadata, own = _described(preference)
+        described.append(metadata)
+        prefix = f"{index}." if len(preferences) > 1 else ""
+        tensors |= {prefix + name: tensor for name, tensor in own.items()}
+    axes = [preference.axis.id for preference in preferences]
+    if len(set(axes)) < len(axes):
+        twice = next(axis for axis in axes if axes.count(axis) > 1)
+        raise PreferenceFileError(f'Two preferences of the axis "{twice}" cannot share a file; keep one of them.')
+    metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    halves = {name: tensor.detach().cpu().to(torch.float16).contiguous() for name, tensor in tensors.items()}
+    save_file(halves, part, metadata={KEY: json.dumps(metadata, ensure_ascii=False)})
+    part.replace(path)
+    for index, preference in enumerate(preferences):
+        preference.hash = _hash(path, index, len(preferences))
+    return [preference.hash for preference in preferences]
+
+
+def _described(preference):
+    """-> (metadata, tensors) of one preference."""
     if preference.source.kind not in SOURCES:
         raise PreferenceFileError("A text preference has no weights to save; keep its two prompts instead.")
     tensors = {f"source.{name}": tensor for name, tensor in preference.source.state_dict().items()}
@@ -39,7 +69,7 @@ def save_preference(preference, path):
     if preference.judge is not None:
         tensors |= {f"judge.{name}": tensor for name, tensor in preference.judge.state_dict().items()}
     metadata = {
-        "format": FORMAT,
+        "format": 1,
         "name": preference.name,
         "axis": preference.axis.to_dict(),
         "axis_hash": preference.axis.hash,
@@ -51,18 +81,28 @@ def save_preference(preference, path):
         "training": preference.training,
         "licence": preference.axis.licence,
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    halves = {name: tensor.detach().cpu().to(torch.float16).contiguous() for name, tensor in tensors.items()}
-    save_file(halves, part, metadata={KEY: json.dumps(metadata, ensure_ascii=False)})
-    part.replace(path)
-    preference.hash = file_hash(path)
-    return preference.hash
+    return metadata, tensors
+
+
+def _hash(path, index, count):
+    """The file's hash; of each of several in it, one of its own."""
+    whole = file_hash(path)
+    return whole if count == 1 else hashlib.sha256(f"{whole} {index}".encode()).hexdigest()[:10]
 
 
 def load_preference(path):
-    """Read a preference file. Raises PreferenceFileError in a sentence that names the file and what is wrong."""
+    """Read a file of one preference. Raises PreferenceFileError in a sentence that names the file and what is wrong."""
+    found = load_preferences(path)
+    if len(found) > 1:
+        names = ", ".join(preference.name for preference in found)
+        raise PreferenceFileError(
+            f"{Path(path).name}: it holds {len(found)} preferences ({names}) and one is needed; give a file of one."
+        )
+    return found[0]
+
+
+def load_preferences(path):
+    """Read a preference file -> the preferences in it, one or several. Raises PreferenceFileError like the above."""
     path = Path(path)
     if not path.is_file():
         raise PreferenceFileError(f"{path.name}: the file is not there any more; pick another or put it back.")
@@ -85,6 +125,19 @@ def load_preference(path):
         raise PreferenceFileError(
             f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
         )
+    several = metadata.get("preferences")
+    parts = [(metadata, tensors)]
+    if several is not None:
+        if not isinstance(several, list) or not several or not all(isinstance(one, dict) for one in several):
+            raise PreferenceFileError(f"{path.name}: its list of preferences is broken; combine them again.")
+        parts = [(one, _raw(tensors, f"{index}.")) for index, one in enumerate(several)]
+    found = [_checked(one, own, path) for one, own in parts]
+    for index, preference in enumerate(found):
+        preference.hash = _hash(path, index, len(found))
+    return found
+
+
+def _checked(metadata, tensors, path):
     if str(metadata.get("latent_space")) not in LATENT_SPACES:
         raise PreferenceFileError(
             f'{path.name}: made for the latent space "{metadata.get("latent_space")}", which this version does not '
@@ -98,6 +151,16 @@ def load_preference(path):
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise PreferenceFileError(f"{path.name}: its parts do not fit together ({reason}); learn it again.") from None
+
+
+def update_preference(preference, path):
+    """Write a preference over the one of its axis in a file that may hold others too, which stay -> its hash."""
+    others = load_preferences(path) if Path(path).is_file() else []
+    if len(others) < 2:
+        return save_preference(preference, path)
+    together = [preference if other.axis.id == preference.axis.id else other for other in others]
+    save_preferences(together, path)
+    return preference.hash
 
 
 def _build(metadata, tensors, path):
@@ -117,7 +180,6 @@ def _build(metadata, tensors, path):
         calibrations=tuple(_calibration(c) for c in metadata["calibrations"]),
         training=metadata["training"],
         name=metadata["name"] or path.stem,
-        hash=file_hash(path),
         judge=judge,
     )
 
@@ -139,8 +201,12 @@ def _filled(kind, config, tensors):
     return module.eval().requires_grad_(False)
 
 
+def _raw(tensors, prefix):
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _part(tensors, prefix):
-    return {name.removeprefix(prefix): t.float().clone() for name, t in tensors.items() if name.startswith(prefix)}
+    return {name: tensor.float().clone() for name, tensor in _raw(tensors, prefix).items()}
 
 
 def file_hash(path):

@@ -7,7 +7,12 @@ from .axes import RSCorrectorAxis, RSCorrectorLoadAxis
 from .correction import RSCorrector, RSCorrectorAdvanced
 from .learning import RSCorrectorCalibrate, RSCorrectorLearnPreference
 from .miniature import RSCorrectorMiniature
-from .preferences import RSCorrectorCombinePreferences, RSCorrectorLoadPreference, RSCorrectorTextPreference
+from .preferences import (
+    RSCorrectorCombinePreferences,
+    RSCorrectorLoadPreference,
+    RSCorrectorSavePreference,
+    RSCorrectorTextPreference,
+)
 
 
 class RSCorrectorExtension(ComfyExtension):
@@ -24,4 +29,5 @@ class RSCorrectorExtension(ComfyExtension):
             RSCorrectorAxis,
             RSCorrectorLearnPreference,
             RSCorrectorCalibrate,
+            RSCorrectorSavePreference,
         ]

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import re
 import shutil
 import uuid
 from dataclasses import replace
@@ -17,7 +16,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..corrector.calibration import calibrate
-from ..corrector.files import load_preference, save_preference
+from ..corrector.files import load_preferences, save_preference, update_preference
 from ..corrector.latent_space import LATENT_SPACES
 from ..corrector.learning import gate_others, learn
 from ..corrector.pairs import disk_use, make_pairs
@@ -25,20 +24,10 @@ from .axes import SHIPPED as SHIPPED_AXES
 from .axes import AxisSocket
 from .correction import check_model, network_of
 from .host import ComfyHost
-from .preferences import FOLDER, SHIPPED, PreferenceSocket, preference_in
+from .preferences import SHIPPED, PreferenceSocket, preference_file, preferences_in
 
 TRIALS = 160  # most pictures a group for a trial of gains, as `calibrate` has it
 TARGET = 0.95  # share of the counter side of which the text says whether it is within reach
-
-
-def preference_file(name):
-    """Where a preference of this name is kept. Raises ValueError for all but a plain name."""
-    name = name.strip().removesuffix(".safetensors")
-    if not re.fullmatch(r"\w[\w .()+-]{0,99}", name) or name.endswith((".", " ")):
-        raise ValueError(
-            f'"{name}" cannot name a preference file; use letters, digits, spaces, hyphens and dots, and no folder.'
-        )
-    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
 
 
 def digest(settings):
@@ -102,7 +91,7 @@ def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
         pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
         report = draw_report(preference, made, pictures=pictures)
         save_preference(preference, path)
-        preference = preference_in(path)
+        (preference,) = preferences_in(path)
     logging.info("RS-Corrector: the preference is in %s", path)
     if weak := preference.training.get("weak"):
         logging.warning("RS-Corrector: %s is weak: %s", path.name, weak)
@@ -223,17 +212,18 @@ def calibrated(host, preference, images, cfg, seed):
         return preference
     if path.parent == SHIPPED:  # the extension's own files stay as they came
         path = preference_file(path.name)
-    save_preference(preference, path)
+    update_preference(preference, path)
     logging.info("RS-Corrector: the calibration is in %s", path)
-    return preference_in(path)
+    return next(found for found in preferences_in(path) if found.axis.id == preference.axis.id)
 
 
 def latest(preference, path):
     """What the file has of this preference by now: it may have been calibrated since it was loaded."""
-    found, own = load_preference(path), preference.source.state_dict()
-    same = found.source.state_dict()
-    if own.keys() == same.keys() and all(torch.equal(own[name].cpu(), same[name]) for name in own):
-        return found
+    own = preference.source.state_dict()
+    for found in load_preferences(path):
+        same = found.source.state_dict()
+        if own.keys() == same.keys() and all(torch.equal(own[name].cpu(), same[name]) for name in own):
+            return found
     return preference
 
 

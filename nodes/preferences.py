@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.utils
@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io
 
 from ..corrector.axis import Axis, Side
-from ..corrector.files import file_hash, load_preference
+from ..corrector.files import file_hash, load_preferences, save_preferences
 from ..corrector.preference import Preference
 from ..corrector.prompt_gate import OTHER_PEOPLE, train_gate
 
@@ -36,11 +36,22 @@ def preference_path(name):
     return Path(folder_paths.get_full_path(FOLDER, name) or SHIPPED / Path(name).name)
 
 
-def preference_in(path):
-    """The preference of a file, which remembers where that file is: calibrating writes it again."""
-    preference = load_preference(path)
-    preference.path = Path(path)
-    return preference
+def preferences_in(path):
+    """The preferences of a file, which remember where that file is: calibrating writes it again."""
+    found = load_preferences(path)
+    for preference in found:
+        preference.path = Path(path)
+    return tuple(found)
+
+
+def preference_file(name):
+    """Where a preference of this name is kept. Raises ValueError for all but a plain name."""
+    name = name.strip().removesuffix(".safetensors")
+    if not re.fullmatch(r"\w[\w .()+-]{0,99}", name) or name.endswith((".", " ")):
+        raise ValueError(
+            f'"{name}" cannot name a preference file; use letters, digits, spaces, hyphens and dots, and no folder.'
+        )
+    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
 
 
 class RSCorrectorLoadPreference(io.ComfyNode):
@@ -75,7 +86,7 @@ class RSCorrectorLoadPreference(io.ComfyNode):
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
-        return io.NodeOutput((preference_in(preference_path(file)),))
+        return io.NodeOutput(preferences_in(preference_path(file)))
 
 
 class RSCorrectorCombinePreferences(io.ComfyNode):
@@ -102,6 +113,39 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
         if not preferences:
             raise ValueError("No preference is connected; connect one to four RS-Corrector preferences.")
         return io.NodeOutput(tuple(preferences.values()))
+
+
+class RSCorrectorSavePreference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorSavePreference",
+            display_name="RS-Corrector Save Preference",
+            category="RS-Corrector",
+            description="Keeps learned preferences in one file of models/rs_corrector: several axes can share it.",
+            inputs=[
+                PreferenceSocket.Input("preference", tooltip="One, or several from RS-Corrector Combine Preferences."),
+                io.String.Input(
+                    "name", default="my-preferences", tooltip="The file. One of the same name is replaced."
+                ),
+            ],
+            outputs=[PreferenceSocket.Output(display_name="preference")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, name=None):
+        try:
+            preference_file("known later" if name is None else name)  # a text may come from another node
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, preference, name) -> io.NodeOutput:
+        path = preference_file(name)
+        save_preferences([replace(one) for one in preference], path)  # copies: their hash is the new file's
+        return io.NodeOutput(preferences_in(path))
 
 
 @dataclass(frozen=True)
