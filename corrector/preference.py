@@ -85,6 +85,7 @@ class Preference:
     name: str = ""
     hash: str = ""
     judge: object = None  # training.Judge: a judge of clean latents for calibration, none of it in the source
+    path: object = None  # of the file that a host read it from
 
     @property
     def sight(self):

@@ -190,7 +190,7 @@ def calibrated(host, preference, images, cfg, seed):
             f'The preference "{preference.name}" has no judge of pictures to calibrate with; learn it again with '
             "RS-Corrector Learn Preference."
         )
-    path = getattr(preference, "path", None)
+    path = preference.path
     if path and path.is_file():
         preference = latest(preference, path)
     settings = digest([host.identity, host.steps, images, seed])

@@ -19,7 +19,8 @@ from rs_pack.corrector.learning import gate_others
 from rs_pack.corrector.pairs import PairError
 from rs_pack.nodes import learning
 from rs_pack.nodes.axes import SHIPPED
-from rs_pack.nodes.preferences import TextSides, preference_in
+from rs_pack.nodes.preferences import SHIPPED as SHIPPED_WEIGHTS
+from rs_pack.nodes.preferences import TextSides, preferences_in
 
 SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
 LEARN = dict(SIZE, pairs=40, steps=3, cfg=2.0, seed=3, batch=10, name="orvane", training_steps=40)
@@ -152,9 +153,24 @@ def test_calibrating_a_shipped_preference_leaves_the_extensions_file_as_it_came(
     save_preference(replace(run["preference"][0]), shipped)
     before = shipped.read_bytes()
     monkeypatch.setattr(learning, "SHIPPED", shipped.parent)
-    (preference,), _ = node("RSCorrectorCalibrate", *miniature[:2], (preference_in(shipped),), **CALIBRATE)
+    (preference,), _ = node("RSCorrectorCalibrate", *miniature[:2], preferences_in(shipped), **CALIBRATE)
     assert shipped.read_bytes() == before
     assert load_preference(folders / "rs_corrector" / "ours.safetensors").hash == preference.hash
+
+
+def test_two_axes_share_a_file_and_calibrating_one_leaves_the_other_as_it_was(run, miniature, folders):
+    attire = preferences_in(SHIPPED_WEIGHTS / "miniature-attire.safetensors")
+    saved = node("RSCorrectorSavePreference", (*run["preference"], *attire), "two of them")
+    path = folders / "rs_corrector" / "two of them.safetensors"
+    assert [p.axis.id for p in saved] == [run["preference"][0].axis.id, "miniature-attire"] and saved[0].path == path
+    loaded = node("RSCorrectorLoadPreference", "two of them.safetensors")
+    assert [p.hash for p in loaded] == [p.hash for p in saved]
+    (calibrated,), _ = node("RSCorrectorCalibrate", *miniature[:2], loaded[:1], **{**CALIBRATE, "cfg": 3.0})
+    (first, second) = preferences_in(path)
+    assert first.hash == calibrated.hash and 3.0 in {c.cfg for c in first.calibrations}
+    assert second.calibrations == attire[0].calibrations
+    with pytest.raises(ValueError, match="cannot name a preference file"):
+        node("RSCorrectorSavePreference", loaded, "../elsewhere")
 
 
 def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):
