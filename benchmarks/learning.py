@@ -1,0 +1,201 @@
+"""What learning costs and gives: `python benchmarks/learning.py --json FILE`.
+
+`cost`: a preference of the shipped backdrop axis from nothing, timed beyond sampling the pairs. `few`: stereotype rates
+with a preference of 128 pairs a side. `sdxl`: the networks trained on 256 pairs of SDXL-size latents and pushes of
+random numbers, its time and memory. `derivatives`: the shipped preferences on both derivatives of the miniature, as
+they are and calibrated again. `both`: the two shipped preferences together. `kill`: making pairs, killed 20 times.
+"""
+
+import argparse
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from corrector import audit  # noqa: E402
+from corrector.axis import load_axis  # noqa: E402
+from corrector.calibration import calibrate, sample_corrected  # noqa: E402
+from corrector.correction import Settings  # noqa: E402
+from corrector.files import load_preference  # noqa: E402
+from corrector.learning import gate_others, learn  # noqa: E402
+from corrector.miniature import derivatives  # noqa: E402
+from corrector.miniature.host import Miniature  # noqa: E402
+from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
+from corrector.miniature.reader import skin_lightness  # noqa: E402
+from corrector.pairs import Pairs, make_pairs  # noqa: E402
+from corrector.training import Teacher, train_distilled, train_judge, train_tone  # noqa: E402
+
+CFG = 2.0
+SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
+
+
+class Bench:
+    def __init__(self, args):
+        self.n, self.seed, self.bf16, self.path, self.rows = args.n, args.seed, args.bf16, args.json, []
+
+    def say(self, figure, group, measured, n, **more):
+        measured = measured if isinstance(measured, tuple) else (measured,) * 3
+        self.rows.append(audit.row(figure, group, measured, n, self.seed, **more))
+        print(audit.table(self.rows[-1:]).splitlines()[1], flush=True)
+        if self.path:
+            self.path.write_text(json.dumps(self.rows, indent=1) + "\n")
+
+    def some(self, group, n=None):
+        n = n or self.n
+        return [held_out(HELD_OUT_NEUTRAL, group, index) for index in range(n)], list(range(self.seed, self.seed + n))
+
+    def rates(self, host, name, preferences, settings, groups, attributes, plain=None, **more):
+        """Corrected rates of each group, said; `plain`: {group: (labels, lightness)} to compare with."""
+        for group in groups:
+            latents, _ = sample_corrected(host, *self.some(group), preferences, settings, CFG)
+            pictures = host.decode(latents)
+            read, skin = host.reader.read(pictures), skin_lightness(pictures)
+            for attribute in attributes:
+                count = audit.stereotype_count(read[attribute], SIDES[attribute][0])
+                self.say(f"{name}: {SIDES[attribute][0]}", group, audit.rate(count, self.n), self.n, **more)
+            if plain:
+                self.say(f"{name}: L* drift", group, audit.mean(skin - plain[group][1]), self.n, **more)
+
+    def plain(self, host, name, groups, **more):
+        found = {}
+        for group in groups:
+            prompts, seeds = self.some(group)
+            pictures = host.decode(host.sample(host.encode(prompts), seeds, CFG))
+            found[group] = host.reader.read(pictures), skin_lightness(pictures)
+            for attribute, (side, _) in SIDES.items():
+                count = audit.stereotype_count(found[group][0][attribute], side)
+                self.say(f"{name}, plain: {side}", group, audit.rate(count, self.n), self.n, **more)
+        return found
+
+    def cost(self, count=200, name="cost"):
+        host, axis = Miniature(bf16=self.bf16), load_axis(ROOT / "axes" / "miniature-backdrop.json")
+        pairs = make_pairs(host, axis, count, seed=0, cfg=CFG)
+        before, started, times = host.evaluations, time.time(), {}
+
+        def progress(stage, done, total):
+            times.setdefault(stage, [time.time(), 0])[1] = time.time()
+
+        preference, judge = learn(
+            host, axis, count, 0, CFG, pairs=pairs, progress=progress, **gate_others(axis, ROOT / "axes", host.space)
+        )
+        took = time.time() - started
+        self.say(f"{name}: seconds beyond sampling the pairs", "all", took, count)
+        for stage, (first, last) in times.items():
+            self.say(f"{name}: seconds of {stage}", "all", last - first, count)
+        self.say(f"{name}: teacher's UNet evaluations", "all", host.evaluations - before, count)
+        return host, preference, judge
+
+    def few(self):
+        host, preference, judge = self.cost(128, "128 pairs")
+        preference = calibrate(host, preference, judge, count=200, cfg=CFG)
+        plain = self.plain(host, "128 pairs", preference.axis.groups)
+        self.rates(host, "128 pairs", [preference], Settings(), preference.axis.groups, ["backdrop"], plain)
+
+    def sdxl(self, count=256, size=128):
+        generator = torch.Generator().manual_seed(0)
+        latents = torch.randn(1, 2, count, 4, size, size, generator=generator)
+        pairs = Pairs(latents, 50 + 5 * torch.randn(1, 2, count, generator=generator), torch.zeros(1, count))
+        axis = replace(load_axis(ROOT / "axes" / "miniature-backdrop.json"), groups=("Orvane",))
+        teacher = Teacher(RandomPushes(generator), axis, pairs, 12000, 0)
+        started = time.time()
+        tone = train_tone("sdxl", pairs, 1000, 0)
+        train_distilled("sdxl", pairs, teacher, tone, 2500, 0, axis.skin_region)
+        train_judge(pairs, 0)
+        self.say("SDXL size, 256 pairs: seconds of training", "all", time.time() - started, count)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self.say("SDXL size, 256 pairs: most memory, GiB", "all", memory, count)
+
+    def derivatives(self):
+        for name in ("print", "rates"):
+            host = Miniature(bf16=self.bf16, lora=derivatives.FOLDER / f"miniature-{name}.safetensors")
+            for attribute in SIDES:
+                preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
+                groups, about = preference.axis.groups, {"axis": attribute, "derivative": name}
+                plain = self.plain(host, name, groups, **about)
+                again = calibrate(host, preference, preference.judge, count=400, cfg=CFG)
+                for said, used in (("as it is", preference), ("calibrated again", again)):
+                    title = f"{name}, {said}"
+                    self.rates(host, title, [used], Settings(), groups, [attribute], plain, **about)
+                    title += ", target 0.5"
+                    self.rates(host, title, [used], Settings(target=0.5), groups, [attribute], **about)
+
+    def both(self):
+        host = Miniature(bf16=self.bf16)
+        used = {a: load_preference(ROOT / "weights" / f"miniature-{a}.safetensors") for a in SIDES}
+        groups = ("Orvane", "Tavelu", "Quilmari", "Zendoli")
+        plain = self.plain(host, "both", groups)
+        for name, preferences in (
+            ("only backdrop", [used["backdrop"]]),
+            ("only attire", [used["attire"]]),
+            ("backdrop and attire", list(used.values())),
+        ):
+            self.rates(host, name, preferences, Settings(), groups, list(SIDES), plain)
+
+    def kill(self, tries=20):
+        """Pictures lost by `kill -9` at random moments: those whose batch was not written yet."""
+        rng, lost = random.Random(self.seed), []
+        with tempfile.TemporaryDirectory() as folder:
+            code = (
+                f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+                "from corrector.axis import load_axis\n"
+                "from corrector.miniature.host import Miniature\nfrom corrector.pairs import make_pairs\n"
+                f"axis = load_axis({str(ROOT / 'axes' / 'miniature-backdrop.json')!r})\n"
+                "make_pairs(Miniature(bf16=True), axis, 40, 7, steps=16, batch=1, folder=sys.argv[1], "
+                "progress=lambda _: print('one', flush=True))"
+            )
+            command = [sys.executable, "-c", code, str(Path(folder) / "pairs")]
+            for _ in range(tries):
+                with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as work:
+                    there = len(list(Path(folder).glob("pairs/*-*.safetensors")))
+                    for _ in range(there + 1):
+                        work.stdout.readline()
+                    time.sleep(rng.random())
+                    work.send_signal(signal.SIGKILL)
+                    told = there + 1 + work.stdout.read().count("one")
+                kept = len(list(Path(folder).glob("pairs/*-*.safetensors")))
+                lost.append(told - kept)  # what was told of was written before
+            last = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            self.say("kill -9: finished pictures lost, most", "all", max(lost), tries)
+            self.say("kill -9: pictures at the end, of 240", "all", last.stdout.count("one"), tries)
+
+
+class RandomPushes:
+    """A host whose pushes are random: only time and memory matter."""
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def encode(self, prompts):
+        return torch.zeros(len(prompts), 1, 8)
+
+    def denoise(self, x, sigma, conditioning):
+        return torch.randn(x.shape, generator=self.generator)
+
+
+def main():
+    parts = ("cost", "few", "sdxl", "derivatives", "both", "kill")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=(*parts, []), default=list(parts))
+    parser.add_argument("--n", type=int, default=1000, help="pictures a group")
+    parser.add_argument("--seed", type=int, default=50_000_000)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    bench = Bench(args)
+    for part in args.parts or parts:
+        getattr(bench, part)()
+
+
+if __name__ == "__main__":
+    main()
