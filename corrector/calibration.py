@@ -93,8 +93,8 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     return every, reasons
 
 
-PUSH_GAINS = (1.0, 1.5, 2.0, 3.0)  # a distilled push is a little weak: a regression shrinks towards the mean
-ENOUGH = 0.99  # share of pictures on the counter side at which the push is strong enough
+PUSH_GAINS = (2.0, 3.0, 4.0)  # a distilled push is a little weak, and above sight k is only 1
+ENOUGH, MEASURED = 0.99, 0.98  # share of trial pictures, and of the others, at which the push is strong enough
 MOST_TONE_GAIN = 6.0  # beyond, the push is no longer one
 TONE_TOLERANCE = 0.15  # points of CIE L*, about the standard error of the trials' mean
 
@@ -119,9 +119,11 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
             if outcome(tone_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
                 continue  # too weak whatever the tone gain
             tone_gain = _zero_of(lambda gain, outcome=outcome: outcome(gain)[1], start=tone_gain or 2.5)
-            if outcome(tone_gain)[0] >= ENOUGH:
+            if outcome(tone_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
+                continue
+            full_rate, drift = measure.corrected(base_rate, push_gain, tone_gain)
+            if full_rate >= MEASURED:
                 break
-        full_rate, drift = measure.corrected(base_rate, push_gain, tone_gain)
         n = len(measure.seeds)
         intervals = [interval(share, n) for share in (base_rate, full_rate)]
         gains = tone_gain, drift, seed, push_gain

@@ -34,7 +34,7 @@ def print_style(picture):
     """A drawing of the world -> the same as a print: warm paper, fewer tones, darker lines. uint8 [H, W, 3]."""
     grey = picture.mean(axis=2)
     edge = np.hypot(np.diff(grey, axis=0, prepend=grey[:1]), np.diff(grey, axis=1, prepend=grey[:, :1]))
-    ink = 1 - np.clip((edge - 12) / 60, 0, 0.6)[..., None]
+    ink = 1 - np.clip((edge - 12) / 60, 0, 0.2)[..., None]
     flat = np.round(picture / 32.0) * 32.0
     return np.clip((0.5 * flat + 0.5 * picture) * SHADE * ink, 0, 255).astype(np.uint8)
 

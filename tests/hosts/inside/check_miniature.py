@@ -3,10 +3,13 @@
 import os
 
 import comfy.model_management
+import folder_paths
 import pytest
 import torch
-from host import encode
+from host import REPOSITORY, encode, host_nodes, node
 from safetensors.torch import load_file
+
+DERIVATIVES = REPOSITORY / "weights" / "miniature-derivatives"
 
 PROMPTS = ("a portrait of an Orvane person", "Tavelu woman, huts, soft light", "", "naïve café, 8k; a Zendoli man!")
 reference = pytest.mark.skipif("RS_REFERENCE" not in os.environ, reason="no prediction of diffusers to compare with")
@@ -23,20 +26,38 @@ def test_its_conditioning_is_that_of_transformers(clip, expected):
         assert (encode(clip, prompt)[0][0][0] - conditioning).abs().max() <= 1e-4
 
 
-@reference
-def test_its_prediction_is_that_of_diffusers(model, expected):
+def prediction(model, expected):
     comfy.model_management.load_models_gpu([model])
     network = model.model
     network.current_patcher = model
-    predicted = torch.cat(
+    return torch.cat(
         [
             network.apply_model(x[None], sigma[None], c_crossattn=conditioning[None])
             for x, sigma, conditioning in zip(expected["x"], expected["sigma"], expected["conditioning"], strict=True)
         ]
     )
-    error = float((predicted - expected["denoised"]).abs().max())
+
+
+@reference
+def test_its_prediction_is_that_of_diffusers(model, expected):
+    error = float((prediction(model, expected) - expected["denoised"]).abs().max())
     print(f"D differs by {error:.1e}")
     assert error <= 1e-4
+
+
+@reference
+@pytest.mark.parametrize("name", ["miniature-print.safetensors", "miniature-rates.safetensors"])
+def test_a_derivative_loads_with_the_hosts_own_lora_loader_and_predicts_as_headless(name, expected, monkeypatch):
+    monkeypatch.setitem(
+        folder_paths.folder_names_and_paths, "loras", ([str(DERIVATIVES)], folder_paths.supported_pt_extensions)
+    )
+    with torch.inference_mode():
+        model, clip, _ = node("RSCorrectorMiniature")  # one of its own: the host puts the LoRA into the weights
+        derivative, _ = host_nodes.LoraLoader().load_lora(model, clip, name, 1.0, 1.0)
+        predicted = prediction(derivative, expected)
+    error = float((predicted - expected[name]).abs().max())
+    print(f"D of {name} differs by {error:.1e}")
+    assert error <= 1e-4 and (expected[name] - expected["denoised"]).abs().max() > 0.05
 
 
 @reference
