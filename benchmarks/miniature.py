@@ -143,6 +143,16 @@ class Bench:
             latents, _ = sample_corrected(self.host, *some, [preference], Settings(), CFG)
             self.quality(attribute, group, latents)
 
+    def targets_alone(self, attribute):
+        """Only the figures of target shares, of the corrected pictures that the full benchmark makes."""
+        self.about = {"axis": attribute}
+        preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
+        for group in preference.axis.groups:
+            some = self.prompts(group), self.seeds(group)
+            latents, _ = sample_corrected(self.host, *some, [preference], Settings(), CFG)
+            self.targets(attribute, preference, group, latents, self.judge(latents)[0][attribute])
+        self.share_in_batches(attribute, preference)
+
     def more_fine(self, attribute, preference, group, missing, chunk=500, most=8000):
         """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
         changes, start = [], self.n
@@ -163,26 +173,26 @@ class Bench:
 
         `latents`, `labels`: of the fully corrected run. That a thinned run draws just these is checked on 48 pictures.
         """
-        counter = SIDES[attribute][1]
-        conditioning, coins = self.host.encode(self.prompts(group)), coins_from_seeds(self.seeds(group))
-        lean, _ = prompt_leans(self.host, preference, conditioning, self.seeds(group), CFG)
+        counter, seeds, prompts = SIDES[attribute][1], self.seeds(group), self.prompts(group)
+        order = sorted(range(self.n), key=lambda index: prompts[index])  # batches of one prompt, as programs draw them
+        prompts, seeds = ([values[i] for i in order] for values in (prompts, seeds))
+        before, after = ([found[i] for i in order] for found in (self.read[group][attribute], labels))
+        conditioning, coins = self.host.encode(prompts), coins_from_seeds(seeds)
+        lean, _ = prompt_leans(self.host, preference, conditioning, seeds, CFG)
         for target in (0.25, 0.5, 0.75):
             decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, lean)
             chosen = decision.active.tolist()
-            mixed = [
-                after if c else before
-                for c, before, after in zip(chosen, self.read[group][attribute], labels, strict=True)
-            ]
+            mixed = [new if c else old for c, old, new in zip(chosen, before, after, strict=True)]
             share = audit.rate(sum(label == counter for label in mixed), self.n)
             reach = "" if any(chosen) else " (nothing acts)"
             self.say(f"target {target}: {counter}{reach}", group, share, self.n, target=target)
             if target == 0.5 and any(chosen):
-                few = min(48, self.n)
-                some = self.prompts(group, n=few), self.seeds(group, few)
+                few = order[: min(48, self.n)]
+                some = prompts[: len(few)], seeds[: len(few)]
                 drawn, _ = sample_corrected(self.host, *some, [preference], Settings(target=target), CFG, batch=8)
-                want = torch.where(decision.active[:few, None, None, None], latents[:few], self.plain[group][:few])
-                gap = audit.latent_change(drawn, want, self.scale).max()
-                self.say("target 0.5: largest difference from the mix, RMS", group, (float(gap),) * 3, few)
+                which = decision.active[: len(few), None, None, None]
+                gap = audit.latent_change(drawn, torch.where(which, latents[few], self.plain[group][few]), self.scale)
+                self.say("target 0.5: largest difference from the mix, RMS", group, (float(gap.max()),) * 3, len(few))
 
     def explicit(self, attribute, preference, group):
         side, n = SIDES[attribute][0], min(self.n, EXPLICIT_N)
@@ -243,13 +253,15 @@ def main():
     parser.add_argument("--seed", type=int, default=20_000_000)
     parser.add_argument("--axis", choices=(*SIDES, "both"), default="both")
     parser.add_argument("--quality", action="store_true", help="only the figures of quality")
+    parser.add_argument("--targets", action="store_true", help="only the figures of target shares")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bench = Bench(args.n, args.seed, args.bf16, args.json)
     bench.sample_plain()
     for attribute in SIDES if args.axis == "both" else (args.axis,):
-        (bench.quality_alone if args.quality else bench.axis)(attribute)
+        part = bench.quality_alone if args.quality else bench.targets_alone if args.targets else bench.axis
+        part(attribute)
     print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + audit.table(bench.rows))
 
 

@@ -10,7 +10,7 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from .correction import Decision, Settings, coins_from_seeds, correct, decide, mean_by_prompt, prompt_lean
+from .correction import Decision, coins_from_seeds, correct, decide, mean_by_prompt, prompt_lean
 from .pairs import lightness
 from .preference import Calibration
 from .prompt_gate import PromptReading, token_vectors
@@ -163,27 +163,19 @@ class _Plain:
         self.counter = torch.tensor(counter, dtype=torch.float64)
 
     def lean(self):
-        """-> (slope, mean, sigma): how a prompt's own base rate goes with its lean, from these pictures."""
+        """-> (slope, mean, sigma, spread, noise): how a prompt's own base rate goes with its lean here."""
         known = replace(self.preference, gate=_AlwaysOpen(self.preference, self.group))
         found = prompt_leans(self.host, known, self.host.encode(self.prompts), self.seeds, self.cfg)
         if found is None:
-            return 0.0, 0.0, 0.0
-        lean, sigma = mean_by_prompt(found[0], self.prompts).double(), found[1]
-        mean, spread = float(lean.mean()), float(lean.std())
-        if not spread > 1e-6:
-            return 0.0, mean, sigma
-        return _logistic_slope((lean - mean) / spread, self.counter) / spread, mean, sigma
-
-    def corrected(self, base_rate, push_gain, tone_gain):
-        """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""
-        trial = Calibration(self.group, self.cfg, base_rate, 0, 1.0, 0, tone_gain, push_gain=push_gain)
-        candidate = replace(self.preference, calibrations=(trial,), gate=_AlwaysOpen(self.preference, self.group))
-        latents, _ = sample_corrected(
-            self.host, self.prompts, self.seeds, [candidate], Settings(), self.cfg, progress=self.progress
-        )
-        region = self.preference.axis.skin_region
-        after = torch.cat([lightness(self.host.decode(part), region) for part in latents.split(CHUNK)])
-        return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
+            return ()
+        lean, sigma = found[0].double(), found[1]
+        means, counts = mean_by_prompt(lean, self.prompts)
+        noise = ((lean - means).square().sum() / max(1, len(lean) - len(set(self.prompts)))).sqrt()
+        spread = (means.var() - (noise.square() / counts).mean()).clamp(min=0).sqrt()
+        mean, slope = means.mean(), 0.0
+        if spread > 1e-6:
+            slope = _logistic_slope((means - mean) / means.std(), self.counter) / float(means.std())
+        return slope, float(mean), sigma, float(spread), float(noise)
 
 
 def _logistic_slope(z, counter):

@@ -183,12 +183,16 @@ def prompt_lean(preference, x, sigma, groups, added):
 
 
 def mean_by_prompt(lean, prompts):
-    """Leans [B] -> each image's mean over the images of the same prompt; `prompts`: a name each."""
-    lean = lean.clone()
+    """Leans [B] -> (each image's mean over the images of the same prompt [B], how many those are [B]).
+
+    `prompts`: a name each. Unknown leans, NaN, do not count.
+    """
+    lean, counts = lean.clone(), torch.zeros_like(lean)
     for prompt in set(prompts):
         same = torch.tensor([other == prompt for other in prompts], device=lean.device)
+        counts[same] = (~lean[same].isnan()).sum().to(counts)
         lean[same] = lean[same].nanmean()
-    return lean
+    return lean, counts
 
 
 NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
@@ -197,8 +201,8 @@ NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior s
 def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
     """What this preference does to each image of a run -> (Decision, one reason an image; "" where it corrects).
 
-    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `lean` [B] of
-    `prompt_lean`, NaN where it is not known: the target share is then of the prompt's own base rate.
+    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `lean`:
+    what `mean_by_prompt` makes of `prompt_lean`, if known: the target share is then of the prompt's own base rate.
     """
     axis, count = preference.axis, len(readings)
     groups = torch.tensor([reading.group if reading else 0 for reading in readings])
@@ -218,7 +222,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
         if known:
             full, own = known.full_rate, own + known.base_rate
             if lean is not None:
-                own = known.base_rate_at(lean[members].cpu())
+                own = known.base_rate_at(*(part[members.to(part.device)].cpu() for part in lean))
             tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
             if not getattr(preference.source, "includes_base_rate", False):
                 base_rate[members] = known.base_rate

@@ -52,10 +52,18 @@ class Calibration:
     lean_slope: float = 0.0  # how the log-odds of a prompt's own base rate grow with its lean (correction.prompt_lean)
     lean_mean: float = 0.0  # mean lean of the neutral prompts
     lean_sigma: float = 0.0  # where it was read: the first sigma of a run
+    lean_spread: float = 0.0  # standard deviation of it between prompts
+    lean_noise: float = 1.0  # and between pictures of one prompt
 
-    def base_rate_at(self, lean):
-        """The base rate of a prompt by its lean [B], NaN where it is not known -> [B]; at most MOST_SHIFT away."""
-        shift = (self.lean_slope * (lean - self.lean_mean)).nan_to_num(0.0).clamp(-MOST_SHIFT, MOST_SHIFT)
+    def base_rate_at(self, lean, count):
+        """The base rate of a prompt by its lean [B], a mean of `count` [B] pictures; NaN where unknown -> [B].
+
+        The prompt's part of a noisy lean is estimated as the mean of its posterior, as of a random effect (Robinson
+        1991): leans that tell pictures apart and not prompts shift nothing. At most MOST_SHIFT.
+        """
+        trust = self.lean_spread**2 / (self.lean_spread**2 + self.lean_noise**2 / count.clamp(min=1))
+        shift = self.lean_slope * trust * (lean - self.lean_mean)
+        shift = shift.nan_to_num(0.0).clamp(-MOST_SHIFT, MOST_SHIFT)
         return (torch.full_like(lean, self.base_rate).logit(eps=1e-4) + shift).sigmoid()
 
     def reach(self, target):

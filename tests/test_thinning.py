@@ -219,21 +219,34 @@ def test_the_lean_is_what_the_prompt_adds_along_the_push(exact):
 
 def test_leans_of_one_prompt_are_averaged_and_an_unknown_one_stays_out():
     lean = torch.tensor([1.0, 2.0, 3.0, math.nan, math.nan])
-    averaged = mean_by_prompt(lean, ["a", "b", "a", "a", "c"])
+    averaged, counts = mean_by_prompt(lean, ["a", "b", "a", "a", "c"])
     torch.testing.assert_close(averaged, torch.tensor([2.0, 2.0, 2.0, 2.0, math.nan]), equal_nan=True)
+    assert counts.tolist() == [2, 1, 2, 2, 0]
+
+
+SURE = dict(lean_slope=4.0, lean_mean=0.25, lean_spread=1.0, lean_noise=0.0)
 
 
 def test_the_share_is_of_the_prompts_own_base_rate_where_its_lean_is_known(exact):
-    known = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, lean_slope=4.0, lean_mean=0.25)
-    own = known.base_rate_at(torch.tensor([0.25, 0.5, 0.0, 9.0, -9.0, math.nan]))
+    known, count = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **SURE), 4000
+    own = known.base_rate_at(torch.tensor([0.25, 0.5, 0.0, 9.0, -9.0, math.nan]), torch.tensor([1.0] * 5 + [0.0]))
     torch.testing.assert_close(own.logit(), torch.tensor([0.0, 1.0, -1.0, 2.0, -2.0, 0.0]), atol=1e-4, rtol=0)
-    preference, count = exact(calibrations=(known,)), 4000
-    lean = torch.tensor([0.5, 0.0]).repeat(count // 2)
+    preference = exact(calibrations=(known,))
+    lean = torch.tensor([0.5, 0.0]).repeat(count // 2), torch.ones(count)
     decision, _ = decide(preference, [named(0)] * count, coins_from_seeds(range(count)), 0.75, 2.0, lean)
     for start, logit in ((0, 1.0), (1, -1.0)):
         beta = 1 / (1 + math.exp(-logit))
         corrected = float(decision.active[start::2].float().mean())
         assert beta + corrected * (1 - beta) == pytest.approx(0.75, abs=0.02)
     assert (decision.base_rate == 0.5).all()  # the gate on the picture keeps the group's
-    fine, why = decide(preference, [named(0)] * 2, torch.rand(2), 0.7, 2.0, torch.tensor([0.5, 0.0]))
+    few = torch.tensor([0.5, 0.0]), torch.ones(2)
+    fine, why = decide(preference, [named(0)] * 2, torch.rand(2), 0.7, 2.0, few)
     assert not fine.active[0] and "already draws 73% of such Orvane pictures" in why[0]
+
+
+def test_a_noisy_lean_shifts_by_the_part_of_it_that_is_the_prompts():
+    known = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **{**SURE, "lean_spread": 0.1, "lean_noise": 0.2})
+    shift = known.base_rate_at(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 4.0])).logit()
+    torch.testing.assert_close(shift, torch.tensor([0.2, 0.5]), atol=1e-4, rtol=0)  # 1/5 and 1/2 of 4 * 0.25
+    alike = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **{**SURE, "lean_spread": 0.0, "lean_noise": 0.2})
+    assert alike.base_rate_at(torch.tensor([0.9]), torch.tensor([8.0])) == 0.5
