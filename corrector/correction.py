@@ -221,7 +221,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
         full, own = 1.0, torch.zeros(len(members))
         if known:
             full, own = known.full_rate, own + known.base_rate
-            if lean is not None:
+            if lean is not None and known.base_rate < target:  # a group that is fine is left alone in any wording
                 own = known.base_rate_at(*(part[members.to(part.device)].cpu() for part in lean))
             tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
             if not getattr(preference.source, "includes_base_rate", False):

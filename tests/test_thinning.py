@@ -240,6 +240,7 @@ def test_the_share_is_of_the_prompts_own_base_rate_where_its_lean_is_known(exact
         assert beta + corrected * (1 - beta) == pytest.approx(0.75, abs=0.02)
     assert (decision.base_rate == 0.5).all()  # the gate on the picture keeps the group's
     few = torch.tensor([0.5, 0.0]), torch.ones(2)
+    assert not decide(preference, [named(0)] * 2, torch.rand(2), 0.5, 2.0, few)[0].active.any()  # the group is fine
     fine, why = decide(preference, [named(0)] * 2, torch.rand(2), 0.7, 2.0, few)
     assert not fine.active[0] and "already draws 73% of such Orvane pictures" in why[0]
 
