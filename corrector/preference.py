@@ -58,13 +58,16 @@ class Calibration:
     def base_rate_at(self, lean, count):
         """The base rate of a prompt by its lean [B], a mean of `count` [B] pictures; NaN where unknown -> [B].
 
-        The prompt's part of a noisy lean is estimated as the mean of its posterior, as of a random effect (Robinson
-        1991): leans that tell pictures apart and not prompts shift nothing. At most MOST_SHIFT.
+        A prompt's log-odds are the group's plus slope * (lean - mean), as far as that is the prompt's and not noise: the
+        posterior of a random effect (Robinson 1991). Its base rate is the mean over that posterior (MacKay 1992, for
+        the logistic of a Gaussian). An unknown lean gives the group's base rate. At most MOST_SHIFT.
         """
         trust = self.lean_spread**2 / (self.lean_spread**2 + self.lean_noise**2 / count.clamp(min=1))
-        shift = self.lean_slope * trust * (lean - self.lean_mean)
-        shift = shift.nan_to_num(0.0).clamp(-MOST_SHIFT, MOST_SHIFT)
-        return (torch.full_like(lean, self.base_rate).logit(eps=1e-4) + shift).sigmoid()
+        trust = torch.where(lean.isnan(), 0.0, trust)
+        shift = (self.lean_slope * trust * (lean - self.lean_mean).nan_to_num(0.0)).clamp(-MOST_SHIFT, MOST_SHIFT)
+        variance = (self.lean_slope * self.lean_spread) ** 2
+        middle = torch.full_like(lean, self.base_rate).logit(eps=1e-4) * math.sqrt(1 + math.pi / 8 * variance)
+        return ((middle + shift) / (1 + math.pi / 8 * variance * (1 - trust)).sqrt()).sigmoid()
 
     def reach(self, target):
         """One sentence: is the target share within reach for this group?"""

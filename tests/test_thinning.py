@@ -245,9 +245,20 @@ def test_the_share_is_of_the_prompts_own_base_rate_where_its_lean_is_known(exact
     assert not fine.active[0] and "already draws 73% of such Orvane pictures" in why[0]
 
 
+@pytest.mark.parametrize("base_rate", [0.05, 0.6])
+def test_the_base_rates_of_many_prompts_average_to_the_groups(base_rate):
+    known = Calibration("Orvane", 2.0, base_rate, 400, 1.0, 400, **{**SURE, "lean_spread": 0.2, "lean_noise": 0.2})
+    noise = torch.randn(2, 20000, generator=torch.Generator().manual_seed(0))
+    lean = 0.25 + 0.2 * noise[0] + 0.2 * noise[1] / 2  # means of 4 pictures
+    assert float(known.base_rate_at(lean, torch.full_like(lean, 4)).mean()) == pytest.approx(base_rate, abs=0.01)
+    assert known.base_rate_at(torch.tensor([math.nan]), torch.zeros(1)) == pytest.approx(base_rate, abs=1e-4)
+
+
 def test_a_noisy_lean_shifts_by_the_part_of_it_that_is_the_prompts():
     known = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **{**SURE, "lean_spread": 0.1, "lean_noise": 0.2})
     shift = known.base_rate_at(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 4.0])).logit()
-    torch.testing.assert_close(shift, torch.tensor([0.2, 0.5]), atol=1e-4, rtol=0)  # 1/5 and 1/2 of 4 * 0.25
+    # 1/5 and 1/2 of 4 * 0.25; what of the prompts' variance, 0.16, is still unknown draws them a little to the middle.
+    still = (1 + math.pi / 8 * 0.16 * torch.tensor([0.8, 0.5])).sqrt()
+    torch.testing.assert_close(shift, torch.tensor([0.2, 0.5]) / still, atol=1e-4, rtol=0)
     alike = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **{**SURE, "lean_spread": 0.0, "lean_noise": 0.2})
     assert alike.base_rate_at(torch.tensor([0.9]), torch.tensor([8.0])) == 0.5
