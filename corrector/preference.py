@@ -58,7 +58,7 @@ class Calibration:
     def base_rate_at(self, lean, count):
         """The base rate of a prompt by its lean [B], a mean of `count` [B] pictures; NaN where unknown -> [B].
 
-        A prompt's log-odds are the group's plus slope * (lean - mean), as far as that is the prompt's and not noise: the
+        A prompt's log-odds are the group's plus slope * (lean - mean), so far as that is the prompt, not noise: the
         posterior of a random effect (Robinson 1991). Its base rate is the mean over that posterior (MacKay 1992, for
         the logistic of a Gaussian). An unknown lean gives the group's base rate. At most MOST_SHIFT.
         """
