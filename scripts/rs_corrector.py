@@ -16,9 +16,7 @@ def load_package():
     for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
         del sys.modules[name]  # "Reload UI" after an update must not mix old modules with new ones
     root = Path(__file__).resolve().parents[1]
-    spec = importlib.util.spec_from_file_location(
-        PACKAGE, root / "__init__.py", submodule_search_locations=[str(root)]
-    )
+    spec = importlib.util.spec_from_file_location(PACKAGE, root / "__init__.py", submodule_search_locations=[str(root)])
     sys.modules[PACKAGE] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
     return importlib.import_module(f"{PACKAGE}.sd_webui.script")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from ..corrector.correction import CorrectionError, correct, decide, mean_by_prompt, prompt_lean, summary
 
@@ -30,8 +31,6 @@ class Run:
         """
         if self.decided is None:
             self.decide(x, sigma, cfg, added)
-        for preference in self.preferences:
-            place(preference.source, x.device)
         decisions = [decision for decision, _ in self.decided]
         result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg)
         self.acted |= result is not denoised
@@ -94,10 +93,13 @@ class Run:
 
 def place(source, device):
     """A preference's network onto a device. What a host moved under inference mode is made fit for autograd again."""
-    if not isinstance(source, torch.nn.Module):
+    if not isinstance(source, nn.Module):
         return
-    tensors = [*source.parameters(), *source.buffers()]
-    if any(tensor.device != device or tensor.is_inference() for tensor in tensors):
-        with torch.inference_mode(False):
-            for tensor in tensors:
-                tensor.data = tensor.data.to(device, copy=True)
+    for module in source.modules():
+        named = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for name, tensor in named:
+            if tensor.device == device and not tensor.is_inference():
+                continue
+            with torch.inference_mode(False):
+                moved = tensor.detach().to(device, copy=True)
+                setattr(module, name, nn.Parameter(moved, False) if isinstance(tensor, nn.Parameter) else moved)
