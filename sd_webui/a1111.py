@@ -38,7 +38,7 @@ class Calls:
             self.denoiser, self.x, self.sigma = denoiser, params.x, params.sigma
 
     def on_cfg_denoised(self, params):
-        """Between UNet and CFG: the rows' predictions, for the lean of the prompt. Only a run's first call needs them."""
+        """Between UNet and CFG: the rows' predictions, for the lean of the prompt, which a run's first call reads."""
         if self.denoiser is not None and self.job.run.decided is None:
             self.outputs = params.x
 

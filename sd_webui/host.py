@@ -1,4 +1,4 @@
-"""What is asked of a host's model: which latents it has, at which sigma a part of the run lies, which CFG is at work."""
+"""What is asked of a host: which latents its model has, where a part of the run lies, which CFG is at work."""
 
 import math
 
@@ -26,9 +26,10 @@ def mismatch(preference, space):
     if space == preference.space:
         return ""
     model = f"the loaded model is {TITLES[space]}" if space else "the loaded model is of a kind that it does not know"
+    made_for = TITLES.get(preference.space, preference.space)
     return (
-        f'The preference "{preference.name}" was made for {TITLES.get(preference.space, preference.space)} and {model}; '
-        "pick one that was made for this model, or learn one from it (README)."
+        f'The preference "{preference.name}" was made for {made_for} and {model}; pick one that was made for this '
+        "model, or learn one from it (README)."
     )
 
 
@@ -57,7 +58,7 @@ def window_of(sd_model, start, end):
 
 
 def percent_to_sigma(alphas_cumprod):
-    """A model's cumulative alphas [T] -> a function: part of the run -> sigma, by timestep, logarithmic between them."""
+    """A model's cumulative alphas [T] -> a function: part of the run -> sigma, by timestep, log sigma between."""
     log_sigmas = ((1 - alphas_cumprod.double()) / alphas_cumprod.double()).sqrt().log().cpu()
 
     def to_sigma(percent):

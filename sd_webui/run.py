@@ -57,7 +57,7 @@ class Run:
         return decide(preference, readings, self.coins, self.settings.target, cfg, lean)
 
     def lean(self, preference, readings, x, sigma, cfg, added):
-        """`prompt_lean` of each picture, where a target share asks for it and the run begins where it was calibrated."""
+        """`prompt_lean` of each picture, where a share is asked for and the run begins where it was calibrated."""
         known = next((known for known in preference.calibrations if known.lean_slope), None)
         if self.settings.target == 1 or known is None or cfg == 1:
             return None

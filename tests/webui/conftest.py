@@ -1,0 +1,93 @@
+"""The extension as both hosts load it, on fakes of them, with a real preference file."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from webui_hosts import HOSTS, FakeModules
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
+PACKAGE = "rs_corrector_extension"
+
+
+@pytest.fixture(scope="session")
+def miniature():
+    from corrector.miniature.host import Miniature
+
+    return Miniature()
+
+
+def relabelled(source, target, space="sd15", **changed):
+    """A real preference file for another latent space: the fakes' models call themselves SD1.5."""
+    with safe_open(source, "pt") as file:
+        metadata = json.loads(file.metadata()["rs_corrector"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata["latent_space"] = metadata["source"]["space"] = space
+    metadata |= changed
+    save_file(tensors, target, metadata={"rs_corrector": json.dumps(metadata)})
+    return target
+
+
+@pytest.fixture(scope="session")
+def backdrop_file(tmp_path_factory):
+    return relabelled(REAL, tmp_path_factory.mktemp("preferences") / "backdrop.safetensors")
+
+
+@pytest.fixture
+def models_path(tmp_path, backdrop_file):
+    """The host's folder of models, with one preference in it."""
+    folder = tmp_path / "models" / "rs_corrector"
+    folder.mkdir(parents=True)
+    shutil.copy(backdrop_file, folder)
+    return folder.parent
+
+
+@pytest.fixture
+def fakes(monkeypatch, models_path):
+    yield FakeModules(monkeypatch, models_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def script(fakes):
+    made = fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
+    made.is_img2img = False
+    return made
+
+
+@pytest.fixture
+def part(script):
+    """-> a function: a module of the loaded extension, by its name inside `sd_webui`."""
+    return lambda name: sys.modules[f"{PACKAGE}.sd_webui.{name}"]
+
+
+@pytest.fixture(params=list(HOSTS))
+def host(request, miniature, fakes, script):
+    """Each of both hosts."""
+    return HOSTS[request.param](miniature, fakes)
+
+
+@pytest.fixture
+def forge(miniature, fakes, script):
+    return HOSTS["forge"](miniature, fakes)
+
+
+@pytest.fixture
+def a1111(miniature, fakes, script):
+    return HOSTS["a1111"](miniature, fakes)
+
+
+@pytest.fixture(autouse=True)
+def one_thread_each():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
