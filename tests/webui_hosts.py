@@ -7,12 +7,15 @@ and swallow exceptions.
 
 import copy
 import importlib.util
+import json
 import sys
 import types
 from itertools import pairwise
 from types import SimpleNamespace
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 EVENTS = ("before_ui", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
 
@@ -359,3 +362,14 @@ class A1111(WebUI):
 
 
 HOSTS = {"forge": Forge, "a1111": A1111}
+
+
+def relabelled(source, target, space="sd15", **changed):
+    """A real preference file for another latent space: the fakes' models call themselves SD1.5."""
+    with safe_open(source, "pt") as file:
+        metadata = json.loads(file.metadata()["rs_corrector"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata["latent_space"] = metadata["source"]["space"] = space
+    metadata |= changed
+    save_file(tensors, target, metadata={"rs_corrector": json.dumps(metadata)})
+    return target

@@ -1,16 +1,13 @@
 """The extension as both hosts load it, on fakes of them, with a real preference file."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
-from webui_hosts import HOSTS, FakeModules
+from webui_hosts import HOSTS, FakeModules, relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
@@ -22,17 +19,6 @@ def miniature():
     from corrector.miniature.host import Miniature
 
     return Miniature()
-
-
-def relabelled(source, target, space="sd15", **changed):
-    """A real preference file for another latent space: the fakes' models call themselves SD1.5."""
-    with safe_open(source, "pt") as file:
-        metadata = json.loads(file.metadata()["rs_corrector"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    metadata["latent_space"] = metadata["source"]["space"] = space
-    metadata |= changed
-    save_file(tensors, target, metadata={"rs_corrector": json.dumps(metadata)})
-    return target
 
 
 @pytest.fixture(scope="session")
