@@ -102,7 +102,8 @@ def test_a_target_share_decides_by_the_pictures_own_seeds(host, script):
 
 def test_variations_of_one_seed_have_coins_of_their_own(part):
     coin_seeds = part("host").coin_seeds
-    p = Processing(None, "ab", (5, 5), seeds=[5, 5], subseeds=[1, 2], subseed_strength=0.3)
+    p = Processing(None, "ab", (5, 5), subseed_strength=0.3)
+    p.seeds, p.subseeds = [5, 5], [1, 2]
     assert len(set(coin_seeds(p))) == 2
     p.subseed_strength = 0
     assert coin_seeds(p) == [5, 5]
