@@ -49,12 +49,12 @@ def _without_ours(unet):
 
 def hook_of(job, run, cfg):
     """The function after CFG: Forge's argument dict -> the corrected denoised. The dict has no CFG scale."""
-    job = weakref.proxy(job)
+    job_ref = weakref.ref(job)
 
     def rs_corrected_denoised(args):
-        denoised = args["denoised"]
-        if job.error:
-            return denoised
+        job, denoised = job_ref(), args["denoised"]
+        if job is None or job.run is not run:
+            return denoised  # the pass is over: another extension samples with a clone of our UNet
 
         def added():
             cond, uncond = args.get("cond_denoised"), args.get("uncond_denoised")

@@ -4,6 +4,7 @@ Keys match the hosts' pattern (letters, digits, spaces, - and /). Nothing is wri
 """
 
 from .choice import DEFAULTS
+from .preferences import split_hash
 
 PREFERENCE = "RS-Corrector preference"
 SECOND = "RS-Corrector second preference"
@@ -22,12 +23,14 @@ def clear(p):
 
 
 def write(p, choice, preferences, result):
-    """Settings now, and `result(index, use_main_prompt)` when the host writes a picture's text after sampling."""
-    hashes = {preference_name: preference.hash for preference_name, preference in preferences.items()}
+    """Settings now, and `result(index, use_main_prompt)` when the host writes a picture's text after sampling.
+
+    `preferences`: those loaded by now, by the names in `choice`.
+    """
     params = p.extra_generation_params
     for key, name in ((PREFERENCE, choice.preference), (SECOND, choice.second_preference)):
-        if name in hashes:
-            params[key] = f"{name.split(' [')[0]} [{hashes[name]}]"
+        if name in preferences:
+            params[key] = f"{split_hash(name)[0]} [{preferences[name].hash}]"
         elif name != DEFAULTS.preference:
             params[key] = name
     for name, key in NUMBERS.items():

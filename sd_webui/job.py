@@ -6,6 +6,8 @@ There is at most one at a time. Nothing of it outlives the host's job but the fi
 import logging
 import weakref
 
+import torch
+
 from ..corrector.axis import AxisError
 from ..corrector.correction import CorrectionError, Settings, coins_from_seeds
 from ..corrector.files import PreferenceFileError
@@ -78,25 +80,35 @@ class Job:
         return self.run
 
     def end_batch(self):
-        """The batch is sampled: keep its outcome for the infotexts, and free the networks."""
-        run = self.first or self.run
-        if run is not None and not self.error:
-            self.outcome = run.results()
-            for line in run.summaries(cfg_of(self.p)) if self.p else ():
-                logging.getLogger("rs_corrector").info("RS-Corrector: %s", line)
+        """The batch is sampled: keep its outcome for the infotexts, and let the passes go."""
+        if not self.error:
+            self.outcome = self.results()
+            for run in self.passes() if self.p else ():
+                for line in run.summaries(cfg_of(self.p)):
+                    logging.getLogger("rs_corrector").info("RS-Corrector: %s", line)
         self.run = self.first = None
+
+    def passes(self):
+        """The batch's passes: the first, and the hires pass if there is one."""
+        return [run for run in dict.fromkeys((self.first, self.run)) if run is not None]
+
+    def results(self):
+        """One text a picture; what the hires pass did is said where it is something else."""
+        texts = [run.results() for run in self.passes() if run.decided is not None]
+        if len(texts) < 2:
+            return texts[0] if texts else []
+        pairs = zip(*texts, strict=True)
+        return [first if first == hires else f"{first}; hires pass: {hires}" for first, hires in pairs]
 
     def close(self):
         """The networks back to the CPU, and nothing kept."""
         for preference in self.preferences.values():
-            place(preference.source, _cpu())
+            place(preference.source, torch.device("cpu"))
         self.run = self.first = None
 
     def result(self, index, use_main_prompt):
         """The outcome of one picture of the batch at work, or of the whole batch for a grid's text."""
-        run = self.first or self.run
-        outcome = self.outcome or (run.results() if run else [])
-        outcome = [text for text in outcome if text]
+        outcome = self.outcome or self.results()
         if self.error or not outcome:
             return None
         if use_main_prompt:
@@ -124,9 +136,3 @@ class Job:
         if p is not None:
             infotext.write_error(p, self.error)
             p.comment(f"RS-Corrector: {self.error}")
-
-
-def _cpu():
-    import torch
-
-    return torch.device("cpu")

@@ -71,9 +71,7 @@ class Run:
             return mean_by_prompt(prompt_lean(preference, x, sigma, groups, added), self.prompts)
 
     def results(self):
-        """One text a picture for its infotext: what each preference did to it."""
-        if self.decided is None:
-            return [None] * len(self.coins)
+        """One text a picture for its infotext, once it is decided: what each preference did to it."""
         columns = []
         for preference, (_, reasons) in zip(self.preferences, self.decided, strict=True):
             name = f"{preference.name}: " if len(self.preferences) > 1 else ""
@@ -86,7 +84,7 @@ class Run:
         return [summary(preference, self.reasons(reasons), cfg) for preference, (_, reasons) in decided]
 
     def reasons(self, reasons):
-        if self.acted or not self.decided:
+        if self.acted:
             return reasons
         return [why or "the window holds none of this run's steps" for why in reasons]
 
