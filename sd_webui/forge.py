@@ -6,8 +6,6 @@ added a second time. It is a plain closure: `clone()` deep-copies everything els
 
 import weakref
 
-from torch import nn
-
 from .host import cfg_of
 
 HOOKS = "sampler_post_cfg_function"
@@ -20,9 +18,8 @@ def install(p, job, run):
     _without_ours(unet)
     hook = hook_of(job, run, cfg_of(p))
     for preference in run.preferences:
-        if isinstance(preference.source, nn.Module):
-            # In fp32, whatever the UNet's dtype: the correction is the same in every host.
-            unet.add_extra_torch_module_during_sampling(preference.source, cast_to_unet_dtype=False)
+        # In fp32, whatever the UNet's dtype: the correction is the same in every host.
+        unet.add_extra_torch_module_during_sampling(preference.source, cast_to_unet_dtype=False)
     unet.set_model_sampler_post_cfg_function(hook)
     p.sd_model.forge_objects.unet = unet
 

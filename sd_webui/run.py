@@ -91,8 +91,6 @@ class Run:
 
 def place(source, device):
     """A preference's network onto a device. What a host moved under inference mode is made fit for autograd again."""
-    if not isinstance(source, nn.Module):
-        return
     for module in source.modules():
         named = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         for name, tensor in named:

@@ -1,5 +1,6 @@
 """The host's script: it hands each of the host's events to the job at work. The only module that imports the host."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from modules import paths, script_callbacks, scripts
@@ -10,7 +11,10 @@ from .host import is_forge, space_of
 from .job import Job
 from .preferences import FOLDER, SHIPPED, Shelf
 
-SHELF = Shelf(Path(paths.models_path) / FOLDER, SHIPPED)
+OWN = Path(paths.models_path) / FOLDER
+with suppress(OSError):  # a folder that cannot be written to is one without preferences
+    OWN.mkdir(parents=True, exist_ok=True)
+SHELF = Shelf(OWN, SHIPPED)
 CALLS = Calls()
 
 

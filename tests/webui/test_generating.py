@@ -2,12 +2,17 @@
 
 import gc
 import json
+import sys
 import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from webui_hosts import Processing
+from webui_hosts import Processing, conditioning_of, relabelled
+
+REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
 
 ORVANE, KITTEN = "a portrait of an Orvane person", "a kitten"
 VILLAGE = "a portrait of an Orvane person in a village"
@@ -222,13 +227,57 @@ def test_an_exception_inside_the_hosts_callbacks_is_not_lost(host, script, part,
     assert len(p.comments) == 1
 
 
+def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, script, models_path):
+    from corrector.files import load_preference, save_preference
+    from corrector.preference import Classifier
+
+    preference = load_preference(models_path / "rs_corrector" / "backdrop.safetensors")
+    torch.manual_seed(0)
+    classifier = Classifier("sd15", 3, width=16, blocks=1).eval().requires_grad_(False)
+    save_preference(replace(preference, source=classifier), models_path / "rs_corrector" / "classifier.safetensors")
+    plain, _, _ = make(host, script, *OFF)
+    latents, texts, p = make(host, script, True, "classifier")
+    assert not p.comments and texts[0]["RS-Corrector result"] == "corrected"
+    assert torch.isfinite(latents).all() and not torch.equal(plain, latents)
+
+
+@each_sampler
+def test_a_target_share_knows_the_prompts_own_lean_where_the_host_gives_both_predictions(
+    host, script, sampler, part, models_path, monkeypatch
+):
+    known = part("script").SHELF.load("backdrop").calibrations
+    known = [{**vars(one), "lean_slope": 50.0, "lean_mean": 0.01, "lean_sigma": 14.6} for one in known]
+    relabelled(REAL, models_path / "rs_corrector" / "leaning.safetensors", calibrations=known)
+    leans, original = [], part("run").decide
+
+    def watched(preference, readings, coins, target, cfg, lean):
+        leans.append(lean)
+        return original(preference, readings, coins, target, cfg, lean)
+
+    monkeypatch.setattr(part("run"), "decide", watched)
+    prompts = [ORVANE, ORVANE, KITTEN]
+    _, texts, p = make(host, script, True, "leaning", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
+    (lean,) = leans
+    assert not p.comments and lean[0] == lean[1] and torch.isfinite(lean[:2]).all() and lean[2].isnan()
+    # By hand, from the model itself at the first sigma.
+    core, level = sys.modules["rs_corrector_extension.corrector.correction"], torch.full((2,), 14.6)
+    first = host.alphas_cumprod[999] if sampler == "ddim" else None
+    noise = host.miniature.noise((1, 2))
+    x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
+    tokens = host.miniature.encode([ORVANE, ""])
+    wanted, plain = (host.miniature.denoise(x, level, one.expand(2, -1, -1)) for one in tokens[:, None])
+    groups = torch.zeros(2, dtype=torch.long)
+    by_hand = core.prompt_lean(part("script").SHELF.load("leaning"), x, level, groups, wanted - plain).mean()
+    assert float(lean[0]) == pytest.approx(float(by_hand), rel=0.02)
+    make(host, script, True, "leaning", 1.0, 0.5, cfg_scale=1.0, sampler=sampler)
+    assert leans[-1] is None, "at CFG 1 there is no unconditional prediction"
+
+
 def test_another_text_encoder_is_refused_by_name(host, script, monkeypatch):
     encode = host.miniature.encode
     wide = lambda prompts: torch.cat([encode(prompts)] * 2, dim=-1)  # noqa: E731
     p = Processing(host.sd_model, [ORVANE], [1])
     p.prompts, p.seeds, p.subseeds = [ORVANE], [1], [1]
-    from webui_hosts import conditioning_of
-
     script.process(p, *ON)
     script.process_batch(p, *ON)
     wider = type("Wide", (), {"encode": staticmethod(wide)})
@@ -262,8 +311,6 @@ def test_a_job_that_was_broken_off_leaks_into_no_other(host, script):
     plain, _, _ = make(host, script, *OFF)
     p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
     p.prompts, p.seeds, p.subseeds = p.all_prompts, p.all_seeds, p.all_subseeds
-    from webui_hosts import conditioning_of
-
     script.process(p, *ON)
     script.process_batch(p, *ON)
     script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, p.prompts))
@@ -284,8 +331,6 @@ def test_the_picture_of_another_script_inside_ours_is_not_corrected(host, script
     plain, _ = host.process_images(nobody, inner)
     outer = Processing(host.sd_model, [ORVANE], [7])
     outer.prompts, outer.seeds, outer.subseeds = [ORVANE], [7], [7]
-    from webui_hosts import conditioning_of
-
     script.process(outer, *ON)
     script.process_batch(outer, *ON)
     script.process_before_every_sampling(outer, *ON, c=conditioning_of(host.miniature, [ORVANE]))
