@@ -130,7 +130,7 @@ def webui_reference(tmp_path_factory):
     from safetensors.torch import save_file
 
     from corrector.miniature.host import Miniature
-    from webui_hosts import relabelled
+    from webui_modules import relabelled
 
     folder = tmp_path_factory.mktemp("webui")
     tokens = Miniature().encode(list(WEBUI_PROMPTS))

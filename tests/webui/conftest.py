@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from webui_hosts import HOSTS, FakeModules, relabelled
+from webui_hosts import HOSTS
+from webui_modules import FakeModules, relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from webui_hosts import Processing, conditioning_of, relabelled
+from webui_hosts import Processing, conditioning_of
+from webui_modules import relabelled
 
 REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
 
@@ -256,7 +257,7 @@ def test_a_target_share_knows_the_prompts_own_lean_where_the_host_gives_both_pre
 
     monkeypatch.setattr(part("run"), "decide", watched)
     prompts = [ORVANE, ORVANE, KITTEN]
-    _, texts, p = make(host, script, True, "leaning", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
+    _, _, p = make(host, script, True, "leaning", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
     (lean,) = leans
     assert not p.comments and lean[0] == lean[1] and torch.isfinite(lean[:2]).all() and lean[2].isnan()
     # By hand, from the model itself at the first sigma.

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from webui_hosts import Processing, relabelled
+from webui_hosts import Processing
+from webui_modules import relabelled
 
 ORVANE = "a portrait of an Orvane person"
 KEY = re.compile(r"\w[\w \-/]+")  # what both hosts accept as a key

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from webui_hosts import relabelled
+from webui_modules import relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
