@@ -77,6 +77,10 @@ class Processing:
         self.comments[text] = 1
 
 
+class SdModel(SimpleNamespace):
+    """The host's model; unlike its base it can be watched by a weak reference."""
+
+
 class WebUI:
     """`process_images` of a host, as far as scripts see it. `sampler`: "euler" or "ddim"."""
 
@@ -84,7 +88,7 @@ class WebUI:
 
     def __init__(self, miniature, modules):
         self.miniature, self.modules = miniature, modules
-        self.sd_model = modules.model_data.sd_model = SimpleNamespace(is_sd1=True, is_sdxl=False)
+        self.sd_model = modules.model_data.sd_model = SdModel(is_sd1=True, is_sdxl=False)
         self.alphas_cumprod = self.sd_model.alphas_cumprod = 1 / (1 + miniature.sigmas.square())
 
     def sigmas(self, start=None):

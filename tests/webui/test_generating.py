@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from webui_hosts import Processing, conditioning_of
+from webui_hosts import Processing, SdModel, conditioning_of
 from webui_modules import relabelled
 
 REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
@@ -317,6 +317,17 @@ def test_a_job_that_was_broken_off_leaks_into_no_other(host, script):
     script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, p.prompts))
     again, texts, _ = make(host, script, *OFF)  # neither postprocess_batch nor postprocess came
     assert torch.equal(plain, again) and texts == [{}, {}]
+
+
+def test_a_model_that_is_switched_away_is_not_kept_and_the_next_one_is_checked_anew(host, script):
+    make(host, script, *ON)
+    watched = weakref.ref(host.sd_model)
+    host.sd_model = host.modules.model_data.sd_model = SdModel(is_sdxl=True, alphas_cumprod=host.alphas_cumprod)
+    host.reset()
+    gc.collect()
+    assert watched() is None
+    _, texts, _ = make(host, script, *ON)
+    assert "made for SD1.5 or SD2 and the loaded model is SDXL" in texts[0]["RS-Corrector error"]
 
 
 def test_an_interrupted_run_still_reports(host, script):
