@@ -89,7 +89,7 @@ class Model:
         self.model = SimpleNamespace(conditioning_key="crossattn")
 
     def get_learned_conditioning(self, prompts):
-        return torch.stack([CONDITIONINGS[prompt] for prompt in prompts])
+        return torch.stack([CONDITIONINGS[prompt.strip()] for prompt in prompts])
 
     def denoise(self, x, sigma, tokens):
         sigma = sigma.view(-1, 1, 1, 1)

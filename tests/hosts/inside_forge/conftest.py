@@ -76,7 +76,7 @@ def small_model():
 
     class Small(ForgeDiffusionEngine):
         def get_learned_conditioning(self, prompts):
-            return torch.stack([CONDITIONINGS[prompt] for prompt in prompts])
+            return torch.stack([CONDITIONINGS[prompt.strip()] for prompt in prompts])
 
         def get_first_stage_encoding(self, x):
             return x
