@@ -137,7 +137,8 @@ def test_fifty_on_off_cycles_leave_nothing_behind(generate, sd_model):
     gc.collect()
     assert torch.equal(plain, again)
     assert len(memory_management.current_loaded_models) <= loaded
-    kinds = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__module__.startswith("rs_corrector")]
+    ours = [type(thing) for thing in gc.get_objects() if str(type(thing).__module__).startswith("rs_corrector")]
+    kinds = [kind.__name__ for kind in ours]
     assert kinds.count("Job") == kinds.count("Run") == 0
     assert not sd_model.forge_objects.unet.model_options.get("sampler_post_cfg_function")
     assert not sd_model.forge_objects.unet.extra_model_patchers_during_sampling

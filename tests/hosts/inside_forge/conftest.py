@@ -44,7 +44,7 @@ def start():
     sd_samplers.set_samplers()
     extensions.list_extensions()
     scripts.load_scripts()
-    shared.opts.data["outdir_samples"] = str(DATA / "out")
+    shared.opts.data |= {"outdir_samples": str(DATA / "out"), "sd_model_checkpoint": "small"}
     torch.set_num_threads(1)
 
 
