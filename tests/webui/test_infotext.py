@@ -116,17 +116,22 @@ def grid(fakes):
     return module
 
 
+def make_page(fakes):
+    for callback in fakes.callbacks["before_ui"]:
+        callback()
+
+
 def test_the_grids_axes_are_added_once_however_often_the_page_is_made(fakes, script):
     module = grid(fakes)
     for _ in range(3):
-        fakes.call("before_ui_no_params", None) if False else [callback() for callback in fakes.callbacks["before_ui"]]
+        make_page(fakes)
     labels = [option.label for option in module.axis_options]
     assert labels[1:] == [f"[RS-Corrector] {name}" for name in ("preference", "strength", "target", "start", "end")]
 
 
 def test_a_grids_cells_differ_and_do_not_leak_into_each_other(fakes, host, script):
     module = grid(fakes)
-    [callback() for callback in fakes.callbacks["before_ui"]]
+    make_page(fakes)
     axes = {option.label.split()[-1]: option for option in module.axis_options[1:]}
     cells = {}
     base = Processing(host.sd_model, [ORVANE], (1,))
@@ -144,7 +149,7 @@ def test_a_grids_cells_differ_and_do_not_leak_into_each_other(fakes, host, scrip
 
 def test_a_grid_refuses_an_unknown_preference_before_the_first_picture(fakes, script):
     module = grid(fakes)
-    [callback() for callback in fakes.callbacks["before_ui"]]
+    make_page(fakes)
     preference = next(option for option in module.axis_options if option.label.endswith("preference"))
     preference.confirm(None, ["backdrop", "None"])
     with pytest.raises(ValueError, match='"gone" is not in models/rs_corrector'):
