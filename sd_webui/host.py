@@ -49,11 +49,13 @@ def cfg_of(p):
 
 def window_of(sd_model, start, end):
     """Parts of the run in 0..1 -> (sigma where it starts, sigma where it ends)."""
-    if is_forge(sd_model):
-        to_sigma = sd_model.forge_objects.unet.model.predictor.percent_to_sigma
-    else:
-        to_sigma = percent_to_sigma(sd_model.alphas_cumprod)
-    # Exactly the whole run at 0 and 1: flow models answer 1.0 for 0, which their first sigma may equal.
+
+    def to_sigma(percent):
+        if is_forge(sd_model):
+            return sd_model.forge_objects.unet.model.predictor.percent_to_sigma(percent)
+        return percent_to_sigma(sd_model.alphas_cumprod)(percent)
+
+    # The whole run needs no schedule; flow models would answer 1.0 for 0, which their first sigma may equal.
     return (math.inf if start <= 0 else to_sigma(start), 0.0 if end >= 1 else to_sigma(end))
 
 

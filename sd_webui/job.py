@@ -26,7 +26,7 @@ SENTENCES = (CorrectionError, PreferenceError, PreferenceFileError, GateError, A
 class Job:
     def __init__(self, p, values, shelf):
         self._p, self.shelf = weakref.ref(p), shelf
-        self.error, self.choice, self.preferences = "", None, {}
+        self.error, self.choice, self.preferences = "", None, []
         self.run = self.first = None  # the pass at work; the first pass of this batch
         self.parts, self.outcome = [], []
         infotext.clear(p)
@@ -37,13 +37,9 @@ class Job:
         if not self.choice.on:
             return
         infotext.write(p, self.choice, {}, self.result)
-        by_hash = {}
-        for name in self.choice.names:
-            preference = self.shelf.load(name)
-            by_hash.setdefault(preference.hash, preference)  # the same one twice corrects once
-            self.preferences[name] = preference
-        infotext.write(p, self.choice, self.preferences, self.result)
-        self.preferences = {name: p for name, p in self.preferences.items() if by_hash[p.hash] is p}
+        loaded = {name: self.shelf.load(name) for name in self.choice.names}
+        infotext.write(p, self.choice, loaded, self.result)
+        self.preferences = list({preference.hash: preference for preference in loaded.values()}.values())
 
     @property
     def p(self):
@@ -63,7 +59,7 @@ class Job:
         return self.guarded(self._begin_pass, p, conditioning) if self.on else None
 
     def _begin_pass(self, p, conditioning):
-        choice, preferences, hires = self.choice, list(self.preferences.values()), getattr(p, "is_hr_pass", False)
+        choice, preferences, hires = self.choice, self.preferences, getattr(p, "is_hr_pass", False)
         check_model(p.sd_model, preferences)
         strength = choice.strength * (choice.hires_strength if hires else 1.0)
         if not strength:
@@ -101,10 +97,10 @@ class Job:
         return [first if first == hires else f"{first}; hires pass: {hires}" for first, hires in pairs]
 
     def close(self):
-        """The networks back to the CPU, and nothing kept."""
-        for preference in self.preferences.values():
+        """The networks back to the CPU, and nothing kept: the host's `p` holds us by the outcome's function."""
+        for preference in self.preferences:
             place(preference.source, torch.device("cpu"))
-        self.run = self.first = None
+        self.preferences, self.run, self.first = [], None, None
 
     def result(self, index, use_main_prompt):
         """The outcome of one picture of the batch at work, or of the whole batch for a grid's text."""
