@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = ["inside"]  # these run under the host's own Python: test_inside.py
+collect_ignore = ["inside", "inside_forge", "inside_a1111"]  # these run under the hosts' own Pythons
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -116,3 +116,24 @@ def server(comfyui, host_python, tmp_path_factory):
     finally:
         process.terminate()
         process.wait(30)
+
+
+# Prompts of the checks on WebUI's hosts, and those that a part of them is made of.
+WEBUI_PROMPTS = (
+    "", "a portrait of an Orvane person", "a kitten", "a portrait of an Orvane person in a village",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def webui_reference(tmp_path_factory):
+    """A folder: prompts as the miniature reads them, and its preference for models of SD1.5's kind."""
+    from safetensors.torch import save_file
+
+    from corrector.miniature.host import Miniature
+    from webui_modules import relabelled
+
+    folder = tmp_path_factory.mktemp("webui")
+    tokens = Miniature().encode(list(WEBUI_PROMPTS))
+    save_file(dict(zip(WEBUI_PROMPTS, tokens.clone(), strict=True)), folder / "conditionings.safetensors")
+    relabelled(REPOSITORY / "weights" / "miniature-backdrop.safetensors", folder / "backdrop.safetensors")
+    return folder

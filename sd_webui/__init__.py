@@ -1,0 +1,1 @@
+"""Adapters for Automatic1111 and Forge; `scripts/rs_corrector.py` loads them under a module name of their own."""

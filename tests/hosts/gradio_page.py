@@ -1,0 +1,43 @@
+"""Serves our page in the Gradio that this Python has, with a box for infotext; no WebUI. Arguments: folder, port."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = "rs_corrector_extension"
+
+
+def load():
+    """The repository as the extension's package, without the host's script."""
+    package = ModuleType(PACKAGE)
+    package.__path__ = [str(REPOSITORY)]
+    sys.modules[PACKAGE] = package
+
+
+def main(folder, port):
+    load()
+    import gradio as gr
+    from rs_corrector_extension.sd_webui import page
+    from rs_corrector_extension.sd_webui.preferences import SHIPPED, Shelf
+
+    with gr.Blocks() as blocks:
+        gr.Markdown(f"gradio {gr.__version__}")
+        made = page.build("txt2img", Shelf(Path(folder), SHIPPED), lambda: "sd15")
+        show = gr.Button("Show values", elem_id="show")
+        values = gr.Textbox(label="values", elem_id="values")
+        show.click(lambda *given: json.dumps(given), made.controls, [values])
+        text = gr.Textbox(label="infotext", elem_id="infotext")
+        paste = gr.Button("Paste", elem_id="paste")
+
+        def pasted(infotext):
+            found = [function(json.loads(infotext)) for _, function in made.pasted]
+            return [gr.update() if value is None else gr.update(value=value) for value in found]
+
+        paste.click(pasted, [text], [component for component, _ in made.pasted])
+    blocks.queue().launch(server_name="127.0.0.1", server_port=int(port), share=False, quiet=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

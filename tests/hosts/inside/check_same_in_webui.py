@@ -1,0 +1,86 @@
+"""What ComfyUI's hook did at each step of a real run, done again by the adapters of Forge and A1111."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from host import correct, sample
+from rs_pack.corrector.correction import Settings
+from rs_pack.sd_webui import a1111, forge
+from rs_pack.sd_webui.run import Run
+
+
+class Job:
+    """The part of a job that the adapters ask for; nothing is caught."""
+
+    error, on, parts = "", True, [1, 1]
+
+    def guarded(self, call, *args, otherwise=None):
+        return call(*args)
+
+
+class Denoiser:
+    """A1111's, for x0 or for eps: the two things that are asked of it."""
+
+    mask = None
+
+    def __init__(self, p, sigmas):
+        self.p, self.sigmas = p, sigmas
+
+    def get_pred_x0(self, x, output, level):
+        if self.sigmas is None:
+            return output
+        sigma = self.sigmas[level.long()].view(-1, 1, 1, 1)
+        return (x * (1 + sigma.square()).sqrt() - sigma * output).to(x)
+
+
+def begun(preferences, prompts, cfg):
+    job = Job()
+    job.p = SimpleNamespace(cfg_scale=cfg, is_hr_pass=False)
+    tokens = [[prompts["person"][0][0].float()]] * 2
+    job.run = Run(list(preferences), Settings(), tokens, torch.rand(2), ["person"] * 2)
+    return job
+
+
+@pytest.mark.parametrize("cfg", (1.0, 2.0, 7.0))
+def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hosts(model, backdrop, prompts, cfg):
+    corrected, calls = correct(model, backdrop), []
+    (hook,) = corrected.model_options["sampler_post_cfg_function"]
+
+    def watched(args):
+        result = hook(args)
+        calls.append((args["denoised"].clone(), args["input"].clone(), args["sigma"].clone(), result.clone()))
+        return result
+
+    corrected.model_options["sampler_post_cfg_function"] = [watched]
+    sample(corrected, prompts["person"], prompts["empty"], cfg=cfg)
+    sigmas = model.get_model_object("model_sampling").sigmas
+    by_forge, by_k, by_ddim = (begun(backdrop, prompts, cfg) for _ in range(3))
+    function = forge.hook_of(by_forge, by_forge.run, cfg)
+    moved = 0
+    for denoised, x, sigma, wanted in calls:
+        moved += not torch.equal(denoised, wanted)
+        arguments = dict(denoised=denoised, input=x, sigma=sigma, cond_denoised=denoised, uncond_denoised=denoised * 0)
+        torch.testing.assert_close(function(arguments), wanted, rtol=0, atol=1e-5)
+        callbacks = a1111.Calls()
+        callbacks.watch(by_k)
+        result = called(callbacks, Denoiser(by_k.p, None), x, sigma, denoised)
+        torch.testing.assert_close(result, wanted, rtol=0, atol=1e-5)
+        # DDIM stands only at training sigmas: the nearest one, in ComfyUI's place too.
+        step = (sigmas - sigma[0]).abs().argmin()
+        level, eps = sigmas[step], (x - denoised) / sigmas[step]
+        there = x / (1 + level.square()).sqrt()
+        callbacks = a1111.Calls()
+        callbacks.watch(by_ddim)
+        result = called(callbacks, Denoiser(by_ddim.p, sigmas), there, step.float().expand(2), eps)
+        again = begun(backdrop, prompts, cfg).run.correct(denoised, x, level.expand(2), cfg)
+        torch.testing.assert_close(x - level * result, again, rtol=0, atol=1e-5 * max(1.0, float(level) / 2))
+    assert moved == len(calls) == 4
+
+
+def called(callbacks, denoiser, x, level, output):
+    callbacks.on_cfg_denoiser(SimpleNamespace(x=x.repeat(2, 1, 1, 1), sigma=level.repeat(2), denoiser=denoiser))
+    callbacks.on_cfg_denoised(SimpleNamespace(x=output.repeat(2, 1, 1, 1)))
+    after = SimpleNamespace(x=output)
+    callbacks.on_cfg_after_cfg(after)
+    return after.x

@@ -1,0 +1,214 @@
+"""Automatic1111's own files with stubbed neighbours; this is no running A1111.
+
+Real: script_callbacks, script_loading, scripts (ScriptRunner), prompt_parser, sd_samplers_cfg_denoiser,
+sd_samplers_timesteps with DDIM, PLMS and UniPC. Stubs: what these import and never call here, and the model.
+"""
+
+import os
+import sys
+import types
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+A1111 = Path(os.environ["A1111_PATH"])
+MODELS = Path(os.environ["RS_MODELS"])
+CONDITIONINGS = load_file(os.environ["RS_REFERENCE"])  # prompt -> [77, 128]
+REPORTED = []  # what the host would have printed, and people never read
+
+
+def stub(name, **content):
+    module = types.ModuleType(name)
+    module.__dict__.update(content)
+    sys.modules[name] = module
+    parent, _, child = name.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], child, module)
+    return module
+
+
+class Sampler:
+    """Stands for sd_samplers_common.Sampler: what the denoiser reads of it."""
+
+    def __init__(self, conditioning=None):
+        self.last_latent, self.sampler_extra_args = None, {"cond": conditioning}
+
+
+def start():
+    sys.argv = sys.argv[:1]
+    modules = stub("modules")
+    modules.__path__ = [str(A1111 / "modules")]
+    options = dict(
+        skip_early_cond=0.0, s_min_uncond_all=False, pad_cond_uncond=False, pad_cond_uncond_v0=False,
+        batch_cond_uncond=True, live_preview_content="Combined", uni_pc_order=3, uni_pc_skip_type="time_uniform",
+        uni_pc_variant="bh1", uni_pc_lower_order_final=True,
+    )  # fmt: skip
+    state = SimpleNamespace(interrupted=False, skipped=False, sampling_step=0, sampling_steps=4)
+    shared = stub("modules.shared", opts=SimpleNamespace(**options), state=state, cmd_opts=SimpleNamespace())
+    shared.sd_model = Model()
+    stub("modules.errors", report=lambda message, **_: REPORTED.append((message, sys.exc_info()[1])))
+    stub("modules.timer", startup_timer=SimpleNamespace(record=lambda name: None))
+    stub("modules.devices", device=torch.device("cpu"))
+    stub("modules.paths", models_path=str(MODELS), script_path=str(A1111), data_path=str(MODELS))
+    stub("modules.sd_models", model_data=SimpleNamespace(sd_model=shared.sd_model))
+    extension = SimpleNamespace(
+        canonical_name="rs", name="rs", is_builtin=False, path=str(REPOSITORY), list_files=files_of,
+        metadata=SimpleNamespace(list_callback_order_instructions=list, get_script_requirements=lambda *a: []),
+    )  # fmt: skip
+    stub("modules.extensions", extensions=[extension], active=lambda: [extension], find_extension=lambda name: None)
+    stub(
+        "modules.sd_samplers_common",
+        Sampler=Sampler, SamplerData=lambda *content: content, apply_refiner=lambda *a: False,
+        store_latent=lambda latent: None, InterruptedException=KeyboardInterrupt,
+    )  # fmt: skip
+    stub("k_diffusion")
+    stub("k_diffusion.sampling", torch=torch)
+    torch.set_num_threads(1)
+
+
+def files_of(folder, suffix):
+    from modules.scripts import ScriptFile
+
+    found = (REPOSITORY / folder).glob(f"*{suffix}")
+    return [ScriptFile(str(REPOSITORY), path.name, str(path)) for path in found]
+
+
+class Model:
+    """A closed form in place of Stable Diffusion: x and a prompt's tokens -> eps."""
+
+    cond_stage_key, parameterization, is_sd1 = "txt", "eps", True
+
+    def __init__(self):
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
+        self.alphas_cumprod = (1 - betas).cumprod(0).float()
+        self.model = SimpleNamespace(conditioning_key="crossattn")
+
+    def get_learned_conditioning(self, prompts):
+        return torch.stack([CONDITIONINGS[prompt.strip()] for prompt in prompts])
+
+    def denoise(self, x, sigma, tokens):
+        sigma = sigma.view(-1, 1, 1, 1)
+        tint = tokens.mean(dim=1)[:, : x.shape[1], None, None]
+        smooth = torch.nn.functional.avg_pool2d(x / (1 + sigma.square()).sqrt(), 3, stride=1, padding=1)
+        return torch.tanh(smooth + tint)
+
+    def apply_model(self, x, timestep, cond):
+        a = self.alphas_cumprod[timestep.long()].view(-1, 1, 1, 1)
+        sigma = ((1 - a) / a).sqrt()
+        x = x / a.sqrt()
+        return (x - self.denoise(x, sigma.flatten(), cond["c_crossattn"][0])) / sigma
+
+
+start()
+
+
+def k_denoiser(sampler):
+    """A1111's CFGDenoiser as it is under its k-diffusion samplers, whose wrapper is k-diffusion's own."""
+    from modules import shared
+    from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+
+    class Wrapped(CFGDenoiser):
+        @property
+        def inner_model(self):
+            return lambda x, sigma, cond: shared.sd_model.denoise(x, sigma, cond["c_crossattn"][0])
+
+    return Wrapped(sampler)
+
+
+class Processing:
+    """What scripts and the denoiser read of `p`."""
+
+    def __init__(self, prompts, seeds, cfg_scale, mask=None, init_latent=None):
+        from modules import shared
+
+        self.sd_model, self.cfg_scale, self.is_hr_pass, self.subseed_strength = shared.sd_model, cfg_scale, False, 0
+        self.prompts, self.seeds, self.subseeds, self.batch_size = list(prompts), list(seeds), list(seeds), len(prompts)
+        self.extra_generation_params, self.comments = {}, {}
+        self.mask, self.init_latent = mask, init_latent
+
+    def comment(self, text):
+        self.comments[text] = 1
+
+
+class Host:
+    """Loads the extension as A1111 does, and samples with its denoisers."""
+
+    def __init__(self):
+        import modules.scripts as scripts
+        from modules import script_callbacks
+
+        scripts.list_scripts = lambda folder, suffix, **_: files_of(folder, suffix)  # ours only
+        sys.modules["modules.scripts_auto_postprocessing"] = types.ModuleType("none")
+        scripts.load_scripts()
+        self.runner, self.callbacks = scripts.ScriptRunner(), script_callbacks
+        found = [data.script_class() for data in scripts.scripts_data]
+        assert [script.title() for script in found] == ["RS-Corrector"], REPORTED
+        (script,) = found
+        script.filename = scripts.scripts_data[0].path
+        script.args_from, script.args_to, script.is_img2img = 1, 10, False
+        self.script = script
+        self.runner.scripts = self.runner.alwayson_scripts = found
+
+    @torch.no_grad()
+    def generate(self, *values, prompts, sampler="Euler", seeds=(1, 2), cfg_scale=7.0, mask=None, init_latent=None):
+        from modules import prompt_parser, shared
+
+        p = Processing(prompts, seeds, cfg_scale, mask, init_latent)
+        p.scripts, p.script_args = self.runner, (0, *values, *[None] * (9 - len(values)))
+        runner = self.runner
+        runner.process(p)
+        runner.process_batch(p, batch_number=0, prompts=p.prompts, seeds=p.seeds, subseeds=p.subseeds)
+        p.c = prompt_parser.get_multicond_learned_conditioning(shared.sd_model, p.prompts, 4)
+        p.uc = prompt_parser.get_learned_conditioning(shared.sd_model, [""] * len(prompts), 4)
+        noise = torch.stack([torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        runner.process_before_every_sampling(p=p, x=noise, noise=noise, c=p.c, uc=p.uc)
+        latents = self.sample(p, sampler, noise)
+        runner.postprocess_batch(p, latents, batch_number=0)
+        outcome = {k: v(index=0) if callable(v) else v for k, v in p.extra_generation_params.items()}
+        runner.postprocess(p, SimpleNamespace())
+        return latents, outcome, p
+
+    def denoiser(self, p, timesteps):
+        from modules import sd_samplers_timesteps
+
+        sampler = Sampler(p.c)
+        denoiser = sd_samplers_timesteps.CFGDenoiserTimesteps(sampler) if timesteps else k_denoiser(sampler)
+        denoiser.p, denoiser.steps, denoiser.total_steps = p, 4, 4
+        denoiser.mask, denoiser.init_latent = p.mask, p.init_latent
+        denoiser.nmask = None if p.mask is None else 1 - p.mask
+        return denoiser
+
+    def sample(self, p, sampler, noise):
+        from modules import sd_samplers_timesteps_impl as timesteps_samplers
+
+        denoiser = self.denoiser(p, sampler != "Euler")
+        arguments = dict(uncond=p.uc, cond=p.c, cond_scale=p.cfg_scale, s_min_uncond=0.0)
+        arguments["image_cond"] = torch.zeros(len(noise), 5, 1, 1)
+        if sampler == "Euler":
+            sigmas, x = torch.tensor([14.6, 5.0, 1.5, 0.4, 0.0]), noise * 14.6
+            for sigma, following in pairwise(sigmas):
+                denoised = denoiser(x, sigma.expand(len(x)), **arguments)
+                x = denoised + following / sigma * (x - denoised)
+            return x
+        timesteps = torch.tensor([1, 201, 401, 601, 801])
+        function = getattr(timesteps_samplers, sampler.lower())
+        return function(
+            denoiser, noise, timesteps=timesteps, extra_args=arguments, disable=True, callback=lambda d: None
+        )
+
+
+@pytest.fixture(scope="session")
+def host():
+    return Host()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_swallowed():
+    REPORTED.clear()
+    yield
+    assert not REPORTED

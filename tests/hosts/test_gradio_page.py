@@ -1,0 +1,125 @@
+"""The page in real Gradio, driven in Chromium. RS_GRADIO_PYTHONS: Pythons that have 3.41 (A1111) and 4.40 (Forge)."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parent / "gradio_page.py"
+PYTHONS = [path for path in os.environ.get("RS_GRADIO_PYTHONS", "").split(os.pathsep) if path]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("No chromium: install it to drive the page.")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=PYTHONS or ["none"])
+def page(request, browser, webui_reference, tmp_path):
+    if request.param == "none":
+        pytest.skip("No Gradio to test with: set RS_GRADIO_PYTHONS to Pythons that have Gradio 3.41 and 4.40.")
+    folder = tmp_path / "rs_corrector"
+    folder.mkdir()
+    shutil.copy(webui_reference / "backdrop.safetensors", folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": "127.0.0.1,localhost"}
+    with open(tmp_path / "log.txt", "w") as log:
+        server = subprocess.Popen(
+            [request.param, PAGE, folder, str(port)], env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "log.txt").read_text()[-3000:]
+                time.sleep(0.5)
+        opened = browser.new_page(viewport={"width": 900, "height": 1400})
+        opened.set_default_timeout(60_000)
+        opened.folder = folder
+        opened.goto(f"http://127.0.0.1:{port}/")
+        opened.get_by_text("RS-Corrector", exact=True).first.wait_for()
+        yield opened
+        opened.close()
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def picture(page, name):
+    if folder := os.environ.get("RS_SCREENSHOTS"):
+        version = page.locator("text=/^gradio /").first.inner_text().replace("gradio ", "")
+        page.screenshot(path=Path(folder) / f"{name}-gradio-{version}.png", full_page=True)
+
+
+def values(page):
+    """What the controls hold, through the server as at Generate."""
+    page.evaluate("document.querySelector('#values textarea').value = ''")
+    page.locator("#show").click()
+    page.wait_for_function("document.querySelector('#values textarea').value.startsWith('[')")
+    return json.loads(page.locator("#values textarea").input_value())
+
+
+def pick(page, name):
+    box = page.locator("#rs_corrector_txt2img_preference input").first
+    box.click()
+    box.fill(name)
+    page.get_by_role("option", name=name, exact=True).first.click()
+
+
+def paste(page, infotext):
+    page.locator("#infotext textarea").fill(json.dumps(infotext))
+    page.locator("#paste").click()
+
+
+def test_the_page_works_from_picking_to_pasting(page):
+    page.get_by_text("RS-Corrector", exact=True).first.click()
+    page.locator("#rs_corrector_txt2img_enabled input").wait_for(state="visible")
+    assert values(page) == [False, "None", 1, 1, 0, 1, 0, 1, "None"]
+
+    pick(page, "backdrop")
+    page.get_by_text("Village backdrop (miniature)").wait_for()
+    assert page.locator(".rs-corrector-warning").count() == 0
+    page.locator("#rs_corrector_txt2img_enabled input").check()
+    page.locator("#rs_corrector_txt2img_strength input[type=number]").fill("0.5")
+    page.locator("#rs_corrector_txt2img_strength input[type=number]").press("Tab")
+    assert values(page) == [True, "backdrop", 0.5, 1, 0, 1, 0, 1, "None"]
+    page.get_by_text("Advanced", exact=True).first.click()
+    page.locator("#rs_corrector_txt2img_hires_strength").wait_for(state="visible")
+    picture(page, "card")
+
+    pick(page, "miniature-backdrop")
+    page.locator(".rs-corrector-warning").first.wait_for()
+    assert "the loaded model is SD1.5" in page.locator(".rs-corrector-warning").first.inner_text()
+    picture(page, "warning")
+
+    shutil.copy(page.folder / "backdrop.safetensors", page.folder / "fresh.safetensors")
+    page.locator("#rs_corrector_txt2img_refresh").click()
+    time.sleep(1)
+    pick(page, "fresh")
+    page.get_by_text("Village backdrop (miniature)").wait_for()
+    assert values(page)[1] == "fresh"
+
+    paste(page, {"RS-Corrector preference": "gone [0123456789]", "RS-Corrector strength": "0.75"})
+    page.locator("#rs_corrector_txt2img_pasted .rs-corrector-warning").wait_for()
+    assert values(page) == [True, "gone [0123456789]", 0.75, 1, 0, 1, 0, 1, "None"]
+    picture(page, "missing")
+    paste(page, {"Steps": "20"})
+    page.wait_for_function("!document.querySelector('#rs_corrector_txt2img_enabled input').checked")
+    assert values(page)[0] is False

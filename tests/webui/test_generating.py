@@ -1,0 +1,362 @@
+"""Pictures through each host, from Generate to infotext: what changes, what must not, and who is told."""
+
+import gc
+import json
+import sys
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from webui_hosts import Processing, SdModel, conditioning_of
+from webui_modules import relabelled
+
+REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
+
+ORVANE, KITTEN = "a portrait of an Orvane person", "a kitten"
+VILLAGE = "a portrait of an Orvane person in a village"
+ON, OFF = (True, "backdrop", 1.0), (False, "backdrop", 1.0)
+SEEDS = (11, 12)
+
+
+def make(host, script, *values, prompts=(ORVANE, ORVANE), seeds=SEEDS, sampler="euler", hires=False, **more):
+    """-> latents, infotexts, p."""
+    p = Processing(host.sd_model, prompts, seeds, **more)
+    return (*host.process_images(script, p, *values, sampler=sampler, hires=hires), p)
+
+
+SAMPLERS = [("forge", "euler"), ("a1111", "euler"), ("a1111", "ddim")]
+each_sampler = pytest.mark.parametrize("host, sampler", SAMPLERS, indirect=["host"])
+
+
+@each_sampler
+@pytest.mark.parametrize("values", [OFF, (), (True, "backdrop", 0.0), (None, None)])
+def test_off_and_strength_zero_are_bit_identical_and_write_nothing(host, script, sampler, values):
+    plain, _, _ = make(host, script, *OFF, sampler=sampler)
+    corrected, _, _ = make(host, script, *ON, sampler=sampler)
+    again, texts, p = make(host, script, *values, sampler=sampler)
+    assert torch.equal(plain, again) and not torch.equal(plain, corrected)
+    assert texts == [{}, {}] and not p.comments and not p.extra_generation_params
+
+
+@each_sampler
+def test_a_window_without_steps_is_bit_identical_and_says_so(host, script, sampler):
+    plain, _, _ = make(host, script, *OFF, sampler=sampler)
+    narrow, texts, _ = make(host, script, *ON, None, 0.05, 0.1, sampler=sampler)
+    assert torch.equal(plain, narrow)
+    assert "window holds none" in texts[0]["RS-Corrector result"]
+
+
+@each_sampler
+def test_a_prompt_out_of_scope_or_explicit_is_left_alone_bit_for_bit_within_a_batch(host, script, sampler):
+    prompts, seeds = (KITTEN, ORVANE, VILLAGE), (1, 2, 3)
+    plain, _, _ = make(host, script, *OFF, prompts=prompts, seeds=seeds, sampler=sampler)
+    changed, texts, _ = make(host, script, *ON, prompts=prompts, seeds=seeds, sampler=sampler)
+    assert torch.equal(plain[0], changed[0]) and torch.equal(plain[2], changed[2])
+    assert not torch.equal(plain[1], changed[1])
+    results = [text["RS-Corrector result"] for text in texts]
+    assert results[1] == "corrected" and "names nobody" in results[0] and "asks for a village" in results[2]
+
+
+def test_the_correction_moves_pictures_towards_the_counter_side(host, script, part):
+    preference = part("script").SHELF.load("backdrop")
+    latents = {}
+    for values in (OFF, ON):
+        latents[values], _, _ = make(host, script, *values, prompts=[ORVANE] * 6, seeds=range(6))
+    low, group = torch.full((6,), 0.1), torch.zeros(6, dtype=torch.long)
+    odds = {values: preference.source(x.clone(), low, group).log_odds.mean() for values, x in latents.items()}
+    assert odds[OFF] < 0 < odds[ON]
+
+
+def test_an_and_prompt_counts_all_its_parts_but_not_those_with_a_negative_weight(host, script):
+    both = f"{ORVANE} AND in a village"
+    without = f"{ORVANE} AND in a village :-0.5"
+    _, texts, _ = make(host, script, *ON, prompts=[both, both])
+    assert all("asks for a village" in text["RS-Corrector result"] for text in texts)
+    _, texts, _ = make(host, script, *ON, prompts=[without, without])
+    assert all(text["RS-Corrector result"] == "corrected" for text in texts)
+
+
+def test_a_prompt_that_changes_during_the_run_counts_with_all_its_wordings(host, script):
+    _, texts, _ = make(host, script, *ON, prompts=[f"[{ORVANE}|{VILLAGE}]"] * 2)
+    assert all("asks for a village" in text["RS-Corrector result"] for text in texts)
+
+
+def test_pictures_that_are_not_square_and_batches_work(host, script, monkeypatch):
+    monkeypatch.setattr(type(host.miniature), "shape", (4, 16, 24))
+    latents, texts, _ = make(host, script, *ON, prompts=[ORVANE] * 4, seeds=range(4), batch_size=2)
+    assert latents.shape == (4, 4, 16, 24) and len(texts) == 4
+    alone, _, _ = make(host, script, *ON, prompts=[ORVANE], seeds=[3])
+    torch.testing.assert_close(latents[3:], alone, rtol=0, atol=1e-4)
+
+
+def test_a_target_share_decides_by_the_pictures_own_seeds(host, script):
+    def outcomes(seeds, **more):
+        latents, texts, _ = make(host, script, *ON, 0.5, prompts=[ORVANE] * 8, seeds=seeds, **more)
+        return latents, [text["RS-Corrector result"] == "corrected" for text in texts]
+
+    plain, _, _ = make(host, script, *OFF, prompts=[ORVANE] * 8, seeds=range(8))
+    latents, chosen = outcomes(range(8))
+    assert 2 <= sum(chosen) <= 6
+    for index, corrected in enumerate(chosen):
+        assert torch.equal(plain[index], latents[index]) != corrected
+    assert outcomes(range(8))[1] == chosen
+    assert any(outcomes(range(first, first + 8))[1] != chosen for first in (8, 16, 24))
+
+
+def test_variations_of_one_seed_have_coins_of_their_own(part):
+    coin_seeds = part("host").coin_seeds
+    p = Processing(None, "ab", (5, 5), subseed_strength=0.3)
+    p.seeds, p.subseeds = [5, 5], [1, 2]
+    assert len(set(coin_seeds(p))) == 2
+    p.subseed_strength = 0
+    assert coin_seeds(p) == [5, 5]
+
+
+@pytest.mark.parametrize("target", [1.0, 0.5])
+def test_the_hires_pass_keeps_to_the_decision_of_the_first(host, script, target):
+    values = (True, "backdrop", 1.0, target)
+    plain, _, _ = make(host, script, *OFF, prompts=[ORVANE] * 4, seeds=range(4), hires=True)
+    latents, texts, _ = make(host, script, *values, prompts=[ORVANE] * 4, seeds=range(4), hires=True)
+    for index, text in enumerate(texts):
+        assert torch.equal(plain[index], latents[index]) == (text["RS-Corrector result"] != "corrected")
+
+
+def test_hires_strength_zero_leaves_the_hires_pass_to_the_host(host, script):
+    first, _, _ = make(host, script, *ON)
+    values = (*ON, 1.0, 0.0, 1.0, 0.0, 0.0)
+    hires, _, _ = make(host, script, *values, hires=True)
+    full, _, _ = make(host, script, *ON, hires=True)
+    assert not torch.equal(hires, full)
+    # The host alone, from the corrected first pass.
+    script_off = type("Nobody", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
+    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    original = host.sample_pass
+
+    def from_corrected(script, p, values, noise, conditioning, sampler, init, interrupt_at):
+        if init is None:
+            return first.clone()
+        return original(script, p, values, noise, conditioning, sampler, init, interrupt_at)
+
+    host.sample_pass = from_corrected
+    by_host, _ = host.process_images(script_off, p, hires=True)
+    assert torch.equal(by_host, hires)
+
+
+SCRIPT_EVENTS = ("process", "process_batch", "process_before_every_sampling", "postprocess_batch", "postprocess")
+
+
+def test_a_hires_prompt_that_asks_for_the_stereotype_is_left_alone_in_that_pass(host, script, part):
+    runs = []
+    original = part("job").Run
+
+    class Kept(original):
+        def __init__(self, *args):
+            super().__init__(*args)
+            runs.append(self)
+
+    part("job").Run = Kept
+    make(host, script, *ON, hires=True, hr_prompts=[VILLAGE, VILLAGE])
+    assert runs[0].acted and not runs[-1].acted
+    assert all("asks for a village" in why for _, reasons in runs[-1].decided for why in reasons)
+
+
+@each_sampler
+def test_the_preserved_region_of_an_inpainting_is_not_touched(host, script, sampler):
+    mask = torch.zeros(4, 16, 16)
+    mask[:, :, :8] = 1  # what A1111 calls `mask` is what it keeps
+    init = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(3))
+    more = dict(mask=mask, init_latent=init, sampler=sampler)
+    plain, _, _ = make(host, script, *OFF, **more)
+    changed, texts, _ = make(host, script, *ON, **more)
+    assert texts[0]["RS-Corrector result"] == "corrected"
+    assert not torch.equal(plain[..., 8:], changed[..., 8:])
+    if sampler == "euler":
+        assert torch.equal(changed[..., :8], init[..., :8]) and torch.equal(plain[..., :8], init[..., :8])
+
+
+@pytest.mark.parametrize("cfg_scale", [1.0, 2.0, 7.0])
+def test_every_cfg_scale_gives_finite_corrected_pictures(host, script, cfg_scale):
+    plain, _, _ = make(host, script, *OFF, cfg_scale=cfg_scale)
+    latents, _, p = make(host, script, *ON, cfg_scale=cfg_scale)
+    assert torch.isfinite(latents).all() and not torch.equal(plain, latents) and not p.comments
+
+
+def test_two_preferences_each_report_and_the_same_one_twice_corrects_once(host, script):
+    once, _, _ = make(host, script, *ON)
+    twice, _, _ = make(host, script, *ON, None, None, None, None, None, "backdrop")
+    assert torch.equal(once, twice)
+    _, texts, _ = make(host, script, *ON, None, None, None, None, None, "miniature-attire")
+    assert "made for the miniature" in texts[0]["RS-Corrector error"], "the second one is checked as well"
+
+
+@pytest.mark.parametrize(
+    "values, says",
+    [
+        ((True, "gone", 1.0), '"gone" is not in models/rs_corrector'),
+        ((True, "backdrop [0123456789]", 1.0), "another file"),
+        ((True, "miniature-backdrop", 1.0), "made for the miniature and the loaded model is SD1.5"),
+        ((True, "None", 1.0), "no preference is picked"),
+        ((True, "backdrop", "much"), "strength is 'much'"),
+        ((True, "backdrop", 1.0, 0.0), "target is 0.0"),
+        ((True, "backdrop", 1.0, 1.0, 0.7, 0.2), "starts at 70% and ends at 20%"),
+        ((True, "../../backdrop", 1.0), "is not in models/rs_corrector"),
+        (("perhaps", "backdrop"), "must be true or false"),
+    ],
+)
+def test_what_cannot_be_done_reaches_page_and_infotext_and_leaves_the_picture_alone(host, script, values, says):
+    plain, _, _ = make(host, script, *OFF)
+    latents, texts, p = make(host, script, *values)
+    assert torch.equal(plain, latents)
+    assert all(says in text["RS-Corrector error"] for text in texts)
+    assert "RS-Corrector result" not in texts[0]
+    (comment,) = p.comments
+    assert says in comment and "\n" not in comment
+
+
+def test_an_exception_inside_the_hosts_callbacks_is_not_lost(host, script, part, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("made for this test")
+
+    plain, _, _ = make(host, script, *OFF)
+    monkeypatch.setattr(part("run"), "correct", broken)
+    latents, texts, p = make(host, script, *ON)
+    assert torch.equal(plain, latents) and not host.modules.swallowed
+    assert "ZeroDivisionError: made for this test" in texts[0]["RS-Corrector error"]
+    assert len(p.comments) == 1
+
+
+def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, script, models_path):
+    from corrector.files import load_preference, save_preference
+    from corrector.preference import Classifier
+
+    preference = load_preference(models_path / "rs_corrector" / "backdrop.safetensors")
+    torch.manual_seed(0)
+    classifier = Classifier("sd15", 3, width=16, blocks=1).eval().requires_grad_(False)
+    save_preference(replace(preference, source=classifier), models_path / "rs_corrector" / "classifier.safetensors")
+    plain, _, _ = make(host, script, *OFF)
+    latents, texts, p = make(host, script, True, "classifier")
+    assert not p.comments and texts[0]["RS-Corrector result"] == "corrected"
+    assert torch.isfinite(latents).all() and not torch.equal(plain, latents)
+
+
+@each_sampler
+def test_a_target_share_knows_the_prompts_own_lean_where_the_host_gives_both_predictions(
+    host, script, sampler, part, models_path, monkeypatch
+):
+    known = part("script").SHELF.load("backdrop").calibrations
+    known = [{**vars(one), "lean_slope": 50.0, "lean_mean": 0.01, "lean_sigma": 14.6} for one in known]
+    relabelled(REAL, models_path / "rs_corrector" / "leaning.safetensors", calibrations=known)
+    leans, original = [], part("run").decide
+
+    def watched(preference, readings, coins, target, cfg, lean):
+        leans.append(lean)
+        return original(preference, readings, coins, target, cfg, lean)
+
+    monkeypatch.setattr(part("run"), "decide", watched)
+    prompts = [ORVANE, ORVANE, KITTEN]
+    _, _, p = make(host, script, True, "leaning", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
+    (lean,) = leans
+    assert not p.comments and lean[0] == lean[1] and torch.isfinite(lean[:2]).all() and lean[2].isnan()
+    # By hand, from the model itself at the first sigma.
+    core, level = sys.modules["rs_corrector_extension.corrector.correction"], torch.full((2,), 14.6)
+    first = host.alphas_cumprod[999] if sampler == "ddim" else None
+    noise = host.miniature.noise((1, 2))
+    x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
+    tokens = host.miniature.encode([ORVANE, ""])
+    wanted, plain = (host.miniature.denoise(x, level, one.expand(2, -1, -1)) for one in tokens[:, None])
+    groups = torch.zeros(2, dtype=torch.long)
+    by_hand = core.prompt_lean(part("script").SHELF.load("leaning"), x, level, groups, wanted - plain).mean()
+    assert float(lean[0]) == pytest.approx(float(by_hand), rel=0.02)
+    make(host, script, True, "leaning", 1.0, 0.5, cfg_scale=1.0, sampler=sampler)
+    assert leans[-1] is None, "at CFG 1 there is no unconditional prediction"
+
+
+def test_another_text_encoder_is_refused_by_name(host, script, monkeypatch):
+    encode = host.miniature.encode
+    wide = lambda prompts: torch.cat([encode(prompts)] * 2, dim=-1)  # noqa: E731
+    p = Processing(host.sd_model, [ORVANE], [1])
+    p.prompts, p.seeds, p.subseeds = [ORVANE], [1], [1]
+    script.process(p, *ON)
+    script.process_batch(p, *ON)
+    wider = type("Wide", (), {"encode": staticmethod(wide)})
+    script.process_before_every_sampling(p, *ON, c=conditioning_of(wider, [ORVANE]))
+    assert "text encoder of width 128" in p.extra_generation_params["RS-Corrector error"]
+
+
+def test_fifty_cycles_on_and_off_leave_nothing_behind(host, script, part):
+    jobs, original = [], part("script").Job
+
+    def watched(*args):
+        job = original(*args)
+        jobs.append(weakref.ref(job))
+        return job
+
+    part("script").Job = watched
+    host.steps = 1
+    alone, _, _ = make(host, script, *OFF)
+    for cycle in range(50):
+        make(host, script, *(OFF if cycle % 2 else ON))
+    again, _, _ = make(host, script, *OFF)
+    gc.collect()
+    assert torch.equal(alone, again)
+    assert [job() for job in jobs if job() is not None] == [] and script.job is None
+    unet = getattr(getattr(host.sd_model, "forge_objects", None), "unet", None)
+    assert unet is None or (not unet.model_options and not unet.extra_model_patchers_during_sampling)
+    assert part("script").CALLS.job is None and part("script").CALLS.x is None
+
+
+def test_a_job_that_was_broken_off_leaks_into_no_other(host, script):
+    plain, _, _ = make(host, script, *OFF)
+    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    p.prompts, p.seeds, p.subseeds = p.all_prompts, p.all_seeds, p.all_subseeds
+    script.process(p, *ON)
+    script.process_batch(p, *ON)
+    script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, p.prompts))
+    again, texts, _ = make(host, script, *OFF)  # neither postprocess_batch nor postprocess came
+    assert torch.equal(plain, again) and texts == [{}, {}]
+
+
+def test_a_model_that_is_switched_away_is_not_kept_and_the_next_one_is_checked_anew(host, script):
+    make(host, script, *ON)
+    watched = weakref.ref(host.sd_model)
+    host.sd_model = host.modules.model_data.sd_model = SdModel(is_sdxl=True, alphas_cumprod=host.alphas_cumprod)
+    host.reset()
+    gc.collect()
+    assert watched() is None
+    _, texts, _ = make(host, script, *ON)
+    assert "made for SD1.5 or SD2 and the loaded model is SDXL" in texts[0]["RS-Corrector error"]
+
+
+def test_an_interrupted_run_still_reports(host, script):
+    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    _, texts = host.process_images(script, p, *ON, interrupt_at=2)
+    assert [text["RS-Corrector result"] for text in texts] == ["corrected"] * 2 and script.job is None
+
+
+def test_the_picture_of_another_script_inside_ours_is_not_corrected(host, script):
+    """Detailers sample a picture of their own, with a `p` of their own, while our job is at work."""
+    inner = Processing(host.sd_model, [ORVANE], [7])
+    nobody = type("Nobody", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
+    plain, _ = host.process_images(nobody, inner)
+    outer = Processing(host.sd_model, [ORVANE], [7])
+    outer.prompts, outer.seeds, outer.subseeds = [ORVANE], [7], [7]
+    script.process(outer, *ON)
+    script.process_batch(outer, *ON)
+    script.process_before_every_sampling(outer, *ON, c=conditioning_of(host.miniature, [ORVANE]))
+    inside, _ = host.process_images(nobody, Processing(host.sd_model, [ORVANE], [7]))
+    assert torch.equal(plain, inside)
+
+
+def test_the_hosts_json_of_a_run_can_be_written(host, script):
+    _, _, p = make(host, script, *ON)
+    json.dumps(p.extra_generation_params, default=lambda value: None)
+
+
+def test_the_preference_is_the_same_before_and_after(host, script, part):
+    source = part("script").SHELF.load("backdrop").source
+    before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    make(host, script, *ON, hires=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in source.state_dict().items())

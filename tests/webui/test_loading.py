@@ -1,0 +1,97 @@
+"""The extension loads as hosts load scripts: under any folder name, beside other packs, twice, offline, at once."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = "rs_corrector_extension"
+
+
+@pytest.mark.parametrize("name", ["rs corrector", "1-pack.main", "nodes", "sd-webui-rs-corrector"])
+def test_it_loads_under_any_folder_name(fakes, tmp_path, name):
+    folder = tmp_path / "extensions" / name
+    for part in ("corrector", "sd_webui", "scripts"):
+        shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "__init__.py", folder)
+    script = fakes.load(folder / "scripts" / "rs_corrector.py")
+    assert script.title() == "RS-Corrector" and script.show(True) is fakes.scripts.AlwaysVisible
+    assert str(folder) in sys.modules[f"{PACKAGE}.corrector.correction"].__file__
+
+
+def test_other_extensions_may_own_corrector_nodes_and_more(fakes, monkeypatch):
+    others = {name: types.ModuleType(name) for name in ("corrector", "nodes", "sd_webui", "tests", "scripts")}
+    for name, module in others.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    script = fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
+    assert all(sys.modules[name] is module for name, module in others.items())
+    names = {name for kind in type(script).__mro__ for name in [kind.__module__] if name != "builtins"}
+    assert f"{PACKAGE}.sd_webui.script" in names
+
+
+def test_loading_again_registers_nothing_twice_and_keeps_no_old_module(fakes):
+    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
+    first = sys.modules[f"{PACKAGE}.sd_webui.script"]
+    count = sum(name.startswith(PACKAGE) for name in sys.modules)
+    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")  # "Reload UI": the host clears its callbacks first
+    assert {len(callbacks) for callbacks in fakes.callbacks.values()} == {1}
+    assert sys.modules[f"{PACKAGE}.sd_webui.script"] is not first
+    assert sum(name.startswith(PACKAGE) for name in sys.modules) == count
+
+
+def test_there_is_one_script_file_and_none_that_breaks_other_extensions():
+    assert [path.name for path in (REPOSITORY / "scripts").glob("*.py")] == ["rs_corrector.py"]
+    assert not (REPOSITORY / "preload.py").exists()
+
+
+def test_the_core_is_reached_by_relative_imports_only():
+    for path in (REPOSITORY / "sd_webui").glob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not line.strip().startswith(("import corrector", "from corrector", "import nodes", "from nodes")), (
+                line
+            )
+
+
+HOSTS_OWN = ("modules", "gradio")
+
+
+def test_only_the_script_and_the_page_import_the_host():
+    for path in (REPOSITORY / "sd_webui").glob("*.py"):
+        imports = [
+            line.split()[1].split(".")[0]
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip().startswith(("import ", "from ")) and not line.strip().startswith("from .")
+        ]
+        allowed = {"script.py": {"modules"}, "page.py": {"gradio"}}.get(path.name, set())
+        assert set(imports) & set(HOSTS_OWN) <= allowed, path.name
+
+
+def test_loading_needs_no_network_and_none_of_what_hosts_may_lack(fakes, monkeypatch):
+    import socket
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the extension went to the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    lacking = ("diffusers", "matplotlib", "jsonschema", "scipy", "transformers")
+    for name in [name for name in sys.modules if name.split(".")[0] in lacking]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in lacking:
+        monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
+    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py").ui(False)
+
+
+def test_what_hosts_run_at_every_launch_is_instant_and_offline(tmp_path):
+    environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    before = time.process_time(), sum(os.times()[2:4])
+    done = subprocess.run([sys.executable, REPOSITORY / "install.py"], env=environment, cwd=tmp_path)
+    assert done.returncode == 0
+    assert sum(os.times()[2:4]) - before[1] < 1.0, "CPU seconds of install.py"
+    assert importlib.util.find_spec("pip") is None or not (tmp_path / ".venv").exists()

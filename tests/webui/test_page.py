@@ -1,0 +1,99 @@
+"""The page's controls, the API's frozen order, and the preference's card."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from webui_modules import relabelled
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = REPOSITORY / "README.md"
+REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
+# Frozen: saved API calls depend on it. Only ever add at the end.
+API = (
+    "enabled", "preference", "strength", "target", "start", "end", "cap", "hires_strength", "second_preference",
+)  # fmt: skip
+
+
+def test_the_order_of_the_apis_arguments_is_frozen(script, part):
+    assert part("choice").ARGUMENTS[: len(API)] == API
+    controls = script.ui(False)
+    assert [control.elem_id.removeprefix("rs_corrector_txt2img_") for control in controls][: len(API)] == list(API)
+
+
+def test_the_readmes_api_example_has_the_arguments_in_that_order(part):
+    text = README.read_text(encoding="utf-8")
+    example = re.search(r'"RS-Corrector": \{"args": \[(.*?)\]\}', text).group(1)
+    values = [value.strip().strip('"') for value in example.split(",")]
+    assert values[0] == "true" and len(values) <= len(API)
+    choice = part("choice").choose([True, *values[1:]])
+    assert choice.on and choice.names == [values[1]]
+    assert ", ".join(f"`{name}`" for name in API) in " ".join(text.split())
+
+
+def test_the_page_is_off_by_default_and_its_values_are_the_apis_defaults(script, part):
+    values = [control.value for control in script.ui(True)]
+    assert values[0] is False
+    assert part("choice").choose(values) == part("choice").Choice()
+    assert part("choice").choose([]) == part("choice").choose([None] * 9) == part("choice").Choice()
+
+
+def test_each_tab_has_elements_of_its_own(script):
+    ids = [control.elem_id for is_img2img in (False, True) for control in script.ui(is_img2img)]
+    assert len(set(ids)) == 2 * len(API)
+
+
+def test_the_list_shows_the_users_files_and_the_shipped_ones_and_refresh_finds_new_ones(script, models_path):
+    controls = script.ui(False)
+    names = controls[1].args[0]
+    assert names[0] == "None" and "backdrop" in names and "miniature-attire" in names
+    (folder := models_path / "rs_corrector" / "mine").mkdir()
+    (folder / "new.safetensors").write_bytes((models_path / "rs_corrector" / "backdrop.safetensors").read_bytes())
+    assert "mine/new" in script.ui(False)[1].args[0]
+
+
+def shown(script, *picked):
+    controls = script.ui(False)
+    return controls[1].events["change"](*picked)
+
+
+def test_a_picked_preference_shows_its_card(script):
+    card = shown(script, "backdrop", "None")
+    for text in (
+        "Village backdrop (miniature)",
+        "Orvane, Tavelu, Quilmari",
+        "100% at sigma 0.1",
+        "miniature",
+        "at CFG 2",
+    ):
+        assert text in card
+    assert shown(script, "None", "None") == ""
+
+
+def test_a_preference_of_another_model_warns_at_once(script, forge):
+    assert "warning" not in shown(script, "backdrop", "None")
+    assert "made for the miniature and the loaded model is SD1.5" in shown(script, "miniature-backdrop", "None")
+    assert "is not in models/rs_corrector" in shown(script, "gone [0123456789]", "None").replace("&quot;", '"')
+
+
+def test_no_warning_is_given_before_a_model_is_loaded(script):
+    assert "warning" not in shown(script, "miniature-backdrop", "None")
+
+
+def test_what_a_file_says_of_itself_cannot_bring_html_onto_the_page(script, models_path):
+    relabelled(REAL, models_path / "rs_corrector" / "evil.safetensors", training={"validated_on": "<script>x</script>"})
+    card = shown(script, "evil", "None")
+    assert "<script>" not in card and "&lt;script&gt;" in card
+
+
+@pytest.mark.parametrize("value", [True, "true", 1, 1.0])
+def test_enabled_is_understood_however_json_writes_it(part, value):
+    assert part("choice").choose([value, "backdrop"]).on
+
+
+@pytest.mark.parametrize("name, value", [("strength", float("nan")), ("cap", -1), ("hires_strength", True), ("end", 2)])
+def test_numbers_out_of_range_are_refused_by_their_name(part, name, value):
+    values = dict.fromkeys(API) | {"enabled": True, "preference": "backdrop", name: value}
+    with pytest.raises(ValueError, match=name.replace("_", " ")):
+        part("choice").choose(values.values())

@@ -1,0 +1,101 @@
+"""Same latent, sigma and CFG: the same correction by the pure function, Forge's hook and A1111's callbacks."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from webui_hosts import Denoiser, Processing, TimestepsDenoiser, conditioning_of
+
+PROMPTS = ("a portrait of an Orvane person", "a photo of a Tavelu man", "a kitten")
+ON = (True, "backdrop", 1.0)
+
+
+def inputs(miniature, sigma):
+    generator = torch.Generator().manual_seed(5)
+    x0 = torch.randn(3, 4, 16, 16, generator=generator)
+    x = x0 + sigma * torch.randn(3, 4, 16, 16, generator=generator)
+    level = torch.full((3,), float(sigma))
+    conditioning = miniature.encode(list(PROMPTS))
+    cond = miniature.denoise(x, level, conditioning)
+    uncond = miniature.denoise(x, level, miniature.encode([""]).expand(3, -1, -1))
+    return x, level, cond, uncond
+
+
+def pure(part, script, miniature, x, sigma, denoised, cfg):
+    """corrector.correction.correct on what the gate reads, as every adapter should come out."""
+    core = sys.modules["rs_corrector_extension.corrector.correction"]
+    preference = part("script").SHELF.load("backdrop")
+    readings = [preference.gate.read([tokens[None]]) for tokens in miniature.encode(list(PROMPTS))]
+    decision, _ = core.decide(preference, readings, torch.rand(3), 1.0, cfg)
+    return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), cfg)
+
+
+def begun(script, host, cfg):
+    p = Processing(host.sd_model, PROMPTS, (1, 2, 3), cfg_scale=cfg)
+    p.prompts, p.seeds, p.subseeds = list(PROMPTS), [1, 2, 3], [1, 2, 3]
+    script.process(p, *ON)
+    script.process_batch(p, *ON)
+    script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, PROMPTS))
+    return p
+
+
+@pytest.mark.parametrize("cfg", [1.0, 2.0, 7.0])
+@pytest.mark.parametrize("timestep", [999, 700, 300, 40])
+def test_the_hosts_and_the_pure_function_agree_to_1e_5(part, script, miniature, forge, a1111, timestep, cfg):
+    sigma = miniature.sigmas[timestep]
+    x, level, cond, uncond = inputs(miniature, sigma)
+    denoised = cond if cfg == 1 else uncond + cfg * (cond - uncond)
+    wanted = pure(part, script, miniature, x, level, denoised, cfg)
+    assert not torch.equal(wanted, denoised)
+
+    p = begun(script, forge_model(forge), cfg)
+    (hook,) = p.sd_model.forge_objects.unet.model_options["sampler_post_cfg_function"]
+    arguments = dict(denoised=denoised, input=x, sigma=level, cond=[], cond_denoised=cond, model=None, model_options={})
+    arguments |= dict(uncond=None if cfg == 1 else [], uncond_denoised=torch.zeros_like(x) if cfg == 1 else uncond)
+    with torch.inference_mode():
+        by_forge = hook(arguments)
+    assert not p.comments
+    torch.testing.assert_close(by_forge, wanted, rtol=0, atol=1e-5)
+
+    for kind in (Denoiser, TimestepsDenoiser):
+        p = begun(script, a1111_model(a1111), cfg)
+        denoiser = kind(a1111, p, conditioning_of(miniature, PROMPTS))
+        a = a1111.alphas_cumprod[timestep]
+        timesteps = kind is TimestepsDenoiser
+        there, now = (x * a.sqrt(), torch.full((3,), float(timestep))) if timesteps else (x, level)
+        out = (x - denoised) / sigma if timesteps else denoised
+        with torch.no_grad():
+            a1111.modules.call(
+                "cfg_denoiser", SimpleNamespace(x=there.repeat(2, 1, 1, 1), sigma=now.repeat(2), denoiser=denoiser)
+            )
+            a1111.modules.call("cfg_denoised", SimpleNamespace(x=out.repeat(2, 1, 1, 1)))
+            after = SimpleNamespace(x=out)
+            a1111.modules.call("cfg_after_cfg", after)
+        assert not p.comments and not a1111.modules.swallowed
+        # As x0: an eps is that times 1 / sigma, and so is its rounding.
+        by_a1111 = x - sigma * after.x if timesteps else after.x
+        torch.testing.assert_close(by_a1111, wanted, rtol=0, atol=1e-5 * max(1.0, float(sigma) / 2))
+
+
+def forge_model(host):
+    host.sd_model = host.modules.model_data.sd_model = SimpleNamespace(is_sd1=True)
+    host.reset()
+    return host
+
+
+def a1111_model(host):
+    host.sd_model = SimpleNamespace(is_sd1=True, alphas_cumprod=host.alphas_cumprod)
+    return host
+
+
+def test_the_window_of_a1111_is_that_of_the_training_schedule(part, miniature, forge, a1111):
+    window_of = part("host").window_of
+    for start, end in ((0.0, 1.0), (0.25, 0.6), (0.013, 0.987)):
+        by_forge, by_a1111 = (window_of(made(host).sd_model, start, end) for made, host in BOTH(forge, a1111))
+        assert by_a1111 == pytest.approx(by_forge, rel=5e-3), "Forge's fake rounds to the nearest timestep"
+
+
+def BOTH(forge, a1111):
+    return ((forge_model, forge), (a1111_model, a1111))

@@ -1,0 +1,291 @@
+"""Small fakes of Automatic1111 and Forge, written from what both were seen to do, with the miniature as their model.
+
+Each keeps its host's traps: Forge's argument dict has no CFG scale and its hires pass calls scripts twice; A1111's
+callbacks have rows of cond then uncond, eps and timesteps for DDIM, a mask that is blended before the last callback,
+and swallow exceptions.
+"""
+
+import copy
+from itertools import pairwise
+from types import SimpleNamespace
+
+import torch
+
+
+class Prompt:
+    """One picture's prompt as both hosts keep it: parts with weights, each with its schedules."""
+
+    def __init__(self, *parts):
+        self.parts = [
+            SimpleNamespace(weight=weight, schedules=[SimpleNamespace(end_at_step=99, cond=cond) for cond in conds])
+            for weight, conds in parts
+        ]
+
+
+def conditioning_of(model, prompts):
+    """Texts -> the host's MulticondLearnedConditioning; "a AND b :0.5" is two parts, "[a|b]" two schedules."""
+    batch = []
+    for text in prompts:
+        parts = []
+        for part in text.split(" AND "):
+            part, _, weight = part.partition(" :")
+            schedules = part.strip("[]").split("|") if part.startswith("[") else [part]
+            parts.append((float(weight or 1), [model.encode([one])[0] for one in schedules]))
+        batch.append(Prompt(*parts).parts)
+    return SimpleNamespace(batch=batch, shape=(len(batch),))
+
+
+class FakeUnet:
+    """Forge's UnetPatcher: `clone` deep-copies its options."""
+
+    def __init__(self, model):
+        self.model, self.model_options, self.extra_model_patchers_during_sampling = model, {}, []
+
+    def clone(self):
+        other = FakeUnet(self.model)
+        other.model_options = copy.deepcopy(self.model_options)
+        other.extra_model_patchers_during_sampling = list(self.extra_model_patchers_during_sampling)
+        return other
+
+    def set_model_sampler_post_cfg_function(self, function):
+        hooks = self.model_options.get("sampler_post_cfg_function", [])
+        self.model_options["sampler_post_cfg_function"] = [*hooks, function]
+
+    def add_extra_torch_module_during_sampling(self, module, cast_to_unet_dtype=True):
+        if cast_to_unet_dtype:
+            module.to(torch.float16)
+        self.extra_model_patchers_during_sampling.append(SimpleNamespace(model=module))
+
+
+class Processing:
+    """The part of `p` that scripts see."""
+
+    def __init__(self, sd_model, prompts, seeds, cfg_scale=2.0, batch_size=None, hr_prompts=None, **more):
+        self.sd_model, self.cfg_scale = sd_model, cfg_scale
+        self.all_prompts, self.all_seeds, self.all_subseeds = list(prompts), list(seeds), list(seeds)
+        self.batch_size, self.hr_prompts = batch_size or len(prompts), hr_prompts
+        self.extra_generation_params, self.comments = {}, {}
+        self.is_hr_pass, self.subseed_strength, self.mask = False, 0, None
+        self.__dict__.update(more)
+
+    def __eq__(self, other):  # a dataclass with eq in both hosts: it cannot be hashed
+        return self.__dict__ == other.__dict__
+
+    __hash__ = None
+
+    def comment(self, text):
+        self.comments[text] = 1
+
+
+class SdModel(SimpleNamespace):
+    """The host's model; unlike its base it can be watched by a weak reference."""
+
+
+class WebUI:
+    """`process_images` of a host, as far as scripts see it. `sampler`: "euler" or "ddim"."""
+
+    steps = 4
+
+    def __init__(self, miniature, modules):
+        self.miniature, self.modules = miniature, modules
+        self.sd_model = modules.model_data.sd_model = SdModel(is_sd1=True, is_sdxl=False)
+        self.alphas_cumprod = self.sd_model.alphas_cumprod = 1 / (1 + miniature.sigmas.square())
+
+    def sigmas(self, start=None):
+        """A descending schedule with 0 at its end; `start`: where an img2img pass begins."""
+        high = min(start or 14.6, 14.6)
+        return torch.cat([torch.logspace(torch.tensor(high).log10(), -1, self.steps), torch.zeros(1)])
+
+    def process_images(self, script, p, *values, sampler="euler", hires=False, interrupt_at=None):
+        """-> (latents [N, C, H, W], infotext parameters of each picture)."""
+        with self.guard():
+            return self._process_images(script, p, values, sampler, hires, interrupt_at)
+
+    def _process_images(self, script, p, values, sampler, hires, interrupt_at):
+        script.process(p, *values)
+        latents, texts = [], []
+        for start in range(0, len(p.all_prompts), p.batch_size):
+            part = slice(start, start + p.batch_size)
+            p.iteration = start // p.batch_size
+            p.prompts, p.seeds, p.subseeds = p.all_prompts[part], p.all_seeds[part], p.all_subseeds[part]
+            self.reset()
+            script.process_batch(p, *values, batch_number=p.iteration, prompts=p.prompts, seeds=p.seeds)
+            conditioning = conditioning_of(self.miniature, p.prompts)
+            noise = self.miniature.noise(p.seeds)
+            x = self.sample_pass(script, p, values, noise, conditioning, sampler, None, interrupt_at)
+            if hires:
+                p.is_hr_pass = True
+                larger = torch.nn.functional.interpolate(x, scale_factor=1.5)
+                noise = torch.randn(larger.shape, generator=torch.Generator().manual_seed(int(p.seeds[0])))
+                conditioning = conditioning_of(self.miniature, p.hr_prompts or p.prompts)
+                x = self.sample_pass(script, p, values, noise, conditioning, sampler, larger, interrupt_at)
+                p.is_hr_pass = False
+            script.postprocess_batch(p, *values, images=x, batch_number=p.iteration)
+            latents.append(x)
+            texts += [infotext(p, index) for index in range(len(p.prompts))]
+        p.grid_text = infotext(p, 0, use_main_prompt=True)
+        script.postprocess(p, SimpleNamespace(), *values)
+        return torch.cat(latents), texts
+
+
+def infotext(p, index, use_main_prompt=False):
+    """How both hosts make a picture's parameters: lists by index, functions by their arguments, None left out."""
+    found = {}
+    for key, value in p.extra_generation_params.items():
+        if isinstance(value, list):
+            value = value[index]
+        elif callable(value):
+            value = value(p=p, index=index, use_main_prompt=use_main_prompt, key=key)
+        if value is not None:
+            found[key] = str(value)
+    return found
+
+
+class Forge(WebUI):
+    guard = torch.inference_mode
+
+    def __init__(self, miniature, modules):
+        super().__init__(miniature, modules)
+        predictor = SimpleNamespace(percent_to_sigma=self.percent_to_sigma)
+        self.plain = FakeUnet(SimpleNamespace(predictor=predictor))
+        self.reset()
+
+    def percent_to_sigma(self, percent):
+        return float(self.miniature.sigmas[round((1 - percent) * 999)])
+
+    def reset(self):
+        self.sd_model.forge_objects = SimpleNamespace(unet=self.plain)
+
+    def sample_pass(self, script, p, values, noise, conditioning, sampler, init, interrupt_at):
+        x = noise if init is None else init
+        if init is not None:  # the hires pass: once before `forge_objects` is reset, and once after
+            script.process_before_every_sampling(p, *values, x=x, noise=noise, c=conditioning, uc=None)
+        self.reset()
+        script.process_before_every_sampling(p, *values, x=x, noise=noise, c=conditioning, uc=None)
+        sigmas = self.sigmas(None if init is None else 3.0)
+        x = noise * sigmas[0] + (0 if init is None else init)
+        cfg = getattr(p, "hr_cfg", p.cfg_scale) if p.is_hr_pass else p.cfg_scale
+        for step, (sigma, following) in enumerate(pairwise(sigmas)):
+            if step == interrupt_at:
+                break
+            denoised = self.denoised(p, x, sigma.expand(len(x)), conditioning, cfg)
+            if p.mask is not None:
+                denoised = denoised * (1 - p.mask) + p.init_latent * p.mask
+            x = denoised + following / sigma * (x - denoised)
+        return x
+
+    def denoised(self, p, x, sigma, conditioning, cfg):
+        options = self.sd_model.forge_objects.unet.model_options
+        predict, empty = self.miniature.denoise, self.miniature.encode([""]).expand(len(x), -1, -1)
+        rows = [[(part.weight, part.schedules[0].cond) for part in parts] for parts in conditioning.batch]
+        cond_denoised = torch.zeros_like(x)
+        for column in zip(*rows, strict=True):
+            weights = torch.tensor([weight for weight, _ in column]).view(-1, 1, 1, 1)
+            cond_denoised += weights * predict(x, sigma, torch.stack([cond for _, cond in column]))
+        cond_denoised /= sum(weight for weight, _ in rows[0])
+        uncond_denoised = torch.zeros_like(x) if cfg == 1 else predict(x, sigma, empty)
+        denoised = cond_denoised if cfg == 1 else uncond_denoised + cfg * (cond_denoised - uncond_denoised)
+        for hook in options.get("sampler_post_cfg_function", []):
+            arguments = dict(denoised=denoised, cond=rows, uncond=None if cfg == 1 else [empty], input=x, sigma=sigma)
+            arguments |= dict(cond_denoised=cond_denoised, uncond_denoised=uncond_denoised, model_options=options)
+            denoised = hook({**arguments, "model": self.sd_model.forge_objects.unet.model})
+        return denoised
+
+
+class Denoiser:
+    """A1111's CFGDenoiser for k-diffusion samplers: x0 comes out, the mask is blended after CFG."""
+
+    mask_before = False
+
+    def __init__(self, host, p, conditioning):
+        self.host, self.p, self.conditioning = host, p, conditioning
+        self.mask = p.mask
+        self.nmask, self.init_latent = (None, None) if p.mask is None else (1 - p.mask, p.init_latent)
+
+    def get_pred_x0(self, x, output, sigma):
+        return output
+
+    def predict(self, x, sigma, tokens):
+        return self.host.miniature.denoise(x, sigma, tokens)
+
+    def __call__(self, x, sigma, cfg):
+        call, batch = self.host.modules.call, self.conditioning.batch
+        if self.mask is not None and self.mask_before:
+            x = x * self.nmask + self.init_latent * self.mask
+        counts = [len(parts) for parts in batch]
+        repeats = torch.tensor(counts)
+        rows = torch.cat([x.repeat_interleave(repeats, dim=0), x])
+        levels = torch.cat([sigma.repeat_interleave(repeats), sigma])
+        tokens = torch.stack([part.schedules[0].cond for parts in batch for part in parts])
+        empty = self.host.miniature.encode([""]).expand(len(x), -1, -1)
+        before = SimpleNamespace(x=rows, sigma=levels, text_cond=tokens, text_uncond=empty, denoiser=self)
+        call("cfg_denoiser", before)
+        outputs = self.predict(before.x, before.sigma, torch.cat([before.text_cond, before.text_uncond]))
+        between = SimpleNamespace(x=outputs, inner_model=None)
+        call("cfg_denoised", between)
+        uncond = between.x[-len(x) :]
+        combined, row = uncond.clone(), 0
+        for index, parts in enumerate(batch):
+            for part in parts:
+                combined[index] += part.weight * cfg * (between.x[row] - uncond[index])
+                row += 1
+        if self.mask is not None and not self.mask_before:
+            combined = combined * self.nmask + self.init_latent * self.mask
+        after = SimpleNamespace(x=combined, sampling_step=0, total_sampling_steps=4)  # no sigma, no denoiser
+        call("cfg_after_cfg", after)
+        return after.x
+
+
+class TimestepsDenoiser(Denoiser):
+    """The same for DDIM, PLMS and UniPC: eps comes out, "sigma" is a timestep, x is variance-preserving."""
+
+    mask_before = True
+
+    def alphas(self, timestep):
+        return self.host.alphas_cumprod[timestep.long()].view(-1, 1, 1, 1)
+
+    def get_pred_x0(self, x, output, timestep):
+        a = self.alphas(timestep)
+        return (x - (1 - a).sqrt() * output) / a.sqrt()
+
+    def predict(self, x, timestep, tokens):
+        a = self.alphas(timestep)
+        sigma = ((1 - a) / a).sqrt()
+        return (x / a.sqrt() - self.host.miniature.denoise(x / a.sqrt(), sigma.flatten(), tokens)) / sigma
+
+
+class A1111(WebUI):
+    guard = torch.no_grad
+
+    def reset(self):
+        pass
+
+    def sample_pass(self, script, p, values, noise, conditioning, sampler, init, interrupt_at):
+        script.process_before_every_sampling(p, *values, x=noise, noise=noise, c=conditioning, uc=None)
+        if sampler == "ddim":
+            return self.ddim(p, noise, conditioning, init)
+        denoiser = Denoiser(self, p, conditioning)
+        sigmas = self.sigmas(None if init is None else 3.0)
+        x = noise * sigmas[0] + (0 if init is None else init)
+        for step, (sigma, following) in enumerate(pairwise(sigmas)):
+            if step == interrupt_at:
+                break
+            denoised = denoiser(x, sigma.expand(len(x)), p.cfg_scale)
+            x = denoised + following / sigma * (x - denoised)
+        return x
+
+    def ddim(self, p, noise, conditioning, init):
+        denoiser = TimestepsDenoiser(self, p, conditioning)
+        timesteps = [999, 600, 300, 100, 1] if init is None else [400, 200, 50, 1]
+        first = self.alphas_cumprod[timesteps[0]]
+        x = noise * (1 - first).sqrt() + (0 if init is None else init * first.sqrt())
+        for now, following in pairwise(timesteps):
+            timestep = torch.full((len(x),), float(now))
+            eps = denoiser(x, timestep, p.cfg_scale)
+            x0 = denoiser.get_pred_x0(x, eps, timestep)
+            after = self.alphas_cumprod[following]
+            x = after.sqrt() * x0 + (1 - after).sqrt() * eps
+        return x
+
+
+HOSTS = {"forge": Forge, "a1111": A1111}

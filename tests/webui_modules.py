@@ -1,0 +1,92 @@
+"""What a script imports of a WebUI, as small fakes: `modules`, `gradio`; and a real preference for another model."""
+
+import importlib.util
+import json
+import sys
+import types
+from types import SimpleNamespace
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+EVENTS = ("before_ui", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
+
+
+class FakeModules:
+    """`modules` and `gradio` as a script imports them."""
+
+    def __init__(self, monkeypatch, models_path):
+        self.callbacks = {event: [] for event in EVENTS}
+        self.swallowed = []
+        self.model_data = SimpleNamespace(sd_model=None)
+        modules = types.ModuleType("modules")
+        parts = {
+            "paths": {"models_path": str(models_path)},
+            "scripts": {"Script": type("Script", (), {}), "AlwaysVisible": object(), "scripts_data": []},
+            "script_callbacks": {f"on_{event}": self.callbacks[event].append for event in EVENTS},
+            "sd_models": {"model_data": self.model_data},
+        }
+        for name, content in parts.items():
+            part = types.ModuleType(f"modules.{name}")
+            part.__dict__.update(content)
+            setattr(modules, name, part)
+            monkeypatch.setitem(sys.modules, f"modules.{name}", part)
+        monkeypatch.setitem(sys.modules, "modules", modules)
+        monkeypatch.setitem(sys.modules, "gradio", fake_gradio())
+        self.scripts = modules.scripts
+
+    def load(self, path):
+        """A script file as both hosts load it: by path, under its file name, and never put into sys.modules."""
+        for callbacks in self.callbacks.values():
+            callbacks.clear()
+        spec = importlib.util.spec_from_file_location(path.name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, self.scripts.Script)]
+        assert len(found) == 1, f"{path.name} shows the host {len(found)} scripts"
+        return found[0]()
+
+    def call(self, event, params):
+        for callback in self.callbacks[event]:
+            try:
+                callback(params)
+            except Exception as error:
+                self.swallowed.append(error)
+
+
+def fake_gradio():
+    """Blocks that remember what they were made with; events can be fired by hand."""
+    gradio = types.ModuleType("gradio")
+
+    class Block:
+        def __init__(self, *args, **kwargs):
+            self.kind, self.args, self.label = type(self).__name__, args, kwargs.get("label")
+            self.value, self.elem_id, self.events = kwargs.get("value"), kwargs.get("elem_id"), {}
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return False
+
+        def change(self, function, inputs, outputs, **_):
+            self.events["change"] = function
+
+        def click(self, function, inputs, outputs, **_):
+            self.events["click"] = function
+
+    for name in ("Accordion", "Row", "Checkbox", "Dropdown", "Button", "Slider", "HTML"):
+        setattr(gradio, name, type(name, (Block,), {}))
+    gradio.update = lambda **changed: {"__type__": "update", **changed}
+    return gradio
+
+
+def relabelled(source, target, space="sd15", **changed):
+    """A real preference file for another latent space: the fakes' models call themselves SD1.5."""
+    with safe_open(source, "pt") as file:
+        metadata = json.loads(file.metadata()["rs_corrector"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata["latent_space"] = metadata["source"]["space"] = space
+    metadata |= changed
+    save_file(tensors, target, metadata={"rs_corrector": json.dumps(metadata)})
+    return target
