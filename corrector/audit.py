@@ -25,7 +25,7 @@ FIRST_LOOK = 20  # pictures before an interval is first looked at; with fewer it
 
 
 def enough(successes, n, narrow):
-    """Whether sampling may stop: half of the Wilson interval is at most `narrow` (0: never), from FIRST_LOOK pictures on.
+    """Whether sampling may stop: half of the Wilson interval is at most `narrow` (0: never), from FIRST_LOOK on.
 
     That intervals of such audits still hold the true rate is simulated in benchmarks/audit.py.
     """
@@ -60,7 +60,7 @@ def mcnemar(before, after):
 
 
 def kappas(answers, categories):
-    """Answers [pictures, raters], each one of `categories` -> {"cohen": {(i, j): value}, "fleiss": value}, chance-corrected.
+    """Answers [pictures, raters], each one of `categories` -> {"cohen": {(i, j): value}, "fleiss": value}.
 
     Cohen (1960) for each two raters, Fleiss (1971) for all. A kappa is NaN where everybody always gave one answer.
     """

@@ -66,7 +66,7 @@ class ReaderJudge:
         self.sides = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}[self.attribute]
         self.about = {
             "name": self.name,
-            "what": "the miniature's reader: a network trained on the drawn pictures of its world, whose truth is known",
+            "what": "the miniature's reader: a network trained on drawn pictures of its world, whose truth is known",
             "source": "weights/miniature",
             "cross_fitted_accuracy": None,
             "caveat": "Pictures that it cannot read with confidence count as failures.",
@@ -88,7 +88,9 @@ class ClipJudge:
 
     def __init__(self, embed_pictures, embed_texts, axis, source):
         self.embed_pictures = embed_pictures
-        self.texts = [embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in (axis.stereotype, axis.counter)]
+        self.texts = [
+            embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in (axis.stereotype, axis.counter)
+        ]
         self.about = {
             "name": self.name,
             "what": "zero-shot: whether the picture is nearer to the words of the stereotype or of the counter side",

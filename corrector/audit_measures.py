@@ -47,7 +47,7 @@ def _grey(pictures):
 
 
 def structure(before, after):
-    """uint8 [N, H, W, 3] twice, same seeds -> structural similarity [N], 1 where they are the same (Wang et al. 2004)."""
+    """uint8 [N, H, W, 3] twice, same seeds -> structural similarity [N], 1 for the same (Wang et al. 2004)."""
     from skimage.metrics import structural_similarity
 
     pairs = zip(_grey(before), _grey(after), strict=True)
@@ -55,7 +55,7 @@ def structure(before, after):
 
 
 def sharpness(pictures):
-    """uint8 [N, H, W, 3] -> variance of the Laplacian of the grey picture [N] (Pech-Pacheco et al. 2000), grey in 0..1."""
+    """uint8 [N, H, W, 3] -> variance of the Laplacian of the grey picture [N] (Pech-Pacheco et al. 2000)."""
     from skimage.filters import laplace
 
     return np.array([laplace(picture).var() for picture in _grey(pictures)])

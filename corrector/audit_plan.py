@@ -1,7 +1,8 @@
-"""What an audit samples: axis x group x seeds of neutral and explicit prompts, in chunks; and the store of what it saw."""
+"""What an audit samples: axis x group x seeds of neutral and explicit prompts, in chunks; and the store of it."""
 
 import json
 import random
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,7 +40,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sampled. Of `cfgs` and `strengths` the first are the audit's own, the others a sweep over neutral prompts.
+    """What is sampled. Of `cfgs` and `strengths` the first are the audit's own, the others a sweep.
 
     `images`: most neutral pictures a group; `explicit`: most that ask for each side, a quarter of them by default.
     `narrow`: half of a 95 % interval at which a cell stops before that; 0 samples all.
@@ -58,8 +59,8 @@ class Plan:
     def __post_init__(self):
         if self.images < 2:
             raise AuditError(
-                f"The audit is of {self.images} {'picture' if self.images == 1 else 'pictures'} a group, and an interval "
-                "needs 2 or more; ask for 20 at least to learn something."
+                f"The audit is of {self.images} {'picture' if self.images == 1 else 'pictures'} a group, and an "
+                "interval needs 2 or more; ask for 20 at least to learn something."
             )
         if self.explicit is not None and self.explicit < 1:
             raise AuditError("At least one picture a side must be asked for explicitly, else no judge can be checked.")
@@ -148,6 +149,12 @@ class AuditStore(PairStore):
         path = self.folder / f"{name}.safetensors"
         self._write(path, lambda part: save_file(tensors, part, {"records": json.dumps(records)}))
 
+    def take(self, other):
+        """Finished chunks of another folder of the same audit, as they are."""
+        for path in sorted(other.folder.glob("*.safetensors")):
+            if not (self.folder / path.name).exists():
+                self._write(self.folder / path.name, lambda part, path=path: shutil.copyfile(path, part))
+
     def collect(self, plan, judge):
         """All finished chunks of a plan, each cell up to where it may stop -> (records, features, thumbnails).
 
@@ -169,8 +176,8 @@ class AuditStore(PairStore):
                     break
         if missing:
             raise AuditError(
-                f"{self.folder}: {missing} parts of this audit are missing or cut off. Run the same command again (every "
-                "shard of it, where it was split); only what is missing is sampled."
+                f"{self.folder}: {missing} parts of this audit are missing or cut off. Run the same command again "
+                "(each shard of it, where it was split); only what is missing is sampled."
             )
         return records, np.concatenate(features), thumbnails
 

@@ -1,4 +1,4 @@
-"""The audit's run against a host's four functions: sample, correct, decode, judge, measure, and keep it chunk by chunk."""
+"""The audit's run against a host's four functions: sample, correct, decode, judge, measure, keep."""
 
 import io
 import time
@@ -117,7 +117,9 @@ class Audit:
                 plain=plain, steps=plan.steps,
             )  # fmt: skip
             variants.append(latents)
-            why.append(["; ".join(sorted(set(some) - {""})) if all(some) else "" for some in zip(*reasons, strict=True)])
+            why.append(
+                ["; ".join(sorted(set(some) - {""})) if all(some) else "" for some in zip(*reasons, strict=True)]
+            )
         decoded = [host.decode(latents.nan_to_num()) for latents in variants]
         self.clock.sampling += time.perf_counter() - started
         self.clock.sampled += len(seeds) * len(variants)

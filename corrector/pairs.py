@@ -123,8 +123,8 @@ class PairStore:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise PairError(
-                f"{self.folder}: the disk is full. The {self.what} made so far are kept; free some space and run the same "
-                "again, and it goes on from there."
+                f"{self.folder}: the disk is full. The {self.what} made so far are kept; free some space and run the "
+                "same again, and it goes on from there."
             ) from None
 
 
