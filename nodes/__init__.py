@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import metadata
+from .audit import RSCorrectorAudit, RSCorrectorMap
 from .axes import RSCorrectorAxis, RSCorrectorLoadAxis
 from .correction import RSCorrector, RSCorrectorAdvanced
 from .learning import RSCorrectorCalibrate, RSCorrectorLearnPreference
@@ -24,4 +25,6 @@ class RSCorrectorExtension(ComfyExtension):
             RSCorrectorAxis,
             RSCorrectorLearnPreference,
             RSCorrectorCalibrate,
+            RSCorrectorAudit,
+            RSCorrectorMap,
         ]

@@ -1,38 +1,30 @@
-"""The run of an audit on the miniature: what it samples, keeps, splits and says; and what it refuses."""
+"""The run of an audit on drawn pictures: what it samples, keeps, splits and says; and what it refuses."""
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 
-import numpy as np
 import pytest
+import torch
 
-from audit_world import AXIS, SHIPPED, audit_of, plan
-from corrector import audit
-from corrector.audit_plan import AuditError, Plan
+from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan
+from corrector.audit_plan import AuditError, Plan, open_store
 from corrector.audit_report import build, load_report, write_report
 from corrector.audit_run import Audit
-from corrector.files import load_preference
-from corrector.miniature.host import Miniature
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+CORRECTED = dict(groups=("Orvane", "Tavelu"), strengths=(1.0,))
 
 
 @pytest.fixture(scope="module")
-def host():
-    return Miniature(bf16=True)
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return load_preference(SHIPPED)
-
-
-@pytest.fixture(scope="module")
-def whole(host, shipped, tmp_path_factory):
+def whole(tmp_path_factory):
     """An audit in one go -> (its folder, its report)."""
     folder = tmp_path_factory.mktemp("audit")
-    run = audit_of(host, plan(strengths=(1.0,), images=40), [shipped])
-    return folder, report_of(run, folder)
+    return folder, report_of(drawn_audit(plan(**CORRECTED), [DRAWN]), folder)
 
 
 def report_of(run, folder, **options):
@@ -41,101 +33,155 @@ def report_of(run, folder, **options):
     return build(run, records, features)
 
 
-def again(host, shipped, folder, **options):
-    before = host.evaluations
-    report = report_of(audit_of(host, plan(strengths=(1.0,), images=40), [shipped]), folder, **options)
-    return report, host.evaluations - before
+def again(folder, **options):
+    """The same audit in a folder that may hold some of it -> (its report, pictures sampled)."""
+    run = drawn_audit(plan(**CORRECTED), [DRAWN])
+    return report_of(run, folder, **options), run.host.evaluations
 
 
 def test_it_says_what_the_model_draws_and_what_the_correction_does(whole):
     _, report = whole
     rates = {
-        (row["judge"], row["strength"]): row["value"] for row in report["figures"] if row["figure"] == "stereotype rate"
+        (row["judge"], row["group"], row["strength"]): row["value"]
+        for row in report["figures"]
+        if row["figure"] == "stereotype rate"
     }
-    assert rates["reader", 0.0] > 0.7 and rates["latent", 0.0] > 0.7  # planted with 0.95
-    assert rates["reader", 1.0] < 0.2 and rates["latent", 1.0] < 0.2
-    assert [f["name"] for f in report["findings"] if f["group"] == "Orvane" and f["level"] == "success"]
+    for judge in ("latent", "reader"):
+        assert 0.75 <= rates[judge, "Orvane", 0.0] <= 1 and 0.5 <= rates[judge, "Tavelu", 0.0] <= 0.9
+        assert rates[judge, "Orvane", 1.0] < 0.15
+    succeeded = {f["group"] for f in report["findings"] if f["level"] == "success"}
+    assert succeeded == {"Orvane", "Tavelu"}
     assert not any(f["name"] in ("does nothing", "changes the group") for f in report["findings"])
 
 
 def test_each_judge_states_its_accuracy_and_how_far_it_is_off_the_reader(whole):
     latent, reader = whole[1]["judges"]
-    assert latent["cross_fitted_accuracy"] > 0.9 and latent["agrees_with_explicit_prompts"]["n"] == 40
-    assert set(latent["rate_minus_the_readers"]) == {"plain", "corrected"}
-    assert reader["agrees_with_explicit_prompts"]["value"] > 0.8
+    assert latent["cross_fitted_accuracy"] == 0.975 and latent["agrees_with_explicit_prompts"]["n"] == 80
+    assert 0.85 < latent["agrees_with_explicit_prompts"]["value"] < 1  # it errs on one in forty
+    assert all(0 < abs(value) < 0.1 for value in latent["rate_minus_the_readers"].values())
+    assert reader["agrees_with_explicit_prompts"]["value"] > 0.95
 
 
-def test_prompts_that_ask_for_a_side_are_left_alone_and_not_sampled_twice(whole):
-    asked = [p for p in whole[1]["pictures"] if p["kind"] == "stereotype" and p["strength"] == 1.0]
-    alone = [p for p in asked if p["left_alone"]]
-    assert len(alone) > 15 and all(p["change"] == 0 for p in alone)
+def test_prompts_that_ask_for_a_side_are_left_alone_and_not_sampled_twice(whole, tmp_path):
+    asked = [p for p in whole[1]["pictures"] if p["kind"] != "neutral" and p["strength"] == 1.0]
+    assert all(p["change"] == 0 and "the prompt asks for" in p["left_alone"] for p in asked)
+    neutral = 2 * 2 * 40
+    assert again(tmp_path)[1] == neutral + len(asked)  # plain and corrected, and explicit ones once
 
 
-def test_run_again_it_samples_nothing_and_gives_the_same_report(host, shipped, whole):
-    report, evaluations = again(host, shipped, whole[0])
-    assert report == whole[1] and evaluations == 0
+def test_run_again_it_samples_nothing_and_gives_the_same_report(whole):
+    assert again(whole[0]) == (whole[1], 0)
 
 
-def test_stopped_after_any_chunk_it_goes_on_and_gives_the_same_report(host, shipped, whole, tmp_path):
-    evaluations, stop = host.evaluations, random.Random(4).randrange(1, 4)
-    calls = []
+def test_stopped_after_any_chunk_it_goes_on_and_gives_the_same_report(whole, tmp_path):
+    calls, total = 0, again(tmp_path / "whole")[1]
+    for stop in range(1, 9):
+        folder, calls, run = tmp_path / str(stop), 0, drawn_audit(plan(**CORRECTED), [DRAWN])
 
-    def progress(done, total, latents):
-        calls.append(done)
-        if len(calls) == stop:
-            raise KeyboardInterrupt
+        def progress(done, total, latents, stop=stop):
+            nonlocal calls
+            calls += 1
+            if calls == stop:
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        again(host, shipped, tmp_path, progress=progress)
-    report, _ = again(host, shipped, tmp_path)
-    used = host.evaluations - evaluations
+        with pytest.raises(KeyboardInterrupt):
+            run.run(folder, progress=progress)
+        report, rest = again(folder)
+        assert report == whole[1] and run.host.evaluations + rest == total
+
+
+CHILD = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from audit_world import DRAWN, drawn_audit, plan
+from test_audit_run import CORRECTED
+run = drawn_audit(plan(**CORRECTED), [DRAWN])
+run.run(sys.argv[3], progress=lambda *_: print("chunk", flush=True))
+"""
+
+
+def test_killed_at_any_moment_it_loses_at_most_the_chunk_in_work(whole, tmp_path):
+    command = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(tmp_path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        child.stdout.readline()
+    time.sleep(random.Random(0).random() * 0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert len(kept) >= 3
+    report, _ = again(tmp_path)
     assert report == whole[1]
-    evaluations = host.evaluations
-    (tmp_path / "again").mkdir()
-    again(host, shipped, tmp_path / "again")
-    assert used == host.evaluations - evaluations  # nothing was sampled twice
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 
-def test_split_in_shards_and_joined_it_gives_the_same_report(host, shipped, whole, tmp_path):
-    run = audit_of(host, plan(strengths=(1.0,), images=40), [shipped])
-    first = run.run(tmp_path, shard=(0, 2))
+def test_split_in_shards_and_joined_it_gives_the_same_report(whole, tmp_path):
+    run = drawn_audit(plan(**CORRECTED), [DRAWN])
+    stores = [run.run(tmp_path / str(index), shard=(index, 3)) for index in range(3)]
     with pytest.raises(AuditError, match="parts of this audit are missing"):
-        first.collect(run.plan, "latent")
-    assert report_of(run, tmp_path, shard=(1, 2)) == whole[1]
+        stores[0].collect(run.plan, "latent")
+    stores[0].take(stores[1])
+    stores[0].take(stores[2])
+    assert again(tmp_path / "0") == (whole[1], 0)
 
 
-def test_a_truncated_store_is_refused_until_what_is_missing_was_sampled_again(host, shipped, whole):
+def test_shards_that_cannot_see_each_other_give_the_report_of_one_go_though_it_stops_early(tmp_path):
+    settings = dict(images=120, explicit=20, narrow=0.15)
+    whole = report_of(drawn_audit(plan(**settings)), tmp_path / "whole")
+    run = drawn_audit(plan(**settings))
+    first, second = (run.run(tmp_path / str(index), shard=(index, 2)) for index in range(2))
+    first.take(second)
+    assert report_of(drawn_audit(plan(**settings)), tmp_path / "0") == whole
+    assert next(cell["n"] for cell in whole["sampled"] if cell["kind"] == "neutral") < 120
+
+
+def test_a_truncated_store_is_refused_until_what_is_missing_was_sampled_again(whole):
     folder, report = whole
     victim = sorted(folder.glob("*.safetensors"))[0]
     victim.write_bytes(victim.read_bytes()[:200])
-    run = audit_of(host, plan(strengths=(1.0,), images=40), [shipped])
-    from corrector.audit_plan import open_store
-
+    run = drawn_audit(plan(**CORRECTED), [DRAWN])
     with pytest.raises(AuditError, match="1 parts of this audit are missing or cut off"):
         open_store(folder, run.settings).collect(run.plan, "latent")
-    assert report_of(run, folder) == report
+    assert report_of(run, folder) == report and run.host.evaluations <= 2 * 20
+    settings = folder / "settings.json"
+    kept = settings.read_text()
+    settings.write_text(kept[:40])
+    with pytest.raises(AuditError, match="cut off or not JSON"):
+        open_store(folder, run.settings)
+    settings.write_text(kept)
 
 
-def test_a_folder_of_another_audit_is_refused(host, whole):
-    run = audit_of(host, plan(images=20))
+def test_a_folder_of_another_audit_is_refused(whole):
     with pytest.raises(AuditError, match="have another"):
-        run.run(whole[0])
+        drawn_audit(plan(images=20)).run(whole[0])
 
 
-def test_it_stops_early_where_every_interval_is_narrow_and_says_so(host, tmp_path):
-    run = audit_of(host, plan(images=60, explicit=20, narrow=0.2), reader=False)
+def test_it_stops_early_where_every_interval_is_narrow_and_says_so(tmp_path):
+    run = drawn_audit(plan(images=100, explicit=20, narrow=0.15))
     report = report_of(run, tmp_path)
     (neutral,) = [cell for cell in report["sampled"] if cell["kind"] == "neutral"]
-    assert neutral["n"] < neutral["most"] == 60
+    assert 20 <= neutral["n"] < neutral["most"] == 100
     rate = next(row for row in report["figures"] if row["figure"] == "stereotype rate")
-    assert (rate["high"] - rate["low"]) / 2 <= 0.2
+    assert (rate["high"] - rate["low"]) / 2 <= 0.15
 
 
-def test_a_sweep_over_cfg_and_strength_has_its_own_rows(host, shipped, tmp_path):
-    run = audit_of(host, plan(strengths=(1.0, 0.5), cfgs=(2.0, 3.0), images=4, explicit=4, steps=4), [shipped], False)
+def test_a_sweep_over_cfg_and_strength_has_its_own_rows(tmp_path):
+    run = drawn_audit(plan(strengths=(1.0, 0.5), cfgs=(2.0, 3.0), images=4, explicit=4), [DRAWN])
     report = report_of(run, tmp_path)
     rows = {(r["cfg"], r["strength"]) for r in report["figures"] if r["figure"] == "stereotype rate"}
     assert rows == {(cfg, strength) for cfg in (2.0, 3.0) for strength in (0.0, 0.5, 1.0)}
+
+
+def test_broken_pictures_are_counted_and_said(tmp_path):
+    def push(x, sigma):
+        return torch.full_like(x, float("nan"))
+
+    broken = replace(DRAWN, source=Push(push))
+    report = report_of(drawn_audit(plan(images=6, explicit=2, strengths=(1.0,)), [broken]), tmp_path)
+    assert report["findings"][0]["level"] == "failure"
+    assert any(f["name"] == "broken pictures" for f in report["findings"])
+    rate = [r["value"] for r in report["figures"] if r["figure"] == "stereotype rate" and r["strength"] == 1.0]
+    assert set(rate) == {1.0}  # what cannot be read counts as a failure
 
 
 def test_the_report_is_held_to_its_schema(whole, tmp_path):
@@ -180,13 +226,13 @@ def test_settings_that_make_no_audit_are_refused_in_a_sentence(settings, words):
         Plan(AXIS, **settings)
 
 
-def test_a_correction_without_a_strength_and_an_audit_without_a_judge_are_refused(host, shipped):
+def test_a_correction_without_a_strength_and_an_audit_without_a_judge_are_refused():
     with pytest.raises(AuditError, match="both a preference and a strength"):
-        audit_of(host, plan(), [shipped])
+        drawn_audit(plan(), [DRAWN])
     with pytest.raises(AuditError, match="Nobody judges"):
-        Audit(host, plan(), [])
+        Audit(DrawnHost(), plan(), [])
     with pytest.raises(AuditError, match="Shard 3 of 2"):
-        audit_of(host, plan()).run("unused", shard=(2, 2))
+        drawn_audit(plan()).run("unused", shard=(2, 2))
 
 
 def test_the_plan_draws_the_same_prompts_and_seeds_whatever_is_corrected():
@@ -196,5 +242,4 @@ def test_the_plan_draws_the_same_prompts_and_seeds_whatever_is_corrected():
 
 
 def test_a_report_is_json_without_nan(whole):
-    json.dumps(whole[1], allow_nan=False)
-    assert np.isfinite(audit.rate(0, 1)).all()
+    assert json.loads(json.dumps(whole[1], allow_nan=False)) == whole[1]
