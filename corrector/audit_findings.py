@@ -78,7 +78,7 @@ class Findings:
         ratios = [self.row(f"variety, over {what}", group, strength) for what in
                   ("plain", "the model's own counter pictures")]  # fmt: skip
         # A side that leaves takes variety along: collapsed is what varies less than either.
-        if all(r and r["value"] < ALIKE and r["high"] < 1 for r in ratios):
+        if all(r and r["high"] is not None and r["value"] < ALIKE and r["high"] < 1 for r in ratios):
             self.say("failure", "collapses variety", group, f"Corrected pictures of {group} are alike: they vary "
                      f"{ratios[0]['value']:.2f} times as much as the plain ones [{ratios[0]['low']:.2f}, "
                      f"{ratios[0]['high']:.2f}], and {ratios[1]['value']:.2f} times as much as the model's own of the "

@@ -50,8 +50,11 @@ def structure(before, after):
     """uint8 [N, H, W, 3] twice, same seeds -> structural similarity [N], 1 for the same (Wang et al. 2004)."""
     from skimage.metrics import structural_similarity
 
-    pairs = zip(_grey(before), _grey(after), strict=True)
-    return np.array([structural_similarity(first, second, data_range=1.0) for first, second in pairs])
+    alike = np.ones(len(before))
+    changed = np.flatnonzero((before != after).any(axis=(1, 2, 3)))
+    for index, first, second in zip(changed, _grey(before[changed]), _grey(after[changed]), strict=True):
+        alike[index] = structural_similarity(first, second, data_range=1.0)
+    return alike
 
 
 def sharpness(pictures):
@@ -72,13 +75,12 @@ def variety_ratio(after, before, rng, draws=300):
 
     def drawn(matrix):
         index = rng.integers(len(matrix), size=len(matrix))
-        some = matrix[np.ix_(index, index)]
         different = index[:, None] != index[None]  # a picture drawn twice says nothing of variety
-        return some[different].mean()
+        return matrix[np.ix_(index, index)][different].mean() if different.any() else float("nan")
 
     value = variety(after) / variety(before)
     ratios = [drawn(distances[0]) / drawn(distances[1]) for _ in range(draws)]
-    return value, *(float(q) for q in np.quantile(ratios, (0.025, 0.975)))
+    return value, *(float(q) for q in np.nanquantile(ratios, (0.025, 0.975)))
 
 
 def _distances(features):

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 AXIS = load_axis(ROOT / "axes" / "miniature-backdrop.json")
 SHIPPED = ROOT / "weights" / "miniature-backdrop.safetensors"
 EXPLICIT = ("neither", "stereotype", "counter")
+DRAWN_PICTURES = {}  # by group, seed and side: each is drawn once
 RATES = {"Orvane": 0.9, "Tavelu": 0.7, "Quilmari": 0.4}
 
 
@@ -30,7 +31,7 @@ class DrawnHost:
 
     def __init__(self, rates=None, name="drawn"):
         self.rates, self.identity = {**RATES, **(rates or {})}, {"checkpoint": name, "space": "drawn"}
-        self.evaluations, self.drawn = 0, {}
+        self.evaluations = 0
 
     def encode(self, prompts):
         rows = []
@@ -57,11 +58,11 @@ class DrawnHost:
         for latent in latents:
             high, low = (latent[2, 0, :2] * 65536).round().long().tolist()
             key = round(float(latent[0, 0, 0])), high * 65536 + low, bool(latent[3].mean() > 0)
-            if key not in self.drawn:
+            if key not in DRAWN_PICTURES:
                 group, seed, counter = key
                 rng, backdrop = np.random.default_rng(seed), "city" if counter else "village"
-                self.drawn[key] = draw(wanted_scene(rng, AXIS.groups[group], backdrop=backdrop))
-            pictures.append(torch.from_numpy(self.drawn[key]).permute(2, 0, 1).float() / 127.5 - 1)
+                DRAWN_PICTURES[key] = draw(wanted_scene(rng, AXIS.groups[group], backdrop=backdrop))
+            pictures.append(torch.from_numpy(DRAWN_PICTURES[key]).permute(2, 0, 1).float() / 127.5 - 1)
         return torch.stack(pictures)
 
 
@@ -102,7 +103,7 @@ DRAWN = Preference(AXIS, "miniature", Push(to_the_counter_side), SideGate(), nam
 
 
 def plan(groups=("Orvane",), **settings):
-    defaults = dict(images=40, explicit=20, seed=11, steps=8)
+    defaults = dict(images=40, explicit=10, seed=11, steps=8)
     return Plan(replace(AXIS, groups=groups), **{**defaults, **settings})
 
 

@@ -56,7 +56,7 @@ def test_it_says_what_the_model_draws_and_what_the_correction_does(whole):
 
 def test_each_judge_states_its_accuracy_and_how_far_it_is_off_the_reader(whole):
     latent, reader = whole[1]["judges"]
-    assert latent["cross_fitted_accuracy"] == 0.975 and latent["agrees_with_explicit_prompts"]["n"] == 80
+    assert latent["cross_fitted_accuracy"] == 0.975 and latent["agrees_with_explicit_prompts"]["n"] == 40
     assert 0.85 < latent["agrees_with_explicit_prompts"]["value"] < 1  # it errs on one in forty
     assert all(0 < abs(value) < 0.1 for value in latent["rate_minus_the_readers"].values())
     assert reader["agrees_with_explicit_prompts"]["value"] > 0.95
@@ -75,7 +75,7 @@ def test_run_again_it_samples_nothing_and_gives_the_same_report(whole):
 
 def test_stopped_after_any_chunk_it_goes_on_and_gives_the_same_report(whole, tmp_path):
     calls, total = 0, again(tmp_path / "whole")[1]
-    for stop in range(1, 9):
+    for stop in (1, 4, 8):
         folder, calls, run = tmp_path / str(stop), 0, drawn_audit(plan(**CORRECTED), [DRAWN])
 
         def progress(done, total, latents, stop=stop):
