@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,28 +23,26 @@ from corrector.audit_plan import CHUNK  # noqa: E402
 
 RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 WIDTHS = (0.03, 0.05, 0.08, 0.1)  # half of the interval
-MOST = (100, 200, 400, 1000)  # pictures a group
+MOST = (60, 100, 200, 400)  # pictures a group
+
+
+@cache
+def looks_at(n, narrow):
+    """What the audit sees of n pictures, by successes 0..n -> (whether it may stop, low, high), arrays [n + 1]."""
+    intervals = np.array([rate(k, n)[1:] for k in range(n + 1)])
+    return np.array([enough(k, n, narrow) for k in range(n + 1)]), *intervals.T
 
 
 def simulate(rng, p, most, narrow, trials):
-    """Audits of a model whose rate is p -> (share of intervals that hold it, mean pictures, mean width at the end)."""
+    """Audits of a model whose rate is p -> (share of intervals that hold it, mean pictures, mean half width)."""
     looks = np.arange(CHUNK, most + 1, CHUNK)
-    looks = looks if looks[-1] == most else np.append(looks, most)
-    found = {}  # an interval is the same for the same counts
-
-    def look(k, n):
-        if (k, n) not in found:
-            found[k, n] = enough(k, n, narrow), *rate(k, n)[1:]
-        return found[k, n]
-
-    held = pictures = width = 0
-    for counts in rng.binomial(np.diff(looks, prepend=0), p, size=(trials, len(looks))).cumsum(axis=1).tolist():
-        for k, n in zip(counts, looks.tolist(), strict=True):
-            stop, low, high = look(k, n)
-            if stop:
-                break
-        held, pictures, width = held + (low <= p <= high), pictures + n, width + high - low
-    return held / trials, pictures / trials, width / trials / 2
+    counts = rng.binomial(CHUNK, p, size=(trials, len(looks))).cumsum(axis=1)
+    seen = [[column[counts[:, i]] for column in looks_at(int(n), narrow)] for i, n in enumerate(looks)]
+    stop, low, high = (np.stack(column, axis=1) for column in zip(*seen, strict=True))  # [trials, looks]
+    stop[:, -1] = True
+    last = stop.argmax(axis=1)
+    low, high = (column[np.arange(trials), last] for column in (low, high))
+    return ((low <= p) & (p <= high)).mean(), looks[last].mean(), (high - low).mean() / 2
 
 
 def needed(narrow, most):
@@ -58,9 +57,10 @@ def coverage(trials, seed):
             for p in RATES:
                 held, pictures, half = simulate(rng, p, most, narrow, trials)
                 saved = 1 - pictures / needed(narrow, most)
-                rows.append({"figure": "interval holds the true rate", "p": p, "most": most, "narrow": narrow,
-                             "value": held, "pictures": round(pictures, 1), "half_width": round(half, 4),
-                             "saved": round(saved, 3), "n": trials, "seed": seed})  # fmt: skip
+                numbers = {"value": held, "pictures": pictures, "half_width": half, "saved": saved}
+                numbers = {name: round(float(value), 4) for name, value in numbers.items()}
+                cell = {"figure": "interval holds the true rate", "p": p, "most": most, "narrow": narrow}
+                rows.append(cell | numbers | {"n": trials, "seed": seed})
     values = [row["value"] for row in rows]
     edges = [row["saved"] for row in rows if min(row["p"], 1 - row["p"]) <= 0.05]
     print(f"{len(rows)} cells of {trials} audits, seed {seed}: intervals hold the true rate in {min(values):.4f} to "

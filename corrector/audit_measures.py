@@ -50,8 +50,9 @@ def structure(before, after):
     """uint8 [N, H, W, 3] twice, same seeds -> structural similarity [N], 1 for the same (Wang et al. 2004)."""
     from skimage.metrics import structural_similarity
 
-    alike = np.ones(len(before))
-    changed = np.flatnonzero((before != after).any(axis=(1, 2, 3)))
+    alike, changed = np.ones(len(before)), np.flatnonzero((before != after).any(axis=(1, 2, 3)))
+    if not len(changed):
+        return alike
     for index, first, second in zip(changed, _grey(before[changed]), _grey(after[changed]), strict=True):
         alike[index] = structural_similarity(first, second, data_range=1.0)
     return alike
