@@ -11,7 +11,7 @@ from corrector.audit_plan import Plan
 from corrector.audit_run import Audit
 from corrector.axis import load_axis
 from corrector.files import load_preference
-from corrector.miniature.host import Miniature
+from corrector.miniature.reader import load_reader
 from corrector.miniature.world import draw, wanted_scene
 from corrector.preference import Preference, Reading
 from corrector.prompt_gate import PromptReading
@@ -109,7 +109,7 @@ def plan(groups=("Orvane",), **settings):
 
 def drawn_audit(plan, preferences=(), host=None):
     """An audit of drawn pictures by a judge that errs a little, and by the miniature's reader."""
-    judges = [LatentJudge(SideOfLatent(), 0.975, "drawn"), ReaderJudge(Miniature().reader, plan.axis)]
+    judges = [LatentJudge(SideOfLatent(), 0.975, "drawn"), ReaderJudge(load_reader(ROOT / "weights" / "miniature"), plan.axis)]
     return Audit(host or DrawnHost(), plan, judges, list(preferences))
 
 
