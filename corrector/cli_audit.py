@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from .audit_plan import AuditError
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -78,7 +76,7 @@ def run_audit(args, host_of):
 
 def merge(args, host_of):
     """`merge`: the report of shards that were made in one folder, or are brought from several."""
-    from .audit_plan import open_store
+    from .audit_plan import AuditError, open_store
 
     host = host_of(args)
     for path in args.axis:
@@ -100,7 +98,7 @@ def _is(folder):
 
 def _audit(args, path, host):
     """-> (Audit of one axis, its folder)."""
-    from .audit_plan import Plan
+    from .audit_plan import AuditError, Plan
     from .audit_run import Audit
     from .axis import load_axis
     from .files import load_preference
@@ -128,6 +126,7 @@ def _audit(args, path, host):
 def _latent_judge(args, host, axis, preferences, folder):
     """The judge of --judge, else of the preference of this axis, else one that is trained for this audit."""
     from .audit_judges import JUDGE_PAIRS, latent_judge, trained_judge
+    from .audit_plan import AuditError
     from .files import load_preference
     from .pairs import make_pairs
 
@@ -190,6 +189,8 @@ def raters(args):
 
 
 def refusals():
+    """What the commands refuse in a sentence."""
+    from .audit_plan import AuditError
     from .preference import PreferenceError
 
     return AuditError, PreferenceError

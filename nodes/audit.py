@@ -13,7 +13,6 @@ from comfy_api.latest import io, ui
 import nodes as host_nodes
 
 from ..corrector.audit_map import Acts, overlay, step_tiles
-from ..corrector.audit_plan import AuditError, Plan
 from ..corrector.correction import Settings
 from ..corrector.pairs import make_pairs
 from .axes import AxisSocket
@@ -64,6 +63,8 @@ def clip_embeddings(clip, clip_vision):
         found = [clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)[1] for text in some]
         return torch.cat(found).float().cpu().clone()
 
+    from ..corrector.audit_plan import AuditError
+
     widths = pictures(torch.zeros(1, 3, 64, 64)).shape[-1], texts([""]).shape[-1]
     if widths[0] != widths[1]:
         raise AuditError(
@@ -77,6 +78,7 @@ def audited(host, plan, preferences, clip, clip_vision):
     """-> (report, thumbnails, folder) of an audit that is kept in the host's output folder as it goes."""
     # Here, as SciPy takes long to load and the host starts with this module.
     from ..corrector.audit_page import publish
+    from ..corrector.audit_plan import AuditError
     from ..corrector.audit_run import Audit
     from ..corrector.blind import write_blind_page
 
@@ -157,6 +159,7 @@ class RSCorrectorAudit(io.ComfyNode):
         batch, preference=None, clip_vision=None,
     ) -> io.NodeOutput:  # fmt: skip
         from ..corrector.audit_chart import draw_chart, draw_grid, report_table
+        from ..corrector.audit_plan import Plan
 
         preferences = tuple(preference or ())
         check_model(model, preferences)

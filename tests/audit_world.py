@@ -109,7 +109,8 @@ def plan(groups=("Orvane",), **settings):
 
 def drawn_audit(plan, preferences=(), host=None):
     """An audit of drawn pictures by a judge that errs a little, and by the miniature's reader."""
-    judges = [LatentJudge(SideOfLatent(), 0.975, "drawn"), ReaderJudge(load_reader(ROOT / "weights" / "miniature"), plan.axis)]
+    reader = load_reader(ROOT / "weights" / "miniature")
+    judges = [LatentJudge(SideOfLatent(), 0.975, "drawn"), ReaderJudge(reader, plan.axis)]
     return Audit(host or DrawnHost(), plan, judges, list(preferences))
 
 
