@@ -170,7 +170,7 @@ def _against_plain(run, data, group, cfg, strength):
         say("variety, over the model's own counter pictures", ratio, "ratio", len(own))
         for name, s in (("plain", 0.0), ("corrected", strength)):
             distance = _frechet(drawn[s], own, rng)
-            say(f"Frechet distance to the model's own counter pictures, {name}", distance, "distance", len(own))
+            say(f"Frechet distance to own counter side, {name}", distance, "distance", len(own))
     return rows
 
 

@@ -62,7 +62,7 @@ class DrawnHost:
                 group, seed, counter = key
                 rng, backdrop = np.random.default_rng(seed), "city" if counter else "village"
                 DRAWN_PICTURES[key] = draw(wanted_scene(rng, AXIS.groups[group], backdrop=backdrop))
-            pictures.append(torch.from_numpy(DRAWN_PICTURES[key]).permute(2, 0, 1).float() / 127.5 - 1)
+            pictures.append(torch.from_numpy(DRAWN_PICTURES[key].copy()).permute(2, 0, 1).float() / 127.5 - 1)
         return torch.stack(pictures)
 
 

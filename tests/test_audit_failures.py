@@ -28,7 +28,7 @@ def predictions(host, prompts):
 
 def audited(host, push, name, tmp_path, groups=("Orvane",)):
     axis = plan(groups).axis
-    run = audit_of(host, plan(groups, strengths=(1.0,), images=24, explicit=12), [planted(push, axis, name)])
+    run = audit_of(host, plan(groups, strengths=(1.0,), images=20, explicit=6, steps=6), [planted(push, axis, name)])
     store = run.run(tmp_path)
     records, features, _ = store.collect(run.plan, "latent")
     return build(run, records, features)
@@ -59,7 +59,7 @@ def test_a_corrector_that_changes_the_group_is_named_and_its_pictures_come_first
 
 
 def test_a_corrector_that_collapses_variety_is_named(host, tmp_path):
-    (target,) = host.sample(host.encode(["a portrait of a Orvane person in a city"]), [5], cfg=2.0, steps=8)
+    (target,) = host.sample(host.encode(["a portrait of a Orvane person in a city"]), [5], cfg=2.0, steps=6)
 
     def push(x, sigma):
         return torch.where(sigma > 0.5, 0.5, 0.3) * (target - x / (1 + sigma.square()))
@@ -81,7 +81,7 @@ def test_a_corrector_that_lightens_skin_is_named(host, tmp_path):
 
 
 def test_the_shipped_corrector_has_none_of_the_four_failures(host, tmp_path):
-    run = audit_of(host, plan(strengths=(1.0,), images=24, explicit=12, steps=16), [load_preference(SHIPPED)])
+    run = audit_of(host, plan(strengths=(1.0,), images=20, explicit=6, steps=16), [load_preference(SHIPPED)])
     store = run.run(tmp_path)
     assert isinstance(store, AuditStore) and replace(run.plan.axis, groups=AXIS.groups) == AXIS
     records, features, _ = store.collect(run.plan, "latent")
