@@ -30,12 +30,13 @@ def write_audit_page(report, thumbnails, path):
         ("findings", "Findings", _findings(report)),
         ("worse", "Pictures that got worse", _worse(report, thumbnails)),
         ("rates", "How often the stereotype is drawn", _rates(report)),
+        ("sweep", "By CFG scale and strength", _sweep(report)),
         ("judges", "Who judged", _judges(report)),
         ("pictures", "Pictures", _pictures(report, thumbnails)),
         ("figures", "All figures", _figures(report)),
     ]
     if "people" in report:
-        parts.insert(3, ("people", "What people say", _people(report["people"])))
+        parts.insert(4, ("people", "What people say", _people(report["people"])))
     parts = [part for part in parts if part[2]]
     links = " ".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in parts)
     sections = "\n".join(
@@ -144,6 +145,27 @@ def _bar(plain, after):
         '<path class="axis" d="M8 10H152M8 5v10M80 7v6M152 5v10"/>'
         f"{shapes}</svg>"
     )
+
+
+def _sweep(report):
+    """Stereotype rates by the first judge at every CFG scale and strength, where there is more than one."""
+    settings = report["settings"]
+    if len(settings["cfgs"]) == 1 and len(settings["strengths"]) < 2:
+        return ""
+    columns = ["Group", "CFG", "Plain", *(f"Strength {strength:g}" for strength in settings["strengths"])]
+    judge, lines, rates = report["judges"][0]["name"], "", {}
+    for row in report["figures"]:
+        if row["figure"] == "stereotype rate" and row["judge"] == judge:
+            rates[row["group"], row["cfg"], row["strength"]] = row
+    for group in report["axis"]["groups"]:
+        for cfg in settings["cfgs"]:
+            cells = [html.escape(group), f"{cfg:g}"]
+            cells += [_interval(rates.get((group, cfg, strength))) for strength in (0.0, *settings["strengths"])]
+            pairs = zip(columns, cells, strict=True)
+            lines += "<tr>" + "".join(f'<td data-name="{n}">{cell}</td>' for n, cell in pairs) + "</tr>"
+    heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    caption = f"<caption class='hidden'>Stereotype rates by the {html.escape(judge)} judge</caption>"
+    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def _judges(report):

@@ -48,7 +48,7 @@ def build(run, records, features):
     identity = run.host.identity
     report = {
         "format": FORMAT,
-        "axis": plan.axis.to_dict(),
+        "axis": json.loads(json.dumps(plan.axis.to_dict())),
         "axis_hash": plan.axis.hash,
         "settings": plan.settings,
         "host": identity,
