@@ -44,7 +44,7 @@ class Findings:
             for what in ("p", "stereotype vanished", "stereotype appeared")
         )
         changed = self.row("pictures that were changed", group, strength)["value"]
-        said = f"{share(plain)} before, {share(after)} after; McNemar's p = {p:.2g}, n = {after['n']}"
+        said = f"{share(plain)} before, {share(after)} after; McNemar's {chance(p)}, n = {after['n']}"
         fell, rose = (p < SURE and first > second for first, second in ((vanished, appeared), (appeared, vanished)))
         if changed == 0 and plain["low"] > wanted:
             self.say("failure", "does nothing", group, f"The correction changed none of the {after['n']} pictures of "
@@ -126,6 +126,10 @@ def find(report):
             findings.pictures(group, strength)
     findings.judges_and_model()
     return sorted(findings.found, key=lambda finding: LEVELS.index(finding["level"]))
+
+
+def chance(p):
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
 def share(row):

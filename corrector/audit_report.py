@@ -73,19 +73,14 @@ def _asked(plan):
 
 
 def _row(figure, measured, n, unit, seed, **where):
-    value, low, high = (None if number is None or not np.isfinite(number) else round(float(number), 4)
-                        for number in measured)  # fmt: skip
+    """One figure; what is not a number is None."""
+    digits = 8 if unit == "p" else 4
+    value, low, high = (
+        None if number is None or not np.isfinite(number) else round(float(number), digits) for number in measured
+    )
     where = {"group": None, "judge": None, "cfg": None, "strength": None} | where
-    return {
-        "figure": figure,
-        **where,
-        "value": value,
-        "low": low,
-        "high": high,
-        "n": int(n),
-        "unit": unit,
-        "seed": seed,
-    }
+    numbers = {"value": value, "low": low, "high": high, "n": int(n)}
+    return {"figure": figure, **where, **numbers, "unit": unit, "seed": seed}
 
 
 def shows_stereotype(record, judge):

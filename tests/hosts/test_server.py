@@ -16,7 +16,7 @@ from hosts.workflow import WORKFLOWS, load_workflow, to_graph
 IDS = {
     "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorLoadPreference", "RSCorrectorTextPreference",
     "RSCorrectorCombinePreferences", "RSCorrectorMiniature", "RSCorrectorLoadAxis", "RSCorrectorAxis",
-    "RSCorrectorLearnPreference", "RSCorrectorCalibrate",
+    "RSCorrectorLearnPreference", "RSCorrectorCalibrate", "RSCorrectorAudit", "RSCorrectorMap",
 }  # fmt: skip
 
 
