@@ -1,15 +1,13 @@
 """An audit's report as one self-contained HTML page: pictures and chart inside, no network."""
 
-import base64
 import html
-import io
 
 from .audit_chart import draw_chart, rate_rows, title_of
-from .audit_report import build, write_report
+from .audit_pictures import pictures, worse
+from .audit_report import build
+from .audit_report_file import write_report
 from .figures import PLAIN, STYLE, _data_uri
 
-MOST_PICTURES = 400  # on a page; the report has the others
-MOST_WORSE = 40
 FAILURE = "#a3262a"
 
 
@@ -28,11 +26,11 @@ def write_audit_page(report, thumbnails, path):
     title = html.escape(title_of(report))
     parts = [
         ("findings", "Findings", _findings(report)),
-        ("worse", "Pictures that got worse", _worse(report, thumbnails)),
+        ("worse", "Pictures that got worse", worse(report, thumbnails)),
         ("rates", "How often the stereotype is drawn", _rates(report)),
         ("sweep", "By CFG scale and strength", _sweep(report)),
         ("judges", "Who judged", _judges(report)),
-        ("pictures", "Pictures", _pictures(report, thumbnails)),
+        ("pictures", "Pictures", pictures(report, thumbnails)),
         ("figures", "All figures", _figures(report)),
     ]
     if "people" in report:
@@ -90,19 +88,6 @@ def _findings(report):
         head = html.escape(f"{f['level'].capitalize()}: {f['name']}.")
         lines += f'<li class="{f["level"]}"><b>{head}</b> {html.escape(f["words"])}</li>'
     return f'<ul class="findings">{lines}</ul>' if lines else "<p>Nothing stands out; see the figures.</p>"
-
-
-def _worse(report, thumbnails):
-    if not report["settings"]["strengths"]:
-        return ""
-    if not report["worse"]:
-        return "<p>None of the corrected pictures got worse by any measure here.</p>"
-    figures = "".join(
-        _figure(report, thumbnails, one["picture"], "; ".join(one["why"])) for one in report["worse"][:MOST_WORSE]
-    )
-    after = sum(p["strength"] == report["settings"]["strengths"][0] for p in report["pictures"])
-    count = f"{len(report['worse'])} of {after} corrected pictures; {min(MOST_WORSE, len(report['worse']))} are shown."
-    return f'<p class="soft">{count} Before above after.</p><div class="grid">{figures}</div>'
 
 
 def _rates(report):
@@ -186,54 +171,6 @@ def _judges(report):
 def _people(people):
     lines = "".join(f"<li>{html.escape(words)}</li>" for words in people["words"])
     return f"<ul>{lines}</ul>"
-
-
-def _figure(report, thumbnails, place, words=""):
-    """One corrected picture below its plain twin, or a plain one alone."""
-    picture = report["pictures"][place]
-    caption = html.escape(f"{picture['prompt']} (seed {picture['seed']})" + (f". {words}" if words else ""))
-    twin = _twin_place(report, picture)
-    images = ""
-    for when, index in (("Before", twin), ("After", place)) if picture["strength"] else (("Plain", place),):
-        data = base64.b64encode(thumbnails[index]).decode()
-        width, height = _size(thumbnails[index])
-        images += f'<img src="data:image/webp;base64,{data}" alt="{when}: {caption}" width="{width}" height="{height}">'
-    return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
-
-
-def _size(webp):
-    from PIL import Image
-
-    return Image.open(io.BytesIO(webp)).size
-
-
-def _twin_place(report, picture):
-    """Where the plain picture of the same prompt and seed is: plain ones stand first in their chunk."""
-    keys = "group", "kind", "cfg", "index"
-    plain = [i for i, p in enumerate(report["pictures"]) if p["strength"] == 0]
-    return next(i for i in plain if all(report["pictures"][i][key] == picture[key] for key in keys))
-
-
-def _pictures(report, thumbnails):
-    """Before above after by group, as many as fit; those that got worse are counted in."""
-    settings, parts = report["settings"], []
-    main = settings["strengths"][0] if settings["strengths"] else 0.0
-    each = 2 if main else 1
-    shown = each * min(MOST_WORSE, len(report["worse"]))
-    groups = report["axis"]["groups"]
-    most = max(1, (MOST_PICTURES - shown) // each // len(groups))
-    for group in groups:
-        places = [
-            i
-            for i, p in enumerate(report["pictures"])
-            if (p["group"], p["kind"], p["cfg"], p["strength"]) == (group, "neutral", settings["cfgs"][0], main)
-        ]
-        figures = "".join(_figure(report, thumbnails, place) for place in places[:most])
-        above = "Before above after. " if main else ""
-        count = f"{above}{min(most, len(places))} of {len(places)}."
-        parts.append(f'<h3>{html.escape(group)}</h3><p class="soft">{count}</p>'
-                     f'<div class="grid">{figures}</div>')  # fmt: skip
-    return "".join(parts)
 
 
 def _figures(report):

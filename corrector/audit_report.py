@@ -4,17 +4,14 @@ The report is JSON that `audit-report.schema.json` describes; the same records a
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 
 from . import audit
 from .audit_findings import find, worse_pictures
 from .audit_measures import hue_change, variety_ratio
-from .audit_plan import AuditError
+from .audit_report_file import FORMAT
 
-FORMAT = 1
-SCHEMA = Path(__file__).with_name("audit-report.schema.json")
 GRID = 2  # cells a side of the features that a Frechet distance uses: few enough for some dozens of pictures
 
 
@@ -215,44 +212,3 @@ def _agreement(run, data, judge):
             off["plain" if not s else "corrected"] = round(float(rates[0] - rates[1]), 4)
         found["rate_minus_the_readers"] = off
     return found
-
-
-def write_report(report, path):
-    """Write report.json whole or not at all. Raises AuditError where it breaks the published schema."""
-    wrong = complaint(report)
-    if wrong:
-        raise AuditError(f"The report breaks its own schema ({wrong}); please file this as a bug.")
-    part = Path(path).with_suffix(".part")
-    part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
-def complaint(report):
-    """What breaks the published schema, or None."""
-    from jsonschema import Draft202012Validator
-
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    error = next(Draft202012Validator(schema).iter_errors(report), None)
-    return error and f"{'.'.join(map(str, error.absolute_path)) or 'report'}: {error.message[:160]}"
-
-
-def load_report(path):
-    """Read one report. Raises AuditError when it is missing, cut off, of a later version, or not a report."""
-    path = Path(path)
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AuditError(f"{path}: there is no such report; give the report.json that an audit wrote.") from None
-    except (OSError, ValueError):
-        raise AuditError(
-            f"{path}: cut off, or not a report; run the audit again, which samples nothing twice."
-        ) from None
-    if not isinstance(report, dict) or not isinstance(report.get("format"), int):
-        raise AuditError(f"{path}: not a report of an audit; give the report.json that an audit wrote.")
-    if report["format"] > FORMAT:
-        raise AuditError(
-            f"{path}: format {report['format']} is later than this RS-Corrector knows ({FORMAT}); update it."
-        )
-    if wrong := complaint(report):
-        raise AuditError(f"{path}: not a report of an audit ({wrong}); run the audit again.")
-    return report

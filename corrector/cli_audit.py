@@ -166,7 +166,7 @@ def compare(args):
     from .audit_chart import title_of
     from .audit_compare import compare as compared
     from .audit_compare import compare_table, write_compare_page
-    from .audit_report import load_report
+    from .audit_report_file import load_report
 
     reports = [load_report(path) for path in args.reports]
     names = [f"{path.parent.parent.name}/{path.parent.name}" for path in args.reports]
@@ -179,7 +179,7 @@ def compare(args):
 
 def raters(args):
     """`raters`: what people answered, printed, and into the report."""
-    from .audit_report import load_report, write_report
+    from .audit_report_file import load_report, write_report
     from .blind import read_answers, said_by_people
 
     report = load_report(args.folder / "report.json")

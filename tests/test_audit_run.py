@@ -13,7 +13,8 @@ import torch
 
 from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan
 from corrector.audit_plan import AuditError, Plan, open_store
-from corrector.audit_report import build, load_report, write_report
+from corrector.audit_report import build
+from corrector.audit_report_file import load_report, write_report
 from corrector.audit_run import Audit
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from host import NODES, node, sample, weights_hash
 from rs_pack.corrector.audit_plan import AuditError
-from rs_pack.corrector.audit_report import load_report
+from rs_pack.corrector.audit_report_file import load_report
 from rs_pack.nodes.preferences import TextSides
 
 AUDIT = dict(
