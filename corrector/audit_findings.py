@@ -24,7 +24,7 @@ class Findings:
         self.rows = {tuple(row[key] for key in keys): row for row in report["figures"] if row["value"] is not None}
 
     def say(self, level, name, group, words):
-        self.found.append({"level": level, "name": name, "group": group, "words": words})
+        self.found.append({"level": level, "name": name, "group": group, "words": words[:1].upper() + words[1:]})
 
     def row(self, figure, group, strength, judge=None):
         return self.rows.get((figure, group, judge, self.cfg, strength))
