@@ -27,10 +27,15 @@ MOST = (60, 100, 200, 400)  # pictures a group
 
 
 @cache
+def intervals(n):
+    """Intervals of n pictures by successes 0..n, [n + 1, 2]."""
+    return np.array([rate(k, n)[1:] for k in range(n + 1)])
+
+
+@cache
 def looks_at(n, narrow):
     """What the audit sees of n pictures, by successes 0..n -> (whether it may stop, low, high), arrays [n + 1]."""
-    intervals = np.array([rate(k, n)[1:] for k in range(n + 1)])
-    return np.array([enough(k, n, narrow) for k in range(n + 1)]), *intervals.T
+    return np.array([enough(k, n, narrow) for k in range(n + 1)]), *intervals(n).T
 
 
 def simulate(rng, p, most, narrow, trials):
