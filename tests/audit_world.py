@@ -25,7 +25,10 @@ RATES = {"Orvane": 0.9, "Tavelu": 0.7, "Quilmari": 0.4}
 
 
 class DrawnHost:
-    """A host that draws each picture from its seed. A latent's channels: group, texture, seed, side (1 is counter)."""
+    """A host that draws each picture from its seed. A latent's channels: group, texture, seed, side (1 is counter).
+
+    The lower half of the channel of the seed holds by how many points of L* skin is lighter than the seed's own.
+    """
 
     space, batch, steps, shape = "miniature", 50, 16, (4, 16, 16)
 
@@ -58,10 +61,12 @@ class DrawnHost:
         for latent in latents:
             high, low = (latent[2, 0, :2] * 65536).round().long().tolist()
             key = round(float(latent[0, 0, 0])), high * 65536 + low, bool(latent[3].mean() > 0)
+            key = *key, round(float(latent[2, 8:].mean()))
             if key not in DRAWN_PICTURES:
-                group, seed, counter = key
+                group, seed, counter, lighter = key
                 rng, backdrop = np.random.default_rng(seed), "city" if counter else "village"
-                DRAWN_PICTURES[key] = draw(wanted_scene(rng, AXIS.groups[group], backdrop=backdrop))
+                scene = wanted_scene(rng, AXIS.groups[group], backdrop=backdrop)
+                DRAWN_PICTURES[key] = draw(replace(scene, skin=scene.skin + lighter))
             pictures.append(torch.from_numpy(DRAWN_PICTURES[key].copy()).permute(2, 0, 1).float() / 127.5 - 1)
         return torch.stack(pictures)
 
