@@ -178,14 +178,33 @@ def compare(args):
 
 
 def raters(args):
-    """`raters`: what people answered, printed, and into the report."""
+    """`raters`: what people answered, printed, and into the report and its page."""
+    from .audit_page import write_audit_page
     from .audit_report_file import load_report, write_report
     from .blind import read_answers, said_by_people
 
     report = load_report(args.folder / "report.json")
     people = said_by_people(report, *read_answers(args.folder, args.answers))
-    write_report({**report, "people": people}, args.folder / "report.json")
+    report, thumbnails = {**report, "people": people}, _thumbnails(report, args.folder / "pictures")
+    write_report(report, args.folder / "report.json")
+    write_audit_page(report, thumbnails, args.folder / "audit.html")
     print("\n".join(people["words"]))
+
+
+def _thumbnails(report, folder):
+    """The thumbnails of a report's pictures, from the store that it was made of."""
+    import json
+
+    from .audit_plan import AuditError, Plan, open_store
+    from .axis import axis_from_dict
+
+    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in report["settings"].items()}
+    try:
+        known = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise AuditError(f"{folder}: the pictures of this audit are not there; run the audit again.") from None
+    plan = Plan(axis_from_dict(report["axis"]), **settings)
+    return open_store(folder, known).collect(plan, report["judges"][0]["name"])[2]
 
 
 def refusals():

@@ -56,6 +56,7 @@ def test_raters_answers_go_into_the_report(made, capsys):
     main(["raters", str(made), str(path)])
     assert "Ada: with the same seeds" in capsys.readouterr().out
     assert json.loads((made / "report.json").read_text())["people"]["raters"] == ["Ada"]
+    assert "What people say" in (made / "audit.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
