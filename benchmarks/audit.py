@@ -51,8 +51,8 @@ def simulate(rng, p, most, narrow, trials):
 
 
 def needed(narrow, most):
-    """Pictures that give this half width whatever the rate is: what must be planned for without looking."""
-    return next((n for n in range(CHUNK, most + 1, CHUNK) if enough(n // 2, n, narrow)), most)
+    """Pictures that give this half width whatever the rate is, and must be planned for without looking; else None."""
+    return next((n for n in range(CHUNK, most + 1, CHUNK) if enough(n // 2, n, narrow)), None)
 
 
 def coverage(trials, seed):
@@ -61,13 +61,14 @@ def coverage(trials, seed):
         for narrow in WIDTHS:
             for p in RATES:
                 held, pictures, half = simulate(rng, p, most, narrow, trials)
-                saved = 1 - pictures / needed(narrow, most)
+                planned = needed(narrow, most)
+                saved = 1 - pictures / planned if planned else np.nan  # so few can never be that sure
                 numbers = {"value": held, "pictures": pictures, "half_width": half, "saved": saved}
-                numbers = {name: round(float(value), 4) for name, value in numbers.items()}
+                numbers = {name: None if np.isnan(v) else round(float(v), 4) for name, v in numbers.items()}
                 cell = {"figure": "interval holds the true rate", "p": p, "most": most, "narrow": narrow}
                 rows.append(cell | numbers | {"n": trials, "seed": seed})
     values = [row["value"] for row in rows]
-    edges = [row["saved"] for row in rows if min(row["p"], 1 - row["p"]) <= 0.05]
+    edges = [row["saved"] for row in rows if min(row["p"], 1 - row["p"]) < 0.051 and row["saved"] is not None]
     print(f"{len(rows)} cells of {trials} audits, seed {seed}: intervals hold the true rate in {min(values):.4f} to "
           f"{max(values):.4f}; sampling saved at rates within 0.05 of 0 or 1: {min(edges):.2f} to {max(edges):.2f}, "
           f"median {np.median(edges):.2f}", flush=True)  # fmt: skip
