@@ -1,7 +1,10 @@
 """Rates, intervals, drift and quality: what a report says of plain and corrected pictures.
 
-Statistics come from SciPy. A figure is a dict {figure, group, value, low, high, n, seed}; intervals are 95 %.
+Statistics come from SciPy, kappas from statsmodels. A figure is a dict {figure, group, value, low, high, n, seed};
+intervals are 95 %. Measures of single pictures are in audit_measures.
 """
+
+import math
 
 import numpy as np
 import torch
@@ -10,12 +13,71 @@ from scipy.linalg import sqrtm
 from scipy.stats import binomtest, sem
 
 
-def rate(successes, n):
-    """Share with its Wilson interval -> (value, low, high)."""
+def rate(successes, n, level=0.95):
+    """Share with its Wilson interval -> (value, low, high). Raises ValueError where there is no picture."""
     if n == 0:
         raise ValueError("A rate needs at least one picture, and there is none; sample some first.")
-    interval = binomtest(int(successes), int(n)).proportion_ci(method="wilson")
+    interval = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
     return successes / n, float(interval.low), float(interval.high)
+
+
+FIRST_LOOK = 20  # pictures before an interval is first looked at; with fewer it may stop on a lucky start
+
+
+def enough(successes, n, narrow):
+    """Whether sampling may stop: half of the Wilson interval is at most `narrow` (0: never), from FIRST_LOOK on.
+
+    That intervals of such audits still hold the true rate is simulated in benchmarks/audit.py.
+    """
+    if n < FIRST_LOOK or not narrow:
+        return False
+    _, low, high = rate(successes, n)
+    return (high - low) / 2 <= narrow
+
+
+def gap(first, second, pairs=1):
+    """Difference of two independent rates, (successes, n) each -> (value, low, high).
+
+    Newcombe's hybrid score interval (Newcombe 1998, method 10), which SciPy lacks; `pairs`: how many differences it was
+    chosen from (Bonferroni).
+    """
+    level = 1 - 0.05 / pairs
+    (p1, l1, u1), (p2, l2, u2) = (rate(*one, level=level) for one in (first, second))
+    below, above = math.hypot(p1 - l1, u2 - p2), math.hypot(u1 - p1, p2 - l2)
+    return p1 - p2, p1 - p2 - below, p1 - p2 + above
+
+
+def mcnemar(before, after):
+    """McNemar's exact test on the same seeds: truths before and after -> {appeared, vanished, p}.
+
+    Of the pictures that changed, as many should have changed either way: a binomial test (SciPy).
+    """
+    before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    appeared, vanished = int((~before & after).sum()), int((before & ~after).sum())
+    changed = appeared + vanished
+    p = float(binomtest(appeared, changed).pvalue) if changed else 1.0
+    return {"appeared": appeared, "vanished": vanished, "p": p}
+
+
+def kappas(answers, categories):
+    """Answers [pictures, raters], each one of `categories` -> {"cohen": {(i, j): value}, "fleiss": value}.
+
+    Cohen (1960) for each two raters, Fleiss (1971) for all. A kappa is NaN where everybody always gave one answer.
+    """
+    from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
+
+    index = {name: number for number, name in enumerate(categories)}
+    table = np.array([[index[answer] for answer in picture] for picture in answers])  # [pictures, raters]
+    cohen, size = {}, len(categories)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for i in range(table.shape[1]):
+            for j in range(i + 1, table.shape[1]):
+                counts = np.zeros((size, size))
+                np.add.at(counts, (table[:, i], table[:, j]), 1)
+                cohen[i, j] = float(cohens_kappa(counts, return_results=False))
+        votes = np.stack([(table == number).sum(axis=1) for number in range(size)], axis=1)
+        fleiss = float(fleiss_kappa(votes)) if table.shape[1] > 1 else math.nan
+    return {"cohen": cohen, "fleiss": fleiss}
 
 
 def mean(values):

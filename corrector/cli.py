@@ -1,9 +1,12 @@
-"""The shell's door: `python -m corrector demo | learn | calibrate | combine | inspect`."""
+"""The shell's door: `python -m corrector demo | learn | calibrate | audit | inspect` and their kin."""
 
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
+
+from . import cli_audit
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_SEED = 2026
@@ -45,12 +48,18 @@ def main(argv=None):
     one = commands.add_parser("combine", help="put the preferences of several files, an axis each, into one file")
     one.add_argument("preferences", type=Path, nargs="+")
     one.add_argument("--out", type=Path, required=True)
+    cli_audit.add_commands(commands, _add_host_options, _count)
     one = commands.add_parser("inspect", help="print what a preference file says of itself")
     one.add_argument("file", type=Path)
     args = parser.parse_args(argv)
     try:
-        commands = {"demo": demo, "learn": learn, "calibrate": calibrate, "combine": combine, "inspect": inspect}
-        commands[args.command](args)
+        audits = {
+            "audit": partial(cli_audit.run_audit, host_of=_host),
+            "merge": partial(cli_audit.merge, host_of=_host),
+        }
+        audits |= {"compare": cli_audit.compare, "raters": cli_audit.raters}
+        own = {"demo": demo, "learn": learn, "calibrate": calibrate, "combine": combine, "inspect": inspect}
+        (own | audits)[args.command](args)
     except _refusals() as refusal:
         raise SystemExit(f"{parser.prog} {args.command}: {refusal}") from None
 
@@ -62,7 +71,7 @@ def _refusals():
     from .lora import LoraError
     from .pairs import PairError
 
-    return AxisError, CheckpointError, LoraError, PairError, PreferenceFileError
+    return AxisError, CheckpointError, LoraError, PairError, PreferenceFileError, *cli_audit.refusals()
 
 
 def _add_host_options(parser):

@@ -76,6 +76,8 @@ class PairStore:
     other settings is refused by name, so that pairs of two checkpoints never mix.
     """
 
+    what = "pairs"  # what messages call the pictures
+
     def __init__(self, folder, settings):
         self.folder, path = Path(folder), Path(folder) / "settings.json"
         settings = json.loads(json.dumps(settings))
@@ -91,7 +93,7 @@ class PairStore:
         for name in sorted(set(found) | set(settings)):
             if found.get(name) != settings.get(name):
                 raise PairError(
-                    f'{self.folder}: these pairs have another "{name}" ({_short(found.get(name))}; now '
+                    f'{self.folder}: these {self.what} have another "{name}" ({_short(found.get(name))}; now '
                     f"{_short(settings.get(name))}). Choose a new folder for the new settings, or go back to the old."
                 )
 
@@ -121,8 +123,8 @@ class PairStore:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise PairError(
-                f"{self.folder}: the disk is full. The pairs made so far are kept; free some space and run the same "
-                "again, and it goes on from there."
+                f"{self.folder}: the disk is full. The {self.what} made so far are kept; free some space and run the "
+                "same again, and it goes on from there."
             ) from None
 
 

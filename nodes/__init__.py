@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import metadata
+from .audit import RSCorrectorAudit, RSCorrectorMap
 from .axes import RSCorrectorAxis, RSCorrectorLoadAxis
 from .correction import RSCorrector, RSCorrectorAdvanced
 from .learning import RSCorrectorCalibrate, RSCorrectorLearnPreference
@@ -30,4 +31,6 @@ class RSCorrectorExtension(ComfyExtension):
             RSCorrectorLearnPreference,
             RSCorrectorCalibrate,
             RSCorrectorSavePreference,
+            RSCorrectorAudit,
+            RSCorrectorMap,
         ]

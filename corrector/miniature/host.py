@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from ..lora import apply_lora
 from ..sampler import Host
 from . import model
-from .reader import Reader
+from .reader import load_reader
 
 
 class Miniature(Host):
@@ -38,9 +37,7 @@ class Miniature(Host):
 
     @cached_property
     def reader(self):
-        reader = Reader()
-        reader.load_state_dict({k: v.float() for k, v in load_file(self.folder / "reader.safetensors").items()})
-        return reader.eval().requires_grad_(False)
+        return load_reader(self.folder)
 
     @torch.no_grad()
     def encode(self, prompts):

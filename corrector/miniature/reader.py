@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from skimage.color import rgb2lab
 from torch import nn
 
@@ -48,6 +49,13 @@ class Reader(nn.Module):
             pairs = zip(share.tolist(), index.tolist(), strict=True)
             read[name] = [labels[i] if p >= CONFIDENT else "unreadable" for p, i in pairs]
         return read
+
+
+def load_reader(folder):
+    """The trained reader of a miniature's folder."""
+    reader = Reader()
+    reader.load_state_dict({k: v.float() for k, v in load_file(folder / "reader.safetensors").items()})
+    return reader.eval().requires_grad_(False)
 
 
 def reader_targets(scenes):

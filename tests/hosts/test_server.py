@@ -16,7 +16,8 @@ from hosts.workflow import WORKFLOWS, load_workflow, to_graph
 IDS = {
     "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorLoadPreference", "RSCorrectorTextPreference",
     "RSCorrectorCombinePreferences", "RSCorrectorMiniature", "RSCorrectorLoadAxis", "RSCorrectorAxis",
-    "RSCorrectorLearnPreference", "RSCorrectorCalibrate", "RSCorrectorSavePreference",
+    "RSCorrectorLearnPreference", "RSCorrectorCalibrate", "RSCorrectorSavePreference", "RSCorrectorAudit",
+    "RSCorrectorMap",
 }  # fmt: skip
 
 

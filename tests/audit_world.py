@@ -1,0 +1,129 @@
+"""What the tests of the audit share: a host that draws the planted world at once, short plans, planted correctors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from corrector.audit_judges import LatentJudge, ReaderJudge, latent_judge
+from corrector.audit_plan import Plan
+from corrector.audit_run import Audit
+from corrector.axis import load_axis
+from corrector.files import load_preference
+from corrector.miniature.reader import load_reader
+from corrector.miniature.world import draw, wanted_scene
+from corrector.preference import Preference, Reading
+from corrector.prompt_gate import PromptReading
+
+ROOT = Path(__file__).resolve().parents[1]
+AXIS = load_axis(ROOT / "axes" / "miniature-backdrop.json")
+SHIPPED = ROOT / "weights" / "miniature-backdrop.safetensors"
+EXPLICIT = ("neither", "stereotype", "counter")
+DRAWN_PICTURES = {}  # by group, seed and side: each is drawn once
+RATES = {"Orvane": 0.9, "Tavelu": 0.7, "Quilmari": 0.4}
+
+
+class DrawnHost:
+    """A host that draws each picture from its seed. A latent's channels: group, texture, seed, side (1 is counter).
+
+    The lower half of the channel of the seed holds by how many points of L* skin is lighter than the seed's own.
+    """
+
+    space, batch, steps, shape = "miniature", 50, 16, (4, 16, 16)
+
+    def __init__(self, rates=None, name="drawn"):
+        self.rates, self.identity = {**RATES, **(rates or {})}, {"checkpoint": name, "space": "drawn"}
+        self.evaluations = 0
+
+    def encode(self, prompts):
+        rows = []
+        for prompt in prompts:
+            asked = [n for n in (1, 2) if any(p in prompt for p in getattr(AXIS, EXPLICIT[n]).phrases)]
+            rows.append([[next(i for i, g in enumerate(AXIS.groups) if g in prompt), asked[0] if asked else 0]])
+        return torch.tensor(rows, dtype=torch.float32)  # [N, 1, 2]
+
+    def sample(self, conditioning, seeds, cfg=2.0, steps=None, hook=None, batch=None, progress=None):
+        self.evaluations += len(seeds)
+        latents = torch.zeros(len(seeds), *self.shape)
+        for latent, (group, asked), seed in zip(latents, conditioning[:, 0].long().tolist(), seeds, strict=True):
+            rng = np.random.default_rng(seed)
+            counter = rng.random() >= self.rates[AXIS.groups[group]] if not asked else asked == 2
+            latent[0], latent[3] = group, 1.0 if counter else -1.0
+            latent[1] = torch.from_numpy(rng.normal(size=self.shape[1:]))
+            latent[2, 0, :2] = torch.tensor([seed // 65536, seed % 65536]) / 65536
+        if hook:
+            latents = hook(latents, latents, torch.ones(len(seeds)), torch.arange(len(seeds)))
+        return latents
+
+    def decode(self, latents):
+        pictures = []
+        for latent in latents:
+            high, low = (latent[2, 0, :2] * 65536).round().long().tolist()
+            key = round(float(latent[0, 0, 0])), high * 65536 + low, bool(latent[3].mean() > 0)
+            key = *key, round(float(latent[2, 8:].mean()))
+            if key not in DRAWN_PICTURES:
+                group, seed, counter, lighter = key
+                rng, backdrop = np.random.default_rng(seed), "city" if counter else "village"
+                scene = wanted_scene(rng, AXIS.groups[group], backdrop=backdrop)
+                DRAWN_PICTURES[key] = draw(replace(scene, skin=scene.skin + lighter))
+            pictures.append(torch.from_numpy(DRAWN_PICTURES[key].copy()).permute(2, 0, 1).float() / 127.5 - 1)
+        return torch.stack(pictures)
+
+
+class SideOfLatent:
+    """Reads the side off a drawn latent; wrong on one in forty."""
+
+    def counter(self, latents):
+        return (latents[:, 3].mean(dim=(1, 2)) > 0) ^ (latents[:, 1, 0, 0] > 1.96)
+
+
+class SideGate:
+    """Reads what a DrawnHost's prompt names and asks for."""
+
+    def read(self, conditionings):
+        group, asked = conditionings[0][0, 0].long().tolist()
+        return PromptReading(group, EXPLICIT[asked])
+
+
+class Push:
+    """A source whose gate is open and whose push is what `push(x, sigma)` says, sigma as [B, 1, 1, 1]."""
+
+    kind, includes_base_rate = "planted", True
+
+    def __init__(self, push):
+        self.push = push
+
+    def __call__(self, x, sigma, group):
+        return Reading(torch.full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)))
+
+
+def to_the_counter_side(x, sigma):
+    push = torch.zeros_like(x)
+    push[:, 3] = 2.0
+    return push
+
+
+DRAWN = Preference(AXIS, "miniature", Push(to_the_counter_side), SideGate(), name="drawn", hash="drawn")
+
+
+def plan(groups=("Orvane",), **settings):
+    defaults = dict(images=40, explicit=10, seed=11, steps=8)
+    return Plan(replace(AXIS, groups=groups), **{**defaults, **settings})
+
+
+def drawn_audit(plan, preferences=(), host=None):
+    """An audit of drawn pictures by a judge that errs a little, and by the miniature's reader."""
+    reader = load_reader(ROOT / "weights" / "miniature")
+    judges = [LatentJudge(SideOfLatent(), 0.975, "drawn"), ReaderJudge(reader, plan.axis)]
+    return Audit(host or DrawnHost(), plan, judges, list(preferences))
+
+
+def audit_of(host, plan, preferences=()):
+    judges = [latent_judge(load_preference(SHIPPED)), ReaderJudge(host.reader, plan.axis)]
+    return Audit(host, plan, judges, list(preferences))
+
+
+def planted(push, axis, name):
+    """A preference for `axis` that corrects every prompt by `push`."""
+    return Preference(axis, "miniature", Push(push), name=name, hash=name)

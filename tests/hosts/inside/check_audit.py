@@ -1,0 +1,122 @@
+"""Audit and Map on the real host: stopped and gone on with, what they write, and where the correction acted."""
+
+import json
+from dataclasses import replace
+
+import comfy.model_management
+import comfy.sample
+import folder_paths
+import pytest
+import torch
+from host import NODES, node, sample, weights_hash
+from rs_pack.corrector.audit_plan import AuditError
+from rs_pack.corrector.audit_report_file import load_report
+from rs_pack.nodes.preferences import TextSides
+
+AUDIT = dict(
+    images=22, narrow=0.0, strength=1.0, steps=3, cfg=2.0, sampler="euler", scheduler="karras", width=128, height=128,
+    seed=3, batch=25,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folders(tmp_path_factory):
+    """The host's folders, empty."""
+    folder, patch = tmp_path_factory.mktemp("host"), pytest.MonkeyPatch()
+    for name in ("output", "temp"):
+        (folder / name).mkdir()
+        patch.setattr(folder_paths, f"{name}_directory", str(folder / name))
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def axis():
+    return replace(node("RSCorrectorLoadAxis", "miniature-backdrop.json"), groups=("Orvane",))
+
+
+class Counted:
+    """The host's sampling, counted in batches; stops the run in batch `stop_at`."""
+
+    def __init__(self, patch, stop_at=None):
+        self.batches, self.stop_at, self.sample = 0, stop_at, comfy.sample.sample
+        patch.setattr(comfy.sample, "sample", self)
+
+    def __call__(self, *args, **kwargs):
+        self.batches += 1
+        if self.batches == self.stop_at:
+            comfy.model_management.interrupt_current_processing()
+        return self.sample(*args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def run(miniature, backdrop, axis, folders):
+    """Audited in two runs, the first of which the artist stops."""
+    before, found = weights_hash(miniature[0]), {}
+    with torch.inference_mode():
+        with pytest.MonkeyPatch.context() as patch:
+            Counted(patch, stop_at=4)
+            with pytest.raises(comfy.model_management.InterruptProcessingException):
+                node("RSCorrectorAudit", *miniature, axis, **AUDIT, preference=backdrop)
+        found["kept"] = len(list((folders / "output/rs_corrector/audits").glob("*/pictures/*.safetensors")))
+        with pytest.MonkeyPatch.context() as patch:
+            counted = Counted(patch)
+            found["outputs"] = node("RSCorrectorAudit", *miniature, axis, **AUDIT, preference=backdrop)
+            found["batches"] = counted.batches
+    found["unchanged"] = weights_hash(miniature[0]) == before
+    (found["folder"],) = (folders / "output/rs_corrector/audits").iterdir()
+    return found
+
+
+def test_a_stopped_audit_goes_on_and_leaves_the_model_as_it_was(run, miniature, backdrop, axis):
+    assert run["kept"] >= 1 and run["batches"] >= 1 and run["unchanged"]
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Counted(patch)
+        again = node("RSCorrectorAudit", *miniature, axis, **AUDIT, preference=backdrop)
+    assert counted.batches == 0 and torch.equal(again[0], run["outputs"][0])
+
+
+def test_report_page_and_blind_page_are_in_the_output_folder(run):
+    names = {path.name for path in run["folder"].iterdir()}
+    assert names >= {"report.json", "audit.html", "chart.png", "blind.html", "blind-key.json"}
+    report = load_report(run["folder"] / "report.json")
+    assert [judge["name"] for judge in report["judges"]] == ["latent", "reader"]
+    assert json.dumps(report, allow_nan=False)
+
+
+def test_it_gives_pictures_a_chart_and_a_text(run):
+    pictures, chart, text = run["outputs"]
+    for image in (pictures, chart):
+        assert image.ndim == 4 and image.shape[3] == 3 and image.min() >= 0 and image.max() <= 1 and image.std() > 0.02
+    assert "audit.html" in text and "stereotype rate" in text
+
+
+def test_a_text_preference_is_refused_with_what_to_do(miniature, backdrop, axis):
+    text = (replace(backdrop[0], source=TextSides([], [])),)
+    with pytest.raises(AuditError, match="audit a learned one"):
+        node("RSCorrectorAudit", *miniature, axis, **AUDIT, preference=text)
+
+
+def mapped(miniature, backdrop, prompts, who, strength=1.0):
+    model, _, vae = miniature
+    latent = {"samples": torch.zeros(2, 4, 16, 16)}
+    return node(
+        "RSCorrectorMap", model, vae, backdrop, strength, 1, 4, 2.0, "euler", "karras", prompts[who], prompts["empty"],
+        latent, 1.0,
+    )  # fmt: skip
+
+
+def test_the_map_shows_where_the_correction_acted_and_is_empty_where_it_did_not(miniature, backdrop, prompts):
+    shown, steps, mask, latent = mapped(miniature, backdrop, prompts, "person")
+    assert shown.shape == (2, 128, 128, 3) and mask.shape == (2, 128, 128)
+    assert mask.max() > 0.9 and shown.isfinite().all() and steps.std() > 0
+    for who, strength in (("cat", 1.0), ("village", 1.0), ("person", 0.0)):
+        _, _, empty, plain = mapped(miniature, backdrop, prompts, who, strength)
+        assert empty.max() == 0
+        expected = sample(miniature[0], prompts[who], prompts["empty"])
+        assert torch.equal(plain["samples"], expected)
+    assert not torch.equal(latent["samples"], plain["samples"])
+
+
+def test_both_nodes_are_offered():
+    assert {"RSCorrectorAudit", "RSCorrectorMap"} <= set(NODES)

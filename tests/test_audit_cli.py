@@ -1,0 +1,80 @@
+"""`python -m corrector audit | merge | compare | raters`, on the miniature and on what goes wrong."""
+
+import json
+
+import pytest
+
+from audit_world import AXIS, ROOT, SHIPPED
+from corrector.cli import main
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+BACKDROP = ROOT / "axes" / "miniature-backdrop.json"
+SMALL = ["--images", "4", "--explicit", "2", "--steps", "3", "--bf16"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Plain and corrected on the miniature -> the folder of its axis."""
+    out = tmp_path_factory.mktemp("out")
+    main(["audit", str(BACKDROP), "--preference", str(SHIPPED), *SMALL, "--out", str(out)])
+    return out / AXIS.id
+
+
+def test_it_writes_report_page_chart_grid_and_blind_page(made, capsys):
+    names = {path.name for path in made.iterdir()}
+    assert names >= {"report.json", "audit.html", "chart.png", "grid.png", "blind.html", "blind-key.json", "pictures"}
+    report = json.loads((made / "report.json").read_text())
+    assert [judge["name"] for judge in report["judges"]] == ["latent", "reader"]
+    assert "comes from the file that corrects" in report["judges"][0]["caveat"]
+    assert report["validated_on"] == "the miniature"
+
+
+def test_shards_of_several_machines_are_merged_into_the_same_report(made, tmp_path):
+    options = [str(BACKDROP), "--preference", str(SHIPPED), *SMALL]
+    for index in (1, 2):
+        main(["audit", *options, "--out", str(tmp_path / str(index)), "--shard", f"{index}/2"])
+    with pytest.raises(SystemExit, match="parts of this audit are missing"):
+        main(["merge", *options, "--out", str(tmp_path / "all"), "--from", str(tmp_path / "1")])
+    main(["merge", *options, "--out", str(tmp_path / "all"), "--from", str(tmp_path / "1"), str(tmp_path / "2")])
+    assert (tmp_path / "all" / AXIS.id / "report.json").read_bytes() == (made / "report.json").read_bytes()
+
+
+def test_a_report_is_compared_with_itself_and_with_nothing_else(made, tmp_path, capsys):
+    same = str(made / "report.json")
+    main(["compare", same, same, "--out", str(tmp_path / "compare.html")])
+    assert "+0.000" in capsys.readouterr().out and (tmp_path / "compare.html").is_file()
+    (tmp_path / "later.json").write_text(json.dumps({**json.loads((made / "report.json").read_text()), "format": 2}))
+    with pytest.raises(SystemExit, match="format 2 is later"):
+        main(["compare", same, str(tmp_path / "later.json")])
+
+
+def test_raters_answers_go_into_the_report(made, capsys):
+    key = json.loads((made / "blind-key.json").read_text())
+    answers = {name: {"side": "counter", "fits": "yes"} for name in key["pictures"]}
+    path = made / "answers-Ada.json"
+    path.write_text(json.dumps({"page": key["page"], "rater": "Ada", "answers": answers}))
+    main(["raters", str(made), str(path)])
+    assert "Ada: with the same seeds" in capsys.readouterr().out
+    assert json.loads((made / "report.json").read_text())["people"]["raters"] == ["Ada"]
+    assert "What people say" in (made / "audit.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--images", "1"], "interval needs 2 or more"),
+        (["--narrow", "0.9"], "below 0.5"),
+        (["--judge", str(ROOT / "weights" / "miniature-attire.safetensors")], "give a judge of that"),
+        (["--preference", "nowhere.safetensors"], "not there any more"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused_in_a_sentence(options, words, tmp_path):
+    with pytest.raises(SystemExit, match=words):
+        main(["audit", str(BACKDROP), "--judge", str(SHIPPED), "--out", str(tmp_path), *options])
+
+
+@pytest.mark.parametrize("shard", ("3/2", "0/2", "half"))
+def test_a_shard_that_does_not_exist_is_refused(shard, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["audit", str(BACKDROP), "--shard", shard, "--out", str(tmp_path)])
+    assert "is not a shard" in capsys.readouterr().err

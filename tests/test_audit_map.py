@@ -1,0 +1,39 @@
+"""Maps of where a correction acted."""
+
+import torch
+
+from corrector.audit_map import Acts, overlay, step_tiles
+
+
+def acts():
+    """Two pictures, three steps; only the upper left of the first one is corrected, and less from step to step."""
+    found = Acts()
+    for step, sigma in enumerate((10.0, 3.0, 1.0)):
+        denoised = torch.zeros(2, 4, 8, 8)
+        found.seen(denoised)
+        corrected = denoised.clone()
+        corrected[0, :, :4, :4] = 3.0 - step
+        found.acted(corrected, torch.full((2,), sigma))
+    return found
+
+
+def test_the_mask_is_where_the_correction_acted_and_empty_where_it_did_not():
+    mask = acts().mask
+    assert mask[0, :4, :4].min() == 1 and mask[0, 4:, 4:].max() == 0 and mask[1].max() == 0
+
+
+def test_the_steps_say_when_it_acted():
+    found = acts()
+    assert found.sigmas == [10.0, 3.0, 1.0]
+    first, second = found.steps().T
+    assert first[0] > first[1] > first[2] > 0 and second.max() == 0
+    assert step_tiles(found).shape[0] == 2 and step_tiles(found)[0].max() > step_tiles(found)[1].max()
+
+
+def test_the_overlay_marks_the_picture_there_and_greys_the_rest():
+    pictures = torch.zeros(2, 64, 64, 3)
+    pictures[..., 2] = 1.0
+    shown = overlay(pictures, acts().mask)
+    assert shown.shape == pictures.shape and shown.min() >= 0 and shown.max() <= 1
+    assert shown[0, 8, 8, 0] > 0.5 > shown[0, 60, 60, 0]
+    assert torch.equal(shown[1, 8, 8], shown[1, 60, 60])

@@ -1,0 +1,206 @@
+"""The audit's page and the blind page, driven in Chromium; chart, grid, table and comparison."""
+
+import json
+import shutil
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from audit_world import AXIS, DRAWN, DrawnHost, drawn_audit, plan
+from corrector.audit_chart import draw_chart, draw_grid, report_table
+from corrector.audit_compare import compare, compare_table, write_compare_page
+from corrector.audit_page import publish
+from corrector.audit_plan import AuditError
+from corrector.blind import read_answers, said_by_people, write_blind_page
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+MOST_BYTES = 15 * 2**20
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An audit of 100 pictures a group, plain and corrected: 400 neutral ones -> (folder, report, thumbnails)."""
+    folder = tmp_path_factory.mktemp("audit")
+    run = drawn_audit(plan(("Orvane", "Tavelu"), images=100, explicit=5, strengths=(1.0,)), [DRAWN])
+    report, thumbnails = publish(run, run.run(folder / "pictures"), folder)
+    write_blind_page(report, thumbnails, folder)
+    return folder, report, thumbnails
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def opened(browser, path, width, errors, offline=True, **options):
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=offline, **options)
+    page = context.new_page()
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else
+            errors.append(request.url))  # fmt: skip
+    page.goto(path.as_uri())
+    return page
+
+
+@pytest.mark.parametrize("width", (380, 1600))
+def test_the_page_of_400_pictures_opens_without_network_and_fits(made, browser, width, tmp_path):
+    path, errors = made[0] / "audit.html", []
+    assert path.stat().st_size <= MOST_BYTES
+    started = time.perf_counter()
+    page = opened(browser, path, width, errors)
+    seconds = time.perf_counter() - started
+    assert seconds < 20  # 2 s on a machine of its own, measured in benchmarks/audit.py; this one may be busy
+    assert page.evaluate("document.images.length") >= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(image => image.alt.length > 10)")
+    assert page.evaluate("[...document.querySelectorAll('section')].every(s => "
+                         "document.getElementById(s.getAttribute('aria-labelledby')))")  # fmt: skip
+    page.screenshot(path=str(tmp_path / f"{width}.png"))
+    assert errors == []
+
+
+def test_the_page_is_reached_by_keyboard(made, browser):
+    errors = []
+    page = opened(browser, made[0] / "audit.html", 900, errors)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#findings"
+    page.focus("summary")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.querySelector('details').open") and errors == []
+
+
+def test_findings_stand_before_pictures_that_got_worse_and_those_before_all_others(made):
+    text = (made[0] / "audit.html").read_text(encoding="utf-8")
+    order = [text.index(f'<section id="{name}"') for name in ("findings", "worse", "rates", "pictures", "figures")]
+    assert order == sorted(order)
+    assert "nothing here was measured on Stable Diffusion" not in text  # it was drawn, and says so
+    assert "the checkpoint drawn" in text
+
+
+def test_chart_and_grid_are_pictures_and_the_table_has_every_figure(made):
+    _, report, thumbnails = made
+    for picture in (draw_chart(report), draw_grid(report, thumbnails)):
+        assert picture.dtype == np.uint8 and picture.shape[2] == 3 and picture.std() > 5
+    table = report_table(report)
+    assert table.count("\n") >= len(report["figures"]) and "stereotype rate" in table
+
+
+def press_all(page, keys, rater):
+    page.fill("#rater", rater)
+    page.keyboard.press("Tab")
+    for side, fits in keys:
+        page.keyboard.press(side)
+        page.keyboard.press(fits)
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    return download.value
+
+
+def truth_keys(made, wrong=()):
+    """What a rater presses who sees the reader's side, but for the pictures numbered `wrong`."""
+    key = json.loads((made[0] / "blind-key.json").read_text())["pictures"]
+    keys = []
+    for number, place in enumerate(key.values()):
+        stereotype = made[1]["pictures"][place]["sides"]["reader"] == "stereotype"
+        keys.append(("1" if stereotype != (number in wrong) else "2", "y"))
+    return keys
+
+
+@pytest.fixture(scope="module")
+def answers(made, browser, tmp_path_factory):
+    """Files that two raters saved from the page, by keyboard alone; the second sees eight pictures otherwise."""
+    folder, errors, files = tmp_path_factory.mktemp("answers"), [], []
+    for rater, wrong in (("Ada", ()), ("Ben", range(8))):
+        page = opened(browser, made[0] / "blind.html", 380, errors, accept_downloads=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380
+        press_all(page, truth_keys(made, wrong), rater).save_as(folder / f"{rater}.json")
+        files.append(folder / f"{rater}.json")
+    assert errors == []
+    return files
+
+
+def test_the_blind_page_does_not_tell_plain_from_corrected(made):
+    text = (made[0] / "blind.html").read_text(encoding="utf-8")
+    assert not any(word in text for word in ('"strength"', "corrected", '"seed"', "plain"))
+
+
+def test_saved_answers_are_read_back_as_rates_agreement_and_a_paired_test(made, answers):
+    folder, report, _ = made
+    key, raters = read_answers(folder, answers)
+    people = said_by_people(report, key, raters)
+    assert people["raters"] == ["Ada", "Ben"] and len(key) == 120
+    rates = {(r["group"], r["strength"]): r["value"] for r in people["rates"] if r["figure"] == "stereotype"}
+    assert rates["Orvane", 0] > 0.7 and rates["Orvane", 1.0] < 0.2
+    kappa = people["agreement"]["Cohen's kappa, Ada and Ben"]
+    assert 0.7 < kappa < 1 and people["agreement"]["Fleiss' kappa, all"] == pytest.approx(kappa, abs=0.02)
+    assert people["tests"][0]["p"] < 1e-6 and people["tests"][0]["appeared"] == 0
+
+
+def test_raters_files_that_disagree_with_the_page_are_refused_in_a_sentence(made, answers, tmp_path):
+    said = json.loads(answers[0].read_text())
+    some = next(iter(said["answers"]))
+    cases = {
+        "of another page": {**said, "page": "0" * 16},
+        "no answers or no rater": {**said, "rater": " "},
+        "which the page does not have": {**said, "answers": {**said["answers"], "zzzz": {}}},
+        "1 of 120 pictures have no answer": {
+            **said,
+            "answers": {k: v for k, v in said["answers"].items() if k != some},
+        },
+        "none that the page offers": {**said, "answers": {**said["answers"], some: {"side": "city", "fits": "yes"}}},
+        "not a file of answers": ["a list"],
+    }
+    for words, data in cases.items():
+        (tmp_path / "a.json").write_text(json.dumps(data))
+        with pytest.raises(AuditError, match=words):
+            read_answers(made[0], [tmp_path / "a.json"])
+    (tmp_path / "a.json").write_text('{"page": ')
+    with pytest.raises(AuditError, match="cut off"):
+        read_answers(made[0], [tmp_path / "a.json"])
+    with pytest.raises(AuditError, match="no such file"):
+        read_answers(made[0], [tmp_path / "nobody.json"])
+    with pytest.raises(AuditError, match='"Ada" is there twice'):
+        read_answers(made[0], [answers[0], answers[0]])
+
+
+@pytest.fixture(scope="module")
+def other(made, tmp_path_factory):
+    """The same audit of a derivative that draws fewer villages."""
+    folder = tmp_path_factory.mktemp("other")
+    host = DrawnHost({"Orvane": 0.3}, name="derivative")
+    run = drawn_audit(plan(("Orvane", "Tavelu"), images=100, explicit=5, strengths=(1.0,)), [DRAWN], host)
+    return publish(run, run.run(folder / "pictures"), folder)[0]
+
+
+def test_reports_of_two_checkpoints_stand_side_by_side(made, other, browser, tmp_path):
+    rows = compare([made[1], other], ["one", "two"])
+    row = next(r for r in rows if r["group"] == "Orvane" and r["judge"] == "reader" and not r["corrected"])
+    value, low, high = row["gaps"][1]
+    assert low < value < high < -0.3  # 0.9 against 0.3
+    assert "one" in compare_table(rows, ["one", "two"])
+    path, errors = tmp_path / "compare.html", []
+    write_compare_page(rows, ["one", "two"], "Village", path)
+    page = opened(browser, path, 380, errors)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380 and errors == []
+
+
+def test_mismatched_reports_are_refused_in_a_sentence(made, other):
+    first = made[1]
+    with pytest.raises(AuditError, match=r"is of the axis .* only reports of the same axis"):
+        compare([first, {**other, "axis_hash": replace(AXIS, title="Other").hash}], ["one", "two"])
+    with pytest.raises(AuditError, match='has another "steps"'):
+        compare([first, {**other, "settings": {**other["settings"], "steps": 99}}], ["one", "two"])
+    with pytest.raises(AuditError, match="no judge in common"):
+        compare([first, {**other, "judges": [{**other["judges"][0], "name": "CLIP"}]}], ["one", "two"])
+    with pytest.raises(AuditError, match="Only one report"):
+        compare([first], ["one"])

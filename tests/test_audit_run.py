@@ -1,0 +1,246 @@
+"""The run of an audit on drawn pictures: what it samples, keeps, splits and says; and what it refuses."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan
+from corrector.audit_plan import AuditError, Plan, open_store
+from corrector.audit_report import build
+from corrector.audit_report_file import load_report, write_report
+from corrector.audit_run import Audit
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CORRECTED = dict(groups=("Orvane", "Tavelu"), strengths=(1.0,))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An audit in one go -> (its folder, its report)."""
+    folder = tmp_path_factory.mktemp("audit")
+    return folder, report_of(drawn_audit(plan(**CORRECTED), [DRAWN]), folder)
+
+
+def report_of(run, folder, **options):
+    store = run.run(folder, **options)
+    records, features, _ = store.collect(run.plan, run.judges[0].name)
+    return build(run, records, features)
+
+
+def again(folder, **options):
+    """The same audit in a folder that may hold some of it -> (its report, pictures sampled)."""
+    run = drawn_audit(plan(**CORRECTED), [DRAWN])
+    return report_of(run, folder, **options), run.host.evaluations
+
+
+def test_it_says_what_the_model_draws_and_what_the_correction_does(whole):
+    _, report = whole
+    rates = {
+        (row["judge"], row["group"], row["strength"]): row["value"]
+        for row in report["figures"]
+        if row["figure"] == "stereotype rate"
+    }
+    for judge in ("latent", "reader"):
+        assert 0.75 <= rates[judge, "Orvane", 0.0] <= 1 and 0.5 <= rates[judge, "Tavelu", 0.0] <= 0.9
+        assert rates[judge, "Orvane", 1.0] < 0.15
+    succeeded = {f["group"] for f in report["findings"] if f["level"] == "success"}
+    assert succeeded == {"Orvane", "Tavelu"}
+    assert not any(f["name"] in ("does nothing", "changes the group") for f in report["findings"])
+
+
+def test_each_judge_states_its_accuracy_and_how_far_it_is_off_the_reader(whole):
+    latent, reader = whole[1]["judges"]
+    assert latent["cross_fitted_accuracy"] == 0.975 and latent["agrees_with_explicit_prompts"]["n"] == 40
+    assert 0.85 < latent["agrees_with_explicit_prompts"]["value"] < 1  # it errs on one in forty
+    assert all(0 < abs(value) < 0.1 for value in latent["rate_minus_the_readers"].values())
+    assert reader["agrees_with_explicit_prompts"]["value"] > 0.95
+
+
+def test_prompts_that_ask_for_a_side_are_left_alone_and_not_sampled_twice(whole, tmp_path):
+    asked = [p for p in whole[1]["pictures"] if p["kind"] != "neutral" and p["strength"] == 1.0]
+    assert all(p["change"] == 0 and "the prompt asks for" in p["left_alone"] for p in asked)
+    neutral = 2 * 2 * 40
+    assert again(tmp_path)[1] == neutral + len(asked)  # plain and corrected, and explicit ones once
+
+
+def test_run_again_it_samples_nothing_and_gives_the_same_report(whole):
+    assert again(whole[0]) == (whole[1], 0)
+
+
+def test_stopped_after_any_chunk_it_goes_on_and_gives_the_same_report(whole, tmp_path):
+    calls, total = 0, again(tmp_path / "whole")[1]
+    for stop in (1, 4, 8):
+        folder, calls, run = tmp_path / str(stop), 0, drawn_audit(plan(**CORRECTED), [DRAWN])
+
+        def progress(done, total, latents, stop=stop):
+            nonlocal calls
+            calls += 1
+            if calls == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run.run(folder, progress=progress)
+        report, rest = again(folder)
+        assert report == whole[1] and run.host.evaluations + rest == total
+
+
+CHILD = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from audit_world import DRAWN, drawn_audit, plan
+from test_audit_run import CORRECTED
+run = drawn_audit(plan(**CORRECTED), [DRAWN])
+run.run(sys.argv[3], progress=lambda *_: print("chunk", flush=True))
+"""
+
+
+def test_killed_at_any_moment_it_loses_at_most_the_chunk_in_work(whole, tmp_path):
+    command = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(tmp_path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        child.stdout.readline()
+    time.sleep(random.Random(0).random() * 0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert len(kept) >= 3
+    report, _ = again(tmp_path)
+    assert report == whole[1]
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+def test_split_in_shards_and_joined_it_gives_the_same_report(whole, tmp_path):
+    run = drawn_audit(plan(**CORRECTED), [DRAWN])
+    stores = [run.run(tmp_path / str(index), shard=(index, 3)) for index in range(3)]
+    with pytest.raises(AuditError, match="parts of this audit are missing"):
+        stores[0].collect(run.plan, "latent")
+    stores[0].take(stores[1])
+    stores[0].take(stores[2])
+    assert again(tmp_path / "0") == (whole[1], 0)
+
+
+def test_shards_that_cannot_see_each_other_give_the_report_of_one_go_though_it_stops_early(tmp_path):
+    settings = dict(images=120, explicit=20, narrow=0.15)
+    whole = report_of(drawn_audit(plan(**settings)), tmp_path / "whole")
+    run = drawn_audit(plan(**settings))
+    first, second = (run.run(tmp_path / str(index), shard=(index, 2)) for index in range(2))
+    first.take(second)
+    assert report_of(drawn_audit(plan(**settings)), tmp_path / "0") == whole
+    assert next(cell["n"] for cell in whole["sampled"] if cell["kind"] == "neutral") < 120
+
+
+def test_a_truncated_store_is_refused_until_what_is_missing_was_sampled_again(whole):
+    folder, report = whole
+    victim = sorted(folder.glob("*.safetensors"))[0]
+    victim.write_bytes(victim.read_bytes()[:200])
+    run = drawn_audit(plan(**CORRECTED), [DRAWN])
+    with pytest.raises(AuditError, match="1 parts of this audit are missing or cut off"):
+        open_store(folder, run.settings).collect(run.plan, "latent")
+    assert report_of(run, folder) == report and run.host.evaluations <= 2 * 20
+    settings = folder / "settings.json"
+    kept = settings.read_text()
+    settings.write_text(kept[:40])
+    with pytest.raises(AuditError, match="cut off or not JSON"):
+        open_store(folder, run.settings)
+    settings.write_text(kept)
+
+
+def test_a_folder_of_another_audit_is_refused(whole):
+    with pytest.raises(AuditError, match="have another"):
+        drawn_audit(plan(images=20)).run(whole[0])
+
+
+def test_it_stops_early_where_every_interval_is_narrow_and_says_so(tmp_path):
+    run = drawn_audit(plan(images=100, explicit=20, narrow=0.15))
+    report = report_of(run, tmp_path)
+    (neutral,) = [cell for cell in report["sampled"] if cell["kind"] == "neutral"]
+    assert 20 <= neutral["n"] < neutral["most"] == 100
+    rate = next(row for row in report["figures"] if row["figure"] == "stereotype rate")
+    assert (rate["high"] - rate["low"]) / 2 <= 0.15
+
+
+def test_a_sweep_over_cfg_and_strength_has_its_own_rows(tmp_path):
+    run = drawn_audit(plan(strengths=(1.0, 0.5), cfgs=(2.0, 3.0), images=4, explicit=4), [DRAWN])
+    report = report_of(run, tmp_path)
+    rows = {(r["cfg"], r["strength"]) for r in report["figures"] if r["figure"] == "stereotype rate"}
+    assert rows == {(cfg, strength) for cfg in (2.0, 3.0) for strength in (0.0, 0.5, 1.0)}
+
+
+def test_broken_pictures_are_counted_and_said(tmp_path):
+    def push(x, sigma):
+        return torch.full_like(x, float("nan"))
+
+    broken = replace(DRAWN, source=Push(push))
+    report = report_of(drawn_audit(plan(images=6, explicit=2, strengths=(1.0,)), [broken]), tmp_path)
+    assert report["findings"][0]["level"] == "failure"
+    assert any(f["name"] == "broken pictures" for f in report["findings"])
+    rate = [r["value"] for r in report["figures"] if r["figure"] == "stereotype rate" and r["strength"] == 1.0]
+    assert set(rate) == {1.0}  # what cannot be read counts as a failure
+
+
+def test_the_report_is_held_to_its_schema(whole, tmp_path):
+    path = tmp_path / "report.json"
+    write_report(whole[1], path)
+    assert load_report(path) == whole[1]
+    with pytest.raises(AuditError, match="breaks its own schema"):
+        write_report({**whole[1], "pictures": [{"group": 1}]}, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "no such report"),
+        ('{"format": 1, "axis"', "cut off, or not a report"),
+        ("[]", "not a report of an audit"),
+        ('{"format": 99}', "format 99 is later than this RS-Corrector knows"),
+        ('{"format": 1}', "not a report of an audit"),
+    ],
+)
+def test_a_report_that_cannot_be_read_is_refused_in_a_sentence(text, words, tmp_path):
+    path = tmp_path / "report.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(AuditError, match=words):
+        load_report(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (dict(images=0), "0 pictures a group"),
+        (dict(images=1), "1 picture a group"),
+        (dict(explicit=0), "At least one picture a side"),
+        (dict(narrow=0.7), "below 0.5"),
+        (dict(cfgs=(2.0, 2.0)), "given twice"),
+        (dict(strengths=(0.0,)), "which is the plain model"),
+    ],
+)
+def test_settings_that_make_no_audit_are_refused_in_a_sentence(settings, words):
+    with pytest.raises(AuditError, match=words):
+        Plan(AXIS, **settings)
+
+
+def test_a_correction_without_a_strength_and_an_audit_without_a_judge_are_refused():
+    with pytest.raises(AuditError, match="both a preference and a strength"):
+        drawn_audit(plan(), [DRAWN])
+    with pytest.raises(AuditError, match="Nobody judges"):
+        Audit(DrawnHost(), plan(), [])
+    with pytest.raises(AuditError, match="Shard 3 of 2"):
+        drawn_audit(plan()).run("unused", shard=(2, 2))
+
+
+def test_the_plan_draws_the_same_prompts_and_seeds_whatever_is_corrected():
+    first, second = plan(images=40), plan(images=40, strengths=(1.0,), cfgs=(2.0, 5.0))
+    assert [c.seeds for c in first.cells[0, "neutral", 2.0]] == [c.seeds for c in second.cells[0, "neutral", 5.0]]
+    assert all("village" not in prompt for c in first.cells[0, "neutral", 2.0] for prompt in c.prompts)
+
+
+def test_a_report_is_json_without_nan(whole):
+    assert json.loads(json.dumps(whole[1], allow_nan=False)) == whole[1]

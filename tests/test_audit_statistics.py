@@ -1,0 +1,112 @@
+"""Statistics of an audit against published worked examples, statsmodels, and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+from corrector import audit, audit_measures
+from corrector.miniature.reader import skin_lightness
+from corrector.miniature.world import Scene, draw
+
+
+def test_rates_and_gaps_agree_with_statsmodels():
+    for k, n in ((0, 10), (10, 10), (3, 40), (39, 40)):
+        _, low, high = audit.rate(k, n)
+        assert (low, high) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-9)
+    value, low, high = audit.gap((56, 70), (48, 80))
+    assert value == pytest.approx(0.2)
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)  # Newcombe (1998), table II (a), method 10
+    assert (low, high) == pytest.approx(confint_proportions_2indep(56, 70, 48, 80, method="newcomb"), abs=1e-6)
+
+
+def test_a_gap_chosen_from_many_is_wider():
+    one, three = (audit.gap((56, 70), (48, 80), pairs) for pairs in (1, 3))
+    assert three[1] < one[1] and three[2] > one[2]
+
+
+def test_mcnemar_counts_only_pictures_that_changed():
+    before = [True] * 12 + [False] * 30
+    after = [False] * 10 + [True] * 2 + [True] * 1 + [False] * 29
+    found = audit.mcnemar(before, after)
+    assert (found["appeared"], found["vanished"]) == (1, 10)
+    assert found["p"] == pytest.approx(2 * 12 / 2**11)  # exact: 2 P(X <= 1), X of 11 coins
+    assert audit.mcnemar(before, before)["p"] == 1
+
+
+def test_kappas_are_those_of_textbooks():
+    pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
+    assert audit.kappas(pairs, ("y", "n"))["cohen"][0, 1] == pytest.approx(0.4)
+    # Fleiss (1971) as often reprinted: 10 subjects, 14 raters, 5 categories, kappa 0.210
+    counts = [[0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1], [7, 7, 0, 0, 0],
+              [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7]]  # fmt: skip
+    answers = [[c for c, votes in enumerate(row) for _ in range(votes)] for row in counts]
+    assert audit.kappas(answers, range(5))["fleiss"] == pytest.approx(0.210, abs=5e-4)
+
+
+def test_a_group_with_no_or_only_successes_has_an_interval_that_is_not_a_point():
+    assert audit.rate(0, 20) == (0.0, 0.0, pytest.approx(0.161, abs=1e-3))
+    assert audit.rate(20, 20)[1:] == (pytest.approx(0.839, abs=1e-3), 1.0)
+
+
+def test_no_pictures_are_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="at least one picture"):
+        audit.rate(0, 0)
+
+
+def test_sampling_stops_only_after_the_first_look_and_when_narrow():
+    assert not audit.enough(0, 19, 0.2)
+    assert audit.enough(0, 20, 0.1) and not audit.enough(10, 20, 0.1)
+    assert not audit.enough(0, 10_000, 0)
+
+
+@pytest.mark.parametrize("p", (0.01, 0.05, 0.5, 0.97))
+def test_intervals_hold_the_true_rate_though_audits_stop_early(p):
+    rng, held, trials = np.random.default_rng(5), 0, 1000
+    for _ in range(trials):
+        k = n = 0
+        while n < 200:
+            k, n = k + rng.binomial(20, p), n + 20
+            if audit.enough(k, n, 0.08):
+                break
+        _, low, high = audit.rate(k, n)
+        held += low <= p <= high
+    assert 0.88 <= held / trials <= 0.995  # 10,000 a cell in benchmarks/audit.py
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Four portraits whose skin is darker by 5 points of L* from one to the next."""
+    return np.stack([draw(Scene("Orvane", "city", "modern", skin, 7)) for skin in (70.0, 65.0, 60.0, 55.0)])
+
+
+def test_skin_is_measured_in_points_of_l_and_degrees(drawn):
+    found = audit_measures.skin(drawn, (0.41, 0.44, 0.6, 0.51))
+    pictures = torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1
+    assert np.allclose(found["L"], skin_lightness(pictures), atol=0.5)
+    assert np.all(np.diff(found["L"]) < -3) and np.all(np.diff(found["ita"]) < 0)
+    assert np.all((found["hue"] > 20) & (found["hue"] < 100))  # skin is between red and yellow
+    assert audit_measures.hue_change(170, -170) == 20
+
+
+def test_structure_is_one_for_the_same_picture_and_less_for_another(drawn):
+    other = draw(Scene("Zendoli", "village", "traditional", 60.0, 8))[None].repeat(4, axis=0)
+    assert np.allclose(audit_measures.structure(drawn, drawn), 1)
+    assert np.all(audit_measures.structure(drawn, other) < 0.7)
+
+
+def test_a_blurred_picture_is_less_sharp(drawn):
+    from skimage.filters import gaussian
+
+    blurred = (gaussian(drawn, sigma=(0, 2, 2, 0)) * 255).astype(np.uint8)
+    assert np.all(audit_measures.sharpness(blurred) < 0.5 * audit_measures.sharpness(drawn))
+
+
+def test_variety_falls_where_pictures_grow_alike():
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(60, 16))
+    value, low, high = audit_measures.variety_ratio(0.5 * wide + 3, rng.normal(size=(60, 16)), rng)
+    assert 0.4 < value < 0.6 and low < value < high < 0.65
+    assert math.isnan(audit_measures.variety(wide[:1]))
