@@ -10,7 +10,7 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from .correction import Decision, coins_from_seeds, correct, decide, mean_by_prompt, prompt_lean
+from .correction import Decision, Settings, coins_from_seeds, correct, decide, mean_by_prompt, prompt_lean
 from .pairs import lightness
 from .preference import Calibration
 from .prompt_gate import PromptReading, token_vectors
@@ -176,6 +176,17 @@ class _Plain:
         if spread > 1e-6:
             slope = _logistic_slope((means - mean) / means.std(), self.counter) / float(means.std())
         return slope, float(mean), sigma, float(spread), float(noise)
+
+    def corrected(self, base_rate, push_gain, tone_gain):
+        """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""
+        trial = Calibration(self.group, self.cfg, base_rate, 0, 1.0, 0, tone_gain, push_gain=push_gain)
+        candidate = replace(self.preference, calibrations=(trial,), gate=_AlwaysOpen(self.preference, self.group))
+        latents, _ = sample_corrected(
+            self.host, self.prompts, self.seeds, [candidate], Settings(), self.cfg, progress=self.progress
+        )
+        region = self.preference.axis.skin_region
+        after = torch.cat([lightness(self.host.decode(part), region) for part in latents.split(CHUNK)])
+        return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
 
 
 def _logistic_slope(z, counter):

@@ -182,8 +182,8 @@ def learn(args):
                            batch=host.batch, progress=lambda latents: bar.update(len(latents)))  # fmt: skip
     others = learning.gate_others(axis, ROOT / "axes", host.space)
     preference, judge = learning.learn(
-        host, axis, args.pairs, args.seed, args.cfg, args.teacher, pairs=pairs, match=args.match, progress=_stages(),
-        **others,
+        host, axis, args.pairs, args.seed, args.cfg, teacher_count=args.teacher, pairs=pairs, match=args.match,
+        progress=_stages(), **others,
     )  # fmt: skip
     preference.training["host"] = {**host.identity, "steps": args.steps}
     print(json.dumps(preference.training, indent=1), flush=True)

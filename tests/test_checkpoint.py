@@ -354,13 +354,14 @@ def test_one_file_and_odd_sizes_are_refused(folders, tmp_path):
 
 
 def test_the_shell_learns_and_calibrates_on_a_folder(folders, hosts, axis, tmp_path, monkeypatch, capsys):
-    small = dict(teacher_count=40, steps=2, tone_steps=2, match=False)
+    small = dict(steps=2, tone_steps=2)
     monkeypatch.setattr(learning, "learn", partial(learning.learn, **small))
     monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80, steps=2))
     axis_file, file, pairs = tmp_path / "axis.json", tmp_path / "own.safetensors", tmp_path / "pairs"
     axis_file.write_text(json.dumps(axis.to_dict()))
     where = ["--checkpoint", str(folders["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
-    options = ["--pairs", "4", "--calibration", "0", "--pairs-folder", str(pairs), "--out", str(file)]
+    options = ["--pairs", "4", "--teacher", "40", "--calibration", "0"]
+    options += ["--pairs-folder", str(pairs), "--out", str(file)]
     cli.main(["learn", str(axis_file), *where, *options])
     said = capsys.readouterr().out
     assert "16 pictures of 128 x 64" in said and str(pairs) in said and "This preference is weak: " in said
@@ -368,8 +369,9 @@ def test_the_shell_learns_and_calibrates_on_a_folder(folders, hosts, axis, tmp_p
     learned = load_preference(file)
     assert learned.space == "sdxl" and learned.gate.width == 40 and not learned.calibrations
     assert learned.training["cfg"] == 3 and learned.training["host"]["shape"] == [4, 8, 16]
-    cli.main(["calibrate", str(file), *where, "--images", "2"])
-    assert "Orvane" in capsys.readouterr().out
+    cli.main(["calibrate", str(file), *where, "--images", "2", "--target", "0.8"])
+    said = capsys.readouterr().out
+    assert "Orvane at CFG 3" in said and "80%" in said
     calibrated = load_preference(file)
     assert {(c.group, c.cfg, c.base_n) for c in calibrated.calibrations} == {("Orvane", 3, 2), ("Tavelu", 3, 2)}
     latents, reasons = sample_corrected(hosts["sdxl"], PROMPTS, [1, 2], [calibrated], Settings(), steps=2)

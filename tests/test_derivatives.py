@@ -51,7 +51,7 @@ def test_the_print_style_warms_the_paper_and_changes_no_scene():
     assert printed.shape == drawn.shape and printed.dtype == np.uint8
     cooler = [float(picture[..., 2].mean() / picture[..., 0].mean()) for picture in (drawn, printed)]
     assert cooler[1] < 0.9 * cooler[0]
-    assert np.corrcoef(drawn.mean(2).ravel(), printed.mean(2).ravel())[0, 1] > 0.95
+    assert np.corrcoef(drawn.mean(2).ravel(), printed.mean(2).ravel())[0, 1] > 0.9
 
 
 def test_scenes_follow_the_rates_they_are_given():

@@ -258,7 +258,8 @@ def test_a_target_share_knows_the_prompts_own_lean_where_the_host_gives_both_pre
     monkeypatch.setattr(part("run"), "decide", watched)
     prompts = [ORVANE, ORVANE, KITTEN]
     _, _, p = make(host, script, True, "leaning", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
-    (lean,) = leans
+    ((lean, counts),) = leans
+    assert counts.tolist() == [2, 2, 0]
     assert not p.comments and lean[0] == lean[1] and torch.isfinite(lean[:2]).all() and lean[2].isnan()
     # By hand, from the model itself at the first sigma.
     core, level = sys.modules["rs_corrector_extension.corrector.correction"], torch.full((2,), 14.6)
