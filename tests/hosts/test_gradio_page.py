@@ -80,7 +80,7 @@ def pick(page, name):
     box = page.locator("#rs_corrector_txt2img_preference input").first
     box.click()
     box.fill(name)
-    page.get_by_role("option", name=name, exact=True).first.click()
+    page.locator(f"li[aria-label='{name}']").first.click()  # its role differs between the versions
 
 
 def paste(page, infotext):
