@@ -134,24 +134,19 @@ class Bench:
             self.say(f"{attribute}: Frechet distance, {name}", group, (value,) * 3, self.n)
         self.say(f"{attribute}: Frechet distance, over plain's", group, (ours / own, low, high), self.n)
 
-    def quality_alone(self, attribute):
-        """Only the figures of quality, of the corrected pictures that the full benchmark makes."""
+    def part(self, attribute, name):
+        """Only "quality" or "targets", of the corrected pictures that the full benchmark makes."""
         self.about = {"axis": attribute}
         preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
         for group in preference.axis.groups:
             some = self.prompts(group), self.seeds(group)
             latents, _ = sample_corrected(self.host, *some, [preference], Settings(), CFG)
-            self.quality(attribute, group, latents)
-
-    def targets_alone(self, attribute):
-        """Only the figures of target shares, of the corrected pictures that the full benchmark makes."""
-        self.about = {"axis": attribute}
-        preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
-        for group in preference.axis.groups:
-            some = self.prompts(group), self.seeds(group)
-            latents, _ = sample_corrected(self.host, *some, [preference], Settings(), CFG)
-            self.targets(attribute, preference, group, latents, self.judge(latents)[0][attribute])
-        self.share_in_batches(attribute, preference)
+            if name == "quality":
+                self.quality(attribute, group, latents)
+            else:
+                self.targets(attribute, preference, group, latents, self.judge(latents)[0][attribute])
+        if name == "targets":
+            self.share_in_batches(attribute, preference)
 
     def more_fine(self, attribute, preference, group, missing, chunk=500, most=8000):
         """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
@@ -252,16 +247,17 @@ def main():
     parser.add_argument("--n", type=int, default=1000, help="pictures a group")
     parser.add_argument("--seed", type=int, default=20_000_000)
     parser.add_argument("--axis", choices=(*SIDES, "both"), default="both")
-    parser.add_argument("--quality", action="store_true", help="only the figures of quality")
-    parser.add_argument("--targets", action="store_true", help="only the figures of target shares")
+    parser.add_argument("--only", choices=("quality", "targets"), help="only these figures")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bench = Bench(args.n, args.seed, args.bf16, args.json)
     bench.sample_plain()
     for attribute in SIDES if args.axis == "both" else (args.axis,):
-        part = bench.quality_alone if args.quality else bench.targets_alone if args.targets else bench.axis
-        part(attribute)
+        if args.only:
+            bench.part(attribute, args.only)
+        else:
+            bench.axis(attribute)
     print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + audit.table(bench.rows))
 
 

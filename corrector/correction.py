@@ -195,6 +195,23 @@ def mean_by_prompt(lean, prompts):
     return lean, counts
 
 
+def lean_of_run(preference, readings, prompts, x, sigma, added, target, cfg):
+    """At a run's first call -> what `decide` takes as `lean`, or None where nothing is known or nothing asks for it.
+
+    It is read only for a target share, with CFG, and where the run begins where the lean was calibrated: further down a
+    picture is there already. `added()`: what `prompt_lean` takes, or None where the host has not both predictions.
+    """
+    known = next((known for known in preference.calibrations if known.lean_slope), None)
+    if target == 1 or known is None or cfg == 1 or not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
+        return None
+    difference = added()
+    if difference is None or not difference.any():
+        return None  # the host skips the unconditional prediction
+    groups = torch.tensor([reading.group if reading else 0 for reading in readings], device=x.device)
+    with torch.no_grad():
+        return mean_by_prompt(prompt_lean(preference, x, sigma, groups, difference), prompts)
+
+
 NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
 
 

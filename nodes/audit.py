@@ -10,7 +10,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-import nodes as host_nodes
+import nodes as host_nodes  # ComfyUI's own module of that name, not this folder
 
 from ..corrector.audit_map import Acts, overlay, step_tiles
 from ..corrector.correction import Settings

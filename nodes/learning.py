@@ -24,7 +24,7 @@ from .axes import SHIPPED as SHIPPED_AXES
 from .axes import AxisSocket
 from .correction import check_model, network_of
 from .host import ComfyHost
-from .preferences import SHIPPED, PreferenceSocket, preference_file, preferences_in
+from .preferences import SHIPPED, PreferenceSocket, names_a_file, preference_file, preferences_in
 
 TRIALS = 160  # most pictures a group for a trial of gains, as `calibrate` has it
 TARGET = 0.95  # share of the counter side of which the text says whether it is within reach
@@ -158,11 +158,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name=None):
-        try:
-            preference_file("known later" if name is None else name)  # a text may come from another node
-        except ValueError as error:
-            return str(error)
-        return True
+        return names_a_file(name)
 
     @classmethod
     def execute(

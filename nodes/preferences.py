@@ -54,6 +54,15 @@ def preference_file(name):
     return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
 
 
+def names_a_file(name):
+    """True, or a sentence for the page; a name of None comes from another node and is known later."""
+    try:
+        preference_file("known later" if name is None else name)
+    except ValueError as error:
+        return str(error)
+    return True
+
+
 class RSCorrectorLoadPreference(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -135,11 +144,7 @@ class RSCorrectorSavePreference(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name=None):
-        try:
-            preference_file("known later" if name is None else name)  # a text may come from another node
-        except ValueError as error:
-            return str(error)
-        return True
+        return names_a_file(name)
 
     @classmethod
     def execute(cls, preference, name) -> io.NodeOutput:

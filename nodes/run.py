@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import comfy.samplers
 import comfy.utils
-import torch
 from comfy.sampler_helpers import convert_cond
 
-from ..corrector.correction import coins_from_noise, correct, decide, mean_by_prompt, prompt_lean, summary
+from ..corrector.correction import coins_from_noise, correct, decide, lean_of_run, summary
 from ..corrector.preference import Text
 from ..corrector.prompt_gate import PromptReading
 from . import metadata
@@ -82,19 +81,13 @@ class Run:
         ]
 
     def lean(self, preference, readings, args, cfg):
-        """`prompt_lean` of each image, where a target share asks for it and the run begins where it was calibrated."""
-        known = next((known for known in preference.calibrations if known.lean_slope), None)
-        predictions = args.get("cond_denoised"), args.get("uncond_denoised")
-        if self.settings.target == 1 or known is None or cfg == 1 or any(p is None for p in predictions):
-            return None
-        if not 0.9 < self.last_sigma / known.lean_sigma < 1.1:
-            return None  # a picture is there already
-        groups = torch.tensor([reading.group if reading else 0 for reading in readings])
-        x = args["input"]
-        with torch.no_grad():
-            found = prompt_lean(preference, x, args["sigma"], groups.to(x.device), predictions[0] - predictions[1])
-        rows = [tuple(i % len(tokens) for tokens in self.tokens) for i in range(len(x))]
-        return mean_by_prompt(found, rows)
+        def added():
+            cond, uncond = args.get("cond_denoised"), args.get("uncond_denoised")
+            return None if cond is None or uncond is None else cond - uncond
+
+        x, sigma, target = args["input"], args["sigma"], self.settings.target
+        prompts = [tuple(i % len(tokens) for tokens in self.tokens) for i in range(len(x))]
+        return lean_of_run(preference, readings, prompts, x, sigma, added, target, cfg)
 
     def text_source(self, sides, active, x):
         """Text for this run: both sides encoded for the model, with the ControlNet and LoRA hooks of the prompt."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..corrector.correction import CorrectionError, correct, decide, mean_by_prompt, prompt_lean, summary
+from ..corrector.correction import CorrectionError, correct, decide, lean_of_run, summary
 
 
 class Run:
@@ -53,22 +53,9 @@ class Run:
             gains, _ = decide(preference, readings, self.coins, 1.0, cfg)
             decision, reasons = first.decided[index]
             return replace(gains, active=decision.active), reasons
-        lean = self.lean(preference, readings, x, sigma, cfg, added)
-        return decide(preference, readings, self.coins, self.settings.target, cfg, lean)
-
-    def lean(self, preference, readings, x, sigma, cfg, added):
-        """`prompt_lean` of each picture, where a share is asked for and the run begins where it was calibrated."""
-        known = next((known for known in preference.calibrations if known.lean_slope), None)
-        if self.settings.target == 1 or known is None or cfg == 1:
-            return None
-        if not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
-            return None  # a picture is there already
-        added = added()
-        if added is None or not added.any():
-            return None  # the host skips the unconditional prediction
-        groups = torch.tensor([reading.group if reading else 0 for reading in readings], device=x.device)
-        with torch.no_grad():
-            return mean_by_prompt(prompt_lean(preference, x, sigma, groups, added), self.prompts)
+        target = self.settings.target
+        lean = lean_of_run(preference, readings, self.prompts, x, sigma, added, target, cfg)
+        return decide(preference, readings, self.coins, target, cfg, lean)
 
     def results(self):
         """One text a picture for its infotext, once it is decided: what each preference did to it."""

@@ -9,6 +9,7 @@ import folder_paths
 import pytest
 import torch
 from host import NODES, node, sample, weights_hash
+from host_extras import Counted
 from rs_pack.corrector.audit_plan import AuditError
 from rs_pack.corrector.audit_report_file import load_report
 from rs_pack.nodes.preferences import TextSides
@@ -33,20 +34,6 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def axis():
     return replace(node("RSCorrectorLoadAxis", "miniature-backdrop.json"), groups=("Orvane",))
-
-
-class Counted:
-    """The host's sampling, counted in batches; stops the run in batch `stop_at`."""
-
-    def __init__(self, patch, stop_at=None):
-        self.batches, self.stop_at, self.sample = 0, stop_at, comfy.sample.sample
-        patch.setattr(comfy.sample, "sample", self)
-
-    def __call__(self, *args, **kwargs):
-        self.batches += 1
-        if self.batches == self.stop_at:
-            comfy.model_management.interrupt_current_processing()
-        return self.sample(*args, **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import folder_paths
 import pytest
 import torch
 from host import NODES, correct, encode, node, sample, weights_hash
+from host_extras import Counted
 from rs_pack.corrector import learning_report
 from rs_pack.corrector.axis import AxisError
 from rs_pack.corrector.files import load_preference, save_preference
@@ -52,20 +53,6 @@ def miniature():
 def axis():
     """One group of a shipped axis."""
     return replace(node("RSCorrectorLoadAxis", "miniature-backdrop.json"), groups=("Orvane",))
-
-
-class Counted:
-    """The host's sampling, counted in batches; stops the run in the middle of batch `stop_at`."""
-
-    def __init__(self, patch, stop_at=None):
-        self.batches, self.stop_at, self.sample = 0, stop_at, comfy.sample.sample
-        patch.setattr(comfy.sample, "sample", self)
-
-    def __call__(self, *args, **kwargs):
-        self.batches += 1
-        if self.batches == self.stop_at:
-            comfy.model_management.interrupt_current_processing()
-        return self.sample(*args, **kwargs)
 
 
 def shards(folders):

@@ -1,9 +1,10 @@
-"""A LoRA, a ControlNet and other guiders, made of the host's own classes with seeded weights."""
+"""A LoRA, a ControlNet and other guiders, made of the host's own classes with seeded weights; its sampling, counted."""
 
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.lora
 import comfy.model_base
+import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.sample
@@ -98,3 +99,17 @@ class SeededCLIP:
         generator = torch.Generator().manual_seed(sum(map(ord, tokens)))
         pooled = torch.randn(1, 1280, generator=generator)
         return [[torch.randn(1, 77, 16, generator=generator), {"pooled_output": pooled}]]
+
+
+class Counted:
+    """The host's sampling, counted in batches; stops the run in the middle of batch `stop_at`."""
+
+    def __init__(self, patch, stop_at=None):
+        self.batches, self.stop_at, self.sample = 0, stop_at, comfy.sample.sample
+        patch.setattr(comfy.sample, "sample", self)
+
+    def __call__(self, *args, **kwargs):
+        self.batches += 1
+        if self.batches == self.stop_at:
+            comfy.model_management.interrupt_current_processing()
+        return self.sample(*args, **kwargs)
