@@ -53,28 +53,31 @@ class Bench:
 
     def some(self, group, n=None):
         n = n or self.n
-        return [held_out(HELD_OUT_NEUTRAL, group, index) for index in range(n)], list(range(self.seed, self.seed + n))
+        prompts = [held_out(HELD_OUT_NEUTRAL, group, index // 8) for index in range(n)]  # batches of one wording
+        return prompts, list(range(self.seed, self.seed + n))
 
-    def rates(self, host, name, preferences, settings, groups, attributes, plain=None, **more):
-        """Corrected rates of each group, said; `plain`: {group: (labels, lightness)} to compare with."""
+    def rates(self, host, name, preferences, settings, groups, attributes, plain, **more):
+        """Corrected rates of each group, said; `plain`: {group: (latents, lightness)} of the same seeds."""
         for group in groups:
-            latents, _ = sample_corrected(host, *self.some(group), preferences, settings, CFG)
+            before, lightness = plain[group]
+            some = self.some(group)
+            latents, _ = sample_corrected(host, *some, preferences, settings, CFG, batch=8, plain=before)
             pictures = host.decode(latents)
             read, skin = host.reader.read(pictures), skin_lightness(pictures)
             for attribute in attributes:
                 count = audit.stereotype_count(read[attribute], SIDES[attribute][0])
                 self.say(f"{name}: {SIDES[attribute][0]}", group, audit.rate(count, self.n), self.n, **more)
-            if plain:
-                self.say(f"{name}: L* drift", group, audit.mean(skin - plain[group][1]), self.n, **more)
+            self.say(f"{name}: L* drift", group, audit.mean(skin - lightness), self.n, **more)
 
     def plain(self, host, name, groups, **more):
         found = {}
         for group in groups:
             prompts, seeds = self.some(group)
-            pictures = host.decode(host.sample(host.encode(prompts), seeds, CFG))
-            found[group] = host.reader.read(pictures), skin_lightness(pictures)
+            latents = host.sample(host.encode(prompts), seeds, CFG)
+            pictures = host.decode(latents)
+            read, found[group] = host.reader.read(pictures), (latents, skin_lightness(pictures))
             for attribute, (side, _) in SIDES.items():
-                count = audit.stereotype_count(found[group][0][attribute], side)
+                count = audit.stereotype_count(read[attribute], side)
                 self.say(f"{name}, plain: {side}", group, audit.rate(count, self.n), self.n, **more)
         return found
 
@@ -128,7 +131,7 @@ class Bench:
                     title = f"{name}, {said}"
                     self.rates(host, title, [used], Settings(), groups, [attribute], plain, **about)
                     title += ", target 0.5"
-                    self.rates(host, title, [used], Settings(target=0.5), groups, [attribute], **about)
+                    self.rates(host, title, [used], Settings(target=0.5), groups, [attribute], plain, **about)
 
     def both(self):
         host = Miniature(bf16=self.bf16)

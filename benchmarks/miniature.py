@@ -18,19 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from corrector import audit  # noqa: E402
-from corrector.calibration import decide_all, prompt_leans, sample_corrected  # noqa: E402
-from corrector.correction import (  # noqa: E402
-    Settings,
-    chosen_images,
-    coins_from_noise,
-    coins_from_seeds,
-    thinning_share,
-)
+from corrector.calibration import decide_all, first_odds, sample_corrected  # noqa: E402
+from corrector.correction import Settings  # noqa: E402
 from corrector.files import load_preference  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
 from corrector.miniature.world import GROUPS, draw, sample_scene, wanted_scene  # noqa: E402
+from corrector.thinning import coins_from_seeds  # noqa: E402
 
 CFG = 2.0
 EXPLICIT_N = 300  # pictures a group: what is left alone is left alone whatever the seed
@@ -138,15 +133,15 @@ class Bench:
         """Only "quality" or "targets", of the corrected pictures that the full benchmark makes."""
         self.about = {"axis": attribute}
         preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
-        for group in preference.axis.groups:
+        if name in ("batches", "targets"):
+            self.share_in_batches(attribute, preference)
+        for group in preference.axis.groups if name != "batches" else ():
             some = self.prompts(group), self.seeds(group)
             latents, _ = sample_corrected(self.host, *some, [preference], Settings(), CFG)
             if name == "quality":
                 self.quality(attribute, group, latents)
             else:
                 self.targets(attribute, preference, group, latents, self.judge(latents)[0][attribute])
-        if name == "targets":
-            self.share_in_batches(attribute, preference)
 
     def more_fine(self, attribute, preference, group, missing, chunk=500, most=8000):
         """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
@@ -173,9 +168,9 @@ class Bench:
         prompts, seeds = ([values[i] for i in order] for values in (prompts, seeds))
         before, after = ([found[i] for i in order] for found in (self.read[group][attribute], labels))
         conditioning, coins = self.host.encode(prompts), coins_from_seeds(seeds)
-        lean, _ = prompt_leans(self.host, preference, conditioning, seeds, CFG)
+        log_odds = first_odds(self.host, preference, conditioning, seeds, CFG, 0.5)
         for target in (0.25, 0.5, 0.75):
-            decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, lean)
+            decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, log_odds)
             chosen = decision.active.tolist()
             mixed = [new if c else old for c, old, new in zip(chosen, before, after, strict=True)]
             share = audit.rate(sum(label == counter for label in mixed), self.n)
@@ -224,22 +219,36 @@ class Bench:
         self.say(f"{attribute}: out of scope, largest RMS", other, (worst,) * 3, len(prompts))
 
     def share_in_batches(self, attribute, preference, batches=200, size=8):
-        """Counter share in batches of 8 at target 0.5, drawn from the pictures at hand."""
-        counter = SIDES[attribute][1]
+        """Counter share at target 0.5 in batches of 8 pictures of one wording, as programs draw them."""
+        counter, n = SIDES[attribute][1], batches * size
         for group in preference.axis.groups:
-            known = preference.calibration(group, CFG)
-            if known.base_rate >= 0.5:
+            if preference.calibration(group, CFG).base_rate >= 0.5:
                 continue
-            share = thinning_share(known.base_rate, 0.5, known.full_rate)
-            plain = np.array([label == counter for label in self.read[group][attribute]])
-            rng, shares = np.random.default_rng(self.seed), []
-            for batch in range(batches):
-                noise = torch.randn(size, 4, 16, 16, generator=torch.Generator().manual_seed(self.seed + batch))
-                chosen = chosen_images(coins_from_noise(noise), share).numpy()
-                drawn = plain[rng.integers(len(plain), size=size)]
-                full = rng.random(size) < known.full_rate
-                shares.append(np.where(chosen, full, drawn).mean())
-            self.say(f"target 0.5: sd of {counter} in batches of 8", group, (float(np.std(shares)),) * 3, batches)
+            prompts = [wordings.held_out(wordings.HELD_OUT_NEUTRAL, group, index // size) for index in range(n)]
+            seeds, shares = self.seeds(group, n, start=50_000), []
+            plain = self.host.sample(self.host.encode(prompts), seeds, CFG)
+            mixed, _ = sample_corrected(
+                self.host, prompts, seeds, [preference], Settings(target=0.5), CFG, batch=size, plain=plain
+            )
+            for latents in (plain, mixed):
+                read = self.host.reader.read(self.host.decode(latents))[attribute]
+                shares.append(np.array([label == counter for label in read]).reshape(batches, size).mean(axis=1))
+            plain, found = shares
+            first, wording = prompts[::size], {}
+            for name in dict.fromkeys(first):
+                own = [index for index, prompt in enumerate(first) if prompt == name]
+                wording[name] = {
+                    "plain": round(float(plain[own].mean()), 3),
+                    "share": round(float(found[own].mean()), 3),
+                    "sd": round(float(found[own].std()), 3),
+                }
+            self.say(f"target 0.5: {counter} in batches of 8", group, audit.rate(round(found.mean() * n), n), n)
+            title = f"target 0.5: sd of {counter} in batches of 8"
+            self.say(title, group, (float(found.std()),) * 3, batches, wordings=wording)
+            thinned = [value for value in wording.values() if value["plain"] < 0.5]
+            within = float(np.sqrt(np.mean([value["sd"] ** 2 for value in thinned])))
+            title += ", within a wording whose plain share is below"
+            self.say(title, group, (within,) * 3, batches * len(thinned) // len(wording))
 
 
 def main():
@@ -247,12 +256,13 @@ def main():
     parser.add_argument("--n", type=int, default=1000, help="pictures a group")
     parser.add_argument("--seed", type=int, default=20_000_000)
     parser.add_argument("--axis", choices=(*SIDES, "both"), default="both")
-    parser.add_argument("--only", choices=("quality", "targets"), help="only these figures")
+    parser.add_argument("--only", choices=("quality", "targets", "batches"), help="only these figures")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bench = Bench(args.n, args.seed, args.bf16, args.json)
-    bench.sample_plain()
+    if args.only != "batches":
+        bench.sample_plain()
     for attribute in SIDES if args.axis == "both" else (args.axis,):
         if args.only:
             bench.part(attribute, args.only)

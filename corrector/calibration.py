@@ -3,6 +3,7 @@
 Written against a host's functions (encode, sample, decode) and a judge of clean latents that made no correction.
 """
 
+import math
 import random
 from dataclasses import replace
 from functools import cache, partial
@@ -10,55 +11,59 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from .correction import Decision, Settings, coins_from_seeds, correct, decide, mean_by_prompt, prompt_lean
+from .correction import Decision, Settings, correct, decide, groups_of
 from .pairs import lightness
 from .preference import Calibration
-from .prompt_gate import PromptReading, token_vectors
+from .prompt_gate import PromptReading
+from .thinning import coins_from_seeds, first_log_odds
 
 CHUNK = 100  # pictures at once, and between two looks at the interval
 
 
-def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
+def decide_all(preference, conditioning, coins, target, cfg, batch, log_odds=None):
     """`decide` for many pictures, whose target share is kept in each batch of `batch` -> (Decision, reasons)."""
-    parts, reasons = [], []
+    readings, parts, reasons = readings_of(preference, conditioning), [], []
     for which in torch.arange(len(coins)).split(batch):
-        some = [conditioning[i : i + 1] for i in which.tolist()]
-        readings = [preference.gate and preference.gate.read([one]) for one in some]
-        own = None if lean is None else mean_by_prompt(lean[which], [_name(one) for one in some])
-        decision, why = decide(preference, readings, coins[which], target, cfg, own)
+        odds = None if log_odds is None else log_odds[which]
+        decision, why = decide(preference, [readings[i] for i in which.tolist()], coins[which], target, cfg, odds)
         parts.append(decision)
         reasons += why
     return Decision(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True))), reasons
 
 
-def _name(conditioning):
-    """The same for the same prompt."""
-    return token_vectors(conditioning).float().cpu().numpy().tobytes()
+def readings_of(preference, conditioning):
+    """What the preference's gate reads of each prompt; None each where it has no gate."""
+    gate = preference.gate
+    return [gate and gate.read([conditioning[index : index + 1]]) for index in range(len(conditioning))]
 
 
-def prompt_leans(host, preference, conditioning, seeds, cfg):
-    """`prompt_lean` of many pictures at a run's first sigma -> ([N], that sigma); None at CFG 1, which tells nothing.
+def first_latents(host, conditioning, seeds, cfg):
+    """Noisy latents [N, C, H, W] and sigma [N] where a run begins.
 
-    Costs 5 UNet evaluations a picture. In a program, whose hook is given both predictions, it costs none.
+    Costs 2 steps a picture. A program's hook is given them for nothing.
     """
-    if cfg == 1.0:
-        return None
     first = {}
 
     def look(denoised, x, sigma, which):
-        seen = [part.detach().float().cpu().clone() for part in (denoised, x, sigma.expand(len(x)))]
+        seen = [part.detach().float().cpu().clone() for part in (x, sigma.expand(len(x)))]
         for index, *parts in zip(torch.as_tensor(which).tolist(), *seen, strict=True):
             first.setdefault(index, parts)
         return denoised
 
     host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # a schedule of one step may begin anywhere
-    denoised, x, sigma = (torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True))
-    added = (denoised - host.denoise(x, sigma, host.encode([""]).expand(len(x), -1, -1))) / cfg
-    gate = preference.gate
-    groups = torch.tensor([gate.read([conditioning[i : i + 1]]).group if gate else 0 for i in range(len(x))])
-    with torch.no_grad():
-        parts = (part.split(CHUNK) for part in (x, sigma, groups, added))
-        return torch.cat([prompt_lean(preference, *some) for some in zip(*parts, strict=True)]), float(sigma.max())
+    x, sigma = (torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True))
+    return x, sigma
+
+
+def first_odds(host, preference, conditioning, seeds, cfg, target):
+    """`first_log_odds` of many pictures [N], or None where they do not count."""
+    if target == 1 or not any(known.odds_slope for known in preference.calibrations):
+        return None
+    x, sigma = first_latents(host, conditioning, seeds, cfg)
+    groups = groups_of(readings_of(preference, conditioning))
+    parts = zip(*(part.split(CHUNK) for part in (x, sigma, groups)), strict=True)
+    found = [first_log_odds(preference, *some, target) for some in parts]
+    return None if any(part is None for part in found) else torch.cat(found)
 
 
 def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, plain=None, **options):
@@ -69,10 +74,8 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     """
     conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
     for preference in preferences:
-        lean = None
-        if settings.target < 1 and any(known.lean_slope for known in preference.calibrations):
-            lean = prompt_leans(host, preference, conditioning, seeds, cfg)
-        decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean and lean[0]))
+        log_odds = first_odds(host, preference, conditioning, seeds, cfg, settings.target)
+        decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, log_odds))
     decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
     wanted = torch.arange(len(seeds))
     if plain is not None:
@@ -127,7 +130,7 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
         n = len(measure.seeds)
         intervals = [interval(share, n) for share in (base_rate, full_rate)]
         gains = tone_gain, drift, seed, push_gain
-        done.append(Calibration(group, cfg, base_rate, n, full_rate, n, *gains, *intervals, *measure.lean()))
+        done.append(Calibration(group, cfg, base_rate, n, full_rate, n, *gains, *intervals, *measure.odds()))
     return replace(preference, calibrations=tuple(done))
 
 
@@ -162,20 +165,15 @@ class _Plain:
         self.lightness, self.base_rate = torch.cat(tones), sum(counter) / len(counter)
         self.counter = torch.tensor(counter, dtype=torch.float64)
 
-    def lean(self):
-        """-> (slope, mean, sigma, spread, noise): how a prompt's own base rate goes with its lean here."""
-        known = replace(self.preference, gate=_AlwaysOpen(self.preference, self.group))
-        found = prompt_leans(self.host, known, self.host.encode(self.prompts), self.seeds, self.cfg)
-        if found is None:
-            return ()
-        lean, sigma = found[0].double(), found[1]
-        means, counts = mean_by_prompt(lean, self.prompts)
-        noise = ((lean - means).square().sum() / max(1, len(lean) - len(set(self.prompts)))).sqrt()
-        spread = (means.var() - (noise.square() / counts).mean()).clamp(min=0).sqrt()
-        mean, slope = means.mean(), 0.0
-        if spread > 1e-6:
-            slope = _logistic_slope((means - mean) / means.std(), self.counter) / float(means.std())
-        return slope, float(mean), sigma, float(spread), float(noise)
+    def odds(self):
+        """-> (slope, offset, mean, spread, sigma): what log-odds where a run begins tell of how pictures come out."""
+        x, sigma = first_latents(self.host, self.host.encode(self.prompts), self.seeds, self.cfg)
+        group = torch.full((len(x),), self.preference.axis.groups.index(self.group))
+        with torch.no_grad():
+            parts = zip(*(part.split(CHUNK) for part in (x, sigma, group)), strict=True)
+            log_odds = torch.cat([self.preference.source(*some).log_odds for some in parts]).double()
+        slope, offset = _logistic_fit(log_odds, self.counter, logit(self.base_rate))
+        return slope, offset, float(log_odds.mean()), float(log_odds.std()), float(sigma.max())
 
     def corrected(self, base_rate, push_gain, tone_gain):
         """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""
@@ -189,17 +187,26 @@ class _Plain:
         return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
 
 
-def _logistic_slope(z, counter):
-    """Slope of a logistic regression of `counter` on z, both [N], with a standard normal prior."""
+def logit(share):
+    return math.log(max(share, 1e-3) / max(1 - share, 1e-3))
+
+
+def _logistic_fit(z, counter, middle):
+    """Slope and offset of a logistic regression of `counter` on z, both [N].
+
+    With a normal prior of variance 1 about slope 1 and offset `middle`, what log-odds of balanced pairs would have.
+    """
     from scipy.optimize import minimize
 
-    z, counter = z.numpy(), counter.numpy()
+    z, counter, prior = z.numpy(), counter.numpy(), np.array([1.0, middle])
 
     def loss(parameters):
-        logits = parameters[0] + parameters[1] * z
-        return np.logaddexp(0, logits).sum() - (counter * logits).sum() + 0.5 * parameters[1] ** 2
+        logits = parameters[1] + parameters[0] * z
+        data = np.logaddexp(0, logits).sum() - (counter * logits).sum()
+        return data + 0.5 * np.square(parameters - prior).sum()
 
-    return float(minimize(loss, np.zeros(2)).x[1])
+    slope, offset = minimize(loss, prior).x
+    return float(slope), float(offset)
 
 
 def _zero_of(drift_of, start=2.5, steps=4):

@@ -16,6 +16,7 @@ import torch
 from einops import reduce
 
 from .latent_space import expand
+from .thinning import thinned
 
 
 class CorrectionError(ValueError):
@@ -124,105 +125,17 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
     return torch.where(expand(touched, denoised).bool(), corrected, denoised)
 
 
-def thinning_share(base_rate, target, full_rate=1.0):
-    """rho = (target - beta) / (full - beta): the share of images to correct fully, 0 where the base rate suffices."""
-    if base_rate >= target:
-        return 0.0
-    return min(1.0, (target - base_rate) / max(full_rate - base_rate, 1e-6))
-
-
-def coins_from_noise(noise, seed=0):
-    """Starting noise [B, C, H, W] -> one uniform number in 0..1 an image, the same for the same noise at any scale.
-
-    The cosine between the noise and a fixed random direction is normal with variance 1/N; its normal CDF is uniform.
-    """
-    flat = noise.detach().double().cpu().flatten(1)  # double: the same coin in a batch of any size
-    direction = torch.randn(flat.shape[1], generator=torch.Generator().manual_seed(7919 + int(seed))).double()
-    cosine = (flat @ direction) / (flat.norm(dim=1) * direction.norm()).clamp(min=1e-12)
-    return torch.special.ndtr(cosine * math.sqrt(flat.shape[1])).clamp(0, 1 - 1e-6)
-
-
-def coins_from_seeds(seeds, seed=0):
-    """Seeds of images -> one uniform number in 0..1 an image; for hosts that know each image's own seed."""
-    mixed = [(int(s) * 6364136223846793005 + int(seed) * 1442695040888963407 + 11) % (2**63) for s in seeds]
-    draws = [torch.rand(2, generator=torch.Generator().manual_seed(value))[1] for value in mixed]
-    return torch.stack(draws) if draws else torch.zeros(0)
-
-
-def chosen_images(coins, share):
-    """Coins [B], share rho in 0..1 (or [B]) -> bool [B]: which images are corrected, stratified over the batch.
-
-    The number chosen is the sum of rho rounded up or down by a coin of the whole batch, so every batch has the share
-    and each image is chosen with its probability rho. With one share for all, a larger share chooses more of the same.
-    """
-    share = torch.as_tensor(share, dtype=torch.float64).expand(len(coins)).clamp(0, 1)
-    order, whole = coins.argsort(), torch.frac(coins.double().sum() * 997.0)
-    chosen = torch.zeros(len(coins), dtype=torch.bool)
-    if (share == share[:1]).all():
-        count = len(coins) if (share == 1).all() else int(torch.floor(share.sum() + whole))
-        chosen[order[:count]] = True
-    else:  # systematic sampling with unequal probabilities (Madow 1949), in the order of the coins
-        ends = torch.floor(share[order].cumsum(0) + whole)
-        chosen[order] = ends.diff(prepend=torch.floor(whole)[None]) > 0
-    return chosen
-
-
-def prompt_lean(preference, x, sigma, groups, added):
-    """How far a prompt by itself leans to the counter side, read where a run begins: <A, P> / |P|^2 -> [B].
-
-    `added` A [B, C, H, W]: what the prompt adds to the prediction, conditional minus unconditional denoised, in which
-    the noise of x cancels. Since D = q D_c + (1 - q) D_s, A moves along P as the prompt's own q (METHOD.md, "Text").
-    NaN for groups of -1.
-    """
-    lean, some = torch.full((len(x),), math.nan, device=x.device), (groups >= 0).nonzero()[:, 0]
-    if len(some):
-        push = preference.source(x[some].float(), sigma[some].float(), groups[some]).push
-        along = reduce(added[some].float() * push, "b ... -> b", "sum")
-        lean[some] = along / reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-9)
-    return lean
-
-
-def mean_by_prompt(lean, prompts):
-    """Leans [B] -> (each image's mean over the images of the same prompt [B], how many those are [B]).
-
-    `prompts`: a name each. Unknown leans, NaN, do not count.
-    """
-    lean, counts = lean.clone(), torch.zeros_like(lean)
-    for prompt in set(prompts):
-        same = torch.tensor([other == prompt for other in prompts], device=lean.device)
-        counts[same] = (~lean[same].isnan()).sum().to(counts)
-        lean[same] = lean[same].nanmean()
-    return lean, counts
-
-
-def lean_of_run(preference, readings, prompts, x, sigma, added, target, cfg):
-    """At a run's first call -> what `decide` takes as `lean`, or None where nothing is known or nothing asks for it.
-
-    It is read only for a target share, with CFG, and where the run begins where the lean was calibrated: further down a
-    picture is there already. `added()`: what `prompt_lean` takes, or None where the host has not both predictions.
-    """
-    known = next((known for known in preference.calibrations if known.lean_slope), None)
-    if target == 1 or known is None or cfg == 1 or not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
-        return None
-    difference = added()
-    if difference is None or not difference.any():
-        return None  # the host skips the unconditional prediction
-    groups = torch.tensor([reading.group if reading else 0 for reading in readings], device=x.device)
-    with torch.no_grad():
-        return mean_by_prompt(prompt_lean(preference, x, sigma, groups, difference), prompts)
-
-
 NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
 
 
-def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
+def decide(preference, readings, coins, target=1.0, cfg=1.0, log_odds=None):
     """What this preference does to each image of a run -> (Decision, one reason an image; "" where it corrects).
 
-    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `lean`:
-    what `mean_by_prompt` makes of `prompt_lean`, if known: the target share is then of the prompt's own base rate.
+    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `log_odds`:
+    what `thinning.first_log_odds` read where the run begins, if anything.
     """
     axis, count = preference.axis, len(readings)
-    groups = torch.tensor([reading.group if reading else 0 for reading in readings])
+    groups = groups_of(readings)
     active, reasons = torch.zeros(count, dtype=torch.bool), [""] * count
     base_rate, tone_gain, push_gain = torch.full((count,), NEUTRAL_BASE_RATE), torch.zeros(count), torch.ones(count)
     for index, reading in enumerate(readings):
@@ -235,22 +148,24 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
     for group in groups[active].unique().tolist():
         members = (active & (groups == group)).nonzero()[:, 0]
         known = preference.calibration(axis.groups[group], cfg)
-        full, own = 1.0, torch.zeros(len(members))
+        why = "this seed is one of those that the target share leaves"
         if known:
-            full, own = known.full_rate, own + known.base_rate
-            if lean is not None and known.base_rate < target:  # a group that is fine is left alone in any wording
-                own = known.base_rate_at(*(part[members.to(part.device)].cpu() for part in lean))
             tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
             if not getattr(preference.source, "includes_base_rate", False):
                 base_rate[members] = known.base_rate
-        share = torch.tensor([thinning_share(beta, target, full) for beta in own.tolist()])
-        chosen = chosen_images(coins[members], share)
-        for member, beta in zip(members[~chosen].tolist(), own[~chosen].tolist(), strict=True):
-            active[member], reasons[member] = False, "this seed is one of those that the target share leaves"
-            if beta >= target:
-                reasons[member] = f"the model already draws {beta:.0%} of such {axis.groups[group]} pictures on the "
-                reasons[member] += "counter side"
+            if known.base_rate >= target:
+                why = f"the model already draws {known.base_rate:.0%} of such {axis.groups[group]} pictures on the "
+                why += "counter side"
+        if target < 1:
+            chosen = thinned(coins[members], target, known, None if log_odds is None else log_odds[members])
+            for member in members[~chosen].tolist():
+                active[member], reasons[member] = False, why
     return Decision(active, groups, base_rate, tone_gain, push_gain), reasons
+
+
+def groups_of(readings):
+    """The group that each prompt names, by its index in the axis: [B]; -1 out of scope, 0 where there is no gate."""
+    return torch.tensor([reading.group if reading else 0 for reading in readings])
 
 
 def summary(preference, reasons, cfg=None):

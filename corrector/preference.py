@@ -30,9 +30,6 @@ class Reading:
     tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin grows lighter
 
 
-MOST_SHIFT = 2.0  # of a prompt's log-odds of the base rate from its group's: beyond, it is unlike what was measured
-
-
 @dataclass(frozen=True)
 class Calibration:
     """What was measured for one group at one CFG scale with neutral prompts."""
@@ -49,25 +46,15 @@ class Calibration:
     push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight, and 1 above
     base_interval: tuple[float, float] | None = None  # 95 %, Wilson
     full_interval: tuple[float, float] | None = None
-    lean_slope: float = 0.0  # how the log-odds of a prompt's own base rate grow with its lean (correction.prompt_lean)
-    lean_mean: float = 0.0  # mean lean of the neutral prompts
-    lean_sigma: float = 0.0  # where it was read: the first sigma of a run
-    lean_spread: float = 0.0  # standard deviation of it between prompts
-    lean_noise: float = 1.0  # and between pictures of one prompt
+    odds_slope: float = 0.0  # logit of a picture's own chance to come out counter: offset + slope * its log-odds where
+    odds_offset: float = 0.0  # a run begins (thinning.first_log_odds)
+    odds_mean: float = 0.0  # of these log-odds, over pictures
+    odds_spread: float = 0.0  # and their standard deviation
+    odds_sigma: float = 0.0  # where they were read: the first sigma of a run
 
-    def base_rate_at(self, lean, count):
-        """The base rate of a prompt by its lean [B], a mean of `count` [B] pictures; NaN where unknown -> [B].
-
-        A prompt's log-odds are the group's plus slope * (lean - mean), so far as that is the prompt, not noise: the
-        posterior of a random effect (Robinson 1991). Its base rate is the mean over that posterior (MacKay 1992, for
-        the logistic of a Gaussian). An unknown lean gives the group's base rate. At most MOST_SHIFT.
-        """
-        trust = self.lean_spread**2 / (self.lean_spread**2 + self.lean_noise**2 / count.clamp(min=1))
-        trust = torch.where(lean.isnan(), 0.0, trust)
-        shift = (self.lean_slope * trust * (lean - self.lean_mean).nan_to_num(0.0)).clamp(-MOST_SHIFT, MOST_SHIFT)
-        variance = (self.lean_slope * self.lean_spread) ** 2
-        middle = torch.full_like(lean, self.base_rate).logit(eps=1e-4) * math.sqrt(1 + math.pi / 8 * variance)
-        return ((middle + shift) / (1 + math.pi / 8 * variance * (1 - trust)).sqrt()).sigmoid()
+    def chance(self, log_odds):
+        """Log-odds where a run begins -> the chance that the picture comes out on the counter side by itself."""
+        return (self.odds_offset + self.odds_slope * log_odds).sigmoid()
 
     def reach(self, target):
         """One sentence: is the target share within reach for this group?"""

@@ -145,7 +145,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "thinning_seed", default=0, min=0, max=2**31 - 1,
-                    tooltip="Which pictures a target below 1 corrects; the same seed always decides the same way.",
+                    tooltip="Another draw of which pictures a target below 1 corrects, where the noise does not say.",
                 ),
                 io.Float.Input(
                     "cap", default=0.0, min=0.0, max=10.0, step=0.01,

@@ -8,9 +8,10 @@ import comfy.samplers
 import comfy.utils
 from comfy.sampler_helpers import convert_cond
 
-from ..corrector.correction import coins_from_noise, correct, decide, lean_of_run, summary
+from ..corrector.correction import correct, decide, groups_of, summary
 from ..corrector.preference import Text
 from ..corrector.prompt_gate import PromptReading
+from ..corrector.thinning import coins_from_noise, first_log_odds
 from . import metadata
 
 
@@ -67,10 +68,10 @@ class Run:
         if settings.mask is not None:
             mask = comfy.utils.reshape_mask(settings.mask, (count, 1, *x.shape[2:]))
             self.settings = replace(settings, mask=mask.clamp(0, 1).to(x.device))
-        decided = [
-            decide(preference, readings, self.coins, settings.target, cfg, self.lean(preference, readings, args, cfg))
-            for preference, readings in zip(self.preferences, self.readings, strict=True)
-        ]
+        decided = []
+        for preference, readings in zip(self.preferences, self.readings, strict=True):
+            log_odds = first_log_odds(preference, x, args["sigma"], groups_of(readings), settings.target)
+            decided.append(decide(preference, readings, self.coins, settings.target, cfg, log_odds))
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self.reasons = [reasons for _, reasons in decided]
         self.sources = [
@@ -79,15 +80,6 @@ class Run:
             else preference
             for preference, decision in zip(self.preferences, self.decisions, strict=True)
         ]
-
-    def lean(self, preference, readings, args, cfg):
-        def added():
-            cond, uncond = args.get("cond_denoised"), args.get("uncond_denoised")
-            return None if cond is None or uncond is None else cond - uncond
-
-        x, sigma, target = args["input"], args["sigma"], self.settings.target
-        prompts = [tuple(i % len(tokens) for tokens in self.tokens) for i in range(len(x))]
-        return lean_of_run(preference, readings, prompts, x, sigma, added, target, cfg)
 
     def text_source(self, sides, active, x):
         """Text for this run: both sides encoded for the model, with the ControlNet and LoRA hooks of the prompt."""

@@ -20,7 +20,7 @@ class Calls:
         self.forget()
 
     def forget(self):
-        self.denoiser = self.x = self.sigma = self.outputs = None
+        self.denoiser = self.x = self.sigma = None
 
     def watch(self, job):
         self.job = job
@@ -37,11 +37,6 @@ class Calls:
         if self.at_work and denoiser is not None and denoiser.p is self.job.p:
             self.denoiser, self.x, self.sigma = denoiser, params.x, params.sigma
 
-    def on_cfg_denoised(self, params):
-        """Between UNet and CFG: the rows' predictions, for the lean of the prompt, which a run's first call reads."""
-        if self.denoiser is not None and self.job.run.decided is None:
-            self.outputs = params.x
-
     def on_cfg_after_cfg(self, params):
         """After CFG and, for k-diffusion, after the mask was blended."""
         if self.denoiser is not None and self.at_work:
@@ -53,17 +48,9 @@ class Calls:
         x, sigma = self.x[-count:], self.sigma[-count:]
         predicts_x0 = denoiser.get_pred_x0(x, output, sigma) is output
         x_there, sigma_there = (x, sigma) if predicts_x0 else exploding(denoiser, x, sigma)
-
-        def added():
-            if self.outputs is None or len(self.job.parts) != count:
-                return None
-            firsts = [sum(self.job.parts[:index]) for index in range(count)]
-            cond, uncond = self.outputs[firsts], self.outputs[-count:]
-            return denoiser.get_pred_x0(x, cond, sigma) - denoiser.get_pred_x0(x, uncond, sigma)
-
         nothing = torch.zeros_like(x_there, dtype=torch.float32)
         # D* - D alone: it depends on x, and not on what came out of CFG, so the host's rows keep their bits.
-        change = self.job.run.correct(nothing, x_there.float(), sigma_there.float(), cfg_of(self.job.p), added)
+        change = self.job.run.correct(nothing, x_there.float(), sigma_there.float(), cfg_of(self.job.p))
         if change is nothing:
             return output
         if denoiser.mask is not None:

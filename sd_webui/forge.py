@@ -52,14 +52,7 @@ def hook_of(job, run, cfg):
         job, denoised = job_ref(), args["denoised"]
         if job is None or job.run is not run:
             return denoised  # the pass is over: another extension samples with a clone of our UNet
-
-        def added():
-            cond, uncond = args.get("cond_denoised"), args.get("uncond_denoised")
-            if cond is None or uncond is None or not uncond.any():
-                return None  # CFG 1, or a step that skips the unconditional prediction: it is zeros there
-            return cond - uncond
-
-        return job.guarded(run.correct, denoised, args["input"], args["sigma"], cfg, added, otherwise=denoised)
+        return job.guarded(run.correct, denoised, args["input"], args["sigma"], cfg, otherwise=denoised)
 
     setattr(rs_corrected_denoised, MARK, lambda: [preference.source for preference in run.preferences])
     return rs_corrected_denoised

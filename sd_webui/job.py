@@ -9,14 +9,15 @@ import weakref
 import torch
 
 from ..corrector.axis import AxisError
-from ..corrector.correction import CorrectionError, Settings, coins_from_seeds
+from ..corrector.correction import CorrectionError, Settings
 from ..corrector.files import PreferenceFileError
 from ..corrector.preference import PreferenceError
 from ..corrector.prompt_gate import GateError
+from ..corrector.thinning import coins_from_seeds
 from . import infotext
 from .choice import choose
 from .host import cfg_of, check_model, coin_seeds, window_of
-from .prompts import parts_of, regions_of
+from .prompts import regions_of
 from .run import Run, place
 
 OVERRIDES = "rs_corrector_overrides"  # a grid's settings, on the host's `p`
@@ -28,7 +29,7 @@ class Job:
         self._p, self.shelf = weakref.ref(p), shelf
         self.error, self.choice, self.preferences = "", None, []
         self.run = self.first = None  # the pass at work; the first pass of this batch
-        self.parts, self.outcome = [], []
+        self.outcome = []
         infotext.clear(p)
         self.guarded(self.open, p, values)
 
@@ -66,11 +67,10 @@ class Job:
             return None
         window = window_of(p.sd_model, choice.start, choice.end)
         settings = Settings(strength=strength, target=choice.target, window=window, cap=choice.cap or None)
-        seeds, prompts = coin_seeds(p), [str(prompt) for prompt in p.prompts]
+        seeds = coin_seeds(p)
         regions = regions_of(conditioning, len(seeds))
         earlier = self.first if hires else None
-        self.parts = parts_of(conditioning)
-        self.run = Run(preferences, settings, regions, coins_from_seeds(seeds), prompts, earlier)
+        self.run = Run(preferences, settings, regions, coins_from_seeds(seeds), earlier)
         if not hires:
             self.first = self.run
         return self.run

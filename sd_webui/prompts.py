@@ -6,11 +6,6 @@ Both hosts keep prompts as `MulticondLearnedConditioning`: a picture has parts (
 import torch
 
 
-def parts_of(conditioning):
-    """How many parts each picture's prompt has: its rows in the host's batch."""
-    return [len(parts) for parts in conditioning.batch]
-
-
 def regions_of(conditioning, count):
     """-> for each of `count` pictures its regions, each [1, T, width], float32 on the CPU.
 

@@ -5,18 +5,19 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..corrector.correction import CorrectionError, correct, decide, lean_of_run, summary
+from ..corrector.correction import CorrectionError, correct, decide, groups_of, summary
+from ..corrector.thinning import first_log_odds
 
 
 class Run:
     """Decides once what each preference does to each picture, then corrects at every call.
 
-    `settings`: corrector.correction.Settings; `regions`: the gate's conditionings for each picture; `coins` [B];
-    `prompts`: a text each. `earlier`: the same batch's first pass, when this one is its hires pass.
+    `settings`: corrector.correction.Settings; `regions`: the gate's conditionings for each picture; `coins` [B].
+    `earlier`: the same batch's first pass, when this one is its hires pass.
     """
 
-    def __init__(self, preferences, settings, regions, coins, prompts, earlier=None):
-        self.preferences, self.settings, self.coins, self.prompts = preferences, settings, coins, prompts
+    def __init__(self, preferences, settings, regions, coins, earlier=None):
+        self.preferences, self.settings, self.coins = preferences, settings, coins
         self.readings = [self.read(preference.gate, regions) for preference in preferences]
         self.earlier, self.decided, self.acted = earlier, None, False
 
@@ -24,19 +25,16 @@ class Run:
     def read(gate, regions):
         return [gate.read(of_one) if gate else None for of_one in regions]
 
-    def correct(self, denoised, x, sigma, cfg, added=lambda: None):
-        """denoised, x [B, C, H, W] in model space, sigma [B] -> corrected denoised.
-
-        `added()`: conditional minus unconditional denoised [B, C, H, W], or None where the host has not got both.
-        """
+    def correct(self, denoised, x, sigma, cfg):
+        """denoised, x [B, C, H, W] in model space, sigma [B] -> corrected denoised."""
         if self.decided is None:
-            self.decide(x, sigma, cfg, added)
+            self.decide(x, sigma, cfg)
         decisions = [decision for decision, _ in self.decided]
         result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg)
         self.acted |= result is not denoised
         return result
 
-    def decide(self, x, sigma, cfg, added):
+    def decide(self, x, sigma, cfg):
         if len(x) != len(self.coins):
             raise CorrectionError(
                 f"The host samples {len(x)} pictures at once where {len(self.coins)} were announced; another "
@@ -44,9 +42,9 @@ class Run:
             )
         for preference in self.preferences:
             place(preference.source, x.device)
-        self.decided = [self.decide_one(index, x, sigma, cfg, added) for index in range(len(self.preferences))]
+        self.decided = [self.decide_one(index, x, sigma, cfg) for index in range(len(self.preferences))]
 
-    def decide_one(self, index, x, sigma, cfg, added):
+    def decide_one(self, index, x, sigma, cfg):
         """One preference -> (Decision, reasons). The hires pass keeps to what the first pass decided."""
         preference, readings, first = self.preferences[index], self.readings[index], self.earlier
         if first and first.decided and first.readings[index] == readings:
@@ -54,8 +52,8 @@ class Run:
             decision, reasons = first.decided[index]
             return replace(gains, active=decision.active), reasons
         target = self.settings.target
-        lean = lean_of_run(preference, readings, self.prompts, x, sigma, added, target, cfg)
-        return decide(preference, readings, self.coins, target, cfg, lean)
+        log_odds = first_log_odds(preference, x, sigma, groups_of(readings), target)
+        return decide(preference, readings, self.coins, target, cfg, log_odds)
 
     def results(self):
         """One text a picture for its infotext, once it is decided: what each preference did to it."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from corrector.calibration import _logistic_slope, calibrate, prompt_leans, sample_corrected
+from corrector.calibration import _logistic_fit, calibrate, first_odds, sample_corrected
 from corrector.correction import Settings
 from corrector.files import load_preference, save_preference
 from corrector.learning import learn, sight, weakness
@@ -223,36 +223,25 @@ def test_a_target_out_of_reach_is_said_with_what_to_do():
     assert "may be out of reach; full strength gives 60.0% of 400. Learn from more pairs" in weak.reach(0.75)
 
 
-class WordyHost(GaussianHost):
-    """A host whose base rate is the prompt's own: "laughing" prompts lean to the counter side. CFG as hosts do it."""
-
-    def __init__(self):
-        super().__init__()
-        self.worlds = [GaussianWorld(b, (PATTERN, -PATTERN), (0.6, 0.6), SHAPE) for b in (0.15, 0.5)]
-
-    def encode(self, prompts):
-        conditioning = super().encode(prompts)
-        conditioning[:, 1, 5] = torch.tensor([float("laugh" in prompt) for prompt in prompts])
-        return conditioning
-
-    def denoise(self, x, sigma, conditioning):
-        known = super().denoise(x, sigma, conditioning)
-        x, sigma = x.double(), sigma.double()
-        own = [world.denoised(x, sigma).float() for world in self.worlds]
-        neutral = torch.where(conditioning[:, 1, 5].view(-1, 1, 1, 1) > 0, own[1], own[0])
-        return torch.where(conditioning[:, 0, 0].view(-1, 1, 1, 1) == 0, neutral, known)
+def test_calibration_learns_what_the_noise_tells_of_how_a_picture_comes_out(host, learned, axis):
+    preference = learned[0]
+    for known in preference.calibrations:
+        assert known.odds_sigma == pytest.approx(14.6) and known.odds_spread > 0
+        assert known.odds_slope > 0.5
+    prompts, seeds = ["a portrait of a Tavelu person"] * 60, range(900, 960)
+    conditioning = host.encode(prompts)
+    found = first_odds(host, preference, conditioning, seeds, 2.0, 0.5)
+    x = torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds]) * 14.6
+    group = torch.full((60,), axis.groups.index("Tavelu"))
+    by_hand = preference.source(x, torch.full((60,), 14.6), group).log_odds
+    torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
+    assert first_odds(host, preference, conditioning, seeds, 2.0, 1.0) is None
 
 
-def test_the_lean_of_a_prompt_tells_its_own_base_rate_and_calibration_finds_the_slope(host, learned, axis):
-    wordy, preference = WordyHost(), learned[0]
-    prompts = ["a portrait of a Tavelu person", "a laughing Tavelu person"] * 40
-    lean, sigma = prompt_leans(wordy, preference, wordy.encode(prompts), range(80), cfg=1.5)
-    assert sigma == pytest.approx(14.6)
-    assert lean[1::2].mean() - lean[0::2].mean() > 0.1
-    z, counter = torch.tensor([-1.0, 1.0]).repeat(300), torch.tensor([0.0, 1.0] * 270 + [1.0, 0.0] * 30)
-    assert _logistic_slope(z, counter.double()) == pytest.approx(np.log(9.0), rel=0.03)  # 0.1 and 0.9 of them
-    assert prompt_leans(wordy, preference, wordy.encode(prompts), range(80), cfg=1.0) is None
-
-
-def test_without_cfg_a_prompt_tells_nothing_of_its_own_and_the_groups_base_rate_is_used(learned):
-    assert all(calibration.lean_slope == 0 for calibration in learned[0].calibrations)
+def test_a_logistic_fit_finds_slope_and_offset_and_keeps_to_its_prior_where_there_is_nothing_to_see():
+    z = torch.tensor([-1.0, 1.0]).repeat(300)
+    counter = torch.tensor([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
+    slope, offset = _logistic_fit(z, counter.double(), 0.0)
+    assert slope == pytest.approx(np.log(9.0), rel=0.03) and abs(offset) < 0.01
+    slope, offset = _logistic_fit(torch.zeros(4), torch.tensor([0.0, 0.0, 0.0, 1.0]).double(), -1.1)
+    assert slope == pytest.approx(1.0) and offset == pytest.approx(-1.1, abs=0.1)

@@ -2,26 +2,18 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from corrector.correction import (
-    chosen_images,
-    coins_from_noise,
-    coins_from_seeds,
-    decide,
-    mean_by_prompt,
-    prompt_lean,
-    summary,
-    thinning_share,
-)
+from corrector.correction import decide, summary
 from corrector.preference import Calibration, Text
 from corrector.prompt_gate import OUT_OF_SCOPE, PromptReading
+from corrector.thinning import chosen_images, coins_from_noise, coins_from_seeds, first_log_odds, level_of, thinned
 
 SHARES = st.floats(0, 1)
 
@@ -65,51 +57,121 @@ def test_noise_of_nothing_gives_coins_and_no_nan():
     assert len(coins_from_seeds([])) == 0
 
 
-@given(st.integers(1, 40), SHARES, st.integers(0, 2**31))
-def test_the_number_chosen_is_the_share_of_the_batch_rounded(count, share, seed):
-    chosen = chosen_images(coins_from_seeds(range(seed, seed + count)), share)
-    assert math.floor(share * count) <= int(chosen.sum()) <= math.ceil(share * count + 1e-9)
+def unknown(base_rate, full_rate=1.0):
+    """A group of which only the rates are known."""
+    return Calibration("Orvane", 2.0, base_rate, 400, full_rate, 400)
+
+
+def test_without_log_odds_the_number_chosen_is_the_share_of_the_batch_rounded():
+    for seed in range(40):
+        count, target, beta = seed % 11 + 1, 0.5 + 0.012 * seed, 0.1
+        share = (target - beta) / (1 - beta) * count
+        chosen = thinned(coins_from_seeds(range(seed, seed + count)), target, unknown(beta))
+        assert math.floor(share - 1e-6) <= int(chosen.sum()) <= math.ceil(share + 1e-6)
 
 
 @given(st.integers(1, 20))
-def test_a_share_of_one_chooses_all_and_of_zero_none(count):
-    coins = coins_from_seeds(range(count))
-    assert chosen_images(coins, 1.0).all() and not chosen_images(coins, 0.0).any()
+def test_a_target_of_nearly_one_chooses_all_where_nothing_is_fine_by_itself(count):
+    assert thinned(coins_from_seeds(range(count)), 1 - 1e-9).all()
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.72])
-def test_each_image_is_chosen_with_the_probability_that_is_the_share(batch, share):
+def test_each_of_equal_images_is_chosen_with_the_probability_that_is_the_share(batch, share):
     coins = coins_from_seeds(range(6000 // batch * batch)).view(-1, batch)
-    chosen = torch.stack([chosen_images(row, share) for row in coins]).double()
+    chosen = torch.stack([thinned(row, share) for row in coins]).double()
     # Batches are independent: compare with the standard error over batches, in each position.
     for position in chosen.T:
         error = math.sqrt(share * (1 - share) / len(position))
         assert abs(float(position.mean()) - share) < 4 * error
 
 
-def test_the_share_of_a_batch_of_eight_varies_far_less_than_the_binomial():
-    coins = coins_from_seeds(range(8 * 400)).view(400, 8)
-    shares = torch.stack([chosen_images(row, 0.44).double().mean() for row in coins])
-    assert float(shares.std()) < 0.5 * math.sqrt(0.44 * 0.56 / 8)
-
-
-def test_the_thinning_share_reaches_the_target_from_the_base_rate():
-    for beta, target, full in ((0.05, 0.5, 1.0), (0.3, 0.75, 0.97), (0.0, 1.0, 1.0)):
-        share = thinning_share(beta, target, full)
-        assert share * full + (1 - share) * beta == pytest.approx(target)
+@given(SHARES, SHARES)
+def test_a_group_at_or_above_its_target_is_left_alone(beta, target):
+    if beta >= target:
+        assert not thinned(coins_from_seeds(range(6)), target, unknown(beta)).any()
 
 
 def test_a_target_that_full_strength_does_not_reach_corrects_every_image():
-    assert thinning_share(0.1, 1.0, 0.95) == 1.0
+    assert thinned(coins_from_seeds(range(8)), 0.99, unknown(0.1, 0.95)).all()
 
 
-@given(SHARES, SHARES)
-def test_a_group_above_its_target_is_left_alone(beta, target):
-    share = thinning_share(beta, target)
-    assert 0 <= share <= 1
-    if beta >= target:
-        assert share == 0
+def test_a_larger_target_corrects_more_of_the_same_images():
+    coins, known = coins_from_seeds(range(8)), seeing(0.3, 3.0)
+    log_odds = torch.randn(8, generator=torch.Generator().manual_seed(3))
+    chosen = [thinned(coins, target, known, log_odds) for target in (0.4, 0.55, 0.7, 0.85)]
+    assert all((more | less).equal(more) for less, more in pairwise(chosen))
+
+
+def seeing(base_rate, slope, count=20000):
+    """A group whose log-odds where a run begins are standard normal, and tell by `slope` how a picture comes out."""
+    noise = torch.randn(count, generator=torch.Generator().manual_seed(1)).double()
+    low, high = -20.0, 20.0
+    for _ in range(60):
+        offset = (low + high) / 2
+        low, high = (offset, high) if float((offset + slope * noise).sigmoid().mean()) < base_rate else (low, offset)
+    odds = dict(odds_slope=slope, odds_offset=offset, odds_mean=0.0, odds_spread=1.0, odds_sigma=14.6)
+    return Calibration("Orvane", 2.0, base_rate, 400, 1.0, 400, **odds)
+
+
+def shares(known, target, batch, batches, seed=0, informed=True):
+    """The share of counter images of many batches, drawn from the world that the calibration describes."""
+    generator = torch.Generator().manual_seed(seed)
+    log_odds = torch.randn(batches, batch, generator=generator)
+    counter = torch.rand(batches, batch, generator=generator) < known.chance(log_odds)
+    coins = torch.rand(batches, batch, generator=generator)
+    rows = zip(coins, log_odds, strict=True)
+    chosen = torch.stack([thinned(row, target, known, odds if informed else None) for row, odds in rows])
+    return (chosen | counter).double().mean(dim=1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+@pytest.mark.parametrize("base_rate, target", [(0.05, 0.25), (0.3, 0.5), (0.45, 0.5), (0.3, 0.75)])
+def test_the_target_is_met_on_average_in_batches_of_any_size(base_rate, target, batch):
+    known, batches = seeing(base_rate, 2.5), 1600 // batch
+    for informed in (True, False):
+        found = shares(known, target, batch, batches, informed=informed)
+        assert abs(float(found.mean()) - target) < 4 * math.sqrt(0.25 / 1600)
+
+
+def test_what_the_noise_tells_makes_the_share_of_a_batch_vary_far_less_than_the_binomial():
+    spread = [float(shares(seeing(0.35, 2.8), 0.5, 8, 400, informed=informed).std()) for informed in (True, False)]
+    binomial = math.sqrt(0.25 / 8)
+    assert spread[0] < 0.6 * binomial < spread[1] < binomial
+    assert float(shares(seeing(0.05, 2.8), 0.5, 8, 400).std()) < 0.25 * binomial
+
+
+def test_the_likeliest_to_come_out_counter_are_corrected_first_and_equals_in_the_order_of_their_coins():
+    chances, coins = torch.tensor([0.1, 0.6, 0.1, 0.3]), torch.tensor([0.9, 0.5, 0.2, 0.7])
+    assert chosen_images(coins, chances, level=1.5001).nonzero()[:, 0].tolist() == [1]
+    assert chosen_images(coins, chances, level=2.2001).nonzero()[:, 0].tolist() == [1, 3]
+    assert chosen_images(coins, chances, level=3.1001).nonzero()[:, 0].tolist() == [1, 2, 3]
+    assert not chosen_images(coins, chances, level=1.0).any()
+
+
+@given(st.integers(1, 12), st.floats(0.02, 0.98), st.floats(0, 4), st.floats(0.02, 0.99))
+def test_the_level_gives_the_target_on_average_over_batches(batch, middle, spread, target):
+    noise = torch.randn(500, batch, generator=torch.Generator().manual_seed(0)).double()
+    chances = (math.log(middle / (1 - middle)) + spread * noise).sigmoid()
+    level, expected = level_of(chances, target), chances.sum(dim=1)
+    if float(expected.mean()) >= batch * target:
+        assert level == 0.0
+    else:
+        assert float(expected.clamp(min=level).mean()) == pytest.approx(batch * target, rel=1e-6)
+
+
+def test_log_odds_are_read_only_for_a_target_share_and_where_calibration_read_them(exact):
+    preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
+    x, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.tensor([0, -1, 1])
+    read = lambda sigma, target: first_log_odds(preference, x, torch.full((3,), sigma), groups, target)  # noqa: E731
+    found = read(14.6, 0.5)
+    assert found[1].isnan()
+    with torch.no_grad():
+        same = preference.source(x[[0, 2]], torch.full((2,), 14.6), groups[[0, 2]]).log_odds
+    torch.testing.assert_close(found[[0, 2]], same)
+    assert read(14.6, 1.0) is None and read(6.0, 0.5) is None  # image to image begins further down
+    never = replace(preference, calibrations=(unknown(0.3),))
+    assert first_log_odds(never, x, torch.full((3,), 14.6), groups, 0.5) is None
 
 
 @pytest.fixture
@@ -188,77 +250,10 @@ def test_the_log_line_says_when_a_cfg_scale_was_never_measured_or_nothing_was(ca
     assert "not calibrated" in summary(exact(), [""], cfg=2.0)
 
 
-@pytest.mark.parametrize("batch", [1, 4, 8])
-def test_images_of_unequal_shares_are_each_chosen_with_their_own_probability_and_the_batch_keeps_the_sum(batch):
-    count = 8000 // batch * batch
-    coins, shares = coins_from_seeds(range(count)).view(-1, batch), torch.linspace(0.05, 0.9, batch)
-    chosen = torch.stack([chosen_images(row, shares) for row in coins]).double()
-    np.testing.assert_allclose(chosen.mean(0), shares, atol=4 * 0.5 / (count / batch) ** 0.5)
-    assert (chosen.sum(1) >= math.floor(float(shares.sum()))).all()
-    assert (chosen.sum(1) <= math.ceil(float(shares.sum()))).all()
-
-
-@given(st.integers(1, 12), st.integers(0, 2**31))
-def test_a_share_of_zero_beside_others_is_never_chosen_and_one_of_one_always(count, seed):
-    shares = torch.tensor([0.0, 1.0, 0.4] * count)
-    chosen = chosen_images(coins_from_seeds(range(seed, seed + 3 * count)), shares)
-    assert not chosen[0::3].any() and chosen[1::3].all()
-
-
-def test_the_lean_is_what_the_prompt_adds_along_the_push(exact):
-    preference = exact(shape=(4, 4, 4))
-    x, sigma = 3.0 * noises(5, shape=(4, 4, 4)), torch.full((5,), 3.0)
-    push = preference.source(x, sigma).push
-    aside = torch.randn(push.shape, generator=torch.Generator().manual_seed(5))
-    along = (aside * push).sum(dim=(1, 2, 3), keepdim=True) / push.square().sum(dim=(1, 2, 3), keepdim=True)
-    added = torch.linspace(-1, 1, 5).view(-1, 1, 1, 1) * push + aside - along * push
-    lean = prompt_lean(preference, x, sigma, torch.tensor([0, 0, -1, 1, 0]), added)
-    torch.testing.assert_close(lean[[0, 1, 3, 4]], torch.tensor([-1.0, -0.5, 0.5, 1.0]), rtol=1e-4, atol=1e-4)
-    assert lean[2].isnan()
-
-
-def test_leans_of_one_prompt_are_averaged_and_an_unknown_one_stays_out():
-    lean = torch.tensor([1.0, 2.0, 3.0, math.nan, math.nan])
-    averaged, counts = mean_by_prompt(lean, ["a", "b", "a", "a", "c"])
-    torch.testing.assert_close(averaged, torch.tensor([2.0, 2.0, 2.0, 2.0, math.nan]), equal_nan=True)
-    assert counts.tolist() == [2, 1, 2, 2, 0]
-
-
-SURE = dict(lean_slope=4.0, lean_mean=0.25, lean_spread=1.0, lean_noise=0.0)
-
-
-def test_the_share_is_of_the_prompts_own_base_rate_where_its_lean_is_known(exact):
-    known, count = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **SURE), 4000
-    own = known.base_rate_at(torch.tensor([0.25, 0.5, 0.0, 9.0, -9.0, math.nan]), torch.tensor([1.0] * 5 + [0.0]))
-    torch.testing.assert_close(own.logit(), torch.tensor([0.0, 1.0, -1.0, 2.0, -2.0, 0.0]), atol=1e-4, rtol=0)
-    preference = exact(calibrations=(known,))
-    lean = torch.tensor([0.5, 0.0]).repeat(count // 2), torch.ones(count)
-    decision, _ = decide(preference, [named(0)] * count, coins_from_seeds(range(count)), 0.75, 2.0, lean)
-    for start, logit in ((0, 1.0), (1, -1.0)):
-        beta = 1 / (1 + math.exp(-logit))
-        corrected = float(decision.active[start::2].float().mean())
-        assert beta + corrected * (1 - beta) == pytest.approx(0.75, abs=0.02)
-    assert (decision.base_rate == 0.5).all()  # the gate on the picture keeps the group's
-    few = torch.tensor([0.5, 0.0]), torch.ones(2)
-    assert not decide(preference, [named(0)] * 2, torch.rand(2), 0.5, 2.0, few)[0].active.any()  # the group is fine
-    fine, why = decide(preference, [named(0)] * 2, torch.rand(2), 0.7, 2.0, few)
-    assert not fine.active[0] and "already draws 73% of such Orvane pictures" in why[0]
-
-
-@pytest.mark.parametrize("base_rate", [0.05, 0.6])
-def test_the_base_rates_of_many_prompts_average_to_the_groups(base_rate):
-    known = Calibration("Orvane", 2.0, base_rate, 400, 1.0, 400, **{**SURE, "lean_spread": 0.2, "lean_noise": 0.2})
-    noise = torch.randn(2, 20000, generator=torch.Generator().manual_seed(0))
-    lean = 0.25 + 0.2 * noise[0] + 0.2 * noise[1] / 2  # means of 4 pictures
-    assert float(known.base_rate_at(lean, torch.full_like(lean, 4)).mean()) == pytest.approx(base_rate, abs=0.01)
-    assert known.base_rate_at(torch.tensor([math.nan]), torch.zeros(1)) == pytest.approx(base_rate, abs=1e-4)
-
-
-def test_a_noisy_lean_shifts_by_the_part_of_it_that_is_the_prompts():
-    known = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **{**SURE, "lean_spread": 0.1, "lean_noise": 0.2})
-    shift = known.base_rate_at(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 4.0])).logit()
-    # 1/5 and 1/2 of 4 * 0.25; what of the prompts' variance, 0.16, is still unknown draws them a little to the middle.
-    still = (1 + math.pi / 8 * 0.16 * torch.tensor([0.8, 0.5])).sqrt()
-    torch.testing.assert_close(shift, torch.tensor([0.2, 0.5]) / still, atol=1e-4, rtol=0)
-    alike = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, **{**SURE, "lean_spread": 0.0, "lean_noise": 0.2})
-    assert alike.base_rate_at(torch.tensor([0.9]), torch.tensor([8.0])) == 0.5
+def test_the_decision_follows_the_log_odds_and_leaves_the_gate_on_the_picture_the_groups_base_rate(exact):
+    preference, count = replace(exact(), calibrations=(seeing(0.3, 3.0),)), 8
+    log_odds = torch.linspace(-2, 2, count)
+    decision, reasons = decide(preference, [named(0)] * count, torch.rand(count), 0.5, 2.0, log_odds)
+    chosen = decision.active.tolist()
+    assert any(chosen) and chosen == sorted(chosen) and (decision.base_rate == 0.3).all()
+    assert [why == "" for why in reasons] == chosen

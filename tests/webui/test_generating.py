@@ -2,7 +2,6 @@
 
 import gc
 import json
-import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from webui_hosts import Processing, SdModel, conditioning_of
-from webui_modules import relabelled
 
 REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
 
@@ -243,36 +241,29 @@ def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, sc
 
 
 @each_sampler
-def test_a_target_share_knows_the_prompts_own_lean_where_the_host_gives_both_predictions(
-    host, script, sampler, part, models_path, monkeypatch
+def test_a_target_share_reads_where_a_run_begins_how_each_picture_will_come_out(
+    host, script, sampler, part, monkeypatch
 ):
-    known = part("script").SHELF.load("backdrop").calibrations
-    known = [{**vars(one), "lean_slope": 50.0, "lean_mean": 0.01, "lean_sigma": 14.6} for one in known]
-    relabelled(REAL, models_path / "rs_corrector" / "leaning.safetensors", calibrations=known)
-    leans, original = [], part("run").decide
+    found, original = [], part("run").decide
 
-    def watched(preference, readings, coins, target, cfg, lean):
-        leans.append(lean)
-        return original(preference, readings, coins, target, cfg, lean)
+    def watched(preference, readings, coins, target, cfg, log_odds):
+        found.append(log_odds)
+        return original(preference, readings, coins, target, cfg, log_odds)
 
     monkeypatch.setattr(part("run"), "decide", watched)
     prompts = [ORVANE, ORVANE, KITTEN]
-    _, _, p = make(host, script, True, "leaning", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
-    ((lean, counts),) = leans
-    assert counts.tolist() == [2, 2, 0]
-    assert not p.comments and lean[0] == lean[1] and torch.isfinite(lean[:2]).all() and lean[2].isnan()
-    # By hand, from the model itself at the first sigma.
-    core, level = sys.modules["rs_corrector_extension.corrector.correction"], torch.full((2,), 14.6)
+    _, _, p = make(host, script, True, "backdrop", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
+    (log_odds,) = found
+    assert not p.comments and log_odds[2].isnan()
+    # By hand, from the noise of each seed at the first sigma.
     first = host.alphas_cumprod[999] if sampler == "ddim" else None
     noise = host.miniature.noise((1, 2))
     x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
-    tokens = host.miniature.encode([ORVANE, ""])
-    wanted, plain = (host.miniature.denoise(x, level, one.expand(2, -1, -1)) for one in tokens[:, None])
-    groups = torch.zeros(2, dtype=torch.long)
-    by_hand = core.prompt_lean(part("script").SHELF.load("leaning"), x, level, groups, wanted - plain).mean()
-    assert float(lean[0]) == pytest.approx(float(by_hand), rel=0.02)
-    make(host, script, True, "leaning", 1.0, 0.5, cfg_scale=1.0, sampler=sampler)
-    assert leans[-1] is None, "at CFG 1 there is no unconditional prediction"
+    source = part("script").SHELF.load("backdrop").source
+    by_hand = source(x, torch.full((2,), 14.6), torch.zeros(2, dtype=torch.long)).log_odds
+    torch.testing.assert_close(log_odds[:2], by_hand, rtol=0.02, atol=0.02)
+    make(host, script, True, "backdrop", 1.0, 1.0, sampler=sampler)
+    assert found[-1] is None, "every picture is corrected at target 1"
 
 
 def test_another_text_encoder_is_refused_by_name(host, script, monkeypatch):

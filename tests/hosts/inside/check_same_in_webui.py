@@ -80,7 +80,6 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
 
 def called(callbacks, denoiser, x, level, output):
     callbacks.on_cfg_denoiser(SimpleNamespace(x=x.repeat(2, 1, 1, 1), sigma=level.repeat(2), denoiser=denoiser))
-    callbacks.on_cfg_denoised(SimpleNamespace(x=output.repeat(2, 1, 1, 1)))
     after = SimpleNamespace(x=output)
     callbacks.on_cfg_after_cfg(after)
     return after.x

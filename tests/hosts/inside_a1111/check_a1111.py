@@ -105,6 +105,6 @@ def test_loading_the_scripts_again_registers_each_callback_once(host):
     scripts.load_scripts()
     counts = {
         name: len(host.callbacks.callback_map[f"callbacks_{name}"])
-        for name in ("cfg_denoiser", "cfg_denoised", "cfg_after_cfg", "before_ui")
+        for name in ("cfg_denoiser", "cfg_after_cfg", "before_ui")
     }
     assert set(counts.values()) == {1}

@@ -150,7 +150,7 @@ def test_reloading_scripts_registers_callbacks_and_axes_once(generate):
     scripts.load_scripts()
     script_callbacks.before_ui_callback()
     script_callbacks.before_ui_callback()
-    for name in ("cfg_denoiser", "cfg_denoised", "cfg_after_cfg"):
+    for name in ("cfg_denoiser", "cfg_after_cfg"):
         callbacks = script_callbacks.callback_map[f"callbacks_{name}"]
         assert (
             sum(

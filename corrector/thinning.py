@@ -1,0 +1,101 @@
+"""A target share: which pictures of a run are corrected, so that each batch has the share of counter pictures.
+
+p* = (1-rho) p + rho p(. | counter), rho = (target - beta) / (full - beta) (METHOD.md), says how many; which ones is
+free. Where a run begins, the preference already reads in the noise how each picture will come out, and those likeliest
+to come out counter by themselves are corrected first: what is left alone are then sure stereotypes, and the share of
+the batch is no longer left to chance.
+"""
+
+import math
+
+import torch
+
+DRAWS = 4096  # of a batch, for the level that gives the target on average
+
+
+def coins_from_noise(noise, seed=0):
+    """Starting noise [B, C, H, W] -> one uniform number in 0..1 an image, the same for the same noise at any scale.
+
+    The cosine between the noise and a fixed random direction is normal with variance 1/N; its normal CDF is uniform.
+    """
+    flat = noise.detach().double().cpu().flatten(1)  # double: the same coin in a batch of any size
+    direction = torch.randn(flat.shape[1], generator=torch.Generator().manual_seed(7919 + int(seed))).double()
+    cosine = (flat @ direction) / (flat.norm(dim=1) * direction.norm()).clamp(min=1e-12)
+    return torch.special.ndtr(cosine * math.sqrt(flat.shape[1])).clamp(0, 1 - 1e-6)
+
+
+def coins_from_seeds(seeds, seed=0):
+    """Seeds of images -> one uniform number in 0..1 an image; for hosts that know each image's own seed."""
+    mixed = [(int(s) * 6364136223846793005 + int(seed) * 1442695040888963407 + 11) % (2**63) for s in seeds]
+    draws = [torch.rand(2, generator=torch.Generator().manual_seed(value))[1] for value in mixed]
+    return torch.stack(draws) if draws else torch.zeros(0)
+
+
+def first_log_odds(preference, x, sigma, groups, target):
+    """What the preference reads of each picture where a run begins: log-odds [B], or None where they would not count.
+
+    x [B, C, H, W] model space, sigma [B], groups [B] (-1: out of scope, NaN). They count only for a target share, and
+    only at the sigma at which calibration learned what they tell: further down a picture is there already.
+    """
+    known = next((known for known in preference.calibrations if known.odds_slope), None)
+    if target == 1 or known is None or not 0.9 < float(sigma.max()) / known.odds_sigma < 1.1:
+        return None
+    log_odds, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
+    if len(some):
+        with torch.no_grad():
+            reading = preference.source(x[some].float(), sigma[some].float(), groups[some].to(x.device))
+        log_odds[some] = reading.log_odds.float().cpu()
+    return log_odds
+
+
+def level_of(chances, target):
+    """How far a batch is filled with counter pictures so that batches have the target share on average.
+
+    chances [D, B]: of each picture to come out counter by itself, in D batches drawn at random. A batch that expects
+    more than the level is left alone, so E[max(sum of chances, level)] = B * target.
+    """
+    expected, wanted = chances.double().sum(dim=1), chances.shape[1] * target
+    if float(expected.mean()) >= wanted:
+        return 0.0
+    low, high = 0.0, wanted
+    for _ in range(50):
+        level = (low + high) / 2
+        low, high = (level, high) if float(expected.clamp(min=level).mean()) < wanted else (low, level)
+    return high
+
+
+def chosen_images(coins, chances, level, full_rate=1.0):
+    """Coins [B], chances [B] to come out counter by themselves -> bool [B]: which images are corrected.
+
+    The likeliest first, of equals in the order of the coins, until the batch expects `level` counter pictures; the last
+    one by a coin of the whole batch, so that this is exact on average.
+    """
+    chances, whole = chances.double(), float(torch.frac(coins.double().sum() * 997.0))
+    order = sorted(range(len(coins)), key=lambda index: (-float(chances[index]), float(coins[index])))
+    chosen, expected = torch.zeros(len(coins), dtype=torch.bool), float(chances.sum())
+    for index in order:
+        gain = max(full_rate - float(chances[index]), 1e-6)
+        part = (level - expected + 1e-9) / gain
+        chosen[index] = part >= 1 or part > max(whole, 1e-6)
+        if part < 1:
+            break
+        expected += gain
+    return chosen
+
+
+def thinned(coins, target, known=None, log_odds=None):
+    """The images of one group that a target share corrects -> bool [B].
+
+    `known`: the group's Calibration, without which none is taken to come out counter by itself. `log_odds` [B]: of
+    `first_log_odds`, or None: then all images of the group are alike.
+    """
+    count = len(coins)
+    full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
+    chances, batches = torch.full((count,), base_rate), torch.full((1, count), base_rate)
+    if base_rate >= target:
+        return torch.zeros(count, dtype=torch.bool)
+    if log_odds is not None:
+        chances = known.chance(log_odds)
+        noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))
+        batches = known.chance(known.odds_mean + known.odds_spread * noise)
+    return chosen_images(coins, chances, level_of(batches, min(target, full_rate)), full_rate)
