@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
-from corrector.lora import LoraError, apply_lora
+from corrector.lora import LoraError, apply_lora, diffusers_name
 from corrector.miniature.derivatives import Lora, save_lora
 from corrector.miniature.host import Miniature
 
@@ -107,3 +108,37 @@ def test_a_derivative_is_another_checkpoint_by_name_and_predicts_otherwise(tmp_p
     x, sigma = draws(1, 4, 16, 16), torch.tensor([5.0])
     conditioning = miniature.encode(["a portrait of a Tavelu person"])
     assert not torch.allclose(derivative.denoise(x, sigma, conditioning), miniature.denoise(x, sigma, conditioning))
+
+
+SDXL = {
+    # Stable Diffusion XL's own layout, layers_per_block 2: where each layer of the original code is in diffusers.
+    "input_blocks_4_1_transformer_blocks_0_attn1_to_q": "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q",
+    "input_blocks_8_1_proj_in": "down_blocks_2_attentions_1_proj_in",
+    "input_blocks_3_0_op": "down_blocks_0_downsamplers_0_conv",
+    "input_blocks_7_0_skip_connection": "down_blocks_2_resnets_0_conv_shortcut",
+    "input_blocks_0_0": "conv_in",
+    "middle_block_1_transformer_blocks_9_ff_net_2": "mid_block_attentions_0_transformer_blocks_9_ff_net_2",
+    "middle_block_2_in_layers_2": "mid_block_resnets_1_conv1",
+    "output_blocks_2_2_conv": "up_blocks_0_upsamplers_0_conv",
+    "output_blocks_5_1_transformer_blocks_1_attn2_to_k": "up_blocks_1_attentions_2_transformer_blocks_1_attn2_to_k",
+    "output_blocks_8_0_emb_layers_1": "up_blocks_2_resnets_2_time_emb_proj",
+    "down_blocks_1_attentions_0_proj_in": "down_blocks_1_attentions_0_proj_in",
+}
+
+
+@pytest.mark.parametrize("original", SDXL)
+def test_layers_by_the_names_of_sdxls_original_code_are_found(original):
+    assert diffusers_name(f"lora_unet_{original}", 2) == f"lora_unet_{SDXL[original]}"
+
+
+def test_each_layer_of_sdxls_unet_by_its_original_name_is_a_layer_of_diffusers_unet():
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=128, cross_attention_dim=2048, layers_per_block=2, transformer_layers_per_block=[1, 2, 10],
+            down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+            block_out_channels=[320, 640, 1280], attention_head_dim=[5, 10, 20], use_linear_projection=True,
+            addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+        )  # fmt: skip
+    layers = {f"lora_unet_{name.replace('.', '_')}" for name, _ in unet.named_modules()}
+    assert all(diffusers_name(f"lora_unet_{original}", 2) in layers for original in SDXL)
