@@ -137,3 +137,8 @@ def webui_reference(tmp_path_factory):
     save_file(dict(zip(WEBUI_PROMPTS, tokens.clone(), strict=True)), folder / "conditionings.safetensors")
     relabelled(REPOSITORY / "weights" / "miniature-backdrop.safetensors", folder / "backdrop.safetensors")
     return folder
+
+
+@pytest.fixture(scope="module")
+def object_info(server):
+    return server.get("/object_info")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hosts.workflow import load_workflow
+from hosts.workflow import WORKFLOW_NAMES, load_workflow
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
 
@@ -53,10 +53,10 @@ def screenshot(page, name):
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
-@pytest.mark.parametrize("name", ("first-correction.json", "any-checkpoint.json"))
+@pytest.mark.parametrize("name", WORKFLOW_NAMES)
 def test_a_workflow_opens_with_nothing_missing(page, name):
-    workflow = open_workflow(page, name)
-    screenshot(page, Path(name).stem)
+    workflow = open_workflow(page, f"{name}.json")
+    screenshot(page, name)
     shown = page.evaluate(
         """() => app.graph._nodes.map(n => ({ type: n.type, known: n.type in LiteGraph.registered_node_types,
         errors: !!n.has_errors, loose: (n.inputs || []).filter(i => i.link == null && !i.widget && i.shape != 7).length,

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from corrector.miniature.host import Miniature
-from hosts.workflow import WORKFLOWS, load_workflow, to_graph
+from hosts.workflow import WORKFLOW_NAMES, WORKFLOWS, by_class, load_workflow, succeeded, to_graph
 
 IDS = {
     "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorLoadPreference", "RSCorrectorTextPreference",
@@ -21,23 +21,9 @@ IDS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def object_info(server):
-    return server.get("/object_info")
-
-
 @pytest.fixture
 def first_correction(object_info):
     return to_graph(load_workflow("first-correction.json"), object_info)
-
-
-def by_class(graph, name):
-    return [node for node, data in graph.items() if data["class_type"] == name]
-
-
-def succeeded(history):
-    assert history.get("status", {}).get("status_str") == "success", history
-    return history
 
 
 def pixels(paths):
@@ -53,8 +39,8 @@ def test_each_node_has_a_help_page_and_each_workflow_its_picture(server):
     for name in IDS:
         with urllib.request.urlopen(f"{server.address}/extensions/rs-corrector/docs/{name}.md") as page:
             assert page.read().startswith(b"# RS-Corrector")
-    assert sorted(server.get("/workflow_templates")["rs-corrector"]) == ["any-checkpoint", "first-correction"]
-    for name in ("any-checkpoint", "first-correction"):
+    assert sorted(server.get("/workflow_templates")["rs-corrector"]) == sorted(WORKFLOW_NAMES)
+    for name in WORKFLOW_NAMES:
         with urllib.request.urlopen(f"{server.address}/api/workflow_templates/rs-corrector/{name}.jpg") as picture:
             assert picture.read(3) == b"\xff\xd8\xff"
 
@@ -211,114 +197,6 @@ def test_a_preference_file_in_an_extra_folder_loads_and_once_removed_is_named_in
     assert 'The preference file "mine.safetensors" is not in models/rs_corrector' in json.dumps(
         refused["node_errors"], ensure_ascii=False
     ).replace('\\"', '"')
-
-
-def learning_graph(axis="one-group.json"):
-    """Miniature -> axis -> Learn -> Calibrate -> RSCorrector -> KSampler -> VAEDecode -> PreviewImage, all small."""
-    size = {"sampler": "euler", "scheduler": "karras", "width": 128, "height": 128, "cfg": 2.0, "steps": 3}
-    models = {"model": ["models", 0], "clip": ["models", 1]}
-    empty = {"width": 128, "height": 128, "batch_size": 2}
-    nodes = {
-        "models": ("RSCorrectorMiniature", {}),
-        "axis": ("RSCorrectorLoadAxis", {"file": axis}),
-        "learn": (
-            "RSCorrectorLearnPreference",
-            {
-                **models, **size, "axis": ["axis", 0], "pairs": 32, "seed": 2, "batch": 16, "name": "by the graph",
-                "training_steps": 40, "vae": ["models", 2],
-            },
-        ),
-        "calibrate": (
-            "RSCorrectorCalibrate",
-            {**models, **size, "preference": ["learn", 0], "images": 16, "seed": 1, "batch": 16},
-        ),
-        "correct": (
-            "RSCorrector", {"model": ["models", 0], "preference": ["calibrate", 0], "strength": 1.0}
-        ),
-        "positive": ("CLIPTextEncode", {"clip": ["models", 1], "text": "a portrait of an Orvane person"}),
-        "negative": ("CLIPTextEncode", {"clip": ["models", 1], "text": ""}),
-        "latent": ("EmptyLatentImage", empty),
-        "sampler": (
-            "KSampler",
-            {
-                "model": ["correct", 0], "positive": ["positive", 0], "negative": ["negative", 0],
-                "latent_image": ["latent", 0], "seed": 1, "steps": 4, "cfg": 2.0, "sampler_name": "euler",
-                "scheduler": "karras", "denoise": 1.0,
-            },
-        ),
-        "decode": ("VAEDecode", {"samples": ["sampler", 0], "vae": ["models", 2]}),
-        "pictures": ("PreviewImage", {"images": ["decode", 0]}),
-    }  # fmt: skip
-    return {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
-
-
-@pytest.fixture
-def one_group(server):
-    """A shipped axis for one group, in the user's own folder."""
-    axis = json.loads((WORKFLOWS.parent / "axes" / "miniature-backdrop.json").read_text(encoding="utf-8"))
-    folder = server.folder / "elsewhere" / "preferences" / "axes"  # of extra_model_paths.yaml
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "one-group.json").write_text(json.dumps({**axis, "groups": ["Orvane"]}), encoding="utf-8")
-    return folder
-
-
-def test_one_press_of_run_learns_calibrates_and_corrects(server, one_group):
-    history = succeeded(server.run(learning_graph()))
-    pictures = server.pictures({"outputs": {n: o for n, o in history["outputs"].items() if "images" in o}})
-    assert len(pictures["pictures"]) == 2 and len(pictures["learn"]) == 1
-    (text,) = history["outputs"]["calibrate"]["text"]
-    assert "Orvane, CFG 2: a city in" in text and "of 16 plain pictures" in text
-    assert "32 pairs a group take" in server.log
-    assert list((server.folder / "output/rs_corrector/pairs").glob("miniature-backdrop-*/settings.json"))
-    assert (one_group.parent / "by the graph.safetensors").is_file()
-    assert "by the graph: corrected" in server.log
-    assert "memory leak" not in server.log
-
-
-def test_a_run_that_was_stopped_while_pairs_were_made_goes_on_from_there(server, one_group):
-    graph = learning_graph()
-    graph["learn"]["inputs"] |= {"seed": 7, "batch": 1, "steps": 8}
-    for name in ("calibrate", "correct", "sampler", "decode", "pictures"):
-        del graph[name]
-    folder = server.folder / "output/rs_corrector/pairs"
-    before = set(folder.glob("*/*.safetensors"))
-    queued = server.post("/prompt", {"prompt": graph})
-    for _ in range(2400):
-        if len(kept := set(folder.glob("*/*.safetensors")) - before) >= 3:
-            break
-        time.sleep(0.05)
-    server.post("/interrupt", {})
-    history = server.wait(queued["prompt_id"])
-    assert "execution_interrupted" in json.dumps(history["status"]["messages"])
-    kept = {path: path.stat().st_mtime_ns for path in set(folder.glob("*/*.safetensors")) - before}
-    assert 3 <= len(kept) < 64
-    succeeded(server.run(graph))
-    assert len(set(folder.glob("*/*.safetensors")) - before) == 64
-    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
-
-
-def test_an_axis_file_that_is_none_is_refused_before_the_run(server, one_group):
-    (one_group / "broken.json").write_text('{"id": "broken"}', encoding="utf-8")
-    refused = json.dumps(server.run(learning_graph("broken.json"))["node_errors"])
-    assert "broken.json: the field" in refused and "is missing; add it" in refused
-
-
-def test_an_axis_from_text_boxes_is_kept_with_nothing_connected_and_then_listed(server, one_group):
-    texts = {
-        "title": "Huts",
-        "groups": "Orvane",
-        "neutral": "a portrait of a {group} person",
-        "stereotype": "near huts",
-    }
-    texts |= {"counter": "near towers", "stereotype_description": "", "counter_description": "", "save_as": "huts"}
-    history = succeeded(server.run({"axis": {"class_type": "RSCorrectorAxis", "inputs": texts}}))
-    assert history["outputs"]["axis"]["text"][0].startswith("Saved as")
-    files = server.get("/object_info/RSCorrectorLoadAxis")["RSCorrectorLoadAxis"]["input"]["required"]["file"]
-    offered = files[1]["options"] if files[0] == "COMBO" else files[0]
-    assert "huts.json" in offered and "axis.schema.json" not in offered
-    texts["counter"] = "near huts"
-    refused = json.dumps(server.run({"axis": {"class_type": "RSCorrectorAxis", "inputs": texts}})["node_errors"])
-    assert "must differ" in refused
 
 
 def test_an_interrupted_run_goes_through_when_it_is_run_again(server, first_correction):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+WORKFLOW_NAMES = ("any-checkpoint", "first-correction", "learn-a-preference")
 PAGE_ONLY = ("MarkdownNote", "Note")
 
 
@@ -32,3 +33,12 @@ def to_graph(workflow, object_info):
         assert not values, f"{node['type']} has values left over: {values}"
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return graph
+
+
+def by_class(graph, name):
+    return [node for node, data in graph.items() if data["class_type"] == name]
+
+
+def succeeded(history):
+    assert history.get("status", {}).get("status_str") == "success", history
+    return history
