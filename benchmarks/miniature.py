@@ -133,7 +133,7 @@ class Bench:
         """Only "quality" or "targets", of the corrected pictures that the full benchmark makes."""
         self.about = {"axis": attribute}
         preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
-        if name in ("batches", "targets"):
+        if name == "batches":
             self.share_in_batches(attribute, preference)
         for group in preference.axis.groups if name != "batches" else ():
             some = self.prompts(group), self.seeds(group)

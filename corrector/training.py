@@ -39,7 +39,7 @@ def patch_of(shape):
 
 def batch_of(batch, shape):
     """A batch of latents of 16 x 16 -> one of `shape` [..., H, W] that costs not much more memory and time."""
-    return min(batch, max(16, batch * 256 // (shape[-2] * shape[-1])))
+    return min(batch, max(8, batch * 256 // (shape[-2] * shape[-1])))
 
 
 def flatten(pairs, keep=None):
@@ -258,6 +258,7 @@ class Judge(nn.Module):
 def train_judge(pairs, seed, steps=300, batch=64, progress=None):
     """-> (Judge, its accuracy on the pictures each fold did not see)."""
     latents, side, _, _ = flatten(pairs)
+    batch = batch_of(batch, latents.shape)
     fold = torch.arange(len(latents)) % Judge.FOLDS
     judge = _fresh(lambda: Judge(latents.shape[1]), seed)
 
