@@ -179,6 +179,7 @@ def compare(args):
 
 def raters(args):
     """`raters`: what people answered, printed, and into the report and its page."""
+    from .audit_chart import draw_chart
     from .audit_page import write_audit_page
     from .audit_report_file import load_report, write_report
     from .blind import read_answers, said_by_people
@@ -187,7 +188,7 @@ def raters(args):
     people = said_by_people(report, *read_answers(args.folder, args.answers))
     report, thumbnails = {**report, "people": people}, _thumbnails(report, args.folder / "pictures")
     write_report(report, args.folder / "report.json")
-    write_audit_page(report, thumbnails, args.folder / "audit.html")
+    write_audit_page(report, thumbnails, args.folder / "audit.html", draw_chart(report))
     print("\n".join(people["words"]))
 
 
