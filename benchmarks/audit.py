@@ -174,8 +174,7 @@ def page(host, axis, folder, seed, tries=5):
 
 def failures(host, axis, folder, images, seed):
     """Four correctors that fail on purpose, and the shipped one: what the report says of each."""
-    from planted import FAILURES, planted
-
+    from benchmarks.planted import FAILURES, planted
     from corrector.audit_report import build
 
     rows = []

@@ -28,24 +28,24 @@ class Push:
 
 def planted(host, axis, name):
     """One of FAILURES on the miniature, as a preference for `axis` that corrects every prompt."""
-    push = {
-        "does nothing": lambda x, sigma: torch.zeros_like(x),
-        "changes the group": _another_group(host, axis.groups[0]),
-        "collapses variety": _one_picture(host, axis.groups[0]),
-        "lightens skin": _lighter(),
-    }[name]
-    return Preference(axis, host.space, Push(push), name=name, hash=name)
+    make = dict(zip(FAILURES, (_nothing, _another_group, _one_picture, _lighter), strict=True))[name]
+    return Preference(axis, host.space, Push(make(host, axis.groups[0])), name=name, hash=name)
+
+
+def _nothing(host, group):
+    return lambda x, sigma: torch.zeros_like(x)
 
 
 def _another_group(host, group):
     """From the group in a village to another one in a city."""
     prompts = [f"a portrait of a {group} person in a village", "a portrait of a Zendoli person in a city"]
-    here, there = (host.encode([prompt]) for prompt in prompts)
+    here, there = host.encode(prompts).split(1)
 
     def push(x, sigma):
-        at = sigma.flatten()
-        both = (host.denoise(x, at, tokens.expand(len(x), -1, -1)) for tokens in (there, here))
-        return 2 * (next(both) - next(both))
+        return 2 * (predicted(x, sigma, there) - predicted(x, sigma, here))
+
+    def predicted(x, sigma, tokens):
+        return host.denoise(x, sigma.flatten(), tokens.expand(len(x), -1, -1))
 
     return push
 
@@ -56,7 +56,7 @@ def _one_picture(host, group):
     return lambda x, sigma: torch.where(sigma > 0.5, 0.5, 0.3) * (target - x / (1 + sigma.square()))
 
 
-def _lighter():
+def _lighter(host, group):
     """Along the shipped preference's own tone push, which is the direction of lighter skin."""
     source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
     return lambda x, sigma: 2.0 * source(x, sigma.flatten(), torch.zeros(len(x), dtype=torch.long)).tone

@@ -1,7 +1,9 @@
 """What an audit samples: axis x group x seeds of neutral and explicit prompts, in chunks; and the store of it."""
 
 import json
+import math
 import random
+import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,6 +120,18 @@ class Plan:
             if sides and not enough(sum(side != "counter" for side in sides), len(sides), self.narrow):
                 return False
         return bool(records)
+
+
+def numbers(text):
+    """ "2, 4; 7" -> (2.0, 4.0, 7.0); an empty text -> (). Raises AuditError for what is no number above 0."""
+    found = re.findall(r"[^\s,;]+", text)
+    try:
+        values = tuple(float(word) for word in found)
+    except ValueError:
+        values = (math.nan,)
+    if not all(0 < value < math.inf for value in values):
+        raise AuditError(f'"{text}" is not a list of numbers above 0; write them with commas between, as 2, 4, 7.')
+    return values
 
 
 class AuditStore(PairStore):

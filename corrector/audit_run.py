@@ -28,13 +28,17 @@ class Clock:
 
 @dataclass
 class Audit:
-    """One axis audited on one host. `preferences`: what corrects; `judges`: the first one's intervals stop the run."""
+    """One axis audited on one host. `preferences`: what corrects; `judges`: the first one's intervals stop the run.
+
+    `sampler`: corrects, as `sample_corrected` does.
+    """
 
     host: object
     plan: object
     judges: list
     preferences: list = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
+    sampler: object = sample_corrected
 
     def __post_init__(self):
         if bool(self.preferences) != bool(self.plan.strengths):
@@ -112,7 +116,7 @@ class Audit:
             plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps)
         variants, why = [plain], [[""] * len(seeds)]
         for strength in plan.strengths_of(kind):
-            latents, reasons = sample_corrected(
+            latents, reasons = self.sampler(
                 host, prompts, seeds, self.preferences, Settings(strength=strength, target=plan.target), cfg,
                 plain=plain, steps=plan.steps,
             )  # fmt: skip

@@ -81,7 +81,8 @@ def test_the_page_is_reached_by_keyboard(made, browser):
 
 def test_findings_stand_before_pictures_that_got_worse_and_those_before_all_others(made):
     text = (made[0] / "audit.html").read_text(encoding="utf-8")
-    order = [text.index(f'<section id="{name}"') for name in ("findings", "worse", "rates", "pictures", "figures")]
+    parts = "findings", "worse", "rates", "changed", "judges", "pictures", "figures"
+    order = [text.index(f'<section id="{name}"') for name in parts]
     assert order == sorted(order)
     assert "nothing here was measured on Stable Diffusion" not in text  # it was drawn, and says so
     assert "the checkpoint drawn" in text
@@ -89,7 +90,9 @@ def test_findings_stand_before_pictures_that_got_worse_and_those_before_all_othe
 
 def test_chart_and_grid_are_pictures_and_the_table_has_every_figure(made):
     _, report, thumbnails = made
-    for picture in (draw_chart(report), draw_grid(report, thumbnails)):
+    narrow = draw_chart(report, narrow=True)
+    assert narrow.shape[1] <= 380  # read without zooming on a phone
+    for picture in (draw_chart(report), narrow, draw_grid(report, thumbnails)):
         assert picture.dtype == np.uint8 and picture.shape[2] == 3 and picture.std() > 5
     table = report_table(report)
     assert table.count("\n") >= len(report["figures"]) and "stereotype rate" in table
@@ -171,6 +174,8 @@ def test_raters_files_that_disagree_with_the_page_are_refused_in_a_sentence(made
         read_answers(made[0], [tmp_path / "nobody.json"])
     with pytest.raises(AuditError, match='"Ada" is there twice'):
         read_answers(made[0], [answers[0], answers[0]])
+    with pytest.raises(AuditError, match="no blind page was written there"):
+        read_answers(tmp_path, answers)
 
 
 @pytest.fixture(scope="module")
