@@ -76,7 +76,7 @@ def coverage(trials, seed):
     return rows
 
 
-def audit_of(host, axis, preference, folder, images, seed, more=()):
+def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=None):
     """Plain and corrected -> (the Audit, its store): the shipped preference's judge, the miniature's reader, `more`."""
     from corrector.audit_judges import ReaderJudge, latent_judge
     from corrector.audit_plan import Plan
@@ -86,7 +86,7 @@ def audit_of(host, axis, preference, folder, images, seed, more=()):
     shipped = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors")
     preference = preference or shipped
     judges = [latent_judge(shipped, [preference.hash]), ReaderJudge(host.reader, axis), *more]
-    run = Audit(host, Plan(axis, images, None, seed, strengths=(1.0,)), judges, [preference])
+    run = Audit(host, Plan(axis, images, explicit, seed, strengths=(1.0,)), judges, [preference])
     return run, run.run(folder / "pictures")
 
 
@@ -102,7 +102,7 @@ def judge(host, axis, folder, images, seed):
     own = seed + 1_000_003
     trained = trained_judge(make_pairs(host, axis, JUDGE_PAIRS, own, 2.0, 16, folder=folder / "judge-pairs"), own)
     trained.name = trained.about["name"] = "trained for the audit"
-    run, store = audit_of(host, axis, None, folder, images, seed, [trained])
+    run, store = audit_of(host, axis, None, folder, images, seed, [trained], explicit=50)
     report, _ = publish(run, store, folder)
     rates = {
         (row["group"], row["strength"], row["judge"]): row

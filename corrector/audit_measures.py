@@ -42,6 +42,7 @@ def _grey(pictures):
 
     step = max(1, min(pictures.shape[1:3]) // STRUCTURE_SIDE)
     grey = rgb2gray(pictures[:, : pictures.shape[1] // step * step, : pictures.shape[2] // step * step])
+    grey = grey.astype(np.float32)
     n, height, width = grey.shape
     return grey.reshape(n, height // step, step, width // step, step).mean(axis=(2, 4))
 

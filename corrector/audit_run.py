@@ -149,7 +149,11 @@ class Audit:
                     | {"change": round(change[i], 4)}
                 )
             features.append(features_of(latents.nan_to_num()))
-            thumbnails += [webp_of(picture) for picture in shown]
+            # What was left alone looks as its plain twin, whose thumbnail is there already.
+            thumbnails += [
+                webp_of(picture) if moved or not (strength and fine[i]) else thumbnails[i]
+                for i, (picture, moved) in enumerate(zip(shown, change, strict=True))
+            ]
         return variants[-1], records, np.concatenate(features), thumbnails
 
 

@@ -108,10 +108,13 @@ def test_two_text_preferences_that_differ_in_what_both_sides_share_are_two_audit
     assert other[0].hash == text[0].hash and hash_of_text(other[0]) != hash_of_text(text[0])
 
 
-def test_a_sweep_is_typed_in_as_numbers(miniature, backdrop, axis, folders):
-    few = AUDIT | {"images": 4, "more_cfg": "2, 3", "more_strengths": "0.5"}
+def test_a_sweep_is_typed_in_as_numbers_and_a_target_is_met(miniature, backdrop, axis, folders):
+    few = AUDIT | {"images": 4, "more_cfg": "2, 3", "more_strengths": "0.5", "target": 0.5}
     node("RSCorrectorAudit", *miniature, axis, **few, preference=backdrop)
-    rows = {(r["cfg"], r["strength"]) for r in newest(folders)["figures"] if r["figure"] == "stereotype rate"}
+    report = newest(folders)
+    after = [p for p in report["pictures"] if (p["kind"], p["cfg"], p["strength"]) == ("neutral", 2.0, 1.0)]
+    assert report["settings"]["target"] == 0.5 and 0 < sum(p["change"] > 0 for p in after) < len(after)
+    rows = {(r["cfg"], r["strength"]) for r in report["figures"] if r["figure"] == "stereotype rate"}
     assert rows == {(cfg, strength) for cfg in (2.0, 3.0) for strength in (0.0, 0.5, 1.0)}
     checked = NODES["RSCorrectorAudit"].validate_inputs
     assert checked("2, 4; 7", "") is True and checked(None, None) is True
