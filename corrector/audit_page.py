@@ -247,8 +247,6 @@ a:focus-visible, summary:focus-visible {{ outline: 3px solid {PLAIN}; outline-of
 svg .of-plain {{ stroke: var(--plain); stroke-width: 2.5; }}
 svg .of-corrected {{ stroke: var(--corrected); stroke-width: 2.5; }}
 dt {{ font-weight: 600; }} dd {{ margin: 0 0 .8rem; max-width: 80ch; }} summary {{ cursor: pointer; padding: .4rem 0; }}
-section {{ contain-intrinsic-size: auto 600px; }}
-.grid {{ content-visibility: auto; contain-intrinsic-size: auto 500px; }}
 @media (max-width: 700px) {{ td:last-child::before {{ content: none; }}
   td {{ overflow-wrap: anywhere; white-space: normal; }}
   .by-group th {{ border: 0; flex: 1 0 100%; padding: 0; white-space: normal; }}

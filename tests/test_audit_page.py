@@ -79,6 +79,14 @@ def test_the_page_is_reached_by_keyboard(made, browser):
     assert page.evaluate("document.querySelector('details').open") and errors == []
 
 
+@pytest.mark.parametrize("width", (380, 1600))
+def test_a_link_at_the_top_leads_to_its_part_past_all_pictures(made, browser, width):
+    page = opened(browser, made[0] / "audit.html", width, [])
+    page.click("text=All figures")
+    page.wait_for_timeout(300)
+    assert 0 <= page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 900
+
+
 def test_findings_stand_before_pictures_that_got_worse_and_those_before_all_others(made):
     text = (made[0] / "audit.html").read_text(encoding="utf-8")
     parts = "findings", "worse", "rates", "changed", "judges", "pictures", "figures"
