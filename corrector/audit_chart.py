@@ -126,11 +126,11 @@ def draw_grid(report, thumbnails):
     return np.concatenate(padded)[: -3 * GAP]
 
 
-def decoded(webp):
-    """WebP bytes -> uint8 [H, W, 3]."""
+def decoded(thumbnail):
+    """JPEG bytes -> uint8 [H, W, 3]."""
     from PIL import Image
 
-    return np.asarray(Image.open(io.BytesIO(webp)).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(thumbnail)).convert("RGB"))
 
 
 def report_table(report):

@@ -25,7 +25,7 @@ def publish(run, store, folder):
 
 
 def write_audit_page(report, thumbnails, path, chart):
-    """Write the page whole or not at all. `thumbnails`: WebP bytes, one for each of report["pictures"]."""
+    """Write the page whole or not at all. `thumbnails`: JPEG bytes, one for each of report["pictures"]."""
     title = html.escape(title_of(report))
     parts = [
         ("findings", "Findings", _findings(report)),

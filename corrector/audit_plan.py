@@ -140,22 +140,22 @@ class AuditStore(PairStore):
     what = "pictures of an audit"
 
     def load(self, name):
-        """-> (records, features [R, F], thumbnails, WebP bytes each), or None where the chunk was never finished."""
+        """-> (records, features [R, F], thumbnails, JPEG bytes each), or None where the chunk was never finished."""
         path = self.folder / f"{name}.safetensors"
         try:
             with safe_open(path, "pt") as file:
                 records = json.loads(file.metadata()["records"])
-                features, webp = file.get_tensor("features").numpy(), file.get_tensor("thumbnails").numpy().tobytes()
+                features, joined = file.get_tensor("features").numpy(), file.get_tensor("thumbnails").numpy().tobytes()
         except FileNotFoundError:
             return None
         except (SafetensorError, ValueError, KeyError, TypeError):  # only a disk that lost what was written can do this
             path.unlink()
             return None
         ends = np.cumsum([record["bytes"] for record in records])
-        return records, features, [webp[end - r["bytes"] : end] for r, end in zip(records, ends, strict=True)]
+        return records, features, [joined[end - r["bytes"] : end] for r, end in zip(records, ends, strict=True)]
 
     def save(self, name, records, features, thumbnails):
-        records = [record | {"bytes": len(webp)} for record, webp in zip(records, thumbnails, strict=True)]
+        records = [record | {"bytes": len(one)} for record, one in zip(records, thumbnails, strict=True)]
         tensors = {
             "features": torch.as_tensor(features, dtype=torch.float32).contiguous(),
             "thumbnails": torch.from_numpy(np.frombuffer(b"".join(thumbnails), dtype=np.uint8).copy()),

@@ -33,7 +33,7 @@ def write_blind_page(report, thumbnails, folder):
         name = hashlib.sha256(f"{salt} {number}".encode()).hexdigest()[:8]
         picture = report["pictures"][place]
         data = base64.b64encode(thumbnails[place]).decode()
-        items.append({"id": name, "prompt": picture["prompt"], "picture": f"data:image/webp;base64,{data}"})
+        items.append({"id": name, "prompt": picture["prompt"], "picture": f"data:image/jpeg;base64,{data}"})
         key[name] = place
     axis, page = report["axis"], hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
     data = {
