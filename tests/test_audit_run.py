@@ -125,7 +125,7 @@ def test_killed_at_several_moments_it_loses_at_most_the_chunks_in_work(whole, tm
 @pytest.mark.parametrize(("rate", "shown"), [(0.0, 0.0), (1.0, 1.0)])
 def test_a_group_that_always_or_never_shows_the_stereotype_has_a_whole_report(rate, shown, tmp_path):
     host = DrawnHost({"Orvane": rate})
-    run = drawn_audit(plan(strengths=(1.0,), images=20, explicit=5), [DRAWN], host)
+    run = drawn_audit(plan(strengths=(1.0,), images=40, explicit=5), [DRAWN], host)
     report = report_of(run, tmp_path)
     row = next(r for r in report["figures"] if (r["figure"], r["judge"]) == ("stereotype rate", "reader"))
     assert row["value"] == shown and row["high"] - row["low"] > 0.1  # an interval, not a point
