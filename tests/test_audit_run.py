@@ -128,7 +128,7 @@ def test_a_group_that_always_or_never_shows_the_stereotype_has_a_whole_report(ra
     run = drawn_audit(plan(strengths=(1.0,), images=40, explicit=5), [DRAWN], host)
     report = report_of(run, tmp_path)
     row = next(r for r in report["figures"] if (r["figure"], r["judge"]) == ("stereotype rate", "reader"))
-    assert row["value"] == shown and row["high"] - row["low"] > 0.1  # an interval, not a point
+    assert row["value"] == shown and row["high"] - row["low"] > 0.08  # an interval, not a point
     names = {f["name"] for f in report["findings"]}
     assert ("target reached" in names) == bool(rate) and "does nothing" not in names
 
