@@ -205,6 +205,8 @@ def test_reports_of_two_checkpoints_stand_side_by_side(made, other, browser, tmp
     write_compare_page(rows, ["one", "two"], "Village", path)
     page = opened(browser, path, 380, errors)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380 and errors == []
+    named = page.evaluate("getComputedStyle(document.querySelector('td:last-child'), '::before').content")
+    assert named.startswith('"two')  # a narrow table has no head to say so
 
 
 def test_mismatched_reports_are_refused_in_a_sentence(made, other):
