@@ -1,7 +1,8 @@
 """The audit's own figures: `python benchmarks/audit.py --json FILE`.
 
 Intervals that hold the true rate though audits stop early, and what that saves, by simulation; and on the miniature:
-the latent judge against the reader, the audit's cost beyond sampling and decoding, and the page of 400 pictures.
+the latent judge against the reader, the audit's cost beyond sampling and decoding, the page of 400 pictures, and
+correctors that fail on purpose.
 """
 
 import argparse
@@ -75,76 +76,152 @@ def coverage(trials, seed):
     return rows
 
 
-def on_the_miniature(images, seed, folder):
-    """An audit of the shipped preference on three groups: judge, cost and page."""
+def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=None):
+    """Plain and corrected -> (the Audit, its store): the shipped preference's judge, the miniature's reader, `more`."""
     from corrector.audit_judges import ReaderJudge, latent_judge
-    from corrector.audit_page import publish
     from corrector.audit_plan import Plan
     from corrector.audit_run import Audit
-    from corrector.axis import load_axis
     from corrector.files import load_preference
-    from corrector.miniature.host import Miniature
 
-    axis, host = load_axis(ROOT / "axes" / "miniature-backdrop.json"), Miniature(bf16=True)
     shipped = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors")
-    judges = [latent_judge(shipped, [shipped.hash]), ReaderJudge(host.reader, axis)]
-    run = Audit(host, Plan(axis, images, None, seed, strengths=(1.0,)), judges, [shipped])
-    store = run.run(folder / "pictures")
-    clock, started = run.clock, time.perf_counter()
+    preference = preference or shipped
+    judges = [latent_judge(shipped, [preference.hash]), ReaderJudge(host.reader, axis), *more]
+    run = Audit(host, Plan(axis, images, explicit, seed, strengths=(1.0,)), judges, [preference])
+    return run, run.run(folder / "pictures")
+
+
+def judge(host, axis, folder, images, seed):
+    """How far the rates of latent judges are from the reader's, by group, plain and corrected.
+
+    Two of them: the one that came with the preference, and one as an audit trains it where no preference has any.
+    """
+    from corrector.audit_judges import JUDGE_PAIRS, trained_judge
+    from corrector.audit_page import publish
+    from corrector.pairs import make_pairs
+
+    own = seed + 1_000_003
+    trained = trained_judge(make_pairs(host, axis, JUDGE_PAIRS, own, 2.0, 16, folder=folder / "judge-pairs"), own)
+    trained.name = trained.about["name"] = "trained for the audit"
+    run, store = audit_of(host, axis, None, folder, images, seed, [trained], explicit=50)
     report, _ = publish(run, store, folder)
-    publishing = time.perf_counter() - started
-    rows = [{"figure": "audit beyond sampling and decoding", "value": round(clock.total / clock.sampling - 1, 4),
-             "report_and_page_s": round(publishing, 1), "n": clock.sampled, "seed": seed}]  # fmt: skip
-    rates = {}
-    for row in report["figures"]:
-        if row["figure"] == "stereotype rate":
-            rates[row["group"], row["strength"], row["judge"]] = row
-    for (group, strength, judge), row in rates.items():
-        if judge == "latent":
-            off = row["value"] - rates[group, strength, "reader"]["value"]
-            rows.append({"figure": "latent judge's rate less the reader's", "group": group, "strength": strength,
-                         "value": round(off, 4), "n": row["n"], "seed": seed})  # fmt: skip
-    rows += page(folder / "audit.html")
-    rows.append({"figure": "findings", "value": [f"{f['level']}: {f['words']}" for f in report["findings"]]})
-    for row in rows:
-        print(row, flush=True)
-    return rows
+    rates = {
+        (row["group"], row["strength"], row["judge"]): row
+        for row in report["figures"]
+        if row["figure"] == "stereotype rate"
+    }
+    rows = []
+    for (group, strength, name), row in rates.items():
+        if name != "reader":
+            truth = rates[group, strength, "reader"]
+            where = {"judge": name, "group": group, "strength": strength}
+            both = {"its_rate": interval(row), "readers_rate": interval(truth), "n": row["n"], "seed": seed}
+            off = round(row["value"] - truth["value"], 4)
+            rows.append({"figure": "judge's rate less the reader's", "value": off, **where, **both})
+    said = [f"{f['level']}: {f['words']}" for f in report["findings"]]
+    return [*rows, {"figure": "findings of that audit", "value": said, "n": images, "seed": seed}]
 
 
-def page(path):
-    """Size of the page, and seconds until Chromium has loaded and laid it out."""
+def interval(row):
+    return [row["value"], row["low"], row["high"]]
+
+
+def cost(host, axis, folder, images, seed):
+    """What an audit costs beyond sampling and decoding: judging, measuring, keeping; and the report and its page."""
+    from corrector.audit_page import publish
+
+    host.sample(host.encode(["a portrait"] * 20), range(20))  # the first batch warms up what others find warm
+    run, store = audit_of(host, axis, None, folder, images, seed)
+    started = time.perf_counter()
+    publish(run, store, folder)
+    publishing, clock = time.perf_counter() - started, run.clock
+    beyond = clock.total + publishing - clock.sampling
+    row = {"value": round(beyond / clock.sampling, 4), "sampling_s": round(clock.sampling, 1)}
+    row |= {"judging_s": round(clock.total - clock.sampling, 2), "report_and_page_s": round(publishing, 2)}
+    return [{"figure": "audit beyond sampling and decoding", **row, "n": clock.sampled, "seed": seed}]
+
+
+def page(host, axis, folder, seed, tries=5):
+    """The page of 400 pictures: its size, and seconds until Chromium has loaded and laid it out."""
     from playwright.sync_api import sync_playwright
 
-    rows = [{"figure": "page, MB", "value": round(path.stat().st_size / 2**20, 2)}]
+    from corrector.audit_page import publish
+
+    run, store = audit_of(host, axis, None, folder, 67, seed)
+    publish(run, store, folder)
+    path, rows = folder / "audit.html", []
+    rows.append({"figure": "page, MB", "value": round(path.stat().st_size / 2**20, 2), "n": 1, "seed": seed})
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for width in (380, 1600):
-            tab = browser.new_page(viewport={"width": width, "height": 900})
-            started = time.perf_counter()
-            tab.goto(path.as_uri(), wait_until="load")
-            seconds, pictures = time.perf_counter() - started, tab.evaluate("document.images.length")
-            tab.screenshot(path=path.with_name(f"page-{width}.png"))
-            rows.append({"figure": f"page opens at {width} px, s", "value": round(seconds, 2), "pictures": pictures})
+            seconds, errors = [], []
+            for _ in range(tries):
+                tab = browser.new_page(viewport={"width": width, "height": 900})
+                tab.on("console", lambda said, errors=errors: errors.extend([said.text] * (said.type == "error")))
+                tab.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+                started = time.perf_counter()
+                tab.goto(path.as_uri(), wait_until="load")
+                tab.screenshot()
+                seconds.append(time.perf_counter() - started)
+                seen = tab.evaluate("[document.images.length, document.documentElement.scrollWidth]")
+                tab.close()
+            row = {"value": round(float(np.median(seconds)), 2), "low": round(min(seconds), 2)}
+            row |= {"high": round(max(seconds), 2), "pictures": seen[0], "wider_than_the_window": seen[1] > width}
+            row |= {"console_errors": len(errors), "n": tries, "seed": seed}
+            rows.append({"figure": f"page opens and is drawn at {width} px, s", **row})
         browser.close()
     return rows
 
 
+def failures(host, axis, folder, images, seed):
+    """Four correctors that fail on purpose, and the shipped one: what the report says of each."""
+    from benchmarks.planted import FAILURES, planted
+    from corrector.audit_report import build
+
+    rows = []
+    for name in (*FAILURES, "the shipped one, which has none"):
+        own = planted(host, axis, name) if name in FAILURES else None
+        run, store = audit_of(host, axis, own, folder / name, images, seed)
+        records, features, _ = store.collect(run.plan, "latent")
+        found = [f for f in build(run, records, features)["findings"] if f["level"] == "failure"]
+        names, groups = sorted({f["name"] for f in found}), [f["group"] for f in found if f["name"] == name]
+        value = {"value": bool(groups) if own else not names, "named_for": groups, "all_failures": names}
+        rows.append({"figure": f"planted failure: {name}", **value, "n": images, "seed": seed})
+    return rows
+
+
+PARTS = "coverage", "judge", "cost", "page", "failures"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts; of the others rows stay")
     parser.add_argument("--trials", type=int, default=10_000, help="simulated audits a cell")
-    parser.add_argument(
-        "--images", type=int, default=100, help="neutral pictures a group on the miniature; 0 leaves it"
-    )
+    parser.add_argument("--images", type=int, default=1000, help="neutral pictures a group for the judge")
     parser.add_argument("--seed", type=int, default=20_000_004)
-    parser.add_argument("--out", type=Path, help="keep the miniature's audit here")
+    parser.add_argument("--out", type=Path, help="keep the audits here; stopped and run again, they go on from there")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = coverage(args.trials, args.seed) if args.trials else []
-    if args.images:
-        with tempfile.TemporaryDirectory() as folder:
-            rows += on_the_miniature(args.images, args.seed, args.out or Path(folder))
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    from corrector.axis import load_axis
+    from corrector.miniature.host import Miniature
+
+    axis, host = load_axis(ROOT / "axes" / "miniature-backdrop.json"), Miniature(bf16=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = args.out or Path(temporary)
+        made = {
+            "coverage": lambda: coverage(args.trials, args.seed),
+            "judge": lambda: judge(host, axis, out / "judge", args.images, args.seed),
+            "cost": lambda: cost(host, axis, Path(temporary) / "cost", 100, args.seed),
+            "page": lambda: page(host, axis, out / "page", args.seed),
+            "failures": lambda: failures(host, axis, out / "failures", 60, args.seed),
+        }
+        rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
+        for part in args.only:
+            own = [{"part": part, **row} for row in made[part]()]
+            for row in own if part != "coverage" else ():
+                print(row, flush=True)
+            rows = [row for row in rows if row["part"] != part] + own
+            if args.json:
+                args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

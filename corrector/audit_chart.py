@@ -7,6 +7,7 @@ import numpy as np
 from .figures import CORRECTED, GAP, PLAIN, montage_of
 
 MOST_COLUMNS = 10  # pictures in a line of the grid
+MOST_TONES = 6  # groups whose skin tones are drawn
 
 
 def figure(report, name, group, strength, judge=None):
@@ -37,41 +38,48 @@ def rate_rows(report):
     return rows
 
 
-def draw_chart(report, path=None):
-    """Rates with their intervals, and skin lightness before and after, by group -> uint8 [H, W, 3]."""
+def draw_chart(report, narrow=False):
+    """Rates with their intervals, and skin lightness before and after, by group -> uint8 [H, W, 3].
+
+    `narrow`: everything below one another, for a screen of 380 pixels.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows, groups = rate_rows(report), report["axis"]["groups"]
-    heights = [0.9 + 0.32 * len(rows), 2.4]
-    whole = Figure(figsize=(10, sum(heights) + 0.8), dpi=100, layout="constrained", facecolor="white")
+    rows, groups = rate_rows(report), report["axis"]["groups"][:MOST_TONES]
+    heights = [0.9 + (0.45 if narrow else 0.32) * len(rows), 1.7 * len(groups) if narrow else 2.4]
+    size = 3.8 if narrow else 10, sum(heights) + 0.8
+    whole = Figure(figsize=size, dpi=100, layout="constrained", facecolor="white")
     canvas = FigureCanvasAgg(whole)
     above, below = whole.subfigures(2, 1, height_ratios=heights)
-    above.suptitle(f"{title_of(report)}: {report['axis']['stereotype']['description']}", fontsize=11)
-    _rates(above.subplots(), rows)
-    panels = below.subplots(1, min(len(groups), 6), squeeze=False)[0]
-    for panel, group in zip(panels, groups, strict=False):
+    title = f"{title_of(report)}: {report['axis']['stereotype']['description']}"
+    above.suptitle(title, fontsize=9 if narrow else 11, wrap=True)
+    _rates(above.subplots(), rows, narrow)
+    shape = (len(groups), 1) if narrow else (1, len(groups))
+    for panel, group in zip(below.subplots(*shape, squeeze=False).flat, groups, strict=True):
         _tones(panel, report, group)
     canvas.draw()
-    if path:
-        whole.savefig(path)
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _rates(panel, rows):
+def _rates(panel, rows, narrow):
     places = np.arange(len(rows))[::-1]
     for place, (_, _, *both) in zip(places, rows, strict=True):
         for row, colour, shift, marker in zip(both, (PLAIN, CORRECTED), (0.15, -0.15), ("o", "D"), strict=True):
             if row:
                 panel.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=2)
                 panel.plot(row["value"], place + shift, marker, color=colour, markersize=6)
-    names = [f"{group}, {judge} judge (n = {plain['n']})" for group, judge, plain, _ in rows]
+    between, space = ("\n", "\n") if narrow else (", ", "; ")
+    names = [f"{group[:28]}{between}{judge} judge (n = {plain['n']})" for group, judge, plain, _ in rows]
     panel.set_yticks(places, names, fontsize=8)
     panel.set_ylim(-0.7, len(rows) - 0.3)
     panel.set_xlim(-0.02, 1.02)
+    panel.tick_params(axis="x", labelsize=8)
     panel.grid(axis="x", alpha=0.3)
     panel.spines[["top", "right", "left"]].set_visible(False)
-    panel.set_xlabel("stereotype rate: plain (round) and corrected (diamond), with 95 % Wilson intervals", fontsize=8)
+    corrected = any(after for *_, after in rows)
+    marks = f"{space}round: plain, diamond: corrected" if corrected else ""
+    panel.set_xlabel(f"stereotype rate with 95 % intervals{marks}", fontsize=8)
 
 
 def _tones(panel, report, group):
@@ -118,11 +126,11 @@ def draw_grid(report, thumbnails):
     return np.concatenate(padded)[: -3 * GAP]
 
 
-def decoded(webp):
-    """WebP bytes -> uint8 [H, W, 3]."""
+def decoded(thumbnail):
+    """JPEG bytes -> uint8 [H, W, 3]."""
     from PIL import Image
 
-    return np.asarray(Image.open(io.BytesIO(webp)).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(thumbnail)).convert("RGB"))
 
 
 def report_table(report):

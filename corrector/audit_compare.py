@@ -81,7 +81,8 @@ def write_compare_page(rows, names, title, path):
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>RS-Corrector: {html.escape(title)}, side by side</title>
 <link rel="icon" href="data:,">
-<style>{STYLE} @media (max-width: 700px) {{ td {{ white-space: normal; }} }}</style>
+<style>{STYLE} @media (max-width: 700px) {{ td {{ white-space: normal; }}
+td:last-child::before {{ content: attr(data-name) " "; }} }}</style>
 </head>
 <body>
 <main>

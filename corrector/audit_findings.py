@@ -1,7 +1,7 @@
 """What a report's figures mean, in words: failures as loud as successes, and the pictures that got worse."""
 
 LIGHTER = 1.0  # points of CIE L*: a mean drift of skin that counts, either way
-ALIKE = 0.85  # variety over the plain model's, and over its own counter pictures', below which it has collapsed
+ALIKE = 0.85  # variety, or distance between groups, over both plain and own counter pictures: below, it collapsed
 BLURRED = 0.8  # sharpness over the plain model's
 OBEYED = 0.05  # share of explicit prompts whose loss counts
 SOME = 0.2  # of the stereotype rate: a smaller drop that is not sure is none
@@ -88,6 +88,13 @@ class Findings:
                      f"{ratios[0]['value']:.2f} times as much as the plain ones [{ratios[0]['low']:.2f}, "
                      f"{ratios[0]['high']:.2f}], and {ratios[1]['value']:.2f} times as much as the model's own of the "
                      "counter side.")  # fmt: skip
+        apart = [self.row(f"distance to other groups, over {what}", group, strength) for what in
+                 ("plain", "own counter side")]  # fmt: skip
+        if all(r and r["high"] is not None and r["value"] < ALIKE and r["high"] < 1 for r in apart):
+            self.say("failure", "makes groups alike", group, f"Corrected pictures of {group} are nearer to those of "
+                     f"the other groups: {apart[0]['value']:.2f} of the plain ones' distance [{apart[0]['low']:.2f}, "
+                     f"{apart[0]['high']:.2f}], and {apart[1]['value']:.2f} of that of the model's own of the counter "
+                     "side.")  # fmt: skip
         sharp = self.row("sharpness, over plain", group, strength)
         if sharp and sharp["high"] is not None and sharp["value"] < BLURRED and sharp["high"] < 1:
             self.say("failure", "blurs pictures", group, f"Corrected pictures of {group} are {sharp['value']:.2f} "

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist, squareform
 
 STRUCTURE_SIDE = 128  # pixels to which pictures are reduced before their structure is compared
 
@@ -42,6 +42,7 @@ def _grey(pictures):
 
     step = max(1, min(pictures.shape[1:3]) // STRUCTURE_SIDE)
     grey = rgb2gray(pictures[:, : pictures.shape[1] // step * step, : pictures.shape[2] // step * step])
+    grey = grey.astype(np.float32)
     n, height, width = grey.shape
     return grey.reshape(n, height // step, step, width // step, step).mean(axis=(2, 4))
 
@@ -65,26 +66,36 @@ def sharpness(pictures):
     return np.array([laplace(picture).var() for picture in _grey(pictures)])
 
 
-def variety(features):
-    """Features [N, F] -> the mean Euclidean distance between two pictures; NaN where there are fewer than two."""
-    return float(pdist(features).mean()) if len(features) > 1 else float("nan")
+def variety(first, second=None):
+    """Features [N, F] -> the mean Euclidean distance between two of its pictures; of two sets, from one to the other.
+
+    NaN where there are no two pictures.
+    """
+    if second is not None:
+        return float(cdist(first, second).mean())
+    return float(pdist(first).mean()) if len(first) > 1 else float("nan")
 
 
 def variety_ratio(after, before, rng, draws=300):
-    """Variety of one set of features over another's -> (value, low, high); the interval is a bootstrap of both sets."""
-    distances = [_distances(features) for features in (after, before)]
+    """`variety` over another -> (value, low, high); the interval is a bootstrap of every set.
 
-    def drawn(matrix):
-        index = rng.integers(len(matrix), size=len(matrix))
-        different = index[:, None] != index[None]  # a picture drawn twice says nothing of variety
-        return matrix[np.ix_(index, index)][different].mean() if different.any() else float("nan")
-
-    value = variety(after) / variety(before)
-    ratios = [drawn(distances[0]) / drawn(distances[1]) for _ in range(draws)]
-    return value, *(float(q) for q in np.nanquantile(ratios, (0.025, 0.975)))
+    `after` and `before`: a set of features in a tuple for the variety within it, two sets for that between them.
+    """
+    drawn = [_drawn(*sets, rng=rng, draws=draws) for sets in (after, before)]
+    if not variety(*before) > 0:  # one picture again and again, or no two
+        return float("nan"), float("nan"), float("nan")
+    low, high = np.nanquantile(drawn[0] / drawn[1], (0.025, 0.975))
+    return variety(*after) / variety(*before), float(low), float(high)
 
 
-def _distances(features):
-    from scipy.spatial.distance import squareform
+def _drawn(first, second=None, *, rng, draws):
+    """Variety of sets that are drawn anew with replacement, [draws]."""
 
-    return squareform(pdist(features))
+    def times_drawn(some):
+        return rng.multinomial(len(some), np.full(len(some), 1 / len(some)), size=draws)  # [draws, N]
+
+    times = times_drawn(first)
+    if second is not None:
+        return (times @ cdist(first, second) * times_drawn(second)).sum(axis=1) / (len(first) * len(second))
+    pairs = len(first) ** 2 - (times**2).sum(axis=1)  # a picture drawn twice says nothing of variety
+    return (times @ squareform(pdist(first)) * times).sum(axis=1) / np.where(pairs, pairs, np.nan)

@@ -2,7 +2,9 @@
 
 import html
 
-from .audit_chart import draw_chart, rate_rows, title_of
+from PIL import Image
+
+from .audit_chart import draw_chart, figure, rate_rows, title_of
 from .audit_pictures import pictures, worse
 from .audit_report import build
 from .audit_report_file import write_report
@@ -16,18 +18,20 @@ def publish(run, store, folder):
     records, features, thumbnails = store.collect(run.plan, run.judges[0].name)
     report = build(run, records, features)
     write_report(report, folder / "report.json")
-    write_audit_page(report, thumbnails, folder / "audit.html")
-    draw_chart(report, folder / "chart.png")
+    chart = draw_chart(report)
+    write_audit_page(report, thumbnails, folder / "audit.html", chart)
+    Image.fromarray(chart).save(folder / "chart.png")
     return report, thumbnails
 
 
-def write_audit_page(report, thumbnails, path):
-    """Write the page whole or not at all. `thumbnails`: WebP bytes, one for each of report["pictures"]."""
+def write_audit_page(report, thumbnails, path, chart):
+    """Write the page whole or not at all. `thumbnails`: JPEG bytes, one for each of report["pictures"]."""
     title = html.escape(title_of(report))
     parts = [
         ("findings", "Findings", _findings(report)),
         ("worse", "Pictures that got worse", worse(report, thumbnails)),
-        ("rates", "How often the stereotype is drawn", _rates(report)),
+        ("rates", "How often the stereotype is drawn", _rates(report, chart)),
+        ("changed", "What else changed", _changed(report)),
         ("sweep", "By CFG scale and strength", _sweep(report)),
         ("judges", "Who judged", _judges(report)),
         ("pictures", "Pictures", pictures(report, thumbnails)),
@@ -90,8 +94,8 @@ def _findings(report):
     return f'<ul class="findings">{lines}</ul>' if lines else "<p>Nothing stands out; see the figures.</p>"
 
 
-def _rates(report):
-    chart = _data_uri(draw_chart(report))
+def _rates(report, chart):
+    wide, narrow = (_data_uri(drawn) for drawn in (chart, draw_chart(report, narrow=True)))
     columns = "Group", "Judge", "Plain", "Corrected", "n", "Chart"
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     lines, told = "", []
@@ -105,14 +109,52 @@ def _rates(report):
         '<p class="soft">Share of pictures, with 95 % Wilson intervals. <b class="plain">&#9679; plain</b>, '
         '<b class="corrected">&#9670; corrected</b>.</p>'
         f"<table><caption class='hidden'>Stereotype rates</caption><thead><tr>{heads}</tr></thead>"
-        f'<tbody>{lines}</tbody></table><img class="chart" src="{chart}" '
-        'alt="Stereotype rates and skin lightness before and after. '
-        f'{html.escape("; ".join(told))}">'
+        f'<tbody>{lines}</tbody></table><picture><source media="(max-width: 700px)" srcset="{narrow}">'
+        f'<img class="chart" src="{wide}" alt="Stereotype rates and skin lightness before and after. '
+        f'{html.escape("; ".join(told))}"></picture>'
     )
 
 
+CHANGED = (
+    "group kept", "asked for stereotype: obeyed", "asked for counter: obeyed", "skin L* drift", "skin ITA drift",
+    "skin hue drift", "variety, over plain", "distance to other groups, over plain", "structure kept (SSIM)",
+    "sharpness, over plain",
+)  # fmt: skip
+
+
+def _changed(report):
+    """What the correction did beside what it is for: figures by group, at the audit's own settings."""
+    if not report["settings"]["strengths"]:
+        return ""
+    groups, judges = report["axis"]["groups"], [judge["name"] for judge in report["judges"]]
+    strength, lines, heads = report["settings"]["strengths"][0], "", ""
+    for group in groups:
+        heads += f'<th scope="col">{html.escape(group)}</th>'
+    for name in CHANGED:
+        found = [_first(report, name, group, strength, (None, *judges)) for group in groups]
+        if any(found):
+            unit, cells = next(filter(None, found))["unit"], ""
+            for group, row in zip(groups, found, strict=True):
+                cells += f'<td data-name="{html.escape(group)}">{_interval(row)}</td>'
+            unit = "" if unit in name else f' <span class="soft">({unit})</span>'
+            lines += f'<tr><th scope="row">{html.escape(name)}{unit}</th>{cells}</tr>'
+    return (
+        '<p class="soft">Corrected against plain on the same seeds, with 95 % intervals. A drift of 0 and a ratio of 1 '
+        "mean no change.</p><table class='by-group'><caption class='hidden'>What else changed, by group</caption>"
+        f'<thead><tr><th scope="col">Figure</th>{heads}</tr></thead><tbody>{lines}</tbody></table>'
+    )
+
+
+def _first(report, name, group, strength, judges):
+    """The row of the first judge who says it (None: a figure without a judge), or None."""
+    rows = (figure(report, name, group, strength, judge) for judge in judges)
+    return next((row for row in rows if row), None)
+
+
 def _interval(row):
-    return "" if row is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    if row is None or row["value"] is None:
+        return ""
+    return f"{row['value']:.3f}" + ("" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]")
 
 
 def _bar(plain, after):
@@ -157,7 +199,7 @@ def _judges(report):
     lines = ""
     for judge in report["judges"]:
         asked, off = judge["agrees_with_explicit_prompts"], judge.get("rate_minus_the_readers", {})
-        words = [f"{judge['what']} (from {judge['source']})."]
+        words = [f"{judge['what'][:1].upper()}{judge['what'][1:]} (from {judge['source']})."]
         if judge["cross_fitted_accuracy"] is not None:
             words.append(f"Right on {judge['cross_fitted_accuracy']:.1%} of pictures that it was not trained on.")
         words.append(f"Agrees with prompts that ask for a side in {_interval(asked)} of {asked['n']} pictures.")
@@ -205,8 +247,9 @@ a:focus-visible, summary:focus-visible {{ outline: 3px solid {PLAIN}; outline-of
 svg .of-plain {{ stroke: var(--plain); stroke-width: 2.5; }}
 svg .of-corrected {{ stroke: var(--corrected); stroke-width: 2.5; }}
 dt {{ font-weight: 600; }} dd {{ margin: 0 0 .8rem; max-width: 80ch; }} summary {{ cursor: pointer; padding: .4rem 0; }}
-section {{ contain-intrinsic-size: auto 600px; }}
-.grid {{ content-visibility: auto; contain-intrinsic-size: auto 500px; }}
 @media (max-width: 700px) {{ td:last-child::before {{ content: none; }}
-  td {{ overflow-wrap: anywhere; white-space: normal; }} }}
+  td {{ overflow-wrap: anywhere; white-space: normal; }}
+  .by-group th {{ border: 0; flex: 1 0 100%; padding: 0; white-space: normal; }}
+  .by-group td {{ flex: 1 0 100%; font-weight: 400; }}
+  .by-group td::before, .by-group td:last-child::before {{ content: attr(data-name) " "; color: var(--soft); }} }}
 """

@@ -30,14 +30,15 @@ def _figure(report, thumbnails, place, words=""):
     for when, index in (("Before", twin), ("After", place)) if picture["strength"] else (("Plain", place),):
         data = base64.b64encode(thumbnails[index]).decode()
         width, height = _size(thumbnails[index])
-        images += f'<img src="data:image/webp;base64,{data}" alt="{when}: {caption}" width="{width}" height="{height}">'
+        images += (f'<img loading="lazy" decoding="async" src="data:image/jpeg;base64,{data}" '
+                   f'alt="{when}: {caption}" width="{width}" height="{height}">')  # fmt: skip
     return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
 
 
-def _size(webp):
+def _size(thumbnail):
     from PIL import Image
 
-    return Image.open(io.BytesIO(webp)).size
+    return Image.open(io.BytesIO(thumbnail)).size
 
 
 def _twin_place(report, picture):

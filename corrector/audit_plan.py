@@ -1,7 +1,9 @@
 """What an audit samples: axis x group x seeds of neutral and explicit prompts, in chunks; and the store of it."""
 
 import json
+import math
 import random
+import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,28 +122,40 @@ class Plan:
         return bool(records)
 
 
+def numbers(text):
+    """ "2, 4; 7" -> (2.0, 4.0, 7.0); an empty text -> (). Raises AuditError for what is no number above 0."""
+    found = re.findall(r"[^\s,;]+", text)
+    try:
+        values = tuple(float(word) for word in found)
+    except ValueError:
+        values = (math.nan,)
+    if not all(0 < value < math.inf for value in values):
+        raise AuditError(f'"{text}" is not a list of numbers above 0; write them with commas between, as 2, 4, 7.')
+    return values
+
+
 class AuditStore(PairStore):
     """A folder of audited chunks: records, features and thumbnails of each, written whole or not at all."""
 
     what = "pictures of an audit"
 
     def load(self, name):
-        """-> (records, features [R, F], thumbnails, WebP bytes each), or None where the chunk was never finished."""
+        """-> (records, features [R, F], thumbnails, JPEG bytes each), or None where the chunk was never finished."""
         path = self.folder / f"{name}.safetensors"
         try:
             with safe_open(path, "pt") as file:
                 records = json.loads(file.metadata()["records"])
-                features, webp = file.get_tensor("features").numpy(), file.get_tensor("thumbnails").numpy().tobytes()
+                features, joined = file.get_tensor("features").numpy(), file.get_tensor("thumbnails").numpy().tobytes()
         except FileNotFoundError:
             return None
         except (SafetensorError, ValueError, KeyError, TypeError):  # only a disk that lost what was written can do this
             path.unlink()
             return None
         ends = np.cumsum([record["bytes"] for record in records])
-        return records, features, [webp[end - r["bytes"] : end] for r, end in zip(records, ends, strict=True)]
+        return records, features, [joined[end - r["bytes"] : end] for r, end in zip(records, ends, strict=True)]
 
     def save(self, name, records, features, thumbnails):
-        records = [record | {"bytes": len(webp)} for record, webp in zip(records, thumbnails, strict=True)]
+        records = [record | {"bytes": len(one)} for record, one in zip(records, thumbnails, strict=True)]
         tensors = {
             "features": torch.as_tensor(features, dtype=torch.float32).contiguous(),
             "thumbnails": torch.from_numpy(np.frombuffer(b"".join(thumbnails), dtype=np.uint8).copy()),

@@ -153,17 +153,41 @@ def _against_plain(run, data, group, cfg, strength):
     say("change of the latent, RMS", audit.mean([r["change"] for r in after]), "standard deviations")
     changed = sum(r["change"] > 0 for r in after)
     say("pictures that were changed", audit.rate(changed, n), "share")
-    rng = np.random.default_rng([plan.seed, n])
-    own = data.features_of(group, "counter", plan.cfgs[0], 0.0)
-    drawn = {s: data.features_of(group, "neutral", cfg, s) for s in (0.0, strength)}
-    say("variety, over plain", variety_ratio(drawn[strength], drawn[0.0], rng), "ratio")
+    return rows + _variety(run, data, group, cfg, strength)
+
+
+def _variety(run, data, group, cfg, strength):
+    """How much one group's pictures vary, and how far they are from those of other groups and of the other side."""
+    plan, rows = run.plan, []
+    before, after = (data.features_of(group, "neutral", cfg, s) for s in (0.0, strength))
+    own, other = (data.features_of(group, side, plan.cfgs[0], 0.0) for side in ("counter", "stereotype"))
+    rng = np.random.default_rng([plan.seed, len(after)])
+
+    def say(figure, measured, n, unit="ratio"):
+        where = {"group": group, "cfg": cfg, "strength": strength}
+        rows.append(_row(figure, measured, n, unit, plan.seed, **where))
+
+    say("variety, over plain", variety_ratio((after,), (before,), rng), len(after))
     if len(own) > 1:
-        ratio = variety_ratio(drawn[strength], own, rng)
-        say("variety, over the model's own counter pictures", ratio, "ratio", len(own))
-        for name, s in (("plain", 0.0), ("corrected", strength)):
-            distance = _frechet(drawn[s], own, rng)
-            say(f"Frechet distance to own counter side, {name}", distance, "distance", len(own))
+        say("variety, over the model's own counter pictures", variety_ratio((after,), (own,), rng), len(own))
+        for name, some in (("plain", before), ("corrected", after)):
+            say(f"variety, over that between the sides, {name}",
+                variety_ratio((some,), (own, other), rng), len(some))  # fmt: skip
+    others = [name for name in plan.axis.groups if name != group]
+    if others:
+        now, then = (_of_groups(data, others, "neutral", cfg, s) for s in (strength, 0.0))
+        say("distance to other groups, over plain", variety_ratio((after, now), (before, then), rng), len(after))
+        asked = _of_groups(data, others, "counter", plan.cfgs[0], 0.0)
+        say("distance to other groups, over own counter side",
+            variety_ratio((after, now), (own, asked), rng), len(own))  # fmt: skip
+    if len(own) > 1:
+        for name, some in (("plain", before), ("corrected", after)):
+            say(f"Frechet distance to own counter side, {name}", _frechet(some, own, rng), len(own), "distance")
     return rows
+
+
+def _of_groups(data, groups, *key):
+    return np.concatenate([data.features_of(group, *key) for group in groups])
 
 
 def _ratio(after, before):

@@ -28,13 +28,17 @@ class Clock:
 
 @dataclass
 class Audit:
-    """One axis audited on one host. `preferences`: what corrects; `judges`: the first one's intervals stop the run."""
+    """One axis audited on one host. `preferences`: what corrects; `judges`: the first one's intervals stop the run.
+
+    `sampler`: corrects, as `sample_corrected` does.
+    """
 
     host: object
     plan: object
     judges: list
     preferences: list = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
+    sampler: object = sample_corrected
 
     def __post_init__(self):
         if bool(self.preferences) != bool(self.plan.strengths):
@@ -112,7 +116,7 @@ class Audit:
             plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps)
         variants, why = [plain], [[""] * len(seeds)]
         for strength in plan.strengths_of(kind):
-            latents, reasons = sample_corrected(
+            latents, reasons = self.sampler(
                 host, prompts, seeds, self.preferences, Settings(strength=strength, target=plan.target), cfg,
                 plain=plain, steps=plan.steps,
             )  # fmt: skip
@@ -145,15 +149,19 @@ class Audit:
                     | {"change": round(change[i], 4)}
                 )
             features.append(features_of(latents.nan_to_num()))
-            thumbnails += [webp_of(picture) for picture in shown]
+            # What was left alone looks as its plain twin, whose thumbnail is there already.
+            thumbnails += [
+                thumbnail_of(picture) if moved or not (strength and fine[i]) else thumbnails[i]
+                for i, (picture, moved) in enumerate(zip(shown, change, strict=True))
+            ]
         return variants[-1], records, np.concatenate(features), thumbnails
 
 
-def webp_of(picture):
-    """uint8 [H, W, 3] -> a small WebP picture, as bytes."""
+def thumbnail_of(picture):
+    """uint8 [H, W, 3] -> a small JPEG picture, as bytes; WebP would be half as large and take five times as long."""
     from PIL import Image
 
     image, file = Image.fromarray(picture), io.BytesIO()
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    image.save(file, "WEBP", quality=72, method=2)
+    image.save(file, "JPEG", quality=85)
     return file.getvalue()

@@ -33,7 +33,7 @@ def write_blind_page(report, thumbnails, folder):
         name = hashlib.sha256(f"{salt} {number}".encode()).hexdigest()[:8]
         picture = report["pictures"][place]
         data = base64.b64encode(thumbnails[place]).decode()
-        items.append({"id": name, "prompt": picture["prompt"], "picture": f"data:image/webp;base64,{data}"})
+        items.append({"id": name, "prompt": picture["prompt"], "picture": f"data:image/jpeg;base64,{data}"})
         key[name] = place
     axis, page = report["axis"], hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
     data = {
@@ -69,6 +69,10 @@ def read_answers(folder, files):
 
     Raises AuditError, with the file's name, for answers that are not of this page.
     """
+    if not (folder / "blind-key.json").is_file():
+        raise AuditError(
+            f"{folder}: no blind page was written there; give the folder of an audit of one axis that had a preference."
+        )
     key, raters = _read(folder / "blind-key.json"), []
     if not isinstance(key.get("pictures"), dict) or not isinstance(key.get("page"), str):
         raise AuditError(f"{folder / 'blind-key.json'}: not the key of a blind page; write the page again.")

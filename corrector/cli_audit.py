@@ -30,6 +30,9 @@ def _add_audit_options(parser, add_host_options, count):
     parser.add_argument("axis", type=Path, nargs="+", metavar="AXIS")
     parser.add_argument("--preference", type=Path, nargs="+", default=[], metavar="FILE", help="correct with these")
     parser.add_argument("--judge", type=Path, metavar="FILE", help="a preference file whose judge is asked")
+    parser.add_argument(
+        "--clip", type=Path, metavar="FOLDER", help="a CLIP model in transformers' format: a judge by words"
+    )
     parser.add_argument("--images", type=count, default=100, help="neutral pictures a group, at most")
     parser.add_argument("--explicit", type=count, help="pictures that ask for each side, a group; by default a quarter")
     parser.add_argument("--narrow", type=float, default=0.0, metavar="W",
@@ -116,6 +119,10 @@ def _audit(args, path, host):
     )  # fmt: skip
     folder = args.out / axis.id
     judges = [_latent_judge(args, host, axis, preferences, folder)]
+    if args.clip:
+        from .audit_clip import clip_judge
+
+        judges.append(clip_judge(args.clip, axis))
     if axis.id in ("miniature-backdrop", "miniature-attire") and hasattr(host, "reader"):
         from .audit_judges import ReaderJudge
 
@@ -179,6 +186,7 @@ def compare(args):
 
 def raters(args):
     """`raters`: what people answered, printed, and into the report and its page."""
+    from .audit_chart import draw_chart
     from .audit_page import write_audit_page
     from .audit_report_file import load_report, write_report
     from .blind import read_answers, said_by_people
@@ -187,7 +195,7 @@ def raters(args):
     people = said_by_people(report, *read_answers(args.folder, args.answers))
     report, thumbnails = {**report, "people": people}, _thumbnails(report, args.folder / "pictures")
     write_report(report, args.folder / "report.json")
-    write_audit_page(report, thumbnails, args.folder / "audit.html")
+    write_audit_page(report, thumbnails, args.folder / "audit.html", draw_chart(report))
     print("\n".join(people["words"]))
 
 

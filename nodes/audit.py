@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
@@ -13,103 +14,46 @@ from comfy_api.latest import io, ui
 import nodes as host_nodes  # ComfyUI's own module of that name, not this folder
 
 from ..corrector.audit_map import Acts, overlay, step_tiles
+from ..corrector.calibration import sample_corrected
 from ..corrector.correction import Settings
-from ..corrector.pairs import make_pairs
+from .audit_judges import identity_of_clip, judges_of
+from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
 from .correction import STRENGTH, check_model, corrected, network_of
 from .host import ComfyHost
 from .learning import BATCH, CFG, HOST_INPUTS, STEPS, Progress, digest, seed_input
-from .miniature import WEIGHTS
 from .preferences import PreferenceSocket
 
 
-def judges_of(host, axis, preferences, clip, clip_vision, folder, seed, cfg, progress):
-    """Who judges: the preference's own judge of this axis or one that is trained here; CLIP; the miniature's reader."""
-    from ..corrector.audit_judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge
+def audited(host, plan, preferences, clip):
+    """-> (report, thumbnails, folder) of an audit that is kept in the host's output folder as it goes.
 
-    own = next((p for p in preferences if p.axis.id == axis.id and p.judge is not None), None)
-    if own:
-        judges = [latent_judge(own, [p.hash for p in preferences])]
-    else:
-        seed += 1_000_003  # other pictures than any that are audited
-        total = 2 * JUDGE_PAIRS * len(axis.groups)
-        pairs = make_pairs(
-            host, axis, JUDGE_PAIRS, seed, cfg, host.steps, folder=folder / "judge-pairs", batch=host.batch,
-            progress=lambda latents: progress.drawn(len(latents), total, host.preview(latents)),
-        )  # fmt: skip
-        with torch.enable_grad():
-            judges = [trained_judge(pairs, seed)]
-    if clip_vision is not None:
-        pictures, texts = clip_embeddings(clip, clip_vision)
-        judges.append(ClipJudge(pictures, texts, axis, "the CLIP vision and text models of this graph"))
-    readable = host.space == "miniature" and host.shape[1:] == (16, 16)
-    if readable and axis.id in ("miniature-backdrop", "miniature-attire"):
-        from ..corrector.miniature.reader import load_reader
-
-        judges.append(ReaderJudge(load_reader(WEIGHTS), axis))
-    return judges
-
-
-def clip_embeddings(clip, clip_vision):
-    """-> functions of pictures [N, 3, H, W] in -1..1 and of texts, to vectors [N, E] of the host's own CLIP."""
-
-    @torch.inference_mode()
-    def pictures(some):
-        seen = clip_vision.encode_image(((some + 1) / 2).movedim(1, -1))
-        return seen["image_embeds"].float().cpu().clone()
-
-    @torch.inference_mode()
-    def texts(some):
-        found = [clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)[1] for text in some]
-        return torch.cat(found).float().cpu().clone()
-
-    from ..corrector.audit_plan import AuditError
-
-    widths = pictures(torch.zeros(1, 3, 64, 64)).shape[-1], texts([""]).shape[-1]
-    if widths[0] != widths[1]:
-        raise AuditError(
-            f"The CLIP vision model's vectors have {widths[0]} numbers and those of the text encoder {widths[1]}: they "
-            "are not of one CLIP. Load the vision model that belongs to this text encoder, or leave it out."
-        )
-    return pictures, texts
-
-
-def audited(host, plan, preferences, clip, clip_vision):
-    """-> (report, thumbnails, folder) of an audit that is kept in the host's output folder as it goes."""
+    `clip`: (vision model, text model) of a second judge, or None.
+    """
     # Here, as SciPy takes long to load and the host starts with this module.
     from ..corrector.audit_page import publish
-    from ..corrector.audit_plan import AuditError
     from ..corrector.audit_run import Audit
     from ..corrector.blind import write_blind_page
 
-    text = next((p.name for p in preferences if p.source.kind == "text"), None)
-    if text is not None:
-        raise AuditError(
-            f'The preference "{text}" is a text preference, which needs the sampler of the graph; audit a learned one '
-            "(RS-Corrector Learn Preference)."
-        )
-    known = (
-        [[p.name, p.hash] for p in preferences],
-        plan.settings,
-        plan.axis.hash,
-        host.identity,
-        clip_vision is not None,
-    )
+    text = any(p.source.kind == "text" for p in preferences)
+    preferences = [replace(p, hash=hash_of_text(p)) if p.source.kind == "text" else p for p in preferences]
+    hashes, second = [[p.name, p.hash] for p in preferences], clip and identity_of_clip(*clip)
+    known = hashes, plan.settings, plan.axis.hash, host.identity, second
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "audits" / f"{plan.axis.id}-{digest(known)}"
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     with torch.inference_mode(False), torch.no_grad():
-        if preferences:
+        if preferences and not text:
             networks = [network_of(preference) for preference in preferences]
             host.model.set_additional_models(f"rs_corrector-{uuid.uuid4().hex}", networks)  # loaded with the UNet
             comfy.model_management.load_models_gpu(networks)
-        judges = judges_of(host, plan.axis, preferences, clip, clip_vision, folder, plan.seed, plan.cfgs[0], progress)
+        judges = judges_of(host, plan.axis, preferences, clip, folder, plan.seed, plan.cfgs[0], progress)
 
         def drawn(done, total, latents):
             comfy.model_management.throw_exception_if_processing_interrupted()
             progress.bar.update_absolute(done, total, None if latents is None else host.preview(latents))
 
-        run = Audit(host, plan, judges, list(preferences))
+        run = Audit(host, plan, judges, preferences, sampler=sample_as_in_a_graph if text else sample_corrected)
         report, thumbnails = publish(run, run.run(folder / "pictures", progress=drawn), folder)
         if preferences:
             write_blind_page(report, thumbnails, folder)
@@ -144,6 +88,22 @@ class RSCorrectorAudit(io.ComfyNode):
                 BATCH,
                 PreferenceSocket.Input("preference", optional=True, tooltip="What corrects; none: the plain model."),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="A second judge, by words."),
+                io.Clip.Input(
+                    "clip_text", optional=True,
+                    tooltip="The text model of that CLIP, by a CLIP loader; an SD1.5 checkpoint's own lacks a part.",
+                ),
+                io.Float.Input(
+                    "target", default=1.0, min=0.01, max=1.0, step=0.01, optional=True,
+                    tooltip="Share of pictures that should show the counter side.",
+                ),
+                io.String.Input(
+                    "more_cfg", default="", optional=True,
+                    tooltip="A sweep: further CFG scales, such as 4, 7. Neutral prompts only.",
+                ),
+                io.String.Input(
+                    "more_strengths", default="", optional=True,
+                    tooltip="A sweep: further strengths, such as 0.5, 1.5. They need a preference.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="pictures"),
@@ -154,19 +114,32 @@ class RSCorrectorAudit(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, more_cfg="", more_strengths=""):
+        from ..corrector.audit_plan import AuditError, numbers
+
+        try:
+            for text in (more_cfg, more_strengths):
+                numbers(text or "")  # None: it comes from another node and is known later
+        except AuditError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(
         cls, model, clip, vae, axis, images, narrow, strength, steps, cfg, sampler, scheduler, width, height, seed,
-        batch, preference=None, clip_vision=None,
+        batch, preference=None, clip_vision=None, clip_text=None, target=1.0, more_cfg="", more_strengths="",
     ) -> io.NodeOutput:  # fmt: skip
         from ..corrector.audit_chart import draw_chart, draw_grid, report_table
-        from ..corrector.audit_plan import Plan
+        from ..corrector.audit_plan import Plan, numbers
 
         preferences = tuple(preference or ())
         check_model(model, preferences)
         host = ComfyHost(model.clone(), clip, vae, width, height, sampler, scheduler, batch, steps)
-        strengths = (strength,) if preferences else ()
-        plan = Plan(axis, images, None, seed, (cfg,), strengths, steps=steps, narrow=narrow)
-        report, thumbnails, folder = audited(host, plan, preferences, clip, clip_vision)
+        cfgs = tuple(dict.fromkeys((cfg, *numbers(more_cfg))))
+        strengths = tuple(dict.fromkeys((strength, *numbers(more_strengths)))) if preferences else ()
+        plan = Plan(axis, images, None, seed, cfgs, strengths, target, steps, narrow)
+        both = None if clip_vision is None else (clip_vision, clip if clip_text is None else clip_text)
+        report, thumbnails, folder = audited(host, plan, preferences, both)
         text = report_table(report)
         logging.info("RS-Corrector: the audit is in %s\n%s", folder, text)
         chart, grid = (as_image(drawn) for drawn in (draw_chart(report), draw_grid(report, thumbnails)))

@@ -24,8 +24,11 @@ from .run import Run, wanted
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
 
-def corrected(model, preferences, settings, thinning_seed=0, use_gate=True):
-    """A clone of `model` whose sampling is corrected; the mask in `settings` may have any size."""
+def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told=None):
+    """A clone of `model` whose sampling is corrected; the mask in `settings` may have any size.
+
+    `told(reasons)` is called after each run with the reasons why images were left alone, a list a preference.
+    """
     check_model(model, preferences)
     model = model.clone()
     key = f"rs_corrector-{uuid.uuid4().hex}"  # a key used twice would replace the first node's networks
@@ -46,6 +49,8 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True):
                     comfy.model_management.load_models_gpu(networks)
             samples = executor(noise, latent_image, *args, **kwargs)
             run.report()
+            if told:
+                told(run.reasons)
             return samples
         finally:
             run = None  # also when the artist interrupts it

@@ -129,7 +129,7 @@ class ComfyHost:
     def denoise(self, x, sigma, conditioning):
         """(x [N, C, H, W], sigma [N], Prompts of N or 1) -> the prediction without CFG, on the CPU."""
         conditioning, denoised = conditioning.expand(len(x)), torch.zeros(x.shape)
-        for which in self._batches(conditioning):
+        for which in self.batches(conditioning):
             guider = comfy.samplers.CFGGuider(self.model)
             guider.inner_set_conds({"positive": conditioning[which].batched()})
             once = OneEvaluation(sigma[which])
@@ -147,7 +147,7 @@ class ComfyHost:
         pictures are in the batch. `progress(pictures)` is called after each batch.
         """
         conditioning, latents = conditioning.expand(len(seeds)), torch.zeros(len(seeds), *self.shape)
-        for which in self._batches(conditioning, batch):
+        for which in self.batches(conditioning, batch):
             own = [int(seeds[i]) for i in which.tolist()]
             latents[which] = self._sample(conditioning[which], own, cfg, steps or self.steps, hook, which)
             if progress:
@@ -171,7 +171,7 @@ class ComfyHost:
         )  # fmt: skip
         return self.latent_format.process_in(latents.float()).cpu()
 
-    def _batches(self, conditioning, batch=None):
+    def batches(self, conditioning, batch=None):
         """Indices of the pictures, a batch at a time; between batches the artist may have stopped it."""
         for group in conditioning.alike():
             for which in group.split(batch or self.batch):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.planted import Push
 from corrector.audit_judges import LatentJudge, ReaderJudge, latent_judge
 from corrector.audit_plan import Plan
 from corrector.audit_run import Audit
@@ -13,7 +14,7 @@ from corrector.axis import load_axis
 from corrector.files import load_preference
 from corrector.miniature.reader import load_reader
 from corrector.miniature.world import draw, wanted_scene
-from corrector.preference import Preference, Reading
+from corrector.preference import Preference
 from corrector.prompt_gate import PromptReading
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,18 +87,6 @@ class SideGate:
         return PromptReading(group, EXPLICIT[asked])
 
 
-class Push:
-    """A source whose gate is open and whose push is what `push(x, sigma)` says, sigma as [B, 1, 1, 1]."""
-
-    kind, includes_base_rate = "planted", True
-
-    def __init__(self, push):
-        self.push = push
-
-    def __call__(self, x, sigma, group):
-        return Reading(torch.full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)))
-
-
 def to_the_counter_side(x, sigma):
     push = torch.zeros_like(x)
     push[:, 3] = 2.0
@@ -122,8 +111,3 @@ def drawn_audit(plan, preferences=(), host=None):
 def audit_of(host, plan, preferences=()):
     judges = [latent_judge(load_preference(SHIPPED)), ReaderJudge(host.reader, plan.axis)]
     return Audit(host, plan, judges, list(preferences))
-
-
-def planted(push, axis, name):
-    """A preference for `axis` that corrects every prompt by `push`."""
-    return Preference(axis, "miniature", Push(push), name=name, hash=name)

@@ -13,8 +13,8 @@ FAILURES = {"does nothing", "changes the group", "collapses variety", "lightens 
 CFG = 2.0  # a push counts that many times
 
 
-def report_of(push, tmp_path):
-    run = drawn_audit(plan(strengths=(1.0,), images=40, explicit=10), [replace(DRAWN, source=Push(push))])
+def report_of(push, tmp_path, groups=("Orvane",)):
+    run = drawn_audit(plan(groups, strengths=(1.0,), images=40, explicit=10), [replace(DRAWN, source=Push(push))])
     records, features, _ = run.run(tmp_path).collect(run.plan, "latent")
     return build(run, records, features)
 
@@ -60,6 +60,17 @@ def test_a_corrector_that_collapses_variety_is_named(tmp_path):
     report = report_of(lambda x, sigma: (target - x) / CFG, tmp_path)
     assert "collapses variety" in failures(report)
     assert not failures(report) & {"does nothing", "changes the group"}
+
+
+def test_a_corrector_that_makes_groups_alike_is_named_though_each_varies_as_before(tmp_path):
+    def push(x, sigma):
+        moved = to_the_counter_side(x, sigma)
+        moved[:, 0] = (1 - x[:, 0]) / CFG  # Tavelu, whoever is named
+        return moved
+
+    report = report_of(push, tmp_path, ("Orvane", "Tavelu", "Quilmari"))
+    assert {"makes groups alike", "changes the group"} <= failures(report)
+    assert "collapses variety" not in failures(report)
 
 
 def test_a_corrector_that_lightens_skin_is_named(tmp_path):

@@ -79,9 +79,18 @@ def test_the_page_is_reached_by_keyboard(made, browser):
     assert page.evaluate("document.querySelector('details').open") and errors == []
 
 
+@pytest.mark.parametrize("width", (380, 1600))
+def test_a_link_at_the_top_leads_to_its_part_past_all_pictures(made, browser, width):
+    page = opened(browser, made[0] / "audit.html", width, [])
+    page.click("text=All figures")
+    page.wait_for_timeout(300)
+    assert 0 <= page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 900
+
+
 def test_findings_stand_before_pictures_that_got_worse_and_those_before_all_others(made):
     text = (made[0] / "audit.html").read_text(encoding="utf-8")
-    order = [text.index(f'<section id="{name}"') for name in ("findings", "worse", "rates", "pictures", "figures")]
+    parts = "findings", "worse", "rates", "changed", "judges", "pictures", "figures"
+    order = [text.index(f'<section id="{name}"') for name in parts]
     assert order == sorted(order)
     assert "nothing here was measured on Stable Diffusion" not in text  # it was drawn, and says so
     assert "the checkpoint drawn" in text
@@ -89,7 +98,9 @@ def test_findings_stand_before_pictures_that_got_worse_and_those_before_all_othe
 
 def test_chart_and_grid_are_pictures_and_the_table_has_every_figure(made):
     _, report, thumbnails = made
-    for picture in (draw_chart(report), draw_grid(report, thumbnails)):
+    narrow = draw_chart(report, narrow=True)
+    assert narrow.shape[1] <= 380  # read without zooming on a phone
+    for picture in (draw_chart(report), narrow, draw_grid(report, thumbnails)):
         assert picture.dtype == np.uint8 and picture.shape[2] == 3 and picture.std() > 5
     table = report_table(report)
     assert table.count("\n") >= len(report["figures"]) and "stereotype rate" in table
@@ -171,6 +182,8 @@ def test_raters_files_that_disagree_with_the_page_are_refused_in_a_sentence(made
         read_answers(made[0], [tmp_path / "nobody.json"])
     with pytest.raises(AuditError, match='"Ada" is there twice'):
         read_answers(made[0], [answers[0], answers[0]])
+    with pytest.raises(AuditError, match="no blind page was written there"):
+        read_answers(tmp_path, answers)
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +205,8 @@ def test_reports_of_two_checkpoints_stand_side_by_side(made, other, browser, tmp
     write_compare_page(rows, ["one", "two"], "Village", path)
     page = opened(browser, path, 380, errors)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380 and errors == []
+    named = page.evaluate("getComputedStyle(document.querySelector('td:last-child'), '::before').content")
+    assert named.startswith('"two')  # a narrow table has no head to say so
 
 
 def test_mismatched_reports_are_refused_in_a_sentence(made, other):

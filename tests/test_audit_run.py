@@ -97,23 +97,40 @@ sys.path[:0] = sys.argv[1:3]
 from audit_world import DRAWN, drawn_audit, plan
 from test_audit_run import CORRECTED
 run = drawn_audit(plan(**CORRECTED), [DRAWN])
+print("chunk", flush=True)
 run.run(sys.argv[3], progress=lambda *_: print("chunk", flush=True))
 """
 
 
-def test_killed_at_any_moment_it_loses_at_most_the_chunk_in_work(whole, tmp_path):
+def test_killed_at_several_moments_it_loses_at_most_the_chunks_in_work(whole, tmp_path):
+    """kill -9 before, in and after chunks, each time in another process; what was kept is never made again."""
     command = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(tmp_path)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for _ in range(3):
-        child.stdout.readline()
-    time.sleep(random.Random(0).random() * 0.05)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
-    assert len(kept) >= 3
-    report, _ = again(tmp_path)
-    assert report == whole[1]
+    rng, kept = random.Random(0), {}
+    for chunks in (1, 3, 6):
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for _ in range(chunks):
+            child.stdout.readline()
+        time.sleep(rng.random() * 0.1)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        now = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+        assert len(now) >= chunks - 1 and all(now[path] == when for path, when in kept.items())
+        kept = now
+    report, sampled = again(tmp_path)
+    assert report == whole[1] and sampled > 0
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert again(tmp_path) == (report, 0)
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(0.0, 0.0), (1.0, 1.0)])
+def test_a_group_that_always_or_never_shows_the_stereotype_has_a_whole_report(rate, shown, tmp_path):
+    host = DrawnHost({"Orvane": rate})
+    run = drawn_audit(plan(strengths=(1.0,), images=40, explicit=5), [DRAWN], host)
+    report = report_of(run, tmp_path)
+    row = next(r for r in report["figures"] if (r["figure"], r["judge"]) == ("stereotype rate", "reader"))
+    assert row["value"] == shown and row["high"] - row["low"] > 0.08  # an interval, not a point
+    names = {f["name"] for f in report["findings"]}
+    assert ("target reached" in names) == bool(rate) and "does nothing" not in names
 
 
 def test_split_in_shards_and_joined_it_gives_the_same_report(whole, tmp_path):

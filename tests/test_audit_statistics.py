@@ -107,6 +107,33 @@ def test_a_blurred_picture_is_less_sharp(drawn):
 def test_variety_falls_where_pictures_grow_alike():
     rng = np.random.default_rng(0)
     wide = rng.normal(size=(60, 16))
-    value, low, high = audit_measures.variety_ratio(0.5 * wide + 3, rng.normal(size=(60, 16)), rng)
+    value, low, high = audit_measures.variety_ratio((0.5 * wide + 3,), (rng.normal(size=(60, 16)),), rng)
     assert 0.4 < value < 0.6 and low < value < high < 0.65
     assert math.isnan(audit_measures.variety(wide[:1]))
+
+
+def test_the_distance_between_two_sets_is_from_each_picture_of_one_to_each_of_the_other():
+    first, second = np.zeros((3, 2)), np.tile([3.0, 4.0], (5, 1))
+    assert audit_measures.variety(first, second) == 5
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(80, 16)), rng.normal(size=(80, 16))
+    value, low, high = audit_measures.variety_ratio((one, two), (one, two + 3), rng)
+    assert low < value < high < 0.6  # two groups that were 12 apart and no longer are
+    assert audit_measures.variety_ratio((one, one), (one, one), rng)[1] < 1  # an interval, not a point
+
+
+def test_a_model_that_draws_one_picture_again_and_again_has_no_ratio_and_no_error():
+    same, rng = np.ones((10, 16)), np.random.default_rng(0)
+    assert math.isnan(audit_measures.variety_ratio((same,), (same,), rng)[0])
+
+
+def test_the_bootstrap_of_variety_is_that_of_drawing_pictures():
+    """The weights of a draw stand for its pictures: the same as a mean over pairs of different pictures drawn."""
+    rng, some = np.random.default_rng(1), np.random.default_rng(2).normal(size=(12, 4))
+    drawn = audit_measures._drawn(some, rng=rng, draws=4000)
+    by_hand, rng = [], np.random.default_rng(3)
+    for _ in range(4000):
+        index = rng.integers(12, size=12)
+        pairs = [np.linalg.norm(some[i] - some[j]) for i in index for j in index if i != j]
+        by_hand.append(np.mean(pairs))
+    assert np.quantile(drawn, (0.025, 0.5, 0.975)) == pytest.approx(np.quantile(by_hand, (0.025, 0.5, 0.975)), rel=0.02)

@@ -10,9 +10,8 @@ import pytest
 import torch
 from host import NODES, node, sample, weights_hash
 from host_extras import Counted
-from rs_pack.corrector.audit_plan import AuditError
 from rs_pack.corrector.audit_report_file import load_report
-from rs_pack.nodes.preferences import TextSides
+from rs_pack.nodes.audit_text import hash_of_text
 
 AUDIT = dict(
     images=22, narrow=0.0, strength=1.0, steps=3, cfg=2.0, sampler="euler", scheduler="karras", width=128, height=128,
@@ -78,10 +77,48 @@ def test_it_gives_pictures_a_chart_and_a_text(run):
     assert "audit.html" in text and "stereotype rate" in text
 
 
-def test_a_text_preference_is_refused_with_what_to_do(miniature, backdrop, axis):
-    text = (replace(backdrop[0], source=TextSides([], [])),)
-    with pytest.raises(AuditError, match="audit a learned one"):
-        node("RSCorrectorAudit", *miniature, axis, **AUDIT, preference=text)
+@pytest.fixture(scope="module")
+def text(miniature):
+    with torch.inference_mode():
+        sides = (f"a portrait of an Orvane person in a {backdrop}" for backdrop in ("village", "city"))
+        return node("RSCorrectorTextPreference", miniature[1], "Orvane", *sides)
+
+
+def newest(folders):
+    """The report of the last audit."""
+    paths = (folders / "output/rs_corrector/audits").glob("*/report.json")
+    return load_report(max(paths, key=lambda path: path.stat().st_mtime_ns))
+
+
+def test_a_text_preference_is_audited_by_the_hook_that_corrects_in_a_graph(miniature, axis, text, folders):
+    node("RSCorrectorAudit", *miniature, axis, **AUDIT | {"images": 20, "steps": 8}, preference=text)
+    report = newest(folders)
+    rates = {r["strength"]: r["value"] for r in report["figures"]
+             if (r["figure"], r["judge"]) == ("stereotype rate", "reader")}  # fmt: skip
+    assert rates[0.0] > 0.7 and rates[1.0] < 0.4
+    after = [p for p in report["pictures"] if p["strength"] == 1.0]
+    assert all(p["change"] == 0 and p["left_alone"] for p in after if p["kind"] == "stereotype")
+    assert sum(p["change"] > 0 and not p["left_alone"] for p in after if p["kind"] == "neutral") > 15
+
+
+def test_two_text_preferences_that_differ_in_what_both_sides_share_are_two_audits(text, miniature):
+    with torch.inference_mode():
+        sides = (f"a photo of an Orvane person in a {backdrop}" for backdrop in ("village", "city"))
+        other = node("RSCorrectorTextPreference", miniature[1], "Orvane", *sides)
+    assert other[0].hash == text[0].hash and hash_of_text(other[0]) != hash_of_text(text[0])
+
+
+def test_a_sweep_is_typed_in_as_numbers_and_a_target_is_met(miniature, backdrop, axis, folders):
+    few = AUDIT | {"images": 4, "more_cfg": "2, 3", "more_strengths": "0.5", "target": 0.5}
+    node("RSCorrectorAudit", *miniature, axis, **few, preference=backdrop)
+    report = newest(folders)
+    after = [p for p in report["pictures"] if (p["kind"], p["cfg"], p["strength"]) == ("neutral", 2.0, 1.0)]
+    assert report["settings"]["target"] == 0.5 and 0 < sum(p["change"] > 0 for p in after) < len(after)
+    rows = {(r["cfg"], r["strength"]) for r in report["figures"] if r["figure"] == "stereotype rate"}
+    assert rows == {(cfg, strength) for cfg in (2.0, 3.0) for strength in (0.0, 0.5, 1.0)}
+    checked = NODES["RSCorrectorAudit"].validate_inputs
+    assert checked("2, 4; 7", "") is True and checked(None, None) is True
+    assert "commas between" in checked("2, high", "")
 
 
 def mapped(miniature, backdrop, prompts, who, strength=1.0):

@@ -1,0 +1,112 @@
+"""The judge by words, with CLIP's own architecture and random weights: shapes, types and what is refused.
+
+How often a trained CLIP is right is not known from this: its weights cannot be had in these tests.
+"""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
+
+from audit_world import AXIS, ROOT, SHIPPED, DrawnHost, drawn_audit, plan
+from corrector.audit_clip import clip_judge, load_clip
+from corrector.audit_judges import ClipJudge
+from corrector.audit_plan import AuditError
+from corrector.audit_report import build
+from corrector.cli import main
+from corrector.miniature.model import WEIGHTS, load_tokenizer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+DEEP = dict(num_hidden_layers=2, num_attention_heads=2, intermediate_size=48)
+
+
+def text_config():
+    """With the miniature's tokenizer; its end of text is where CLIP reads a text's vector."""
+    tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
+    ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
+    return CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=24, **DEEP, **ids)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A small CLIP on disk, as transformers saves one."""
+    folder = tmp_path_factory.mktemp("clip") / "small-clip"
+    vision = CLIPVisionConfig(hidden_size=32, image_size=48, patch_size=16, **DEEP)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        both = dict(text_config=text_config().to_dict(), vision_config=vision.to_dict())
+        CLIPModel(CLIPConfig(**both, projection_dim=20)).save_pretrained(folder)
+    for file in ("vocab.json", "merges.txt"):
+        shutil.copy(WEIGHTS / "tokenizer" / file, folder / file)
+    return folder
+
+
+def test_pictures_of_any_size_and_words_meet_in_one_space(clip):
+    pictures, texts, digest = load_clip(clip)
+    for size in ((128, 128), (40, 200), (96, 64)):
+        assert pictures(torch.rand(3, 3, *size) * 2 - 1).shape == (3, 20)
+    said = texts(["a photo of a city", "a village, and a longer text about it", "word " * 200])
+    assert said.shape == (3, 20) and said.isfinite().all() and len(digest) == 10
+    assert torch.allclose(said[:1], texts(["a photo of a city"]), atol=1e-5)  # padding changes nothing
+
+
+def test_pictures_are_prepared_as_clips_own_processor_does_it(clip):
+    """Within what bicubic resampling differs by: the processor rounds to 256 steps in between."""
+    picture = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 6), (144, 96), mode="bicubic").clamp(0, 1)
+    array = (picture[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    own = CLIPImageProcessor(size={"shortest_edge": 48}, crop_size=48)(array, return_tensors="pt").pixel_values
+    model = CLIPModel.from_pretrained(clip).eval()
+    with torch.no_grad():
+        expected = model.visual_projection(model.vision_model(pixel_values=torch.as_tensor(own)).pooler_output)
+    found = load_clip(clip)[0](picture * 2 - 1)
+    assert torch.nn.functional.cosine_similarity(found, expected).item() > 0.999
+
+
+def test_an_audit_is_judged_by_it_and_says_that_it_cannot_be_trusted(clip, tmp_path):
+    """Its weights are random, and the report finds that out from prompts that ask for a side."""
+    run = drawn_audit(plan(images=20, explicit=20), host=DrawnHost())
+    run.judges.append(clip_judge(clip, AXIS))
+    report = build(run, *run.run(tmp_path).collect(run.plan, "latent")[:2])
+    about = report["judges"][2]
+    assert about["name"] == "CLIP" and about["source"].startswith("small-clip (")
+    assert about["agrees_with_explicit_prompts"]["value"] < 0.75 and "stereotypes of its own" in about["caveat"]
+    assert any(f["name"] == "a judge that errs" and "CLIP" in f["words"] for f in report["findings"])
+
+
+def test_it_reads_the_side_from_words_alone():
+    """Vectors that mean something: the judge takes the nearer words."""
+    axis_of = {"city": torch.tensor([1.0, 0.1]), "village": torch.tensor([0.1, 1.0])}
+
+    def texts(some):
+        return torch.stack([axis_of["city" if any(p in t for p in AXIS.counter.phrases) else "village"] for t in some])
+
+    judge = ClipJudge(lambda pictures: pictures[:, 0, 0, :2], texts, AXIS, "made up")
+    pictures = torch.zeros(2, 3, 1, 2)
+    pictures[0, 0, 0], pictures[1, 0, 0] = torch.tensor([5.0, 1.0]), torch.tensor([0.2, 0.9])
+    assert judge.look(None, pictures) == (["counter", "stereotype"], None)
+
+
+def test_the_command_line_takes_a_folder(clip, tmp_path):
+    options = ["--judge", str(SHIPPED), "--images", "2", "--explicit", "1", "--steps", "2", "--bf16"]
+    backdrop = str(ROOT / "axes" / "miniature-backdrop.json")
+    main(["audit", backdrop, *options, "--clip", str(clip), "--out", str(tmp_path)])
+    assert '"name": "CLIP"' in (tmp_path / AXIS.id / "report.json").read_text(encoding="utf-8")
+
+
+def test_what_is_no_whole_clip_is_refused_in_a_sentence(clip, tmp_path, caplog):
+    with pytest.raises(AuditError, match="no CLIP is there"):
+        load_clip(tmp_path / "nowhere")
+    alone = tmp_path / "text-encoder"
+    CLIPTextModel(text_config()).save_pretrained(alone)
+    for file in ("vocab.json", "merges.txt"):
+        shutil.copy(WEIGHTS / "tokenizer" / file, alone / file)
+    with caplog.at_level(logging.ERROR), pytest.raises(AuditError, match=r"not a whole CLIP|no CLIP is there"):
+        load_clip(alone)
+    cut = tmp_path / "cut"
+    shutil.copytree(clip, cut)
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(AuditError, match="no CLIP is there"):
+        load_clip(cut)

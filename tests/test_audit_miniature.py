@@ -1,0 +1,45 @@
+"""Correctors that fail on purpose, on the miniature's own sampler: each is named; and the shipped one, which has none.
+
+Few pictures and steps; benchmarks/audit.py has more of both.
+"""
+
+import pytest
+
+from audit_world import SHIPPED, audit_of, plan
+from benchmarks.planted import FAILURES, planted
+from corrector.audit_report import build
+from corrector.files import load_preference
+from corrector.miniature.host import Miniature
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def host():
+    return Miniature(bf16=True)
+
+
+def report_of(host, preference, folder, **settings):
+    run = audit_of(host, plan(strengths=(1.0,), images=20, explicit=6, **settings), [preference])
+    records, features, _ = run.run(folder).collect(run.plan, "latent")
+    return build(run, records, features)
+
+
+def failures(report):
+    return {finding["name"] for finding in report["findings"] if finding["level"] == "failure"}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_corrector_that_fails_on_purpose_is_named(host, name, tmp_path):
+    report = report_of(host, planted(host, plan().axis, name), tmp_path, steps=6)
+    assert name in failures(report)
+    (finding,) = [f for f in report["findings"] if f["name"] == name]
+    assert finding["group"] == "Orvane" in finding["words"]
+    if name in ("does nothing", "lightens skin"):  # the others break more than one thing
+        assert not failures(report) & (set(FAILURES) - {name, "does nothing"})
+    if name == "changes the group":
+        assert any("no longer finds Orvane" in why for why in report["worse"][0]["why"])
+
+
+def test_the_shipped_corrector_has_none_of_these_failures(host, tmp_path):
+    assert not failures(report_of(host, load_preference(SHIPPED), tmp_path, steps=16)) & set(FAILURES)
