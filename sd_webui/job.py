@@ -16,6 +16,7 @@ from ..corrector.prompt_gate import GateError
 from . import infotext
 from .choice import choose
 from .host import cfg_of, check_model, coin_seeds, window_of
+from .preferences import together
 from .prompts import parts_of, regions_of
 from .run import Run, place
 
@@ -39,7 +40,7 @@ class Job:
         infotext.write(p, self.choice, {}, self.result)
         loaded = {name: self.shelf.load(name) for name in self.choice.names}
         infotext.write(p, self.choice, loaded, self.result)
-        self.preferences = list({preference.hash: preference for preference in loaded.values()}.values())
+        self.preferences = together(loaded.values())
 
     @property
     def p(self):

@@ -61,7 +61,7 @@ def test_a_prompt_out_of_scope_or_explicit_is_left_alone_bit_for_bit_within_a_ba
 
 
 def test_the_correction_moves_pictures_towards_the_counter_side(host, script, part):
-    preference = part("script").SHELF.load("backdrop")
+    preference = part("script").SHELF.load("backdrop").preferences[0]
     latents = {}
     for values in (OFF, ON):
         latents[values], _, _ = make(host, script, *values, prompts=[ORVANE] * 6, seeds=range(6))
@@ -246,7 +246,7 @@ def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, sc
 def test_a_target_share_knows_the_prompts_own_lean_where_the_host_gives_both_predictions(
     host, script, sampler, part, models_path, monkeypatch
 ):
-    known = part("script").SHELF.load("backdrop").calibrations
+    known = part("script").SHELF.load("backdrop").preferences[0].calibrations
     known = [{**vars(one), "lean_slope": 50.0, "lean_mean": 0.01, "lean_sigma": 14.6} for one in known]
     relabelled(REAL, models_path / "rs_corrector" / "leaning.safetensors", calibrations=known)
     leans, original = [], part("run").decide
@@ -269,7 +269,9 @@ def test_a_target_share_knows_the_prompts_own_lean_where_the_host_gives_both_pre
     tokens = host.miniature.encode([ORVANE, ""])
     wanted, plain = (host.miniature.denoise(x, level, one.expand(2, -1, -1)) for one in tokens[:, None])
     groups = torch.zeros(2, dtype=torch.long)
-    by_hand = core.prompt_lean(part("script").SHELF.load("leaning"), x, level, groups, wanted - plain).mean()
+    by_hand = core.prompt_lean(
+        part("script").SHELF.load("leaning").preferences[0], x, level, groups, wanted - plain
+    ).mean()
     assert float(lean[0]) == pytest.approx(float(by_hand), rel=0.02)
     make(host, script, True, "leaning", 1.0, 0.5, cfg_scale=1.0, sampler=sampler)
     assert leans[-1] is None, "at CFG 1 there is no unconditional prediction"
@@ -357,7 +359,7 @@ def test_the_hosts_json_of_a_run_can_be_written(host, script):
 
 
 def test_the_preference_is_the_same_before_and_after(host, script, part):
-    source = part("script").SHELF.load("backdrop").source
+    source = part("script").SHELF.load("backdrop").preferences[0].source
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     make(host, script, *ON, hires=True)
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.state_dict().items())
