@@ -21,12 +21,13 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FETCHED = ("huggingface_guess", "BLIP", "stable-diffusion-webui-assets")  # what Forge's launcher clones at first
-OFFLINE = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": "127.0.0.1,localhost"}
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": "127.0.0.1,localhost"}
+ENVIRONMENT |= {"PYTHONUNBUFFERED": "1"}  # the log says when the server is ready
 FLAGS = ("--skip-prepare-environment", "--skip-version-check", "--always-cpu", "--api", "--no-prompt-history")
 
 
 class ForgeServer:
-    """Its API. `call` answers JSON; `generate` -> (picture [H, W, 3], infotext)."""
+    """Its API. `call` answers JSON; `generate` -> (picture [H, W, 3], infotext); `saved`: what the page made last."""
 
     def __init__(self, address, folder):
         self.address, self.folder = address, folder
@@ -34,6 +35,16 @@ class ForgeServer:
     @property
     def log(self):
         return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+    def wait_for_start(self, times, process=None):
+        """Until the page was started so often; before that the API answers, but without the scripts' defaults."""
+        for _ in range(600):
+            if self.log.count("Startup time") >= times:
+                return
+            broken = "Exception in thread" in self.log or (process is not None and process.poll() is not None)
+            assert not broken, self.log[-3000:]
+            time.sleep(0.5)
+        raise TimeoutError(f"Forge did not start.\n{self.log[-3000:]}")
 
     def call(self, path, data=None):
         body = None if data is None else json.dumps(data).encode()
@@ -44,13 +55,15 @@ class ForgeServer:
     def generate(self, *args, **settings):
         """`args`: the script's, in the API's order; none: the script is not named at all."""
         asked = {"steps": 2, "width": 64, "height": 64, "cfg_scale": 7, "seed": 5, "sampler_name": "Euler", **settings}
-        if "infotext" in settings:
-            asked = settings
         if args:
             asked["alwayson_scripts"] = {"RS-Corrector": {"args": list(args)}}
         answer = self.call("/sdapi/v1/txt2img", asked)
         picture = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
         return np.asarray(picture), json.loads(answer["info"])["infotexts"][0]
+
+    def saved(self):
+        newest = max(self.folder.glob("output*/txt2img-images/*/*.png"), key=lambda path: path.stat().st_mtime)
+        return np.asarray(Image.open(newest))
 
 
 def need(forge):
@@ -83,22 +96,14 @@ def running(forge, python, folder):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--port", port]
-    environment = {**os.environ, **OFFLINE}
+    environment = {**os.environ, **ENVIRONMENT}
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(
             list(map(str, command)), cwd=forge, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
     server = ForgeServer(f"http://127.0.0.1:{port}", folder)
     try:
-        for _ in range(600):
-            try:
-                server.call("/sdapi/v1/scripts")
-                break
-            except (OSError, ValueError):
-                assert process.poll() is None and "Exception in thread" not in server.log, server.log[-3000:]
-                time.sleep(0.5)
-        else:
-            raise TimeoutError(f"Forge did not start.\n{server.log[-3000:]}")
+        server.wait_for_start(1, process)
         yield server
     finally:
         process.terminate()

@@ -6,7 +6,6 @@ It takes about two minutes and 10 GB of memory. Where there is no Forge that can
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from webui_checkouts import folder_of, python_of
 
 PROMPT = "a portrait of an African man"
 ON = (True, "random", 0.5)
+SETTINGS = ("strength", "target")
 
 
 def random_preference(path):
@@ -84,9 +84,12 @@ def test_the_same_request_twice_makes_the_same_corrected_picture(forge, plain, c
     assert np.array_equal(forge.generate(prompt=PROMPT)[0], plain), "nothing is left behind"
 
 
-def test_an_infotext_pasted_back_makes_the_same_picture(forge, corrected):
+def test_what_the_infotext_says_makes_the_same_picture_through_the_api(forge, corrected):
+    """By hand: the API's own field `infotext` fails in this Forge for any text, at `styles`."""
     picture, infotext = corrected
-    again, infotext_again = forge.generate(infotext=infotext)
+    name = re.search(r"RS-Corrector preference: (random \[\w+\])", infotext).group(1)
+    strength, target = (float(re.search(rf"RS-Corrector {key}: ([\d.]+)", infotext).group(1)) for key in SETTINGS)
+    again, infotext_again = forge.generate(True, name, strength, target, prompt=PROMPT)
     assert np.array_equal(picture, again) and infotext_again == infotext
 
 
@@ -139,13 +142,13 @@ def generated(page, says):
     return page.locator("#html_info_txt2img").inner_text()
 
 
-def test_the_page_corrects_and_what_is_pasted_comes_back(page, corrected):
+def test_the_page_corrects_and_what_is_pasted_comes_back(page, forge, corrected):
     page.locator("#txt2img_prompt textarea").fill(PROMPT)
     page.locator("#rs_corrector_txt2img_accordion").get_by_text("RS-Corrector", exact=True).click()
     page.locator("#rs_corrector_txt2img_enabled input").wait_for(state="visible")
     # The infotext of the API's picture sets everything: our controls, size, steps and seed.
     page.locator("#txt2img_prompt textarea").fill(corrected[1])
-    page.locator("#paste").click()
+    page.locator("#txt2img_tools #paste").click()
     page.wait_for_function("document.querySelector('#rs_corrector_txt2img_enabled input').checked")
     page.locator(".rs-corrector-card").first.wait_for()
     assert page.locator("#rs_corrector_txt2img_preference input").first.input_value() == "random"
@@ -153,6 +156,7 @@ def test_the_page_corrects_and_what_is_pasted_comes_back(page, corrected):
     infotext = generated(page, "RS-Corrector result: corrected")
     keep(page, "corrected")
     assert "Seed: 5" in infotext and "RS-Corrector strength: 0.5" in infotext
+    assert np.array_equal(forge.saved(), corrected[0]), "the page makes the API's picture"
     box = page.locator("#rs_corrector_txt2img_preference input").first
     box.click()
     box.fill("miniature-backdrop")
@@ -166,11 +170,7 @@ def test_the_page_corrects_and_what_is_pasted_comes_back(page, corrected):
 def test_reloading_the_page_registers_nothing_twice(page, forge, plain, corrected):
     starts = forge.log.count("Startup time")
     page.evaluate("document.querySelector('#settings_restart_gradio').click()")
-    for _ in range(240):
-        if forge.log.count("Startup time") > starts:
-            break
-        time.sleep(0.5)
-    assert forge.log.count("Startup time") > starts, forge.log[-3000:]
+    forge.wait_for_start(starts + 1)
     assert forge.call("/sdapi/v1/scripts")["txt2img"].count("rs-corrector") == 1
     picture, infotext = forge.generate(*ON, prompt=PROMPT)
     assert np.array_equal(picture, corrected[0]) and infotext == corrected[1]
