@@ -1,21 +1,26 @@
-"""A preference's own card for the page: what it is for, how good it is, on what it was validated, and warnings."""
+"""The cards of what is picked, for the page: what each preference is for, how good it is, on what it was validated."""
 
 from html import escape
 
+from ..corrector.correction import CorrectionError
 from ..corrector.files import PreferenceFileError
 from .host import TITLES, mismatch
-from .preferences import NONE
+from .preferences import NONE, together
 
 
 def card(shelf, names, space):
-    """Names of preferences, and the loaded model's latent space or None -> HTML; nothing of a file is trusted."""
-    parts = []
+    """Names of files, and the loaded model's latent space or None -> HTML; nothing of a file is trusted."""
+    parts, files = [], []
     for name in dict.fromkeys(name for name in names if name and name != NONE):
         try:
-            preference = shelf.load(name)
+            files.append(shelf.load(name))
         except PreferenceFileError as error:
             parts.append(warning(str(error)))
-            continue
+    try:
+        together(files)
+    except CorrectionError as error:
+        parts.append(warning(str(error)))
+    for preference in (preference for loaded in files for preference in loaded.preferences):
         if space and (wrong := mismatch(preference, space)):
             parts.append(warning(wrong))
         parts.append(_table(preference))

@@ -22,15 +22,15 @@ def clear(p):
         p.extra_generation_params.pop(key, None)
 
 
-def write(p, choice, preferences, result):
+def write(p, choice, loaded, result):
     """Settings now, and `result(index, use_main_prompt)` when the host writes a picture's text after sampling.
 
-    `preferences`: those loaded by now, by the names in `choice`.
+    `loaded`: the files that are loaded by now, by the names in `choice`.
     """
     params = p.extra_generation_params
     for key, name in ((PREFERENCE, choice.preference), (SECOND, choice.second_preference)):
-        if name in preferences:
-            params[key] = f"{split_hash(name)[0]} [{preferences[name].hash}]"
+        if name in loaded:
+            params[key] = f"{split_hash(name)[0]} [{loaded[name].hash}]"
         elif name != DEFAULTS.preference:
             params[key] = name
     for name, key in NUMBERS.items():

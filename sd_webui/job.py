@@ -17,6 +17,7 @@ from ..corrector.thinning import coins_from_seeds
 from . import infotext
 from .choice import choose
 from .host import cfg_of, check_model, coin_seeds, window_of
+from .preferences import together
 from .prompts import regions_of
 from .run import Run, place
 
@@ -40,7 +41,7 @@ class Job:
         infotext.write(p, self.choice, {}, self.result)
         loaded = {name: self.shelf.load(name) for name in self.choice.names}
         infotext.write(p, self.choice, loaded, self.result)
-        self.preferences = list({preference.hash: preference for preference in loaded.values()}.values())
+        self.preferences = together(loaded.values())
 
     @property
     def p(self):

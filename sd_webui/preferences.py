@@ -5,10 +5,12 @@ With a hash, no other file passes for it.
 """
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ..corrector.files import PreferenceFileError, file_hash, load_preference
+from ..corrector.correction import CorrectionError
+from ..corrector.files import PreferenceFileError, file_hash, load_preferences
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 FOLDER = "rs_corrector"  # inside the host's folder of models
@@ -23,6 +25,28 @@ def split_hash(text):
     found = WITH_HASH.fullmatch(text)
     name, digest = found.groups() if found else (text, "")
     return name.removesuffix(SUFFIX), digest
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file holds: one preference, or several of as many axes; its hash is the one that is shown and written."""
+
+    hash: str
+    preferences: tuple
+
+
+def together(files):
+    """The preferences of several `Loaded`, all of which act. Raises CorrectionError where two are of one axis."""
+    found = {preference.hash: preference for loaded in files for preference in loaded.preferences}
+    axes = {}
+    for preference in found.values():
+        if other := axes.get(preference.axis.id):
+            raise CorrectionError(
+                f'"{other.name}" and "{preference.name}" both correct {preference.axis.title}, which would be '
+                "corrected twice; pick only one file that holds it."
+            )
+        axes[preference.axis.id] = preference
+    return list(found.values())
 
 
 class Shelf:
@@ -53,18 +77,18 @@ class Shelf:
         return path
 
     def load(self, text):
-        """'name' or 'name [hash]' -> Preference. Raises PreferenceFileError in a sentence."""
+        """'name' or 'name [hash]' -> Loaded. Raises PreferenceFileError in a sentence."""
         name, digest = split_hash(text)
         path = self.path(name)
         stat = path.stat()
-        preference = _loaded(path, stat.st_mtime_ns, stat.st_size)
-        if digest and preference.hash != digest:
+        loaded = _loaded(path, stat.st_mtime_ns, stat.st_size)
+        if digest and loaded.hash != digest:
             raise PreferenceFileError(
                 f'The preference "{name}" is another file than the one that was asked for: its hash is '
-                f"{preference.hash}, and {digest} was asked for. Put the right file into models/{FOLDER}, or pick "
+                f"{loaded.hash}, and {digest} was asked for. Put the right file into models/{FOLDER}, or pick "
                 f'"{name}" in the list to use this one.'
             )
-        return preference
+        return loaded
 
     def pasted(self, text):
         """What the page shows for an infotext's preference -> (value, what is wrong with it or "")."""
@@ -84,4 +108,4 @@ class Shelf:
 
 @lru_cache(maxsize=4)
 def _loaded(path, changed, size):
-    return load_preference(path)
+    return Loaded(file_hash(path), tuple(load_preferences(path)))

@@ -1,15 +1,13 @@
 """Pictures through each host, from Generate to infotext: what changes, what must not, and who is told."""
 
-import gc
 import json
-import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from webui_hosts import Processing, SdModel, conditioning_of
+from webui_hosts import Processing, conditioning_of
 
 REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
 
@@ -59,7 +57,7 @@ def test_a_prompt_out_of_scope_or_explicit_is_left_alone_bit_for_bit_within_a_ba
 
 
 def test_the_correction_moves_pictures_towards_the_counter_side(host, script, part):
-    preference = part("script").SHELF.load("backdrop")
+    preference = part("script").SHELF.load("backdrop").preferences[0]
     latents = {}
     for values in (OFF, ON):
         latents[values], _, _ = make(host, script, *values, prompts=[ORVANE] * 6, seeds=range(6))
@@ -259,7 +257,7 @@ def test_a_target_share_reads_where_a_run_begins_how_each_picture_will_come_out(
     first = host.alphas_cumprod[999] if sampler == "ddim" else None
     noise = host.miniature.noise((1, 2))
     x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
-    source = part("script").SHELF.load("backdrop").source
+    source = part("script").SHELF.load("backdrop").preferences[0].source
     by_hand = source(x, torch.full((2,), 14.6), torch.zeros(2, dtype=torch.long)).log_odds
     torch.testing.assert_close(log_odds[:2], by_hand, rtol=0.02, atol=0.02)
     make(host, script, True, "backdrop", 1.0, 1.0, sampler=sampler)
@@ -278,77 +276,13 @@ def test_another_text_encoder_is_refused_by_name(host, script, monkeypatch):
     assert "text encoder of width 128" in p.extra_generation_params["RS-Corrector error"]
 
 
-def test_fifty_cycles_on_and_off_leave_nothing_behind(host, script, part):
-    jobs, original = [], part("script").Job
-
-    def watched(*args):
-        job = original(*args)
-        jobs.append(weakref.ref(job))
-        return job
-
-    part("script").Job = watched
-    host.steps = 1
-    alone, _, _ = make(host, script, *OFF)
-    for cycle in range(50):
-        make(host, script, *(OFF if cycle % 2 else ON))
-    again, _, _ = make(host, script, *OFF)
-    gc.collect()
-    assert torch.equal(alone, again)
-    assert [job() for job in jobs if job() is not None] == [] and script.job is None
-    unet = getattr(getattr(host.sd_model, "forge_objects", None), "unet", None)
-    assert unet is None or (not unet.model_options and not unet.extra_model_patchers_during_sampling)
-    assert part("script").CALLS.job is None and part("script").CALLS.x is None
-
-
-def test_a_job_that_was_broken_off_leaks_into_no_other(host, script):
-    plain, _, _ = make(host, script, *OFF)
-    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
-    p.prompts, p.seeds, p.subseeds = p.all_prompts, p.all_seeds, p.all_subseeds
-    script.process(p, *ON)
-    script.process_batch(p, *ON)
-    script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, p.prompts))
-    again, texts, _ = make(host, script, *OFF)  # neither postprocess_batch nor postprocess came
-    assert torch.equal(plain, again) and texts == [{}, {}]
-
-
-def test_a_model_that_is_switched_away_is_not_kept_and_the_next_one_is_checked_anew(host, script):
-    make(host, script, *ON)
-    watched = weakref.ref(host.sd_model)
-    host.sd_model = host.modules.model_data.sd_model = SdModel(is_sdxl=True, alphas_cumprod=host.alphas_cumprod)
-    host.reset()
-    gc.collect()
-    assert watched() is None
-    _, texts, _ = make(host, script, *ON)
-    assert "made for SD1.5 or SD2 and the loaded model is SDXL" in texts[0]["RS-Corrector error"]
-
-
-def test_an_interrupted_run_still_reports(host, script):
-    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
-    _, texts = host.process_images(script, p, *ON, interrupt_at=2)
-    assert [text["RS-Corrector result"] for text in texts] == ["corrected"] * 2 and script.job is None
-
-
-def test_the_picture_of_another_script_inside_ours_is_not_corrected(host, script):
-    """Detailers sample a picture of their own, with a `p` of their own, while our job is at work."""
-    inner = Processing(host.sd_model, [ORVANE], [7])
-    nobody = type("Nobody", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
-    plain, _ = host.process_images(nobody, inner)
-    outer = Processing(host.sd_model, [ORVANE], [7])
-    outer.prompts, outer.seeds, outer.subseeds = [ORVANE], [7], [7]
-    script.process(outer, *ON)
-    script.process_batch(outer, *ON)
-    script.process_before_every_sampling(outer, *ON, c=conditioning_of(host.miniature, [ORVANE]))
-    inside, _ = host.process_images(nobody, Processing(host.sd_model, [ORVANE], [7]))
-    assert torch.equal(plain, inside)
-
-
 def test_the_hosts_json_of_a_run_can_be_written(host, script):
     _, _, p = make(host, script, *ON)
     json.dumps(p.extra_generation_params, default=lambda value: None)
 
 
 def test_the_preference_is_the_same_before_and_after(host, script, part):
-    source = part("script").SHELF.load("backdrop").source
+    source = part("script").SHELF.load("backdrop").preferences[0].source
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     make(host, script, *ON, hires=True)
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.state_dict().items())

@@ -59,7 +59,7 @@ def test_a_call_of_the_denoiser_is_corrected_as_the_pure_function_says(host, tim
         with torch.no_grad():
             output = denoiser(there, level, p.uc, p.c, 7.0, 0.0, torch.zeros(2, 5, 1, 1))
             outputs[values] = denoiser.get_pred_x0(there, output, level)
-    preference = script.SHELF.load("backdrop")
+    preference = script.SHELF.load("backdrop").preferences[0]
     tokens = shared.sd_model.get_learned_conditioning([ORVANE])
     readings = [preference.gate.read([tokens])] * 2
     decision, _ = core.decide(preference, readings, torch.rand(2), 1.0, 7.0)

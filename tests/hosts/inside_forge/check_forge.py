@@ -3,6 +3,7 @@
 import gc
 import sys
 import types
+import weakref
 
 import pytest
 import torch
@@ -142,6 +143,23 @@ def test_fifty_on_off_cycles_leave_nothing_behind(generate, sd_model):
     assert kinds.count("Job") == kinds.count("Run") == 0
     assert not sd_model.forge_objects.unet.model_options.get("sampler_post_cfg_function")
     assert not sd_model.forge_objects.unet.extra_model_patchers_during_sampling
+
+
+def test_another_model_is_checked_anew_and_the_one_before_is_not_kept(generate, switch):
+    plain, _, _, _ = generate(*OFF, prompt=ORVANE)
+    corrected, _, _, _ = generate(*ON, prompt=ORVANE)
+    other = switch()
+    again, texts, _, _ = generate(*ON, prompt=ORVANE)
+    assert torch.equal(again, corrected) and "RS-Corrector result: corrected" in texts[0]
+    other.is_sd1, other.is_sd2 = False, False  # of a kind that no preference is for
+    alone, texts, _, _ = generate(*ON, prompt=ORVANE)
+    assert torch.equal(alone, plain) and "RS-Corrector error" in texts[0]
+    watched = weakref.ref(other.forge_objects_original.unet.model)
+    del other
+    switch(back=True)
+    back, _, _, _ = generate(*ON, prompt=ORVANE)
+    gc.collect()
+    assert torch.equal(back, corrected) and watched() is None
 
 
 def test_reloading_scripts_registers_callbacks_and_axes_once(generate):

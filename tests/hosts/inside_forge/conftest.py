@@ -105,14 +105,28 @@ def small_model():
     return model
 
 
-@pytest.fixture(scope="session")
-def sd_model():
+def switch_to(model):
+    """What Forge's `forge_model_reload` does around loading: the model before is let go."""
+    from backend import memory_management
     from modules import sd_models
 
-    model = small_model()
+    sd_models.model_data.set_sd_model(None)
+    memory_management.unload_all_models()
     sd_models.model_data.set_sd_model(model)
     sd_models.model_data.forge_hash = str(sd_models.model_data.forge_loading_parameters)  # nothing is to be loaded
     return model
+
+
+@pytest.fixture(scope="session")
+def sd_model():
+    return switch_to(small_model())
+
+
+@pytest.fixture
+def switch(sd_model):
+    """-> a function: to another model, or back to the one of all other checks."""
+    yield lambda back=False: switch_to(sd_model if back else small_model())
+    switch_to(sd_model)
 
 
 def runner_of(is_img2img):

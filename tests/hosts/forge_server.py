@@ -1,0 +1,114 @@
+"""A running Forge: its own launcher on the CPU, in a data folder of its own, with this repository among its extensions.
+
+A checkpoint of SD1.5's full size with random weights is made for it; nothing of Forge is replaced.
+"""
+
+import base64
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FETCHED = ("huggingface_guess", "BLIP", "stable-diffusion-webui-assets")  # what Forge's launcher clones at first
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": "127.0.0.1,localhost"}
+ENVIRONMENT |= {"PYTHONUNBUFFERED": "1"}  # the log says when the server is ready
+FLAGS = ("--skip-prepare-environment", "--skip-version-check", "--always-cpu", "--api", "--no-prompt-history")
+
+
+class ForgeServer:
+    """Its API. `call` answers JSON; `generate` -> (picture [H, W, 3], infotext); `saved`: what the page made last."""
+
+    def __init__(self, address, folder):
+        self.address, self.folder = address, folder
+
+    @property
+    def log(self):
+        return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+    def wait_for_start(self, times, process=None):
+        """Until the page was started so often; before that the API answers, but without the scripts' defaults."""
+        for _ in range(600):
+            if self.log.count("Startup time") >= times:
+                return
+            broken = "Exception in thread" in self.log or (process is not None and process.poll() is not None)
+            assert not broken, self.log[-3000:]
+            time.sleep(0.5)
+        raise TimeoutError(f"Forge did not start.\n{self.log[-3000:]}")
+
+    def call(self, path, data=None):
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            return json.load(answer)
+
+    def generate(self, *args, **settings):
+        """`args`: the script's, in the API's order; none: the script is not named at all."""
+        asked = {"steps": 2, "width": 64, "height": 64, "cfg_scale": 7, "seed": 5, "sampler_name": "Euler", **settings}
+        if args:
+            asked["alwayson_scripts"] = {"RS-Corrector": {"args": list(args)}}
+        answer = self.call("/sdapi/v1/txt2img", asked)
+        picture = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
+        return np.asarray(picture), json.loads(answer["info"])["infotexts"][0]
+
+    def saved(self):
+        newest = max(self.folder.glob("output*/txt2img-images/*/*.png"), key=lambda path: path.stat().st_mtime)
+        return np.asarray(Image.open(newest))
+
+
+def need(forge):
+    missing = [name for name in FETCHED if not (forge / "repositories" / name).is_dir()]
+    if missing:
+        pytest.skip(f"{forge}/repositories lacks {', '.join(missing)}: start Forge once, so that it fetches them.")
+
+
+def make_folder(forge, python, folder):
+    """The data folder: extension, a checkpoint and another that is nearly the same, and a place for preferences."""
+    for part in ("extensions", "models/Stable-diffusion", "models/rs_corrector"):
+        (folder / part).mkdir(parents=True)
+    (folder / "extensions" / "rs-corrector").symlink_to(REPOSITORY)
+    checkpoint = folder / "models" / "Stable-diffusion" / "random.safetensors"
+    maker = Path(__file__).with_name("sd15_checkpoint.py")
+    done = subprocess.run([python, maker, forge, checkpoint], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"No checkpoint could be made with {python}: {done.stderr.strip().splitlines()[-1]}")
+    shutil.copy(checkpoint, other := checkpoint.with_name("other.safetensors"))
+    with open(other, "r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"\0\0")  # its last weight: another file by its hash
+    chosen = {"sd_model_checkpoint": checkpoint.name}
+    (folder / "config.json").write_text(json.dumps(chosen))
+
+
+@contextmanager
+def running(forge, python, folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--port", port]
+    environment = {**os.environ, **ENVIRONMENT}
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=forge, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    server = ForgeServer(f"http://127.0.0.1:{port}", folder)
+    try:
+        server.wait_for_start(1, process)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

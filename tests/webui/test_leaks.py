@@ -1,0 +1,83 @@
+"""Jobs that follow each other, break off or lie inside each other, and models that are switched: nothing leaks."""
+
+import gc
+import weakref
+
+import torch
+
+from webui_hosts import Processing, SdModel, conditioning_of
+
+ORVANE = "a portrait of an Orvane person"
+ON, OFF = (True, "backdrop", 1.0), (False, "backdrop", 1.0)
+SEEDS = (11, 12)
+SCRIPT_EVENTS = ("process", "process_batch", "process_before_every_sampling", "postprocess_batch", "postprocess")
+
+
+def make(host, script, *values):
+    """-> latents, infotexts, p."""
+    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    return (*host.process_images(script, p, *values), p)
+
+
+def test_fifty_cycles_on_and_off_leave_nothing_behind(host, script, part):
+    jobs, original = [], part("script").Job
+
+    def watched(*args):
+        job = original(*args)
+        jobs.append(weakref.ref(job))
+        return job
+
+    part("script").Job = watched
+    host.steps = 1
+    alone, _, _ = make(host, script, *OFF)
+    for cycle in range(50):
+        make(host, script, *(OFF if cycle % 2 else ON))
+    again, _, _ = make(host, script, *OFF)
+    gc.collect()
+    assert torch.equal(alone, again)
+    assert [job() for job in jobs if job() is not None] == [] and script.job is None
+    unet = getattr(getattr(host.sd_model, "forge_objects", None), "unet", None)
+    assert unet is None or (not unet.model_options and not unet.extra_model_patchers_during_sampling)
+    assert part("script").CALLS.job is None and part("script").CALLS.x is None
+
+
+def test_a_job_that_was_broken_off_leaks_into_no_other(host, script):
+    plain, _, _ = make(host, script, *OFF)
+    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    p.prompts, p.seeds, p.subseeds = p.all_prompts, p.all_seeds, p.all_subseeds
+    script.process(p, *ON)
+    script.process_batch(p, *ON)
+    script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, p.prompts))
+    again, texts, _ = make(host, script, *OFF)  # neither postprocess_batch nor postprocess came
+    assert torch.equal(plain, again) and texts == [{}, {}]
+
+
+def test_a_model_that_is_switched_away_is_not_kept_and_the_next_one_is_checked_anew(host, script):
+    make(host, script, *ON)
+    watched = weakref.ref(host.sd_model)
+    host.sd_model = host.modules.model_data.sd_model = SdModel(is_sdxl=True, alphas_cumprod=host.alphas_cumprod)
+    host.reset()
+    gc.collect()
+    assert watched() is None
+    _, texts, _ = make(host, script, *ON)
+    assert "made for SD1.5 or SD2 and the loaded model is SDXL" in texts[0]["RS-Corrector error"]
+
+
+def test_an_interrupted_run_still_reports(host, script):
+    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    _, texts = host.process_images(script, p, *ON, interrupt_at=2)
+    assert [text["RS-Corrector result"] for text in texts] == ["corrected"] * 2 and script.job is None
+
+
+def test_the_picture_of_another_script_inside_ours_is_not_corrected(host, script):
+    """Detailers sample a picture of their own, with a `p` of their own, while our job is at work."""
+    inner = Processing(host.sd_model, [ORVANE], [7])
+    nobody = type("Nobody", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
+    plain, _ = host.process_images(nobody, inner)
+    outer = Processing(host.sd_model, [ORVANE], [7])
+    outer.prompts, outer.seeds, outer.subseeds = [ORVANE], [7], [7]
+    script.process(outer, *ON)
+    script.process_batch(outer, *ON)
+    script.process_before_every_sampling(outer, *ON, c=conditioning_of(host.miniature, [ORVANE]))
+    inside, _ = host.process_images(nobody, Processing(host.sd_model, [ORVANE], [7]))
+    assert torch.equal(plain, inside)
