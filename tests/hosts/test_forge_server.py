@@ -3,6 +3,7 @@
 It takes about two minutes and 10 GB of memory. Where there is no Forge that can start, it skips.
 """
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import torch
 from hosts.forge_server import make_folder, need, running
 from webui_checkouts import folder_of, python_of
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 PROMPT = "a portrait of an African man"
 ON = (True, "random", 0.5)
 SETTINGS = ("strength", "target")
@@ -91,6 +93,14 @@ def test_what_the_infotext_says_makes_the_same_picture_through_the_api(forge, co
     strength, target = (float(re.search(rf"RS-Corrector {key}: ([\d.]+)", infotext).group(1)) for key in SETTINGS)
     again, infotext_again = forge.generate(True, name, strength, target, prompt=PROMPT)
     assert np.array_equal(picture, again) and infotext_again == infotext
+
+
+def test_the_readmes_request_runs_as_it_stands_but_for_its_size_and_its_preference(forge):
+    asked = json.loads(re.search(r"curl .*? -d '(\{.*?\})'", README.read_text(encoding="utf-8"), re.DOTALL).group(1))
+    asked["alwayson_scripts"]["RS-Corrector"]["args"][1] = "random"
+    answer = forge.call("/sdapi/v1/txt2img", asked | {"steps": 1, "width": 64, "height": 64})
+    (infotext,) = json.loads(answer["info"])["infotexts"]
+    assert "RS-Corrector target: 0.8" in infotext and "RS-Corrector result: " in infotext
 
 
 @pytest.mark.parametrize(
