@@ -95,7 +95,8 @@ def running(forge, python, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--port", port]
+    # With a data folder of its own, Gradio refuses Forge its own scripts unless their folder is named.
+    command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--gradio-allowed-path", forge, "--port", port]
     environment = {**os.environ, **ENVIRONMENT}
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(
