@@ -63,7 +63,7 @@ class ForgeServer:
 
     def saved(self):
         newest = max(self.folder.glob("output*/txt2img-images/*/*.png"), key=lambda path: path.stat().st_mtime)
-        return np.asarray(Image.open(newest))
+        return np.asarray(Image.open(newest))[..., :3]  # Forge hides the infotext in an alpha channel
 
 
 def need(forge):
