@@ -157,14 +157,15 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=96, 
     latents, side, group, _ = flatten(pairs, keep)
     batch = batch_of(batch, latents.shape)
     network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=patch_of(latents.shape)), seed)
-    weights, held = teacher.weights(), len(teacher.x) // 20
+    weights, count = teacher.weights(), len(teacher.x)
+    held = max(min(1, count - 1), count // 20)  # at least one, where there is another to learn from
     tone_push = _SkinPush(teacher, tone, region)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         sigma = random_sigmas(batch, generator)
         x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
-        which = held + torch.randint(len(teacher.x) - held, (batch,), generator=generator)
+        which = held + torch.randint(count - held, (batch,), generator=generator)
         *taught, push = teacher.taught(which)
         reading = network(*(torch.cat(both) for both in zip((x, sigma, group[chosen]), taught, strict=True)))
         odds = F.binary_cross_entropy_with_logits(reading.log_odds[:batch], side[chosen].float())

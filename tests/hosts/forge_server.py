@@ -63,7 +63,7 @@ class ForgeServer:
 
     def saved(self):
         newest = max(self.folder.glob("output*/txt2img-images/*/*.png"), key=lambda path: path.stat().st_mtime)
-        return np.asarray(Image.open(newest))
+        return np.asarray(Image.open(newest))[..., :3]  # Forge hides the infotext in an alpha channel
 
 
 def need(forge):
@@ -95,7 +95,8 @@ def running(forge, python, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--port", port]
+    # With a data folder of its own, Gradio refuses Forge its own scripts unless their folder is named.
+    command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--gradio-allowed-path", forge, "--port", port]
     environment = {**os.environ, **ENVIRONMENT}
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(

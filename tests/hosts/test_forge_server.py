@@ -133,7 +133,7 @@ def page(forge):
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1400, "height": 1800})
-        opened.set_default_timeout(60_000)
+        opened.set_default_timeout(30_000)
         opened.goto(forge.address)
         opened.locator("#txt2img_generate").wait_for()
         yield opened
