@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from corrector import audit  # noqa: E402
-from corrector.calibration import decide_all, first_odds, sample_corrected  # noqa: E402
+from corrector.calibration import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction import Settings  # noqa: E402
 from corrector.files import load_preference  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
@@ -168,9 +168,9 @@ class Bench:
         prompts, seeds = ([values[i] for i in order] for values in (prompts, seeds))
         before, after = ([found[i] for i in order] for found in (self.read[group][attribute], labels))
         conditioning, coins = self.host.encode(prompts), coins_from_seeds(seeds)
-        log_odds = first_odds(self.host, preference, conditioning, seeds, CFG, 0.5)
+        lean = first_leans(self.host, preference, conditioning, seeds, CFG, 0.5)
         for target in (0.25, 0.5, 0.75):
-            decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, log_odds)
+            decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, lean)
             chosen = decision.active.tolist()
             mixed = [new if c else old for c, old, new in zip(chosen, before, after, strict=True)]
             share = audit.rate(sum(label == counter for label in mixed), self.n)

@@ -3,7 +3,6 @@
 Written against a host's functions (encode, sample, decode) and a judge of clean latents that made no correction.
 """
 
-import math
 import random
 from dataclasses import replace
 from functools import cache, partial
@@ -15,17 +14,17 @@ from .correction import Decision, Settings, correct, decide, groups_of
 from .pairs import lightness
 from .preference import Calibration
 from .prompt_gate import PromptReading
-from .thinning import coins_from_seeds, first_log_odds
+from .thinning import coins_from_seeds, first_lean, leaning
 
 CHUNK = 100  # pictures at once, and between two looks at the interval
 
 
-def decide_all(preference, conditioning, coins, target, cfg, batch, log_odds=None):
+def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
     """`decide` for many pictures, whose target share is kept in each batch of `batch` -> (Decision, reasons)."""
     readings, parts, reasons = readings_of(preference, conditioning), [], []
     for which in torch.arange(len(coins)).split(batch):
-        odds = None if log_odds is None else log_odds[which]
-        decision, why = decide(preference, [readings[i] for i in which.tolist()], coins[which], target, cfg, odds)
+        own = None if lean is None else lean[which]
+        decision, why = decide(preference, [readings[i] for i in which.tolist()], coins[which], target, cfg, own)
         parts.append(decision)
         reasons += why
     return Decision(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True))), reasons
@@ -37,32 +36,31 @@ def readings_of(preference, conditioning):
     return [gate and gate.read([conditioning[index : index + 1]]) for index in range(len(conditioning))]
 
 
-def first_latents(host, conditioning, seeds, cfg):
-    """Noisy latents [N, C, H, W] and sigma [N] where a run begins.
+def first_predictions(host, conditioning, seeds, cfg):
+    """Denoised and noisy latents [N, C, H, W] and sigma [N] where a run begins.
 
     Costs 2 steps a picture. A program's hook is given them for nothing.
     """
     first = {}
 
     def look(denoised, x, sigma, which):
-        seen = [part.detach().float().cpu().clone() for part in (x, sigma.expand(len(x)))]
+        seen = [part.detach().float().cpu().clone() for part in (denoised, x, sigma.expand(len(x)))]
         for index, *parts in zip(torch.as_tensor(which).tolist(), *seen, strict=True):
             first.setdefault(index, parts)
         return denoised
 
     host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # a schedule of one step may begin anywhere
-    x, sigma = (torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True))
-    return x, sigma
+    return [torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True)]
 
 
-def first_odds(host, preference, conditioning, seeds, cfg, target):
-    """`first_log_odds` of many pictures [N], or None where they do not count."""
-    if target == 1 or not any(known.odds_slope for known in preference.calibrations):
+def first_leans(host, preference, conditioning, seeds, cfg, target):
+    """`first_lean` of many pictures [N], or None where it does not count."""
+    if target == 1 or not any(known.lean_slope for known in preference.calibrations):
         return None
-    x, sigma = first_latents(host, conditioning, seeds, cfg)
     groups = groups_of(readings_of(preference, conditioning))
-    parts = zip(*(part.split(CHUNK) for part in (x, sigma, groups)), strict=True)
-    found = [first_log_odds(preference, *some, target) for some in parts]
+    columns = (*first_predictions(host, conditioning, seeds, cfg), groups)
+    parts = zip(*(column.split(CHUNK) for column in columns), strict=True)
+    found = [first_lean(preference, *some, target) for some in parts]
     return None if any(part is None for part in found) else torch.cat(found)
 
 
@@ -74,8 +72,8 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     """
     conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
     for preference in preferences:
-        log_odds = first_odds(host, preference, conditioning, seeds, cfg, settings.target)
-        decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, log_odds))
+        lean = first_leans(host, preference, conditioning, seeds, cfg, settings.target)
+        decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean))
     decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
     wanted = torch.arange(len(seeds))
     if plain is not None:
@@ -130,7 +128,7 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
         n = len(measure.seeds)
         intervals = [interval(share, n) for share in (base_rate, full_rate)]
         gains = tone_gain, drift, seed, push_gain
-        done.append(Calibration(group, cfg, base_rate, n, full_rate, n, *gains, *intervals, *measure.odds()))
+        done.append(Calibration(group, cfg, base_rate, n, full_rate, n, *gains, *intervals, *measure.lean()))
     return replace(preference, calibrations=tuple(done))
 
 
@@ -165,15 +163,16 @@ class _Plain:
         self.lightness, self.base_rate = torch.cat(tones), sum(counter) / len(counter)
         self.counter = torch.tensor(counter, dtype=torch.float64)
 
-    def odds(self):
-        """-> (slope, offset, mean, spread, sigma): what log-odds where a run begins tell of how pictures come out."""
-        x, sigma = first_latents(self.host, self.host.encode(self.prompts), self.seeds, self.cfg)
+    def lean(self):
+        """-> (slope, offset, mean, spread, sigma): what a run's first prediction tells of how a picture comes out."""
+        denoised, x, sigma = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, self.cfg)
         group = torch.full((len(x),), self.preference.axis.groups.index(self.group))
         with torch.no_grad():
             parts = zip(*(part.split(CHUNK) for part in (x, sigma, group)), strict=True)
-            log_odds = torch.cat([self.preference.source(*some).log_odds for some in parts]).double()
-        slope, offset = _logistic_fit(log_odds, self.counter, logit(self.base_rate))
-        return slope, offset, float(log_odds.mean()), float(log_odds.std()), float(sigma.max())
+            lean = leaning(denoised, torch.cat([self.preference.source(*some).push for some in parts])).double()
+        mean, spread = float(lean.mean()), max(float(lean.std()), 1e-6)
+        slope, offset = _logistic_fit((lean - mean) / spread, self.counter, self.base_rate)
+        return slope / spread, offset - slope / spread * mean, mean, spread, float(sigma.max())
 
     def corrected(self, base_rate, push_gain, tone_gain):
         """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""
@@ -187,18 +186,15 @@ class _Plain:
         return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
 
 
-def logit(share):
-    return math.log(max(share, 1e-3) / max(1 - share, 1e-3))
+def _logistic_fit(z, counter, base_rate):
+    """Slope and offset of a logistic regression of `counter` on standardised z, both [N].
 
-
-def _logistic_fit(z, counter, middle):
-    """Slope and offset of a logistic regression of `counter` on z, both [N].
-
-    With a normal prior of variance 1 about slope 1 and offset `middle`, what log-odds of balanced pairs would have.
+    With a normal prior of variance 1 about slope 0 and the base rate's logit.
     """
     from scipy.optimize import minimize
+    from scipy.special import logit
 
-    z, counter, prior = z.numpy(), counter.numpy(), np.array([1.0, middle])
+    z, counter, prior = z.numpy(), counter.numpy(), np.array([0.0, logit(np.clip(base_rate, 1e-3, 1 - 1e-3))])
 
     def loss(parameters):
         logits = parameters[1] + parameters[0] * z

@@ -128,11 +128,11 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
 NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
 
 
-def decide(preference, readings, coins, target=1.0, cfg=1.0, log_odds=None):
+def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
     """What this preference does to each image of a run -> (Decision, one reason an image; "" where it corrects).
 
-    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `log_odds`:
-    what `thinning.first_log_odds` read where the run begins, if anything.
+    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `lean`: what
+    `thinning.first_lean` read where the run begins, if anything.
     """
     axis, count = preference.axis, len(readings)
     groups = groups_of(readings)
@@ -157,7 +157,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, log_odds=None):
                 why = f"the model already draws {known.base_rate:.0%} of such {axis.groups[group]} pictures on the "
                 why += "counter side"
         if target < 1:
-            chosen = thinned(coins[members], target, known, None if log_odds is None else log_odds[members])
+            chosen = thinned(coins[members], target, known, None if lean is None else lean[members])
             for member in members[~chosen].tolist():
                 active[member], reasons[member] = False, why
     return Decision(active, groups, base_rate, tone_gain, push_gain), reasons

@@ -46,15 +46,15 @@ class Calibration:
     push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight, and 1 above
     base_interval: tuple[float, float] | None = None  # 95 %, Wilson
     full_interval: tuple[float, float] | None = None
-    odds_slope: float = 0.0  # logit of a picture's own chance to come out counter: offset + slope * its log-odds where
-    odds_offset: float = 0.0  # a run begins (thinning.first_log_odds)
-    odds_mean: float = 0.0  # of these log-odds, over pictures
-    odds_spread: float = 0.0  # and their standard deviation
-    odds_sigma: float = 0.0  # where they were read: the first sigma of a run
+    lean_slope: float = 0.0  # logit of a picture's own chance to come out counter: offset + slope * its lean
+    lean_offset: float = 0.0  # where a run begins (thinning.first_lean)
+    lean_mean: float = 0.0  # of that lean, over pictures
+    lean_spread: float = 0.0  # and its standard deviation
+    lean_sigma: float = 0.0  # where it was read: the first sigma of a run
 
-    def chance(self, log_odds):
-        """Log-odds where a run begins -> the chance that the picture comes out on the counter side by itself."""
-        return (self.odds_offset + self.odds_slope * log_odds).sigmoid()
+    def chance(self, lean):
+        """Lean where a run begins -> the chance that the picture comes out on the counter side by itself."""
+        return (self.lean_offset + self.lean_slope * lean).sigmoid()
 
     def reach(self, target):
         """One sentence: is the target share within reach for this group?"""

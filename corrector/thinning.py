@@ -1,14 +1,15 @@
 """A target share: which pictures of a run are corrected, so that each batch has the share of counter pictures.
 
 p* = (1-rho) p + rho p(. | counter), rho = (target - beta) / (full - beta) (METHOD.md), says how many; which ones is
-free. Where a run begins, the preference already reads in the noise how each picture will come out, and those likeliest
-to come out counter by themselves are corrected first: what is left alone are then sure stereotypes, and the share of
-the batch is no longer left to chance.
+free. Where a run begins, the model's first prediction already leans to the side on which the picture will come out,
+and those likeliest to come out counter by themselves are corrected first: what is left alone are then sure stereotypes,
+and the share of the batch is no longer left to chance.
 """
 
 import math
 
 import torch
+from einops import reduce
 
 DRAWS = 4096  # of a batch, for the level that gives the target on average
 
@@ -31,21 +32,29 @@ def coins_from_seeds(seeds, seed=0):
     return torch.stack(draws) if draws else torch.zeros(0)
 
 
-def first_log_odds(preference, x, sigma, groups, target):
-    """What the preference reads of each picture where a run begins: log-odds [B], or None where they would not count.
+def first_lean(preference, denoised, x, sigma, groups, target):
+    """How far a run's first prediction D leans along the push, <D, P> / |P|^2 -> [B]; None where it would not count.
 
-    x [B, C, H, W] model space, sigma [B], groups [B] (-1: out of scope, NaN). They count only for a target share, and
-    only at the sigma at which calibration learned what they tell: further down a picture is there already.
+    denoised, x [B, C, H, W] model space, sigma [B], groups [B] (-1: out of scope, NaN). Since D = q D_c + (1-q) D_s,
+    it is the model's own q of this noise and this prompt, plus what is the same for all pictures (METHOD.md, "Text").
+    It counts only for a target share, and only at the sigma at which calibration learned what it tells: further down a
+    picture is there already.
     """
-    known = next((known for known in preference.calibrations if known.odds_slope), None)
-    if target == 1 or known is None or not 0.9 < float(sigma.max()) / known.odds_sigma < 1.1:
+    known = next((known for known in preference.calibrations if known.lean_slope), None)
+    if target == 1 or known is None or not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
         return None
-    log_odds, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
+    lean, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
     if len(some):
         with torch.no_grad():
-            reading = preference.source(x[some].float(), sigma[some].float(), groups[some].to(x.device))
-        log_odds[some] = reading.log_odds.float().cpu()
-    return log_odds
+            push = preference.source(x[some].float(), sigma[some].float(), groups[some].to(x.device)).push
+        lean[some] = leaning(denoised[some].float(), push).float().cpu()
+    return lean
+
+
+def leaning(denoised, push):
+    """<D, P> / |P|^2 -> [B]."""
+    along, size = reduce(denoised * push, "b ... -> b", "sum"), reduce(push.square(), "b ... -> b", "sum")
+    return along / size.clamp(min=1e-9)
 
 
 def level_of(chances, target):
@@ -83,19 +92,19 @@ def chosen_images(coins, chances, level, full_rate=1.0):
     return chosen
 
 
-def thinned(coins, target, known=None, log_odds=None):
+def thinned(coins, target, known=None, lean=None):
     """The images of one group that a target share corrects -> bool [B].
 
-    `known`: the group's Calibration, without which none is taken to come out counter by itself. `log_odds` [B]: of
-    `first_log_odds`, or None: then all images of the group are alike.
+    `known`: the group's Calibration, without which none is taken to come out counter by itself. `lean` [B]: of
+    `first_lean`, or None: then all images of the group are alike.
     """
     count = len(coins)
     full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
     chances, batches = torch.full((count,), base_rate), torch.full((1, count), base_rate)
     if base_rate >= target:
         return torch.zeros(count, dtype=torch.bool)
-    if log_odds is not None:
-        chances = known.chance(log_odds)
+    if lean is not None:
+        chances = known.chance(lean)
         noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))
-        batches = known.chance(known.odds_mean + known.odds_spread * noise)
+        batches = known.chance(known.lean_mean + known.lean_spread * noise)
     return chosen_images(coins, chances, level_of(batches, min(target, full_rate)), full_rate)

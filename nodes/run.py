@@ -11,7 +11,7 @@ from comfy.sampler_helpers import convert_cond
 from ..corrector.correction import correct, decide, groups_of, summary
 from ..corrector.preference import Text
 from ..corrector.prompt_gate import PromptReading
-from ..corrector.thinning import coins_from_noise, first_log_odds
+from ..corrector.thinning import coins_from_noise, first_lean
 from . import metadata
 
 
@@ -70,8 +70,9 @@ class Run:
             self.settings = replace(settings, mask=mask.clamp(0, 1).to(x.device))
         decided = []
         for preference, readings in zip(self.preferences, self.readings, strict=True):
-            log_odds = first_log_odds(preference, x, args["sigma"], groups_of(readings), settings.target)
-            decided.append(decide(preference, readings, self.coins, settings.target, cfg, log_odds))
+            groups = groups_of(readings)
+            lean = first_lean(preference, args["denoised"], x, args["sigma"], groups, settings.target)
+            decided.append(decide(preference, readings, self.coins, settings.target, cfg, lean))
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self.reasons = [reasons for _, reasons in decided]
         self.sources = [

@@ -50,7 +50,10 @@ class Calls:
         x_there, sigma_there = (x, sigma) if predicts_x0 else exploding(denoiser, x, sigma)
         nothing = torch.zeros_like(x_there, dtype=torch.float32)
         # D* - D alone: it depends on x, and not on what came out of CFG, so the host's rows keep their bits.
-        change = self.job.run.correct(nothing, x_there.float(), sigma_there.float(), cfg_of(self.job.p))
+        change = self.job.run.correct(
+            nothing, x_there.float(), sigma_there.float(), cfg_of(self.job.p),
+            predicted=lambda: denoiser.get_pred_x0(x, output, sigma),
+        )  # fmt: skip
         if change is nothing:
             return output
         if denoiser.mask is not None:

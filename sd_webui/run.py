@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..corrector.correction import CorrectionError, correct, decide, groups_of, summary
-from ..corrector.thinning import first_log_odds
+from ..corrector.thinning import first_lean
 
 
 class Run:
@@ -25,16 +25,19 @@ class Run:
     def read(gate, regions):
         return [gate.read(of_one) if gate else None for of_one in regions]
 
-    def correct(self, denoised, x, sigma, cfg):
-        """denoised, x [B, C, H, W] in model space, sigma [B] -> corrected denoised."""
+    def correct(self, denoised, x, sigma, cfg, predicted=None):
+        """denoised, x [B, C, H, W] in model space, sigma [B] -> corrected denoised.
+
+        `predicted()`: the model's prediction of x0 after CFG, where `denoised` is something else.
+        """
         if self.decided is None:
-            self.decide(x, sigma, cfg)
+            self.decide(predicted() if predicted else denoised, x, sigma, cfg)
         decisions = [decision for decision, _ in self.decided]
         result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg)
         self.acted |= result is not denoised
         return result
 
-    def decide(self, x, sigma, cfg):
+    def decide(self, denoised, x, sigma, cfg):
         if len(x) != len(self.coins):
             raise CorrectionError(
                 f"The host samples {len(x)} pictures at once where {len(self.coins)} were announced; another "
@@ -42,9 +45,9 @@ class Run:
             )
         for preference in self.preferences:
             place(preference.source, x.device)
-        self.decided = [self.decide_one(index, x, sigma, cfg) for index in range(len(self.preferences))]
+        self.decided = [self.decide_one(index, denoised, x, sigma, cfg) for index in range(len(self.preferences))]
 
-    def decide_one(self, index, x, sigma, cfg):
+    def decide_one(self, index, denoised, x, sigma, cfg):
         """One preference -> (Decision, reasons). The hires pass keeps to what the first pass decided."""
         preference, readings, first = self.preferences[index], self.readings[index], self.earlier
         if first and first.decided and first.readings[index] == readings:
@@ -52,8 +55,8 @@ class Run:
             decision, reasons = first.decided[index]
             return replace(gains, active=decision.active), reasons
         target = self.settings.target
-        log_odds = first_log_odds(preference, x, sigma, groups_of(readings), target)
-        return decide(preference, readings, self.coins, target, cfg, log_odds)
+        lean = first_lean(preference, denoised, x, sigma, groups_of(readings), target)
+        return decide(preference, readings, self.coins, target, cfg, lean)
 
     def results(self):
         """One text a picture for its infotext, once it is decided: what each preference did to it."""

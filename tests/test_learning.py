@@ -7,12 +7,13 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from corrector.calibration import _logistic_fit, calibrate, first_odds, sample_corrected
+from corrector.calibration import _logistic_fit, calibrate, first_leans, sample_corrected
 from corrector.correction import Settings
 from corrector.files import load_preference, save_preference
 from corrector.learning import learn, sight, weakness
 from corrector.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
 from corrector.preference import Calibration
+from corrector.thinning import leaning
 from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
@@ -223,25 +224,25 @@ def test_a_target_out_of_reach_is_said_with_what_to_do():
     assert "may be out of reach; full strength gives 60.0% of 400. Learn from more pairs" in weak.reach(0.75)
 
 
-def test_calibration_learns_what_the_noise_tells_of_how_a_picture_comes_out(host, learned, axis):
+def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_comes_out(host, learned, axis):
     preference = learned[0]
     for known in preference.calibrations:
-        assert known.odds_sigma == pytest.approx(14.6) and known.odds_spread > 0
-        assert known.odds_slope > 0.5
+        assert known.lean_sigma == pytest.approx(14.6) and known.lean_spread > 0
+        assert known.lean_slope > 0
     prompts, seeds = ["a portrait of a Tavelu person"] * 60, range(900, 960)
     conditioning = host.encode(prompts)
-    found = first_odds(host, preference, conditioning, seeds, 2.0, 0.5)
+    found = first_leans(host, preference, conditioning, seeds, 2.0, 0.5)
     x = torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds]) * 14.6
-    group = torch.full((60,), axis.groups.index("Tavelu"))
-    by_hand = preference.source(x, torch.full((60,), 14.6), group).log_odds
+    sigma, group = torch.full((60,), 14.6), torch.full((60,), axis.groups.index("Tavelu"))
+    by_hand = leaning(host.denoise(x, sigma, conditioning), preference.source(x, sigma, group).push)
     torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
-    assert first_odds(host, preference, conditioning, seeds, 2.0, 1.0) is None
+    assert first_leans(host, preference, conditioning, seeds, 2.0, 1.0) is None
 
 
 def test_a_logistic_fit_finds_slope_and_offset_and_keeps_to_its_prior_where_there_is_nothing_to_see():
     z = torch.tensor([-1.0, 1.0]).repeat(300)
     counter = torch.tensor([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
-    slope, offset = _logistic_fit(z, counter.double(), 0.0)
+    slope, offset = _logistic_fit(z, counter.double(), 0.5)
     assert slope == pytest.approx(np.log(9.0), rel=0.03) and abs(offset) < 0.01
-    slope, offset = _logistic_fit(torch.zeros(4), torch.tensor([0.0, 0.0, 0.0, 1.0]).double(), -1.1)
-    assert slope == pytest.approx(1.0) and offset == pytest.approx(-1.1, abs=0.1)
+    slope, offset = _logistic_fit(torch.zeros(4), torch.tensor([0.0, 0.0, 0.0, 1.0]).double(), 0.25)
+    assert slope == 0 and offset == pytest.approx(np.log(1 / 3), abs=0.01)

@@ -13,7 +13,7 @@ from scipy.stats import kstest
 from corrector.correction import decide, summary
 from corrector.preference import Calibration, Text
 from corrector.prompt_gate import OUT_OF_SCOPE, PromptReading
-from corrector.thinning import chosen_images, coins_from_noise, coins_from_seeds, first_log_odds, level_of, thinned
+from corrector.thinning import chosen_images, coins_from_noise, coins_from_seeds, first_lean, level_of, thinned
 
 SHARES = st.floats(0, 1)
 
@@ -62,7 +62,7 @@ def unknown(base_rate, full_rate=1.0):
     return Calibration("Orvane", 2.0, base_rate, 400, full_rate, 400)
 
 
-def test_without_log_odds_the_number_chosen_is_the_share_of_the_batch_rounded():
+def test_without_leans_the_number_chosen_is_the_share_of_the_batch_rounded():
     for seed in range(40):
         count, target, beta = seed % 11 + 1, 0.5 + 0.012 * seed, 0.1
         share = (target - beta) / (1 - beta) * count
@@ -98,30 +98,30 @@ def test_a_target_that_full_strength_does_not_reach_corrects_every_image():
 
 def test_a_larger_target_corrects_more_of_the_same_images():
     coins, known = coins_from_seeds(range(8)), seeing(0.3, 3.0)
-    log_odds = torch.randn(8, generator=torch.Generator().manual_seed(3))
-    chosen = [thinned(coins, target, known, log_odds) for target in (0.4, 0.55, 0.7, 0.85)]
+    lean = torch.randn(8, generator=torch.Generator().manual_seed(3))
+    chosen = [thinned(coins, target, known, lean) for target in (0.4, 0.55, 0.7, 0.85)]
     assert all((more | less).equal(more) for less, more in pairwise(chosen))
 
 
 def seeing(base_rate, slope, count=20000):
-    """A group whose log-odds where a run begins are standard normal, and tell by `slope` how a picture comes out."""
+    """A group whose leans where a run begins are standard normal, and tell by `slope` how a picture comes out."""
     noise = torch.randn(count, generator=torch.Generator().manual_seed(1)).double()
     low, high = -20.0, 20.0
     for _ in range(60):
         offset = (low + high) / 2
         low, high = (offset, high) if float((offset + slope * noise).sigmoid().mean()) < base_rate else (low, offset)
-    odds = dict(odds_slope=slope, odds_offset=offset, odds_mean=0.0, odds_spread=1.0, odds_sigma=14.6)
-    return Calibration("Orvane", 2.0, base_rate, 400, 1.0, 400, **odds)
+    lean = dict(lean_slope=slope, lean_offset=offset, lean_mean=0.0, lean_spread=1.0, lean_sigma=14.6)
+    return Calibration("Orvane", 2.0, base_rate, 400, 1.0, 400, **lean)
 
 
 def shares(known, target, batch, batches, seed=0, informed=True):
     """The share of counter images of many batches, drawn from the world that the calibration describes."""
     generator = torch.Generator().manual_seed(seed)
-    log_odds = torch.randn(batches, batch, generator=generator)
-    counter = torch.rand(batches, batch, generator=generator) < known.chance(log_odds)
+    lean = torch.randn(batches, batch, generator=generator)
+    counter = torch.rand(batches, batch, generator=generator) < known.chance(lean)
     coins = torch.rand(batches, batch, generator=generator)
-    rows = zip(coins, log_odds, strict=True)
-    chosen = torch.stack([thinned(row, target, known, odds if informed else None) for row, odds in rows])
+    rows = zip(coins, lean, strict=True)
+    chosen = torch.stack([thinned(row, target, known, own if informed else None) for row, own in rows])
     return (chosen | counter).double().mean(dim=1)
 
 
@@ -134,7 +134,7 @@ def test_the_target_is_met_on_average_in_batches_of_any_size(base_rate, target, 
         assert abs(float(found.mean()) - target) < 4 * math.sqrt(0.25 / 1600)
 
 
-def test_what_the_noise_tells_makes_the_share_of_a_batch_vary_far_less_than_the_binomial():
+def test_what_the_first_prediction_tells_makes_the_share_of_a_batch_vary_far_less_than_the_binomial():
     spread = [float(shares(seeing(0.35, 2.8), 0.5, 8, 400, informed=informed).std()) for informed in (True, False)]
     binomial = math.sqrt(0.25 / 8)
     assert spread[0] < 0.6 * binomial < spread[1] < binomial
@@ -160,18 +160,29 @@ def test_the_level_gives_the_target_on_average_over_batches(batch, middle, sprea
         assert float(expected.clamp(min=level).mean()) == pytest.approx(batch * target, rel=1e-6)
 
 
-def test_log_odds_are_read_only_for_a_target_share_and_where_calibration_read_them(exact):
+def test_the_lean_of_a_first_prediction_is_its_part_along_the_push(exact):
     preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
-    x, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.tensor([0, -1, 1])
-    read = lambda sigma, target: first_log_odds(preference, x, torch.full((3,), sigma), groups, target)  # noqa: E731
-    found = read(14.6, 0.5)
-    assert found[1].isnan()
+    x, sigma, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.full((3,), 14.6), torch.tensor([0, -1, 1])
     with torch.no_grad():
-        same = preference.source(x[[0, 2]], torch.full((2,), 14.6), groups[[0, 2]]).log_odds
-    torch.testing.assert_close(found[[0, 2]], same)
+        push = preference.source(x, sigma, groups).push
+    aside = noises(3, seed=5, shape=(4, 4, 4))
+    aside -= (aside * push).sum(dim=(1, 2, 3), keepdim=True) / push.square().sum(dim=(1, 2, 3), keepdim=True) * push
+    denoised = torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1, 1) * push + aside
+    found = first_lean(preference, denoised, x, sigma, groups, 0.5)
+    torch.testing.assert_close(found[[0, 2]], torch.tensor([-1.0, 2.0]), rtol=1e-4, atol=1e-4)
+    assert found[1].isnan()  # out of scope
+
+
+def test_the_lean_is_read_only_for_a_target_share_and_where_calibration_read_it(exact):
+    preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
+    x, groups = noises(2, shape=(4, 4, 4)), torch.tensor([0, 1])
+    read = lambda sigma, target: first_lean(  # noqa: E731
+        preference, x, sigma * x, torch.full((2,), sigma), groups, target
+    )
+    assert read(14.6, 0.5) is not None
     assert read(14.6, 1.0) is None and read(6.0, 0.5) is None  # image to image begins further down
     never = replace(preference, calibrations=(unknown(0.3),))
-    assert first_log_odds(never, x, torch.full((3,), 14.6), groups, 0.5) is None
+    assert first_lean(never, x, x, torch.full((2,), 14.6), groups, 0.5) is None
 
 
 @pytest.fixture
@@ -250,10 +261,10 @@ def test_the_log_line_says_when_a_cfg_scale_was_never_measured_or_nothing_was(ca
     assert "not calibrated" in summary(exact(), [""], cfg=2.0)
 
 
-def test_the_decision_follows_the_log_odds_and_leaves_the_gate_on_the_picture_the_groups_base_rate(exact):
+def test_the_decision_follows_the_lean_and_leaves_the_gate_on_the_picture_the_groups_base_rate(exact):
     preference, count = replace(exact(), calibrations=(seeing(0.3, 3.0),)), 8
-    log_odds = torch.linspace(-2, 2, count)
-    decision, reasons = decide(preference, [named(0)] * count, torch.rand(count), 0.5, 2.0, log_odds)
+    lean = torch.linspace(-2, 2, count)
+    decision, reasons = decide(preference, [named(0)] * count, torch.rand(count), 0.5, 2.0, lean)
     chosen = decision.active.tolist()
     assert any(chosen) and chosen == sorted(chosen) and (decision.base_rate == 0.3).all()
     assert [why == "" for why in reasons] == chosen

@@ -244,22 +244,25 @@ def test_a_target_share_reads_where_a_run_begins_how_each_picture_will_come_out(
 ):
     found, original = [], part("run").decide
 
-    def watched(preference, readings, coins, target, cfg, log_odds):
-        found.append(log_odds)
-        return original(preference, readings, coins, target, cfg, log_odds)
+    def watched(preference, readings, coins, target, cfg, lean):
+        found.append(lean)
+        return original(preference, readings, coins, target, cfg, lean)
 
     monkeypatch.setattr(part("run"), "decide", watched)
     prompts = [ORVANE, ORVANE, KITTEN]
     _, _, p = make(host, script, True, "backdrop", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
-    (log_odds,) = found
-    assert not p.comments and log_odds[2].isnan()
-    # By hand, from the noise of each seed at the first sigma.
-    first = host.alphas_cumprod[999] if sampler == "ddim" else None
+    (lean,) = found
+    assert not p.comments and lean[2].isnan()
+    # By hand, from the model itself at the first sigma.
+    first, level = host.alphas_cumprod[999] if sampler == "ddim" else None, torch.full((2,), 14.6)
     noise = host.miniature.noise((1, 2))
     x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
+    tokens = host.miniature.encode([ORVANE, ""])
+    wanted, plain = (host.miniature.denoise(x, level, one.expand(2, -1, -1)) for one in tokens[:, None])
     source = part("script").SHELF.load("backdrop").preferences[0].source
-    by_hand = source(x, torch.full((2,), 14.6), torch.zeros(2, dtype=torch.long)).log_odds
-    torch.testing.assert_close(log_odds[:2], by_hand, rtol=0.02, atol=0.02)
+    push = source(x, level, torch.zeros(2, dtype=torch.long)).push
+    along = ((plain + p.cfg_scale * (wanted - plain)) * push).sum(dim=(1, 2, 3)) / push.square().sum(dim=(1, 2, 3))
+    torch.testing.assert_close(lean[:2], along, rtol=0.02, atol=0.02)
     make(host, script, True, "backdrop", 1.0, 1.0, sampler=sampler)
     assert found[-1] is None, "every picture is corrected at target 1"
 
