@@ -38,7 +38,7 @@ def begun(preferences, prompts, cfg):
     job = Job()
     job.p = SimpleNamespace(cfg_scale=cfg, is_hr_pass=False)
     tokens = [[prompts["person"][0][0].float()]] * 2
-    job.run = Run(list(preferences), Settings(), tokens, torch.rand(2), ["person"] * 2)
+    job.run = Run(list(preferences), Settings(), tokens, torch.rand(2))
     return job
 
 
