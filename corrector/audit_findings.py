@@ -78,19 +78,25 @@ class Findings:
             self.say("failure", name, group, f"The correction {name}: {group} by {drift['value']:+.1f} points of L* "
                      f"[{drift['low']:+.1f}, {drift['high']:+.1f}] on the same seeds.")  # fmt: skip
 
+    def both_below(self, names, group, strength):
+        """The rows of two ratios where both say that pictures are alike, else nothing."""
+        rows = [self.row(name, group, strength) for name in names]
+        alike = all(r and r["high"] is not None and r["value"] < ALIKE and r["high"] < 1 for r in rows)
+        return rows if alike else []
+
     def pictures(self, group, strength):
         """Variety, sharpness and explicit prompts."""
-        ratios = [self.row(f"variety, over {what}", group, strength) for what in
-                  ("plain", "the model's own counter pictures")]  # fmt: skip
+        names = ("variety, over plain", "variety, over the model's own counter pictures")
+        ratios = self.both_below(names, group, strength)
         # A side that leaves takes variety along: collapsed is what varies less than either.
-        if all(r and r["high"] is not None and r["value"] < ALIKE and r["high"] < 1 for r in ratios):
+        if ratios:
             self.say("failure", "collapses variety", group, f"Corrected pictures of {group} are alike: they vary "
                      f"{ratios[0]['value']:.2f} times as much as the plain ones [{ratios[0]['low']:.2f}, "
                      f"{ratios[0]['high']:.2f}], and {ratios[1]['value']:.2f} times as much as the model's own of the "
                      "counter side.")  # fmt: skip
-        apart = [self.row(f"distance to other groups, over {what}", group, strength) for what in
-                 ("plain", "own counter side")]  # fmt: skip
-        if all(r and r["high"] is not None and r["value"] < ALIKE and r["high"] < 1 for r in apart):
+        names = ("distance to other groups, over plain", "distance to other groups, over own counter side")
+        apart = self.both_below(names, group, strength)
+        if apart:
             self.say("failure", "makes groups alike", group, f"Corrected pictures of {group} are nearer to those of "
                      f"the other groups: {apart[0]['value']:.2f} of the plain ones' distance [{apart[0]['low']:.2f}, "
                      f"{apart[0]['high']:.2f}], and {apart[1]['value']:.2f} of that of the model's own of the counter "

@@ -150,7 +150,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "thinning_seed", default=0, min=0, max=2**31 - 1,
-                    tooltip="Another draw of which pictures a target below 1 corrects, where the noise does not say.",
+                    tooltip="Another draw of which pictures a target below 1 corrects, where the run does not tell.",
                 ),
                 io.Float.Input(
                     "cap", default=0.0, min=0.0, max=10.0, step=0.01,
