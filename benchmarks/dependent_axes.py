@@ -1,8 +1,8 @@
 """Two axes that are not independent: `python benchmarks/dependent_axes.py --json FILE`.
 
 The miniature's axes are independent within a group. Here is a world of four Gaussians, one for each pair of sides, in
-which both preferences are exact and the axes go together as much as one says: stereotype shares 0.9 and 0.7, correlation
-phi of the two. Shown: what correcting one axis does to the other, and what adding both drifts gives.
+which both preferences are exact and the axes go together as much as one says: stereotype shares 0.9 and 0.7, and a
+correlation phi of the two. Shown: what correcting one axis does to the other, and what adding both drifts gives.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from corrector import audit  # noqa: E402
 from corrector.correction import drift  # noqa: E402
 from corrector.preference import Reading  # noqa: E402
 
+WAYS = (("plain", ()), ("first corrected", (0,)), ("second corrected", (1,)), ("both corrected", (0, 1)))
 SHARES, SPREAD = (0.9, 0.7), 0.5  # stereotype shares of the two axes; spread of each Gaussian around -1.5 and 1.5
 COUNTER = torch.tensor([[1, 1], [1, 0], [0, 1], [0, 0]], dtype=torch.float64)  # the four Gaussians' sides, by axis
 MEANS = 1.5 * (2 * COUNTER - 1)
@@ -84,7 +85,7 @@ def main():
     rows = []
     for phi in (0.0, 0.25, 0.5):
         world = World(phi)
-        for name, axes in (("plain", ()), ("first corrected", (0,)), ("second corrected", (1,)), ("both corrected", (0, 1))):
+        for name, axes in WAYS:
             stereotype = (world.sample(noise, axes) < 0).sum(dim=0).tolist()
             for axis, count in zip(("first", "second"), stereotype, strict=True):
                 title = f"phi {phi}, {name}: {axis} axis"
