@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from corrector import audit  # noqa: E402
 from corrector.axis import load_axis  # noqa: E402
-from corrector.calibration import calibrate, sample_corrected  # noqa: E402
+from corrector.calibration import calibrate, decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction import Settings  # noqa: E402
 from corrector.files import load_preference  # noqa: E402
 from corrector.learning import gate_others, learn  # noqa: E402
@@ -34,6 +34,7 @@ from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
 from corrector.pairs import Pairs, make_pairs  # noqa: E402
+from corrector.thinning import coins_from_seeds  # noqa: E402
 from corrector.training import Teacher, train_distilled, train_judge, train_tone  # noqa: E402
 
 CFG = 2.0
@@ -43,6 +44,7 @@ SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
 class Bench:
     def __init__(self, args):
         self.n, self.seed, self.bf16, self.path, self.rows = args.n, args.seed, args.bf16, args.json, []
+        self.derivative = [args.derivative] if args.derivative else ["print", "rates"]
 
     def say(self, figure, group, measured, n, **more):
         measured = measured if isinstance(measured, tuple) else (measured,) * 3
@@ -120,18 +122,35 @@ class Bench:
         self.say("SDXL size, 256 pairs: most memory, GiB", "all", memory, count)
 
     def derivatives(self):
-        for name in ("print", "rates"):
+        """The shipped preferences on the derivatives; each seed is drawn once plain and once at full strength.
+
+        A target share chooses among these two pictures, by the decisions that a run makes in its batches of 8.
+        """
+        for name in self.derivative:
             host = Miniature(bf16=self.bf16, lora=derivatives.FOLDER / f"miniature-{name}.safetensors")
-            for attribute in SIDES:
-                preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
-                groups, about = preference.axis.groups, {"axis": attribute, "derivative": name}
-                plain = self.plain(host, name, groups, **about)
+            used = {a: load_preference(ROOT / "weights" / f"miniature-{a}.safetensors") for a in SIDES}
+            groups = dict.fromkeys(group for preference in used.values() for group in preference.axis.groups)
+            plain = self.plain(host, name, groups, derivative=name)
+            for attribute, preference in used.items():
                 again = calibrate(host, preference, preference.judge, count=400, cfg=CFG)
-                for said, used in (("as it is", preference), ("calibrated again", again)):
-                    title = f"{name}, {said}"
-                    self.rates(host, title, [used], Settings(), groups, [attribute], plain, **about)
-                    title += ", target 0.5"
-                    self.rates(host, title, [used], Settings(target=0.5), groups, [attribute], plain, **about)
+                for said, which in (("as it is", preference), ("calibrated again", again)):
+                    for group in which.axis.groups:
+                        self.targets(host, f"{name}, {said}", which, group, attribute, plain[group], derivative=name)
+
+    def targets(self, host, name, preference, group, attribute, plain, **more):
+        """Stereotype rate and drift at target 1, and the stereotype rate at 0.5."""
+        (before, lightness), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
+        full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), CFG, batch=8, plain=before)
+        conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
+        lean = first_leans(host, preference, conditioning, seeds, CFG, 0.5)
+        decision, _ = decide_all(preference, conditioning, coins, 0.5, CFG, 8, lean)
+        half = torch.where(decision.active.view(-1, 1, 1, 1), full, before)
+        for target, latents in ((1, full), (0.5, half)):
+            pictures = host.decode(latents)
+            count = audit.stereotype_count(host.reader.read(pictures)[attribute], side)
+            self.say(f"{name}, target {target}: {side}", group, audit.rate(count, self.n), self.n, **more)
+            drift = audit.mean(skin_lightness(pictures) - lightness)
+            self.say(f"{name}, target {target}: L* drift, {attribute}", group, drift, self.n, **more)
 
     def both(self):
         host = Miniature(bf16=self.bf16)
@@ -193,6 +212,7 @@ def main():
     parser.add_argument("--n", type=int, default=1000, help="pictures a group")
     parser.add_argument("--seed", type=int, default=50_000_000)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--derivative", choices=("print", "rates"), help="only this one")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bench = Bench(args)

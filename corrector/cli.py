@@ -27,8 +27,8 @@ def main(argv=None):
         "--pairs-folder", type=Path, help="keep the pairs here as they come; stopped, it goes on from there"
     )
     one.add_argument(
-        "--match", action=argparse.BooleanOptionalAction, default=False,
-        help="learn the side only from pictures of matching skin tones",
+        "--match", action=argparse.BooleanOptionalAction, default=True,
+        help="learn the side only from pictures of matching skin tones (the default)",
     )  # fmt: skip
     one.add_argument("--teacher", type=_count, default=12000, help="pushes of the checkpoint's own to learn from")
     one.add_argument("--calibration", type=int, default=400, help="pictures a group; 0 leaves it for later")
@@ -163,12 +163,13 @@ def demo(args):
 
 
 def learn(args):
-    """Pairs, preference, gate, judge, calibration, file."""
+    """Pairs, preference, gate, judge, calibration, file, and the report beside it as a picture."""
     from tqdm import tqdm
 
     from . import learning
     from .axis import load_axis
     from .files import save_preference
+    from .learning_report import draw_report
     from .pairs import disk_use, make_pairs
 
     axis, host = load_axis(args.axis), _host(args)
@@ -194,6 +195,10 @@ def learn(args):
         preference = _calibrated(host, preference, judge, args.calibration, args)
     path = args.out or ROOT / "weights" / f"{axis.id}.safetensors"
     print(f"Wrote {path} ({save_preference(preference, path)}).")
+    shown = pairs.latents[:, :, :6]
+    pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
+    draw_report(preference, pairs, path.with_suffix(".png"), pictures)
+    print(f"Wrote {path.with_suffix('.png')}: held-out curves, skin tones and pairs.")
 
 
 def _stages():

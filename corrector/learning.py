@@ -42,6 +42,17 @@ def accuracy_by_sigma(source, pairs, seed, sigmas=(0.1, 0.5, 1.0, 2.0, 3.0, 4.0,
     return {str(sigma): round(float(share), 4) for sigma, share in zip(sigmas, right.mean(dim=0), strict=True)}
 
 
+def curves_by_group(source, pairs, groups, seed, sigmas=(0.1, 1.0, 2.0, 4.0, 8.0), draws=4):
+    """Held-out pairs -> {group: {sigma: [accuracy, mean confidence]}}; calibrated where the two are the same."""
+    curves = torch.stack(held_out_curves(source, pairs, seed, sigmas, draws), dim=-1)  # [G, sigmas, 2]
+    return {
+        group: {
+            str(sigma): [round(value, 3) for value in both.tolist()] for sigma, both in zip(sigmas, own, strict=True)
+        }
+        for group, own in zip(groups, curves, strict=True)
+    }
+
+
 def sight(accuracy, enough=0.95):
     """{sigma: held-out accuracy} -> the sigma up to which it is `enough`, on a line in log sigma; 0 if nowhere."""
     points = sorted((float(sigma), share) for sigma, share in accuracy.items())
@@ -121,14 +132,14 @@ def learn(
     steps=2500,
     tone_steps=1000,
     pairs=None,
-    match=False,
+    match=True,
     progress=None,
     **gate_others,
 ):
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
     `count` pairs a side and group, a tenth of them held out; `pairs`, where they are made already; `match`: the side
-    is learned only from pictures whose skin tones have a partner on the other side, about half of them;
+    is learned only from pictures whose skin tones have a partner on the other side, about half of them or more;
     `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
     Raises PairError where the pairs will not do.
     """
@@ -154,6 +165,7 @@ def learn(
         "seed": seed,
         **{name: round(value, 4) for name, value in figures.items()},
         "held_out_accuracy_by_sigma": accuracy,
+        "held_out_accuracy_and_confidence_by_group": curves_by_group(source, held, axis.groups, seed),
         "sight": round(sight(accuracy), 3),
         "gate_held_out_accuracy": gate_accuracy,
         "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
