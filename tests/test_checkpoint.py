@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -362,10 +363,14 @@ def test_the_shell_learns_and_calibrates_on_a_folder(folders, hosts, axis, tmp_p
     where = ["--checkpoint", str(folders["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
     options = ["--pairs", "4", "--teacher", "40", "--calibration", "0"]
     options += ["--pairs-folder", str(pairs), "--out", str(file)]
-    cli.main(["learn", str(axis_file), *where, *options])
+    with pytest.raises(SystemExit, match="of 3 pairs of group 1 have skin of the same tone on both sides"):
+        cli.main(["learn", str(axis_file), *where, *options])
+    cli.main(["learn", str(axis_file), *where, *options, "--no-match"])
     said = capsys.readouterr().out
     assert "16 pictures of 128 x 64" in said and str(pairs) in said and "This preference is weak: " in said
     assert len(list(pairs.glob("*.safetensors"))) == 4
+    with Image.open(tmp_path / "own.png") as report:
+        assert min(report.size) > 400
     learned = load_preference(file)
     assert learned.space == "sdxl" and learned.gate.width == 40 and not learned.calibrations
     assert learned.training["cfg"] == 3 and learned.training["host"]["shape"] == [4, 8, 16]

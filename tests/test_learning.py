@@ -14,6 +14,7 @@ from corrector.learning import learn, sight, weakness
 from corrector.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
 from corrector.preference import Calibration
 from corrector.thinning import leaning
+from corrector.training import _tiny_numbers_as_zero
 from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
@@ -190,6 +191,24 @@ def test_sight_is_where_held_out_accuracy_falls_below_95_in_100_on_a_line_in_log
     assert sight({"0.5": 1.0, "4.0": 1.0, "8.0": 0.9}) == pytest.approx(4 * 2**0.5)
     assert sight({"0.5": 0.99, "14.0": 0.96}) == 14.0
     assert sight({"0.5": 0.9, "14.0": 0.6}) == 0.0
+
+
+def test_numbers_too_small_to_matter_are_zero_in_training_and_nowhere_else():
+    def tiny():
+        return float(torch.tensor(1e-38) * 0.1)
+
+    with _tiny_numbers_as_zero():
+        assert tiny() == 0
+    assert 0 < tiny() < 1e-38
+
+
+def test_the_file_says_held_out_accuracy_and_confidence_of_each_group_by_sigma(learned, axis):
+    curves = learned[0].training["held_out_accuracy_and_confidence_by_group"]
+    assert list(curves) == list(axis.groups)
+    for group in axis.groups:
+        accuracy, confidence = zip(*curves[group].values(), strict=True)
+        assert accuracy[0] > 0.9 and accuracy[0] > accuracy[-1]  # nearly clean, and nearly noise
+        assert all(abs(a - c) < 0.2 for a, c in zip(accuracy, confidence, strict=True))
 
 
 def test_a_preference_says_what_its_own_figures_are_weak_in():
