@@ -45,6 +45,7 @@ class Bench:
     def __init__(self, args):
         self.n, self.seed, self.bf16, self.path, self.rows = args.n, args.seed, args.bf16, args.json, []
         self.derivative = [args.derivative] if args.derivative else ["print", "rates"]
+        self.axis = [args.axis] if args.axis else list(SIDES)
 
     def say(self, figure, group, measured, n, **more):
         measured = measured if isinstance(measured, tuple) else (measured,) * 3
@@ -59,9 +60,9 @@ class Bench:
         return prompts, list(range(self.seed, self.seed + n))
 
     def rates(self, host, name, preferences, settings, groups, attributes, plain, **more):
-        """Corrected rates of each group, said; `plain`: {group: (latents, lightness)} of the same seeds."""
+        """Corrected rates of each group, said; `plain`: {group: (latents, lightness, read)} of the same seeds."""
         for group in groups:
-            before, lightness = plain[group]
+            before, lightness, _ = plain[group]
             some = self.some(group)
             latents, _ = sample_corrected(host, *some, preferences, settings, CFG, batch=8, plain=before)
             pictures = host.decode(latents)
@@ -77,7 +78,8 @@ class Bench:
             prompts, seeds = self.some(group)
             latents = host.sample(host.encode(prompts), seeds, CFG)
             pictures = host.decode(latents)
-            read, found[group] = host.reader.read(pictures), (latents, skin_lightness(pictures))
+            read = host.reader.read(pictures)
+            found[group] = latents, skin_lightness(pictures), read
             for attribute, (side, _) in SIDES.items():
                 count = audit.stereotype_count(read[attribute], side)
                 self.say(f"{name}, plain: {side}", group, audit.rate(count, self.n), self.n, **more)
@@ -128,7 +130,7 @@ class Bench:
         """
         for name in self.derivative:
             host = Miniature(bf16=self.bf16, lora=derivatives.FOLDER / f"miniature-{name}.safetensors")
-            used = {a: load_preference(ROOT / "weights" / f"miniature-{a}.safetensors") for a in SIDES}
+            used = {a: load_preference(ROOT / "weights" / f"miniature-{a}.safetensors") for a in self.axis}
             groups = dict.fromkeys(group for preference in used.values() for group in preference.axis.groups)
             plain = self.plain(host, name, groups, derivative=name)
             for attribute, preference in used.items():
@@ -139,17 +141,18 @@ class Bench:
 
     def targets(self, host, name, preference, group, attribute, plain, **more):
         """Stereotype rate and drift at target 1, and the stereotype rate at 0.5."""
-        (before, lightness), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
+        (before, lightness, read), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
         full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), CFG, batch=8, plain=before)
         conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
         lean = first_leans(host, preference, conditioning, seeds, CFG, 0.5)
         decision, _ = decide_all(preference, conditioning, coins, 0.5, CFG, 8, lean)
-        half = torch.where(decision.active.view(-1, 1, 1, 1), full, before)
-        for target, latents in ((1, full), (0.5, half)):
-            pictures = host.decode(latents)
-            count = audit.stereotype_count(host.reader.read(pictures)[attribute], side)
-            self.say(f"{name}, target {target}: {side}", group, audit.rate(count, self.n), self.n, **more)
-            drift = audit.mean(skin_lightness(pictures) - lightness)
+        pictures = host.decode(full)
+        corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness
+        for target, chosen in ((1, [True] * self.n), (0.5, decision.active.tolist())):
+            labels = [new if c else old for c, old, new in zip(chosen, read[attribute], corrected, strict=True)]
+            rate = audit.rate(audit.stereotype_count(labels, side), self.n)
+            self.say(f"{name}, target {target}: {side}", group, rate, self.n, **more)
+            drift = audit.mean(change * chosen)
             self.say(f"{name}, target {target}: L* drift, {attribute}", group, drift, self.n, **more)
 
     def both(self):
@@ -213,6 +216,7 @@ def main():
     parser.add_argument("--seed", type=int, default=50_000_000)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--derivative", choices=("print", "rates"), help="only this one")
+    parser.add_argument("--axis", choices=tuple(SIDES), help="only this axis on the derivatives")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bench = Bench(args)
