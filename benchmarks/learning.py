@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,7 +141,7 @@ class Bench:
                         self.targets(host, f"{name}, {said}", which, group, attribute, plain[group], derivative=name)
 
     def targets(self, host, name, preference, group, attribute, plain, **more):
-        """Stereotype rate and drift at target 1, and the stereotype rate at 0.5."""
+        """Stereotype rate and drift at targets 1 and 0.5."""
         (before, lightness, read), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
         full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), CFG, batch=8, plain=before)
         conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
@@ -148,8 +149,8 @@ class Bench:
         decision, _ = decide_all(preference, conditioning, coins, 0.5, CFG, 8, lean)
         pictures = host.decode(full)
         corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness
-        for target, chosen in ((1, [True] * self.n), (0.5, decision.active.tolist())):
-            labels = [new if c else old for c, old, new in zip(chosen, read[attribute], corrected, strict=True)]
+        for target, chosen in ((1, np.full(self.n, True)), (0.5, decision.active.numpy())):
+            labels = np.where(chosen, corrected, read[attribute])
             rate = audit.rate(audit.stereotype_count(labels, side), self.n)
             self.say(f"{name}, target {target}: {side}", group, rate, self.n, **more)
             drift = audit.mean(change * chosen)

@@ -171,12 +171,12 @@ class Bench:
         lean = first_leans(self.host, preference, conditioning, seeds, CFG, 0.5)
         for target in (0.25, 0.5, 0.75):
             decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, lean)
-            chosen = decision.active.tolist()
-            mixed = [new if c else old for c, old, new in zip(chosen, before, after, strict=True)]
-            share = audit.rate(sum(label == counter for label in mixed), self.n)
-            reach = "" if any(chosen) else " (nothing acts)"
+            chosen = decision.active.numpy()
+            mixed = np.where(chosen, after, before)
+            share = audit.rate(int((mixed == counter).sum()), self.n)
+            reach = "" if chosen.any() else " (nothing acts)"
             self.say(f"target {target}: {counter}{reach}", group, share, self.n, target=target)
-            if target == 0.5 and any(chosen):
+            if target == 0.5 and chosen.any():
                 few = order[: min(48, self.n)]
                 some = prompts[: len(few)], seeds[: len(few)]
                 drawn, _ = sample_corrected(self.host, *some, [preference], Settings(target=target), CFG, batch=8)

@@ -1,4 +1,8 @@
-"""What several tests build on: one axis, and a preference that is exact in a world of two Gaussians."""
+"""What several tests build on: one axis, a preference exact in a world of two Gaussians, and tiny checkpoints."""
+
+import shutil
+import socket
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -44,3 +48,28 @@ def exact(axis):
         return Preference(axis=axis, space=space, source=world, name="exact", **more)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def no_network():
+    def refuse(*_, **__):
+        raise AssertionError("something reached for the network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("socket", "create_connection", "getaddrinfo"):
+            patch.setattr(socket, name, refuse)
+        yield
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """{kind: a tiny checkpoint folder of it}, read only."""
+    from tiny_checkpoints import KINDS, build
+
+    return {kind: build(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
+
+
+@pytest.fixture
+def checkpoint_copy(checkpoints, tmp_path):
+    """-> a function: a copy of one of the checkpoints, to be damaged."""
+    return lambda kind="sd15": Path(shutil.copytree(checkpoints[kind], tmp_path / "checkpoint"))

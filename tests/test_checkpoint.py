@@ -1,107 +1,33 @@
-"""Checkpoint folders as hosts: tiny ones of each kind, with random weights, held against diffusers' own arithmetic."""
+"""Checkpoint folders as hosts: those of tiny_checkpoints.py, held against diffusers' own arithmetic."""
 
 import json
 import shutil
-import socket
 from functools import partial
-from pathlib import Path
 
 import diffusers
 import pytest
 import torch
 import transformers
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel
 
 from corrector import cli, learning
 from corrector.calibration import sample_corrected
-from corrector.checkpoint import Checkpoint, CheckpointError, Prompts
+from corrector.checkpoint import Checkpoint, Prompts
 from corrector.correction import Settings
 from corrector.files import load_preference
 from corrector.miniature.host import Miniature
 from corrector.miniature.model import WEIGHTS, load_tokenizer
+from tiny_checkpoints import BETAS, KINDS, build
 
-BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 PROMPTS = ["a portrait of a Orvane person", "a photo of a Tavelu man in a village"]
-KINDS = ("sd15", "sd2", "sdxl")
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 
 
 @pytest.fixture(scope="module")
-def no_network():
-    def refuse(*_, **__):
-        raise AssertionError("something reached for the network")
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("socket", "create_connection", "getaddrinfo"):
-            patch.setattr(socket, name, refuse)
-        yield
-
-
-def text_encoder(width, kind=CLIPTextModel):
-    tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
-    ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
-    sizes = dict(hidden_size=width, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, projection_dim=20)
-    return kind(CLIPTextConfig(vocab_size=len(tokenizer), **ids, **sizes))
-
-
-def unet(width, **more):
-    return UNet2DConditionModel(
-        sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=width, **more,
-    )  # fmt: skip
-
-
-def autoencoder(**more):
-    blocks = dict(down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4)
-    return AutoencoderKL(block_out_channels=(4, 4, 4, 4), norm_num_groups=2, latent_channels=4, **blocks, **more)
-
-
-def build(kind, folder, seed=0, **save):
-    """A checkpoint of a kind, small and random, written as diffusers writes its own."""
-    parts = dict(tokenizer=load_tokenizer(WEIGHTS / "tokenizer"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if kind == "sd15":
-            parts |= dict(unet=unet(16), text_encoder=text_encoder(16), vae=autoencoder())
-            parts["scheduler"] = diffusers.PNDMScheduler(**BETAS, skip_prk_steps=True, steps_offset=1)
-        elif kind == "sd2":
-            parts |= dict(unet=unet(24, use_linear_projection=True), text_encoder=text_encoder(24))
-            parts["vae"] = AutoencoderTiny(encoder_block_out_channels=(4,) * 4, decoder_block_out_channels=(4,) * 4)
-            parts["scheduler"] = diffusers.DDIMScheduler(**BETAS, prediction_type="v_prediction", clip_sample=False)
-        else:
-            added = dict(addition_embed_type="text_time", addition_time_embed_dim=4)
-            parts |= dict(unet=unet(40, projection_class_embeddings_input_dim=6 * 4 + 20, **added))
-            parts |= dict(text_encoder=text_encoder(16), vae=autoencoder(scaling_factor=0.13025, shift_factor=0.05))
-            parts |= dict(text_encoder_2=text_encoder(24, CLIPTextModelWithProjection))
-            parts |= dict(tokenizer_2=load_tokenizer(WEIGHTS / "tokenizer"))
-            parts["scheduler"] = diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1)
-    index = {"_class_name": "StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline"}
-    for name, part in parts.items():
-        part.save_pretrained(folder / name, **(save if hasattr(part, "parameters") else {}))
-        index[name] = ["diffusers", type(part).__name__]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    return {kind: build(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
-
-
-@pytest.fixture(scope="module")
-def hosts(folders):
-    return {kind: Checkpoint(folder, device="cpu") for kind, folder in folders.items()}
-
-
-@pytest.fixture
-def copy(folders, tmp_path):
-    """-> a function: a copy of one of the folders, to be damaged."""
-    return lambda kind="sd15": Path(shutil.copytree(folders[kind], tmp_path / "checkpoint"))
+def hosts(checkpoints):
+    return {kind: Checkpoint(folder, device="cpu") for kind, folder in checkpoints.items()}
 
 
 def output(host, x, timestep, conditioning):
@@ -137,11 +63,11 @@ def test_the_four_functions_have_the_shapes_of_the_contract(hosts, kind):
     assert host.encode_pictures(pictures).shape == latents.shape
 
 
-def test_conditionings_are_those_of_diffusers_pipelines(folders, hosts):
+def test_conditionings_are_those_of_diffusers_pipelines(checkpoints, hosts):
     tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
     ids = tokenizer(PROMPTS, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
     for kind, width in (("sd15", 16), ("sd2", 24)):
-        own = CLIPTextModel.from_pretrained(folders[kind] / "text_encoder")
+        own = CLIPTextModel.from_pretrained(checkpoints[kind] / "text_encoder")
         conditioning = hosts[kind].encode(PROMPTS)
         assert conditioning.shape == (2, 77, width)
         with torch.no_grad():
@@ -194,10 +120,10 @@ def test_a_v_model_that_knows_the_velocity_knows_the_picture(hosts, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sampling_is_the_loop_of_diffusers_euler_scheduler(folders, kind):
-    host, seeds, cfg = Checkpoint(folders[kind], device="cpu", size=(64, 128)), [5, 6], 3.0
+def test_sampling_is_the_loop_of_diffusers_euler_scheduler(checkpoints, kind):
+    host, seeds, cfg = Checkpoint(checkpoints[kind], device="cpu", size=(64, 128)), [5, 6], 3.0
     scheduler = diffusers.EulerDiscreteScheduler.from_pretrained(
-        folders[kind] / "scheduler", use_karras_sigmas=True, timestep_spacing="linspace"
+        checkpoints[kind] / "scheduler", use_karras_sigmas=True, timestep_spacing="linspace"
     )
     scheduler.set_timesteps(5)
     both = torch.cat([host.encode(PROMPTS), host.encode(["", ""])])
@@ -239,8 +165,10 @@ def test_the_miniatures_folder_gives_bit_for_bit_what_the_miniature_gives():
     assert torch.equal(host.encode_pictures(pictures), own.encode_pictures(pictures))
 
 
-def test_identity_is_the_same_at_each_load_and_another_for_other_weights_size_or_precision(folders, hosts, tmp_path):
-    own, folder = hosts["sd15"].identity, folders["sd15"]
+def test_identity_is_the_same_at_each_load_and_another_for_other_weights_size_or_precision(
+    checkpoints, hosts, tmp_path
+):
+    own, folder = hosts["sd15"].identity, checkpoints["sd15"]
     assert json.loads(json.dumps(own)) == own == Checkpoint(folder, device="cpu").identity
     assert len(own["checkpoint"]) == 10 and own["dtype"] == "float32" and own["shape"] == [4, 8, 8]
     others = [Checkpoint(build("sd15", tmp_path, seed=1)), Checkpoint(folder, size=(128, 64)), Checkpoint(folder, True)]
@@ -249,8 +177,8 @@ def test_identity_is_the_same_at_each_load_and_another_for_other_weights_size_or
     assert len({host.identity["checkpoint"] for host in hosts.values()}) == 3
 
 
-def test_in_bfloat16_the_pictures_are_nearly_the_same(folders, hosts):
-    half = Checkpoint(folders["sdxl"], bf16=True, device="cpu")
+def test_in_bfloat16_the_pictures_are_nearly_the_same(checkpoints, hosts):
+    half = Checkpoint(checkpoints["sdxl"], bf16=True, device="cpu")
     conditioning = half.encode(PROMPTS)
     assert torch.equal(conditioning.tokens, hosts["sdxl"].encode(PROMPTS).tokens)
     latents, own = (host.sample(conditioning, [1, 2], steps=3) for host in (half, hosts["sdxl"]))
@@ -266,101 +194,21 @@ def test_half_precision_files_and_shards_are_read(tmp_path, hosts, save):
     assert len(host.identity["checkpoint"]) == 10
 
 
-def test_without_a_scheduler_and_an_index_the_schedule_is_that_of_sd15(copy, hosts):
-    folder = copy()
+def test_without_a_scheduler_and_an_index_the_schedule_is_that_of_sd15(checkpoint_copy, hosts):
+    folder = checkpoint_copy()
     shutil.rmtree(folder / "scheduler")
     (folder / "model_index.json").unlink()
     host = Checkpoint(folder, device="cpu")
     assert host.prediction == "eps" and torch.equal(host.sigmas, hosts["sd15"].sigmas)
 
 
-def edit(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def only_one_file(folder):
-    shutil.rmtree(folder / "unet")
-    (folder / "model.safetensors").write_bytes(b"")
-
-
-def pointer(folder):
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
-
-
-def pickled(folder):
-    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
-    path.rename(path.with_suffix(".bin"))
-
-
-def cut_off(folder):
-    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    path.write_bytes(path.read_bytes()[:-999])
-
-
-def without_a_tensor(path):
-    tensors = load_file(path)
-    tensors.pop(min(tensors))
-    save_file(tensors, path, metadata={"format": "pt"})
-
-
-def other_encoder(folder):
-    text_encoder(24).save_pretrained(folder / "text_encoder")
-
-
-DAMAGES = {
-    "folder missing": (shutil.rmtree, "there is no such folder"),
-    "one file in it": (only_one_file, r"from_single_file\(.*save_pretrained"),
-    "no unet": (lambda f: shutil.rmtree(f / "unet"), "the part unet/ is missing"),
-    "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "the part tokenizer/ is missing"),
-    "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "the part scheduler/ is missing"),
-    "no config": (lambda f: (f / "vae" / "config.json").unlink(), "the part vae/ is missing or has no config.json"),
-    "SD3": (lambda f: (f / "transformer").mkdir(), "with a transformer/ as SD3 and Flux have"),
-    "Flux": (lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"), "it is a FluxPipeline"),
-    "other unet": (lambda f: edit(f / "unet/config.json", _class_name="UNetSpatioTemporal"), "UNetSpatioTemporal"),
-    "inpainting": (lambda f: edit(f / "unet/config.json", in_channels=9), "in_channels 9.*no inpainting"),
-    "other text": (lambda f: edit(f / "text_encoder/config.json", architectures=["T5Model"]), '"T5Model".*is needed'),
-    "other vae": (lambda f: edit(f / "vae/config.json", _class_name="AutoencoderDC"), '"AutoencoderDC".*is needed'),
-    "EDM": (lambda f: edit(f / "scheduler/scheduler_config.json", prediction_type="sample"), 'prediction "sample"'),
-    "git-lfs": (pointer, "git-lfs pointer.*git lfs pull"),
-    "pickles": (pickled, "only pickles, which can run code"),
-    "cut off": (cut_off, "cannot be loaded.*copy the checkpoint folder again"),
-    "not JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "cut off or not a JSON"),
-    "mixed": (other_encoder, "24 wide and its UNet takes 16; they are parts of different"),
-    "unet lacks": (lambda f: without_a_tensor(f / "unet/diffusion_pytorch_model.safetensors"), "unet: .* lack 1 tens"),
-    "text lacks": (lambda f: without_a_tensor(f / "text_encoder/model.safetensors"), "text_encoder: .* lack 1 tensors"),
-    "other layers": (
-        lambda f: edit(f / "unet/config.json", layers_per_block=2),
-        "cannot be loaded.*copy the checkpoint folder again",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_what_cannot_be_used_is_refused_in_a_sentence_that_names_it(copy, damage):
-    folder, (harm, sentence) = copy(), DAMAGES[damage]
-    harm(folder)
-    with pytest.raises(CheckpointError, match=sentence) as refusal:
-        Checkpoint(folder, device="cpu")
-    assert str(folder) in str(refusal.value)
-
-
-def test_one_file_and_odd_sizes_are_refused(folders, tmp_path):
-    path = tmp_path / "v1-5.safetensors"
-    path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="a checkpoint in one file"):
-        Checkpoint(path)
-    for size in ((100, 64), (64, 0), (-64, 64)):
-        with pytest.raises(CheckpointError, match="multiples of 64"):
-            Checkpoint(folders["sd15"], size=size)
-
-
-def test_the_shell_learns_and_calibrates_on_a_folder(folders, hosts, axis, tmp_path, monkeypatch, capsys):
+def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, hosts, axis, tmp_path, monkeypatch, capsys):
     small = dict(steps=2, tone_steps=2)
     monkeypatch.setattr(learning, "learn", partial(learning.learn, **small))
     monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80, steps=2))
     axis_file, file, pairs = tmp_path / "axis.json", tmp_path / "own.safetensors", tmp_path / "pairs"
     axis_file.write_text(json.dumps(axis.to_dict()))
-    where = ["--checkpoint", str(folders["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
+    where = ["--checkpoint", str(checkpoints["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
     options = ["--pairs", "4", "--teacher", "40", "--calibration", "0"]
     options += ["--pairs-folder", str(pairs), "--out", str(file)]
     with pytest.raises(SystemExit, match="of 3 pairs of group 1 have skin of the same tone on both sides"):
@@ -383,15 +231,7 @@ def test_the_shell_learns_and_calibrates_on_a_folder(folders, hosts, axis, tmp_p
     assert latents.shape == (2, 4, 8, 8) and len(reasons[0]) == 2
 
 
-def test_the_shell_refuses_in_one_sentence(folders, tmp_path):
-    shipped = WEIGHTS.parent / "miniature-attire.safetensors"
-    with pytest.raises(SystemExit, match="there is no such folder"):
-        cli.main(["calibrate", str(shipped), "--checkpoint", str(tmp_path / "none")])
-    with pytest.raises(SystemExit, match=r'for "miniature".*"sd15"'):
-        cli.main(["calibrate", str(shipped), "--checkpoint", str(folders["sd15"])])
-
-
-def test_what_the_libraries_say_is_kept_quiet(folders, capfd):
-    Checkpoint(folders["sd15"], device="cpu")
+def test_what_the_libraries_say_is_kept_quiet(checkpoints, capfd):
+    Checkpoint(checkpoints["sd15"], device="cpu")
     assert capfd.readouterr() == ("", "")
     assert transformers.utils.logging.get_verbosity() >= transformers.utils.logging.WARNING
