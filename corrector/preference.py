@@ -96,6 +96,15 @@ class Preference:
         return min(found, key=lambda c: abs(math.log(max(c.cfg, 0.1) / max(cfg, 0.1))), default=None)
 
 
+def _silu(features):
+    """SiLU of features no lower than -30, where it is 0 within 3e-12.
+
+    Far below, its gradient is a denormal float, over which a processor takes many times longer; torch can have these be
+    zero in the calling thread, and not in its workers.
+    """
+    return F.silu(features.clamp(min=-30))
+
+
 class Trunk(nn.Module):
     """Shared body of the small networks: patches, a few residual blocks at two scales, sigma and group by FiLM.
 
@@ -153,8 +162,8 @@ class Block(nn.Module):
 
     def forward(self, features, condition):
         scale, shift = rearrange(self.film(condition), "b (two c) -> two b c 1 1", two=2)
-        hidden = F.silu(self.norm(features) * (1 + scale) + shift)
-        hidden = F.silu(self.conv1(hidden) + self.wide(reduce(hidden, "b c h w -> b c", "mean"))[:, :, None, None])
+        hidden = _silu(self.norm(features) * (1 + scale) + shift)
+        hidden = _silu(self.conv1(hidden) + self.wide(reduce(hidden, "b c h w -> b c", "mean"))[:, :, None, None])
         return features + self.conv2(hidden)
 
 
@@ -175,7 +184,7 @@ class Distilled(nn.Module):
     def forward(self, x, sigma, group):
         fine, coarse, (height, width) = self.trunk(x, sigma, group)
         pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
-        pushes = F.pixel_shuffle(self.pushes(F.silu(fine)), self.trunk.patch)[..., :height, :width]
+        pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
         push, tone = pushes.split(self.channels, dim=1)
         return Reading(self.odds(pooled)[:, 0], push, tone)
 

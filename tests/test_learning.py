@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage.color import rgb2lab
 
 from corrector.calibration import _logistic_fit, calibrate, first_leans, sample_corrected
@@ -12,7 +13,7 @@ from corrector.correction import Settings
 from corrector.files import load_preference, save_preference
 from corrector.learning import learn, sight, weakness
 from corrector.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
-from corrector.preference import Calibration
+from corrector.preference import Calibration, _silu
 from corrector.thinning import leaning
 from corrector.training import _tiny_numbers_as_zero
 from gaussian_world import GaussianWorld
@@ -200,6 +201,14 @@ def test_numbers_too_small_to_matter_are_zero_in_training_and_nowhere_else():
     with _tiny_numbers_as_zero():
         assert tiny() == 0
     assert 0 < tiny() < 1e-38
+
+
+def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
+    features = torch.linspace(-200, 20, 2201, requires_grad=True)
+    told = _silu(features)
+    told.sum().backward()
+    assert features.grad[features.grad != 0].abs().min() > 1e-13
+    assert (told - F.silu(features)).abs().max() < 3e-12
 
 
 def test_the_file_says_held_out_accuracy_and_confidence_of_each_group_by_sigma(learned, axis):
