@@ -88,8 +88,11 @@ class Bench:
 
     def cost(self, count=200, name="cost"):
         host, axis = Miniature(bf16=self.bf16), load_axis(ROOT / "axes" / "miniature-backdrop.json")
-        pairs = make_pairs(host, axis, count, seed=0, cfg=CFG)
-        before, started, times = host.evaluations, time.time(), {}
+        started, sampling = time.time(), Stopwatch(host.sample)
+        host.sample = sampling
+        with tempfile.TemporaryDirectory() as folder:
+            pairs = make_pairs(host, axis, count, seed=0, cfg=CFG, folder=Path(folder) / "pairs")
+        before, keeping, times = host.evaluations, time.time() - started - sampling.took, {}
 
         def progress(stage, done, total):
             times.setdefault(stage, [time.time(), 0])[1] = time.time()
@@ -97,8 +100,9 @@ class Bench:
         preference, judge = learn(
             host, axis, count, 0, CFG, pairs=pairs, progress=progress, **gate_others(axis, ROOT / "axes", host.space)
         )
-        took = time.time() - started
-        self.say(f"{name}: seconds beyond sampling the pairs", "all", took, count)
+        self.say(f"{name}: seconds of sampling the pairs", "all", sampling.took, count)
+        self.say(f"{name}: seconds beyond it", "all", time.time() - started - sampling.took, count)
+        self.say(f"{name}: seconds of decoding and storing", "all", keeping, count)
         for stage, (first, last) in times.items():
             self.say(f"{name}: seconds of {stage}", "all", last - first, count)
         self.say(f"{name}: teacher's UNet evaluations", "all", host.evaluations - before, count)
@@ -194,6 +198,20 @@ class Bench:
             last = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             self.say("kill -9: finished pictures lost, most", "all", max(lost), tries)
             self.say("kill -9: pictures at the end, of 240", "all", last.stdout.count("one"), tries)
+
+
+class Stopwatch:
+    """A function, and the seconds that it took in all."""
+
+    def __init__(self, function):
+        self.function, self.took = function, 0.0
+
+    def __call__(self, *args, **kwargs):
+        started = time.time()
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            self.took += time.time() - started
 
 
 class RandomPushes:
