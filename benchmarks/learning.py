@@ -119,7 +119,7 @@ class Bench:
         latents = torch.randn(1, 2, count, 4, size, size, generator=generator)
         pairs = Pairs(latents, 50 + 5 * torch.randn(1, 2, count, generator=generator), torch.zeros(1, count))
         axis = replace(load_axis(ROOT / "axes" / "miniature-backdrop.json"), groups=("Orvane",))
-        teacher = Teacher(RandomPushes(generator), axis, pairs, 12000, 0)
+        teacher = Teacher(RandomPushes(generator), axis, pairs, 8000, 0)
         started = time.time()
         tone = train_tone("sdxl", pairs, 1000, 0)
         train_distilled("sdxl", pairs, teacher, tone, 2500, 0, axis.skin_region)

@@ -153,11 +153,11 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
             tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
             if not getattr(preference.source, "includes_base_rate", False):
                 base_rate[members] = known.base_rate
-            if known.base_rate >= target:
+        if target < 1:
+            chosen = thinned(coins[members], target, known, None if lean is None else lean[members], cfg)
+            if known and known.base_rate >= target and not chosen.any():
                 why = f"the model already draws {known.base_rate:.0%} of such {axis.groups[group]} pictures on the "
                 why += "counter side"
-        if target < 1:
-            chosen = thinned(coins[members], target, known, None if lean is None else lean[members])
             for member in members[~chosen].tolist():
                 active[member], reasons[member] = False, why
     return Decision(active, groups, base_rate, tone_gain, push_gain), reasons

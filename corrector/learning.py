@@ -128,7 +128,7 @@ def learn(
     count=200,
     seed=0,
     cfg=2.0,
-    teacher_count=12000,
+    teacher_count=8000,
     steps=2500,
     tone_steps=1000,
     pairs=None,

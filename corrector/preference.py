@@ -102,7 +102,7 @@ def _silu(features):
     Far below, its gradient is a denormal float, over which a processor takes many times longer; torch can have these be
     zero in the calling thread, and not in its workers.
     """
-    return F.silu(features.clamp(min=-30))
+    return F.silu(F.threshold(features, -30, -30))
 
 
 class Trunk(nn.Module):

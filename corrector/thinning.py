@@ -57,6 +57,19 @@ def leaning(denoised, push):
     return along / size.clamp(min=1e-9)
 
 
+def leans_away(lean, known, cfg):
+    """Does a batch lean [B] so far to the stereotype that it is of another model than `known` was measured on?
+
+    That is a standard deviation of single pictures, and three standard errors of the batch. Of the miniature, batches
+    of 8 of one wording stayed within 0.82 deviations (n = 200), and in a derivative with other rates half of them were
+    beyond 1.1. At another CFG scale than the measured one leans are others, and nothing is said of the model.
+    """
+    if lean is None or not known.lean_slope or cfg != known.cfg:
+        return False
+    away = (known.lean_mean - float(lean.double().mean())) / known.lean_spread
+    return away > max(1.0, 3 / math.sqrt(len(lean)))
+
+
 def level_of(chances, target):
     """How far a batch is filled with counter pictures so that batches have the target share on average.
 
@@ -92,17 +105,22 @@ def chosen_images(coins, chances, level, full_rate=1.0):
     return chosen
 
 
-def thinned(coins, target, known=None, lean=None):
+def thinned(coins, target, known=None, lean=None, cfg=None):
     """The images of one group that a target share corrects -> bool [B].
 
     `known`: the group's Calibration, without which none is taken to come out counter by itself. `lean` [B]: of
-    `first_lean`, or None: then all images of the group are alike.
+    `first_lean`, or None: then all images of the group are alike; `cfg`: of this run.
+
+    Where the model draws the target by itself, nothing is done; unless the leans say that this is another model than
+    the calibrated one: then the batch is filled to its target.
     """
     count = len(coins)
     full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
     chances, batches = torch.full((count,), base_rate), torch.full((1, count), base_rate)
     if base_rate >= target:
-        return torch.zeros(count, dtype=torch.bool)
+        if not leans_away(lean, known, cfg):
+            return torch.zeros(count, dtype=torch.bool)
+        return chosen_images(coins, known.chance(lean), count * min(target, full_rate), full_rate)
     if lean is not None:
         chances = known.chance(lean)
         noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))

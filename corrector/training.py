@@ -140,7 +140,7 @@ def _fresh(factory, seed):
         return factory()
 
 
-def train_tone(space, pairs, steps, seed, batch=128, progress=None):
+def train_tone(space, pairs, steps, seed, batch=64, progress=None):
     """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
 
     Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
@@ -160,7 +160,7 @@ def train_tone(space, pairs, steps, seed, batch=128, progress=None):
     return _train(network, steps, seed, loss_of_step, "tone", progress=progress)
 
 
-def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=96, keep=None, progress=None):
+def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=48, keep=None, progress=None):
     """The learned preference: cross-entropy of the side, regression of the teacher's push and of the tone push.
 
     `region`: the axis' box of skin, around which the tone push is kept. Elsewhere it holds what goes with skin in these
