@@ -3,7 +3,8 @@
 `cost`: a preference of the shipped backdrop axis from nothing, timed beyond sampling the pairs. `few`: stereotype rates
 with a preference of 128 pairs a side. `sdxl`: the networks trained on 256 pairs of SDXL-size latents and pushes of
 random numbers, its time and memory. `derivatives`: the shipped preferences on both derivatives of the miniature, as
-they are and calibrated again. `both`: the two shipped preferences together. `kill`: making pairs, killed 20 times.
+they are and calibrated again. `both`: the two shipped preferences together, on groups that both name. `kill`: making
+pairs, killed 20 times.
 """
 
 import argparse
@@ -163,7 +164,7 @@ class Bench:
     def both(self):
         host = Miniature(bf16=self.bf16)
         used = {a: load_preference(ROOT / "weights" / f"miniature-{a}.safetensors") for a in SIDES}
-        groups = ("Orvane", "Tavelu", "Quilmari", "Zendoli")
+        groups = [group for group in used["backdrop"].axis.groups if group in used["attire"].axis.groups]
         plain = self.plain(host, "both", groups)
         for name, preferences in (
             ("only backdrop", [used["backdrop"]]),
