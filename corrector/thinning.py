@@ -60,9 +60,9 @@ def leaning(denoised, push):
 def leans_away(lean, known, cfg):
     """Does a batch lean [B] so far to the stereotype that it is of another model than `known` was measured on?
 
-    That is a standard deviation of single pictures, and three standard errors of the batch. Of the miniature, batches
-    of 8 of one wording stayed within 0.82 deviations (n = 200), and in a derivative with other rates half of them were
-    beyond 1.1. At another CFG scale than the measured one leans are others, and nothing is said of the model.
+    That is a standard deviation of single pictures, and three standard errors of the batch. Of the batches of 8 of the
+    model that was measured, 3 of 875 lean so far, and of a derivative's whose rates are others more than half do. At
+    another CFG scale than the measured one leans are others, and nothing is said of the model.
     """
     if lean is None or not known.lean_slope or cfg != known.cfg:
         return False
