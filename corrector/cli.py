@@ -30,7 +30,7 @@ def main(argv=None):
         "--match", action=argparse.BooleanOptionalAction, default=True,
         help="learn the side only from pictures of matching skin tones (the default)",
     )  # fmt: skip
-    one.add_argument("--teacher", type=_count, default=8000, help="pushes of the checkpoint's own to learn from")
+    one.add_argument("--teacher", type=_count, help="pushes of the checkpoint's own to learn from (8000)")
     one.add_argument("--calibration", type=int, default=400, help="pictures a group; 0 leaves it for later")
     one.add_argument("--seed", type=int, default=0)
     _add_host_options(one)

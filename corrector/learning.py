@@ -128,9 +128,9 @@ def learn(
     count=200,
     seed=0,
     cfg=2.0,
-    teacher_count=8000,
     steps=2500,
-    tone_steps=1000,
+    tone_steps=None,
+    teacher_count=None,
     pairs=None,
     match=True,
     progress=None,
@@ -138,11 +138,14 @@ def learn(
 ):
     """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
 
-    `count` pairs a side and group, a tenth of them held out; `pairs`, where they are made already; `match`: the side
-    is learned only from pictures whose skin tones have a partner on the other side, about half of them or more;
-    `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
+    `count` pairs a side and group, a tenth of them held out; `steps` of training, from which follow, unless given,
+    those of the tone push (2/5) and the number of the teacher's pushes (16/5); `pairs`, where they are made already;
+    `match`: the side is learned only from pictures whose tones of skin have a partner on the other side, half or
+    more of them; `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
     Raises PairError where the pairs will not do.
     """
+    tone_steps = steps * 2 // 5 if tone_steps is None else tone_steps
+    teacher_count = steps * 16 // 5 if teacher_count is None else teacher_count
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
     count = pairs.latents.shape[2]
     if count < 2:

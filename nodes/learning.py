@@ -81,8 +81,7 @@ def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
     with torch.inference_mode(False), torch.enable_grad():
         made = pairs_of(host, axis, pairs, seed, cfg, steps, progress)
         preference, _ = learn(
-            host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, tone_steps=training_steps * 2 // 5,
-            teacher_count=training_steps * 16 // 5, pairs=made, match=True, progress=progress,
+            host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, pairs=made, progress=progress,
             **gate_others(axis, SHIPPED_AXES, host.space),
         )  # fmt: skip
         preference.name = path.stem
