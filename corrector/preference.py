@@ -99,8 +99,8 @@ class Preference:
 def _silu(features):
     """SiLU of features no lower than -30, where it is 0 within 3e-12.
 
-    Far below, its gradient is a denormal float, over which a processor takes many times longer; torch can have these be
-    zero in the calling thread, and not in its workers.
+    Far below, its gradient is a denormal float, over which a processor takes many times longer in training;
+    `torch.set_flush_denormal` would have these be zero in the calling thread only, and not in torch's workers.
     """
     return F.silu(F.threshold(features, -30, -30))
 

@@ -117,12 +117,15 @@ def thinned(coins, target, known=None, lean=None, cfg=None):
     count = len(coins)
     full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
     chances, batches = torch.full((count,), base_rate), torch.full((1, count), base_rate)
-    if base_rate >= target:
-        if not leans_away(lean, known, cfg):
-            return torch.zeros(count, dtype=torch.bool)
-        return chosen_images(coins, known.chance(lean), count * min(target, full_rate), full_rate)
-    if lean is not None:
+    if known and lean is not None:
         chances = known.chance(lean)
         noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))
         batches = known.chance(known.lean_mean + known.lean_spread * noise)
-    return chosen_images(coins, chances, level_of(batches, min(target, full_rate)), full_rate)
+    wanted = min(target, full_rate)
+    if base_rate < target:
+        level = level_of(batches, wanted)
+    elif leans_away(lean, known, cfg):
+        level = count * wanted
+    else:
+        return torch.zeros(count, dtype=torch.bool)
+    return chosen_images(coins, chances, level, full_rate)

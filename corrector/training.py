@@ -4,7 +4,6 @@ One optimiser loop serves them all. Each is reproducible by its seed, and leaves
 """
 
 import random
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -97,18 +96,6 @@ class Teacher:
         return 1 / power.clamp(min=0.3 * float(power.max()))[bins]
 
 
-@contextmanager
-def _tiny_numbers_as_zero():
-    """Denormal floats are zero within; a processor takes many times longer over them, and none matters here."""
-    before = float(torch.tensor(1e-38) * 0.1) == 0
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
-
-
-@_tiny_numbers_as_zero()
 def _train(network, steps, seed, loss_of_step, label, rate=2e-3, progress=None):
     """AdamW with a linear decay and an average of the weights; in place. -> the network, for inference.
 

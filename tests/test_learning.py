@@ -15,7 +15,6 @@ from corrector.learning import learn, sight, weakness
 from corrector.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
 from corrector.preference import Calibration, _silu
 from corrector.thinning import leaning
-from corrector.training import _tiny_numbers_as_zero
 from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
@@ -192,15 +191,6 @@ def test_sight_is_where_held_out_accuracy_falls_below_95_in_100_on_a_line_in_log
     assert sight({"0.5": 1.0, "4.0": 1.0, "8.0": 0.9}) == pytest.approx(4 * 2**0.5)
     assert sight({"0.5": 0.99, "14.0": 0.96}) == 14.0
     assert sight({"0.5": 0.9, "14.0": 0.6}) == 0.0
-
-
-def test_numbers_too_small_to_matter_are_zero_in_training_and_nowhere_else():
-    def tiny():
-        return float(torch.tensor(1e-38) * 0.1)
-
-    with _tiny_numbers_as_zero():
-        assert tiny() == 0
-    assert 0 < tiny() < 1e-38
 
 
 def test_features_far_below_zero_bring_no_denormal_numbers_into_training():

@@ -102,6 +102,11 @@ def test_a_batch_that_leans_as_only_another_model_does_is_filled_to_its_target()
     assert chosen.any() and not chosen.all() and abs(expected - 4) < 1
 
 
+def test_a_group_that_was_never_measured_is_thinned_without_its_leans():
+    coins = coins_from_seeds(range(8))
+    assert torch.equal(thinned(coins, 0.5, None, torch.zeros(8)), thinned(coins, 0.5))
+
+
 def test_a_target_that_full_strength_does_not_reach_corrects_every_image():
     assert thinned(coins_from_seeds(range(8)), 0.99, unknown(0.1, 0.95)).all()
 
