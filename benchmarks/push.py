@@ -68,7 +68,7 @@ def main():
 
             def hook(denoised, x, sigma, which, preference=preference, above=above, below=below, index=index):
                 reading = preference.source(x, sigma, torch.full((len(x),), index))
-                k = torch.where(sigma <= preference.sight, below, above)
+                k = torch.where(sigma <= preference.sight[index], below, above)
                 bases, gains = (torch.full((len(x),), value) for value in (known.base_rate, known.tone_gain))  # noqa: B023
                 return denoised + drift(reading, bases, gains, k)
 

@@ -97,7 +97,7 @@ def main():
             def hook(denoised, x, sigma, which, used=used, rule=rule, known=known, index=index):
                 reading = used(x, sigma, torch.full((len(x),), index))
                 opening = expand(gate_opening(reading.log_odds, torch.full((len(x),), known.base_rate)), x)
-                k = torch.where(sigma <= preference.sight, CFG * known.push_gain, 1.0)
+                k = torch.where(sigma <= preference.sight[index], CFG * known.push_gain, 1.0)
                 return denoised + rule(reading, expand(k, x), opening, known.tone_gain)
 
             latents = host.sample(conditioning, seeds, CFG, hook=hook)

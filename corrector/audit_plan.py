@@ -4,14 +4,13 @@ import json
 import math
 import random
 import re
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .audit import enough
 from .axis import Axis
@@ -161,13 +160,13 @@ class AuditStore(PairStore):
             "thumbnails": torch.from_numpy(np.frombuffer(b"".join(thumbnails), dtype=np.uint8).copy()),
         }
         path = self.folder / f"{name}.safetensors"
-        self._write(path, lambda part: save_file(tensors, part, {"records": json.dumps(records)}))
+        self._write(path, save(tensors, {"records": json.dumps(records)}))
 
     def take(self, other):
         """Finished chunks of another folder of the same audit, as they are."""
         for path in sorted(other.folder.glob("*.safetensors")):
             if not (self.folder / path.name).exists():
-                self._write(self.folder / path.name, lambda part, path=path: shutil.copyfile(path, part))
+                self._write(self.folder / path.name, path.read_bytes())
 
     def collect(self, plan, judge):
         """All finished chunks of a plan, each cell up to where it may stop -> (records, features, thumbnails).

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .correction import Decision, Settings, correct, decide, groups_of
-from .pairs import lightness
+from .pairs import lightness, refuse_broken
 from .preference import Calibration
 from .prompt_gate import PromptReading
 from .thinning import coins_from_seeds, first_lean, leaning
@@ -107,9 +107,13 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
 
     On `trials` pictures of their own, the push gain is the smallest that brings nearly all to the counter side, with
     the tone gain at which corrected pictures keep the mean lightness that the same seeds have without correction.
-    `count` other pictures then give the figures that are kept.
+    `count` other pictures then give the figures that are kept; those with NaN or infinity are left out and counted.
+    What was measured at other CFG scales stays, unless on another checkpoint: figures of two models never mix.
+    Raises GateError where the prompts are another text encoder's, PairError where too many pictures are broken.
     """
-    done = [c for c in preference.calibrations if c.cfg != cfg]
+    checkpoint = host.identity["checkpoint"]
+    done = [c for c in preference.calibrations if c.cfg != cfg and c.checkpoint in ("", checkpoint)]
+    readings_of(preference, host.encode(preference.axis.prompts(preference.axis.groups[0])[:1]))
     for group in preference.axis.groups:
         measure = _Plain(host, preference, judge, group, count, cfg, seed, progress, narrow)
         base_rate = measure.base_rate
@@ -122,14 +126,16 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
             tone_gain = _zero_of(lambda gain, outcome=outcome: outcome(gain)[1], start=tone_gain or 2.5)
             if outcome(tone_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
                 continue
-            full_rate, drift = measure.corrected(base_rate, push_gain, tone_gain)
+            full_rate, drift, full_n = measure.corrected(base_rate, push_gain, tone_gain)
             if full_rate >= MEASURED:
                 break
         n = len(measure.seeds)
-        intervals = [interval(share, n) for share in (base_rate, full_rate)]
-        gains = tone_gain, drift, seed, push_gain
-        done.append(Calibration(group, cfg, base_rate, n, full_rate, n, *gains, *intervals, *measure.lean()))
-    return replace(preference, calibrations=tuple(done))
+        broken = measure.broken + n - full_n
+        intervals = interval(base_rate, n), interval(full_rate, full_n)
+        measured = group, cfg, base_rate, n, full_rate, full_n, tone_gain, drift, seed, push_gain, *intervals
+        done.append(Calibration(*measured, *measure.lean(), broken, checkpoint))
+    training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
+    return replace(preference, calibrations=tuple(done), training=training)
 
 
 def interval(share, n):
@@ -147,16 +153,20 @@ class _Plain:
         rng = random.Random(f"{seed} {group}")
         self.host, self.preference, self.judge, self.group = host, preference, judge, group
         self.cfg, self.progress = cfg, progress
-        self.seeds, self.prompts, tones, counter = [], [], [], []
-        while len(self.seeds) < count:
-            more = min(CHUNK, count - len(self.seeds))
+        self.seeds, self.prompts, self.broken, tones, counter = [], [], 0, [], []
+        while len(self.seeds) + self.broken < count:
+            more = min(CHUNK, count - len(self.seeds) - self.broken)
             seeds = [rng.randrange(2**31) for _ in range(more)]
             prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(more)]
             plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress)
-            tones.append(lightness(host.decode(plain), preference.axis.skin_region))
-            counter += judge.counter(plain).tolist()
-            self.seeds += seeds
-            self.prompts += prompts
+            found = lightness(host.decode(plain), preference.axis.skin_region)
+            fine = _fine(plain, found)
+            self.broken += int((~fine).sum())
+            refuse_broken(self.broken, count)
+            tones.append(found[fine])
+            counter += judge.counter(plain[fine]).tolist()
+            self.seeds += [value for value, whole in zip(seeds, fine.tolist(), strict=True) if whole]
+            self.prompts += [value for value, whole in zip(prompts, fine.tolist(), strict=True) if whole]
             low, high = interval(sum(counter) / len(counter), len(counter))
             if high - low <= 2 * narrow:
                 break
@@ -170,12 +180,14 @@ class _Plain:
         with torch.no_grad():
             parts = zip(*(part.split(CHUNK) for part in (x, sigma, group)), strict=True)
             lean = leaning(denoised, torch.cat([self.preference.source(*some).push for some in parts])).double()
-        mean, spread = float(lean.mean()), max(float(lean.std()), 1e-6)
-        slope, offset = _logistic_fit((lean - mean) / spread, self.counter, self.base_rate)
+        fine = lean.isfinite()
+        lean, counter = lean[fine], self.counter[fine]
+        mean, spread = float(lean.mean()), max(float(lean.std()) if len(lean) > 1 else 0.0, 1e-6)
+        slope, offset = _logistic_fit((lean - mean) / spread, counter, self.base_rate)
         return slope / spread, offset - slope / spread * mean, mean, spread, float(sigma.max())
 
     def corrected(self, base_rate, push_gain, tone_gain):
-        """-> (share on the counter side, mean change of lightness in points of CIE L*) at strength 1."""
+        """-> (share on the counter side, mean change of lightness in points of CIE L*, pictures) at strength 1."""
         trial = Calibration(self.group, self.cfg, base_rate, 0, 1.0, 0, tone_gain, push_gain=push_gain)
         candidate = replace(self.preference, calibrations=(trial,), gate=_AlwaysOpen(self.preference, self.group))
         latents, _ = sample_corrected(
@@ -183,7 +195,15 @@ class _Plain:
         )
         region = self.preference.axis.skin_region
         after = torch.cat([lightness(self.host.decode(part), region) for part in latents.split(CHUNK)])
-        return float(self.judge.counter(latents).float().mean()), float((after - self.lightness).mean())
+        fine = _fine(latents, after)
+        refuse_broken(int((~fine).sum()), len(fine), "corrected pictures")
+        change = (after - self.lightness)[fine].mean()
+        return float(self.judge.counter(latents[fine]).float().mean()), float(change), int(fine.sum())
+
+
+def _fine(latents, tones):
+    """Which pictures hold neither NaN nor infinity, bool [N]; in their latents, or in the lightness of them decoded."""
+    return latents.isfinite().flatten(1).all(dim=1) & tones.isfinite()
 
 
 def _logistic_fit(z, counter, base_rate):

@@ -90,7 +90,7 @@ class Checkpoint(Host):
     def _load(self, names):
         miniature.quiet()
         self.unet, self.weight_files = load_part(self.folder / "unet", self.type)
-        self.autoencoder, _ = load_part(self.folder / "vae", self.type)
+        self.autoencoder, self.autoencoder_files = load_part(self.folder / "vae", self.type)
         self.text_encoders = []
         for name in names:
             if name.startswith("text_encoder"):

@@ -24,14 +24,18 @@ def main(argv=None):
     one.add_argument("--out", type=Path, help="the file to write; by default weights/<axis id>.safetensors")
     one.add_argument("--pairs", type=_count, default=200, help="pictures a side and group")
     one.add_argument(
-        "--pairs-folder", type=Path, help="keep the pairs here as they come; stopped, it goes on from there"
-    )
+        "--pairs-folder", type=Path,
+        help="keep the pairs here as they come; stopped, it goes on from there (out/pairs/AXIS-SETTINGS)",
+    )  # fmt: skip
     one.add_argument(
         "--match", action=argparse.BooleanOptionalAction, default=True,
         help="learn the side only from pictures of matching skin tones (the default)",
     )  # fmt: skip
     one.add_argument("--teacher", type=_count, help="pushes of the checkpoint's own to learn from (8000)")
-    one.add_argument("--calibration", type=int, default=400, help="pictures a group; 0 leaves it for later")
+    one.add_argument(
+        "--calibration", type=lambda text: 0 if text == "0" else _count(text), default=400,
+        help="pictures a group; 0 leaves it for later",
+    )  # fmt: skip
     one.add_argument("--seed", type=int, default=0)
     _add_host_options(one)
     one = commands.add_parser("calibrate", help="measure a preference on a checkpoint, and write it into its file")
@@ -39,8 +43,8 @@ def main(argv=None):
     one.add_argument("--out", type=Path, help="the file to write; by default the same")
     one.add_argument("--images", type=_count, default=400, help="pictures a group")
     one.add_argument(
-        "--narrow", type=float, default=0.0, metavar="W",
-        help="stop before that where the 95 %% interval of the base rate is within W either side, as 0.05",
+        "--narrow", type=float, default=0.03, metavar="W",
+        help="stop before that where the 95 %% interval of the base rate is within W either side (0.03); 0 never does",
     )  # fmt: skip
     one.add_argument("--target", type=float, default=0.95, help="the share of which it says whether it is in reach")
     one.add_argument("--seed", type=int, default=1)
@@ -70,8 +74,9 @@ def _refusals():
     from .files import PreferenceFileError
     from .lora import LoraError
     from .pairs import PairError
+    from .prompt_gate import GateError
 
-    return AxisError, CheckpointError, LoraError, PairError, PreferenceFileError, *cli_audit.refusals()
+    return AxisError, CheckpointError, GateError, LoraError, PairError, PreferenceFileError, *cli_audit.refusals()
 
 
 def _add_host_options(parser):
@@ -170,17 +175,19 @@ def learn(args):
     from .axis import load_axis
     from .files import save_preference
     from .learning_report import draw_report
-    from .pairs import disk_use, make_pairs
+    from .pairs import disk_use, make_pairs, store_name
 
-    axis, host = load_axis(args.axis), _host(args)
+    axis = load_axis(args.axis)
+    path, host = _file(args.out or ROOT / "weights" / f"{axis.id}.safetensors"), _host(args)
     total, size = 2 * args.pairs * len(axis.groups), disk_use(axis, args.pairs, host.shape) / 2**20
-    kept = f"on disk in {args.pairs_folder}" if args.pairs_folder else "of memory, nothing on disk (--pairs-folder)"
+    name = store_name(axis, args.pairs, args.seed, args.cfg, args.steps, host.batch, host.identity)
+    folder = args.pairs_folder or ROOT / "out" / "pairs" / name
     height, width = (8 * side for side in host.shape[1:])
-    print(f"{total} pictures of {width} x {height} for the pairs: {size:.1f} MB {kept}. Calibration makes at least "
-          f"{2 * args.calibration * len(axis.groups)} more.", flush=True)  # fmt: skip
+    print(f"{total} pictures of {width} x {height} for the pairs: {size:.1f} MB on disk in {folder}, kept if this is "
+          f"stopped. Calibration makes at least {2 * args.calibration * len(axis.groups)}.", flush=True)  # fmt: skip
     with tqdm(total=total, desc="pairs", unit="picture") as bar:
-        pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=args.pairs_folder,
-                           batch=host.batch, progress=lambda latents: bar.update(len(latents)))  # fmt: skip
+        pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=folder, batch=host.batch,
+                           progress=lambda latents: bar.update(len(latents)))  # fmt: skip
     others = learning.gate_others(axis, ROOT / "axes", host.space)
     preference, judge = learning.learn(
         host, axis, args.pairs, args.seed, args.cfg, teacher_count=args.teacher, pairs=pairs, match=args.match,
@@ -190,15 +197,24 @@ def learn(args):
     print(json.dumps(preference.training, indent=1), flush=True)
     if preference.training.get("weak"):
         print(f"This preference is weak: {preference.training['weak']}.", flush=True)
+    print(f"Wrote {path} ({save_preference(preference, path)}), not calibrated yet.", flush=True)
     if args.calibration:
         args.seed += 1  # other pictures than the pairs
         preference = _calibrated(host, preference, judge, args.calibration, args)
-    path = args.out or ROOT / "weights" / f"{axis.id}.safetensors"
-    print(f"Wrote {path} ({save_preference(preference, path)}).")
+        print(f"Wrote {path} ({save_preference(preference, path)}).")
     shown = pairs.latents[:, :, :6]
     pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
     draw_report(preference, pairs, path.with_suffix(".png"), pictures)
     print(f"Wrote {path.with_suffix('.png')}: held-out curves, skin tones and pairs.")
+
+
+def _file(path):
+    """The path of a file to write, as it is. Raises PreferenceFileError at once where a folder lies there."""
+    from .files import PreferenceFileError
+
+    if path.is_dir():
+        raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / 'mine.safetensors'}.")
+    return path
 
 
 def _stages():
@@ -237,7 +253,13 @@ def calibrate(args):
 
     if not 0 < args.target <= 1 or not 0 <= args.narrow < 0.5:
         raise PreferenceFileError("--target is a share above 0 and at most 1, --narrow one of 0 and below 0.5.")
-    preference, host = load_preference(args.preference), _host(args)
+    path, preference, host = _file(args.out or args.preference), load_preference(args.preference), _host(args)
+    measured = {known.checkpoint for known in preference.calibrations} - {"", host.identity["checkpoint"]}
+    if measured and path.resolve() == args.preference.resolve():
+        raise PreferenceFileError(
+            f"{args.preference.name}: it is calibrated on another checkpoint ({', '.join(sorted(measured))}), whose "
+            "figures would be lost; write this one's into a file of its own with --out."
+        )
     if preference.space != host.space:
         raise PreferenceFileError(
             f'{args.preference.name}: made for "{preference.space}", and this checkpoint is "{host.space}"; use one '
@@ -246,7 +268,6 @@ def calibrate(args):
     if preference.judge is None:
         raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
     preference = _calibrated(host, preference, preference.judge, args.images, args, args.narrow, args.target)
-    path = args.out or args.preference
     print(f"Wrote {path} ({save_preference(preference, path)}).")
 
 
@@ -255,7 +276,7 @@ def combine(args):
     from .files import load_preferences, save_preferences
 
     preferences = [preference for path in args.preferences for preference in load_preferences(path)]
-    save_preferences(preferences, args.out)
+    save_preferences(preferences, _file(args.out))
     print(f"Wrote {args.out}: {', '.join(preference.name for preference in preferences)}.")
 
 

@@ -57,10 +57,12 @@ class Decision:
     base_rate: torch.Tensor  # [B]
     tone_gain: torch.Tensor  # [B]
     push_gain: torch.Tensor | None = None  # [B]; by default 1
+    sight: torch.Tensor | None = None  # [B], Preference.sight of its group; by default infinity
 
     def __post_init__(self):
-        if self.push_gain is None:
-            object.__setattr__(self, "push_gain", torch.ones_like(self.base_rate))
+        for name, default in (("push_gain", 1.0), ("sight", math.inf)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, torch.full_like(self.base_rate, default))
 
     def to(self, device):
         return Decision(*(column.to(device) for column in vars(self).values()))
@@ -110,7 +112,7 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
         some = active.nonzero()[:, 0]
         reading = preference.source(x[some].float(), sigma[some].float(), decision.group[some])
         late = max(float(cfg), 1.0) * decision.push_gain[some]
-        k = torch.where(sigma[some] <= preference.sight, late, 1.0)
+        k = torch.where(sigma[some] <= decision.sight[some], late, 1.0)
         total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], k)
         touched |= active
     if not touched.any():
@@ -160,7 +162,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
                 why += "counter side"
             for member in members[~chosen].tolist():
                 active[member], reasons[member] = False, why
-    return Decision(active, groups, base_rate, tone_gain, push_gain), reasons
+    return Decision(active, groups, base_rate, tone_gain, push_gain, preference.sight[groups.clamp(min=0)]), reasons
 
 
 def groups_of(readings):

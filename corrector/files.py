@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .axis import axis_from_dict
 from .latent_space import LATENT_SPACES
+from .pairs import FULL, write_whole
 from .preference import Calibration, Classifier, Distilled, Preference
 from .prompt_gate import PromptGate
 from .training import Judge
@@ -36,7 +37,10 @@ def save_preference(preference, path):
 
 
 def save_preferences(preferences, path):
-    """Write one preference or several, of as many axes, into one file in fp16 -> their hashes, which are also set."""
+    """Write one preference or several, of as many axes, into one file in fp16 -> their hashes, which are also set.
+
+    Raises PreferenceFileError where they cannot be written; what was in the file before is then still there.
+    """
     described, tensors = [], {}
     for index, preference in enumerate(preferences):
         metadata, own = _described(preference)
@@ -48,12 +52,18 @@ def save_preferences(preferences, path):
         twice = next(axis for axis in axes if axes.count(axis) > 1)
         raise PreferenceFileError(f'Two preferences of the axis "{twice}" cannot share a file; keep one of them.')
     metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    halves = {name: tensor.detach().cpu().to(torch.float16).contiguous() for name, tensor in tensors.items()}
-    save_file(halves, part, metadata={KEY: json.dumps(metadata, ensure_ascii=False)})
-    part.replace(path)
+    path, halves = Path(path), {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
+    broken = next((name for name, tensor in halves.items() if not torch.isfinite(tensor).all()), None)
+    if broken:
+        raise PreferenceFileError(
+            f'{path.name}: nothing was written, as the tensor "{broken}" of the preference holds NaN or infinity; '
+            "learn it again, with another seed or the checkpoint in float32."
+        )
+    try:
+        write_whole(path, save(halves, {KEY: json.dumps(metadata, ensure_ascii=False)}))
+    except OSError as error:
+        reason = "the disk is full; free some space" if error.errno in FULL else f"{error.strerror}; choose another"
+        raise PreferenceFileError(f"{path}: the file cannot be written: {reason}, and run it again.") from None
     for index, preference in enumerate(preferences):
         preference.hash = _hash(path, index, len(preferences))
     return [preference.hash for preference in preferences]
@@ -154,12 +164,10 @@ def _checked(metadata, tensors, path):
 
 
 def update_preference(preference, path):
-    """Write a preference over the one of its axis in a file that may hold others too, which stay -> its hash."""
-    others = load_preferences(path) if Path(path).is_file() else []
-    if len(others) < 2:
-        return save_preference(preference, path)
-    together = [preference if other.axis.id == preference.axis.id else other for other in others]
-    save_preferences(together, path)
+    """Write a preference into a file, over the one of its axis; those of other axes in it stay -> its hash."""
+    found = load_preferences(path) if Path(path).is_file() else []
+    together = {one.axis.id: one for one in (*found, preference)}  # a file keeps its order
+    save_preferences(list(together.values()), path)
     return preference.hash
 
 

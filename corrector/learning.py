@@ -36,13 +36,10 @@ def held_out_curves(source, pairs, seed, sigmas, draws=1):
     return right / each, sure / each
 
 
-def accuracy_by_sigma(source, pairs, seed, sigmas=(0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 14.0)):
-    """Held-out pairs -> {sigma: share of noised latents whose side the log-odds get right}."""
-    right, _ = held_out_curves(source, pairs, seed, sigmas)
-    return {str(sigma): round(float(share), 4) for sigma, share in zip(sigmas, right.mean(dim=0), strict=True)}
+SIGMAS = (0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 14.0)
 
 
-def curves_by_group(source, pairs, groups, seed, sigmas=(0.1, 1.0, 2.0, 4.0, 8.0), draws=4):
+def curves_by_group(source, pairs, groups, seed, sigmas=SIGMAS, draws=4):
     """Held-out pairs -> {group: {sigma: [accuracy, mean confidence]}}; calibrated where the two are the same."""
     curves = torch.stack(held_out_curves(source, pairs, seed, sigmas, draws), dim=-1)  # [G, sigmas, 2]
     return {
@@ -53,9 +50,13 @@ def curves_by_group(source, pairs, groups, seed, sigmas=(0.1, 1.0, 2.0, 4.0, 8.0
     }
 
 
-def sight(accuracy, enough=0.95):
-    """{sigma: held-out accuracy} -> the sigma up to which it is `enough`, on a line in log sigma; 0 if nowhere."""
-    points = sorted((float(sigma), share) for sigma, share in accuracy.items())
+def sight(curve, enough=0.95):
+    """{sigma: [held-out accuracy, confidence]} -> the sigma up to which the log-odds tell the sides apart.
+
+    That is, up to which accuracy is `enough`, on a line in log sigma, so that confidence is at most 1 - `enough` above
+    it; 0 if nowhere. Each group of an axis has its own.
+    """
+    points = sorted((float(sigma), accuracy) for sigma, (accuracy, _) in curve.items())
     if points[0][1] < enough:
         return 0.0
     for (low, first), (high, second) in pairwise(points):
@@ -76,7 +77,7 @@ def split(pairs, held):
 FEWEST_MATCHED = 8  # pictures a side and group, below which nothing can be learned
 
 
-def matched_pictures(pairs):
+def matched_pictures(pairs, groups):
     """Pictures of both sides with the same skin tones -> (indices for `flatten`, lightness by group before and after).
 
     Raises PairError where a group keeps too few.
@@ -85,7 +86,7 @@ def matched_pictures(pairs):
     for group, sides in enumerate(match_tones(pairs)):
         if len(sides[0]) < FEWEST_MATCHED:
             raise PairError(
-                f"Only {len(sides[0])} of {count} pairs of group {group + 1} have skin of the same tone on both sides, "
+                f"Only {len(sides[0])} of {count} pairs of {groups[group]} have skin of the same tone on both sides, "
                 f"and at least {FEWEST_MATCHED} are needed. Make more pairs, or choose phrases of the axis that do not "
                 "change who is drawn."
             )
@@ -151,7 +152,7 @@ def learn(
     if count < 2:
         raise PairError("A single pair a group leaves none to measure with; make at least 2, better 100.")
     own, held = split(pairs, max(1, count // 10))
-    keep, tones = matched_pictures(own) if match else (None, None)
+    keep, tones = matched_pictures(own, axis.groups) if match else (None, None)
     teacher = Teacher(host, axis, own, teacher_count, seed, progress=progress)
     tone = train_tone(host.space, own, tone_steps, seed, progress=progress)
     source, figures = train_distilled(
@@ -160,16 +161,15 @@ def learn(
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     judge, judge_accuracy = train_judge(own, seed, progress=progress)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
-    accuracy = accuracy_by_sigma(source, held, seed)
+    curves = curves_by_group(source, held, axis.groups, seed)
     training = {
         "pairs_a_side_and_group": count,
         "pictures_broken": pairs.broken,
         "cfg": cfg,
         "seed": seed,
         **{name: round(value, 4) for name, value in figures.items()},
-        "held_out_accuracy_by_sigma": accuracy,
-        "held_out_accuracy_and_confidence_by_group": curves_by_group(source, held, axis.groups, seed),
-        "sight": round(sight(accuracy), 3),
+        "held_out_accuracy_and_confidence": curves,
+        "sight": {group: round(sight(curve), 3) for group, curve in curves.items()},
         "gate_held_out_accuracy": gate_accuracy,
         "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gap, strict=True)),
@@ -188,12 +188,12 @@ def learn(
 
 def weakness(training):
     """What is weak about a preference, in a sentence, or "": from its held-out figures."""
-    accuracy = {float(sigma): share for sigma, share in training["held_out_accuracy_by_sigma"].items()}
-    clear = min(share for sigma, share in accuracy.items() if sigma <= 1)
-    if clear < 0.9:
-        return (
-            f"it tells the sides of nearly clean pictures apart in {clear:.0%} of held-out pairs only (0.90 is sound)"
-        )
-    if training["push_r2"] < 0.5:
+    worst = {}  # by group, accuracy of nearly clean pictures
+    for group, curve in training["held_out_accuracy_and_confidence"].items():
+        worst[group] = min(accuracy for sigma, (accuracy, _) in curve.items() if float(sigma) <= 1)
+    weak = [f"{share:.0%} for {group}" for group, share in worst.items() if share < 0.9]
+    if weak:
+        return f"of nearly clean held-out pictures it tells the side only in {', '.join(weak)} (0.90 is sound)"
+    if not training["push_r2"] >= 0.5:
         return f"its push explains {training['push_r2']:.0%} of the model's own only (0.50 is sound); use more pairs"
     return ""

@@ -1,5 +1,6 @@
 """What learning gave, as one picture: held-out curves, skin tones before and after matching, and some pairs."""
 
+import math
 import textwrap
 
 import numpy as np
@@ -66,8 +67,10 @@ def _said(preference):
         f"{', '.join(axis.groups)}; seed {training.get('seed', '?')}.",
         f"Measured on the model that it was learned on ({preference.space} latents), and on nothing else.",
     ]
-    known = {"push_r2": "push R2", "judge_cross_fitted_accuracy": "judge", "sight": "sees up to sigma"}
+    known = {"push_r2": "push R2", "judge_cross_fitted_accuracy": "judge"}
     figures = [f"{name} {training[key]:.2f}" for key, name in known.items() if key in training]
+    sights = sorted(training.get("sight", {}).values())
+    figures += [f"sees up to sigma {sights[0]:.2f} to {sights[-1]:.2f}"] if sights else []
     gate = training.get("gate_held_out_accuracy", {})
     figures += [f"gate on {name} {value:.2f}" for name, value in gate.items() if name != "n"]
     lines += [f"Held out: {', '.join(figures)}."] if figures else []
@@ -81,9 +84,9 @@ def _curves(panel, preference, pairs):
     for group, right, sure, colour in zip(preference.axis.groups, accuracy, confidence, colours, strict=True):
         panel.plot(SIGMAS, right, color=colour, label=textwrap.shorten(group, 24))
         panel.plot(SIGMAS, sure, color=colour, linestyle=":")
-    sight = preference.training.get("sight", 0.0)
-    if sight > 0:
-        panel.axvline(sight, color="grey", linewidth=1, linestyle="--")
+    for sight, colour in zip(preference.sight.tolist(), colours, strict=True):
+        if 0 < sight < math.inf:
+            panel.axvline(sight, color=colour, linewidth=1, linestyle="--")
     panel.set_xscale("log")
     panel.set_ylim(0.35, 1.02)
     panel.set_xlabel("sigma", fontsize=8)

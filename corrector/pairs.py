@@ -1,16 +1,18 @@
 """Pairs: latents of an axis' two sides, made by the host's own model from the same seeds. No labels from anywhere."""
 
 import errno
+import hashlib
 import json
 import math
 import os
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 SIDES = ("stereotype", "counter")
 
@@ -69,6 +71,35 @@ class PairError(ValueError):
 BROKEN = 0.05  # most pictures with NaN or infinity before a checkpoint counts as broken
 
 
+def refuse_broken(broken, total, what="pictures"):
+    """Raises PairError where more than BROKEN of `total` came out as NaN or infinity."""
+    if broken > BROKEN * total:
+        raise PairError(
+            f"{broken} of {total} {what} came out as NaN or infinity, and at most {BROKEN:.0%} may. The checkpoint is "
+            "broken, or half precision is too small for it: load it in float32 and try again."
+        )
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_whole(path, data):
+    """Bytes into a file that is there whole or not at all, whenever the process or the power stops. Raises OSError."""
+    path = Path(path)
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave an empty file under the final name
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
 class PairStore:
     """A folder of pairs in the making: a shard for each batch of pictures, written whole or not at all.
 
@@ -82,9 +113,9 @@ class PairStore:
         self.folder, path = Path(folder), Path(folder) / "settings.json"
         settings = json.loads(json.dumps(settings))
         if not path.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            if self.folder.is_dir() and any(other.suffix != ".part" for other in self.folder.iterdir()):
                 raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
-            self._write(path, lambda part: part.write_text(json.dumps(settings, indent=1), encoding="utf-8"))
+            self._write(path, json.dumps(settings, indent=1).encode())
             return
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -108,28 +139,35 @@ class PairStore:
 
     def save(self, name, latents, lightness):
         shard = {"latents": latents.contiguous(), "lightness": lightness.contiguous()}
-        self._write(self.folder / f"{name}.safetensors", lambda part: save_file(shard, part))
+        self._write(self.folder / f"{name}.safetensors", save(shard))
 
-    def _write(self, path, write):
-        part = path.with_suffix(".part")
+    def forget(self, names):
+        """Shards that are to be made anew."""
+        for name in names:
+            (self.folder / f"{name}.safetensors").unlink(missing_ok=True)
+
+    def _write(self, path, data):
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write(part)
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())  # else a power cut could leave an empty file under the final name
-            part.replace(path)
+            write_whole(path, data)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+            if error.errno in FULL:
+                raise PairError(
+                    f"{self.folder}: the disk is full. The {self.what} made so far are kept; free some space and run "
+                    "the same again, and it goes on from there."
+                ) from None
             raise PairError(
-                f"{self.folder}: the disk is full. The {self.what} made so far are kept; free some space and run the "
-                "same again, and it goes on from there."
+                f"{self.folder}: the {self.what} cannot be kept here ({error.strerror}); choose another folder."
             ) from None
 
 
 def _short(value):
     return str(value) if len(str(value)) < 40 else f"{str(value)[:37]}..."
+
+
+def store_name(axis, *settings):
+    """The name of a folder for the pairs of an axis at these settings, JSON-able, as `make_pairs` tells them apart."""
+    text = json.dumps([axis.hash, *settings], sort_keys=True)
+    return f"{axis.id}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def disk_use(axis, count, shape):
@@ -142,7 +180,8 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
 
     With `folder` each batch is kept on disk as it comes, and what is there already is not made again: stopped at any
     moment and called again, it gives the same pairs. `progress(latents)` is called after each batch. Pictures with
-    NaN or infinity are left out, and with their twin. Raises PairError where too many are, or the folder will not do.
+    NaN or infinity are left out, and with their twin. Raises PairError where too many are, whose shards the folder then
+    forgets, or where the folder will not do.
     """
     rng, store = random.Random(seed), None
     if folder:
@@ -150,7 +189,7 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
             folder,
             dict(axis=axis.hash, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch, **host.identity),
         )
-    latents, tones, seeds, broken = [], [], [], 0
+    latents, tones, seeds, broken, pictures = [], [], [], {}, 2 * count * len(axis.groups)
     for group_index, group in enumerate(axis.groups):
         numbers = [rng.randrange(2**31) for _ in range(count)]
         neutral = [rng.choice(axis.prompts(group)) for _ in range(count)]
@@ -167,29 +206,35 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
                     shard = {"latents": drawn, "lightness": lightness(host.decode(drawn), axis.skin_region)}
                     if store:
                         store.save(name, **shard)
+                shard["fine"] = shard["latents"].isfinite().flatten(1).all(dim=1) & shard["lightness"].isfinite()
+                if not shard["fine"].all():
+                    broken[name] = int((~shard["fine"]).sum())
+                    _refuse(broken, pictures, store)
                 shards.append(shard)
                 if progress:
                     progress(shard["latents"])
             sides.append({name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
-        fine = torch.stack([s["latents"].isfinite().flatten(1).all(1) & s["lightness"].isfinite() for s in sides])
-        broken += int((~fine).sum())
-        whole = fine.all(dim=0)
+        whole = sides[0]["fine"] & sides[1]["fine"]
         latents.append(torch.stack([side["latents"][whole] for side in sides]))
         tones.append(torch.stack([side["lightness"][whole] for side in sides]))
         seeds.append(torch.tensor(numbers)[whole])
-    pictures = 2 * count * len(axis.groups)
-    if broken > BROKEN * pictures:
-        raise PairError(
-            f"{broken} of {pictures} pictures came out as NaN or infinity, and at most {BROKEN:.0%} may. The "
-            "checkpoint is broken, or half precision is too small for it: load it in float32 and try again."
-        )
     even = min(len(group) for group in seeds)  # groups keep the same number
     return Pairs(
         torch.stack([group[:, :even] for group in latents]),
         torch.stack([group[:, :even] for group in tones]),
         torch.stack([group[:even] for group in seeds]),
-        broken,
+        sum(broken.values()),
     )
+
+
+def _refuse(broken, pictures, store):
+    """Raises PairError where `broken`, a count by shard, is too many, and lets the store make those shards anew."""
+    try:
+        refuse_broken(sum(broken.values()), pictures)
+    except PairError:
+        if store:
+            store.forget(broken)
+        raise
 
 
 def match_tones(pairs, tolerance=1.5):

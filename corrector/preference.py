@@ -43,7 +43,7 @@ class Calibration:
     tone_gain: float = 0.0  # how many times the push's part along the tone push is taken away
     tone_drift: float = 0.0  # mean CIE L* of corrected minus plain, same seeds
     seed: int = 0
-    push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight, and 1 above
+    push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight of the group, and 1 above
     base_interval: tuple[float, float] | None = None  # 95 %, Wilson
     full_interval: tuple[float, float] | None = None
     lean_slope: float = 0.0  # logit of a picture's own chance to come out counter: offset + slope * its lean
@@ -51,6 +51,8 @@ class Calibration:
     lean_mean: float = 0.0  # of that lean, over pictures
     lean_spread: float = 0.0  # and its standard deviation
     lean_sigma: float = 0.0  # where it was read: the first sigma of a run
+    broken: int = 0  # pictures left out of all of this, as they held NaN or infinity
+    checkpoint: str = ""  # the host's identity of the model that was measured
 
     def chance(self, lean):
         """Lean where a run begins -> the chance that the picture comes out on the counter side by itself."""
@@ -87,8 +89,9 @@ class Preference:
 
     @property
     def sight(self):
-        """The sigma up to which the log-odds tell the sides apart (held-out accuracy 0.95), from training."""
-        return self.training.get("sight", math.inf)
+        """By group [G], the sigma up to which the log-odds tell the sides apart (`learning.sight`); else infinity."""
+        known = self.training.get("sight") or {}
+        return torch.tensor([float(known.get(group, math.inf)) for group in self.axis.groups])
 
     def calibration(self, group, cfg):
         """The calibration of a group at the nearest CFG scale that was measured, or None."""

@@ -12,8 +12,8 @@ SD15_SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_l
 class Host:
     """Base of the miniature and of checkpoint folders, which add encode, denoise and decode.
 
-    They set `space`, `shape` of one latent, `sigmas` of training, `dtype` by name, and `weight_files`, those of the
-    UNet and the text encoders.
+    They set `space`, `shape` of one latent, `sigmas` of training, `dtype` by name, `weight_files`, those of the UNet
+    and the text encoders, and `autoencoder_files`.
     """
 
     schedule_settings = SD15_SCHEDULE  # of diffusers' EulerDiscreteScheduler
@@ -25,7 +25,7 @@ class Host:
     def identity(self):
         """What a picture depends on but prompt, seed, CFG and steps: JSON-able, the same at each load of the files."""
         return {
-            "checkpoint": self.weights_hash,
+            **self._hashes,
             "space": self.space,
             "shape": list(self.shape),
             "dtype": self.dtype,
@@ -33,14 +33,8 @@ class Host:
         }
 
     @cached_property
-    def weights_hash(self):
-        """Ten hex digits of the SHA-256 of the weight files, one after the other."""
-        digest = hashlib.sha256()
-        for path in self.weight_files:
-            with open(path, "rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-        return digest.hexdigest()[:10]
+    def _hashes(self):
+        return {"checkpoint": _hash(self.weight_files), "vae": _hash(self.autoencoder_files)}
 
     def timestep(self, sigma):
         """sigma [B] -> the nearest training timestep in log sigma [B], as in ComfyUI, so that predictions agree."""
@@ -87,3 +81,13 @@ class Host:
             if progress:
                 progress(len(which))
         return torch.cat(latents)
+
+
+def _hash(paths):
+    """Ten hex digits of the SHA-256 of weight files, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()[:10]

@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import trange
 
 from .latent_space import add_noise
-from .pairs import skin_mask
+from .pairs import refuse_broken, skin_mask
 from .preference import Classifier, Distilled
 
 SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
@@ -58,7 +58,8 @@ def flatten(pairs, keep=None):
 class Teacher:
     """The host's own push D_c - D_s at noised pairs: two UNet evaluations each, made once and reused.
 
-    `count` of them, or as many as fit TEACHER_BYTES; a large latent teaches more at once.
+    `count` of them, or as many as fit TEACHER_BYTES; a large latent teaches more at once. Those with NaN or infinity
+    are left out and counted in `broken`. Raises PairError where too many are.
     """
 
     def __init__(self, host, axis, pairs, count, seed, batch=64, progress=None):
@@ -83,6 +84,13 @@ class Teacher:
             if progress:
                 progress("push", int(which[-1]) + 1, count)
         self.evaluations = 2 * count
+        fine = torch.stack([push.isfinite().all() for push in self.push])
+        self.broken = int((~fine).sum())
+        refuse_broken(self.broken, count, "pushes of the model")
+        if self.broken:
+            self.group, self.sigma, self.x, self.push = (
+                kept[fine] for kept in (self.group, self.sigma, self.x, self.push)
+            )
 
     def taught(self, which):
         """The x, sigma, group and push of some of the evaluations, float32."""
@@ -186,6 +194,7 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=48, 
         "push_r2": float(1 - sums[0] / sums[1]),
         "tone_r2": float(1 - sums[2] / sums[3]),
         "teacher_evaluations": teacher.evaluations,
+        "teacher_pushes_broken": teacher.broken,
     }
     return network, figures
 

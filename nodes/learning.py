@@ -19,7 +19,7 @@ from ..corrector.calibration import calibrate
 from ..corrector.files import load_preferences, save_preference, update_preference
 from ..corrector.latent_space import LATENT_SPACES
 from ..corrector.learning import gate_others, learn
-from ..corrector.pairs import disk_use, make_pairs
+from ..corrector.pairs import disk_use, make_pairs, store_name
 from .axes import SHIPPED as SHIPPED_AXES
 from .axes import AxisSocket
 from .correction import check_model, network_of
@@ -57,8 +57,8 @@ class Progress:
 
 def pairs_of(host, axis, count, seed, cfg, steps, progress):
     """Pairs from the host, kept in its output folder as they come; what is there already is not made again."""
-    settings = [axis.hash, count, seed, cfg, steps, host.batch, host.identity]
-    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / f"{axis.id}-{digest(settings)}"
+    name = store_name(axis, count, seed, cfg, steps, host.batch, host.identity)
+    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / name
     folder.mkdir(parents=True, exist_ok=True)
     size, free = disk_use(axis, count, host.shape), shutil.disk_usage(folder).free
     room = size / 2**20, free / 2**20
@@ -175,7 +175,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         return io.NodeOutput((preference,), report, ui=ui.PreviewImage(report, cls=cls))
 
 
-def calibrated(host, preference, images, cfg, seed):
+def calibrated(host, preference, images, cfg, seed, narrow):
     """A learned preference -> the same with what was measured of it on this host, kept in its file where it has one.
 
     What its file says of this host already, at the same settings, is not measured again.
@@ -188,10 +188,16 @@ def calibrated(host, preference, images, cfg, seed):
     path = preference.path
     if path and path.is_file():
         preference = latest(preference, path)
-    settings = digest([host.identity, host.steps, images, seed])
-    if preference.training.get("calibrated", {}).get(f"{cfg:g}") == settings:
+    settings = digest([host.identity, host.steps, images, seed, narrow])
+    marks = preference.training.get("calibrated", {})
+    if marks.get(f"{cfg:g}") == settings:
         return preference
     # About: it depends on what the trials say.
+    if {known.checkpoint for known in preference.calibrations} - {"", host.identity["checkpoint"]}:
+        logging.warning(
+            "RS-Corrector: %s was calibrated on another checkpoint, whose figures are replaced; to keep both, save the "
+            "preference under another name first (RS-Corrector Save Preference).", preference.name,
+        )  # fmt: skip
     progress, total = Progress(), len(preference.axis.groups) * (2 * images + 5 * min(TRIALS, images))
     network = network_of(preference)
     host.model.set_additional_models(f"rs_corrector-{uuid.uuid4().hex}", [network])  # loaded with the UNet
@@ -199,10 +205,11 @@ def calibrated(host, preference, images, cfg, seed):
         comfy.model_management.load_models_gpu([network])
         preference = calibrate(
             host, preference, preference.judge, images, cfg, seed,
-            progress=lambda count: progress.drawn(count, total),
+            progress=lambda count: progress.drawn(count, total), narrow=narrow,
         )  # fmt: skip
-    known = {**preference.training.get("calibrated", {}), f"{cfg:g}": settings}
-    preference = replace(preference, training={**preference.training, "calibrated": known})
+    kept = {f"{known.cfg:g}" for known in preference.calibrations}  # others were another checkpoint's
+    marks = {at: mark for at, mark in marks.items() if at in kept} | {f"{cfg:g}": settings}
+    preference = replace(preference, training={**preference.training, "calibrated": marks})
     if path is None:
         return preference
     if path.parent == SHIPPED:  # the extension's own files stay as they came
@@ -258,21 +265,26 @@ class RSCorrectorCalibrate(io.ComfyNode):
                 *HOST_INPUTS,
                 BATCH,
                 VAE,
+                io.Float.Input(
+                    "narrow", default=0.03, min=0.0, max=0.49, step=0.01, optional=True,
+                    tooltip="Stops before that many pictures where the base rate is known within this; 0 draws all.",
+                ),
             ],
             outputs=[PreferenceSocket.Output(display_name="preference"), io.String.Output(display_name="text")],
             is_output_node=True,
-        )
+        )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, model, clip, preference, images, cfg, steps, seed, sampler, scheduler, width, height, batch, vae=None
-    ) -> io.NodeOutput:
+        cls, model, clip, preference, images, cfg, steps, seed, sampler, scheduler, width, height, batch, vae=None,
+        narrow=0.03,
+    ) -> io.NodeOutput:  # fmt: skip
         check_model(model, preference)
         done = []
         for one in preference:
             # A clone each, as each network is loaded with the model that it corrects.
             host = ComfyHost(model.clone(), clip, vae, width, height, sampler, scheduler, batch, steps)
-            done.append(calibrated(host, one, images, cfg, seed))
+            done.append(calibrated(host, one, images, cfg, seed, narrow))
         text = "\n\n".join(described(one, cfg) for one in done)
         logging.info("RS-Corrector: %s", text)
         return io.NodeOutput(tuple(done), text, ui=ui.PreviewText(text))

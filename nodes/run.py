@@ -30,7 +30,7 @@ class Run:
         self.tokens = [rows.detach().float().cpu() for rows in tokens]  # a region each, [1 or batch, T, width]
         self.readings = [self.read(preference.gate) for preference in preferences]
         self.sources, self.decisions, self.acted = preferences, None, False
-        self.args, self.first_sigma, self.last_sigma = None, 0.0, math.inf
+        self.args, self.cfg, self.first_sigma, self.last_sigma = None, None, 0.0, math.inf
 
     def read(self, gate):
         """What the gate reads for each image; a batch of prompts goes round, as ComfyUI does it."""
@@ -63,7 +63,7 @@ class Run:
         return result
 
     def decide(self, args, cfg):
-        x, settings = args["input"], self.settings
+        x, settings, self.cfg = args["input"], self.settings, cfg
         count = len(x)
         if settings.mask is not None:
             mask = comfy.utils.reshape_mask(settings.mask, (count, 1, *x.shape[2:]))
@@ -109,7 +109,7 @@ class Run:
             if not self.acted:
                 outside = "the window holds none of this run's steps"
                 reasons = [reason or outside for reason in reasons]
-            logging.info("RS-Corrector: %s", summary(preference, reasons))
+            logging.info("RS-Corrector: %s", summary(preference, reasons, self.cfg))
             images = [f"left alone: {reason}" if reason else "corrected" for reason in reasons]
             entry = {"preference": preference.name, "hash": preference.hash, "images": images}
             entries.append(entry | {"strength": float(self.settings.strength), "target": self.settings.target})

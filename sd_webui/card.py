@@ -55,11 +55,12 @@ def _table(preference):
 
 
 def accuracy(training):
-    """Held-out accuracy of the log-odds, by the noise at which it was measured."""
-    by_sigma = training.get("held_out_accuracy_by_sigma") or {}
-    if not by_sigma:
+    """Held-out accuracy of the log-odds in the worst of the groups, by the noise at which it was measured."""
+    curves = list((training.get("held_out_accuracy_and_confidence") or {}).values())
+    if not curves:
         return "not measured"
-    return ", ".join(f"{share:.0%} at sigma {float(sigma):g}" for sigma, share in by_sigma.items())
+    worst = {sigma: min(curve[sigma][0] for curve in curves) for sigma in curves[0]}
+    return ", ".join(f"{share:.0%} at sigma {float(sigma):g}" for sigma, share in worst.items())
 
 
 def calibrated(calibrations):

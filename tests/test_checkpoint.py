@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import diffusers
@@ -15,7 +16,7 @@ from corrector import cli, learning
 from corrector.calibration import sample_corrected
 from corrector.checkpoint import Checkpoint, Prompts
 from corrector.correction import Settings
-from corrector.files import load_preference
+from corrector.files import load_preference, save_preference
 from corrector.miniature.host import Miniature
 from corrector.miniature.model import WEIGHTS, load_tokenizer
 from tiny_checkpoints import BETAS, KINDS, build
@@ -175,6 +176,10 @@ def test_identity_is_the_same_at_each_load_and_another_for_other_weights_size_or
     assert others[0].identity["checkpoint"] != own["checkpoint"] == others[1].identity["checkpoint"]
     assert all(other.identity != own for other in others)
     assert len({host.identity["checkpoint"] for host in hosts.values()}) == 3
+    swapped = shutil.copytree(folder, tmp_path / "swapped")
+    shutil.copytree(others[0].folder / "vae", swapped / "vae", dirs_exist_ok=True)
+    another = Checkpoint(swapped, device="cpu").identity
+    assert another["vae"] != own["vae"] and another["checkpoint"] == own["checkpoint"]
 
 
 def test_in_bfloat16_the_pictures_are_nearly_the_same(checkpoints, hosts):
@@ -211,7 +216,7 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, hosts, axis, t
     where = ["--checkpoint", str(checkpoints["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
     options = ["--pairs", "4", "--teacher", "40", "--calibration", "0"]
     options += ["--pairs-folder", str(pairs), "--out", str(file)]
-    with pytest.raises(SystemExit, match="of 3 pairs of group 1 have skin of the same tone on both sides"):
+    with pytest.raises(SystemExit, match="of 3 pairs of Orvane have skin of the same tone on both sides"):
         cli.main(["learn", str(axis_file), *where, *options])
     cli.main(["learn", str(axis_file), *where, *options, "--no-match"])
     said = capsys.readouterr().out
@@ -229,6 +234,40 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, hosts, axis, t
     assert {(c.group, c.cfg, c.base_n) for c in calibrated.calibrations} == {("Orvane", 3, 2), ("Tavelu", 3, 2)}
     latents, reasons = sample_corrected(hosts["sdxl"], PROMPTS, [1, 2], [calibrated], Settings(), steps=2)
     assert latents.shape == (2, 4, 8, 8) and len(reasons[0]) == 2
+
+
+def test_the_shell_keeps_what_it_made_when_it_is_stopped_and_refuses_at_once_what_would_be_lost(
+    checkpoints, axis, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(learning, "learn", partial(learning.learn, steps=2, tone_steps=2))
+    monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80, steps=2))
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    (tmp_path / "axes").mkdir()
+    axis_file, file = tmp_path / "axis.json", tmp_path / "own.safetensors"
+    axis_file.write_text(json.dumps(axis.to_dict()))
+    where = ["--checkpoint", str(checkpoints["sd15"]), "--steps", "2", "--size", "64x64", "--cfg", "3"]
+    options = [*where, "--pairs", "4", "--teacher", "40", "--no-match", "--calibration", "2"]
+    with pytest.raises(SystemExit, match=r"this is a folder; name the file to write"):
+        cli.main(["learn", str(axis_file), *options, "--out", str(tmp_path)])
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cli, "_calibrated", stopped)
+        cli.main(["learn", str(axis_file), *options, "--out", str(file)])
+    assert len(list(tmp_path.glob("out/pairs/test-*/*.safetensors"))) == 4
+    learned = load_preference(file)  # training is not lost with the calibration
+    cli.main(["calibrate", str(file), *where, "--images", "2"])
+    (known, _) = load_preference(file).calibrations
+    assert known.checkpoint == Checkpoint(checkpoints["sd15"]).identity["checkpoint"]
+    learned.calibrations = (replace(known, checkpoint="another"),)
+    save_preference(learned, file)
+    with pytest.raises(SystemExit, match=r"calibrated on another checkpoint \(another\).*would be lost.*--out"):
+        cli.main(["calibrate", str(file), *where, "--images", "2"])
+    other = ["--checkpoint", str(checkpoints["sd2"]), *where[2:], "--out", str(tmp_path / "other.safetensors")]
+    with pytest.raises(SystemExit, match=r"conditioning is \d+ wide.*use a preference made for this model"):
+        cli.main(["calibrate", str(file), *other, "--images", "2"])
 
 
 def test_what_the_libraries_say_is_kept_quiet(checkpoints, capfd):

@@ -200,8 +200,7 @@ def test_a_tone_push_of_zero_changes_nothing():
 
 def test_above_sight_k_is_one_and_below_it_is_cfg_times_the_push_gain():
     world = preference_of((1, 4, 3, 3))
-    world.training = {"sight": 1.5}
-    gained = replace(decision([True]), push_gain=torch.tensor([2.0]))
+    gained = replace(decision([True]), push_gain=torch.tensor([2.0]), sight=torch.tensor([1.5]))
     for sigma, factor in ((2.0, 1.0), (1.5, 14.0)):
         denoised, x, level = latents((1, 4, 3, 3), 0, sigma)
         one = correct(denoised, x, level, [world], [decision([True])], Settings(), cfg=1.0) - denoised

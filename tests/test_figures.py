@@ -114,7 +114,13 @@ def test_the_plain_share_has_its_own_wilson_interval_and_other_units_are_not_cha
 def learned():
     """A preference that learned nothing, from twenty random pairs of each of two groups."""
     axis = Axis("huts", "Huts", ("one", "two"), ("{group}",), Side("huts", ("huts",)), Side("towers", ("towers",)))
-    training = {"pairs_a_side_and_group": 20, "seed": 1, "push_r2": 0.12, "sight": 0.0, "weak": "it learned nothing"}
+    training = {
+        "pairs_a_side_and_group": 20,
+        "seed": 1,
+        "push_r2": 0.12,
+        "sight": {"one": 0.0, "two": 3.0},
+        "weak": "it learned nothing",
+    }
     torch.manual_seed(0)
     source = Distilled("miniature", 2, width=16, blocks=1).eval().requires_grad_(False)
     pairs = Pairs(torch.randn(2, 2, 20, 4, 16, 24), 60 + 5 * torch.randn(2, 2, 20), torch.arange(40).view(2, 20))

@@ -3,6 +3,7 @@
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,10 +124,20 @@ def test_a_text_preference_has_nothing_to_save(preference, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_save_leaves_the_old_file(preference, saved, monkeypatch):
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_on_a_full_disk_the_old_file_stays(preference, saved):
     before = saved.read_bytes()
-    monkeypatch.setattr("corrector.files.save_file", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    saved.with_suffix(".part").symlink_to("/dev/full")
+    with pytest.raises(PreferenceFileError, match="cannot be written: the disk is full; free some space"):
+        save_preference(preference, saved)
+    assert saved.read_bytes() == before and len(list(saved.parent.iterdir())) == 1
+
+
+def test_a_preference_with_nan_is_not_written_over_the_old_file(preference, saved):
+    before = saved.read_bytes()
+    with torch.no_grad():
+        preference.source.odds.weight[0, 0] = float("nan")
+    with pytest.raises(PreferenceFileError, match=r"nothing was written.*odds.weight.*holds NaN.*another seed"):
         save_preference(preference, saved)
     assert saved.read_bytes() == before
 
@@ -269,6 +280,8 @@ def test_a_calibration_is_written_over_its_own_axis_and_the_others_of_the_file_s
     alone = tmp_path / "alone.safetensors"
     update_preference(changed, alone)
     assert load_preference(alone).calibrations == (measured,)
+    assert update_preference(preference, alone) == preference.hash  # another axis joins, and nothing is lost
+    assert [p.name for p in load_preferences(alone)] == [changed.name, preference.name]
 
 
 def test_two_preferences_of_one_axis_cannot_share_a_file(preference, tmp_path):

@@ -1,6 +1,6 @@
 """Pairs, learning and calibration with a host that is exact: a world of two Gaussians that answers to prompts."""
 
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,62 +9,14 @@ import torch.nn.functional as F
 from skimage.color import rgb2lab
 
 from corrector.calibration import _logistic_fit, calibrate, first_leans, sample_corrected
-from corrector.correction import Settings
+from corrector.correction import Settings, decide
 from corrector.files import load_preference, save_preference
 from corrector.learning import learn, sight, weakness
 from corrector.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
 from corrector.preference import Calibration, _silu
+from corrector.prompt_gate import PromptReading
 from corrector.thinning import leaning
-from gaussian_world import GaussianWorld
-
-SHAPE = (4, 4, 4)
-PATTERN = torch.zeros(SHAPE)
-PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # what tells the sides apart; channel 3, the skin, does not
-
-
-class GaussianHost:
-    """The four functions of a host. Its conditioning says at [:, 0, 0] which side the prompt asks for."""
-
-    space = "miniature"
-
-    def __init__(self):
-        self.world = GaussianWorld(beta=0.1, means=(PATTERN, -PATTERN), spreads=(0.6, 0.6), shape=SHAPE)
-
-    def encode(self, prompts):
-        conditioning = torch.zeros(len(prompts), 2, 16)
-        for row, prompt in zip(conditioning, prompts, strict=True):
-            row[0, 0] = any(p in prompt for p in ("city", "tower")) - float(
-                any(p in prompt for p in ("village", "hut"))
-            )
-            for index, group in enumerate(("orvane", "tavelu")):
-                row[1, index] = float(group in prompt.lower())
-        return conditioning
-
-    def denoise(self, x, sigma, conditioning):
-        x, sigma, side = x.double(), sigma.double(), conditioning[:, 0, 0].view(-1, 1, 1, 1)
-        counter, stereotype = (self.world.denoised_of(x, sigma, index) for index in (0, 1))
-        neutral = self.world.denoised(x, sigma)
-        return torch.where(side > 0, counter, torch.where(side < 0, stereotype, neutral)).float()
-
-    def sample(self, conditioning, seeds, cfg=1.0, steps=24, hook=None, batch=50, progress=None):
-        conditioning = conditioning.expand(len(seeds), -1, -1)
-        sigmas = torch.cat([torch.logspace(np.log10(14.6), -1.5, steps), torch.zeros(1)])
-        latents = []
-        for which in torch.arange(len(seeds)).split(batch):
-            draws = [torch.randn(SHAPE, generator=torch.Generator().manual_seed(seeds[i])) for i in which.tolist()]
-            x = torch.stack(draws) * sigmas[0]
-            for sigma, following in pairwise(sigmas):
-                level = sigma.expand(len(which))
-                denoised = self.denoise(x, level, conditioning[which])
-                if hook:
-                    denoised = hook(denoised, x, level, which)
-                x = denoised + following / sigma * (x - denoised)
-            latents.append(x)
-        return torch.cat(latents)
-
-    def decode(self, latents):
-        grey = (0.5 * latents[:, 3:].mean(dim=(2, 3), keepdim=True)).clamp(-1, 1)
-        return grey.expand(-1, 3, 16, 16)
+from gaussian_host import PATTERN, SHAPE, GaussianHost
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +140,18 @@ def test_matched_pictures_have_a_partner_of_their_tone_and_each_is_used_once():
 
 
 def test_sight_is_where_held_out_accuracy_falls_below_95_in_100_on_a_line_in_log_sigma():
-    assert sight({"0.5": 1.0, "4.0": 1.0, "8.0": 0.9}) == pytest.approx(4 * 2**0.5)
-    assert sight({"0.5": 0.99, "14.0": 0.96}) == 14.0
-    assert sight({"0.5": 0.9, "14.0": 0.6}) == 0.0
+    assert sight({"0.5": [1.0, 1.0], "4.0": [1.0, 0.9], "8.0": [0.9, 0.8]}) == pytest.approx(4 * 2**0.5)
+    assert sight({"0.5": [0.99, 1.0], "14.0": [0.96, 0.9]}) == 14.0
+    assert sight({"0.5": [0.9, 1.0], "14.0": [0.6, 0.9]}) == 0.0
+
+
+def test_each_group_has_a_sight_of_its_own_which_its_pictures_are_corrected_by(learned, axis):
+    preference = replace(learned[0], training={"sight": {"Orvane": 2.0, "Tavelu": 3.5}})
+    readings = [PromptReading(group, "neither") for group in (1, 0, -1)]
+    decision, _ = decide(preference, readings, torch.full((3,), 0.5))
+    assert decision.sight[:2].tolist() == [3.5, 2.0] and decision.active.tolist() == [True, True, False]
+    assert set(learned[0].training["sight"]) == set(axis.groups)
+    assert replace(preference, training={}).sight.isinf().all()
 
 
 def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
@@ -202,7 +163,7 @@ def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
 
 
 def test_the_file_says_held_out_accuracy_and_confidence_of_each_group_by_sigma(learned, axis):
-    curves = learned[0].training["held_out_accuracy_and_confidence_by_group"]
+    curves = learned[0].training["held_out_accuracy_and_confidence"]
     assert list(curves) == list(axis.groups)
     for group in axis.groups:
         accuracy, confidence = zip(*curves[group].values(), strict=True)
@@ -210,12 +171,14 @@ def test_the_file_says_held_out_accuracy_and_confidence_of_each_group_by_sigma(l
         assert all(abs(a - c) < 0.2 for a, c in zip(accuracy, confidence, strict=True))
 
 
-def test_a_preference_says_what_its_own_figures_are_weak_in():
-    figures = {"held_out_accuracy_by_sigma": {"0.1": 1.0, "1.0": 0.97, "14.0": 0.6}, "push_r2": 0.86}
+def test_a_preference_says_what_it_is_weak_in_and_for_which_group():
+    sound = {"0.1": [1.0, 1.0], "1.0": [0.97, 0.99], "14.0": [0.6, 0.6]}
+    curves = {"one": sound, "two": sound, "three": sound}
+    figures = {"held_out_accuracy_and_confidence": curves, "push_r2": 0.86}
     assert weakness(figures) == ""
-    assert "0.7 " not in weakness(figures | {"push_r2": 0.3}) and "30%" in weakness(figures | {"push_r2": 0.3})
-    blind = figures | {"held_out_accuracy_by_sigma": {"0.1": 0.7, "1.0": 0.65}}
-    assert "65% of held-out pairs" in weakness(blind)
+    assert "30%" in weakness(figures | {"push_r2": 0.3}) and "nan" in weakness(figures | {"push_r2": float("nan")})
+    blind = {**curves, "two": {"0.1": [0.7, 0.9], "1.0": [0.65, 0.8]}}
+    assert "only in 65% for two (" in weakness(figures | {"held_out_accuracy_and_confidence": blind})
 
 
 def test_the_file_brings_the_judge_that_calibration_needs(host, learned, tmp_path):

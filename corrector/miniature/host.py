@@ -28,6 +28,7 @@ class Miniature(Host):
         self.folder = Path(folder)
         names = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
         self.weight_files = [self.folder / name for name in names]
+        self.autoencoder_files = [self.folder / "vae" / "diffusion_pytorch_model.safetensors"]
         if lora:
             apply_lora(self.unet, [self.text_encoder], lora)
             self.weight_files.append(Path(lora))

@@ -8,6 +8,8 @@ from pathlib import Path
 import comfy.latent_formats
 import comfy.model_management
 import comfy.sample
+import comfy.sd
+import comfy.utils
 import folder_paths
 import pytest
 import torch
@@ -158,6 +160,22 @@ def test_two_axes_share_a_file_and_calibrating_one_leaves_the_other_as_it_was(ru
     assert second.calibrations == attire[0].calibrations
     with pytest.raises(ValueError, match="cannot name a preference file"):
         node("RSCorrectorSavePreference", loaded, "../elsewhere")
+
+
+def test_figures_of_a_checkpoint_give_way_to_those_of_its_derivative_and_the_console_says_so(
+    run, miniature, folders, caplog
+):
+    path = folders / "rs_corrector" / "moved.safetensors"
+    save_preference(replace(run["preference"][0]), path)
+    model, clip, _ = miniature
+    calibrated, _ = node("RSCorrectorCalibrate", model, clip, preferences_in(path), **{**CALIBRATE, "cfg": 1.0})
+    assert "another checkpoint" not in caplog.text
+    lora = comfy.utils.load_torch_file(str(SHIPPED_WEIGHTS / "miniature-derivatives" / "miniature-rates.safetensors"))
+    derivative = comfy.sd.load_lora_for_models(model, clip, lora, 1.0, 1.0)
+    (moved,), _ = node("RSCorrectorCalibrate", *derivative, calibrated, **CALIBRATE)
+    assert "orvane was calibrated on another checkpoint, whose figures are replaced" in caplog.text
+    assert [known.cfg for known in moved.calibrations] == [2.0]
+    assert list(load_preference(path).training["calibrated"]) == ["2"]
 
 
 def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):

@@ -35,6 +35,14 @@ def test_a_prompt_that_asks_for_the_stereotype_is_left_alone_bit_for_bit(model, 
     assert "corrected 0 of 2; left alone 2: the prompt asks for" in caplog.text
 
 
+def test_the_log_says_when_the_cfg_scale_was_never_measured_and_which_one_is_used(model, backdrop, prompts, caplog):
+    caplog.set_level("INFO")
+    plain(correct(model, backdrop), prompts, "euler", 2.0)
+    assert "corrected 2 of 2" in caplog.text and "never measured" not in caplog.text
+    plain(correct(model, backdrop), prompts, "euler", 7.0)
+    assert "corrected 2 of 2; CFG 7 was never measured, the calibration at 2 is used" in caplog.text
+
+
 def test_bypassing_or_removing_the_node_leaves_nothing_behind(model, backdrop, prompts):
     before, options = weights_hash(model), repr(sorted(model.model_options))
     expected = plain(model, prompts, "euler", 2.0)
