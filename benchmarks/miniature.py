@@ -34,8 +34,9 @@ HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_
 
 
 class Bench:
-    def __init__(self, n, seed, bf16, path=None):
+    def __init__(self, n, seed, bf16, path=None, folder=ROOT / "weights"):
         self.host, self.n, self.seed, self.rows, self.path = Miniature(bf16=bf16), n, seed, [], path
+        self.folder = folder  # of the preferences
         self.about = {}  # the axis at work
         self.plain, self.read, self.skin = {}, {}, {}
         self.started = time.time()
@@ -70,7 +71,7 @@ class Bench:
 
     def axis(self, attribute):
         self.about = {"axis": attribute}
-        preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
+        preference = load_preference(self.folder / f"miniature-{attribute}.safetensors")
         for group in preference.axis.groups:
             self.full_strength(attribute, preference, group)
             self.explicit(attribute, preference, group)
@@ -132,7 +133,7 @@ class Bench:
     def part(self, attribute, name):
         """Only "quality" or "targets", of the corrected pictures that the full benchmark makes."""
         self.about = {"axis": attribute}
-        preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
+        preference = load_preference(self.folder / f"miniature-{attribute}.safetensors")
         if name == "batches":
             self.share_in_batches(attribute, preference)
         for group in preference.axis.groups if name != "batches" else ():
@@ -257,10 +258,11 @@ def main():
     parser.add_argument("--seed", type=int, default=20_000_000)
     parser.add_argument("--axis", choices=(*SIDES, "both"), default="both")
     parser.add_argument("--only", choices=("quality", "targets", "batches"), help="only these figures")
+    parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="the folder of the two")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    bench = Bench(args.n, args.seed, args.bf16, args.json)
+    bench = Bench(args.n, args.seed, args.bf16, args.json, args.preferences)
     if args.only != "batches":
         bench.sample_plain()
     for attribute in SIDES if args.axis == "both" else (args.axis,):

@@ -9,6 +9,7 @@ from .audit_pictures import pictures, worse
 from .audit_report import build
 from .audit_report_file import write_report
 from .figures import PLAIN, STYLE, _data_uri
+from .writing import write_whole
 
 FAILURE = "#a3262a"
 
@@ -64,9 +65,7 @@ def write_audit_page(report, thumbnails, path, chart):
 </body>
 </html>
 """
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    write_whole(path, page)
 
 
 def _said(report):

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from .audit_plan import AuditError
+from .writing import write_whole
 
 FORMAT = 1
 SCHEMA = Path(__file__).with_name("audit-report.schema.json")
@@ -21,9 +22,7 @@ def write_report(report, path):
     wrong = complaint(report)
     if wrong:
         raise AuditError(f"The report breaks its own schema ({wrong}); please file this as a bug.")
-    part = Path(path).with_suffix(".part")
-    part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def complaint(report):

@@ -8,11 +8,11 @@ import hashlib
 import json
 import re
 import unicodedata
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .axis_schema import complaint
+from .writing import why_not, write_whole
 
 
 class AxisError(ValueError):
@@ -187,13 +187,8 @@ def save_axis(axis, folder, name=None):
     path = Path(folder) / f"{name}.json"
     text = json.dumps(axis.to_dict(), indent=2, ensure_ascii=False) + "\n"
     axis_from_user(json.loads(text), path.name)
-    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise AxisError(f"{path}: cannot be written ({error.strerror}); pick another folder.") from None
+        raise AxisError(f"{path}: cannot be written: {why_not(error)}.") from None
     return path

@@ -17,6 +17,7 @@ from .prompt_gate import PromptReading
 from .thinning import coins_from_seeds, first_lean, leaning
 
 CHUNK = 100  # pictures at once, and between two looks at the interval
+FEWEST = 200  # pictures a group, however narrow: with fewer, one of them decides what is said to be within reach
 
 
 def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
@@ -111,8 +112,8 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
     What was measured at other CFG scales stays, unless on another checkpoint: figures of two models never mix.
     Raises GateError where the prompts are another text encoder's, PairError where too many pictures are broken.
     """
-    checkpoint = host.identity["checkpoint"]
-    done = [c for c in preference.calibrations if c.cfg != cfg and c.checkpoint in ("", checkpoint)]
+    other, checkpoint = of_other_models(preference, host), model_of(host)
+    done = [c for c in preference.calibrations if c.cfg != cfg and c not in other]
     readings_of(preference, host.encode(preference.axis.prompts(preference.axis.groups[0])[:1]))
     for group in preference.axis.groups:
         measure = _Plain(host, preference, judge, group, count, cfg, seed, progress, narrow)
@@ -136,6 +137,21 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
         done.append(Calibration(*measured, *measure.lean(), broken, checkpoint))
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
     return replace(preference, calibrations=tuple(done), training=training)
+
+
+def model_of(host):
+    """A host's identity of the model whose rates are measured: its UNet and text encoders, with what is patched on."""
+    return " ".join(host.identity[name] for name in ("checkpoint", "text encoder") if name in host.identity)
+
+
+def of_other_models(preference, host):
+    """The preference's calibrations that were measured on another model than the host's.
+
+    A program's identities and those of checkpoint folders cannot be compared, nor can an older file's, which has none:
+    those count as the host's own.
+    """
+    own = model_of(host)
+    return [c for c in preference.calibrations if len(c.checkpoint) == len(own) and c.checkpoint != own]
 
 
 def interval(share, n):
@@ -162,14 +178,15 @@ class _Plain:
             found = lightness(host.decode(plain), preference.axis.skin_region)
             fine = _fine(plain, found)
             self.broken += int((~fine).sum())
-            refuse_broken(self.broken, count)
+            refuse_broken(self.broken, len(self.seeds) + more, count)
             tones.append(found[fine])
             counter += judge.counter(plain[fine]).tolist()
             self.seeds += [value for value, whole in zip(seeds, fine.tolist(), strict=True) if whole]
             self.prompts += [value for value, whole in zip(prompts, fine.tolist(), strict=True) if whole]
             low, high = interval(sum(counter) / len(counter), len(counter))
-            if high - low <= 2 * narrow:
+            if high - low <= 2 * narrow and len(counter) >= FEWEST:
                 break
+        refuse_broken(self.broken, self.broken + len(self.seeds))
         self.lightness, self.base_rate = torch.cat(tones), sum(counter) / len(counter)
         self.counter = torch.tensor(counter, dtype=torch.float64)
 
@@ -196,7 +213,7 @@ class _Plain:
         region = self.preference.axis.skin_region
         after = torch.cat([lightness(self.host.decode(part), region) for part in latents.split(CHUNK)])
         fine = _fine(latents, after)
-        refuse_broken(int((~fine).sum()), len(fine), "corrected pictures")
+        refuse_broken(int((~fine).sum()), len(fine), what="corrected pictures")
         change = (after - self.lightness)[fine].mean()
         return float(self.judge.counter(latents[fine]).float().mean()), float(change), int(fine.sum())
 

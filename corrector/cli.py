@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from . import cli_audit
+from .writing import FULL, why_not
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_SEED = 2026
@@ -66,6 +67,11 @@ def main(argv=None):
         (own | audits)[args.command](args)
     except _refusals() as refusal:
         raise SystemExit(f"{parser.prog} {args.command}: {refusal}") from None
+    except OSError as error:
+        if not error.filename and error.errno not in FULL:
+            raise  # no file's fault
+        where = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(f"{parser.prog} {args.command}: {where}{why_not(error)}.") from None
 
 
 def _refusals():
@@ -249,17 +255,12 @@ def _calibrated(host, preference, judge, images, args, narrow=0.0, target=0.95):
 
 def calibrate(args):
     """A preference's base rates and full-strength rates on a checkpoint, written into its file."""
+    from .calibration import of_other_models
     from .files import PreferenceFileError, load_preference, save_preference
 
     if not 0 < args.target <= 1 or not 0 <= args.narrow < 0.5:
         raise PreferenceFileError("--target is a share above 0 and at most 1, --narrow one of 0 and below 0.5.")
     path, preference, host = _file(args.out or args.preference), load_preference(args.preference), _host(args)
-    measured = {known.checkpoint for known in preference.calibrations} - {"", host.identity["checkpoint"]}
-    if measured and path.resolve() == args.preference.resolve():
-        raise PreferenceFileError(
-            f"{args.preference.name}: it is calibrated on another checkpoint ({', '.join(sorted(measured))}), whose "
-            "figures would be lost; write this one's into a file of its own with --out."
-        )
     if preference.space != host.space:
         raise PreferenceFileError(
             f'{args.preference.name}: made for "{preference.space}", and this checkpoint is "{host.space}"; use one '
@@ -267,6 +268,11 @@ def calibrate(args):
         )
     if preference.judge is None:
         raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
+    if of_other_models(preference, host) and path.resolve() == args.preference.resolve():
+        raise PreferenceFileError(
+            f"{args.preference.name}: it is calibrated on another checkpoint or LoRA, whose figures would be lost; "
+            "write this one's into a file of its own with --out."
+        )
     preference = _calibrated(host, preference, preference.judge, args.images, args, args.narrow, args.target)
     print(f"Wrote {path} ({save_preference(preference, path)}).")
 

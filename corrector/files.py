@@ -16,10 +16,10 @@ from safetensors.torch import save
 
 from .axis import axis_from_dict
 from .latent_space import LATENT_SPACES
-from .pairs import FULL, write_whole
 from .preference import Calibration, Classifier, Distilled, Preference
 from .prompt_gate import PromptGate
 from .training import Judge
+from .writing import why_not, write_whole
 
 FORMAT = 2  # 1: one preference; 2: one or several
 KEY = "rs_corrector"
@@ -62,8 +62,7 @@ def save_preferences(preferences, path):
     try:
         write_whole(path, save(halves, {KEY: json.dumps(metadata, ensure_ascii=False)}))
     except OSError as error:
-        reason = "the disk is full; free some space" if error.errno in FULL else f"{error.strerror}; choose another"
-        raise PreferenceFileError(f"{path}: the file cannot be written: {reason}, and run it again.") from None
+        raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
     for index, preference in enumerate(preferences):
         preference.hash = _hash(path, index, len(preferences))
     return [preference.hash for preference in preferences]
@@ -180,7 +179,7 @@ def _build(metadata, tensors, path):
         gate = _filled(PromptGate, dict(metadata["gate"]), probes) if probes else None
         opinions = _part(tensors, "judge.")
         judge = _filled(Judge, dict(metadata["judge"]), opinions) if opinions else None
-    return Preference(
+    preference = Preference(
         axis=axis_from_dict(metadata["axis"], path.name),
         space=metadata["latent_space"],
         source=source,
@@ -190,6 +189,8 @@ def _build(metadata, tensors, path):
         name=metadata["name"] or path.stem,
         judge=judge,
     )
+    _ = preference.sight  # raises where it is no number
+    return preference
 
 
 def _calibration(values):

@@ -8,6 +8,7 @@ import torch
 
 from .axis import load_axis
 from .axis_schema import SCHEMA
+from .calibration import interval
 from .latent_space import add_noise
 from .pairs import PairError, Pairs, make_pairs, match_tones
 from .preference import Preference
@@ -50,13 +51,28 @@ def curves_by_group(source, pairs, groups, seed, sigmas=SIGMAS, draws=4):
     }
 
 
-def sight(curve, enough=0.95):
-    """{sigma: [held-out accuracy, confidence]} -> the sigma up to which the log-odds tell the sides apart.
+def accuracy_by_group(curves, pictures):
+    """{group: {sigma: [accuracy, confidence]}} of `pictures` a group -> {group: {sigma: accuracy}}.
 
-    That is, up to which accuracy is `enough`, on a line in log sigma, so that confidence is at most 1 - `enough` above
-    it; 0 if nowhere. Each group of an axis has its own.
+    A group's accuracy is that of all groups together, moved into the group's own 95 % interval where it lies outside:
+    a few held-out pictures say little of one group.
     """
-    points = sorted((float(sigma), accuracy) for sigma, (accuracy, _) in curve.items())
+    settled = {group: {} for group in curves}
+    for sigma in next(iter(curves.values())):
+        own = {group: curve[sigma][0] for group, curve in curves.items()}
+        together = sum(own.values()) / len(own)
+        for group, accuracy in own.items():
+            low, high = interval(accuracy, pictures)
+            settled[group][sigma] = min(max(together, low), high)
+    return settled
+
+
+def sight(accuracy, enough=0.95):
+    """{sigma: held-out accuracy} -> the sigma up to which it is `enough`, on a line in log sigma; 0 if nowhere.
+
+    Up to there confidence is at most 1 - `enough` above accuracy.
+    """
+    points = sorted((float(sigma), share) for sigma, share in accuracy.items())
     if points[0][1] < enough:
         return 0.0
     for (low, first), (high, second) in pairwise(points):
@@ -161,15 +177,16 @@ def learn(
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     judge, judge_accuracy = train_judge(own, seed, progress=progress)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
-    curves = curves_by_group(source, held, axis.groups, seed)
+    curves, pictures = curves_by_group(source, held, axis.groups, seed), 2 * held.latents.shape[2]
     training = {
         "pairs_a_side_and_group": count,
         "pictures_broken": pairs.broken,
         "cfg": cfg,
         "seed": seed,
         **{name: round(value, 4) for name, value in figures.items()},
+        "held_out_pictures_a_group": pictures,
         "held_out_accuracy_and_confidence": curves,
-        "sight": {group: round(sight(curve), 3) for group, curve in curves.items()},
+        "sight": {group: round(sight(own), 3) for group, own in accuracy_by_group(curves, pictures).items()},
         "gate_held_out_accuracy": gate_accuracy,
         "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gap, strict=True)),
@@ -188,12 +205,15 @@ def learn(
 
 def weakness(training):
     """What is weak about a preference, in a sentence, or "": from its held-out figures."""
-    worst = {}  # by group, accuracy of nearly clean pictures
-    for group, curve in training["held_out_accuracy_and_confidence"].items():
-        worst[group] = min(accuracy for sigma, (accuracy, _) in curve.items() if float(sigma) <= 1)
-    weak = [f"{share:.0%} for {group}" for group, share in worst.items() if share < 0.9]
+    curves, pictures = training["held_out_accuracy_and_confidence"], training["held_out_pictures_a_group"]
+    weak = []
+    for group, accuracy in accuracy_by_group(curves, pictures).items():
+        if min(share for sigma, share in accuracy.items() if float(sigma) <= 1) < 0.9:
+            clean = min(share for sigma, (share, _) in curves[group].items() if float(sigma) <= 1)
+            weak.append(f"{clean:.0%} for {group}")
     if weak:
-        return f"of nearly clean held-out pictures it tells the side only in {', '.join(weak)} (0.90 is sound)"
+        found = f"of {pictures} nearly clean held-out pictures a group it tells the side only in {', '.join(weak)}"
+        return f"{found} (0.90 is sound)"
     if not training["push_r2"] >= 0.5:
         return f"its push explains {training['push_r2']:.0%} of the model's own only (0.50 is sound); use more pairs"
     return ""

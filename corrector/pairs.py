@@ -1,18 +1,18 @@
 """Pairs: latents of an axis' two sides, made by the host's own model from the same seeds. No labels from anywhere."""
 
-import errno
 import hashlib
 import json
 import math
-import os
 import random
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
+
+from .writing import FULL, why_not, write_whole
 
 SIDES = ("stereotype", "counter")
 
@@ -69,35 +69,18 @@ class PairError(ValueError):
 
 
 BROKEN = 0.05  # most pictures with NaN or infinity before a checkpoint counts as broken
+WHOLE = 0.75  # fewest pairs of a group without any, since all groups keep as many as the worst
 
 
-def refuse_broken(broken, total, what="pictures"):
-    """Raises PairError where more than BROKEN of `total` came out as NaN or infinity."""
+def refuse_broken(broken, drawn, planned=None, what="pictures"):
+    """Raises PairError where more than BROKEN of what was drawn, or is planned, came out as NaN or infinity."""
+    total = planned or drawn
     if broken > BROKEN * total:
+        seen = f" (seen in the first {drawn})" if drawn < total else ""
         raise PairError(
-            f"{broken} of {total} {what} came out as NaN or infinity, and at most {BROKEN:.0%} may. The checkpoint is "
-            "broken, or half precision is too small for it: load it in float32 and try again."
+            f"{broken} of {total} {what}{seen} came out as NaN or infinity, and at most {BROKEN:.0%} may. The checkpoint "
+            "is broken, or half precision is too small for it: load it in float32 and try again."
         )
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def write_whole(path, data):
-    """Bytes into a file that is there whole or not at all, whenever the process or the power stops. Raises OSError."""
-    path = Path(path)
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave an empty file under the final name
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 class PairStore:
@@ -150,14 +133,8 @@ class PairStore:
         try:
             write_whole(path, data)
         except OSError as error:
-            if error.errno in FULL:
-                raise PairError(
-                    f"{self.folder}: the disk is full. The {self.what} made so far are kept; free some space and run "
-                    "the same again, and it goes on from there."
-                ) from None
-            raise PairError(
-                f"{self.folder}: the {self.what} cannot be kept here ({error.strerror}); choose another folder."
-            ) from None
+            kept = f" The {self.what} made so far are kept, and it goes on from there." if error.errno in FULL else ""
+            raise PairError(f"{self.folder}: {self.what} cannot be kept: {why_not(error)}.{kept}") from None
 
 
 def _short(value):
@@ -189,7 +166,7 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
             folder,
             dict(axis=axis.hash, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch, **host.identity),
         )
-    latents, tones, seeds, broken, pictures = [], [], [], {}, 2 * count * len(axis.groups)
+    latents, tones, seeds, broken, made, pictures = [], [], [], {}, 0, 2 * count * len(axis.groups)
     for group_index, group in enumerate(axis.groups):
         numbers = [rng.randrange(2**31) for _ in range(count)]
         neutral = [rng.choice(axis.prompts(group)) for _ in range(count)]
@@ -207,14 +184,22 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
                     if store:
                         store.save(name, **shard)
                 shard["fine"] = shard["latents"].isfinite().flatten(1).all(dim=1) & shard["lightness"].isfinite()
+                made += len(shard["fine"])
                 if not shard["fine"].all():
                     broken[name] = int((~shard["fine"]).sum())
-                    _refuse(broken, pictures, store)
+                    with _forgetting(store, broken):
+                        refuse_broken(sum(broken.values()), made, pictures)
                 shards.append(shard)
                 if progress:
                     progress(shard["latents"])
             sides.append({name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
         whole = sides[0]["fine"] & sides[1]["fine"]
+        if whole.float().mean() < WHOLE:
+            with _forgetting(store, broken):
+                raise PairError(
+                    f"Only {int(whole.sum())} of {count} pairs of {group} came out without NaN or infinity, and "
+                    f"{WHOLE:.0%} must. Load the checkpoint in float32 and try again, or leave that group out."
+                )
         latents.append(torch.stack([side["latents"][whole] for side in sides]))
         tones.append(torch.stack([side["lightness"][whole] for side in sides]))
         seeds.append(torch.tensor(numbers)[whole])
@@ -227,13 +212,14 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
     )
 
 
-def _refuse(broken, pictures, store):
-    """Raises PairError where `broken`, a count by shard, is too many, and lets the store make those shards anew."""
+@contextmanager
+def _forgetting(store, names):
+    """What is refused inside is also forgotten by the store, so that another run makes those shards anew."""
     try:
-        refuse_broken(sum(broken.values()), pictures)
+        yield
     except PairError:
         if store:
-            store.forget(broken)
+            store.forget(names)
         raise
 
 

@@ -90,8 +90,9 @@ class Preference:
     @property
     def sight(self):
         """By group [G], the sigma up to which the log-odds tell the sides apart (`learning.sight`); else infinity."""
-        known = self.training.get("sight") or {}
-        return torch.tensor([float(known.get(group, math.inf)) for group in self.axis.groups])
+        known = self.training.get("sight", math.inf)
+        by_group = known if isinstance(known, dict) else dict.fromkeys(self.axis.groups, known)
+        return torch.tensor([float(by_group.get(group, math.inf)) for group in self.axis.groups])
 
     def calibration(self, group, cfg):
         """The calibration of a group at the nearest CFG scale that was measured, or None."""

@@ -86,7 +86,7 @@ class Teacher:
         self.evaluations = 2 * count
         fine = torch.stack([push.isfinite().all() for push in self.push])
         self.broken = int((~fine).sum())
-        refuse_broken(self.broken, count, "pushes of the model")
+        refuse_broken(self.broken, count, what="pushes of the model")
         if self.broken:
             self.group, self.sigma, self.x, self.push = (
                 kept[fine] for kept in (self.group, self.sigma, self.x, self.push)
@@ -98,9 +98,9 @@ class Teacher:
 
     def weights(self):
         """1 / mean squared push by noise level, [count]; levels at which the push is small count for less."""
-        bins = torch.bucketize(self.sigma, SIGMA_BINS)
+        bins, count = torch.bucketize(self.sigma, SIGMA_BINS), len(SIGMA_BINS) + 1
         each = torch.stack([push.float().square().mean() for push in self.push])
-        power = torch.stack([each[bins == b].mean() for b in range(len(SIGMA_BINS) + 1)])
+        power = torch.zeros(count).index_add_(0, bins, each) / bins.bincount(minlength=count).clamp(min=1)
         return 1 / power.clamp(min=0.3 * float(power.max()))[bins]
 
 

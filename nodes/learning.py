@@ -15,7 +15,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..corrector.calibration import calibrate
+from ..corrector.calibration import calibrate, of_other_models
 from ..corrector.files import load_preferences, save_preference, update_preference
 from ..corrector.latent_space import LATENT_SPACES
 from ..corrector.learning import gate_others, learn
@@ -193,7 +193,7 @@ def calibrated(host, preference, images, cfg, seed, narrow):
     if marks.get(f"{cfg:g}") == settings:
         return preference
     # About: it depends on what the trials say.
-    if {known.checkpoint for known in preference.calibrations} - {"", host.identity["checkpoint"]}:
+    if of_other_models(preference, host):
         logging.warning(
             "RS-Corrector: %s was calibrated on another checkpoint, whose figures are replaced; to keep both, save the "
             "preference under another name first (RS-Corrector Save Preference).", preference.name,

@@ -59,7 +59,7 @@ def accuracy(training):
     curves = list((training.get("held_out_accuracy_and_confidence") or {}).values())
     if not curves:
         return "not measured"
-    worst = {sigma: min(curve[sigma][0] for curve in curves) for sigma in curves[0]}
+    worst = {sigma: min(curve[sigma][0] for curve in curves if sigma in curve) for sigma in curves[0]}
     return ", ".join(f"{share:.0%} at sigma {float(sigma):g}" for sigma, share in worst.items())
 
 

@@ -342,7 +342,7 @@ def test_an_axis_that_could_not_be_read_back_is_not_saved_over_an_old_file(axis,
 
 def test_a_folder_that_cannot_be_written_to_is_named_and_nothing_is_left(axis, tmp_path):
     (tmp_path / "test.json").mkdir()
-    with pytest.raises(AxisError, match=r"test\.json: cannot be written \(.*\); pick another folder"):
+    with pytest.raises(AxisError, match=r"test\.json: cannot be written: .*; choose another place"):
         save_axis(axis, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["test.json"]
     (tmp_path / "file").write_text("")

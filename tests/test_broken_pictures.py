@@ -88,6 +88,23 @@ def test_calibration_of_a_broken_checkpoint_is_refused(learned):
         calibrate(Broken(pictures=5), *learned, count=60, cfg=1.0, trials=20)
 
 
+def test_a_few_pushes_leave_levels_of_noise_empty_and_weigh_all_the_same(axis, pairs):
+    for seed in range(5):
+        assert Teacher(GaussianHost(), axis, pairs, 8, seed).weights().isfinite().all()
+
+
+def test_a_checkpoint_is_broken_by_the_share_of_what_was_drawn_however_early_measuring_stops(learned):
+    class AtFirst(Broken):
+        """20 of the first 200 pictures, of 1000 that were planned and 300 that will do."""
+
+        def spoil(self, what, values):
+            self.pictures = 10 if self.asked["pictures"] < 200 else 0
+            return super().spoil(what, values)
+
+    with pytest.raises(PairError, match=r"20 of 300 pictures came out as NaN"):
+        calibrate(AtFirst(pictures=10), *learned, count=1000, cfg=1.0, trials=20, narrow=0.4)
+
+
 def test_calibration_on_a_single_picture_gives_no_nan(learned):
     assert all(finite(known) for known in calibrate(GaussianHost(), *learned, count=1, cfg=1.0).calibrations)
 
@@ -95,9 +112,15 @@ def test_calibration_on_a_single_picture_gives_no_nan(learned):
 def test_what_was_measured_on_another_checkpoint_never_mixes_with_what_is_measured_now(learned):
     preference, judge = learned
     few, other = dict(count=4, trials=4), GaussianHost()
-    other.identity = {"checkpoint": "a derivative"}
+    other.identity = {"checkpoint": "a derivative!"}
     one = calibrate(GaussianHost(), preference, judge, cfg=1.0, **few)
     one = calibrate(GaussianHost(), one, judge, cfg=2.0, **few)
     assert {(known.cfg, known.checkpoint) for known in one.calibrations} == {(1, "two Gaussians"), (2, "two Gaussians")}
     moved = calibrate(other, one, judge, cfg=2.0, **few)
-    assert {(known.cfg, known.checkpoint) for known in moved.calibrations} == {(2, "a derivative")}
+    assert {(known.cfg, known.checkpoint) for known in moved.calibrations} == {(2, "a derivative!")}
+    program = GaussianHost()  # whose identities are of another kind, and cannot be compared
+    program.identity = {"checkpoint": "0123456789abcdef"}
+    kept = calibrate(program, one, judge, cfg=2.0, **few)
+    assert {(known.cfg, known.checkpoint) for known in kept.calibrations} == {
+        (1, "two Gaussians"), (2, "0123456789abcdef")
+    }  # fmt: skip

@@ -261,9 +261,9 @@ def test_the_shell_keeps_what_it_made_when_it_is_stopped_and_refuses_at_once_wha
     cli.main(["calibrate", str(file), *where, "--images", "2"])
     (known, _) = load_preference(file).calibrations
     assert known.checkpoint == Checkpoint(checkpoints["sd15"]).identity["checkpoint"]
-    learned.calibrations = (replace(known, checkpoint="another"),)
+    learned.calibrations = (replace(known, checkpoint="0123456789"),)
     save_preference(learned, file)
-    with pytest.raises(SystemExit, match=r"calibrated on another checkpoint \(another\).*would be lost.*--out"):
+    with pytest.raises(SystemExit, match=r"calibrated on another checkpoint or LoRA.*would be lost.*--out"):
         cli.main(["calibrate", str(file), *where, "--images", "2"])
     other = ["--checkpoint", str(checkpoints["sd2"]), *where[2:], "--out", str(tmp_path / "other.safetensors")]
     with pytest.raises(SystemExit, match=r"conditioning is \d+ wide.*use a preference made for this model"):

@@ -172,7 +172,7 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(axis, tmp_path):
     folder = tmp_path / "store"
     folder.mkdir()
     (folder / "00-counter-00000.part").symlink_to("/dev/full")  # the fifth picture's: the kernel says it is full
-    with pytest.raises(PairError, match=r"disk is full.*kept.*free some space"):
+    with pytest.raises(PairError, match=r"disk is full; free some space.*made so far are kept"):
         make(Host(), axis, folder)
     assert len(list(folder.glob("*.safetensors"))) == 4 and not list(folder.glob("*.part"))
     assert same(make(Host(), axis, folder), make(Host(), axis))
@@ -180,7 +180,7 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(axis, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(axis, tmp_path):
     (tmp_path / "a-file").write_bytes(b"")
-    with pytest.raises(PairError, match=r"a-file.*cannot be kept here.*choose another folder"):
+    with pytest.raises(PairError, match=r"a-file.*cannot be kept: .*choose another place"):
         make(Host(), axis, tmp_path / "a-file")
 
 
@@ -191,7 +191,7 @@ def test_pictures_with_nan_are_left_out_with_their_twin_and_counted(axis):
 
 
 def test_a_checkpoint_that_gives_too_many_nan_is_refused(axis):
-    with pytest.raises(PairError, match=r"5 of 80 pictures.*at most 5%.*float32"):
+    with pytest.raises(PairError, match=r"5 of 80 pictures \(seen in the first 6\) came out.*at most 5%.*float32"):
         make(Host(broken=set(range(5))), axis, count=20)
 
 
@@ -202,6 +202,14 @@ def test_it_is_refused_as_soon_as_that_is_known_and_its_broken_pictures_are_made
     assert len(broken.sampled) == 10  # of 80: the fifth broken picture is among the tenth
     assert same(make(mended, axis, tmp_path, count=20), make(Host(), axis, count=20))
     assert len(mended.sampled) == 80 - 4
+
+
+def test_a_group_that_is_mostly_nan_is_refused_by_name_though_all_pictures_together_are_not(axis, tmp_path):
+    many = replace(axis, groups=tuple(f"people {index}" for index in range(24)))
+    broken = Host(broken=set(range(40, 60)))  # one side of the second group: 20 of 960
+    with pytest.raises(PairError, match=r"Only 0 of 20 pairs of people 1 came out without NaN.*leave that group out"):
+        make(broken, many, tmp_path, count=20)
+    assert len(list(tmp_path.glob("01-stereotype-*"))) == 0 and len(list(tmp_path.glob("01-counter-*"))) == 10
 
 
 def test_disk_use_is_known_before_it_starts(axis, tmp_path):
