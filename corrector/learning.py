@@ -3,6 +3,7 @@ of them on held-out pairs.
 """
 
 from itertools import pairwise
+from statistics import median
 
 import torch
 
@@ -54,16 +55,16 @@ def curves_by_group(source, pairs, groups, seed, sigmas=SIGMAS, draws=4):
 def accuracy_by_group(curves, pictures):
     """{group: {sigma: [accuracy, confidence]}} of `pictures` a group -> {group: {sigma: accuracy}}.
 
-    A group's accuracy is that of all groups together, moved into the group's own 95 % interval where it lies outside:
-    a few held-out pictures say little of one group.
+    A group's accuracy is the median of all groups, moved into the group's own 95 % interval where it lies outside: a few
+    held-out pictures say little of one group.
     """
     settled = {group: {} for group in curves}
     for sigma in next(iter(curves.values())):
         own = {group: curve[sigma][0] for group, curve in curves.items()}
-        together = sum(own.values()) / len(own)
+        middle = median(own.values())
         for group, accuracy in own.items():
             low, high = interval(accuracy, pictures)
-            settled[group][sigma] = min(max(together, low), high)
+            settled[group][sigma] = min(max(middle, low), high)
     return settled
 
 
@@ -208,9 +209,10 @@ def weakness(training):
     curves, pictures = training["held_out_accuracy_and_confidence"], training["held_out_pictures_a_group"]
     weak = []
     for group, accuracy in accuracy_by_group(curves, pictures).items():
-        if min(share for sigma, share in accuracy.items() if float(sigma) <= 1) < 0.9:
-            clean = min(share for sigma, (share, _) in curves[group].items() if float(sigma) <= 1)
-            weak.append(f"{clean:.0%} for {group}")
+        settled = min(share for sigma, share in accuracy.items() if float(sigma) <= 1)
+        own = min(share for sigma, (share, _) in curves[group].items() if float(sigma) <= 1)
+        if max(settled, own) < 0.9:
+            weak.append(f"{own:.0%} for {group}")
     if weak:
         found = f"of {pictures} nearly clean held-out pictures a group it tells the side only in {', '.join(weak)}"
         return f"{found} (0.90 is sound)"

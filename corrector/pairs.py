@@ -78,8 +78,8 @@ def refuse_broken(broken, drawn, planned=None, what="pictures"):
     if broken > BROKEN * total:
         seen = f" (seen in the first {drawn})" if drawn < total else ""
         raise PairError(
-            f"{broken} of {total} {what}{seen} came out as NaN or infinity, and at most {BROKEN:.0%} may. The checkpoint "
-            "is broken, or half precision is too small for it: load it in float32 and try again."
+            f"{broken} of {total} {what}{seen} came out as NaN or infinity, and at most {BROKEN:.0%} may. The "
+            "checkpoint is broken, or half precision is too small for it: load it in float32 and try again."
         )
 
 
