@@ -55,8 +55,8 @@ def curves_by_group(source, pairs, groups, seed, sigmas=SIGMAS, draws=4):
 def accuracy_by_group(curves, pictures):
     """{group: {sigma: [accuracy, confidence]}} of `pictures` a group -> {group: {sigma: accuracy}}.
 
-    A group's accuracy is the median of all groups, moved into the group's own 95 % interval where it lies outside: a few
-    held-out pictures say little of one group.
+    A group's accuracy is the median of all groups, moved into the group's own 95 % interval where it lies outside: a
+    few held-out pictures say little of one group.
     """
     settled = {group: {} for group in curves}
     for sigma in next(iter(curves.values())):
