@@ -60,14 +60,14 @@ def leaning(denoised, push):
 def leans_away(lean, known, cfg):
     """Does a batch lean [B] so far to the stereotype that it is of another model than `known` was measured on?
 
-    That is a standard deviation of single pictures, and three standard errors of the batch. Of the batches of 8 of the
-    model that was measured, 3 of 875 lean so far, and of a derivative's whose rates are others more than half do. At
+    That is one and a half standard deviations of single pictures, and four standard errors of the batch. Of 1500 batches
+    of 8 of the model that was measured none leans so far, and of a derivative's whose rates are others a fifth do. At
     another CFG scale than the measured one leans are others, and nothing is said of the model.
     """
     if lean is None or not known.lean_slope or cfg != known.cfg:
         return False
     away = (known.lean_mean - float(lean.double().mean())) / known.lean_spread
-    return away > max(1.0, 3 / math.sqrt(len(lean)))
+    return away > max(1.5, 4 / math.sqrt(len(lean)))
 
 
 def level_of(chances, target):
