@@ -60,9 +60,9 @@ def leaning(denoised, push):
 def leans_away(lean, known, cfg):
     """Does a batch lean [B] so far to the stereotype that it is of another model than `known` was measured on?
 
-    That is one and a half standard deviations of single pictures, and four standard errors of the batch. Of 1500 batches
-    of 8 of the model that was measured none leans so far, and of a derivative's whose rates are others a fifth do. At
-    another CFG scale than the measured one leans are others, and nothing is said of the model.
+    That is one and a half standard deviations of single pictures, and four standard errors of the batch. Of 1500
+    batches of 8 of the model that was measured none leans so far, and of a derivative's whose rates are others a fifth
+    do. At another CFG scale than the measured one leans are others, and nothing is said of the model.
     """
     if lean is None or not known.lean_slope or cfg != known.cfg:
         return False
