@@ -267,7 +267,7 @@ class RSCorrectorCalibrate(io.ComfyNode):
                 VAE,
                 io.Float.Input(
                     "narrow", default=0.03, min=0.0, max=0.49, step=0.01, optional=True,
-                    tooltip="Stops before that many pictures where the base rate is known within this; 0 draws all.",
+                    tooltip="Stops at 200 pictures or more where the base rate is known within this; 0 draws all.",
                 ),
             ],
             outputs=[PreferenceSocket.Output(display_name="preference"), io.String.Output(display_name="text")],
