@@ -104,7 +104,7 @@ TONE_TOLERANCE = 0.15  # points of CIE L*, about the standard error of the trial
 def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None, narrow=0.0):
     """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
 
-    `narrow`: half of a 95 % interval at which measuring stops before `count`; 0 measures all.
+    `narrow`: half of the base rate's 95 % interval at which measuring stops before `count`, at FEWEST or more; 0 never.
 
     On `trials` pictures of their own, the push gain is the smallest that brings nearly all to the counter side, with
     the tone gain at which corrected pictures keep the mean lightness that the same seeds have without correction.

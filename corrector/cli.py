@@ -45,7 +45,7 @@ def main(argv=None):
     one.add_argument("--images", type=_count, default=400, help="pictures a group")
     one.add_argument(
         "--narrow", type=float, default=0.03, metavar="W",
-        help="stop at 200 or more where the 95 %% interval of the base rate is within W either side (0.03); 0 never does",
+        help="stop at 200 or more where the 95 %% interval of the base rate is within W either side (0.03); 0 never",
     )  # fmt: skip
     one.add_argument("--target", type=float, default=0.95, help="the share of which it says whether it is in reach")
     one.add_argument("--seed", type=int, default=1)
