@@ -69,8 +69,9 @@ def _said(preference):
     ]
     known = {"push_r2": "push R2", "judge_cross_fitted_accuracy": "judge"}
     figures = [f"{name} {training[key]:.2f}" for key, name in known.items() if key in training]
-    sights = sorted(training.get("sight", {}).values())
-    figures += [f"sees up to sigma {sights[0]:.2f} to {sights[-1]:.2f}"] if sights else []
+    if "sight" in training:
+        ends = dict.fromkeys(f"{end(preference.sight):.2f}" for end in (torch.min, torch.max))
+        figures.append(f"sees up to sigma {' to '.join(ends)}")
     gate = training.get("gate_held_out_accuracy", {})
     figures += [f"gate on {name} {value:.2f}" for name, value in gate.items() if name != "n"]
     lines += [f"Held out: {', '.join(figures)}."] if figures else []
