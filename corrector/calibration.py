@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .correction import Decision, Settings, correct, decide, groups_of
-from .pairs import lightness, refuse_broken
+from .pairs import finite_pictures, lightness, refuse_broken
 from .preference import Calibration
 from .prompt_gate import PromptReading
 from .thinning import coins_from_seeds, first_lean, leaning
@@ -176,7 +176,7 @@ class _Plain:
             prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(more)]
             plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress)
             found = lightness(host.decode(plain), preference.axis.skin_region)
-            fine = _fine(plain, found)
+            fine = finite_pictures(plain, found)
             self.broken += int((~fine).sum())
             refuse_broken(self.broken, len(self.seeds) + more, count)
             tones.append(found[fine])
@@ -212,15 +212,10 @@ class _Plain:
         )
         region = self.preference.axis.skin_region
         after = torch.cat([lightness(self.host.decode(part), region) for part in latents.split(CHUNK)])
-        fine = _fine(latents, after)
+        fine = finite_pictures(latents, after)
         refuse_broken(int((~fine).sum()), len(fine), what="corrected pictures")
         change = (after - self.lightness)[fine].mean()
         return float(self.judge.counter(latents[fine]).float().mean()), float(change), int(fine.sum())
-
-
-def _fine(latents, tones):
-    """Which pictures hold neither NaN nor infinity, bool [N]; in their latents, or in the lightness of them decoded."""
-    return latents.isfinite().flatten(1).all(dim=1) & tones.isfinite()
 
 
 def _logistic_fit(z, counter, base_rate):

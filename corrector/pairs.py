@@ -72,6 +72,11 @@ BROKEN = 0.05  # most pictures with NaN or infinity before a checkpoint counts a
 WHOLE = 0.75  # fewest pairs of a group without any, since all groups keep as many as the worst
 
 
+def finite_pictures(latents, lightness):
+    """Which pictures hold neither NaN nor infinity, bool [N]: in their latents, or in the lightness of them decoded."""
+    return latents.isfinite().flatten(1).all(dim=1) & lightness.isfinite()
+
+
 def refuse_broken(broken, drawn, planned=None, what="pictures"):
     """Raises PairError where more than BROKEN of what was drawn, or is planned, came out as NaN or infinity."""
     total = planned or drawn
@@ -141,10 +146,14 @@ def _short(value):
     return str(value) if len(str(value)) < 40 else f"{str(value)[:37]}..."
 
 
+def digest(settings):
+    """Ten hex digits that tell settings, JSON-able, apart."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+
+
 def store_name(axis, *settings):
     """The name of a folder for the pairs of an axis at these settings, JSON-able, as `make_pairs` tells them apart."""
-    text = json.dumps([axis.hash, *settings], sort_keys=True)
-    return f"{axis.id}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return f"{axis.id}-{digest([axis.hash, *settings])}"
 
 
 def disk_use(axis, count, shape):
@@ -183,7 +192,7 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
                     shard = {"latents": drawn, "lightness": lightness(host.decode(drawn), axis.skin_region)}
                     if store:
                         store.save(name, **shard)
-                shard["fine"] = shard["latents"].isfinite().flatten(1).all(dim=1) & shard["lightness"].isfinite()
+                shard["fine"] = finite_pictures(**shard)
                 made += len(shard["fine"])
                 if not shard["fine"].all():
                     broken[name] = int((~shard["fine"]).sum())

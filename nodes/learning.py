@@ -1,7 +1,5 @@
 """Nodes that establish a preference for the loaded checkpoint, from its own pictures, and that calibrate one."""
 
-import hashlib
-import json
 import logging
 import shutil
 import uuid
@@ -19,7 +17,7 @@ from ..corrector.calibration import calibrate, of_other_models
 from ..corrector.files import load_preferences, save_preference, update_preference
 from ..corrector.latent_space import LATENT_SPACES
 from ..corrector.learning import gate_others, learn
-from ..corrector.pairs import disk_use, make_pairs, store_name
+from ..corrector.pairs import digest, disk_use, make_pairs, store_name
 from .axes import SHIPPED as SHIPPED_AXES
 from .axes import AxisSocket
 from .correction import check_model, network_of
@@ -28,10 +26,6 @@ from .preferences import SHIPPED, PreferenceSocket, names_a_file, preference_fil
 
 TRIALS = 160  # most pictures a group for a trial of gains, as `calibrate` has it
 TARGET = 0.95  # share of the counter side of which the text says whether it is within reach
-
-
-def digest(settings):
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
 
 
 class Progress:

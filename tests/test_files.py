@@ -12,31 +12,20 @@ from safetensors.torch import load_file, save_file
 
 from corrector.files import (
     FORMAT,
-    KEY,
     LARGEST,
     PreferenceFileError,
     file_hash,
     load_preference,
-    load_preferences,
     save_preference,
-    save_preferences,
-    update_preference,
 )
-from corrector.preference import Calibration, Classifier, Distilled, Preference, Text
+from corrector.preference import Classifier, Distilled, Preference, Text
 from corrector.prompt_gate import PromptGate
-
-SMALL = {"space": "miniature", "groups": 2, "width": 16, "blocks": 1}
+from preference_files import SMALL, rewrite, small_preference
 
 
 @pytest.fixture
 def preference(axis):
-    torch.manual_seed(0)
-    source, gate = Distilled(**SMALL), PromptGate(width=12, groups=2)
-    for module in (source, gate):
-        module.eval().requires_grad_(False)
-    known = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone_gain=-2.5, tone_drift=0.1, seed=7),)
-    training = {"accuracy_by_sigma": {"1.0": 0.99}, "push_r2": 0.95}
-    return Preference(axis, "miniature", source, gate, known, training, name="Village backdrop")
+    return small_preference(axis)
 
 
 @pytest.fixture
@@ -44,16 +33,6 @@ def saved(preference, tmp_path):
     path = tmp_path / "village.safetensors"
     save_preference(preference, path)
     return path
-
-
-def rewrite(path, change_metadata=None, change_tensors=None):
-    """The same file with its metadata object or tensors changed."""
-    with safe_open(path, "pt") as file:
-        metadata = json.loads(file.metadata()[KEY])
-    tensors = load_file(path)
-    (change_metadata or (lambda m: None))(metadata)
-    (change_tensors or (lambda t: None))(tensors)
-    save_file(tensors, path, metadata={KEY: json.dumps(metadata)})
 
 
 def test_a_saved_preference_reads_the_same_within_half_precision(preference, saved):
@@ -244,63 +223,3 @@ def test_a_file_removed_between_runs_is_missed_by_name(saved):
     load_preference(saved)
     saved.unlink()
     refused(saved, "not there any more; pick another or put it back")
-
-
-@pytest.fixture
-def second(preference, axis):
-    other = replace(preference, axis=replace(axis, id="other", title="Attire"), name="Attire", gate=None)
-    other.source = Distilled(**SMALL)
-    other.source.eval().requires_grad_(False)
-    return other
-
-
-def test_several_axes_share_one_file_and_come_back_each_as_it_was(preference, second, tmp_path):
-    path = tmp_path / "both.safetensors"
-    hashes = save_preferences([preference, second], path)
-    found = load_preferences(path)
-    assert [p.name for p in found] == ["Village backdrop", "Attire"] and len(set(hashes)) == 2
-    assert [p.hash for p in found] == hashes
-    for loaded, wanted in zip(found, (preference, second), strict=True):
-        assert loaded.axis == wanted.axis and loaded.calibrations == wanted.calibrations
-        weight = wanted.source.odds.weight
-        torch.testing.assert_close(loaded.source.odds.weight, weight, rtol=1e-2, atol=1e-3)
-    assert found[0].gate is not None and found[1].gate is None
-    with pytest.raises(PreferenceFileError, match="it holds 2 preferences \\(Village backdrop, Attire\\)"):
-        load_preference(path)
-
-
-def test_a_calibration_is_written_over_its_own_axis_and_the_others_of_the_file_stay(preference, second, tmp_path):
-    path = tmp_path / "both.safetensors"
-    save_preferences([preference, second], path)
-    measured = Calibration("Tavelu", 7.0, 0.2, 100, 0.98, 100)
-    changed = replace(load_preferences(path)[1], calibrations=(measured,))
-    assert update_preference(changed, path) == changed.hash
-    first, other = load_preferences(path)
-    assert first.calibrations == preference.calibrations and other.calibrations == (measured,)
-    alone = tmp_path / "alone.safetensors"
-    update_preference(changed, alone)
-    assert load_preference(alone).calibrations == (measured,)
-    assert update_preference(preference, alone) == preference.hash  # another axis joins, and nothing is lost
-    assert [p.name for p in load_preferences(alone)] == [changed.name, preference.name]
-
-
-def test_two_preferences_of_one_axis_cannot_share_a_file(preference, tmp_path):
-    with pytest.raises(PreferenceFileError, match='Two preferences of the axis "test" cannot share a file'):
-        save_preferences([preference, replace(preference)], tmp_path / "both.safetensors")
-
-
-def test_a_file_of_several_that_is_damaged_is_refused_like_any_other(preference, second, tmp_path):
-    path = tmp_path / "both.safetensors"
-    save_preferences([preference, second], path)
-    rewrite(path, lambda metadata: metadata.update(preferences=[]))
-    with pytest.raises(PreferenceFileError, match="its list of preferences is broken"):
-        load_preferences(path)
-    save_preferences([preference, second], path)
-    rewrite(path, change_tensors=lambda tensors: tensors.pop("1.source.odds.weight"))
-    with pytest.raises(PreferenceFileError, match="do not fit together"):
-        load_preferences(path)
-
-
-def test_a_file_of_one_preference_is_still_written_as_the_first_versions_read_it(saved):
-    with safe_open(saved, "pt") as file:
-        assert json.loads(file.metadata()[KEY])["format"] == 1

@@ -1,0 +1,33 @@
+"""A small preference, and its file changed as damage or another version would."""
+
+import json
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from corrector.files import KEY
+from corrector.preference import Calibration, Distilled, Preference
+from corrector.prompt_gate import PromptGate
+
+SMALL = {"space": "miniature", "groups": 2, "width": 16, "blocks": 1}
+
+
+def small_preference(axis):
+    torch.manual_seed(0)
+    source, gate = Distilled(**SMALL), PromptGate(width=12, groups=2)
+    for module in (source, gate):
+        module.eval().requires_grad_(False)
+    known = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone_gain=-2.5, tone_drift=0.1, seed=7),)
+    training = {"accuracy_by_sigma": {"1.0": 0.99}, "push_r2": 0.95}
+    return Preference(axis, "miniature", source, gate, known, training, name="Village backdrop")
+
+
+def rewrite(path, change_metadata=None, change_tensors=None):
+    """The same file with its metadata object or tensors changed."""
+    with safe_open(path, "pt") as file:
+        metadata = json.loads(file.metadata()[KEY])
+    tensors = load_file(path)
+    (change_metadata or (lambda m: None))(metadata)
+    (change_tensors or (lambda t: None))(tensors)
+    save_file(tensors, path, metadata={KEY: json.dumps(metadata)})
