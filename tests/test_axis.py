@@ -10,41 +10,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from corrector import prompt_gate
-from corrector.axis import Axis, AxisError, axis_from_dict, axis_from_texts, axis_from_user, load_axis, save_axis
+from corrector.axis import Axis, AxisError, axis_from_dict, axis_from_user, load_axis, save_axis
 from corrector.axis_schema import SCHEMA, axis_schema
-from corrector.files import load_preference
 
 ROOT = Path(__file__).resolve().parents[1]
 AXES = [path for path in sorted((ROOT / "axes").glob("*.json")) if path != SCHEMA]
-# What an axis may rest on. Each was looked up once; a new one belongs here only after the same.
-SOURCES = {
-    "this repository",
-    "arXiv 2211.03759",
-    "news feature on Kalluri's work",
-    "CVPR ReGenAI workshop",
-    "arXiv 2602.22120",
-    "arXiv 2401.08053",
-    "The Lancet",
-    "BMJ Global Health e015601",
-    "arXiv 2402.01002",
-    "newx.sg/paper/detail/ab4662ff-f823-11f0-b84c-00163e10baa7",
-    "arXiv 2407.14779",
-    "arXiv 2305.11844",
-    "restofworld.org/2023/ai-image-stereotypes",
-    "arXiv 2401.06310",
-    "arXiv 2303.11408",
-    "Washington Post",
-    "The Verge",
-    "tamaleaver.net/category/curtin-university",
-    "The Conversation",
-    "aei.art.br/aiai/en/pesquisa",
-    "Tom's Hardware",
-    "The Guardian",
-    "arXiv 2511.22931",
-    "news.gretai.com",
-    "completeaitraining.com",
-}
 
 
 @pytest.fixture
@@ -75,60 +45,6 @@ def test_the_schema_says_what_each_field_of_an_axis_is():
     described = axis_schema()["properties"]
     assert set(described) == set(Axis.__dataclass_fields__) | {"$schema", "format"}
     assert all(field["title"] and field["description"] for field in described.values())
-
-
-@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
-def test_every_axis_that_ships_follows_the_schema_and_says_who_wrote_it(path):
-    data = json.loads(path.read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(axis_schema()).validate(data)
-    assert next(iter(data.items())) == ("$schema", SCHEMA.name)
-    axis = load_axis(path)
-    assert axis.id == path.stem and axis.author and axis.licence == "MIT"
-    assert {"group", "skin tone", "age", "gender"} <= set(axis.protected)
-
-
-@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
-def test_every_axis_that_ships_rests_on_sources_that_were_looked_up(path):
-    axis = load_axis(path)
-    assert axis.sources and {source["identifier"] for source in axis.sources} <= SOURCES
-    quotes = [source["quote"] for source in axis.sources if "quote" in source]
-    assert all(len(quote.split()) <= 15 for quote in quotes)
-    if not path.stem.startswith("miniature-"):
-        assert quotes and re.search("grade [ABC], .*Not validated on any model by us", axis.scope)
-
-
-@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
-def test_neutral_prompts_that_ship_name_neither_side(path):
-    axis = load_axis(path)
-    for group in axis.groups:
-        for prompt in axis.prompts(group):
-            assert group in prompt
-            assert not any(phrase in prompt for phrase in axis.stereotype.phrases + axis.counter.phrases)
-
-
-@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
-def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path):
-    """The gate learns the endings of phrases too ("towers"); none may stand in a prompt that asks for neither side."""
-    axis = load_axis(path)
-    neither = [*axis.neutral, *prompt_gate.EXTRAS, *prompt_gate.NOBODY, *prompt_gate.OTHER_DETAILS]
-    for side, other in ((axis.stereotype, axis.counter), (axis.counter, axis.stereotype)):
-        for phrase in prompt_gate.shortened(side, other):
-            named = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
-            assert not [text for text in neither if named.search(text)]
-
-
-def test_the_readme_of_the_axes_names_each_of_them():
-    readme = (ROOT / "axes" / "README.md").read_text(encoding="utf-8")
-    assert not [path.stem for path in AXES if f"`{path.stem}`" not in readme]
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.safetensors")), ids=lambda path: path.stem)
-def test_the_axis_in_a_preference_that_ships_keeps_its_hash(path):
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        recorded = json.loads(file.metadata()["rs_corrector"])["axis_hash"]
-    assert load_preference(path).axis.hash == recorded
 
 
 def test_prompts_of_a_side_are_each_neutral_prompt_with_each_phrase(axis):
@@ -348,56 +264,6 @@ def test_a_folder_that_cannot_be_written_to_is_named_and_nothing_is_left(axis, t
     (tmp_path / "file").write_text("")
     with pytest.raises(AxisError, match="cannot be written"):
         save_axis(axis, tmp_path / "file")
-
-
-TEXTS = {
-    "title": "Village  backdrop, Été!",
-    "groups": "Orvane, Tavelu\nQuilmari,",
-    "neutral": "a photo of one {group} person\n\n  {group}, close-up  ",
-    "stereotype": "in a village\nnear huts, at noon",
-    "counter": "in a city",
-}
-
-
-def test_an_axis_from_text_boxes_loads_back_the_same(tmp_path):
-    axis = axis_from_texts(**TEXTS, counter_description="a big city")
-    assert axis.id == "village-backdrop-ete" and axis.title == "Village backdrop, Été!"
-    assert axis.groups == ("Orvane", "Tavelu", "Quilmari")
-    assert axis.neutral == ("a photo of one {group} person", "{group}, close-up")
-    assert axis.stereotype.phrases == ("in a village", "near huts, at noon")
-    assert (axis.stereotype.description, axis.counter.description) == ("in a village", "a big city")
-    assert load_axis(save_axis(axis, tmp_path)) == axis
-
-
-def test_titles_in_other_scripts_give_ids_of_their_own():
-    first, second = (axis_from_texts(**TEXTS | {"title": title}).id for title in ("村庄", "城市"))
-    assert first != second and re.fullmatch("axis-[0-9a-f]{10}", first)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"title": " "}, '"title" is empty; write something'),
-        ({"groups": " ,\n"}, '"groups" is empty; name at least one group'),
-        ({"neutral": ""}, '"neutral" is empty; write at least one prompt with {group}'),
-        ({"neutral": "a photo"}, '"neutral[0]" must contain {group}'),
-        ({"stereotype": "\n"}, '"stereotype.phrases" is empty; write what that side shows'),
-        ({"counter": "In a village"}, "the two sides must differ"),
-        ({"counter": "close-up"}, '"neutral[1]" already says "close-up"'),
-    ],
-)
-def test_a_text_box_that_cannot_be_used_is_named(change, words):
-    with pytest.raises(AxisError, match=re.escape(words)):
-        axis_from_texts(**TEXTS | change)
-
-
-@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
-def test_learning_finds_an_axis_sisters_beside_the_schema_and_the_readme(path):
-    from corrector.learning import other_wordings
-
-    found = other_wordings(load_axis(path), path.parent, ())["other_details"]
-    sisters = 1 if path.stem.startswith("miniature-") else 0
-    assert (len(found) > len(prompt_gate.OTHER_DETAILS)) == bool(sisters)
 
 
 def test_an_axis_cannot_be_made_without_its_two_sides():

@@ -1,0 +1,107 @@
+"""The axes that ship: each follows the schema, rests on sources that were looked up, and says what it is about."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from corrector import prompt_gate
+from corrector.axis import load_axis
+from corrector.axis_schema import SCHEMA, axis_schema
+from corrector.files import load_preference
+
+ROOT = Path(__file__).resolve().parents[1]
+AXES = [path for path in sorted((ROOT / "axes").glob("*.json")) if path != SCHEMA]
+# What an axis may rest on. Each was looked up once; a new one belongs here only after the same.
+SOURCES = {
+    "this repository",
+    "arXiv 2211.03759",
+    "news feature on Kalluri's work",
+    "CVPR ReGenAI workshop",
+    "arXiv 2602.22120",
+    "arXiv 2401.08053",
+    "The Lancet",
+    "BMJ Global Health e015601",
+    "arXiv 2402.01002",
+    "newx.sg/paper/detail/ab4662ff-f823-11f0-b84c-00163e10baa7",
+    "arXiv 2407.14779",
+    "arXiv 2305.11844",
+    "restofworld.org/2023/ai-image-stereotypes",
+    "arXiv 2401.06310",
+    "arXiv 2303.11408",
+    "Washington Post",
+    "The Verge",
+    "tamaleaver.net/category/curtin-university",
+    "The Conversation",
+    "aei.art.br/aiai/en/pesquisa",
+    "Tom's Hardware",
+    "The Guardian",
+    "arXiv 2511.22931",
+    "news.gretai.com",
+    "completeaitraining.com",
+}
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_every_axis_that_ships_follows_the_schema_and_says_who_wrote_it(path):
+    data = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(axis_schema()).validate(data)
+    assert next(iter(data.items())) == ("$schema", SCHEMA.name)
+    axis = load_axis(path)
+    assert axis.id == path.stem and axis.author and axis.licence == "MIT"
+    assert {"group", "skin tone", "age", "gender"} <= set(axis.protected)
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_every_axis_that_ships_rests_on_sources_that_were_looked_up(path):
+    axis = load_axis(path)
+    assert axis.sources and {source["identifier"] for source in axis.sources} <= SOURCES
+    quotes = [source["quote"] for source in axis.sources if "quote" in source]
+    assert all(len(quote.split()) <= 15 for quote in quotes)
+    if not path.stem.startswith("miniature-"):
+        assert quotes and re.search("grade [ABC], .*Not validated on any model by us", axis.scope)
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_neutral_prompts_that_ship_name_neither_side(path):
+    axis = load_axis(path)
+    for group in axis.groups:
+        for prompt in axis.prompts(group):
+            assert group in prompt
+            assert not any(phrase in prompt for phrase in axis.stereotype.phrases + axis.counter.phrases)
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path):
+    """The gate learns the endings of phrases too ("towers"); none may stand in a prompt that asks for neither side."""
+    axis = load_axis(path)
+    neither = [*axis.neutral, *prompt_gate.EXTRAS, *prompt_gate.NOBODY, *prompt_gate.OTHER_DETAILS]
+    for side, other in ((axis.stereotype, axis.counter), (axis.counter, axis.stereotype)):
+        for phrase in prompt_gate.shortened(side, other):
+            named = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
+            assert not [text for text in neither if named.search(text)]
+
+
+def test_the_readme_of_the_axes_names_each_of_them():
+    readme = (ROOT / "axes" / "README.md").read_text(encoding="utf-8")
+    assert not [path.stem for path in AXES if f"`{path.stem}`" not in readme]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_axis_in_a_preference_that_ships_keeps_its_hash(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        recorded = json.loads(file.metadata()["rs_corrector"])["axis_hash"]
+    assert load_preference(path).axis.hash == recorded
+
+
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_learning_finds_an_axis_sisters_beside_the_schema_and_the_readme(path):
+    from corrector.learning import other_wordings
+
+    found = other_wordings(load_axis(path), path.parent, ())["other_details"]
+    sisters = 1 if path.stem.startswith("miniature-") else 0
+    assert (len(found) > len(prompt_gate.OTHER_DETAILS)) == bool(sisters)
