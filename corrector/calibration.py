@@ -150,7 +150,7 @@ def of_other_models(preference, host):
     A program's identities and those of checkpoint folders cannot be compared, nor can an older file's, which has none:
     those count as the host's own.
     """
-    own = model_of(host)
+    own = model_of(host)  # identities of one kind have one length
     return [c for c in preference.calibrations if len(c.checkpoint) == len(own) and c.checkpoint != own]
 
 
