@@ -19,8 +19,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector.audit import enough, rate  # noqa: E402
-from corrector.audit_plan import CHUNK  # noqa: E402
+from corrector.audit.plan import CHUNK  # noqa: E402
+from corrector.audit.statistics import enough, rate  # noqa: E402
 
 RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 WIDTHS = (0.03, 0.05, 0.08, 0.1)  # half of the interval
@@ -78,10 +78,10 @@ def coverage(trials, seed):
 
 def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=None):
     """Plain and corrected -> (the Audit, its store): the shipped preference's judge, the miniature's reader, `more`."""
-    from corrector.audit_judges import ReaderJudge, latent_judge
-    from corrector.audit_plan import Plan
-    from corrector.audit_run import Audit
-    from corrector.files import load_preference
+    from corrector.audit.judges import ReaderJudge, latent_judge
+    from corrector.audit.plan import Plan
+    from corrector.audit.run import Audit
+    from corrector.preference.file import load_preference
 
     shipped = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors")
     preference = preference or shipped
@@ -95,9 +95,9 @@ def judge(host, axis, folder, images, seed):
 
     Two of them: the one that came with the preference, and one as an audit trains it where no preference has any.
     """
-    from corrector.audit_judges import JUDGE_PAIRS, trained_judge
-    from corrector.audit_page import publish
-    from corrector.pairs import make_pairs
+    from corrector.audit.judges import JUDGE_PAIRS, trained_judge
+    from corrector.audit.page import publish
+    from corrector.learning.pairs import make_pairs
 
     own = seed + 1_000_003
     trained = trained_judge(make_pairs(host, axis, JUDGE_PAIRS, own, 2.0, 16, folder=folder / "judge-pairs"), own)
@@ -127,7 +127,7 @@ def interval(row):
 
 def cost(host, axis, folder, images, seed):
     """What an audit costs beyond sampling and decoding: judging, measuring, keeping; and the report and its page."""
-    from corrector.audit_page import publish
+    from corrector.audit.page import publish
 
     host.sample(host.encode(["a portrait"] * 20), range(20))  # the first batch warms up what others find warm
     run, store = audit_of(host, axis, None, folder, images, seed)
@@ -144,7 +144,7 @@ def page(host, axis, folder, seed, tries=5):
     """The page of 400 pictures: its size, and seconds until Chromium has loaded and laid it out."""
     from playwright.sync_api import sync_playwright
 
-    from corrector.audit_page import publish
+    from corrector.audit.page import publish
 
     run, store = audit_of(host, axis, None, folder, 67, seed)
     publish(run, store, folder)
@@ -175,7 +175,7 @@ def page(host, axis, folder, seed, tries=5):
 def failures(host, axis, folder, images, seed):
     """Four correctors that fail on purpose, and the shipped one: what the report says of each."""
     from benchmarks.planted import FAILURES, planted
-    from corrector.audit_report import build
+    from corrector.audit.report import build
 
     rows = []
     for name in (*FAILURES, "the shipped one, which has none"):
@@ -201,7 +201,7 @@ def main():
     parser.add_argument("--out", type=Path, help="keep the audits here; stopped and run again, they go on from there")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    from corrector.axis import load_axis
+    from corrector.axis.axis import load_axis
     from corrector.miniature.host import Miniature
 
     axis, host = load_axis(ROOT / "axes" / "miniature-backdrop.json"), Miniature(bf16=True)

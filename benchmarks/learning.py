@@ -25,19 +25,19 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector import audit  # noqa: E402
-from corrector.axis import load_axis  # noqa: E402
-from corrector.calibration import calibrate, decide_all, first_leans, sample_corrected  # noqa: E402
-from corrector.correction import Settings  # noqa: E402
-from corrector.files import load_preference  # noqa: E402
-from corrector.learning import gate_others, learn  # noqa: E402
+from corrector.audit import statistics as audit  # noqa: E402
+from corrector.axis.axis import load_axis  # noqa: E402
+from corrector.correction.thinning import coins_from_seeds  # noqa: E402
+from corrector.correction.update import Settings  # noqa: E402
+from corrector.learning.calibrate import calibrate, decide_all, first_leans, sample_corrected  # noqa: E402
+from corrector.learning.learn import gate_others, learn  # noqa: E402
+from corrector.learning.pairs import Pairs, make_pairs  # noqa: E402
+from corrector.learning.training import Teacher, train_distilled, train_judge, train_tone  # noqa: E402
 from corrector.miniature import derivatives  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
-from corrector.pairs import Pairs, make_pairs  # noqa: E402
-from corrector.thinning import coins_from_seeds  # noqa: E402
-from corrector.training import Teacher, train_distilled, train_judge, train_tone  # noqa: E402
+from corrector.preference.file import load_preference  # noqa: E402
 
 CFG = 2.0
 SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
@@ -179,8 +179,8 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             code = (
                 f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-                "from corrector.axis import load_axis\n"
-                "from corrector.miniature.host import Miniature\nfrom corrector.pairs import make_pairs\n"
+                "from corrector.axis.axis import load_axis\n"
+                "from corrector.miniature.host import Miniature\nfrom corrector.learning.pairs import make_pairs\n"
                 f"axis = load_axis({str(ROOT / 'axes' / 'miniature-backdrop.json')!r})\n"
                 "make_pairs(Miniature(bf16=True), axis, 40, 7, steps=16, batch=1, folder=sys.argv[1], "
                 "progress=lambda _: print('one', flush=True))"

@@ -17,15 +17,15 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector import audit  # noqa: E402
-from corrector.calibration import decide_all, first_leans, sample_corrected  # noqa: E402
-from corrector.correction import Settings  # noqa: E402
-from corrector.files import load_preference  # noqa: E402
+from corrector.audit import statistics as audit  # noqa: E402
+from corrector.correction.thinning import coins_from_seeds  # noqa: E402
+from corrector.correction.update import Settings  # noqa: E402
+from corrector.learning.calibrate import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
 from corrector.miniature.world import GROUPS, draw, sample_scene, wanted_scene  # noqa: E402
-from corrector.thinning import coins_from_seeds  # noqa: E402
+from corrector.preference.file import load_preference  # noqa: E402
 
 CFG = 2.0
 EXPLICIT_N = 300  # pictures a group: what is left alone is left alone whatever the seed

@@ -78,8 +78,8 @@ def full_size_sd15():
 
 def preference():
     """A distilled preference of the shipped size with random weights, always in scope."""
-    from rs_pack.corrector.axis import Axis, Side
-    from rs_pack.corrector.preference import Distilled, Preference
+    from rs_pack.corrector.axis.axis import Axis, Side
+    from rs_pack.corrector.preference.preference import Distilled, Preference
 
     axis = Axis("a", "a", ("person",), ("{group}",), Side("a village", ("village",)), Side("a city", ("city",)))
     with torch.inference_mode(False):
@@ -101,7 +101,7 @@ def peak_memory(call):
 @torch.inference_mode()
 def measure(steps, size=64):
     import comfy.sample
-    from rs_pack.corrector.correction import Settings
+    from rs_pack.corrector.correction.update import Settings
     from rs_pack.nodes.correction import corrected
 
     source = preference()

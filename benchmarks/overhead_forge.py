@@ -56,8 +56,8 @@ def full_size_sd15():
 
 def preference():
     """A distilled preference of the shipped size with random weights, always in scope."""
-    from rs_corrector_extension.corrector.axis import Axis, Side
-    from rs_corrector_extension.corrector.preference import Distilled, Preference
+    from rs_corrector_extension.corrector.axis.axis import Axis, Side
+    from rs_corrector_extension.corrector.preference.preference import Distilled, Preference
 
     axis = Axis("a", "a", ("person",), ("{group}",), Side("a village", ("village",)), Side("a city", ("city",)))
     return Preference(axis, "sd15", Distilled("sd15", 1).eval().requires_grad_(False), name="random")
@@ -74,7 +74,7 @@ class Job:
 def measure(forge, run_module, steps, size=64):
     from backend.sampling.condition import compile_conditions
     from backend.sampling.sampling_function import sampling_function_inner
-    from rs_corrector_extension.corrector.correction import Settings
+    from rs_corrector_extension.corrector.correction.update import Settings
 
     with torch.inference_mode(False):
         source, unet = preference(), full_size_sd15()

@@ -8,8 +8,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector.files import load_preference  # noqa: E402
-from corrector.preference import Preference, Reading  # noqa: E402
+from corrector.preference.file import load_preference  # noqa: E402
+from corrector.preference.preference import Preference, Reading  # noqa: E402
 
 FAILURES = "does nothing", "changes the group", "collapses variety", "lightens skin"  # as a report names them
 

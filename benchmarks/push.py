@@ -15,11 +15,11 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector import audit  # noqa: E402
-from corrector.correction import drift  # noqa: E402
-from corrector.files import load_preference  # noqa: E402
+from corrector.audit import statistics as audit  # noqa: E402
+from corrector.correction.update import drift  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
+from corrector.preference.file import load_preference  # noqa: E402
 
 CFG = 2.0
 CASES = (("backdrop", "Orvane", "village", "city"), ("attire", "Quilmari", "traditional", "modern"))

@@ -18,15 +18,15 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector import audit  # noqa: E402
-from corrector.correction import gate_opening  # noqa: E402
-from corrector.files import load_preference  # noqa: E402
-from corrector.latent_space import expand  # noqa: E402
+from corrector.audit import statistics as audit  # noqa: E402
+from corrector.correction.update import gate_opening  # noqa: E402
+from corrector.latent_space.spaces import expand  # noqa: E402
+from corrector.learning.pairs import make_pairs, match_tones  # noqa: E402
+from corrector.learning.training import train_classifier, train_tone  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
-from corrector.pairs import make_pairs, match_tones  # noqa: E402
-from corrector.training import train_classifier, train_tone  # noqa: E402
+from corrector.preference.file import load_preference  # noqa: E402
 
 CFG = 2.0
 

@@ -13,9 +13,9 @@ from comfy_api.latest import io, ui
 
 import nodes as host_nodes  # ComfyUI's own module of that name, not this folder
 
-from ..corrector.audit_map import Acts, overlay, step_tiles
-from ..corrector.calibration import sample_corrected
-from ..corrector.correction import Settings
+from ..corrector.audit.map import Acts, overlay, step_tiles
+from ..corrector.correction.update import Settings
+from ..corrector.learning.calibrate import sample_corrected
 from .audit_judges import identity_of_clip, judges_of
 from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
@@ -31,9 +31,9 @@ def audited(host, plan, preferences, clip):
     `clip`: (vision model, text model) of a second judge, or None.
     """
     # Here, as SciPy takes long to load and the host starts with this module.
-    from ..corrector.audit_page import publish
-    from ..corrector.audit_run import Audit
-    from ..corrector.blind import write_blind_page
+    from ..corrector.audit.blind import write_blind_page
+    from ..corrector.audit.page import publish
+    from ..corrector.audit.run import Audit
 
     text = any(p.source.kind == "text" for p in preferences)
     preferences = [replace(p, hash=hash_of_text(p)) if p.source.kind == "text" else p for p in preferences]
@@ -115,7 +115,7 @@ class RSCorrectorAudit(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, more_cfg="", more_strengths=""):
-        from ..corrector.audit_plan import AuditError, numbers
+        from ..corrector.audit.plan import AuditError, numbers
 
         try:
             for text in (more_cfg, more_strengths):
@@ -129,8 +129,8 @@ class RSCorrectorAudit(io.ComfyNode):
         cls, model, clip, vae, axis, images, narrow, strength, steps, cfg, sampler, scheduler, width, height, seed,
         batch, preference=None, clip_vision=None, clip_text=None, target=1.0, more_cfg="", more_strengths="",
     ) -> io.NodeOutput:  # fmt: skip
-        from ..corrector.audit_chart import draw_chart, draw_grid, report_table
-        from ..corrector.audit_plan import Plan, numbers
+        from ..corrector.audit.chart import draw_chart, draw_grid, report_table
+        from ..corrector.audit.plan import Plan, numbers
 
         preferences = tuple(preference or ())
         check_model(model, preferences)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..corrector.pairs import make_pairs
+from ..corrector.learning.pairs import make_pairs
 from .identity import identity_of
 from .miniature import WEIGHTS
 
@@ -12,7 +12,7 @@ def judges_of(host, axis, preferences, clip, folder, seed, cfg, progress):
 
     `clip`: (vision model, text model), or None.
     """
-    from ..corrector.audit_judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge
+    from ..corrector.audit.judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge
 
     own = next((p for p in preferences if p.axis.id == axis.id and p.judge is not None), None)
     if own:
@@ -63,7 +63,7 @@ def clip_embeddings(vision, text):
 
 
 def _check(seen, said, text):
-    from ..corrector.audit_plan import AuditError
+    from ..corrector.audit.plan import AuditError
 
     if seen.shape[-1] != said.shape[-1]:
         raise AuditError(

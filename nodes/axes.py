@@ -5,8 +5,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..corrector.axis import AxisError, axis_from_texts, load_axis, save_axis
-from ..corrector.files import file_hash
+from ..corrector.axis.axis import AxisError, axis_from_texts, load_axis, save_axis
+from ..corrector.preference.file import file_hash
 from .preferences import FOLDER
 
 AxisSocket = io.Custom("RS_AXIS")  # carries a corrector.axis.Axis

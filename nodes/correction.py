@@ -14,7 +14,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 
-from ..corrector.correction import (
+from ..corrector.correction.update import (
     CorrectionError,
     Settings,
 )

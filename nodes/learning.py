@@ -13,11 +13,11 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..corrector.calibration import calibrate, of_other_models
-from ..corrector.files import load_preferences, save_preference, update_preference
-from ..corrector.latent_space import LATENT_SPACES
-from ..corrector.learning import gate_others, learn
-from ..corrector.pairs import digest, disk_use, make_pairs, store_name
+from ..corrector.latent_space.spaces import LATENT_SPACES
+from ..corrector.learning.calibrate import calibrate, of_other_models
+from ..corrector.learning.learn import gate_others, learn
+from ..corrector.learning.pairs import digest, disk_use, make_pairs, store_name
+from ..corrector.preference.file import load_preferences, save_preference, update_preference
 from .axes import SHIPPED as SHIPPED_AXES
 from .axes import AxisSocket
 from .correction import check_model, network_of
@@ -68,7 +68,7 @@ def pairs_of(host, axis, count, seed, cfg, steps, progress):
 def learned(host, axis, pairs, steps, cfg, seed, training_steps, path):
     """-> (the preference as its file has it, its report as a picture [1, H, W, 3])."""
     # Here, as SciPy takes long to load and the host starts with this module.
-    from ..corrector.learning_report import MOST_COLUMNS, draw_report
+    from ..corrector.learning.report import MOST_COLUMNS, draw_report
 
     progress = Progress()
     # ComfyUI runs nodes under inference mode, where nothing can be trained.

@@ -8,10 +8,10 @@ import comfy.samplers
 import comfy.utils
 from comfy.sampler_helpers import convert_cond
 
-from ..corrector.correction import correct, decide, groups_of, summary
-from ..corrector.preference import Text
-from ..corrector.prompt_gate import PromptReading
-from ..corrector.thinning import coins_from_noise, first_lean
+from ..corrector.correction.thinning import coins_from_noise, first_lean
+from ..corrector.correction.update import correct, decide, groups_of, summary
+from ..corrector.preference.preference import Text
+from ..corrector.preference.prompt_gate import PromptReading
 from . import metadata
 
 

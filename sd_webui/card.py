@@ -2,8 +2,8 @@
 
 from html import escape
 
-from ..corrector.correction import CorrectionError
-from ..corrector.files import PreferenceFileError
+from ..corrector.correction.update import CorrectionError
+from ..corrector.preference.file import PreferenceFileError
 from .host import TITLES, mismatch
 from .preferences import NONE, together
 

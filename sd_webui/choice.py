@@ -6,7 +6,7 @@ The order of ARGUMENTS is the API's and is frozen: add at the end, never rename,
 import math
 from dataclasses import dataclass, fields
 
-from ..corrector.correction import CorrectionError
+from ..corrector.correction.update import CorrectionError
 from .preferences import NONE
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..corrector.correction import CorrectionError
+from ..corrector.correction.update import CorrectionError
 
 TITLES = {"sd15": "SD1.5 or SD2", "sdxl": "SDXL", "sd3": "SD3", "flux": "Flux", "miniature": "the miniature"}
 

@@ -8,12 +8,12 @@ import weakref
 
 import torch
 
-from ..corrector.axis import AxisError
-from ..corrector.correction import CorrectionError, Settings
-from ..corrector.files import PreferenceFileError
-from ..corrector.preference import PreferenceError
-from ..corrector.prompt_gate import GateError
-from ..corrector.thinning import coins_from_seeds
+from ..corrector.axis.axis import AxisError
+from ..corrector.correction.thinning import coins_from_seeds
+from ..corrector.correction.update import CorrectionError, Settings
+from ..corrector.preference.file import PreferenceFileError
+from ..corrector.preference.preference import PreferenceError
+from ..corrector.preference.prompt_gate import GateError
 from . import infotext
 from .choice import choose
 from .host import cfg_of, check_model, coin_seeds, window_of

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ..corrector.correction import CorrectionError
-from ..corrector.files import PreferenceFileError, file_hash, load_preferences
+from ..corrector.correction.update import CorrectionError
+from ..corrector.preference.file import PreferenceFileError, file_hash, load_preferences
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 FOLDER = "rs_corrector"  # inside the host's folder of models

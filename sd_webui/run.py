@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..corrector.correction import CorrectionError, correct, decide, groups_of, summary
-from ..corrector.thinning import first_lean
+from ..corrector.correction.thinning import first_lean
+from ..corrector.correction.update import CorrectionError, correct, decide, groups_of, summary
 
 
 class Run:

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 from benchmarks.planted import Push
-from corrector.audit_judges import LatentJudge, ReaderJudge, latent_judge
-from corrector.audit_plan import Plan
-from corrector.audit_run import Audit
-from corrector.axis import load_axis
-from corrector.files import load_preference
+from corrector.audit.judges import LatentJudge, ReaderJudge, latent_judge
+from corrector.audit.plan import Plan
+from corrector.audit.run import Audit
+from corrector.axis.axis import load_axis
 from corrector.miniature.reader import load_reader
 from corrector.miniature.world import draw, wanted_scene
-from corrector.preference import Preference
-from corrector.prompt_gate import PromptReading
+from corrector.preference.file import load_preference
+from corrector.preference.preference import Preference
+from corrector.preference.prompt_gate import PromptReading
 
 ROOT = Path(__file__).resolve().parents[1]
 AXIS = load_axis(ROOT / "axes" / "miniature-backdrop.json")

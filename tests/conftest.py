@@ -8,8 +8,8 @@ import hypothesis
 import pytest
 import torch
 
-from corrector.axis import Axis, Side
-from corrector.preference import Preference
+from corrector.axis.axis import Axis, Side
+from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
 
 # A busy machine is slow, and that is no failure; the same examples on every run.

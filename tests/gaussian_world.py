@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import torch
 
-from corrector.latent_space import expand
-from corrector.preference import Reading
+from corrector.latent_space.spaces import expand
+from corrector.preference.preference import Reading
 
 
 class GaussianWorld:

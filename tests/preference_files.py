@@ -6,9 +6,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from corrector.files import KEY
-from corrector.preference import Calibration, Distilled, Preference
-from corrector.prompt_gate import PromptGate
+from corrector.preference.file import KEY
+from corrector.preference.preference import Calibration, Distilled, Preference
+from corrector.preference.prompt_gate import PromptGate
 
 SMALL = {"space": "miniature", "groups": 2, "width": 16, "blocks": 1}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from audit_world import AXIS, ROOT, SHIPPED
-from corrector.cli import main
+from corrector.cli.commands import main
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BACKDROP = ROOT / "axes" / "miniature-backdrop.json"

@@ -11,11 +11,11 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
 
 from audit_world import AXIS, ROOT, SHIPPED, DrawnHost, drawn_audit, plan
-from corrector.audit_clip import clip_judge, load_clip
-from corrector.audit_judges import ClipJudge
-from corrector.audit_plan import AuditError
-from corrector.audit_report import build
-from corrector.cli import main
+from corrector.audit.clip import clip_judge, load_clip
+from corrector.audit.judges import ClipJudge
+from corrector.audit.plan import AuditError
+from corrector.audit.report import build
+from corrector.cli.commands import main
 from corrector.miniature.model import WEIGHTS, load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audit_world import DRAWN, Push, drawn_audit, plan, to_the_counter_side
-from corrector.audit_report import build
+from corrector.audit.report import build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAILURES = {"does nothing", "changes the group", "collapses variety", "lightens skin"}

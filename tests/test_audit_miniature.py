@@ -7,9 +7,9 @@ import pytest
 
 from audit_world import SHIPPED, audit_of, plan
 from benchmarks.planted import FAILURES, planted
-from corrector.audit_report import build
-from corrector.files import load_preference
+from corrector.audit.report import build
 from corrector.miniature.host import Miniature
+from corrector.preference.file import load_preference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

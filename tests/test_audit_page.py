@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from audit_world import AXIS, DRAWN, DrawnHost, drawn_audit, plan
-from corrector.audit_chart import draw_chart, draw_grid, report_table
-from corrector.audit_compare import compare, compare_table, write_compare_page
-from corrector.audit_page import publish
-from corrector.audit_plan import AuditError
-from corrector.blind import read_answers, said_by_people, write_blind_page
+from corrector.audit.blind import read_answers, said_by_people, write_blind_page
+from corrector.audit.chart import draw_chart, draw_grid, report_table
+from corrector.audit.compare import compare, compare_table, write_compare_page
+from corrector.audit.page import publish
+from corrector.audit.plan import AuditError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOST_BYTES = 15 * 2**20

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan
-from corrector.audit_plan import AuditError, Plan, open_store
-from corrector.audit_report import build
-from corrector.audit_report_file import load_report, write_report
-from corrector.audit_run import Audit
+from corrector.audit.plan import AuditError, Plan, open_store
+from corrector.audit.report import build
+from corrector.audit.report_file import load_report, write_report
+from corrector.audit.run import Audit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CORRECTED = dict(groups=("Orvane", "Tavelu"), strengths=(1.0,))

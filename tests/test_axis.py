@@ -10,8 +10,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from corrector.axis import Axis, AxisError, axis_from_dict, axis_from_user, load_axis, save_axis
-from corrector.axis_schema import SCHEMA, axis_schema
+from corrector.axis.axis import Axis, AxisError, axis_from_dict, axis_from_user, load_axis, save_axis
+from corrector.axis.schema import SCHEMA, axis_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 AXES = [path for path in sorted((ROOT / "axes").glob("*.json")) if path != SCHEMA]
@@ -193,7 +193,7 @@ def test_the_path_of_the_schema_is_accepted_and_no_part_of_the_axis(axis, data, 
 def test_without_jsonschema_an_axis_file_is_refused_plainly_and_an_embedded_axis_still_loads(data, write):
     script = (
         "import json, sys; sys.modules['jsonschema'] = None\n"
-        "from corrector.axis import AxisError, axis_from_dict, load_axis\n"
+        "from corrector.axis.axis import AxisError, axis_from_dict, load_axis\n"
         "axis_from_dict(json.load(open(sys.argv[1])))\n"
         "try:\n    load_axis(sys.argv[1])\nexcept AxisError as error:\n    print(error)"
     )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from corrector.axis import AxisError, axis_from_texts, load_axis, save_axis
+from corrector.axis.axis import AxisError, axis_from_texts, load_axis, save_axis
 
 TEXTS = {
     "title": "Village  backdrop, Été!",

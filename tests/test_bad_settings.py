@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from corrector.correction import CorrectionError, Settings
+from corrector.correction.update import CorrectionError, Settings
 
 
 @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, torch.tensor([1.0, -1.0]), torch.tensor([math.nan])])

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from corrector.calibration import calibrate
-from corrector.learning import learn
-from corrector.pairs import PairError, make_pairs
-from corrector.training import Teacher
+from corrector.learning.calibrate import calibrate
+from corrector.learning.learn import learn
+from corrector.learning.pairs import PairError, make_pairs
+from corrector.learning.training import Teacher
 from gaussian_host import GaussianHost
 
 

@@ -12,13 +12,14 @@ import transformers
 from PIL import Image
 from transformers import CLIPTextModel
 
-from corrector import cli, learning
-from corrector.calibration import sample_corrected
-from corrector.checkpoint import Checkpoint, Prompts
-from corrector.correction import Settings
-from corrector.files import load_preference, save_preference
+from corrector.cli import commands as cli
+from corrector.correction.update import Settings
+from corrector.hosts.checkpoint import Checkpoint, Prompts
+from corrector.learning import learn as learning
+from corrector.learning.calibrate import sample_corrected
 from corrector.miniature.host import Miniature
 from corrector.miniature.model import WEIGHTS, load_tokenizer
+from corrector.preference.file import load_preference, save_preference
 from tiny_checkpoints import BETAS, KINDS, build
 
 PROMPTS = ["a portrait of a Orvane person", "a photo of a Tavelu man in a village"]

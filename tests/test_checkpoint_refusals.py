@@ -6,8 +6,8 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from corrector import cli
-from corrector.checkpoint import Checkpoint, CheckpointError
+from corrector.cli import commands as cli
+from corrector.hosts.checkpoint import Checkpoint, CheckpointError
 from corrector.miniature.model import WEIGHTS
 from tiny_checkpoints import text_encoder
 

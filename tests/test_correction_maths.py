@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import binomtest, kstest, norm
 
-from corrector.correction import Decision, Settings, correct, decide, drift, gate_opening
-from corrector.latent_space import push_from_gradient
-from corrector.preference import Calibration, Text
-from corrector.thinning import coins_from_seeds
+from corrector.correction.thinning import coins_from_seeds
+from corrector.correction.update import Decision, Settings, correct, decide, drift, gate_opening
+from corrector.latent_space.spaces import push_from_gradient
+from corrector.preference.preference import Calibration, Text
 from gaussian_world import GaussianWorld
 
 VECTOR = torch.linspace(-1.2, 1.2, 12).reshape(3, 2, 2)

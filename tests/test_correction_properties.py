@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corrector.axis import Axis, Side
-from corrector.correction import CorrectionError, Decision, Settings, correct, drift
-from corrector.preference import Preference, Reading
+from corrector.axis.axis import Axis, Side
+from corrector.correction.update import CorrectionError, Decision, Settings, correct, drift
+from corrector.preference.preference import Preference, Reading
 from gaussian_world import GaussianWorld
 
 SHAPES = st.tuples(st.integers(1, 5), st.just(4), st.integers(1, 9), st.integers(1, 9))

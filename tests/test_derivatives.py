@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from corrector.calibration import sample_corrected
-from corrector.correction import Settings
-from corrector.files import load_preference
+from corrector.correction.update import Settings
+from corrector.learning.calibrate import sample_corrected
 from corrector.miniature import prompts, world
 from corrector.miniature.derivatives import FOLDER, OTHER_RATES, print_style, scenes
 from corrector.miniature.host import Miniature
+from corrector.preference.file import load_preference
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 COUNT, SEED = 40, 930_000

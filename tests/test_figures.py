@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from corrector.audit import rate
-from corrector.axis import Axis, Side
-from corrector.figures import draw_demo, said_of, shares, write_page
-from corrector.learning import held_out_curves
-from corrector.learning_report import DRAWS, SIGMAS, draw_report
+from corrector.audit.statistics import rate
+from corrector.axis.axis import Axis, Side
+from corrector.latent_space.drawing import draw_demo, said_of, shares, write_page
+from corrector.learning.learn import held_out_curves
+from corrector.learning.pairs import Pairs
+from corrector.learning.report import DRAWS, SIGMAS, draw_report
 from corrector.miniature.world import GROUPS, draw, wanted_scene
-from corrector.pairs import Pairs
-from corrector.preference import Distilled, Preference
+from corrector.preference.preference import Distilled, Preference
 
 
 @pytest.fixture(scope="module")

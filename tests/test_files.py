@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from corrector.files import (
+from corrector.preference.file import (
     FORMAT,
     LARGEST,
     PreferenceFileError,
@@ -18,8 +18,8 @@ from corrector.files import (
     load_preference,
     save_preference,
 )
-from corrector.preference import Classifier, Distilled, Preference, Text
-from corrector.prompt_gate import PromptGate
+from corrector.preference.preference import Classifier, Distilled, Preference, Text
+from corrector.preference.prompt_gate import PromptGate
 from preference_files import SMALL, rewrite, small_preference
 
 

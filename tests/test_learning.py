@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from skimage.color import rgb2lab
 
-from corrector.calibration import _logistic_fit, calibrate, first_leans, sample_corrected
-from corrector.correction import Settings, decide
-from corrector.files import load_preference, save_preference
-from corrector.learning import accuracy_by_group, learn, sight, weakness
-from corrector.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
-from corrector.preference import Calibration, _silu
-from corrector.prompt_gate import PromptReading
-from corrector.thinning import leaning
+from corrector.correction.thinning import leaning
+from corrector.correction.update import Settings, decide
+from corrector.learning.calibrate import _logistic_fit, calibrate, first_leans, sample_corrected
+from corrector.learning.learn import accuracy_by_group, learn, sight, weakness
+from corrector.learning.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
+from corrector.preference.file import load_preference, save_preference
+from corrector.preference.preference import Calibration, _silu
+from corrector.preference.prompt_gate import PromptReading
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 
 

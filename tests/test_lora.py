@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
-from corrector.lora import LoraError, apply_lora, diffusers_name
+from corrector.hosts.lora import LoraError, apply_lora, diffusers_name
 from corrector.miniature.derivatives import Lora, save_lora
 from corrector.miniature.host import Miniature
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from corrector.calibration import sample_corrected
-from corrector.correction import Decision, Settings, correct
-from corrector.files import load_preference
+from corrector.correction.update import Decision, Settings, correct
+from corrector.learning.calibrate import sample_corrected
 from corrector.miniature import prompts
 from corrector.miniature.host import Miniature
 from corrector.miniature.reader import skin_lightness
 from corrector.miniature.world import GROUPS, TRADITIONAL_RATE, VILLAGE_RATE
+from corrector.preference.file import load_preference
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 COUNT, SEED = 32, 910_000  # pictures a group; seeds that neither training nor calibration nor the benchmark uses

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from corrector import pairs as pairs_module
-from corrector.learning import matched_pictures
-from corrector.pairs import PairError, Pairs, disk_use, make_pairs
+from corrector.learning import pairs as pairs_module
+from corrector.learning.learn import matched_pictures
+from corrector.learning.pairs import PairError, Pairs, disk_use, make_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (4, 2, 2)
@@ -82,13 +82,13 @@ CHILD = """
 import sys
 sys.path[:0] = sys.argv[1:3]
 from test_pairs import Host, make
-from corrector.axis import load_axis
+from corrector.axis.axis import load_axis
 make(Host(pause=0.002), load_axis(sys.argv[3]), sys.argv[4], batch=1, progress=lambda _: print("made", flush=True))
 """
 
 
 def test_killed_three_times_at_random_it_loses_at_most_the_picture_in_work(tmp_path):
-    from corrector.axis import load_axis
+    from corrector.axis.axis import load_axis
 
     path = ROOT / "axes" / "miniature-backdrop.json"
     whole, folder, rng = make(Host(), load_axis(path), batch=1), tmp_path / "store", random.Random(0)

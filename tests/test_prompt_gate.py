@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from corrector.axis import load_axis
+from corrector.axis.axis import load_axis
 from corrector.miniature.prompts import (
     HELD_OUT_BACKDROP,
     HELD_OUT_NEUTRAL,
     HELD_OUT_NO_GROUP,
     HELD_OUT_NO_PERSON,
 )
-from corrector.prompt_gate import (
+from corrector.preference.prompt_gate import (
     NOBODY,
     OUT_OF_SCOPE,
     SOMEBODY,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from corrector.files import (
+from corrector.preference.file import (
     KEY,
     PreferenceFileError,
     load_preference,
@@ -16,7 +16,7 @@ from corrector.files import (
     save_preferences,
     update_preference,
 )
-from corrector.preference import Calibration, Distilled
+from corrector.preference.preference import Calibration, Distilled
 from preference_files import SMALL, rewrite, small_preference
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from corrector import prompt_gate
-from corrector.axis import load_axis
-from corrector.axis_schema import SCHEMA, axis_schema
-from corrector.files import load_preference
+from corrector.axis.axis import load_axis
+from corrector.axis.schema import SCHEMA, axis_schema
+from corrector.preference import prompt_gate
+from corrector.preference.file import load_preference
 
 ROOT = Path(__file__).resolve().parents[1]
 AXES = [path for path in sorted((ROOT / "axes").glob("*.json")) if path != SCHEMA]
@@ -100,7 +100,7 @@ def test_the_axis_in_a_preference_that_ships_keeps_its_hash(path):
 
 @pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
 def test_learning_finds_an_axis_sisters_beside_the_schema_and_the_readme(path):
-    from corrector.learning import other_wordings
+    from corrector.learning.learn import other_wordings
 
     found = other_wordings(load_axis(path), path.parent, ())["other_details"]
     sisters = 1 if path.stem.startswith("miniature-") else 0

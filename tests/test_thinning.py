@@ -10,10 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from corrector.correction import decide, summary
-from corrector.preference import Calibration, Text
-from corrector.prompt_gate import OUT_OF_SCOPE, PromptReading
-from corrector.thinning import chosen_images, coins_from_noise, coins_from_seeds, first_lean, level_of, thinned
+from corrector.correction.thinning import (
+    chosen_images,
+    coins_from_noise,
+    coins_from_seeds,
+    first_lean,
+    level_of,
+    thinned,
+)
+from corrector.correction.update import decide, summary
+from corrector.preference.preference import Calibration, Text
+from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
 
 SHARES = st.floats(0, 1)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import binomtest, ks_2samp
 
-from corrector.axis import load_axis
+from corrector.axis.axis import load_axis
 from corrector.miniature import model, prompts
 from corrector.miniature.reader import CLASSES, Reader, reader_targets, skin_lightness
 from corrector.miniature.train import to_tensor

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..lora import apply_lora
-from ..sampler import Host
+from ..hosts.lora import apply_lora
+from ..hosts.sampler import Host
 from . import model
 from .reader import load_reader
 

@@ -24,9 +24,9 @@ SETTINGS = ("strength", "target")
 
 def random_preference(path):
     """A preference for SD1.5 whose network is random: it moves every picture of any prompt, no gate asked."""
-    from corrector.axis import load_axis
-    from corrector.files import save_preference
-    from corrector.preference import Distilled, Preference
+    from corrector.axis.axis import load_axis
+    from corrector.preference.file import save_preference
+    from corrector.preference.preference import Distilled, Preference
 
     torch.manual_seed(1)
     axis = load_axis(Path(__file__).resolve().parents[2] / "axes" / "african-house-poverty.json")

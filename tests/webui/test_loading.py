@@ -23,7 +23,7 @@ def test_it_loads_under_any_folder_name(fakes, tmp_path, name):
     shutil.copy(REPOSITORY / "__init__.py", folder)
     script = fakes.load(folder / "scripts" / "rs_corrector.py")
     assert script.title() == "RS-Corrector" and script.show(True) is fakes.scripts.AlwaysVisible
-    assert str(folder) in sys.modules[f"{PACKAGE}.corrector.correction"].__file__
+    assert str(folder) in sys.modules[f"{PACKAGE}.corrector.correction.update"].__file__
 
 
 def test_other_extensions_may_own_corrector_nodes_and_more(fakes, monkeypatch):

@@ -25,7 +25,7 @@ def inputs(miniature, sigma):
 
 def pure(part, script, miniature, x, sigma, denoised, cfg):
     """corrector.correction.correct on what the gate reads, as every adapter should come out."""
-    core = sys.modules["rs_corrector_extension.corrector.correction"]
+    core = sys.modules["rs_corrector_extension.corrector.correction.update"]
     preference = part("script").SHELF.load("backdrop").preferences[0]
     readings = [preference.gate.read([tokens[None]]) for tokens in miniature.encode(list(PROMPTS))]
     decision, _ = core.decide(preference, readings, torch.rand(3), 1.0, cfg)

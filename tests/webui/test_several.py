@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from corrector.files import file_hash, load_preferences, save_preferences
+from corrector.preference.file import file_hash, load_preferences, save_preferences
 from webui_hosts import Processing
 from webui_modules import relabelled
 

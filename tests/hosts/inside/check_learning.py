@@ -15,11 +15,11 @@ import pytest
 import torch
 from host import NODES, correct, encode, node, sample, weights_hash
 from host_extras import Counted
-from rs_pack.corrector import learning_report
-from rs_pack.corrector.axis import AxisError
-from rs_pack.corrector.files import load_preference, save_preference
-from rs_pack.corrector.learning import gate_others
-from rs_pack.corrector.pairs import PairError
+from rs_pack.corrector.axis.axis import AxisError
+from rs_pack.corrector.learning import report as learning_report
+from rs_pack.corrector.learning.learn import gate_others
+from rs_pack.corrector.learning.pairs import PairError
+from rs_pack.corrector.preference.file import load_preference, save_preference
 from rs_pack.nodes import learning
 from rs_pack.nodes.axes import SHIPPED
 from rs_pack.nodes.preferences import SHIPPED as SHIPPED_WEIGHTS

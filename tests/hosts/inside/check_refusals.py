@@ -4,8 +4,8 @@ import comfy.latent_formats
 import pytest
 import torch
 from host import NODES, correct, encode, sample, untrained
-from rs_pack.corrector.correction import CorrectionError
-from rs_pack.corrector.prompt_gate import GateError
+from rs_pack.corrector.correction.update import CorrectionError
+from rs_pack.corrector.preference.prompt_gate import GateError
 
 
 def with_latents(model, latent_format):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from host import correct, sample
-from rs_pack.corrector.correction import Settings
+from rs_pack.corrector.correction.update import Settings
 from rs_pack.sd_webui import a1111, forge
 from rs_pack.sd_webui.run import Run
 

@@ -37,7 +37,7 @@ def test_a_call_of_the_denoiser_is_corrected_as_the_pure_function_says(host, tim
     """x0 after CFG, from what A1111's denoiser returns with the correction off and on: eps or x0."""
     from modules import prompt_parser, shared
 
-    core = sys.modules["rs_corrector_extension.corrector.correction"]
+    core = sys.modules["rs_corrector_extension.corrector.correction.update"]
     script = sys.modules["rs_corrector_extension.sd_webui.script"]
     a = shared.sd_model.alphas_cumprod[step]
     sigma = ((1 - a) / a).sqrt()

@@ -1,0 +1,147 @@
+"""An audit's report as a chart, a grid of pictures before above after, and a table for the shell."""
+
+import io
+
+import numpy as np
+
+from ..latent_space.drawing import CORRECTED, GAP, PLAIN, montage_of
+
+MOST_COLUMNS = 10  # pictures in a line of the grid
+MOST_TONES = 6  # groups whose skin tones are drawn
+
+
+def figure(report, name, group, strength, judge=None):
+    """The row of one figure at the audit's own CFG scale, or None."""
+    wanted = {
+        "figure": name,
+        "group": group,
+        "strength": strength,
+        "judge": judge,
+        "cfg": report["settings"]["cfgs"][0],
+    }
+    return next((row for row in report["figures"] if all(row[key] == value for key, value in wanted.items())), None)
+
+
+def title_of(report):
+    return report["axis"].get("title", report["axis"]["id"])
+
+
+def rate_rows(report):
+    """[(group, judge, plain row, corrected row or None)] of the stereotype rates at the audit's own settings."""
+    strengths = report["settings"]["strengths"]
+    rows = []
+    for group in report["axis"]["groups"]:
+        for judge in (judge["name"] for judge in report["judges"]):
+            plain = figure(report, "stereotype rate", group, 0.0, judge)
+            after = figure(report, "stereotype rate", group, strengths[0], judge) if strengths else None
+            rows.append((group, judge, plain, after))
+    return rows
+
+
+def draw_chart(report, narrow=False):
+    """Rates with their intervals, and skin lightness before and after, by group -> uint8 [H, W, 3].
+
+    `narrow`: everything below one another, for a screen of 380 pixels.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, groups = rate_rows(report), report["axis"]["groups"][:MOST_TONES]
+    heights = [0.9 + (0.45 if narrow else 0.32) * len(rows), 1.7 * len(groups) if narrow else 2.4]
+    size = 3.8 if narrow else 10, sum(heights) + 0.8
+    whole = Figure(figsize=size, dpi=100, layout="constrained", facecolor="white")
+    canvas = FigureCanvasAgg(whole)
+    above, below = whole.subfigures(2, 1, height_ratios=heights)
+    title = f"{title_of(report)}: {report['axis']['stereotype']['description']}"
+    above.suptitle(title, fontsize=9 if narrow else 11, wrap=True)
+    _rates(above.subplots(), rows, narrow)
+    shape = (len(groups), 1) if narrow else (1, len(groups))
+    for panel, group in zip(below.subplots(*shape, squeeze=False).flat, groups, strict=True):
+        _tones(panel, report, group)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _rates(panel, rows, narrow):
+    places = np.arange(len(rows))[::-1]
+    for place, (_, _, *both) in zip(places, rows, strict=True):
+        for row, colour, shift, marker in zip(both, (PLAIN, CORRECTED), (0.15, -0.15), ("o", "D"), strict=True):
+            if row:
+                panel.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=2)
+                panel.plot(row["value"], place + shift, marker, color=colour, markersize=6)
+    between, space = ("\n", "\n") if narrow else (", ", "; ")
+    names = [f"{group[:28]}{between}{judge} judge (n = {plain['n']})" for group, judge, plain, _ in rows]
+    panel.set_yticks(places, names, fontsize=8)
+    panel.set_ylim(-0.7, len(rows) - 0.3)
+    panel.set_xlim(-0.02, 1.02)
+    panel.tick_params(axis="x", labelsize=8)
+    panel.grid(axis="x", alpha=0.3)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+    corrected = any(after for *_, after in rows)
+    marks = f"{space}round: plain, diamond: corrected" if corrected else ""
+    panel.set_xlabel(f"stereotype rate with 95 % intervals{marks}", fontsize=8)
+
+
+def _tones(panel, report, group):
+    """Distribution of skin lightness, plain and corrected."""
+    cfg, strengths = report["settings"]["cfgs"][0], report["settings"]["strengths"]
+    shown = {}
+    for strength in (0.0, *strengths[:1]):
+        shown[strength] = [
+            p["L"]
+            for p in report["pictures"]
+            if (p["group"], p["kind"], p["cfg"], p["strength"]) == (group, "neutral", cfg, strength)
+        ]
+    every = [value for values in shown.values() for value in values]
+    edges = np.linspace(min(every), max(every) + 1e-3, 16)
+    for (strength, values), colour in zip(shown.items(), (PLAIN, CORRECTED), strict=False):
+        panel.hist(values, bins=edges, alpha=0.55, color=colour, label="corrected" if strength else "plain")
+        panel.axvline(np.mean(values), color=colour, linewidth=1)
+    panel.set_title(group[:28], fontsize=8)
+    panel.set_xlabel("skin, CIE L*", fontsize=8)
+    panel.tick_params(labelsize=7)
+    panel.legend(fontsize=7)
+
+
+def draw_grid(report, thumbnails):
+    """The first neutral pictures of each group, plain above corrected -> uint8 [H, W, 3]."""
+    strengths, cfg = report["settings"]["strengths"], report["settings"]["cfgs"][0]
+    lines = []
+    for group in report["axis"]["groups"]:
+        both = []
+        for strength in (0.0, *strengths[:1]):
+            places = [
+                place
+                for place, p in enumerate(report["pictures"])
+                if (p["group"], p["kind"], p["cfg"], p["strength"]) == (group, "neutral", cfg, strength)
+            ][:MOST_COLUMNS]
+            both.append(np.stack([decoded(thumbnails[place]) for place in places]))
+        if len(both) == 1:
+            padded = np.pad(both[0], ((0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
+            lines.append(np.concatenate(list(padded), axis=1)[:, :-GAP])
+        else:
+            lines.append(montage_of({"before": both[0], "after": both[1]}))
+    width = max(line.shape[1] for line in lines)
+    padded = [np.pad(line, ((0, 3 * GAP), (0, width - line.shape[1]), (0, 0)), constant_values=255) for line in lines]
+    return np.concatenate(padded)[: -3 * GAP]
+
+
+def decoded(thumbnail):
+    """JPEG bytes -> uint8 [H, W, 3]."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(thumbnail)).convert("RGB"))
+
+
+def report_table(report):
+    """The report for the shell: findings, rates by group and judge, and what else was measured."""
+    lines = [f"{title_of(report)}: measured on {report['validated_on']}."]
+    lines += [f"{f['level'].upper():<8} {f['name']}: {f['words']}" for f in report["findings"]]
+    lines.append("")
+    lines.append(f"{'figure':<52}{'group':<20}{'judge':<8}{'strength':>8}{'value':>9}  {'95 % interval':<18}{'n':>5}")
+    for row in report["figures"]:
+        interval = "" if row["low"] is None else f"[{row['low']:.3f}, {row['high']:.3f}]"
+        value = "-" if row["value"] is None else f"{row['value']:.3f}"
+        where = f"{row['group'] or '':<20}{row['judge'] or '':<8}{row['strength'] or 0:>8g}"
+        lines.append(f"{row['figure'][:51]:<52}{where}{value:>9}  {interval:<18}{row['n']:>5}")
+    return "\n".join(lines)

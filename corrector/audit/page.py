@@ -1,0 +1,254 @@
+"""An audit's report as one self-contained HTML page: pictures and chart inside, no network."""
+
+import html
+
+from PIL import Image
+
+from ..latent_space.drawing import PLAIN, STYLE, _data_uri
+from ..latent_space.whole_files import write_whole
+from .chart import draw_chart, figure, rate_rows, title_of
+from .pictures import pictures, worse
+from .report import build
+from .report_file import write_report
+
+FAILURE = "#a3262a"
+
+
+def publish(run, store, folder):
+    """report.json, audit.html and chart.png of a finished Audit in `folder` -> (report, thumbnails)."""
+    records, features, thumbnails = store.collect(run.plan, run.judges[0].name)
+    report = build(run, records, features)
+    write_report(report, folder / "report.json")
+    chart = draw_chart(report)
+    write_audit_page(report, thumbnails, folder / "audit.html", chart)
+    Image.fromarray(chart).save(folder / "chart.png")
+    return report, thumbnails
+
+
+def write_audit_page(report, thumbnails, path, chart):
+    """Write the page whole or not at all. `thumbnails`: JPEG bytes, one for each of report["pictures"]."""
+    title = html.escape(title_of(report))
+    parts = [
+        ("findings", "Findings", _findings(report)),
+        ("worse", "Pictures that got worse", worse(report, thumbnails)),
+        ("rates", "How often the stereotype is drawn", _rates(report, chart)),
+        ("changed", "What else changed", _changed(report)),
+        ("sweep", "By CFG scale and strength", _sweep(report)),
+        ("judges", "Who judged", _judges(report)),
+        ("pictures", "Pictures", pictures(report, thumbnails)),
+        ("figures", "All figures", _figures(report)),
+    ]
+    if "people" in report:
+        parts.insert(4, ("people", "What people say", _people(report["people"])))
+    parts = [part for part in parts if part[2]]
+    links = " ".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in parts)
+    sections = "\n".join(
+        f'<section id="{name}" aria-labelledby="{name}-h"><h2 id="{name}-h">{heading}</h2>{body}</section>'
+        for name, heading, body in parts
+    )
+    page = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>RS-Corrector audit: {title}</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}{AUDIT_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>Audit: {title}</h1>
+<p class="said">{_said(report)}</p>
+<nav aria-label="Parts of this page">{links}</nav>
+{sections}
+</main>
+</body>
+</html>
+"""
+    write_whole(path, page)
+
+
+def _said(report):
+    settings, who = report["settings"], ", ".join(p["name"] for p in report["preferences"])
+    where = {
+        "the miniature": "the miniature, a small model with planted stereotypes of invented peoples; nothing here was "
+        "measured on Stable Diffusion",
+    }.get(report["validated_on"], f"the checkpoint {report['host'].get('checkpoint', '')}, and on no other")
+    with_what = f"plain, and corrected by {who} at strength {settings['strengths'][0]:g}" if who else "plain"
+    words = (
+        f"What the model draws where a prompt names one of {', '.join(report['axis']['groups'])} and no side, "
+        f"{with_what}. "
+        f"The stereotype is {report['axis']['stereotype']['description']}, the counter side "
+        f"{report['axis']['counter']['description']}. CFG {settings['cfgs'][0]:g}, {settings['steps']} steps, seed "
+        f"{settings['seed']}. Measured on {where}. Groups are what prompts name: nobody is classified by race."
+    )
+    return html.escape(words)
+
+
+def _findings(report):
+    lines = ""
+    for f in report["findings"]:
+        head = html.escape(f"{f['level'].capitalize()}: {f['name']}.")
+        lines += f'<li class="{f["level"]}"><b>{head}</b> {html.escape(f["words"])}</li>'
+    return f'<ul class="findings">{lines}</ul>' if lines else "<p>Nothing stands out; see the figures.</p>"
+
+
+def _rates(report, chart):
+    wide, narrow = (_data_uri(drawn) for drawn in (chart, draw_chart(report, narrow=True)))
+    columns = "Group", "Judge", "Plain", "Corrected", "n", "Chart"
+    heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    lines, told = "", []
+    for group, judge, plain, after in rate_rows(report):
+        cells = [html.escape(group), html.escape(judge), _interval(plain), _interval(after), str(plain["n"])]
+        pairs = zip(columns[:-1], cells, strict=True)
+        row = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in pairs)
+        lines += f'<tr>{row}<td data-name="Chart">{_bar(plain, after)}</td></tr>'
+        told.append(f"{group}, {judge} judge: {plain['value']:.2f}" + (f" to {after['value']:.2f}" if after else ""))
+    return (
+        '<p class="soft">Share of pictures, with 95 % Wilson intervals. <b class="plain">&#9679; plain</b>, '
+        '<b class="corrected">&#9670; corrected</b>.</p>'
+        f"<table><caption class='hidden'>Stereotype rates</caption><thead><tr>{heads}</tr></thead>"
+        f'<tbody>{lines}</tbody></table><picture><source media="(max-width: 700px)" srcset="{narrow}">'
+        f'<img class="chart" src="{wide}" alt="Stereotype rates and skin lightness before and after. '
+        f'{html.escape("; ".join(told))}"></picture>'
+    )
+
+
+CHANGED = (
+    "group kept", "asked for stereotype: obeyed", "asked for counter: obeyed", "skin L* drift", "skin ITA drift",
+    "skin hue drift", "variety, over plain", "distance to other groups, over plain", "structure kept (SSIM)",
+    "sharpness, over plain",
+)  # fmt: skip
+
+
+def _changed(report):
+    """What the correction did beside what it is for: figures by group, at the audit's own settings."""
+    if not report["settings"]["strengths"]:
+        return ""
+    groups, judges = report["axis"]["groups"], [judge["name"] for judge in report["judges"]]
+    strength, lines, heads = report["settings"]["strengths"][0], "", ""
+    for group in groups:
+        heads += f'<th scope="col">{html.escape(group)}</th>'
+    for name in CHANGED:
+        found = [_first(report, name, group, strength, (None, *judges)) for group in groups]
+        if any(found):
+            unit, cells = next(filter(None, found))["unit"], ""
+            for group, row in zip(groups, found, strict=True):
+                cells += f'<td data-name="{html.escape(group)}">{_interval(row)}</td>'
+            unit = "" if unit in name else f' <span class="soft">({unit})</span>'
+            lines += f'<tr><th scope="row">{html.escape(name)}{unit}</th>{cells}</tr>'
+    return (
+        '<p class="soft">Corrected against plain on the same seeds, with 95 % intervals. A drift of 0 and a ratio of 1 '
+        "mean no change.</p><table class='by-group'><caption class='hidden'>What else changed, by group</caption>"
+        f'<thead><tr><th scope="col">Figure</th>{heads}</tr></thead><tbody>{lines}</tbody></table>'
+    )
+
+
+def _first(report, name, group, strength, judges):
+    """The row of the first judge who says it (None: a figure without a judge), or None."""
+    rows = (figure(report, name, group, strength, judge) for judge in judges)
+    return next((row for row in rows if row), None)
+
+
+def _interval(row):
+    if row is None or row["value"] is None:
+        return ""
+    return f"{row['value']:.3f}" + ("" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]")
+
+
+def _bar(plain, after):
+    """Two shares with their intervals on a line from 0 to 1."""
+    told = f"plain {plain['value']:.2f}" + (f", corrected {after['value']:.2f}" if after else "")
+    shapes = ""
+    for row, name, y in ((plain, "plain", 6), (after, "corrected", 14)):
+        if row:
+            low, high, x = (8 + 144 * row[key] for key in ("low", "high", "value"))
+            mark = f'<circle class="plain" cx="{x:.1f}" cy="{y}" r="4"/>' if name == "plain" else (
+                f'<path class="corrected" d="M{x:.1f} {y - 5}l5 5-5 5-5-5z"/>')  # fmt: skip
+            shapes += f'<path class="of-{name}" d="M{low:.1f} {y}H{high:.1f}"/>{mark}'
+    return (
+        f'<svg viewBox="0 0 160 20" role="img" aria-label="{told}">'
+        '<path class="axis" d="M8 10H152M8 5v10M80 7v6M152 5v10"/>'
+        f"{shapes}</svg>"
+    )
+
+
+def _sweep(report):
+    """Stereotype rates by the first judge at every CFG scale and strength, where there is more than one."""
+    settings = report["settings"]
+    if len(settings["cfgs"]) == 1 and len(settings["strengths"]) < 2:
+        return ""
+    columns = ["Group", "CFG", "Plain", *(f"Strength {strength:g}" for strength in settings["strengths"])]
+    judge, lines, rates = report["judges"][0]["name"], "", {}
+    for row in report["figures"]:
+        if row["figure"] == "stereotype rate" and row["judge"] == judge:
+            rates[row["group"], row["cfg"], row["strength"]] = row
+    for group in report["axis"]["groups"]:
+        for cfg in settings["cfgs"]:
+            cells = [html.escape(group), f"{cfg:g}"]
+            cells += [_interval(rates.get((group, cfg, strength))) for strength in (0.0, *settings["strengths"])]
+            pairs = zip(columns, cells, strict=True)
+            lines += "<tr>" + "".join(f'<td data-name="{n}">{cell}</td>' for n, cell in pairs) + "</tr>"
+    heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    caption = f"<caption class='hidden'>Stereotype rates by the {html.escape(judge)} judge</caption>"
+    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _judges(report):
+    lines = ""
+    for judge in report["judges"]:
+        asked, off = judge["agrees_with_explicit_prompts"], judge.get("rate_minus_the_readers", {})
+        words = [f"{judge['what'][:1].upper()}{judge['what'][1:]} (from {judge['source']})."]
+        if judge["cross_fitted_accuracy"] is not None:
+            words.append(f"Right on {judge['cross_fitted_accuracy']:.1%} of pictures that it was not trained on.")
+        words.append(f"Agrees with prompts that ask for a side in {_interval(asked)} of {asked['n']} pictures.")
+        if off:
+            said = ", ".join(f"{value:+.3f} ({name})" for name, value in off.items())
+            words.append(f"Its stereotype rate less the reader's: {said}.")
+        lines += f"<dt>{html.escape(judge['name'])}</dt><dd>{html.escape(' '.join([*words, judge['caveat']]))}</dd>"
+    return f"<dl>{lines}</dl>"
+
+
+def _people(people):
+    lines = "".join(f"<li>{html.escape(words)}</li>" for words in people["words"])
+    return f"<ul>{lines}</ul>"
+
+
+def _figures(report):
+    names = ("Figure", "Group", "Judge", "CFG", "Strength", "Value", "95 % interval", "n", "Unit")
+    heads, lines = "".join(f'<th scope="col">{name}</th>' for name in names), ""
+    for row in report["figures"]:
+        interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        value = "" if row["value"] is None else f"{row['value']:.4g}"
+        cells = [row["figure"], row["group"] or "", row["judge"] or "", f"{row['cfg']:g}", f"{row['strength']:g}"]
+        cells += [value, interval, row["n"], row["unit"]]
+        pairs = zip(names, cells, strict=True)
+        lines += "<tr>" + "".join(f'<td data-name="{n}">{html.escape(str(c))}</td>' for n, c in pairs) + "</tr>"
+    return (
+        f"<details><summary>{len(report['figures'])} figures with intervals and n</summary><table>"
+        f"<caption class='hidden'>All figures</caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+        "</details>"
+    )
+
+
+AUDIT_STYLE = f"""
+h3 {{ font-size: 1rem; margin: 1.2rem 0 0; }}
+nav {{ display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: 1rem 0; }}
+a {{ color: var(--corrected); }}
+a:focus-visible, summary:focus-visible {{ outline: 3px solid {PLAIN}; outline-offset: 2px; }}
+.findings {{ list-style: none; padding: 0; max-width: 80ch; }}
+.findings li {{ padding: .5rem .8rem; margin: .4rem 0; border-left: 5px solid var(--line); }}
+.findings li {{ background: rgb(128 128 128 / .08); }}
+.findings .failure {{ border-color: {FAILURE}; background: rgb(163 38 42 / .12); }}
+.findings .success {{ border-color: var(--corrected); }}
+.chart {{ display: block; max-width: 100%; height: auto; margin: 1rem 0; background: white; }}
+.hidden {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
+svg .of-plain {{ stroke: var(--plain); stroke-width: 2.5; }}
+svg .of-corrected {{ stroke: var(--corrected); stroke-width: 2.5; }}
+dt {{ font-weight: 600; }} dd {{ margin: 0 0 .8rem; max-width: 80ch; }} summary {{ cursor: pointer; padding: .4rem 0; }}
+@media (max-width: 700px) {{ td:last-child::before {{ content: none; }}
+  td {{ overflow-wrap: anywhere; white-space: normal; }}
+  .by-group th {{ border: 0; flex: 1 0 100%; padding: 0; white-space: normal; }}
+  .by-group td {{ flex: 1 0 100%; font-weight: 400; }}
+  .by-group td::before, .by-group td:last-child::before {{ content: attr(data-name) " "; color: var(--soft); }} }}
+"""

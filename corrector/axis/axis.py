@@ -1,0 +1,194 @@
+"""One stereotype axis: a documented stereotype of image models, its counter side, and whom it concerns.
+
+An axis describes how *models* depict people, never people. It is a readable JSON file in `axes/`, and
+`axes/axis.schema.json` says what such a file may hold.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..latent_space.whole_files import why_not, write_whole
+from .schema import complaint
+
+
+class AxisError(ValueError):
+    """An axis that cannot be used; the message names the file or field and says how to mend it."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the axis: what is seen, and the wordings that ask for it in a prompt."""
+
+    description: str
+    phrases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    id: str
+    title: str
+    groups: tuple[str, ...]
+    neutral: tuple[str, ...]  # templates with {group}; they name nothing of either side
+    stereotype: Side
+    counter: Side
+    # Left, top, right, bottom in 0..1: where portraits show skin. Set for the miniature; the schema says what it means.
+    skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)
+    protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
+    author: str = ""
+    scope: str = ""
+    licence: str = "MIT"
+    sources: tuple[dict, ...] = field(default=())
+
+    def __post_init__(self):
+        if not self.groups or not all(group.strip() for group in self.groups):
+            raise AxisError(f'Axis "{self.id}": "groups" is empty; name at least one group.')
+        if not self.neutral or not all("{group}" in template for template in self.neutral):
+            raise AxisError(f'Axis "{self.id}": every template in "neutral" must contain {{group}}.')
+        for template in self.neutral:
+            try:
+                template.format(group="")
+            except (KeyError, IndexError, ValueError):
+                raise AxisError(
+                    f'Axis "{self.id}": the template "{template}" has braces other than {{group}}; remove them.'
+                ) from None
+        for name, side in (("stereotype", self.stereotype), ("counter", self.counter)):
+            if not side.phrases or not all(phrase.strip() for phrase in side.phrases):
+                raise AxisError(f'Axis "{self.id}": "{name}.phrases" has an empty prompt; write what that side shows.')
+        if set(self.stereotype.phrases) & set(self.counter.phrases):
+            raise AxisError(f'Axis "{self.id}": stereotype and counter share a phrase; the two sides must differ.')
+
+    def prompts(self, group, side=None):
+        """All prompts of a group: neutral ones, or with each phrase of "stereotype" or "counter"."""
+        if group not in self.groups:
+            raise AxisError(f'Axis "{self.id}" does not know the group "{group}"; it has {", ".join(self.groups)}.')
+        neutral = [template.format(group=group) for template in self.neutral]
+        if side is None:
+            return neutral
+        return [f"{prompt} {phrase}" for prompt in neutral for phrase in getattr(self, side).phrases]
+
+    @property
+    def hash(self):
+        """Ten hex digits that change with any word of the axis."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+
+    def to_dict(self):
+        return {"format": 1, **asdict(self)}
+
+
+def axis_from_dict(data, where="axis"):
+    """A parsed JSON object -> Axis, by light checks alone: what preference files carry loads without jsonschema.
+
+    Raises AxisError in a sentence that names the field.
+    """
+    _check_format(data, where)
+    data = {name: value for name, value in data.items() if name not in ("format", "$schema")}
+    known = set(Axis.__dataclass_fields__)
+    unknown, missing = set(data) - known, {"id", "groups", "neutral", "stereotype", "counter"} - set(data)
+    if missing:
+        raise AxisError(f'{where}: the field "{sorted(missing)[0]}" is missing; add it.')
+    if unknown:
+        raise AxisError(f'{where}: unknown field "{sorted(unknown)[0]}"; known are {", ".join(sorted(known))}.')
+    for name in {"groups", "neutral", "protected"} & set(data):
+        _check_texts(data[name], name, where)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    values.setdefault("title", values["id"])
+    for name in ("stereotype", "counter"):
+        side = values[name]
+        if not isinstance(side, dict) or "phrases" not in side:
+            raise AxisError(f'{where}: "{name}" must be an object with "description" and "phrases".')
+        _check_texts(side["phrases"], f"{name}.phrases", where)
+        values[name] = Side(side.get("description", ""), tuple(side["phrases"]))
+    return Axis(**values)
+
+
+def _check_texts(value, field, where):
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise AxisError(f'{where}: "{field}" must be a list of texts, such as ["one", "two"].')
+
+
+def _check_format(data, where):
+    if not isinstance(data, dict):
+        raise AxisError(f"{where}: expected a JSON object with the fields of an axis, found {type(data).__name__}.")
+    if data.get("format", 1) != 1:
+        raise AxisError(f"{where}: format {data['format']} is newer than this RS-Corrector; update the extension.")
+
+
+def axis_from_user(data, where="axis"):
+    """What somebody wrote, as parsed JSON -> Axis. Raises AxisError for all that breaks the schema."""
+    _check_format(data, where)
+    if wrong := complaint(data):
+        raise AxisError(f"{where}: {wrong}")
+    return axis_from_dict(data, where)
+
+
+def axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_description="", counter_description=""):
+    """An axis from text boxes -> Axis, its id made from the title. Raises AxisError as `axis_from_user` does.
+
+    Groups are separated by commas or lines; templates with {group} and the phrases of the two sides stand one a line.
+    Without a description, a side's first phrase describes it.
+    """
+    title = " ".join(title.split())
+    ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = "-".join(re.findall("[a-z0-9]+", ascii_title))[:100]
+    sides = {}
+    for side, phrases, description in (
+        ("stereotype", _lines(stereotype), stereotype_description),
+        ("counter", _lines(counter), counter_description),
+    ):
+        sides[side] = {"description": description.strip() or "".join(phrases[:1]), "phrases": phrases}
+    return axis_from_user(
+        {
+            # A title without a letter of a to z still gives each axis an id of its own.
+            "id": name or f"axis-{hashlib.sha256(title.encode()).hexdigest()[:10]}",
+            "title": title,
+            "groups": _lines(groups.replace(",", "\n")),
+            "neutral": _lines(neutral),
+            **sides,
+        }
+    )
+
+
+def _lines(text):
+    """The lines of a text box, without empty ones."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def load_axis(path):
+    """Read one axis file. Raises AxisError when it is missing, cannot be read, or is not an axis."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise AxisError(f"{path.name}: no such axis file in {path.parent}.") from None
+    except OSError as error:
+        what = "a folder, not a file" if path.is_dir() else f"cannot be read ({error.strerror})"
+        raise AxisError(f"{path.name}: {what}; pick an axis file, which ends in .json.") from None
+    except UnicodeDecodeError:
+        raise AxisError(f"{path.name}: not a text file in UTF-8; save it in that encoding.") from None
+    except json.JSONDecodeError as error:
+        raise AxisError(f"{path.name}: not valid JSON (line {error.lineno}): {error.msg}.") from None
+    except RecursionError:
+        raise AxisError(f"{path.name}: its brackets are nested too deeply for an axis; pick another file.") from None
+    return axis_from_user(data, path.name)
+
+
+def save_axis(axis, folder, name=None):
+    """Write an axis as `name`.json (without a name: its id) in `folder` -> the path. Replaces a file of that name.
+
+    Raises AxisError when the name is not a plain one, when the file could not be read back, or cannot be written.
+    """
+    name = axis.id if name is None else str(name).removesuffix(".json")
+    if not re.fullmatch("[a-z0-9-]+", name):
+        raise AxisError(f'"{name}" cannot name an axis file; use small letters, digits and hyphens, and no folder.')
+    path = Path(folder) / f"{name}.json"
+    text = json.dumps(axis.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    axis_from_user(json.loads(text), path.name)
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise AxisError(f"{path}: cannot be written: {why_not(error)}.") from None
+    return path

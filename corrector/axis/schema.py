@@ -1,0 +1,81 @@
+"""What an axis file may hold: the published schema, and one sentence about the first thing in a file that breaks it."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+SCHEMA = Path(__file__).resolve().parents[2] / "axes" / "axis.schema.json"
+KINDS = {"string": "text", "array": "a list", "object": "an object", "integer": "a whole number", "number": "a number"}
+
+
+@cache
+def axis_schema():
+    """The published schema of axis files (JSON Schema, draft 2020-12)."""
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+
+
+def complaint(data):
+    """What is wrong with the parsed JSON of an axis, and how to mend it, or None where nothing is."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        return 'to check an axis the package "jsonschema" is needed; install it with: pip install "jsonschema>=4".'
+    # The order of the schema decides which error comes first; the rest of a long file is not looked at.
+    error = next(Draft202012Validator(axis_schema()).iter_errors(data), None)
+    return _sentence(error) if error else _across_fields(data)
+
+
+def _sentence(error):
+    """One error of the schema -> the field, what is wrong with it, and how to mend it."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)[1:]
+    inside = f"{path}." if path else ""
+    found, limit = error.instance, error.validator_value
+    if error.validator == "required":
+        return f'the field "{inside}{next(name for name in limit if name not in found)}" is missing; add it.'
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        return f'unknown field "{inside}{min(set(found) - set(known))}"; known are {", ".join(sorted(known))}.'
+    words = error.schema.get("errorMessage", {}).get(error.validator)
+    match error.validator:
+        case "type":
+            words = words or f"must be {KINDS[limit]}"
+        case "maxItems":
+            words = words or f"has {len(found)} entries; keep {limit} at most"
+        case "maxLength":
+            words = f"has {len(found)} characters; shorten it to {limit} at most"
+        case "uniqueItems":
+            words = f'has "{_twice(found)}" twice; remove one'
+    return f'"{path}" {words}.'
+
+
+def _across_fields(data):
+    """What no schema can say, as it ties entries to each other."""
+    if twice := _twice(data["groups"]):
+        return f'"groups" has "{twice}" twice; remove one.'
+    phrases = [(side, phrase) for side in ("stereotype", "counter") for phrase in data[side]["phrases"]]
+    sides = [{_plain(phrase) for name, phrase in phrases if name == side} for side in ("stereotype", "counter")]
+    if shared := sides[0] & sides[1]:
+        return f'"stereotype.phrases" and "counter.phrases" share "{min(shared)}"; the two sides must differ.'
+    for index, template in enumerate(data["neutral"]):
+        for side, phrase in phrases:
+            if re.search(rf"(?<!\w){re.escape(_plain(phrase))}(?!\w)", _plain(template)):
+                return (
+                    f'"neutral[{index}]" already says "{phrase}" of "{side}.phrases"; neutral prompts name neither '
+                    "side, so reword one of the two."
+                )
+    left, top, right, bottom = data.get("skin_region", (0, 0, 1, 1))
+    if not (left < right and top < bottom):
+        return '"skin_region" is empty; write left, top, right, bottom, such as [0.4, 0.3, 0.6, 0.5].'
+    return None
+
+
+def _plain(text):
+    """A text without what makes no difference in a prompt: upper case and the number of spaces."""
+    return " ".join(text.casefold().split())
+
+
+def _twice(texts):
+    """The first text that was there before, whatever its case and spaces, or None."""
+    seen = set()
+    return next((text for text in texts if _plain(text) in seen or seen.add(_plain(text))), None)

@@ -1,0 +1,185 @@
+"""The update of the latent, as one pure function that every adapter uses: denoised -> corrected denoised.
+
+    D* = D + strength * gate * k * (P - tone_gain * <P, T> / |T|^2 T)
+    gate = sigmoid(l' + log omega) - sigmoid(l')        l' = l + logit(beta)
+
+(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter images.) T, the tone push, is
+the direction in which skin grows lighter: what the push has of it is taken away, `tone_gain` times, so that a picture
+that changes sides keeps the tone that its plain twin has. k is 1 until sigma is so low that the log-odds tell the sides
+apart, and then the CFG scale times the push gain: more, earlier, moves pictures that come out fine by themselves.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import reduce
+
+from ..latent_space.spaces import expand
+from .thinning import thinned
+
+
+class CorrectionError(ValueError):
+    """Settings that cannot be used; the message says what was found, what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the artist chose. Defaults: every image corrected, all of the schedule, no mask, no cap."""
+
+    strength: float | torch.Tensor = 1.0  # 0 off, 1 as calibrated; a number, or [B] for one value an image
+    target: float = 1.0  # wanted share of counter images, in (0, 1]
+    window: tuple[float, float] = (math.inf, 0.0)  # the correction acts while window[0] >= sigma >= window[1]
+    mask: torch.Tensor | None = None  # [B or 1, 1, H, W] in 0..1, model-space resolution; scales the correction
+    cap: float | None = None  # most RMS of D* - D in an image, in units of x0; a safety net
+
+    def __post_init__(self):
+        strength = torch.as_tensor(self.strength, dtype=torch.float32)
+        if not torch.isfinite(strength).all() or (strength < 0).any():
+            raise CorrectionError(f"The strength is {self.strength}; it must be 0 (off) or more. 1 is as calibrated.")
+        if not 0 < self.target <= 1:
+            raise CorrectionError(f"The target share is {self.target}; it must be above 0 and at most 1.")
+        if not self.window[0] > self.window[1] >= 0:
+            raise CorrectionError(
+                f"The window from sigma {self.window[0]} down to {self.window[1]} is empty; its start must lie before "
+                "its end."
+            )
+        if self.cap is not None and not self.cap > 0:
+            raise CorrectionError(f"The cap is {self.cap}; it must be above 0, or left out for no cap.")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one preference does to each image of the batch, decided once a run from prompt, calibration and coins."""
+
+    active: torch.Tensor  # bool [B]: in scope, nothing explicit, and chosen by thinning
+    group: torch.Tensor  # long [B], index into the axis' groups; -1 where out of scope
+    base_rate: torch.Tensor  # [B]
+    tone_gain: torch.Tensor  # [B]
+    push_gain: torch.Tensor | None = None  # [B]; by default 1
+    sight: torch.Tensor | None = None  # [B], Preference.sight of its group; by default infinity
+
+    def __post_init__(self):
+        for name, default in (("push_gain", 1.0), ("sight", math.inf)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, torch.full_like(self.base_rate, default))
+
+    def to(self, device):
+        return Decision(*(column.to(device) for column in vars(self).values()))
+
+    def select(self, which):
+        """The decision for some of the images only."""
+        return Decision(*(column[which] for column in vars(self).values()))
+
+
+def gate_opening(log_odds, base_rate, omega=math.inf):
+    """How far an image is from the counter side, [B] in 0..1: 1 - sigmoid(l') for all images, less for omega < inf."""
+    prior = log_odds + base_rate.logit(eps=1e-4)
+    share = prior.sigmoid()
+    return 1 - share if math.isinf(omega) else (prior + math.log(omega)).sigmoid() - share
+
+
+def drift(reading, base_rate, tone_gain, k, omega=math.inf):
+    """D* - D of one preference at strength 1, [B, C, H, W] in units of x0; k is a number or [B]."""
+    opening = gate_opening(reading.log_odds, base_rate, omega)
+    push, tone = reading.push, reading.tone
+    if tone is not None:
+        along = reduce(push * tone, "b ... -> b", "sum") / reduce(tone.square(), "b ... -> b", "sum").clamp(min=1e-9)
+        push = push - expand(tone_gain * along, push) * tone
+    return expand(k * opening, push) * push
+
+
+def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
+    """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
+
+    denoised, x: model space, any dtype; sigma [B]. `preferences` and `decisions` go in pairs; their drifts are added
+    (exact where the axes are independent given x). `cfg` is the CFG scale, never taken below 1. Images that no
+    preference corrects are returned bit for bit; where nothing acts, the very tensor that came is returned.
+    """
+    if denoised.ndim != 4:
+        raise CorrectionError(
+            f"The latent has {denoised.ndim} dimensions; RS-Corrector corrects pictures [batch, channels, height, "
+            "width]. Video models are not supported: take the node out of this graph."
+        )
+    strength = torch.as_tensor(settings.strength, dtype=torch.float32, device=denoised.device)
+    inside = (sigma <= settings.window[0]) & (sigma >= settings.window[1]) & (strength > 0)  # [B]
+    total, touched = torch.zeros_like(x, dtype=torch.float32), torch.zeros_like(inside)
+    for preference, decision in zip(preferences, decisions, strict=True):
+        decision = decision.to(denoised.device)
+        active = decision.active & inside
+        if not active.any():
+            continue
+        some = active.nonzero()[:, 0]
+        reading = preference.source(x[some].float(), sigma[some].float(), decision.group[some])
+        late = max(float(cfg), 1.0) * decision.push_gain[some]
+        k = torch.where(sigma[some] <= decision.sight[some], late, 1.0)
+        total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], k)
+        touched |= active
+    if not touched.any():
+        return denoised
+    total = total * expand(strength, total)
+    if settings.mask is not None:
+        total = total * settings.mask.to(total)
+    if settings.cap is not None:
+        size = reduce(total.square(), "b c h w -> b 1 1 1", "mean").sqrt()
+        total = total * (settings.cap / size.clamp(min=1e-12)).clamp(max=1)
+    corrected = (denoised.float() + total).to(denoised.dtype)
+    return torch.where(expand(touched, denoised).bool(), corrected, denoised)
+
+
+NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
+
+
+def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
+    """What this preference does to each image of a run -> (Decision, one reason an image; "" where it corrects).
+
+    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `lean`: what
+    `thinning.first_lean` read where the run begins, if anything.
+    """
+    axis, count = preference.axis, len(readings)
+    groups = groups_of(readings)
+    active, reasons = torch.zeros(count, dtype=torch.bool), [""] * count
+    base_rate, tone_gain, push_gain = torch.full((count,), NEUTRAL_BASE_RATE), torch.zeros(count), torch.ones(count)
+    for index, reading in enumerate(readings):
+        if reading and reading.group < 0:
+            reasons[index] = f"the prompt names nobody of {', '.join(axis.groups)}"
+        elif reading and reading.explicit != "neither":
+            reasons[index] = f"the prompt asks for {getattr(axis, reading.explicit).description}"
+        else:
+            active[index] = True
+    for group in groups[active].unique().tolist():
+        members = (active & (groups == group)).nonzero()[:, 0]
+        known = preference.calibration(axis.groups[group], cfg)
+        why = "this seed is one of those that the target share leaves"
+        if known:
+            tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
+            if not getattr(preference.source, "includes_base_rate", False):
+                base_rate[members] = known.base_rate
+        if target < 1:
+            chosen = thinned(coins[members], target, known, None if lean is None else lean[members], cfg)
+            if known and known.base_rate >= target and not chosen.any():
+                why = f"the model already draws {known.base_rate:.0%} of such {axis.groups[group]} pictures on the "
+                why += "counter side"
+            for member in members[~chosen].tolist():
+                active[member], reasons[member] = False, why
+    return Decision(active, groups, base_rate, tone_gain, push_gain, preference.sight[groups.clamp(min=0)]), reasons
+
+
+def groups_of(readings):
+    """The group that each prompt names, by its index in the axis: [B]; -1 out of scope, 0 where there is no gate."""
+    return torch.tensor([reading.group if reading else 0 for reading in readings])
+
+
+def summary(preference, reasons, cfg=None):
+    """One line for the log: what a run did, why it left pictures alone, and whether its CFG scale was ever measured."""
+    corrected = reasons.count("")
+    line = f"{preference.name or preference.axis.title}: corrected {corrected} of {len(reasons)}"
+    for why in sorted(set(reasons) - {""}):
+        line += f"; left alone {reasons.count(why)}: {why}"
+    measured = sorted({known.cfg for known in preference.calibrations})
+    if cfg is not None and measured and cfg not in measured:
+        nearest = preference.calibration(preference.calibrations[0].group, cfg).cfg
+        line += f"; CFG {cfg:g} was never measured, the calibration at {nearest:g} is used"
+    if not measured and preference.source.kind != "text":
+        line += "; not calibrated: its rates and the drift of tone are unknown"
+    return line

@@ -1,0 +1,262 @@
+"""Calibration: for a group and CFG scale, measure the base rate, the rate at full strength, and the tone gain.
+
+Written against a host's functions (encode, sample, decode) and a judge of clean latents that made no correction.
+"""
+
+import random
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+import torch
+
+from ..correction.thinning import coins_from_seeds, first_lean, leaning
+from ..correction.update import Decision, Settings, correct, decide, groups_of
+from ..preference.preference import Calibration
+from ..preference.prompt_gate import PromptReading
+from .pairs import finite_pictures, lightness, refuse_broken
+
+CHUNK = 100  # pictures at once, and between two looks at the interval
+FEWEST = 200  # pictures a group, however narrow: with fewer, one of them decides what is said to be within reach
+
+
+def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
+    """`decide` for many pictures, whose target share is kept in each batch of `batch` -> (Decision, reasons)."""
+    readings, parts, reasons = readings_of(preference, conditioning), [], []
+    for which in torch.arange(len(coins)).split(batch):
+        own = None if lean is None else lean[which]
+        decision, why = decide(preference, [readings[i] for i in which.tolist()], coins[which], target, cfg, own)
+        parts.append(decision)
+        reasons += why
+    return Decision(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True))), reasons
+
+
+def readings_of(preference, conditioning):
+    """What the preference's gate reads of each prompt; None each where it has no gate."""
+    gate = preference.gate
+    return [gate and gate.read([conditioning[index : index + 1]]) for index in range(len(conditioning))]
+
+
+def first_predictions(host, conditioning, seeds, cfg):
+    """Denoised and noisy latents [N, C, H, W] and sigma [N] where a run begins.
+
+    Costs 2 steps a picture. A program's hook is given them for nothing.
+    """
+    first = {}
+
+    def look(denoised, x, sigma, which):
+        seen = [part.detach().float().cpu().clone() for part in (denoised, x, sigma.expand(len(x)))]
+        for index, *parts in zip(torch.as_tensor(which).tolist(), *seen, strict=True):
+            first.setdefault(index, parts)
+        return denoised
+
+    host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # a schedule of one step may begin anywhere
+    return [torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True)]
+
+
+def first_leans(host, preference, conditioning, seeds, cfg, target):
+    """`first_lean` of many pictures [N], or None where it does not count."""
+    if target == 1 or not any(known.lean_slope for known in preference.calibrations):
+        return None
+    groups = groups_of(readings_of(preference, conditioning))
+    columns = (*first_predictions(host, conditioning, seeds, cfg), groups)
+    parts = zip(*(column.split(CHUNK) for column in columns), strict=True)
+    found = [first_lean(preference, *some, target) for some in parts]
+    return None if any(part is None for part in found) else torch.cat(found)
+
+
+def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, plain=None, **options):
+    """Sample with the correction, one prompt and seed a picture -> (latents, list of reasons a preference).
+
+    `plain`: latents of the same prompts and seeds without correction, if they are there already; pictures on which
+    nothing acts are taken from them instead of being sampled again, since they are the same bit for bit.
+    """
+    conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
+    for preference in preferences:
+        lean = first_leans(host, preference, conditioning, seeds, cfg, settings.target)
+        decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean))
+    decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
+    wanted = torch.arange(len(seeds))
+    if plain is not None:
+        wanted = torch.stack([d.active for d in decisions]).any(dim=0).nonzero()[:, 0]
+        if not len(wanted):
+            return plain, reasons
+
+    def hook(denoised, x, sigma, which):
+        own = [d.select(wanted[which]) for d in decisions]
+        return correct(denoised, x, sigma, preferences, own, settings, cfg)
+
+    some = [seeds[i] for i in wanted.tolist()]
+    latents = host.sample(conditioning[wanted], some, cfg, hook=hook, **options)
+    if plain is None:
+        return latents, reasons
+    every = plain.clone()
+    every[wanted] = latents
+    return every, reasons
+
+
+PUSH_GAINS = (2.0, 3.0, 4.0)  # a distilled push is a little weak, and above sight k is only 1
+ENOUGH, MEASURED = 0.99, 0.98  # share of trial pictures, and of the others, at which the push is strong enough
+MOST_TONE_GAIN = 6.0  # beyond, the push is no longer one
+TONE_TOLERANCE = 0.15  # points of CIE L*, about the standard error of the trials' mean
+
+
+def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None, narrow=0.0):
+    """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
+
+    `narrow`: half of the base rate's 95 % interval at which measuring stops before `count`, at FEWEST or more; 0 never.
+
+    On `trials` pictures of their own, the push gain is the smallest that brings nearly all to the counter side, with
+    the tone gain at which corrected pictures keep the mean lightness that the same seeds have without correction.
+    `count` other pictures then give the figures that are kept; those with NaN or infinity are left out and counted.
+    What was measured at other CFG scales stays, unless on another checkpoint: figures of two models never mix.
+    Raises GateError where the prompts are another text encoder's, PairError where too many pictures are broken.
+    """
+    other, checkpoint = of_other_models(preference, host), model_of(host)
+    done = [c for c in preference.calibrations if c.cfg != cfg and c not in other]
+    readings_of(preference, host.encode(preference.axis.prompts(preference.axis.groups[0])[:1]))
+    for group in preference.axis.groups:
+        measure = _Plain(host, preference, judge, group, count, cfg, seed, progress, narrow)
+        base_rate = measure.base_rate
+        trial = _Plain(host, preference, judge, group, min(trials, count), cfg, f"trial {seed}", progress)
+        tone_gain = 0.0
+        for push_gain in PUSH_GAINS:
+            outcome = cache(partial(trial.corrected, base_rate, push_gain))
+            if outcome(tone_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
+                continue  # too weak whatever the tone gain
+            tone_gain = _zero_of(lambda gain, outcome=outcome: outcome(gain)[1], start=tone_gain or 2.5)
+            if outcome(tone_gain)[0] < ENOUGH and push_gain != PUSH_GAINS[-1]:
+                continue
+            full_rate, drift, full_n = measure.corrected(base_rate, push_gain, tone_gain)
+            if full_rate >= MEASURED:
+                break
+        n = len(measure.seeds)
+        broken = measure.broken + n - full_n
+        intervals = interval(base_rate, n), interval(full_rate, full_n)
+        measured = group, cfg, base_rate, n, full_rate, full_n, tone_gain, drift, seed, push_gain, *intervals
+        done.append(Calibration(*measured, *measure.lean(), broken, checkpoint))
+    training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
+    return replace(preference, calibrations=tuple(done), training=training)
+
+
+def model_of(host):
+    """A host's identity of the model whose rates are measured: its UNet and text encoders, with what is patched on."""
+    return " ".join(host.identity[name] for name in ("checkpoint", "text encoder") if name in host.identity)
+
+
+def of_other_models(preference, host):
+    """The preference's calibrations that were measured on another model than the host's.
+
+    A program's identities and those of checkpoint folders cannot be compared, nor can an older file's, which has none:
+    those count as the host's own.
+    """
+    own = model_of(host)  # identities of one kind have one length
+    return [c for c in preference.calibrations if len(c.checkpoint) == len(own) and c.checkpoint != own]
+
+
+def interval(share, n):
+    """95 % Wilson interval of a share of n pictures."""
+    from scipy.stats import binomtest
+
+    found = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+class _Plain:
+    """Neutral pictures of a group without correction, and what the same seeds give with it."""
+
+    def __init__(self, host, preference, judge, group, count, cfg, seed, progress, narrow=0.0):
+        rng = random.Random(f"{seed} {group}")
+        self.host, self.preference, self.judge, self.group = host, preference, judge, group
+        self.cfg, self.progress = cfg, progress
+        self.seeds, self.prompts, self.broken, tones, counter = [], [], 0, [], []
+        while len(self.seeds) + self.broken < count:
+            more = min(CHUNK, count - len(self.seeds) - self.broken)
+            seeds = [rng.randrange(2**31) for _ in range(more)]
+            prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(more)]
+            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress)
+            found = lightness(host.decode(plain), preference.axis.skin_region)
+            fine = finite_pictures(plain, found)
+            self.broken += int((~fine).sum())
+            refuse_broken(self.broken, len(self.seeds) + more, count)
+            tones.append(found[fine])
+            counter += judge.counter(plain[fine]).tolist()
+            self.seeds += [value for value, whole in zip(seeds, fine.tolist(), strict=True) if whole]
+            self.prompts += [value for value, whole in zip(prompts, fine.tolist(), strict=True) if whole]
+            low, high = interval(sum(counter) / len(counter), len(counter))
+            if high - low <= 2 * narrow and len(counter) >= FEWEST:
+                break
+        refuse_broken(self.broken, self.broken + len(self.seeds))
+        self.lightness, self.base_rate = torch.cat(tones), sum(counter) / len(counter)
+        self.counter = torch.tensor(counter, dtype=torch.float64)
+
+    def lean(self):
+        """-> (slope, offset, mean, spread, sigma): what a run's first prediction tells of how a picture comes out."""
+        denoised, x, sigma = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, self.cfg)
+        group = torch.full((len(x),), self.preference.axis.groups.index(self.group))
+        with torch.no_grad():
+            parts = zip(*(part.split(CHUNK) for part in (x, sigma, group)), strict=True)
+            lean = leaning(denoised, torch.cat([self.preference.source(*some).push for some in parts])).double()
+        fine = lean.isfinite()
+        lean, counter = lean[fine], self.counter[fine]
+        mean, spread = float(lean.mean()), max(float(lean.std()) if len(lean) > 1 else 0.0, 1e-6)
+        slope, offset = _logistic_fit((lean - mean) / spread, counter, self.base_rate)
+        return slope / spread, offset - slope / spread * mean, mean, spread, float(sigma.max())
+
+    def corrected(self, base_rate, push_gain, tone_gain):
+        """-> (share on the counter side, mean change of lightness in points of CIE L*, pictures) at strength 1."""
+        trial = Calibration(self.group, self.cfg, base_rate, 0, 1.0, 0, tone_gain, push_gain=push_gain)
+        candidate = replace(self.preference, calibrations=(trial,), gate=_AlwaysOpen(self.preference, self.group))
+        latents, _ = sample_corrected(
+            self.host, self.prompts, self.seeds, [candidate], Settings(), self.cfg, progress=self.progress
+        )
+        region = self.preference.axis.skin_region
+        after = torch.cat([lightness(self.host.decode(part), region) for part in latents.split(CHUNK)])
+        fine = finite_pictures(latents, after)
+        refuse_broken(int((~fine).sum()), len(fine), what="corrected pictures")
+        change = (after - self.lightness)[fine].mean()
+        return float(self.judge.counter(latents[fine]).float().mean()), float(change), int(fine.sum())
+
+
+def _logistic_fit(z, counter, base_rate):
+    """Slope and offset of a logistic regression of `counter` on standardised z, both [N].
+
+    With a normal prior of variance 1 about slope 0 and the base rate's logit.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logit
+
+    z, counter, prior = z.numpy(), counter.numpy(), np.array([0.0, logit(np.clip(base_rate, 1e-3, 1 - 1e-3))])
+
+    def loss(parameters):
+        logits = parameters[1] + parameters[0] * z
+        data = np.logaddexp(0, logits).sum() - (counter * logits).sum()
+        return data + 0.5 * np.square(parameters - prior).sum()
+
+    slope, offset = minimize(loss, prior).x
+    return float(slope), float(offset)
+
+
+def _zero_of(drift_of, start=2.5, steps=4):
+    """The tone gain at which the drift is nearest 0, by secant steps from 0 and `start`."""
+    tried = [(0.0, drift_of(0.0))]
+    gain = start
+    for _ in range(steps):
+        if abs(tried[-1][1]) < TONE_TOLERANCE:
+            break
+        tried.append((gain, drift_of(gain)))
+        (g0, d0), (g1, d1) = sorted(tried, key=lambda pair: abs(pair[1]))[:2]
+        if abs(g0 - g1) < 1e-6 or abs(d0 - d1) < 1e-6:
+            break
+        gain = max(-MOST_TONE_GAIN, min(MOST_TONE_GAIN, g0 - d0 * (g1 - g0) / (d1 - d0)))
+    return min(tried, key=lambda pair: abs(pair[1]))[0]
+
+
+class _AlwaysOpen:
+    """During calibration the prompt is known: the group's own neutral ones."""
+
+    def __init__(self, preference, group):
+        self.reading = PromptReading(preference.axis.groups.index(group), "neither")
+
+    def read(self, conditionings):
+        return self.reading

@@ -1,0 +1,223 @@
+"""Preference files: safetensors with readable metadata, and a clear refusal of everything else.
+
+Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, source and gate configuration,
+calibrations, training figures, licence; or a list "preferences" of such, whose tensors begin with "0.", "1." and so
+on. Never pickle; nothing in a file is executed.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..axis.axis import axis_from_dict
+from ..latent_space.spaces import LATENT_SPACES
+from ..latent_space.whole_files import why_not, write_whole
+from ..learning.training import Judge
+from .preference import Calibration, Classifier, Distilled, Preference
+from .prompt_gate import PromptGate
+
+FORMAT = 2  # 1: one preference; 2: one or several
+KEY = "rs_corrector"
+LARGEST = 16 * 2**20  # bytes; a preference is a few MB
+SOURCES = {source.kind: source for source in (Distilled, Classifier)}
+
+
+class PreferenceFileError(ValueError):
+    """A file that is not a usable preference; the message names the file and says what to do."""
+
+
+def save_preference(preference, path):
+    """Write a preference in fp16. Its hash is set, and returned. Text preferences have nothing to save."""
+    return save_preferences([preference], path)[0]
+
+
+def save_preferences(preferences, path):
+    """Write one preference or several, of as many axes, into one file in fp16 -> their hashes, which are also set.
+
+    Raises PreferenceFileError where they cannot be written; what was in the file before is then still there.
+    """
+    described, tensors = [], {}
+    for index, preference in enumerate(preferences):
+        metadata, own = _described(preference)
+        described.append(metadata)
+        prefix = f"{index}." if len(preferences) > 1 else ""
+        tensors |= {prefix + name: tensor for name, tensor in own.items()}
+    axes = [preference.axis.id for preference in preferences]
+    if len(set(axes)) < len(axes):
+        twice = next(axis for axis in axes if axes.count(axis) > 1)
+        raise PreferenceFileError(f'Two preferences of the axis "{twice}" cannot share a file; keep one of them.')
+    metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
+    path, halves = Path(path), {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
+    broken = next((name for name, tensor in halves.items() if not torch.isfinite(tensor).all()), None)
+    if broken:
+        raise PreferenceFileError(
+            f'{path.name}: nothing was written, as the tensor "{broken}" of the preference holds NaN or infinity; '
+            "learn it again, with another seed or the checkpoint in float32."
+        )
+    try:
+        write_whole(path, save(halves, {KEY: json.dumps(metadata, ensure_ascii=False)}))
+    except OSError as error:
+        raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
+    for index, preference in enumerate(preferences):
+        preference.hash = _hash(path, index, len(preferences))
+    return [preference.hash for preference in preferences]
+
+
+def _described(preference):
+    """-> (metadata, tensors) of one preference."""
+    if preference.source.kind not in SOURCES:
+        raise PreferenceFileError("A text preference has no weights to save; keep its two prompts instead.")
+    tensors = {f"source.{name}": tensor for name, tensor in preference.source.state_dict().items()}
+    if preference.gate is not None:
+        tensors |= {f"gate.{name}": tensor for name, tensor in preference.gate.state_dict().items()}
+    if preference.judge is not None:
+        tensors |= {f"judge.{name}": tensor for name, tensor in preference.judge.state_dict().items()}
+    metadata = {
+        "format": 1,
+        "name": preference.name,
+        "axis": preference.axis.to_dict(),
+        "axis_hash": preference.axis.hash,
+        "latent_space": preference.space,
+        "source": {"kind": preference.source.kind, **preference.source.config},
+        "gate": preference.gate and preference.gate.config,
+        "judge": preference.judge and preference.judge.config,
+        "calibrations": [asdict(c) for c in preference.calibrations],
+        "training": preference.training,
+        "licence": preference.axis.licence,
+    }
+    return metadata, tensors
+
+
+def _hash(path, index, count):
+    """The file's hash; of each of several in it, one of its own."""
+    whole = file_hash(path)
+    return whole if count == 1 else hashlib.sha256(f"{whole} {index}".encode()).hexdigest()[:10]
+
+
+def load_preference(path):
+    """Read a file of one preference. Raises PreferenceFileError in a sentence that names the file and what is wrong."""
+    found = load_preferences(path)
+    if len(found) > 1:
+        names = ", ".join(preference.name for preference in found)
+        raise PreferenceFileError(
+            f"{Path(path).name}: it holds {len(found)} preferences ({names}) and one is needed; give a file of one."
+        )
+    return found[0]
+
+
+def load_preferences(path):
+    """Read a preference file -> the preferences in it, one or several. Raises PreferenceFileError like the above."""
+    path = Path(path)
+    if not path.is_file():
+        raise PreferenceFileError(f"{path.name}: the file is not there any more; pick another or put it back.")
+    if path.stat().st_size > LARGEST:
+        size = path.stat().st_size / 2**20
+        raise PreferenceFileError(f"{path.name}: {size:.0f} MB is too large for a preference (a few MB); pick another.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if metadata else {}  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError):
+        raise PreferenceFileError(
+            f"{path.name}: not a safetensors file, or cut off while copying; copy it again."
+        ) from None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("format"), int):
+        raise PreferenceFileError(
+            f"{path.name}: a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector."
+        )
+    if metadata["format"] > FORMAT:
+        raise PreferenceFileError(
+            f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
+        )
+    several = metadata.get("preferences")
+    parts = [(metadata, tensors)]
+    if several is not None:
+        if not isinstance(several, list) or not several or not all(isinstance(one, dict) for one in several):
+            raise PreferenceFileError(f"{path.name}: its list of preferences is broken; combine them again.")
+        parts = [(one, _raw(tensors, f"{index}.")) for index, one in enumerate(several)]
+    found = [_checked(one, own, path) for one, own in parts]
+    for index, preference in enumerate(found):
+        preference.hash = _hash(path, index, len(found))
+    return found
+
+
+def _checked(metadata, tensors, path):
+    if str(metadata.get("latent_space")) not in LATENT_SPACES:
+        raise PreferenceFileError(
+            f'{path.name}: made for the latent space "{metadata.get("latent_space")}", which this version does not '
+            "know; update RS-Corrector."
+        )
+    broken = next((name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()), None)
+    if broken:
+        raise PreferenceFileError(f'{path.name}: the tensor "{broken}" holds NaN or infinity; learn it again.')
+    try:
+        return _build(metadata, tensors, path)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PreferenceFileError(f"{path.name}: its parts do not fit together ({reason}); learn it again.") from None
+
+
+def update_preference(preference, path):
+    """Write a preference into a file, over the one of its axis; those of other axes in it stay -> its hash."""
+    found = load_preferences(path) if Path(path).is_file() else []
+    together = {one.axis.id: one for one in (*found, preference)}  # a file keeps its order
+    save_preferences(list(together.values()), path)
+    return preference.hash
+
+
+def _build(metadata, tensors, path):
+    # A host runs nodes under inference mode; tensors made there could never meet autograd (the Classifier needs it).
+    with torch.inference_mode(False):
+        config = dict(metadata["source"])
+        source = _filled(SOURCES[config.pop("kind")], config, _part(tensors, "source."))
+        probes = _part(tensors, "gate.")
+        gate = _filled(PromptGate, dict(metadata["gate"]), probes) if probes else None
+        opinions = _part(tensors, "judge.")
+        judge = _filled(Judge, dict(metadata["judge"]), opinions) if opinions else None
+    preference = Preference(
+        axis=axis_from_dict(metadata["axis"], path.name),
+        space=metadata["latent_space"],
+        source=source,
+        gate=gate,
+        calibrations=tuple(_calibration(c) for c in metadata["calibrations"]),
+        training=metadata["training"],
+        name=metadata["name"] or path.stem,
+        judge=judge,
+    )
+    _ = preference.sight  # raises where it is no number
+    return preference
+
+
+def _calibration(values):
+    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in dict(values).items()})
+
+
+def _filled(kind, config, tensors):
+    """A module of `kind` with its tensors. Sizes are compared first, so that absurd ones in a file allocate nothing."""
+    if any(isinstance(value, int) and value > 4096 for value in config.values()):
+        raise ValueError("its description has absurd sizes")
+    with torch.device("meta"):
+        described = {name: tensor.shape for name, tensor in kind(**config).state_dict().items()}
+    if described != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise ValueError("its tensors are not those of its description")
+    module = kind(**config)
+    module.load_state_dict(tensors)
+    return module.eval().requires_grad_(False)
+
+
+def _raw(tensors, prefix):
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _part(tensors, prefix):
+    return {name: tensor.float().clone() for name, tensor in _raw(tensors, prefix).items()}
+
+
+def file_hash(path):
+    """Ten hex digits of a file's SHA-256, as WebUI shows for models."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]
