@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from corrector.audit.plan import CHUNK  # noqa: E402
-from corrector.audit.statistics import enough, rate  # noqa: E402
+from corrector.audit.statistics import enough  # noqa: E402
+from corrector.latent_space.statistics import rate  # noqa: E402
 
 RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 WIDTHS = (0.03, 0.05, 0.08, 0.1)  # half of the interval

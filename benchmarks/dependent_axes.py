@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.update import drift  # noqa: E402
-from corrector.preference.preference import Reading  # noqa: E402
+from corrector.preference.networks import Reading  # noqa: E402
 
 WAYS = (("plain", ()), ("first corrected", (0,)), ("second corrected", (1,)), ("both corrected", (0, 1)))
 SHARES, SPREAD = (0.9, 0.7), 0.5  # stereotype shares of the two axes; spread of each Gaussian around -1.5 and 1.5

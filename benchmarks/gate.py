@@ -13,11 +13,11 @@ sys.path.insert(0, str(ROOT))
 
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
-from corrector.learning.learn import gate_others  # noqa: E402
+from corrector.learning.gate import train_gate  # noqa: E402
+from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.world import GROUPS  # noqa: E402
-from corrector.preference.prompt_gate import train_gate  # noqa: E402
 
 HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
 

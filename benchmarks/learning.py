@@ -30,7 +30,8 @@ from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
 from corrector.learning.calibrate import calibrate, decide_all, first_leans, sample_corrected  # noqa: E402
-from corrector.learning.learn import gate_others, learn  # noqa: E402
+from corrector.learning.gate_texts import gate_others  # noqa: E402
+from corrector.learning.learn import learn  # noqa: E402
 from corrector.learning.pairs import Pairs, make_pairs  # noqa: E402
 from corrector.learning.training import Teacher, train_distilled, train_judge, train_tone  # noqa: E402
 from corrector.miniature import derivatives  # noqa: E402

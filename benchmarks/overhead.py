@@ -79,7 +79,8 @@ def full_size_sd15():
 def preference():
     """A distilled preference of the shipped size with random weights, always in scope."""
     from rs_pack.corrector.axis.axis import Axis, Side
-    from rs_pack.corrector.preference.preference import Distilled, Preference
+    from rs_pack.corrector.preference.networks import Distilled
+    from rs_pack.corrector.preference.preference import Preference
 
     axis = Axis("a", "a", ("person",), ("{group}",), Side("a village", ("village",)), Side("a city", ("city",)))
     with torch.inference_mode(False):

@@ -57,7 +57,8 @@ def full_size_sd15():
 def preference():
     """A distilled preference of the shipped size with random weights, always in scope."""
     from rs_corrector_extension.corrector.axis.axis import Axis, Side
-    from rs_corrector_extension.corrector.preference.preference import Distilled, Preference
+    from rs_corrector_extension.corrector.preference.networks import Distilled
+    from rs_corrector_extension.corrector.preference.preference import Preference
 
     axis = Axis("a", "a", ("person",), ("{group}",), Side("a village", ("village",)), Side("a city", ("city",)))
     return Preference(axis, "sd15", Distilled("sd15", 1).eval().requires_grad_(False), name="random")

@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from corrector.preference.file import load_preference  # noqa: E402
-from corrector.preference.preference import Preference, Reading  # noqa: E402
+from corrector.preference.networks import Reading  # noqa: E402
+from corrector.preference.preference import Preference  # noqa: E402
 
 FAILURES = "does nothing", "changes the group", "collapses variety", "lightens skin"  # as a report names them
 

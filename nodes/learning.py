@@ -15,8 +15,10 @@ from comfy_api.latest import io, ui
 
 from ..corrector.latent_space.spaces import LATENT_SPACES
 from ..corrector.learning.calibrate import calibrate, of_other_models
-from ..corrector.learning.learn import gate_others, learn
-from ..corrector.learning.pairs import digest, disk_use, make_pairs, store_name
+from ..corrector.learning.gate_texts import gate_others
+from ..corrector.learning.learn import learn
+from ..corrector.learning.pairs import make_pairs
+from ..corrector.learning.store import digest, disk_use, store_name
 from ..corrector.preference.file import load_preferences, save_preference, update_preference
 from .axes import SHIPPED as SHIPPED_AXES
 from .axes import AxisSocket

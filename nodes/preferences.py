@@ -12,9 +12,10 @@ import torch
 from comfy_api.latest import io
 
 from ..corrector.axis.axis import Axis, Side
+from ..corrector.learning.gate import train_gate
+from ..corrector.learning.gate_texts import OTHER_PEOPLE
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
-from ..corrector.preference.prompt_gate import OTHER_PEOPLE, train_gate
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"

@@ -8,10 +8,11 @@ import comfy.samplers
 import comfy.utils
 from comfy.sampler_helpers import convert_cond
 
+from ..corrector.correction.decision import decide, groups_of, summary
 from ..corrector.correction.thinning import coins_from_noise, first_lean
-from ..corrector.correction.update import correct, decide, groups_of, summary
-from ..corrector.preference.preference import Text
+from ..corrector.correction.update import correct
 from ..corrector.preference.prompt_gate import PromptReading
+from ..corrector.preference.text import Text
 from . import metadata
 
 

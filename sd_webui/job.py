@@ -12,7 +12,7 @@ from ..corrector.axis.axis import AxisError
 from ..corrector.correction.thinning import coins_from_seeds
 from ..corrector.correction.update import CorrectionError, Settings
 from ..corrector.preference.file import PreferenceFileError
-from ..corrector.preference.preference import PreferenceError
+from ..corrector.preference.networks import PreferenceError
 from ..corrector.preference.prompt_gate import GateError
 from . import infotext
 from .choice import choose

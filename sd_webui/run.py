@@ -5,8 +5,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from ..corrector.correction.decision import decide, groups_of, summary
 from ..corrector.correction.thinning import first_lean
-from ..corrector.correction.update import CorrectionError, correct, decide, groups_of, summary
+from ..corrector.correction.update import CorrectionError, correct
 
 
 class Run:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 
 from corrector.latent_space.spaces import expand
-from corrector.preference.preference import Reading
+from corrector.preference.networks import Reading
 
 
 class GaussianWorld:

@@ -6,8 +6,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from corrector.preference.calibration import Calibration
 from corrector.preference.file import KEY
-from corrector.preference.preference import Calibration, Distilled, Preference
+from corrector.preference.networks import Distilled
+from corrector.preference.preference import Preference
 from corrector.preference.prompt_gate import PromptGate
 
 SMALL = {"space": "miniature", "groups": 2, "width": 16, "blocks": 1}

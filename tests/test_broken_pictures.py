@@ -7,7 +7,8 @@ import torch
 
 from corrector.learning.calibrate import calibrate
 from corrector.learning.learn import learn
-from corrector.learning.pairs import PairError, make_pairs
+from corrector.learning.pairs import make_pairs
+from corrector.learning.store import PairError
 from corrector.learning.training import Teacher
 from gaussian_host import GaussianHost
 

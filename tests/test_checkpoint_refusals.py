@@ -7,7 +7,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from corrector.cli import commands as cli
-from corrector.hosts.checkpoint import Checkpoint, CheckpointError
+from corrector.hosts.checkpoint import Checkpoint
+from corrector.hosts.checkpoint_files import CheckpointError
 from corrector.miniature.model import WEIGHTS
 from tiny_checkpoints import text_encoder
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy.stats import binomtest, kstest, norm
 
+from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
-from corrector.correction.update import Decision, Settings, correct, decide, drift, gate_opening
+from corrector.correction.update import Settings, correct, drift, gate_opening
 from corrector.latent_space.spaces import push_from_gradient
-from corrector.preference.preference import Calibration, Text
+from corrector.preference.calibration import Calibration
+from corrector.preference.text import Text
 from gaussian_world import GaussianWorld
 
 VECTOR = torch.linspace(-1.2, 1.2, 12).reshape(3, 2, 2)

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corrector.axis.axis import Axis, Side
-from corrector.correction.update import CorrectionError, Decision, Settings, correct, drift
-from corrector.preference.preference import Preference, Reading
+from corrector.correction.decision import Decision
+from corrector.correction.update import CorrectionError, Settings, correct, drift
+from corrector.preference.networks import Reading
+from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
 
 SHAPES = st.tuples(st.integers(1, 5), st.just(4), st.integers(1, 9), st.integers(1, 9))

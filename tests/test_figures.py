@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from corrector.audit.statistics import rate
 from corrector.axis.axis import Axis, Side
-from corrector.latent_space.drawing import draw_demo, said_of, shares, write_page
+from corrector.cli.demo_page import draw_demo, said_of, shares, write_page
+from corrector.latent_space.statistics import rate
 from corrector.learning.learn import held_out_curves
 from corrector.learning.pairs import Pairs
 from corrector.learning.report import DRAWS, SIGMAS, draw_report
 from corrector.miniature.world import GROUPS, draw, wanted_scene
-from corrector.preference.preference import Distilled, Preference
+from corrector.preference.networks import Distilled
+from corrector.preference.preference import Preference
 
 
 @pytest.fixture(scope="module")

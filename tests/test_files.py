@@ -18,8 +18,10 @@ from corrector.preference.file import (
     load_preference,
     save_preference,
 )
-from corrector.preference.preference import Classifier, Distilled, Preference, Text
+from corrector.preference.networks import Classifier, Distilled
+from corrector.preference.preference import Preference
 from corrector.preference.prompt_gate import PromptGate
+from corrector.preference.text import Text
 from preference_files import SMALL, rewrite, small_preference
 
 

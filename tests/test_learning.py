@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from skimage.color import rgb2lab
 
+from corrector.correction.decision import decide
 from corrector.correction.thinning import leaning
-from corrector.correction.update import Settings, decide
+from corrector.correction.update import Settings
+from corrector.latent_space.skin import lightness, skin_mask
 from corrector.learning.calibrate import _logistic_fit, calibrate, first_leans, sample_corrected
 from corrector.learning.learn import accuracy_by_group, learn, sight, weakness
-from corrector.learning.pairs import Pairs, lightness, make_pairs, match_tones, skin_mask
+from corrector.learning.pairs import Pairs, make_pairs, match_tones
+from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
-from corrector.preference.preference import Calibration, _silu
+from corrector.preference.networks import _silu
 from corrector.preference.prompt_gate import PromptReading
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 

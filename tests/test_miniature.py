@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from corrector.correction.update import Decision, Settings, correct
+from corrector.correction.decision import Decision
+from corrector.correction.update import Settings, correct
 from corrector.learning.calibrate import sample_corrected
 from corrector.miniature import prompts
 from corrector.miniature.host import Miniature

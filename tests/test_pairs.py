@@ -15,7 +15,8 @@ import torch
 
 from corrector.learning import pairs as pairs_module
 from corrector.learning.learn import matched_pictures
-from corrector.learning.pairs import PairError, Pairs, disk_use, make_pairs
+from corrector.learning.pairs import Pairs, make_pairs
+from corrector.learning.store import PairError, disk_use
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (4, 2, 2)

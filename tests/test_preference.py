@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from corrector.latent_space.spaces import push_from_gradient
-from corrector.preference.preference import Classifier, Distilled, PreferenceError, Text
+from corrector.preference.networks import Classifier, Distilled, PreferenceError
+from corrector.preference.text import Text
 
 SIZES = [(16, 16), (15, 16), (7, 13), (1, 1), (2, 33)]
 

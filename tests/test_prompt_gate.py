@@ -8,22 +8,15 @@ import pytest
 import torch
 
 from corrector.axis.axis import load_axis
+from corrector.learning.gate import train_gate
+from corrector.learning.gate_texts import NOBODY, SOMEBODY, gate_texts
 from corrector.miniature.prompts import (
     HELD_OUT_BACKDROP,
     HELD_OUT_NEUTRAL,
     HELD_OUT_NO_GROUP,
     HELD_OUT_NO_PERSON,
 )
-from corrector.preference.prompt_gate import (
-    NOBODY,
-    OUT_OF_SCOPE,
-    SOMEBODY,
-    GateError,
-    PromptGate,
-    PromptReading,
-    gate_texts,
-    train_gate,
-)
+from corrector.preference.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
 
 WIDTH, LENGTH = 128, 24
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from corrector.preference.calibration import Calibration
 from corrector.preference.file import (
     KEY,
     PreferenceFileError,
@@ -16,7 +17,7 @@ from corrector.preference.file import (
     save_preferences,
     update_preference,
 )
-from corrector.preference.preference import Calibration, Distilled
+from corrector.preference.networks import Distilled
 from preference_files import SMALL, rewrite, small_preference
 
 

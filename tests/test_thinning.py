@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from corrector.correction.decision import decide, summary
 from corrector.correction.thinning import (
     chosen_images,
     coins_from_noise,
@@ -18,9 +19,9 @@ from corrector.correction.thinning import (
     level_of,
     thinned,
 )
-from corrector.correction.update import decide, summary
-from corrector.preference.preference import Calibration, Text
+from corrector.preference.calibration import Calibration
 from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
+from corrector.preference.text import Text
 
 SHARES = st.floats(0, 1)
 

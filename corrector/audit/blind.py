@@ -13,8 +13,9 @@ import random
 from itertools import combinations
 from pathlib import Path
 
+from ..latent_space.statistics import rate
 from .plan import AuditError
-from .statistics import kappas, mcnemar, rate
+from .statistics import kappas, mcnemar
 
 MOST_PAIRS = 60  # plain and corrected pictures of the same seed that people are asked about
 SIDES = ("stereotype", "counter", "neither")

@@ -6,7 +6,7 @@ None. Only the miniature's reader can: its peoples are invented.
 """
 
 from ..learning.training import train_judge
-from ..preference.preference import PreferenceError
+from ..preference.networks import PreferenceError
 
 JUDGE_PAIRS = 48  # pictures a side and group from which an audit trains a judge of its own
 

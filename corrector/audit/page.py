@@ -4,7 +4,7 @@ import html
 
 from PIL import Image
 
-from ..latent_space.drawing import PLAIN, STYLE, _data_uri
+from ..latent_space.drawing import PLAIN, STYLE, data_uri
 from ..latent_space.whole_files import write_whole
 from .chart import draw_chart, figure, rate_rows, title_of
 from .pictures import pictures, worse
@@ -94,7 +94,7 @@ def _findings(report):
 
 
 def _rates(report, chart):
-    wide, narrow = (_data_uri(drawn) for drawn in (chart, draw_chart(report, narrow=True)))
+    wide, narrow = (data_uri(drawn) for drawn in (chart, draw_chart(report, narrow=True)))
     columns = "Group", "Judge", "Plain", "Corrected", "n", "Chart"
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     lines, told = "", []

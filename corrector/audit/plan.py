@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..axis.axis import Axis
-from ..learning.pairs import PairError, PairStore
+from ..learning.store import PairError, PairStore
 from .statistics import enough
 
 KINDS = ("neutral", "stereotype", "counter")  # prompts that name no side, and those that ask for one

@@ -12,14 +12,7 @@ import torch.nn.functional as F
 from scipy.linalg import sqrtm
 from scipy.stats import binomtest, sem
 
-
-def rate(successes, n, level=0.95):
-    """Share with its Wilson interval -> (value, low, high). Raises ValueError where there is no picture."""
-    if n == 0:
-        raise ValueError("A rate needs at least one picture, and there is none; sample some first.")
-    interval = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
-    return successes / n, float(interval.low), float(interval.high)
-
+from ..latent_space.statistics import rate
 
 FIRST_LOOK = 20  # pictures before an interval is first looked at; with fewer it may stop on a lucky start
 

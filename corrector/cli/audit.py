@@ -218,6 +218,6 @@ def _thumbnails(report, folder):
 def refusals():
     """What the commands refuse in a sentence."""
     from ..audit.plan import AuditError
-    from ..preference.preference import PreferenceError
+    from ..preference.networks import PreferenceError
 
     return AuditError, PreferenceError

@@ -78,7 +78,7 @@ def _refusals():
     from ..axis.axis import AxisError
     from ..hosts.checkpoint_files import CheckpointError
     from ..hosts.lora import LoraError
-    from ..learning.pairs import PairError
+    from ..learning.store import PairError
     from ..preference.file import PreferenceFileError
     from ..preference.prompt_gate import GateError
 
@@ -127,9 +127,10 @@ def _host(args):
 
 def demo(args):
     """Every group of the miniature, plain and corrected by both shipped preferences, from the same seeds."""
-    from ..audit.statistics import rate
-    from ..correction.update import Settings, summary
+    from ..correction.decision import summary
+    from ..correction.update import Settings
     from ..latent_space import drawing as figures
+    from ..latent_space.statistics import rate
     from ..learning.calibrate import sample_corrected
     from ..miniature.host import Miniature, pictures_to_uint8
     from ..miniature.prompts import HELD_OUT_NEUTRAL, held_out
@@ -179,8 +180,9 @@ def learn(args):
 
     from ..axis.axis import load_axis
     from ..learning import learn as learning
-    from ..learning.pairs import disk_use, make_pairs, store_name
+    from ..learning.pairs import make_pairs
     from ..learning.report import draw_report
+    from ..learning.store import disk_use, store_name
     from ..preference.file import save_preference
 
     axis = load_axis(args.axis)

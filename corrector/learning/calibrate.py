@@ -10,11 +10,14 @@ from functools import cache, partial
 import numpy as np
 import torch
 
+from ..correction.decision import Decision, decide, groups_of
 from ..correction.thinning import coins_from_seeds, first_lean, leaning
-from ..correction.update import Decision, Settings, correct, decide, groups_of
-from ..preference.preference import Calibration
+from ..correction.update import Settings, correct
+from ..latent_space.skin import lightness
+from ..latent_space.statistics import rate
+from ..preference.calibration import Calibration
 from ..preference.prompt_gate import PromptReading
-from .pairs import finite_pictures, lightness, refuse_broken
+from .pairs import finite_pictures, refuse_broken
 
 CHUNK = 100  # pictures at once, and between two looks at the interval
 FEWEST = 200  # pictures a group, however narrow: with fewer, one of them decides what is said to be within reach
@@ -132,7 +135,7 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
                 break
         n = len(measure.seeds)
         broken = measure.broken + n - full_n
-        intervals = interval(base_rate, n), interval(full_rate, full_n)
+        intervals = [rate(round(share * of), of)[1:] for share, of in ((base_rate, n), (full_rate, full_n))]
         measured = group, cfg, base_rate, n, full_rate, full_n, tone_gain, drift, seed, push_gain, *intervals
         done.append(Calibration(*measured, *measure.lean(), broken, checkpoint))
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
@@ -152,14 +155,6 @@ def of_other_models(preference, host):
     """
     own = model_of(host)  # identities of one kind have one length
     return [c for c in preference.calibrations if len(c.checkpoint) == len(own) and c.checkpoint != own]
-
-
-def interval(share, n):
-    """95 % Wilson interval of a share of n pictures."""
-    from scipy.stats import binomtest
-
-    found = binomtest(round(share * n), n).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
 
 
 class _Plain:
@@ -183,7 +178,7 @@ class _Plain:
             counter += judge.counter(plain[fine]).tolist()
             self.seeds += [value for value, whole in zip(seeds, fine.tolist(), strict=True) if whole]
             self.prompts += [value for value, whole in zip(prompts, fine.tolist(), strict=True) if whole]
-            low, high = interval(sum(counter) / len(counter), len(counter))
+            _, low, high = rate(sum(counter), len(counter))
             if high - low <= 2 * narrow and len(counter) >= FEWEST:
                 break
         refuse_broken(self.broken, self.broken + len(self.seeds))

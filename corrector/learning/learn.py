@@ -7,13 +7,12 @@ from statistics import median
 
 import torch
 
-from ..axis.axis import load_axis
-from ..axis.schema import SCHEMA
 from ..latent_space.spaces import add_noise
+from ..latent_space.statistics import rate
 from ..preference.preference import Preference
-from ..preference.prompt_gate import OTHER_DETAILS, OTHER_PEOPLE, train_gate
-from .calibrate import interval
-from .pairs import PairError, Pairs, make_pairs, match_tones
+from .gate import train_gate
+from .pairs import Pairs, make_pairs, match_tones
+from .store import PairError
 from .training import Teacher, flatten, train_distilled, train_judge, train_tone
 
 
@@ -63,7 +62,7 @@ def accuracy_by_group(curves, pictures):
         own = {group: curve[sigma][0] for group, curve in curves.items()}
         middle = median(own.values())
         for group, accuracy in own.items():
-            low, high = interval(accuracy, pictures)
+            _, low, high = rate(round(accuracy * pictures), pictures)
             settled[group][sigma] = min(max(middle, low), high)
     return settled
 
@@ -112,32 +111,6 @@ def matched_pictures(pairs, groups):
         after = [tone[sides[side]] for side, tone in enumerate(gap)]
         tones.append([float(s.mean() - c.mean()) for s, c in (gap, after)])
     return torch.tensor(keep), tones
-
-
-def other_wordings(axis, folder, groups):
-    """What the gate should also have read: the phrases of the other axes in `folder`, and `groups` not in the axis."""
-    others = [load_axis(path) for path in sorted(folder.glob(f"{axis.id.split('-')[0]}-*.json"))]
-    phrases = [p for other in others if other.id != axis.id for p in other.stereotype.phrases + other.counter.phrases]
-    return {
-        "other_groups": tuple(group for group in groups if group not in axis.groups),
-        "other_details": tuple(phrases) + OTHER_DETAILS,
-    }
-
-
-ANYBODY = {"person", "man", "woman"}
-
-
-def gate_others(axis, folder, space):
-    """What the gate on the prompt also reads while it is trained: groups and details that are not the axis'.
-
-    From the axes in `folder` for the same kind of model, and people whom no axis of ours names; nobody who shares a
-    word with the axis' own groups. The phrases are of axes whose ids begin alike.
-    """
-    axes = [load_axis(path) for path in sorted(folder.glob("*.json")) if path.name != SCHEMA.name]
-    axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
-    groups = [group for other in axes for group in other.groups] + list(OTHER_PEOPLE if space != "miniature" else ())
-    named = {word for group in axis.groups for word in group.lower().split()} - ANYBODY
-    return other_wordings(axis, folder, [g for g in dict.fromkeys(groups) if not named & set(g.lower().split())])
 
 
 def learn(

@@ -11,12 +11,13 @@ from einops import rearrange
 from torch import nn
 from tqdm import trange
 
+from ..latent_space.skin import skin_mask
 from ..latent_space.spaces import add_noise
-from ..preference.preference import Classifier, Distilled
-from .pairs import refuse_broken, skin_mask
+from ..preference.judge import Judge
+from ..preference.networks import MOST_CELLS, Classifier, Distilled
+from .pairs import refuse_broken
 
 SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
-MOST_CELLS = 32  # patches a side that a network is trained on, about; with more, two cores would not finish in minutes
 TEACHER_BYTES = 2**28  # of noised latents, and of pushes: half precision and fewer of them where more would be needed
 SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
 
@@ -234,35 +235,6 @@ def train_classifier(space, pairs, steps, seed, keep=None, batch=128):
         return F.binary_cross_entropy_with_logits(network.log_odds(x, sigma, group[chosen]), side[chosen].float())
 
     return _train(network, steps, seed, loss_of_step, "classifier")
-
-
-class Judge(nn.Module):
-    """A judge of clean latents, cross-fitted: one network a fold, none ever asked about a picture it was trained on."""
-
-    FOLDS = 2
-
-    def __init__(self, channels, width=32):
-        super().__init__()
-        self.config = dict(channels=channels, width=width)
-        self.networks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(),
-                nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-                nn.Linear(16 * width, 1),
-            ) for _ in range(self.FOLDS)
-        )  # fmt: skip
-
-    def forward(self, latents, fold=None):
-        """Latents [N, C, H, W] -> log-odds of the counter side [N]: one fold's, or the mean of all folds."""
-        finest = max(1, round(min(latents.shape[-2:]) / MOST_CELLS))
-        latents = F.avg_pool2d(latents, finest) if finest > 1 else latents
-        networks = self.networks if fold is None else [self.networks[fold]]
-        return torch.stack([network(latents)[:, 0] for network in networks]).mean(dim=0)
-
-    @torch.no_grad()
-    def counter(self, latents):
-        """Latents never used in training -> bool [N]: on the counter side."""
-        return torch.cat([self(part) for part in latents.split(500)]) > 0
 
 
 def train_judge(pairs, seed, steps=300, batch=64, progress=None):

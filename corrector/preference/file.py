@@ -17,8 +17,10 @@ from safetensors.torch import save
 from ..axis.axis import axis_from_dict
 from ..latent_space.spaces import LATENT_SPACES
 from ..latent_space.whole_files import why_not, write_whole
-from ..learning.training import Judge
-from .preference import Calibration, Classifier, Distilled, Preference
+from .calibration import Calibration
+from .judge import Judge
+from .networks import Classifier, Distilled
+from .preference import Preference
 from .prompt_gate import PromptGate
 
 FORMAT = 2  # 1: one preference; 2: one or several

@@ -26,7 +26,8 @@ def random_preference(path):
     """A preference for SD1.5 whose network is random: it moves every picture of any prompt, no gate asked."""
     from corrector.axis.axis import load_axis
     from corrector.preference.file import save_preference
-    from corrector.preference.preference import Distilled, Preference
+    from corrector.preference.networks import Distilled
+    from corrector.preference.preference import Preference
 
     torch.manual_seed(1)
     axis = load_axis(Path(__file__).resolve().parents[2] / "axes" / "african-house-poverty.json")

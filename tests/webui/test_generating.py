@@ -226,7 +226,7 @@ def test_an_exception_inside_the_hosts_callbacks_is_not_lost(host, script, part,
 
 def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, script, models_path):
     from corrector.preference.file import load_preference, save_preference
-    from corrector.preference.preference import Classifier
+    from corrector.preference.networks import Classifier
 
     preference = load_preference(models_path / "rs_corrector" / "backdrop.safetensors")
     torch.manual_seed(0)

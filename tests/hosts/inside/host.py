@@ -36,7 +36,8 @@ _extension = asyncio.run(pack.comfy_entrypoint())
 NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(_extension.get_node_list())}
 
 from rs_pack.corrector.axis.axis import Axis, Side  # noqa: E402
-from rs_pack.corrector.preference.preference import Distilled, Preference  # noqa: E402
+from rs_pack.corrector.preference.networks import Distilled  # noqa: E402
+from rs_pack.corrector.preference.preference import Preference  # noqa: E402
 
 
 def node(name, /, *args, **kwargs):

@@ -1,0 +1,88 @@
+"""A folder of pictures in the making, which survives being stopped at any moment."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from ..latent_space.whole_files import FULL, why_not, write_whole
+
+
+class PairError(ValueError):
+    """Pairs that cannot be made or used; the message says what was found, what was expected and what to do."""
+
+
+class PairStore:
+    """A folder of pairs in the making: a shard for each batch of pictures, written whole or not at all.
+
+    `settings` is all that the pictures depend on (checkpoint, axis, seeds, sampler, CFG, size). A folder that holds
+    other settings is refused by name, so that pairs of two checkpoints never mix.
+    """
+
+    what = "pairs"  # what messages call the pictures
+
+    def __init__(self, folder, settings):
+        self.folder, path = Path(folder), Path(folder) / "settings.json"
+        settings = json.loads(json.dumps(settings))
+        if not path.exists():
+            if self.folder.is_dir() and any(other.suffix != ".part" for other in self.folder.iterdir()):
+                raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
+            self._write(path, json.dumps(settings, indent=1).encode())
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise PairError(f"{path}: cut off or not JSON; delete the folder and start again.") from None
+        for name in sorted(set(found) | set(settings)):
+            if found.get(name) != settings.get(name):
+                raise PairError(
+                    f'{self.folder}: these {self.what} have another "{name}" ({_short(found.get(name))}; now '
+                    f"{_short(settings.get(name))}). Choose a new folder for the new settings, or go back to the old."
+                )
+
+    def load(self, name):
+        """The shard {latents, lightness}, or None where it was never finished."""
+        path = self.folder / f"{name}.safetensors"
+        try:
+            return load_file(path) if path.exists() else None
+        except SafetensorError:  # only a disk that lost what was written can do this
+            path.unlink()
+            return None
+
+    def save(self, name, latents, lightness):
+        shard = {"latents": latents.contiguous(), "lightness": lightness.contiguous()}
+        self._write(self.folder / f"{name}.safetensors", save(shard))
+
+    def forget(self, names):
+        """Shards that are to be made anew."""
+        for name in names:
+            (self.folder / f"{name}.safetensors").unlink(missing_ok=True)
+
+    def _write(self, path, data):
+        try:
+            write_whole(path, data)
+        except OSError as error:
+            kept = f" The {self.what} made so far are kept, and it goes on from there." if error.errno in FULL else ""
+            raise PairError(f"{self.folder}: {self.what} cannot be kept: {why_not(error)}.{kept}") from None
+
+
+def _short(value):
+    return str(value) if len(str(value)) < 40 else f"{str(value)[:37]}..."
+
+
+def digest(settings):
+    """Ten hex digits that tell settings, JSON-able, apart."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def store_name(axis, *settings):
+    """The name of a folder for the pairs of an axis at these settings, JSON-able, as `make_pairs` tells them apart."""
+    return f"{axis.id}-{digest([axis.hash, *settings])}"
+
+
+def disk_use(axis, count, shape):
+    """Bytes that `count` pairs a group will take; `shape` of one latent."""
+    return len(axis.groups) * 2 * count * (4 * math.prod(shape) + 4)

@@ -1,0 +1,150 @@
+"""x at sigma -> log-odds of the counter side, and the push towards it: the two trained sources.
+
+Each source is called as `source(x, sigma, group)` with x [B, C, H, W] in model space, sigma [B] and the group's index
+[B], and gives a `Reading`. `q = P(counter | x, sigma)`, `log_odds = logit q` on balanced pairs; the push is
+`D_c - D_s` in units of x0, which equals `sigma^2 grad log_odds` (classifier guidance, Dhariwal & Nichol 2021).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from torch import nn
+
+from ..latent_space.spaces import LATENT_SPACES, noise_level, push_from_gradient, scale_input
+
+MOST_CELLS = 32  # patches a side that a network is trained on, about; with more, two cores would not finish in minutes
+
+
+class PreferenceError(ValueError):
+    """Latents that a preference cannot read; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a preference says of x at sigma."""
+
+    log_odds: torch.Tensor  # [B]
+    push: torch.Tensor  # [B, C, H, W], units of x0
+    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin grows lighter
+
+
+def _silu(features):
+    """SiLU of features no lower than -30, where it is 0 within 3e-12.
+
+    Far below, its gradient is a denormal float, over which a processor takes many times longer in training;
+    `torch.set_flush_denormal` would have these be zero in the calling thread only, and not in torch's workers.
+    """
+    return F.silu(F.threshold(features, -30, -30))
+
+
+class Trunk(nn.Module):
+    """Shared body of the small networks: patches, a few residual blocks at two scales, sigma and group by FiLM.
+
+    Fully convolutional, so a size never seen in training works. -> features [B, width, H/patch, W/patch].
+    """
+
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
+        super().__init__()
+        self.space, self.flow, self.patch = space, LATENT_SPACES[space].flow, patch
+        self.channels = channels = LATENT_SPACES[space].channels
+        self.stem = nn.Conv2d(channels * patch * patch, width, 3, padding=1)
+        self.condition = nn.Sequential(nn.Linear(17 + groups, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width))
+        self.groups, self.width = groups, width
+        self.register_buffer("frequencies", 2.0 ** torch.arange(8) * math.pi / 8, persistent=False)
+        self.down = nn.Conv2d(width, width, 4, stride=2, padding=1)
+        self.blocks = nn.ModuleList(Block(width, 2 * width) for _ in range(blocks))
+        self.up = nn.Conv2d(width, width, 3, padding=1)
+        self.skip = Block(width, 2 * width)
+        self.last = Block(width, 2 * width)
+
+    def forward(self, x, sigma, group):
+        if x.shape[1] != self.channels:
+            raise PreferenceError(
+                f'The model\'s latents have {x.shape[1]} channels and this preference is for "{self.space}", which has '
+                f"{self.channels}; use a preference made for this model."
+            )
+        x = scale_input(x, sigma, self.flow)
+        height, width = x.shape[-2:]
+        fit = 2 * self.patch  # both scales must divide the picture; the border is repeated where they do not
+        x = F.pad(x, (0, -width % fit, 0, -height % fit), mode="replicate")
+        level = noise_level(sigma, self.flow)[:, None]  # [B, 1]
+        waves = level * self.frequencies
+        one_hot = F.one_hot(group.clamp(min=0), self.groups).to(x.dtype)
+        condition = self.condition(torch.cat([level, waves.sin(), waves.cos(), one_hot], dim=1))
+        fine = self.skip(self.stem(F.pixel_unshuffle(x, self.patch)), condition)
+        coarse = self.down(fine)
+        for block in self.blocks:
+            coarse = block(coarse, condition)
+        fine = fine + F.interpolate(self.up(coarse), scale_factor=2.0, mode="nearest")
+        return self.last(fine, condition), coarse, (height, width)
+
+
+class Block(nn.Module):
+    """Residual block with FiLM and a global mean, so that distant parts of the picture know of each other."""
+
+    def __init__(self, width, condition):
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.film = nn.Linear(condition, 2 * width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.wide = nn.Linear(width, width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.film.weight)
+
+    def forward(self, features, condition):
+        scale, shift = rearrange(self.film(condition), "b (two c) -> two b c 1 1", two=2)
+        hidden = _silu(self.norm(features) * (1 + scale) + shift)
+        hidden = _silu(self.conv1(hidden) + self.wide(reduce(hidden, "b c h w -> b c", "mean"))[:, :, None, None])
+        return features + self.conv2(hidden)
+
+
+class Distilled(nn.Module):
+    """The learned preference: one forward pass gives log-odds, push and tone push; no UNet, no autograd."""
+
+    kind = "distilled"
+    includes_base_rate = False  # log-odds are of balanced pairs: the prior is added from calibration
+
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
+        super().__init__()
+        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
+        self.channels = LATENT_SPACES[space].channels
+        self.trunk = Trunk(space, groups, width, blocks, patch)
+        self.odds = nn.Linear(2 * width, 1)
+        self.pushes = nn.Conv2d(width, 2 * self.channels * patch * patch, 3, padding=1)
+
+    def forward(self, x, sigma, group):
+        fine, coarse, (height, width) = self.trunk(x, sigma, group)
+        pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
+        pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
+        push, tone = pushes.split(self.channels, dim=1)
+        return Reading(self.odds(pooled)[:, 0], push, tone)
+
+
+class Classifier(nn.Module):
+    """A classifier of noised latents; the push is its gradient. Needs autograd, also under inference mode."""
+
+    kind = "classifier"
+    includes_base_rate = False
+
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
+        super().__init__()
+        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
+        self.flow = LATENT_SPACES[space].flow
+        self.trunk = Trunk(space, groups, width, blocks, patch)
+        self.odds = nn.Linear(2 * width, 1)
+
+    def log_odds(self, x, sigma, group):
+        _, coarse, _ = self.trunk(x, sigma, group)
+        pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
+        return self.odds(pooled)[:, 0]
+
+    def forward(self, x, sigma, group):
+        with torch.inference_mode(False), torch.enable_grad():
+            x, sigma, group = x.detach().clone().requires_grad_(), sigma.clone(), group.clone()
+            log_odds = self.log_odds(x, sigma, group)
+            (gradient,) = torch.autograd.grad(log_odds.sum(), x)
+        return Reading(log_odds.detach(), push_from_gradient(gradient, sigma, self.flow))
