@@ -1,0 +1,1 @@
+"""Stereotype axes: their JSON format, schema, prompts and loading."""

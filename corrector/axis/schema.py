@@ -3,9 +3,10 @@
 import json
 import re
 from functools import cache
-from pathlib import Path
 
-SCHEMA = Path(__file__).resolve().parents[2] / "axes" / "axis.schema.json"
+from ..latent_space.folders import AXES
+
+SCHEMA = AXES / "axis.schema.json"
 KINDS = {"string": "text", "array": "a list", "object": "an object", "integer": "a whole number", "number": "a number"}
 
 

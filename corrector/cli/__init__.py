@@ -1,0 +1,1 @@
+"""Command-line interface: `rs-corrector`, or `python -m corrector` in the repository."""

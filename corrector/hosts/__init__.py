@@ -1,0 +1,1 @@
+"""Sampling without a UI: diffusers checkpoints, LoRA files and the sampler."""

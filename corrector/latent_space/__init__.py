@@ -1,0 +1,1 @@
+"""Latent formats and noise levels, and small helpers that several packages share."""

@@ -1,0 +1,1 @@
+"""Learning a preference from a checkpoint: pairs, training, calibration and report."""
