@@ -9,7 +9,7 @@ import pytest
 
 from corrector.axis.axis import load_axis
 from corrector.axis.schema import SCHEMA, axis_schema
-from corrector.preference import prompt_gate
+from corrector.learning import gate_texts
 from corrector.preference.file import load_preference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,9 +77,9 @@ def test_neutral_prompts_that_ship_name_neither_side(path):
 def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path):
     """The gate learns the endings of phrases too ("towers"); none may stand in a prompt that asks for neither side."""
     axis = load_axis(path)
-    neither = [*axis.neutral, *prompt_gate.EXTRAS, *prompt_gate.NOBODY, *prompt_gate.OTHER_DETAILS]
+    neither = [*axis.neutral, *gate_texts.EXTRAS, *gate_texts.NOBODY, *gate_texts.OTHER_DETAILS]
     for side, other in ((axis.stereotype, axis.counter), (axis.counter, axis.stereotype)):
-        for phrase in prompt_gate.shortened(side, other):
+        for phrase in gate_texts.shortened(side, other):
             named = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
             assert not [text for text in neither if named.search(text)]
 
@@ -100,8 +100,6 @@ def test_the_axis_in_a_preference_that_ships_keeps_its_hash(path):
 
 @pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
 def test_learning_finds_an_axis_sisters_beside_the_schema_and_the_readme(path):
-    from corrector.learning.gate_texts import other_wordings
-
-    found = other_wordings(load_axis(path), path.parent, ())["other_details"]
+    found = gate_texts.other_wordings(load_axis(path), path.parent, ())["other_details"]
     sisters = 1 if path.stem.startswith("miniature-") else 0
-    assert (len(found) > len(prompt_gate.OTHER_DETAILS)) == bool(sisters)
+    assert (len(found) > len(gate_texts.OTHER_DETAILS)) == bool(sisters)

@@ -1,49 +1,59 @@
-"""The shell's door to audits: `python -m corrector audit | merge | compare | raters`."""
+"""`audit`, `merge`, `compare` and `raters`: audits from the command line."""
 
 import argparse
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from ..latent_space.folders import HOME
+from .options import add_host_options, count, open_host
 
 
-def add_commands(commands, add_host_options, count):
-    """Register the audit's commands. `add_host_options(parser)` and `count(text)` are the other commands' own."""
+def add_commands(commands):
     one = commands.add_parser(
-        "audit", help="what a checkpoint draws for the groups of an axis; with a preference, the same corrected"
+        "audit", help="measure what a checkpoint draws for the groups of an axis, plain and corrected by preferences"
     )
-    _add_audit_options(one, add_host_options, count)
+    _add_audit_options(one)
     one.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="only the I-th of N parts; then merge")
-    one = commands.add_parser("merge", help="join the shards of an audit: the same options as the audit, no sampling")
-    _add_audit_options(one, add_host_options, count)
+    one.set_defaults(run=run_audit)
+    one = commands.add_parser("merge", help="merge the shards of an audit; give the same options as for the audit")
+    _add_audit_options(one)
     one.add_argument(
-        "--from", type=Path, nargs="+", default=[], dest="folders", help="folders of shards made elsewhere"
+        "--from", type=Path, nargs="+", default=[], dest="folders", help="--out folders of shards made elsewhere"
     )
-    one = commands.add_parser("compare", help="reports of several checkpoints side by side")
+    one.set_defaults(run=merge)
+    one = commands.add_parser("compare", help="compare the reports of several checkpoints")
     one.add_argument("reports", type=Path, nargs="+", metavar="report.json")
-    one.add_argument("--out", type=Path, help="write a page there")
-    one = commands.add_parser("raters", help="read back what people answered on the blind page of an audit")
+    one.add_argument("--out", type=Path, metavar="FILE", help="also write the comparison to this HTML file")
+    one.set_defaults(run=compare)
+    one = commands.add_parser("raters", help="add the answers from an audit's blind page to its report")
     one.add_argument("folder", type=Path, help="the audit's folder of one axis, with report.json and blind-key.json")
     one.add_argument("answers", type=Path, nargs="+", metavar="answers.json")
+    one.set_defaults(run=raters)
 
 
-def _add_audit_options(parser, add_host_options, count):
+def _add_audit_options(parser):
     parser.add_argument("axis", type=Path, nargs="+", metavar="AXIS")
     parser.add_argument("--preference", type=Path, nargs="+", default=[], metavar="FILE", help="correct with these")
-    parser.add_argument("--judge", type=Path, metavar="FILE", help="a preference file whose judge is asked")
+    parser.add_argument("--judge", type=Path, metavar="FILE", help="use the judge of this preference file")
     parser.add_argument(
-        "--clip", type=Path, metavar="FOLDER", help="a CLIP model in transformers' format: a judge by words"
+        "--clip", type=Path, metavar="FOLDER", help="also judge with this CLIP model, a folder in transformers' format"
     )
-    parser.add_argument("--images", type=count, default=100, help="neutral pictures a group, at most")
-    parser.add_argument("--explicit", type=count, help="pictures that ask for each side, a group; by default a quarter")
-    parser.add_argument("--narrow", type=float, default=0.0, metavar="W",
-                        help="stop a cell when half of its 95 %% intervals is W or less; 0 samples all")  # fmt: skip
-    parser.add_argument("--strength", type=float, nargs="+", default=[1.0], help="the first is the audit's own")
-    parser.add_argument("--target", type=float, default=1.0, help="share of the counter side to correct to")
+    parser.add_argument("--images", type=count, default=100, help="neutral pictures per group, at most (%(default)s)")
     parser.add_argument(
-        "--sweep-cfg", type=float, nargs="+", default=[], help="further CFG scales, neutral prompts only"
+        "--explicit", type=count, help="pictures per group and side that ask for that side (a quarter of --images)"
+    )
+    parser.add_argument(
+        "--narrow", type=float, default=0.0, metavar="W",
+        help="stop a cell once its 95 %% intervals are +-W or narrower; 0 never stops early",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strength", type=float, nargs="+", default=[1.0], help="the audit's strength, then others to sweep (1)"
+    )
+    parser.add_argument("--target", type=float, default=1.0, help="target share of the counter side (%(default)s)")
+    parser.add_argument(
+        "--sweep-cfg", type=float, nargs="+", default=[], help="other CFG scales to sweep, neutral prompts only"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "audit", help="a folder; each axis gets one in it")
+    parser.add_argument("--out", type=Path, default=HOME / "out" / "audit", help="one folder per axis is made in it")
     add_host_options(parser)
 
 
@@ -57,11 +67,11 @@ def _shard(text):
     return index - 1, total
 
 
-def run_audit(args, host_of):
-    """`audit`: sample, judge, report. `host_of(args)` gives the checkpoint that was asked for."""
+def run_audit(args):
+    """Sample, judge and report."""
     from tqdm import tqdm
 
-    host = host_of(args)
+    host = open_host(args)
     for path in args.axis:
         run, folder = _audit(args, path, host)
         with tqdm(desc=run.plan.axis.id, unit="picture") as bar:
@@ -72,16 +82,16 @@ def run_audit(args, host_of):
 
             store = run.run(folder / "pictures", args.shard, progress)
         if args.shard[1] > 1:
-            print(f"Shard {args.shard[0] + 1} of {args.shard[1]} is done; when all are: python -m corrector merge ...")
+            print(f"Shard {args.shard[0] + 1} of {args.shard[1]} is done; after the last one, run merge.")
         else:
             _finish(run, store, folder)
 
 
-def merge(args, host_of):
-    """`merge`: the report of shards that were made in one folder, or are brought from several."""
+def merge(args):
+    """The report of shards from one or several folders."""
     from ..audit.plan import AuditError, open_store
 
-    host = host_of(args)
+    host = open_host(args)
     for path in args.axis:
         run, folder = _audit(args, path, host)
         store = open_store(folder / "pictures", run.settings)
@@ -90,7 +100,7 @@ def merge(args, host_of):
                 (f for f in (other / run.plan.axis.id / "pictures", other / "pictures", other) if _is(f)), None
             )
             if found is None:
-                raise AuditError(f"{other}: no shard of an audit is there; give the --out folder of a shard.")
+                raise AuditError(f"{other}: no shard of this audit found; give the --out folder of a shard.")
             store.take(open_store(found, run.settings))
         _finish(run, store, folder)
 
@@ -100,7 +110,7 @@ def _is(folder):
 
 
 def _audit(args, path, host):
-    """-> (Audit of one axis, its folder)."""
+    """-> (Audit of one axis, the folder that it writes to)."""
     from ..audit.plan import AuditError, Plan
     from ..audit.run import Audit
     from ..axis.axis import load_axis
@@ -131,7 +141,7 @@ def _audit(args, path, host):
 
 
 def _latent_judge(args, host, axis, preferences, folder):
-    """The judge of --judge, else of the preference of this axis, else one that is trained for this audit."""
+    """The judge of --judge, else of a preference of this axis, else one trained for this audit."""
     from ..audit.judges import JUDGE_PAIRS, latent_judge, trained_judge
     from ..audit.plan import AuditError
     from ..learning.pairs import make_pairs
@@ -142,18 +152,18 @@ def _latent_judge(args, host, axis, preferences, folder):
         source = load_preference(args.judge) if args.judge else own[0]
         if source.axis.id != axis.id or source.space != host.space:
             raise AuditError(
-                f'The judge of "{source.name}" tells the sides of "{source.axis.title}" in {source.space} latents, and '
-                f'the audit is of "{axis.title}" in {host.space} latents; give a judge of that.'
+                f'The judge of "{source.name}" was trained on "{source.axis.title}" in {source.space} latents, and the '
+                f'audit is of "{axis.title}" in {host.space} latents; give a judge of that.'
             )
         return latent_judge(source, [p.hash for p in preferences])
-    seed = args.seed + 1_000_003  # other pictures than any that are audited
+    seed = args.seed + 1_000_003  # none of the audited pictures
     pairs = make_pairs(host, axis, JUDGE_PAIRS, seed, args.cfg, args.steps, folder=folder / "judge-pairs",
                        batch=host.batch)  # fmt: skip
     return trained_judge(pairs, seed)
 
 
 def _finish(run, store, folder):
-    """Report, page, chart, grid, blind page; and the table on the shell."""
+    """Write report, page, chart, grid and blind page, and print the table."""
     from PIL import Image
 
     from ..audit.blind import write_blind_page
@@ -169,7 +179,7 @@ def _finish(run, store, folder):
 
 
 def compare(args):
-    """`compare`: reports side by side."""
+    """Print reports side by side, and write them to a page if asked."""
     from ..audit.chart import title_of
     from ..audit.compare import compare as compared
     from ..audit.compare import compare_table, write_compare_page
@@ -185,7 +195,7 @@ def compare(args):
 
 
 def raters(args):
-    """`raters`: what people answered, printed, and into the report and its page."""
+    """Add people's answers to the report and its page, and print a summary."""
     from ..audit.blind import read_answers, said_by_people
     from ..audit.chart import draw_chart
     from ..audit.page import write_audit_page
@@ -200,7 +210,7 @@ def raters(args):
 
 
 def _thumbnails(report, folder):
-    """The thumbnails of a report's pictures, from the store that it was made of."""
+    """The thumbnails of a report's pictures, from the store of its audit."""
     import json
 
     from ..audit.plan import AuditError, Plan, open_store
@@ -210,13 +220,13 @@ def _thumbnails(report, folder):
     try:
         known = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise AuditError(f"{folder}: the pictures of this audit are not there; run the audit again.") from None
+        raise AuditError(f"{folder}: the pictures of this audit are missing; run the audit again.") from None
     plan = Plan(axis_from_dict(report["axis"]), **settings)
     return open_store(folder, known).collect(plan, report["judges"][0]["name"])[2]
 
 
 def refusals():
-    """What the commands refuse in a sentence."""
+    """The errors that the audit commands answer with a sentence."""
     from ..audit.plan import AuditError
     from ..preference.networks import PreferenceError
 
