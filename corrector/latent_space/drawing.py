@@ -1,20 +1,16 @@
-"""Report tables -> one picture and one self-contained HTML page, before beside after.
-
-`rows`: dicts {figure, group, plain, corrected, low, high, n, seed, unit, model}; low and high are the 95 % interval of
-the corrected figure. `grids`: dicts {title, before, after, captions} with uint8 pictures [N, H, W, 3], same seeds.
-"""
+"""Shared drawing helpers: colours and style of our HTML pages, picture grids, and pictures as data URIs."""
 
 import base64
 import io
 
 import numpy as np
 
-PLAIN, CORRECTED = "#b0562e", "#2f6f8f"  # also apart in greyscale and for the colour-blind
+PLAIN, CORRECTED = "#b0562e", "#2f6f8f"  # distinct in greyscale and for colour-blind readers
 GAP = 6  # pixels between the pictures of a grid
 
 
 def montage_of(grid):
-    """Pictures before in one line above pictures after in another -> uint8 [2 H + gap, N W + gaps, 3]."""
+    """{before, after}: uint8 [N, H, W, 3] -> one picture, a row of each: uint8 [2 H + gap, N W + gaps, 3]."""
     lines = []
     for pictures in (grid["before"], grid["after"]):
         padded = np.pad(pictures, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
@@ -23,6 +19,7 @@ def montage_of(grid):
 
 
 def data_uri(picture):
+    """uint8 [H, W, 3] -> a PNG as a data: URI."""
     from PIL import Image
 
     file = io.BytesIO()

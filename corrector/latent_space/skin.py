@@ -2,20 +2,27 @@
 
 import torch
 
+SKIN_MARGIN = 0.1  # of the picture's sides: how far around its box an axis' skin may reach
+
+
+def cie_lab(pictures):
+    """sRGB [N, H, W, 3], uint8 or float in 0..1 -> CIE L*, a*, b* (D65) of all pixels [N, H * W, 3]."""
+    from skimage.color import rgb2lab
+
+    return rgb2lab(pictures).reshape(len(pictures), -1, 3)
+
+
+def box_of(region, height, width):
+    """A region (left, top, right, bottom in 0..1) -> slices of its rows and columns."""
+    left, top, right, bottom = region
+    return slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))
+
 
 def lightness(pictures, region):
     """Pictures [N, 3, H, W] in -1..1 -> median CIE L* [N] of the box `region` (left, top, right, bottom in 0..1)."""
-    height, width = pictures.shape[-2:]
-    left, top, right, bottom = region
-    box = pictures[..., round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
-    rgb = ((box.float() + 1) / 2).clamp(0, 1)
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
-    luminance = (linear * torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)).sum(dim=1)  # [N, h, w]
-    cube_root = torch.where(luminance > 216 / 24389, luminance ** (1 / 3), (24389 / 27 * luminance + 16) / 116)
-    return (116 * cube_root - 16).flatten(1).median(dim=1).values
-
-
-SKIN_MARGIN = 0.1  # of the picture's sides: how far around its box an axis' skin may reach
+    box = pictures[(..., *box_of(region, *pictures.shape[-2:]))]
+    rgb = ((box.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)  # [N, h, w, 3]
+    return torch.from_numpy(cie_lab(rgb.cpu().numpy())[..., 0]).median(dim=1).values
 
 
 def skin_mask(shape, region):

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process or the power stops."""
+"""Atomic writing: a file is complete or not there, even if the process or the power stops."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_whole(path, data):
-    """Bytes or text (UTF-8) into a file, whose folder is made. Raises OSError; what was in it is then still there."""
+    """Write bytes or text (UTF-8), making the folder. Raises OSError, and then leaves an older file unchanged."""
     path = Path(path)
     part = path.with_suffix(".part")
     try:
@@ -17,7 +17,7 @@ def write_whole(path, data):
         with open(part, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave an empty file under the final name
+            os.fsync(file.fileno())  # otherwise a power cut could leave an empty file under the final name
         part.replace(path)
     except OSError:
         with suppress(OSError):
@@ -26,7 +26,7 @@ def write_whole(path, data):
 
 
 def why_not(error):
-    """An OSError of writing -> what was found and what to do, as half a sentence."""
+    """An OSError from writing -> the cause and what to do, as half a sentence."""
     if error.errno in FULL:
         return "the disk is full; free some space and run the same again"
     return f"{error.strerror}; choose another place"
