@@ -158,7 +158,7 @@ def test_a_truncated_store_is_refused_until_what_is_missing_was_sampled_again(wh
     victim = sorted(folder.glob("*.safetensors"))[0]
     victim.write_bytes(victim.read_bytes()[:200])
     run = drawn_audit(plan(**CORRECTED), [DRAWN])
-    with pytest.raises(AuditError, match="1 parts of this audit are missing or cut off"):
+    with pytest.raises(AuditError, match="1 parts of this audit are missing or damaged"):
         open_store(folder, run.settings).collect(run.plan, "latent")
     assert report_of(run, folder) == report and run.host.evaluations <= 2 * 20
     settings = folder / "settings.json"
@@ -231,9 +231,9 @@ def test_a_report_that_cannot_be_read_is_refused_in_a_sentence(text, words, tmp_
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (dict(images=0), "0 pictures a group"),
-        (dict(images=1), "1 picture a group"),
-        (dict(explicit=0), "At least one picture a side"),
+        (dict(images=0), "0 pictures per group"),
+        (dict(images=1), "1 picture per group"),
+        (dict(explicit=0), "at least 1 explicit picture per side"),
         (dict(narrow=0.7), "below 0.5"),
         (dict(cfgs=(2.0, 2.0)), "given twice"),
         (dict(strengths=(0.0,)), "which is the plain model"),
@@ -247,7 +247,7 @@ def test_settings_that_make_no_audit_are_refused_in_a_sentence(settings, words):
 def test_a_correction_without_a_strength_and_an_audit_without_a_judge_are_refused():
     with pytest.raises(AuditError, match="both a preference and a strength"):
         drawn_audit(plan(), [DRAWN])
-    with pytest.raises(AuditError, match="Nobody judges"):
+    with pytest.raises(AuditError, match="has no judge"):
         Audit(DrawnHost(), plan(), [])
     with pytest.raises(AuditError, match="Shard 3 of 2"):
         drawn_audit(plan()).run("unused", shard=(2, 2))

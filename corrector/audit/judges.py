@@ -1,18 +1,28 @@
-"""Who says which side of an axis a picture shows. None of them classifies anybody by race.
+"""Judges: classifiers of which side of an axis a picture shows. No judge classifies people by race.
 
-A judge has a `name`, `about` (what it is, its accuracy, its caveat; JSON-able) and `look(latents, pictures)` ->
-(sides, groups): a side or "unreadable" a picture, and the group that each picture shows where the judge can tell, else
-None. Only the miniature's reader can: its peoples are invented.
+A judge has a `name`, a JSON-able `about` (description, accuracy, caveat) and `look(latents, pictures)`, with latents
+[N, C, H, W] and pictures [N, 3, H, W] in -1..1, both on the CPU. It returns (sides, groups): "stereotype", "counter" or
+"unreadable" per picture, and the group that each picture shows, or None if the judge does not classify groups. Only
+the miniature's reader does: its peoples are invented.
 """
+
+from torch.nn.functional import normalize
 
 from ..learning.training import train_judge
 from ..preference.networks import PreferenceError
 
-JUDGE_PAIRS = 48  # pictures a side and group from which an audit trains a judge of its own
+JUDGE_PAIRS = 48  # pictures per side and group that train an audit's own judge
 
 
 class LatentJudge:
-    """The cross-fitted judge of clean latents; none of its networks corrects."""
+    """A network that classifies clean latents; it takes no part in the correction.
+
+    Args:
+        judge: has `counter(latents)` -> bool [N], such as preference.judge.Judge.
+        accuracy: its cross-fitted accuracy in 0..1, or None if unknown.
+        source: where it comes from; part of the identity of an audit.
+        caveat: what a reader of the report should know of it.
+    """
 
     name = "latent"
 
@@ -20,43 +30,46 @@ class LatentJudge:
         self.judge = judge
         self.about = {
             "name": self.name,
-            "what": "a small network that looks at the latent, trained on the model's own pictures of the two sides",
+            "what": "a small network that classifies latents, trained on the model's own pictures of the two sides",
             "source": source,
             "cross_fitted_accuracy": accuracy,
-            "caveat": caveat or "It knows the two sides only, and calls every picture one of them.",
+            "caveat": caveat or "It knows only the two sides and assigns every picture to one of them.",
         }
 
     def look(self, latents, pictures):
-        return ["counter" if seen else "stereotype" for seen in self.judge.counter(latents).tolist()], None
+        return ["counter" if counter else "stereotype" for counter in self.judge.counter(latents).tolist()], None
 
 
 def latent_judge(preference, correcting=()):
-    """The judge that came with a preference file. `correcting`: hashes of the preferences that correct.
+    """The judge stored in a preference file. Raises PreferenceError if the file has none.
 
-    Raises PreferenceError where the file has none.
+    Args:
+        preference: Preference.
+        correcting: hashes of the preferences that the audit corrects with.
     """
     if preference.judge is None:
-        raise PreferenceError(f'The preference "{preference.name}" has no judge of pictures; learn it again, or give '
-                              "another file.")  # fmt: skip
+        raise PreferenceError(
+            f'The preference "{preference.name}" has no judge of pictures; learn it again, or use another file.'
+        )
     caveat = ""
     if preference.hash in correcting:
         caveat = (
-            "It comes from the file that corrects: none of its networks corrects, but both learned from the same "
-            "pictures. A judge from another file is more independent."
+            "It comes from the file that corrects. Its networks take no part in the correction, but they learned from "
+            "the same pictures: a judge from another file is more independent."
         )
     accuracy = preference.training.get("judge_cross_fitted_accuracy")
     return LatentJudge(preference.judge, accuracy, f"{preference.name} ({preference.hash})", caveat)
 
 
 def trained_judge(pairs, seed):
-    """A judge of the audit's own, from pairs made for it alone: no picture of them is audited."""
+    """Train a judge on pairs made for this purpose only; none of their pictures is audited."""
     judge, accuracy = train_judge(pairs, seed)
     count = pairs.latents.shape[2]
     return LatentJudge(judge, round(accuracy, 4), f"trained for this audit on {count} pairs a group, seed {seed}")
 
 
 class ReaderJudge:
-    """The miniature's reader, trained on drawn pictures: as near to the truth as there is for generated ones."""
+    """The miniature's reader, trained on drawn pictures with known labels: the closest there is to ground truth."""
 
     name = "reader"
 
@@ -66,10 +79,10 @@ class ReaderJudge:
         self.sides = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}[self.attribute]
         self.about = {
             "name": self.name,
-            "what": "the miniature's reader: a network trained on drawn pictures of its world, whose truth is known",
+            "what": "the miniature's reader: a network trained on drawn pictures of its world with known labels",
             "source": "weights/miniature",
             "cross_fitted_accuracy": None,
-            "caveat": "Pictures that it cannot read with confidence count as failures.",
+            "caveat": "Pictures that it cannot classify with confidence count as failures.",
         }
 
     def look(self, latents, pictures):
@@ -79,9 +92,13 @@ class ReaderJudge:
 
 
 class ClipJudge:
-    """Zero-shot with a CLIP that the caller hands in: which side's description is nearer to the picture.
+    """Zero-shot classification with CLIP: which side's wordings are closer to the picture. Never asked about people.
 
-    `embed_pictures(pictures)` and `embed_texts(texts)` -> [N, E]. Asked about the sides only, never about people.
+    Args:
+        embed_pictures: function of pictures [N, 3, H, W] in -1..1 -> [N, E].
+        embed_texts: function of a list of texts -> [N, E].
+        axis: Axis whose two sides are compared.
+        source: which CLIP it is; part of the identity of an audit.
     """
 
     name = "CLIP"
@@ -93,17 +110,13 @@ class ClipJudge:
         ]
         self.about = {
             "name": self.name,
-            "what": "zero-shot: whether the picture is nearer to the words of the stereotype or of the counter side",
+            "what": "zero-shot: whether the picture is closer to the words of the stereotype or of the counter side",
             "source": source,
             "cross_fitted_accuracy": None,
-            "caveat": "CLIP has stereotypes of its own; see its agreement with what prompts asked for.",
+            "caveat": "CLIP has stereotypes of its own; see how often it agrees with explicit prompts.",
         }
 
     def look(self, latents, pictures):
-        seen = _unit(self.embed_pictures(pictures))
-        scores = [(seen @ _unit(_unit(texts).mean(dim=0, keepdim=True)).T)[:, 0] for texts in self.texts]
-        return ["counter" if more else "stereotype" for more in (scores[1] > scores[0]).tolist()], None
-
-
-def _unit(vectors):
-    return vectors / vectors.norm(dim=-1, keepdim=True)
+        embedded = normalize(self.embed_pictures(pictures))
+        scores = [(embedded @ normalize(normalize(texts).mean(dim=0, keepdim=True)).T)[:, 0] for texts in self.texts]
+        return ["counter" if counter else "stereotype" for counter in (scores[1] > scores[0]).tolist()], None

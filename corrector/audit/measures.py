@@ -1,10 +1,11 @@
-"""What an audit measures of pictures, by scikit-image: skin, structure, sharpness; and of latents: variety."""
+"""Measures of pictures (skin, structure, sharpness; by scikit-image) and of the variety of a set of features."""
 
 import numpy as np
 import torch
+from einops import reduce
 from scipy.spatial.distance import cdist, pdist, squareform
 
-STRUCTURE_SIDE = 128  # pixels to which pictures are reduced before their structure is compared
+STRUCTURE_SIDE = 128  # pixels; larger pictures are downscaled to about this side before they are compared
 
 
 def to_uint8(pictures):
@@ -13,10 +14,15 @@ def to_uint8(pictures):
 
 
 def skin(pictures, region):
-    """uint8 [N, H, W, 3] -> {L, ita, hue} [N] of the box `region` (left, top, right, bottom in 0..1), where skin is.
+    """Skin tone of each picture, from the medians of CIE L*, a*, b* (D65) in a box.
 
-    Medians of CIE L*, a*, b* (D65). ITA, the individual typology angle, is atan((L* - 50) / b*) in degrees (Chardon et
-    al. 1991); hue is the CIE hue angle h_ab in degrees.
+    Args:
+        pictures: uint8 [N, H, W, 3].
+        region: the box where skin is expected: left, top, right, bottom in 0..1.
+
+    Returns:
+        {"L", "ita", "hue"}, each [N]. ITA, the individual typology angle, is atan((L* - 50) / b*) in degrees (Chardon
+        et al. 1991); hue is the CIE hue angle h_ab in degrees.
     """
     from skimage.color import rgb2lab
 
@@ -33,7 +39,7 @@ def skin(pictures, region):
 
 
 def hue_change(before, after):
-    """Difference of hue angles in degrees, the short way round: -180..180."""
+    """Difference of hue angles in degrees, wrapped to -180..180."""
     return (np.asarray(after) - np.asarray(before) + 180) % 360 - 180
 
 
@@ -42,60 +48,58 @@ def _grey(pictures):
 
     step = max(1, min(pictures.shape[1:3]) // STRUCTURE_SIDE)
     grey = rgb2gray(pictures[:, : pictures.shape[1] // step * step, : pictures.shape[2] // step * step])
-    grey = grey.astype(np.float32)
-    n, height, width = grey.shape
-    return grey.reshape(n, height // step, step, width // step, step).mean(axis=(2, 4))
+    return reduce(grey.astype(np.float32), "n (h dh) (w dw) -> n h w", "mean", dh=step, dw=step)
 
 
 def structure(before, after):
-    """uint8 [N, H, W, 3] twice, same seeds -> structural similarity [N], 1 for the same (Wang et al. 2004)."""
+    """Structural similarity (Wang et al. 2004) of pictures [N, H, W, 3], uint8 -> [N]; 1 if identical."""
     from skimage.metrics import structural_similarity
 
-    alike, changed = np.ones(len(before)), np.flatnonzero((before != after).any(axis=(1, 2, 3)))
+    similarity, changed = np.ones(len(before)), np.flatnonzero((before != after).any(axis=(1, 2, 3)))
     if not len(changed):
-        return alike
+        return similarity
     for index, first, second in zip(changed, _grey(before[changed]), _grey(after[changed]), strict=True):
-        alike[index] = structural_similarity(first, second, data_range=1.0)
-    return alike
+        similarity[index] = structural_similarity(first, second, data_range=1.0)
+    return similarity
 
 
 def sharpness(pictures):
-    """uint8 [N, H, W, 3] -> variance of the Laplacian of the grey picture [N] (Pech-Pacheco et al. 2000)."""
+    """uint8 [N, H, W, 3] -> variance of the Laplacian of the greyscale picture [N] (Pech-Pacheco et al. 2000)."""
     from skimage.filters import laplace
 
     return np.array([laplace(picture).var() for picture in _grey(pictures)])
 
 
 def variety(first, second=None):
-    """Features [N, F] -> the mean Euclidean distance between two of its pictures; of two sets, from one to the other.
-
-    NaN where there are no two pictures.
-    """
+    """Mean Euclidean distance between features [N, F] of one set, or between two sets. NaN with fewer than two rows."""
     if second is not None:
         return float(cdist(first, second).mean())
     return float(pdist(first).mean()) if len(first) > 1 else float("nan")
 
 
 def variety_ratio(after, before, rng, draws=300):
-    """`variety` over another -> (value, low, high); the interval is a bootstrap of every set.
+    """Ratio of two varieties with its bootstrap interval -> (value, low, high); NaN if `before` has no variety.
 
-    `after` and `before`: a set of features in a tuple for the variety within it, two sets for that between them.
+    Args:
+        after, before: tuples of the arguments of `variety`: one set [N, F], or two sets for the distance between them.
+        rng: NumPy generator of the bootstrap.
+        draws: number of bootstrap draws.
     """
     drawn = [_drawn(*sets, rng=rng, draws=draws) for sets in (after, before)]
-    if not variety(*before) > 0:  # one picture again and again, or no two
+    if not variety(*before) > 0:
         return float("nan"), float("nan"), float("nan")
     low, high = np.nanquantile(drawn[0] / drawn[1], (0.025, 0.975))
     return variety(*after) / variety(*before), float(low), float(high)
 
 
 def _drawn(first, second=None, *, rng, draws):
-    """Variety of sets that are drawn anew with replacement, [draws]."""
+    """Variety of bootstrap resamples of the sets [draws]."""
 
-    def times_drawn(some):
-        return rng.multinomial(len(some), np.full(len(some), 1 / len(some)), size=draws)  # [draws, N]
+    def times_drawn(features):
+        return rng.multinomial(len(features), np.full(len(features), 1 / len(features)), size=draws)  # [draws, N]
 
     times = times_drawn(first)
     if second is not None:
         return (times @ cdist(first, second) * times_drawn(second)).sum(axis=1) / (len(first) * len(second))
-    pairs = len(first) ** 2 - (times**2).sum(axis=1)  # a picture drawn twice says nothing of variety
+    pairs = len(first) ** 2 - (times**2).sum(axis=1)  # without pairs of a picture with itself
     return (times @ squareform(pdist(first)) * times).sum(axis=1) / np.where(pairs, pairs, np.nan)

@@ -1,4 +1,4 @@
-"""What an audit samples: axis x group x seeds of neutral and explicit prompts, in chunks; and the store of it."""
+"""What an audit samples (prompts and seeds of every group, in chunks), and the folder that keeps the results."""
 
 import json
 import math
@@ -16,17 +16,17 @@ from ..axis.axis import Axis
 from ..learning.store import PairError, PairStore
 from .statistics import enough
 
-KINDS = ("neutral", "stereotype", "counter")  # prompts that name no side, and those that ask for one
-CHUNK = 20  # pictures of a cell at once, and between two looks at its interval
+KINDS = ("neutral", "stereotype", "counter")  # prompts that ask for neither side, or for one of the two
+CHUNK = 20  # pictures sampled at once; after each chunk the confidence interval is checked
 
 
 class AuditError(ValueError):
-    """An audit that cannot be made, read or compared; the message says what was found and what to do."""
+    """Raised when an audit cannot be run, read or compared; the message says what was found and what to do."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures of one cell (group, kind, CFG scale) that are sampled and kept together."""
+    """Pictures of one cell (group, kind of prompt, CFG scale) that are sampled and saved together."""
 
     cell: tuple[int, str, float]
     start: int
@@ -41,10 +41,21 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sampled. Of `cfgs` and `strengths` the first are the audit's own, the others a sweep.
+    """The settings of an audit.
 
-    `images`: most neutral pictures a group; `explicit`: most that ask for each side, a quarter of them by default.
-    `narrow`: half of a 95 % interval at which a cell stops before that; 0 samples all.
+    Args:
+        axis: the Axis to audit.
+        images: maximum number of neutral pictures per group.
+        explicit: maximum number of pictures per group and side whose prompt asks for that side; `images // 4` if None.
+        seed: prompts and picture seeds are drawn from it.
+        cfgs: CFG scales. Findings use the first; the others are a sweep with neutral prompts only.
+        strengths: strengths of the correction, in the same order; empty audits the plain model alone.
+        target: wanted share of counter pictures, in (0, 1].
+        steps: sampling steps.
+        narrow: a cell stops early once the half-width of each of its 95 % intervals is at most this; 0 samples all.
+
+    Raises:
+        AuditError: if a setting is out of range or a CFG scale or strength is repeated.
     """
 
     axis: Axis
@@ -52,7 +63,7 @@ class Plan:
     explicit: int | None = None
     seed: int = 0
     cfgs: tuple[float, ...] = (2.0,)
-    strengths: tuple[float, ...] = ()  # empty: the plain model alone
+    strengths: tuple[float, ...] = ()
     target: float = 1.0
     steps: int = 16
     narrow: float = 0.0
@@ -60,34 +71,34 @@ class Plan:
     def __post_init__(self):
         if self.images < 2:
             raise AuditError(
-                f"The audit is of {self.images} {'picture' if self.images == 1 else 'pictures'} a group, and an "
-                "interval needs 2 or more; ask for 20 at least to learn something."
+                f"The audit has {self.images} {'picture' if self.images == 1 else 'pictures'} per group, but a "
+                "confidence interval needs 2 or more; use at least 20 for a useful result."
             )
         if self.explicit is not None and self.explicit < 1:
-            raise AuditError("At least one picture a side must be asked for explicitly, else no judge can be checked.")
+            raise AuditError("The audit needs at least 1 explicit picture per side, to check the judges against.")
         if not 0 <= self.narrow < 0.5:
             raise AuditError(
-                f"Intervals of half a width of {self.narrow:g} were asked for; give a number below 0.5, such as 0.05, "
-                "or 0 to sample all pictures."
+                f"The half-width of the intervals is {self.narrow:g}; use a value below 0.5, such as 0.05, or 0 to "
+                "sample all pictures."
             )
         if len(set(self.cfgs)) < len(self.cfgs) or len(set(self.strengths)) < len(self.strengths):
-            raise AuditError("A CFG scale or a strength is given twice; give each once.")
+            raise AuditError("A CFG scale or a strength is given twice; list each only once.")
         if any(not strength > 0 for strength in self.strengths):
-            raise AuditError("A strength is 0 or less, which is the plain model; give strengths above 0.")
+            raise AuditError("A strength is 0 or less, which is the plain model; use strengths above 0.")
 
     @property
     def settings(self):
-        """What two reports must share to be compared, JSON-able."""
+        """The settings that two reports must share to be comparable, as JSON types."""
         names = "images", "explicit", "seed", "cfgs", "strengths", "target", "steps", "narrow"
         return json.loads(json.dumps({name: getattr(self, name) for name in names}))
 
     def strengths_of(self, kind):
-        """Explicit prompts are corrected at the audit's own strength only."""
+        """Strengths at which prompts of a kind are corrected: explicit prompts only at the first one."""
         return self.strengths if kind == "neutral" else self.strengths[:1]
 
     @cached_property
     def cells(self):
-        """{cell: its chunks in order}."""
+        """{(group index, kind, CFG scale): list of Chunks}."""
         cells = {}
         for cfg in self.cfgs:
             for kind in KINDS if cfg == self.cfgs[0] else KINDS[:1]:
@@ -97,23 +108,22 @@ class Plan:
 
     @property
     def chunks(self):
-        """All chunks, in the order of sampling: a chunk of each cell before the next of any."""
-        every = [chunk for chunks in self.cells.values() for chunk in chunks]
-        return sorted(every, key=lambda chunk: chunk.start)
+        """All chunks in sampling order: the first chunk of every cell, then the second of every cell, and so on."""
+        return sorted((chunk for chunks in self.cells.values() for chunk in chunks), key=lambda chunk: chunk.start)
 
     def _chunks(self, group, kind, cfg):
         count = self.images
         if kind != "neutral":
             count = self.explicit or max(1, self.images // 4)
         rng, name = random.Random(f"audit {self.seed} {group} {kind}"), self.axis.groups[group]
-        wanted = self.axis.prompts(name, None if kind == "neutral" else kind)
-        prompts, seeds = [rng.choice(wanted) for _ in range(count)], [rng.randrange(2**31) for _ in range(count)]
+        choices = self.axis.prompts(name, None if kind == "neutral" else kind)
+        prompts, seeds = [rng.choice(choices) for _ in range(count)], [rng.randrange(2**31) for _ in range(count)]
         for start in range(0, count, CHUNK):
-            some = slice(start, start + CHUNK)
-            yield Chunk((group, kind, cfg), start, tuple(prompts[some]), tuple(seeds[some]))
+            part = slice(start, start + CHUNK)
+            yield Chunk((group, kind, cfg), start, tuple(prompts[part]), tuple(seeds[part]))
 
     def done(self, records, judge):
-        """Whether a cell may stop: each of its intervals, plain and of every strength, is as narrow as asked."""
+        """Whether a cell may stop: its intervals, plain and at every strength, are narrow enough by this judge."""
         for strength in (0.0, *self.strengths):
             sides = [record["sides"][judge] for record in records if record["strength"] == strength]
             if sides and not enough(sum(side != "counter" for side in sides), len(sides), self.narrow):
@@ -122,24 +132,23 @@ class Plan:
 
 
 def numbers(text):
-    """ "2, 4; 7" -> (2.0, 4.0, 7.0); an empty text -> (). Raises AuditError for what is no number above 0."""
-    found = re.findall(r"[^\s,;]+", text)
+    """Parse "2, 4; 7" -> (2.0, 4.0, 7.0); "" -> (). Raises AuditError unless all are finite numbers above 0."""
     try:
-        values = tuple(float(word) for word in found)
+        values = tuple(float(word) for word in re.findall(r"[^\s,;]+", text))
     except ValueError:
         values = (math.nan,)
     if not all(0 < value < math.inf for value in values):
-        raise AuditError(f'"{text}" is not a list of numbers above 0; write them with commas between, as 2, 4, 7.')
+        raise AuditError(f'"{text}" is not a list of numbers above 0; write them with commas between, such as 2, 4, 7.')
     return values
 
 
 class AuditStore(PairStore):
-    """A folder of audited chunks: records, features and thumbnails of each, written whole or not at all."""
+    """A folder with one file per finished chunk: its records, features and thumbnails. Writes are atomic."""
 
     what = "pictures of an audit"
 
     def load(self, name):
-        """-> (records, features [R, F], thumbnails, JPEG bytes each), or None where the chunk was never finished."""
+        """-> (records, features [R, F], thumbnails as JPEG bytes), or None if the chunk is not finished."""
         path = self.folder / f"{name}.safetensors"
         try:
             with safe_open(path, "pt") as file:
@@ -147,56 +156,56 @@ class AuditStore(PairStore):
                 features, joined = file.get_tensor("features").numpy(), file.get_tensor("thumbnails").numpy().tobytes()
         except FileNotFoundError:
             return None
-        except (SafetensorError, ValueError, KeyError, TypeError):  # only a disk that lost what was written can do this
+        except (SafetensorError, ValueError, KeyError, TypeError):  # the disk corrupted the file: sample it again
             path.unlink()
             return None
         ends = np.cumsum([record["bytes"] for record in records])
         return records, features, [joined[end - r["bytes"] : end] for r, end in zip(records, ends, strict=True)]
 
     def save(self, name, records, features, thumbnails):
-        records = [record | {"bytes": len(one)} for record, one in zip(records, thumbnails, strict=True)]
+        """Write one chunk; arguments as `load` returns them. Raises PairError if the disk is full or read-only."""
+        records = [record | {"bytes": len(jpeg)} for record, jpeg in zip(records, thumbnails, strict=True)]
         tensors = {
             "features": torch.as_tensor(features, dtype=torch.float32).contiguous(),
             "thumbnails": torch.from_numpy(np.frombuffer(b"".join(thumbnails), dtype=np.uint8).copy()),
         }
-        path = self.folder / f"{name}.safetensors"
-        self._write(path, save(tensors, {"records": json.dumps(records)}))
+        self._write(self.folder / f"{name}.safetensors", save(tensors, {"records": json.dumps(records)}))
 
     def take(self, other):
-        """Finished chunks of another folder of the same audit, as they are."""
+        """Copy the finished chunks of another folder of the same audit."""
         for path in sorted(other.folder.glob("*.safetensors")):
             if not (self.folder / path.name).exists():
                 self._write(self.folder / path.name, path.read_bytes())
 
     def collect(self, plan, judge):
-        """All finished chunks of a plan, each cell up to where it may stop -> (records, features, thumbnails).
+        """All chunks of a plan, each cell up to where it may stop -> (records, features [R, F], thumbnails).
 
-        Raises AuditError where chunks are missing.
+        Raises AuditError if chunks are missing. `judge`: name of the judge that decides when a cell may stop.
         """
         records, features, thumbnails, missing = [], [], [], 0
         for chunks in plan.cells.values():
-            own = []
+            cell = []
             for chunk in chunks:
-                found = self.load(chunk.name)
-                if found is None:
+                loaded = self.load(chunk.name)
+                if loaded is None:
                     missing += 1
                     continue
-                own += found[0]
-                records += found[0]
-                features.append(found[1])
-                thumbnails += found[2]
-                if plan.done(own, judge):
+                cell += loaded[0]
+                features.append(loaded[1])
+                thumbnails += loaded[2]
+                if plan.done(cell, judge):
                     break
+            records += cell
         if missing:
             raise AuditError(
-                f"{self.folder}: {missing} parts of this audit are missing or cut off. Run the same command again "
-                "(each shard of it, where it was split); only what is missing is sampled."
+                f"{self.folder}: {missing} parts of this audit are missing or damaged. Run the same command again "
+                "(every shard if it was split); only the missing parts are sampled."
             )
         return records, np.concatenate(features), thumbnails
 
 
 def open_store(folder, settings):
-    """-> AuditStore. Raises AuditError where the folder holds something else."""
+    """-> AuditStore. Raises AuditError if the folder belongs to another audit."""
     try:
         return AuditStore(folder, settings)
     except PairError as error:

@@ -1,4 +1,4 @@
-"""The audit's run against a host's four functions: sample, correct, decode, judge, measure, keep."""
+"""Run an audit on a host: sample, correct, decode, judge, measure, save."""
 
 import io
 import time
@@ -14,23 +14,32 @@ from .plan import AuditError, open_store
 from .statistics import features as features_of
 from .statistics import latent_change
 
-THUMBNAIL = 144  # pixels a side, at most
+THUMBNAIL = 144  # pixels; longest side of a thumbnail
 
 
 @dataclass
 class Clock:
-    """Seconds that a run took, in all and for sampling and decoding."""
+    """Duration of a run in seconds: sampling and decoding, and in total; and the number of sampled pictures."""
 
     sampling: float = 0.0
     total: float = 0.0
-    sampled: int = 0  # pictures
+    sampled: int = 0
 
 
 @dataclass
 class Audit:
-    """One axis audited on one host. `preferences`: what corrects; `judges`: the first one's intervals stop the run.
+    """The audit of one axis on one host.
 
-    `sampler`: corrects, as `sample_corrected` does.
+    Args:
+        host: the model: encode, sample, decode and `identity`, as hosts.sampler.Host has them.
+        plan: Plan.
+        judges: at least one judge (see judges.py); the first one decides when sampling may stop and gives the findings.
+        preferences: the Preferences that correct; empty audits the plain model alone.
+        clock: filled in by `run`.
+        sampler: samples with the correction; called like `sample_corrected`.
+
+    Raises:
+        AuditError: if there is no judge, or a preference without a strength or the reverse.
     """
 
     host: object
@@ -44,11 +53,11 @@ class Audit:
         if bool(self.preferences) != bool(self.plan.strengths):
             raise AuditError("A correction needs both a preference and a strength; give both, or neither.")
         if not self.judges:
-            raise AuditError("Nobody judges the pictures; give a judge.")
+            raise AuditError("The audit has no judge; give at least one.")
 
     @property
     def settings(self):
-        """All that the pictures and what is said of them depend on."""
+        """Everything that the pictures and their labels depend on, as JSON types."""
         return {
             "what": "audit",
             "axis": self.plan.axis.hash,
@@ -59,28 +68,35 @@ class Audit:
         }
 
     def run(self, folder, shard=(0, 1), progress=None):
-        """Sample what is missing in `folder` -> the store. `shard` (i, n): only every n-th chunk, from the i-th on.
+        """Sample the chunks that `folder` does not have yet -> AuditStore.
 
-        Stopped at any moment and called again, it goes on from the chunk in work. `progress(done, total, latents)` is
-        called after each chunk with pictures counted, and may raise to stop.
+        It can be interrupted at any time: the next call resumes with the first unfinished chunk.
+
+        Args:
+            folder: where the chunks are saved.
+            shard: (i, n) samples only every n-th chunk, starting with the i-th.
+            progress: called as `progress(done, total, latents)` after each chunk, in pictures, with the latents of a
+                chunk that was just sampled, else None; an exception that it raises stops the run.
+
+        Raises:
+            AuditError: if the shard does not exist or the folder belongs to another audit.
         """
         index, count = shard
         if not 0 <= index < count:
             raise AuditError(f"Shard {index + 1} of {count} does not exist; write I/N with I from 1 to N.")
         store, started = open_store(folder, self.settings), time.perf_counter()
-        mine = self.plan.chunks[index::count]
-        sizes = [len(chunk.seeds) * (1 + len(self.plan.strengths_of(chunk.cell[1]))) for chunk in mine]
+        chunks = self.plan.chunks[index::count]
+        sizes = [len(chunk.seeds) * (1 + len(self.plan.strengths_of(chunk.cell[1]))) for chunk in chunks]
         done = 0
-        seen, stopped = {cell: {} for cell in self.plan.cells}, set()
-        for chunk, size in zip(mine, sizes, strict=True):
+        known, stopped = {cell: {} for cell in self.plan.cells}, set()  # known: {cell: {start: records}}
+        for chunk, size in zip(chunks, sizes, strict=True):
             latents = None
-            if chunk.cell not in stopped and not self._stopped(store, chunk, seen[chunk.cell]):
-                found = store.load(chunk.name)
-                if found is None:
-                    latents, *made = self.chunk(chunk)
-                    store.save(chunk.name, *made)
-                    found = made
-                seen[chunk.cell][chunk.start] = found[0]
+            if chunk.cell not in stopped and not self._stopped(store, chunk, known[chunk.cell]):
+                loaded = store.load(chunk.name)
+                if loaded is None:
+                    latents, *loaded = self.chunk(chunk)
+                    store.save(chunk.name, *loaded)
+                known[chunk.cell][chunk.start] = loaded[0]
             else:
                 stopped.add(chunk.cell)
             done += size
@@ -89,76 +105,80 @@ class Audit:
         self.clock.total += time.perf_counter() - started
         return store
 
-    def _stopped(self, store, chunk, seen):
-        """Whether the chunks before this one, where all are there, are enough; other shards' count in one folder."""
+    def _stopped(self, store, chunk, known):
+        """Whether the chunks before this one suffice; False if one is missing. Includes shards in the same folder."""
         if not self.plan.narrow:
             return False
         records = []
         for earlier in self.plan.cells[chunk.cell]:
             if earlier.start >= chunk.start:
                 return False
-            if earlier.start not in seen:
-                found = store.load(earlier.name)
-                if found is None:
+            if earlier.start not in known:
+                loaded = store.load(earlier.name)
+                if loaded is None:
                     return False
-                seen[earlier.start] = found[0]
-            records += seen[earlier.start]
+                known[earlier.start] = loaded[0]
+            records += known[earlier.start]
             if self.plan.done(records, self.judges[0].name):
                 return True
         return False
 
     def chunk(self, chunk):
-        """Sample, judge and measure one chunk -> (latents of its last variant, records, features, thumbnails)."""
-        host, plan, started = self.host, self.plan, time.perf_counter()
-        group, kind, cfg = chunk.cell
-        prompts, seeds = list(chunk.prompts), list(chunk.seeds)
-        with torch.no_grad():
-            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps)
-        variants, why = [plain], [[""] * len(seeds)]
-        for strength in plan.strengths_of(kind):
-            latents, reasons = self.sampler(
-                host, prompts, seeds, self.preferences, Settings(strength=strength, target=plan.target), cfg,
-                plain=plain, steps=plan.steps,
-            )  # fmt: skip
-            variants.append(latents)
-            why.append(
-                ["; ".join(sorted(set(some) - {""})) if all(some) else "" for some in zip(*reasons, strict=True)]
-            )
-        decoded = [host.decode(latents.nan_to_num()) for latents in variants]
-        self.clock.sampling += time.perf_counter() - started
-        self.clock.sampled += len(seeds) * len(variants)
+        """Sample, judge and measure one chunk -> (latents at the last strength, records, features, thumbnails)."""
+        plan, (group, kind, cfg) = self.plan, chunk.cell
         base = {"group": plan.axis.groups[group], "kind": kind, "cfg": cfg}
+        variants, reasons, decoded = self._sample(chunk)
         records, features, thumbnails = [], [], []
-        pictures = [to_uint8(part) for part in decoded]
-        for strength, latents, seen, shown, reasons in zip(
-            (0.0, *plan.strengths), variants, decoded, pictures, why, strict=False
-        ):
-            looks = {judge.name: judge.look(latents.nan_to_num(), seen) for judge in self.judges}
-            tones, sharp = skin(shown, plan.axis.skin_region), sharpness(shown)
-            fine, alike = latents.isfinite().flatten(1).all(dim=1).tolist(), structure(pictures[0], shown)
-            change = latent_change(plain, latents, plain.std()).nan_to_num().tolist()
-            for i, seed in enumerate(seeds):
+        uint8 = [to_uint8(pictures) for pictures in decoded]
+        columns = (0.0, *plan.strengths), variants, decoded, uint8, reasons
+        for strength, latents, pictures, shown, why in zip(*columns, strict=False):
+            verdicts = {judge.name: judge.look(latents.nan_to_num(), pictures) for judge in self.judges}
+            tones, sharp, similar = skin(shown, plan.axis.skin_region), sharpness(shown), structure(uint8[0], shown)
+            finite = latents.isfinite().flatten(1).all(dim=1).tolist()
+            change = latent_change(variants[0], latents, variants[0].std()).nan_to_num().tolist()
+            for i, (prompt, seed) in enumerate(zip(chunk.prompts, chunk.seeds, strict=True)):
                 records.append(
                     base
-                    | {"index": chunk.start + i, "strength": strength, "prompt": prompts[i], "seed": seed}
-                    | {"left_alone": reasons[i], "broken": not fine[i]}
-                    | {"sides": {name: look[0][i] if fine[i] else "unreadable" for name, look in looks.items()}}
-                    | {"groups": {name: look[1][i] for name, look in looks.items() if look[1]}}
+                    | {"index": chunk.start + i, "strength": strength, "prompt": prompt, "seed": seed}
+                    | {"left_alone": why[i], "broken": not finite[i]}
+                    | {"sides": {name: side[i] if finite[i] else "unreadable" for name, (side, _) in verdicts.items()}}
+                    | {"groups": {name: groups[i] for name, (_, groups) in verdicts.items() if groups}}
                     | {name: round(float(values[i]), 2) for name, values in tones.items()}
-                    | {"sharpness": round(float(sharp[i]), 6), "structure": round(float(alike[i]), 4)}
+                    | {"sharpness": round(float(sharp[i]), 6), "structure": round(float(similar[i]), 4)}
                     | {"change": round(change[i], 4)}
                 )
             features.append(features_of(latents.nan_to_num()))
-            # What was left alone looks as its plain twin, whose thumbnail is there already.
+            # An unchanged picture reuses the thumbnail of its plain twin, which comes first in the list.
             thumbnails += [
-                thumbnail_of(picture) if moved or not (strength and fine[i]) else thumbnails[i]
+                thumbnail_of(picture) if moved or not (strength and finite[i]) else thumbnails[i]
                 for i, (picture, moved) in enumerate(zip(shown, change, strict=True))
             ]
         return variants[-1], records, np.concatenate(features), thumbnails
 
+    def _sample(self, chunk):
+        """-> plain and corrected latents, why each picture was left alone, and pictures; a list of variants each."""
+        host, plan, started = self.host, self.plan, time.perf_counter()
+        (_, kind, cfg), prompts, seeds = chunk.cell, list(chunk.prompts), list(chunk.seeds)
+        with torch.no_grad():
+            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps)
+        variants, reasons = [plain], [[""] * len(seeds)]
+        for strength in plan.strengths_of(kind):
+            settings = Settings(strength=strength, target=plan.target)
+            latents, why = self.sampler(
+                host, prompts, seeds, self.preferences, settings, cfg, plain=plain, steps=plan.steps
+            )
+            variants.append(latents)
+            # A picture was left alone if every preference left it alone.
+            why = zip(*why, strict=True)
+            reasons.append(["; ".join(sorted(set(each) - {""})) if all(each) else "" for each in why])
+        decoded = [host.decode(latents.nan_to_num()) for latents in variants]
+        self.clock.sampling += time.perf_counter() - started
+        self.clock.sampled += len(seeds) * len(variants)
+        return [latents.cpu() for latents in variants], reasons, decoded  # everything after sampling is on the CPU
+
 
 def thumbnail_of(picture):
-    """uint8 [H, W, 3] -> a small JPEG picture, as bytes; WebP would be half as large and take five times as long."""
+    """uint8 [H, W, 3] -> JPEG bytes. (WebP would be half the size and take five times as long.)"""
     from PIL import Image
 
     image, file = Image.fromarray(picture), io.BytesIO()

@@ -1,10 +1,10 @@
-"""Rates, intervals, drift and quality: what a report says of plain and corrected pictures.
+"""Statistics of plain and corrected pictures: rates, differences, paired tests, agreement, Frechet distance.
 
-Statistics come from SciPy, kappas from statsmodels. A figure is a dict {figure, group, value, low, high, n, seed};
-intervals are 95 %. Measures of single pictures are in audit_measures.
+Computed with SciPy and statsmodels; confidence intervals are 95 %. Measures of single pictures are in measures.py.
 """
 
 import math
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from scipy.stats import binomtest, sem
 
 from ..latent_space.statistics import rate
 
-FIRST_LOOK = 20  # pictures before an interval is first looked at; with fewer it may stop on a lucky start
+FIRST_LOOK = 20  # minimum number of pictures before sampling may stop: a short run of equal results is often chance
 
 
 def enough(successes, n, narrow):
-    """Whether sampling may stop: half of the Wilson interval is at most `narrow` (0: never), from FIRST_LOOK on.
+    """Whether sampling may stop: the half-width of the Wilson interval is at most `narrow` (0: never stop).
 
-    That intervals of such audits still hold the true rate is simulated in benchmarks/audit.py.
+    benchmarks/audit.py simulates that intervals keep their coverage despite early stopping.
     """
     if n < FIRST_LOOK or not narrow:
         return False
@@ -29,10 +29,14 @@ def enough(successes, n, narrow):
 
 
 def gap(first, second, pairs=1):
-    """Difference of two independent rates, (successes, n) each -> (value, low, high).
+    """Difference of two independent rates with its hybrid score interval (Newcombe 1998, method 10; not in SciPy).
 
-    Newcombe's hybrid score interval (Newcombe 1998, method 10), which SciPy lacks; `pairs`: how many differences it was
-    chosen from (Bonferroni).
+    Args:
+        first, second: (successes, n).
+        pairs: number of differences from which this one was selected (Bonferroni correction).
+
+    Returns:
+        (value, low, high).
     """
     level = 1 - 0.05 / pairs
     (p1, l1, u1), (p2, l2, u2) = (rate(*one, level=level) for one in (first, second))
@@ -41,10 +45,7 @@ def gap(first, second, pairs=1):
 
 
 def mcnemar(before, after):
-    """McNemar's exact test on the same seeds: truths before and after -> {appeared, vanished, p}.
-
-    Of the pictures that changed, as many should have changed either way: a binomial test (SciPy).
-    """
+    """McNemar's exact test on pairs with the same seed: bool [N] before and after -> {appeared, vanished, p}."""
     before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
     appeared, vanished = int((~before & after).sum()), int((before & ~after).sum())
     changed = appeared + vanished
@@ -53,59 +54,60 @@ def mcnemar(before, after):
 
 
 def kappas(answers, categories):
-    """Answers [pictures, raters], each one of `categories` -> {"cohen": {(i, j): value}, "fleiss": value}.
+    """Agreement of two or more raters: Cohen (1960) for each pair, Fleiss (1971) for all.
 
-    Cohen (1960) for each two raters, Fleiss (1971) for all. A kappa is NaN where everybody always gave one answer.
+    Args:
+        answers: [pictures][raters], each one of `categories`.
+        categories: the possible answers.
+
+    Returns:
+        {"cohen": {(i, j): kappa}, "fleiss": kappa}; a kappa is NaN if all answers are the same.
     """
-    from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
+    from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa, to_table
 
     index = {name: number for number, name in enumerate(categories)}
     table = np.array([[index[answer] for answer in picture] for picture in answers])  # [pictures, raters]
-    cohen, size = {}, len(categories)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for i in range(table.shape[1]):
-            for j in range(i + 1, table.shape[1]):
-                counts = np.zeros((size, size))
-                np.add.at(counts, (table[:, i], table[:, j]), 1)
-                cohen[i, j] = float(cohens_kappa(counts, return_results=False))
-        votes = np.stack([(table == number).sum(axis=1) for number in range(size)], axis=1)
-        fleiss = float(fleiss_kappa(votes)) if table.shape[1] > 1 else math.nan
-    return {"cohen": cohen, "fleiss": fleiss}
+        cohen = {
+            (i, j): float(cohens_kappa(to_table(table[:, [i, j]], len(index))[0], return_results=False))
+            for i, j in combinations(range(table.shape[1]), 2)
+        }
+        return {"cohen": cohen, "fleiss": float(fleiss_kappa(aggregate_raters(table, len(index))[0]))}
 
 
 def mean(values):
-    """Mean with its normal interval -> (value, low, high)."""
+    """Mean with its normal-approximation interval -> (value, low, high)."""
     values = np.asarray(values, dtype=float)
     half = 1.96 * sem(values) if len(values) > 1 else float("nan")
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
 def features(latents):
-    """Latents [N, 4, 16, 16] -> 64 fixed features [N, 64]: the means of a 4 x 4 grid, by channel."""
+    """Latents [N, C, H, W] on the CPU -> [N, 16 C]: each channel averaged over a 4 x 4 grid."""
     return F.adaptive_avg_pool2d(latents.double(), 4).flatten(1).numpy()
 
 
 def frechet(first, second):
-    """Frechet distance between the Gaussians of two feature sets (Heusel et al. 2017)."""
+    """Frechet distance between Gaussians fitted to two sets of features [N, F] (Heusel et al. 2017)."""
     mean_gap = np.square(first.mean(0) - second.mean(0)).sum()
     a, b = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     return float(mean_gap + np.trace(a + b - 2 * sqrtm(a @ b).real))
 
 
 def latent_change(before, after, scale):
-    """RMS change of each image's latent over `scale`, the standard deviation of latents -> [N]."""
+    """RMS difference of latents [N, C, H, W], in units of `scale` (their standard deviation) -> [N]."""
     return (after - before).square().mean(dim=(1, 2, 3)).sqrt() / scale
 
 
 def row(figure, group, measured, n, seed, **more):
-    """One line of a report."""
+    """One row of a benchmark's table; `measured` is (value, low, high)."""
     value, low, high = measured
     numbers = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
     return {"figure": figure, "group": group, **numbers, "n": int(n), "seed": seed, **more}
 
 
 def table(rows):
-    """Rows -> text, one line each."""
+    """Rows of `row` -> a text table."""
     lines = [f"{'figure':<44}{'group':<10}{'value':>9}  {'95 % interval':<20}{'n':>6}"]
     for r in rows:
         interval = f"[{r['low']:.3f}, {r['high']:.3f}]"
@@ -113,13 +115,13 @@ def table(rows):
     return "\n".join(lines)
 
 
-def stereotype_count(labels, stereotype, readable=None):
-    """Pictures that show the stereotype; what a judge cannot read counts as a failure, so as the stereotype."""
+def stereotype_count(labels, stereotype):
+    """Number of pictures that show the stereotype; unreadable pictures count as failures, i.e. as the stereotype."""
     return sum(label in (stereotype, "unreadable") for label in labels)
 
 
 def draw_wanted(host, draw, scenes):
-    """True pictures of scenes -> latents, the reference of quality figures."""
+    """Draw and encode scenes of the miniature's world -> latents [N, C, H, W], the reference of quality figures."""
     pictures = np.stack([draw(scene) for scene in scenes])
     tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     return host.encode_pictures(tensor)
