@@ -5,6 +5,8 @@ import torch
 from einops import reduce
 from scipy.spatial.distance import cdist, pdist, squareform
 
+from ..latent_space.skin import box_of, cie_lab
+
 STRUCTURE_SIDE = 128  # pixels; larger pictures are downscaled to about this side before they are compared
 
 
@@ -24,12 +26,8 @@ def skin(pictures, region):
         {"L", "ita", "hue"}, each [N]. ITA, the individual typology angle, is atan((L* - 50) / b*) in degrees (Chardon
         et al. 1991); hue is the CIE hue angle h_ab in degrees.
     """
-    from skimage.color import rgb2lab
-
-    height, width = pictures.shape[1:3]
-    left, top, right, bottom = region
-    box = pictures[:, round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
-    lab = np.median(rgb2lab(box).reshape(len(box), -1, 3), axis=1)  # [N, 3]
+    rows, columns = box_of(region, *pictures.shape[1:3])
+    lab = np.median(cie_lab(pictures[:, rows, columns]), axis=1)  # [N, 3]
     light, a, b = lab.T
     return {
         "L": light,
