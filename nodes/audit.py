@@ -1,7 +1,6 @@
 """Nodes that show what a checkpoint draws and what a correction does: the audit, and the map of where it acted."""
 
 import logging
-import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from comfy_api.latest import io, ui
 import nodes as host_nodes  # ComfyUI's own module of that name, not this folder
 
 from ..corrector.audit.map import Acts, overlay, step_tiles
+from ..corrector.correction.sampled import sample_corrected
 from ..corrector.correction.update import Settings
-from ..corrector.learning.calibrate import sample_corrected
 from .audit_judges import identity_of_clip, judges_of
 from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
-from .correction import STRENGTH, check_model, corrected, network_of
+from .correction import STRENGTH, check_model, corrected
 from .host import ComfyHost
 from .learning import BATCH, CFG, HOST_INPUTS, STEPS, Progress, digest, seed_input
 from .preferences import PreferenceSocket
@@ -43,10 +42,6 @@ def audited(host, plan, preferences, clip):
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     with torch.inference_mode(False), torch.no_grad():
-        if preferences and not text:
-            networks = [network_of(preference) for preference in preferences]
-            host.model.set_additional_models(f"rs_corrector-{uuid.uuid4().hex}", networks)  # loaded with the UNet
-            comfy.model_management.load_models_gpu(networks)
         judges = judges_of(host, plan.axis, preferences, clip, folder, plan.seed, plan.cfgs[0], progress)
 
         def drawn(done, total, latents):

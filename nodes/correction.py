@@ -3,67 +3,133 @@
 The host's model is never written to. The hook is a plain closure: ComfyUI deep-copies everything else at each clone.
 """
 
+import logging
 import math
-import uuid
 
-import comfy.model_management
-import comfy.model_patcher
 import comfy.samplers
-import comfy.utils
-import torch
 from comfy.patcher_extension import WrappersMP
+from comfy.sampler_helpers import convert_cond
 from comfy_api.latest import io
+from comfy_execution.utils import get_executing_context
 
-from ..corrector.correction.update import (
-    CorrectionError,
-    Settings,
-)
+from ..corrector.correction.run import Run
+from ..corrector.correction.thinning import coins_from_noise
+from ..corrector.correction.update import CorrectionError, Settings
+from . import metadata
 from .preferences import PreferenceSocket
-from .run import Run, wanted
 
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
 
 def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told=None):
-    """A clone of `model` whose sampling is corrected; the mask in `settings` may have any size.
+    """A clone of `model` whose sampling is corrected.
 
-    `told(reasons)` is called after each run with the reasons why images were left alone, a list a preference.
+    Args:
+        model: the host's ModelPatcher.
+        preferences: the Preferences that act.
+        settings: Settings; the mask may have any size.
+        thinning_seed: another draw of which pictures a target below 1 corrects.
+        use_gate: whether the gate on the prompt decides.
+        told: `told(reasons)` is called after each run with the reasons why pictures were left alone, a list a
+            preference.
     """
     check_model(model, preferences)
     model = model.clone()
-    key = f"rs_corrector-{uuid.uuid4().hex}"  # a key used twice would replace the first node's networks
-    networks = [network_of(preference) for preference in preferences if preference.source.kind != "text"]
-    model.set_additional_models(key, networks)  # the host loads and offloads them with the UNet
-    run = None
+    run = lone = None  # the host's run, or that of a custom node that samples without the host's samplers
+    call, sides = {}, {}  # the arguments of the hook's last call; a Text's sides in this run
 
-    def start(noise, conditionings, hosted):
-        return Run(preferences, settings, noise, conditionings, thinning_seed, use_gate, hosted)
+    def start(noise, conds, **more):
+        prompts, coins = _prompts(conds, len(noise)), coins_from_noise(noise, thinning_seed)
+        return Run(preferences, settings, coins, prompts, use_gate=use_gate, evaluate=evaluate, **more)
 
-    def corrected_run(executor, noise, latent_image, *args, **kwargs):
+    def evaluate(text, x, sigma):
+        if text not in sides:
+            sides[text] = _sides(text, call, x)
+        return comfy.samplers.calc_cond_batch(call["model"], sides[text], x, sigma, call["model_options"])
+
+    def corrected_run(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
         nonlocal run
+        guider, outer, samples = executor.class_obj, run, None
+        if getattr(guider, "nested", False):
+            raise CorrectionError(
+                'The DualCFGGuider of this graph has the style "nested", which multiplies the correction by its second '
+                'scale; choose the style "regular", or take the RS-Corrector node out of this graph.'
+            )
+        into_model_space = guider.model_patcher.model.process_latent_in
         # The second stage of KSamplerAdvanced brings no noise: then the latent tells the pictures apart.
-        run = start(noise if noise.any() else latent_image, wanted(executor.class_obj.conds), hosted=True)
+        run = start(
+            noise if noise.any() else latent_image, _wanted(guider.conds), repainted=denoise_mask,
+            start=into_model_space(latent_image) if latent_image.any() else None, context=_prompt_id(),
+        )  # fmt: skip
         try:
-            if networks:
-                with torch.inference_mode(False):  # else a Classifier's weights could not meet autograd
-                    comfy.model_management.load_models_gpu(networks)
-            samples = executor(noise, latent_image, *args, **kwargs)
-            run.report()
+            samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+            for line in run.report():
+                logging.info("RS-Corrector: %s", line)
+            metadata.record(_entries(run))
             if told:
                 told(run.reasons)
             return samples
         finally:
-            run = None  # also when the artist interrupts it
+            run.finish(None if samples is None else into_model_space(samples))  # also when it is interrupted
+            run = outer
+            call.clear()
+            sides.clear()
 
     def corrected_denoised(args):
-        nonlocal run
-        if run is None or run.over(args):  # a sampler that starts no run of the host's
-            run = start(args["input"], args["cond"], hosted=False)
-        return run.correct(args)
+        nonlocal lone
+        x, sigma, current = args["input"], args["sigma"], run
+        if current is None:
+            lone = current = lone if lone and not lone.over(x, sigma) else start(x, args["cond"])
+        call.update(args)
+        cfg, conditional = args.get("cond_scale", 1.0), args.get("cond_denoised")
+        return current.correct(args["denoised"], x, sigma, cfg, conditional)
 
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, key, corrected_run)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "rs_corrector", corrected_run)
     model.set_model_sampler_post_cfg_function(corrected_denoised)
     return model
+
+
+def _prompt_id():
+    """The graph that is running: its samplers are stages of the same pictures."""
+    context = get_executing_context()
+    return context and context.prompt_id
+
+
+def _wanted(conds):
+    """A guider's conditionings by name -> those that say what is wanted: all but the negative ones."""
+    return [cond for name, some in conds.items() if "neg" not in name for cond in some]
+
+
+def _prompts(conds, count):
+    """For each of `count` pictures its token vectors, each [1, T, width]; a batch of prompts repeats, as in ComfyUI."""
+    regions = [cond["cross_attn"] for cond in conds if cond.get("cross_attn") is not None]  # [1 or batch, T, width]
+    return [[tokens[index % len(tokens)][None].float() for tokens in regions] for index in range(count)]
+
+
+def _sides(text, args, x):
+    """Both sides of a Text preference, encoded for the model, with ControlNet and LoRA hooks of the user's prompt."""
+    model, first, conds = args["model"], args["cond"][0], []
+    for side in (text.counter, text.stereotype):
+        (cond,) = convert_cond(side[:1])
+        cond |= {name: first[name] for name in ("control", "hooks") if name in first}
+        (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [cond], x, x.device, "positive")
+        cond["model_conds"] = {**first["model_conds"], **cond["model_conds"]}
+        conds.append([cond])
+    return conds
+
+
+def _entries(run):
+    """What a run did, for the metadata of its pictures: a JSON object a preference."""
+    settings = {"strength": float(run.settings.strength), "target": run.settings.target}
+    return [
+        {
+            "preference": preference.name,
+            "hash": preference.hash,
+            "images": [f"left alone: {reason}" if reason else "corrected" for reason in reasons],
+            **settings,
+        }
+        for preference, reasons in zip(run.preferences, run.reasons, strict=False)
+    ]
 
 
 def check_model(model, preferences):
@@ -85,15 +151,6 @@ def check_model(model, preferences):
                 f'The preference "{preference.name}" was made for {preference.space} latents and the model has {kind} '
                 f"latents ({SPACES[kind]}); use a preference made for this model, or RS-Corrector Text Preference."
             )
-
-
-def network_of(preference):
-    """A clone of the preference's one master patcher: a second master over a network would look like a memory leak."""
-    source = preference.source
-    if not hasattr(source, "patcher"):
-        devices = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-        source.patcher = comfy.model_patcher.ModelPatcher(source, *devices)
-    return source.patcher.clone()
 
 
 STRENGTH = io.Float.Input(

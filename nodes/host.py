@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ..corrector.hosts.prompts import Prompts
 from .correction import SPACES, check_model
 from .identity import identity_of
 
@@ -20,37 +21,11 @@ ENCODED = 1024  # prompts whose encoding is kept: those of an axis come back aga
 SMALLEST = 128  # pixels a side that pictures without a VAE have at least, so that a region of them holds some
 
 
-class Prompts:
-    """Prompts as the host's CLIP reads them: a CONDITIONING each, with its pooled output and whatever else it has."""
-
-    def __init__(self, conditionings):
-        self.conditionings = list(conditionings)
-
-    @property
-    def tokens(self):
-        """Token vectors [N, T, W]; shorter prompts are repeated up to the longest, as the host does it."""
-        rows = [conditioning[0][0].float().cpu() for conditioning in self.conditionings]
-        length = math.lcm(*(row.shape[1] for row in rows))
-        return torch.cat([row.repeat(1, length // row.shape[1], 1) for row in rows])
-
-    def __len__(self):
-        return len(self.conditionings)
-
-    def __getitem__(self, index):
-        """By slice, by a tensor of indices or of truths, or by number: always Prompts again."""
-        chosen = torch.arange(len(self))[index].reshape(-1)
-        return Prompts(self.conditionings[i] for i in chosen.tolist())
-
-    def expand(self, count, *_):
-        """One prompt for `count` pictures; `count` prompts stay as they are."""
-        if len(self) == count:
-            return self
-        if len(self) != 1:
-            raise ValueError(f"{len(self)} prompts cannot be had for {count} pictures; give one, or one a picture.")
-        return Prompts(self.conditionings * count)
+class ComfyPrompts(Prompts):
+    """Prompts as ComfyUI's CLIP encodes them, a CONDITIONING each."""
 
     def alike(self):
-        """Indices of prompts that go into one batch: those with as many tokens, and the same beside them."""
+        """Indices of the prompts that fit into one batch: same number of tokens, same extra tensors."""
         groups = {}
         for index, conditioning in enumerate(self.conditionings):
             shapes = [(cond.shape, *sorted((k, v.shape) for k, v in _tensors(beside))) for cond, beside in conditioning]
@@ -58,7 +33,7 @@ class Prompts:
         return [torch.tensor(group) for group in groups.values()]
 
     def batched(self):
-        """One CONDITIONING for a batch of pictures, a prompt each. The prompts must be `alike`."""
+        """One CONDITIONING for a batch of pictures with a prompt each, which must be `alike`."""
         batch = []
         for entries in zip(*self.conditionings, strict=True):
             beside = dict(entries[0][1])
@@ -99,7 +74,7 @@ class ComfyHost:
     ):
         check_model(model, ())
         self.model, self.clip, self.vae, self.batch, self.steps = model, clip, vae, batch, steps
-        self.sampler, self.scheduler = sampler, scheduler
+        self.sampler, self.scheduler, self.device = sampler, scheduler, model.load_device
         self.latent_format = model.get_model_object("latent_format")
         self.space = SPACES[type(self.latent_format).__name__]
         self.shape = (self.latent_format.latent_channels, height // 8, width // 8)
@@ -120,7 +95,7 @@ class ComfyHost:
     def encode(self, prompts):
         """Texts -> Prompts."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        return Prompts(self._encoded(prompt) for prompt in prompts)
+        return ComfyPrompts(self._encoded(prompt) for prompt in prompts)
 
     @torch.inference_mode()
     def _encode(self, prompt):

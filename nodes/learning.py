@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from ..corrector.learning.store import digest, disk_use, store_name
 from ..corrector.preference.file import load_preferences, save_preference, update_preference
 from .axes import SHIPPED as SHIPPED_AXES
 from .axes import AxisSocket
-from .correction import check_model, network_of
+from .correction import check_model
 from .host import ComfyHost
 from .preferences import SHIPPED, PreferenceSocket, names_a_file, preference_file, preferences_in
 
@@ -195,10 +194,7 @@ def calibrated(host, preference, images, cfg, seed, narrow):
             "preference under another name first (RS-Corrector Save Preference).", preference.name,
         )  # fmt: skip
     progress, total = Progress(), len(preference.axis.groups) * (2 * images + 5 * min(TRIALS, images))
-    network = network_of(preference)
-    host.model.set_additional_models(f"rs_corrector-{uuid.uuid4().hex}", [network])  # loaded with the UNet
     with torch.inference_mode(False):
-        comfy.model_management.load_models_gpu([network])
         preference = calibrate(
             host, preference, preference.judge, images, cfg, seed,
             progress=lambda count: progress.drawn(count, total), narrow=narrow,
@@ -276,11 +272,8 @@ class RSCorrectorCalibrate(io.ComfyNode):
         narrow=0.03,
     ) -> io.NodeOutput:  # fmt: skip
         check_model(model, preference)
-        done = []
-        for one in preference:
-            # A clone each, as each network is loaded with the model that it corrects.
-            host = ComfyHost(model.clone(), clip, vae, width, height, sampler, scheduler, batch, steps)
-            done.append(calibrated(host, one, images, cfg, seed, narrow))
+        host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
+        done = [calibrated(host, one, images, cfg, seed, narrow) for one in preference]
         text = "\n\n".join(described(one, cfg) for one in done)
         logging.info("RS-Corrector: %s", text)
         return io.NodeOutput(tuple(done), text, ui=ui.PreviewText(text))

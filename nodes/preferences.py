@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.utils
@@ -16,6 +16,7 @@ from ..corrector.learning.gate import train_gate
 from ..corrector.learning.gate_texts import OTHER_PEOPLE
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
+from ..corrector.preference.text import Text
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
@@ -154,15 +155,6 @@ class RSCorrectorSavePreference(io.ComfyNode):
         return io.NodeOutput(preferences_in(path))
 
 
-@dataclass(frozen=True)
-class TextSides:
-    """The source of a Text preference until a run starts: the two sides as CONDITIONINGs of the user's CLIP."""
-
-    counter: list
-    stereotype: list
-    kind = "text"
-
-
 # Prompts around the group for the gate, and prompts about people whom the axis does not concern.
 NEUTRAL = (
     "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
@@ -234,7 +226,7 @@ def text_preference(clip, group, stereotype, counter):
     return Preference(
         axis=axis,
         space="any",
-        source=TextSides(encode(counter), encode(stereotype)),
+        source=Text(encode(counter), encode(stereotype)),
         gate=gate,
         training={"gate_accuracy": accuracy},
         name=axis.title,

@@ -1,4 +1,4 @@
-"""What one preference does to each image of a batch, decided once a run from prompt, calibration and coins."""
+"""What one preference does to each picture of a run, decided once from prompt, calibration and coins."""
 
 import math
 from dataclasses import dataclass
@@ -7,17 +7,28 @@ import torch
 
 from .thinning import thinned
 
+NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
+
 
 @dataclass(frozen=True)
 class Decision:
-    """What one preference does to each image of the batch, decided once a run from prompt, calibration and coins."""
+    """What one preference does to each picture of a batch; one row a picture.
 
-    active: torch.Tensor  # bool [B]: in scope, nothing explicit, and chosen by thinning
-    group: torch.Tensor  # long [B], index into the axis' groups; -1 where out of scope
-    base_rate: torch.Tensor  # [B]
-    tone_gain: torch.Tensor  # [B]
-    push_gain: torch.Tensor | None = None  # [B]; by default 1
-    sight: torch.Tensor | None = None  # [B], Preference.sight of its group; by default infinity
+    Args:
+        active: bool [B]: in scope, nothing explicit, and chosen by thinning.
+        group: long [B], index into the axis' groups; -1 if out of scope.
+        base_rate: [B], share of counter pictures that the plain model draws.
+        tone_gain: [B], see `update.drift`.
+        push_gain: [B], 1 by default.
+        sight: [B], `Preference.sight` of the group; infinity by default.
+    """
+
+    active: torch.Tensor
+    group: torch.Tensor
+    base_rate: torch.Tensor
+    tone_gain: torch.Tensor
+    push_gain: torch.Tensor | None = None
+    sight: torch.Tensor | None = None
 
     def __post_init__(self):
         for name, default in (("push_gain", 1.0), ("sight", math.inf)):
@@ -28,28 +39,45 @@ class Decision:
         return Decision(*(column.to(device) for column in vars(self).values()))
 
     def select(self, which):
-        """The decision for some of the images only."""
+        """The decision for some of the pictures only."""
         return Decision(*(column[which] for column in vars(self).values()))
 
 
-NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
+@dataclass(frozen=True)
+class Decided:
+    """What was decided for one picture, which later stages keep."""
+
+    group: int  # -1 if the prompt named nobody of the axis
+    active: bool
+    reason: str  # why it was left alone; "" if it was corrected
 
 
-def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
-    """What this preference does to each image of a run -> (Decision, one reason an image; "" where it corrects).
+def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=None):
+    """Decide what a preference does to each picture of a run -> (Decision, one reason a picture; "" if corrected).
 
-    `readings`: one PromptReading an image, or None where the preference has no gate; `coins` [B] in 0..1; `lean`: what
-    `thinning.first_lean` read where the run begins, if anything.
+    What the prompt of this stage asks for comes first. Then a picture keeps what an earlier stage decided, if that was
+    about the same group. The others share the target among them.
+
+    Args:
+        preference: Preference.
+        readings: one PromptReading a picture, or None each if the preference has no gate.
+        coins: [B] in 0..1, one a picture.
+        target: wanted share of counter pictures, in (0, 1].
+        cfg: the CFG scale of the run.
+        lean: [B] from `thinning.first_lean`, or None.
+        earlier: one Decided or None a picture, or None.
     """
     axis, count = preference.axis, len(readings)
-    groups = groups_of(readings)
-    active, reasons = torch.zeros(count, dtype=torch.bool), [""] * count
+    groups, earlier = groups_of(readings), earlier or [None] * count
+    active, kept, reasons = *torch.zeros(2, count, dtype=torch.bool), [""] * count
     base_rate, tone_gain, push_gain = torch.full((count,), NEUTRAL_BASE_RATE), torch.zeros(count), torch.ones(count)
-    for index, reading in enumerate(readings):
+    for index, (reading, known) in enumerate(zip(readings, earlier, strict=True)):
         if reading and reading.group < 0:
             reasons[index] = f"the prompt names nobody of {', '.join(axis.groups)}"
         elif reading and reading.explicit != "neither":
             reasons[index] = f"the prompt asks for {getattr(axis, reading.explicit).description}"
+        elif known and known.group == groups[index]:
+            active[index], reasons[index], kept[index] = known.active, known.reason, True
         else:
             active[index] = True
     for group in groups[active].unique().tolist():
@@ -60,7 +88,8 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
             tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
             if not getattr(preference.source, "includes_base_rate", False):
                 base_rate[members] = known.base_rate
-        if target < 1:
+        members = members[~kept[members]]
+        if target < 1 and len(members):
             chosen = thinned(coins[members], target, known, None if lean is None else lean[members], cfg)
             if known and known.base_rate >= target and not chosen.any():
                 why = f"the model already draws {known.base_rate:.0%} of such {axis.groups[group]} pictures on the "
@@ -71,12 +100,12 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None):
 
 
 def groups_of(readings):
-    """The group that each prompt names, by its index in the axis: [B]; -1 out of scope, 0 where there is no gate."""
+    """The group that each prompt names, by its index in the axis: [B]; -1 if out of scope, 0 if there is no gate."""
     return torch.tensor([reading.group if reading else 0 for reading in readings])
 
 
 def summary(preference, reasons, cfg=None):
-    """One line for the log: what a run did, why it left pictures alone, and whether its CFG scale was ever measured."""
+    """One line for the log: what a run did, why it left pictures alone, and if its CFG scale was never measured."""
     corrected = reasons.count("")
     line = f"{preference.name or preference.axis.title}: corrected {corrected} of {len(reasons)}"
     for why in sorted(set(reasons) - {""}):

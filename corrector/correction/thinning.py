@@ -11,6 +11,8 @@ import math
 import torch
 from einops import reduce
 
+from ..preference.networks import read
+
 DRAWS = 4096  # of a batch, for the level that gives the target on average
 
 
@@ -46,7 +48,7 @@ def first_lean(preference, denoised, x, sigma, groups, target):
     lean, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
     if len(some):
         with torch.no_grad():
-            push = preference.source(x[some].float(), sigma[some].float(), groups[some].to(x.device)).push
+            push = read(preference.source, x[some].float(), sigma[some].float(), groups[some]).push
         lean[some] = leaning(denoised[some].float(), push).float().cpu()
     return lean
 

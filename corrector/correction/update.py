@@ -16,6 +16,7 @@ import torch
 from einops import reduce
 
 from ..latent_space.spaces import expand
+from ..preference.networks import read
 
 
 class CorrectionError(ValueError):
@@ -64,28 +65,36 @@ def drift(reading, base_rate, tone_gain, k, omega=math.inf):
     return expand(k * opening, push) * push
 
 
-def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0):
+def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, conditional=None):
     """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
 
-    denoised, x: model space, any dtype; sigma [B]. `preferences` and `decisions` go in pairs; their drifts are added
-    (exact where the axes are independent given x). `cfg` is the CFG scale, never taken below 1. Images that no
-    preference corrects are returned bit for bit; where nothing acts, the very tensor that came is returned.
+    Images that no preference corrects are returned bit for bit; if nothing acts, the very tensor that came.
+
+    Args:
+        denoised: the model's prediction after CFG, model space, any dtype.
+        x: the noisy latent, as `denoised`.
+        sigma: [B].
+        preferences, decisions: in pairs; their drifts are added (exact if the axes are independent given x).
+        settings: Settings, with the mask at the latents' size.
+        cfg: the CFG scale, never taken below 1.
+        conditional: the prediction for the user's prompt, without CFG; Text needs it.
     """
     if denoised.ndim != 4:
         raise CorrectionError(
             f"The latent has {denoised.ndim} dimensions; RS-Corrector corrects pictures [batch, channels, height, "
             "width]. Video models are not supported: take the node out of this graph."
         )
-    strength = torch.as_tensor(settings.strength, dtype=torch.float32, device=denoised.device)
+    strength, sigma = (torch.as_tensor(value, device=x.device).float() for value in (settings.strength, sigma))
     inside = (sigma <= settings.window[0]) & (sigma >= settings.window[1]) & (strength > 0)  # [B]
     total, touched = torch.zeros_like(x, dtype=torch.float32), torch.zeros_like(inside)
     for preference, decision in zip(preferences, decisions, strict=True):
-        decision = decision.to(denoised.device)
+        decision = decision.to(x.device)
         active = decision.active & inside
         if not active.any():
             continue
         some = active.nonzero()[:, 0]
-        reading = preference.source(x[some].float(), sigma[some].float(), decision.group[some])
+        own = None if conditional is None else conditional[some].float()
+        reading = read(preference.source, x[some].float(), sigma[some], decision.group[some], own)
         late = max(float(cfg), 1.0) * decision.push_gain[some]
         k = torch.where(sigma[some] <= decision.sight[some], late, 1.0)
         total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], k)

@@ -10,92 +10,18 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from ..correction.decision import Decision, decide, groups_of
-from ..correction.thinning import coins_from_seeds, first_lean, leaning
-from ..correction.update import Settings, correct
+from ..correction.sampled import first_predictions, readings_of, sample_corrected
+from ..correction.thinning import leaning
+from ..correction.update import Settings
 from ..latent_space.skin import lightness
 from ..latent_space.statistics import rate
 from ..preference.calibration import Calibration
+from ..preference.networks import read
 from ..preference.prompt_gate import PromptReading
 from .pairs import finite_pictures, refuse_broken
 
 CHUNK = 100  # pictures at once, and between two looks at the interval
 FEWEST = 200  # pictures a group, however narrow: with fewer, one of them decides what is said to be within reach
-
-
-def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
-    """`decide` for many pictures, whose target share is kept in each batch of `batch` -> (Decision, reasons)."""
-    readings, parts, reasons = readings_of(preference, conditioning), [], []
-    for which in torch.arange(len(coins)).split(batch):
-        own = None if lean is None else lean[which]
-        decision, why = decide(preference, [readings[i] for i in which.tolist()], coins[which], target, cfg, own)
-        parts.append(decision)
-        reasons += why
-    return Decision(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True))), reasons
-
-
-def readings_of(preference, conditioning):
-    """What the preference's gate reads of each prompt; None each where it has no gate."""
-    gate = preference.gate
-    return [gate and gate.read([conditioning[index : index + 1]]) for index in range(len(conditioning))]
-
-
-def first_predictions(host, conditioning, seeds, cfg):
-    """Denoised and noisy latents [N, C, H, W] and sigma [N] where a run begins.
-
-    Costs 2 steps a picture. A program's hook is given them for nothing.
-    """
-    first = {}
-
-    def look(denoised, x, sigma, which):
-        seen = [part.detach().float().cpu().clone() for part in (denoised, x, sigma.expand(len(x)))]
-        for index, *parts in zip(torch.as_tensor(which).tolist(), *seen, strict=True):
-            first.setdefault(index, parts)
-        return denoised
-
-    host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # a schedule of one step may begin anywhere
-    return [torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True)]
-
-
-def first_leans(host, preference, conditioning, seeds, cfg, target):
-    """`first_lean` of many pictures [N], or None where it does not count."""
-    if target == 1 or not any(known.lean_slope for known in preference.calibrations):
-        return None
-    groups = groups_of(readings_of(preference, conditioning))
-    columns = (*first_predictions(host, conditioning, seeds, cfg), groups)
-    parts = zip(*(column.split(CHUNK) for column in columns), strict=True)
-    found = [first_lean(preference, *some, target) for some in parts]
-    return None if any(part is None for part in found) else torch.cat(found)
-
-
-def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, plain=None, **options):
-    """Sample with the correction, one prompt and seed a picture -> (latents, list of reasons a preference).
-
-    `plain`: latents of the same prompts and seeds without correction, if they are there already; pictures on which
-    nothing acts are taken from them instead of being sampled again, since they are the same bit for bit.
-    """
-    conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
-    for preference in preferences:
-        lean = first_leans(host, preference, conditioning, seeds, cfg, settings.target)
-        decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean))
-    decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
-    wanted = torch.arange(len(seeds))
-    if plain is not None:
-        wanted = torch.stack([d.active for d in decisions]).any(dim=0).nonzero()[:, 0]
-        if not len(wanted):
-            return plain, reasons
-
-    def hook(denoised, x, sigma, which):
-        own = [d.select(wanted[which]) for d in decisions]
-        return correct(denoised, x, sigma, preferences, own, settings, cfg)
-
-    some = [seeds[i] for i in wanted.tolist()]
-    latents = host.sample(conditioning[wanted], some, cfg, hook=hook, **options)
-    if plain is None:
-        return latents, reasons
-    every = plain.clone()
-    every[wanted] = latents
-    return every, reasons
 
 
 PUSH_GAINS = (2.0, 3.0, 4.0)  # a distilled push is a little weak, and above sight k is only 1
@@ -169,7 +95,7 @@ class _Plain:
             more = min(CHUNK, count - len(self.seeds) - self.broken)
             seeds = [rng.randrange(2**31) for _ in range(more)]
             prompts = [rng.choice(preference.axis.prompts(group)) for _ in range(more)]
-            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress)
+            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, progress=progress).cpu()
             found = lightness(host.decode(plain), preference.axis.skin_region)
             fine = finite_pictures(plain, found)
             self.broken += int((~fine).sum())
@@ -191,7 +117,7 @@ class _Plain:
         group = torch.full((len(x),), self.preference.axis.groups.index(self.group))
         with torch.no_grad():
             parts = zip(*(part.split(CHUNK) for part in (x, sigma, group)), strict=True)
-            lean = leaning(denoised, torch.cat([self.preference.source(*some).push for some in parts])).double()
+            lean = leaning(denoised, torch.cat([read(self.preference.source, *some).push for some in parts])).double()
         fine = lean.isfinite()
         lean, counter = lean[fine], self.counter[fine]
         mean, spread = float(lean.mean()), max(float(lean.std()) if len(lean) > 1 else 0.0, 1e-6)

@@ -7,13 +7,15 @@ from statistics import median
 
 import torch
 
+from ..latent_space.devices import place
 from ..latent_space.spaces import add_noise
 from ..latent_space.statistics import rate
+from ..preference.networks import read
 from ..preference.preference import Preference
 from .gate import train_gate
 from .pairs import Pairs, make_pairs, match_tones
 from .store import PairError
-from .training import Teacher, flatten, train_distilled, train_judge, train_tone
+from .training import CPU, Teacher, flatten, train_distilled, train_judge, train_tone
 
 
 def held_out_curves(source, pairs, seed, sigmas, draws=1):
@@ -30,7 +32,7 @@ def held_out_curves(source, pairs, seed, sigmas, draws=1):
         for _ in range(draws):
             x = add_noise(latents, torch.randn(latents.shape, generator=generator), sigma)
             parts = zip(x.split(200), sigma.split(200), group.split(200), strict=True)
-            log_odds = torch.cat([source(*part).log_odds.detach() for part in parts])
+            log_odds = torch.cat([read(source, *part).log_odds.detach() for part in parts])
             right[:, column].index_add_(0, group, ((log_odds > 0) == side.bool()).float())
             sure[:, column].index_add_(0, group, log_odds.abs().sigmoid())
     each = draws * 2 * pairs.latents.shape[2]
@@ -144,12 +146,14 @@ def learn(
     own, held = split(pairs, max(1, count // 10))
     keep, tones = matched_pictures(own, axis.groups) if match else (None, None)
     teacher = Teacher(host, axis, own, teacher_count, seed, progress=progress)
-    tone = train_tone(host.space, own, tone_steps, seed, progress=progress)
+    device = host.device
+    tone = train_tone(host.space, own, tone_steps, seed, progress=progress, device=device)
     source, figures = train_distilled(
-        host.space, own, teacher, tone, steps, seed, axis.skin_region, keep=keep, progress=progress
-    )
+        host.space, own, teacher, tone, steps, seed, axis.skin_region, keep=keep, progress=progress,
+        device=device,
+    )  # fmt: skip
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
-    judge, judge_accuracy = train_judge(own, seed, progress=progress)
+    judge, judge_accuracy = train_judge(own, seed, progress=progress, device=device)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     curves, pictures = curves_by_group(source, held, axis.groups, seed), 2 * held.latents.shape[2]
     training = {
@@ -171,6 +175,8 @@ def learn(
         training["lightness_gap_before_and_after_matching"] = {
             group: [round(value, 2) for value in values] for group, values in zip(axis.groups, tones, strict=True)
         }
+    for network in (source, judge):
+        place(network, CPU)
     weak = weakness(training)
     if weak:
         training["weak"] = weak

@@ -80,7 +80,7 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
                 shard = store and store.load(name)
                 if not shard:
                     some = slice(start, start + batch)
-                    drawn = host.sample(host.encode(prompts[some]), numbers[some], cfg=cfg, steps=steps)
+                    drawn = host.sample(host.encode(prompts[some]), numbers[some], cfg=cfg, steps=steps).cpu()
                     shard = {"latents": drawn, "lightness": lightness(host.decode(drawn), axis.skin_region)}
                     if store:
                         store.save(name, **shard)

@@ -1,6 +1,7 @@
 """Networks trained on pairs: the preference (Distilled), its teacher and tone push, the Classifier, and the judge.
 
-One optimiser loop serves them all. Each is reproducible by its seed, and leaves the global one alone.
+One optimiser loop serves them all. Each is reproducible by its seed, and leaves the global one alone. Data stays where
+the pairs are, on the CPU, and is drawn there; each batch is moved to `device`, where the network trains and stays.
 """
 
 import random
@@ -9,16 +10,20 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
+from ..latent_space.devices import beside, place
 from ..latent_space.skin import skin_mask
 from ..latent_space.spaces import add_noise
 from ..preference.judge import Judge
-from ..preference.networks import MOST_CELLS, Classifier, Distilled
+from ..preference.networks import MOST_CELLS, Classifier, Distilled, read
 from .pairs import refuse_broken
 
 SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
 TEACHER_BYTES = 2**28  # of noised latents, and of pushes: half precision and fewer of them where more would be needed
+CPU = torch.device("cpu")
 SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
 
 
@@ -81,7 +86,7 @@ class Teacher:
             for side in ("counter", "stereotype"):
                 prompts = [f"{prompt} {rng.choice(getattr(axis, side).phrases)}" for prompt in neutral]
                 predictions.append(host.denoise(x, self.sigma[which], host.encode(prompts)))
-            self.push[which] = (predictions[0] - predictions[1]).to(dtype)
+            self.push[which] = (predictions[0] - predictions[1]).to(self.push)
             if progress:
                 progress("push", int(which[-1]) + 1, count)
         self.evaluations = 2 * count
@@ -113,30 +118,37 @@ def _train(network, steps, seed, loss_of_step, label, rate=2e-3, progress=None):
     generator = torch.Generator().manual_seed(seed)
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3)
-    averaged = [p.detach().clone() for p in parameters]
+    decay = LambdaLR(optimizer, lambda step: min(1, (step + 1) / 50) * (1 - step / steps))
+    averaged = AveragedModel(network, multi_avg_fn=_running_average)
     for step in trange(steps, desc=label, mininterval=10, leave=False, disable=progress is not None):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 50) * (1 - step / steps)
         loss = loss_of_step(generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - min(0.99, (step + 1) / (step + 10)))
+        decay.step()
+        averaged.update_parameters(network)
         if progress:
             progress(label, step + 1, steps)
-    for parameter, average in zip(parameters, averaged, strict=True):
-        parameter.data.copy_(average)
+    network.load_state_dict(averaged.module.state_dict())
     return network.eval().requires_grad_(False)
 
 
-def _fresh(factory, seed):
+@torch.no_grad()
+def _running_average(averaged, current, count):
+    """An exponential average of the last hundred steps, shorter in the beginning."""
+    torch._foreach_lerp_(averaged, current, 1 - min(0.99, (float(count) + 1) / (float(count) + 10)))
+
+
+def _fresh(factory, seed, device):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return factory()
+        network = factory()
+    place(network, device)
+    return network.requires_grad_(True)
 
 
-def train_tone(space, pairs, steps, seed, batch=64, progress=None):
+def train_tone(space, pairs, steps, seed, batch=64, progress=None, device=CPU):
     """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
 
     Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
@@ -145,18 +157,21 @@ def train_tone(space, pairs, steps, seed, batch=64, progress=None):
     """
     latents, _, group, tone = flatten(pairs)
     batch = batch_of(batch, latents.shape)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=patch_of(latents.shape)), seed)
+    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=patch_of(latents.shape)), seed, device)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         sigma = random_sigmas(batch, generator)
         x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
-        return F.mse_loss(network.log_odds(x, sigma, group[chosen]), tone[chosen])
+        x, sigma, own, wanted = beside(network, x, sigma, group[chosen], tone[chosen])
+        return F.mse_loss(network.log_odds(x, sigma, own), wanted)
 
     return _train(network, steps, seed, loss_of_step, "tone", progress=progress)
 
 
-def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=48, keep=None, progress=None):
+def train_distilled(
+    space, pairs, teacher, tone, steps, seed, region, batch=48, keep=None, progress=None, device=CPU
+):  # fmt: skip
     """The learned preference: cross-entropy of the side, regression of the teacher's push and of the tone push.
 
     `region`: the axis' box of skin, around which the tone push is kept. Elsewhere it holds what goes with skin in these
@@ -165,7 +180,7 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=48, 
     """
     latents, side, group, _ = flatten(pairs, keep)
     batch = batch_of(batch, latents.shape)
-    network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=patch_of(latents.shape)), seed)
+    network = _fresh(lambda: Distilled(space, len(pairs.latents), patch=patch_of(latents.shape)), seed, device)
     weights, count = teacher.weights(), len(teacher.x)
     held = max(min(1, count - 1), count // 20)  # at least one, where there is another to learn from
     tone_push = _SkinPush(teacher, tone, region)
@@ -176,18 +191,20 @@ def train_distilled(space, pairs, teacher, tone, steps, seed, region, batch=48, 
         x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
         which = held + torch.randint(count - held, (batch,), generator=generator)
         *taught, push = teacher.taught(which)
-        reading = network(*(torch.cat(both) for both in zip((x, sigma, group[chosen]), taught, strict=True)))
-        odds = F.binary_cross_entropy_with_logits(reading.log_odds[:batch], side[chosen].float())
+        inputs = [torch.cat(both) for both in zip((x, sigma, group[chosen]), taught, strict=True)]
+        reading = network(*beside(network, *inputs))
+        wanted, push, skin, weight = beside(network, side[chosen].float(), push, tone_push[which], weights[which])
+        odds = F.binary_cross_entropy_with_logits(reading.log_odds[:batch], wanted)
         error = (reading.push[batch:] - push).square().mean(dim=(1, 2, 3))
-        tone_error = (reading.tone[batch:] - tone_push[which]).square().mean()
-        return odds + (error * weights[which]).mean() + 0.3 / tone_push.power * tone_error
+        tone_error = (reading.tone[batch:] - skin).square().mean()
+        return odds + (error * weight).mean() + 0.3 / tone_push.power * tone_error
 
     network = _train(network, steps, seed, loss_of_step, "preference", progress=progress)
     sums = torch.zeros(4, dtype=torch.float64)  # of the held out: error and power of the push, and of the tone push
     for which in torch.arange(held).split(batch_of(200, latents.shape)):
         *taught, push = teacher.taught(which)
         with torch.no_grad():
-            reading, skin = network(*taught), tone_push[which]
+            reading, skin = read(network, *taught), tone_push[which]
         both = [part.square().mean(dim=(1, 2, 3)) * weights[which] for part in (reading.push - push, push)]
         both += [part.square().mean(dim=(1, 2, 3)) for part in (reading.tone - skin, skin)]
         sums += torch.stack(both).sum(dim=1)
@@ -210,7 +227,7 @@ class _SkinPush:
         pushes = []
         for which in torch.arange(len(teacher.x)).split(batch_of(200, teacher.x.shape)):
             x, sigma, group, _ = teacher.taught(which)
-            pushes.append((tone(x, sigma, group).push * mask)[..., self.box[0], self.box[1]].to(teacher.x.dtype))
+            pushes.append((read(tone, x, sigma, group).push * mask)[..., self.box[0], self.box[1]].to(teacher.x.dtype))
         self.pushes = torch.cat(pushes)
         share = self.pushes[0].numel() / self.shape.numel()
         self.power = float(self.pushes.float().square().mean()) * share
@@ -222,27 +239,28 @@ class _SkinPush:
         return whole
 
 
-def train_classifier(space, pairs, steps, seed, keep=None, batch=128):
+def train_classifier(space, pairs, steps, seed, keep=None, batch=128, device=CPU):
     """The Classifier source, a baseline; `keep` restricts it to some pictures, e.g. tone-matched ones."""
     latents, side, group, _ = flatten(pairs, keep)
     batch = batch_of(batch, latents.shape)
-    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=patch_of(latents.shape)), seed)
+    network = _fresh(lambda: Classifier(space, len(pairs.latents), patch=patch_of(latents.shape)), seed, device)
 
     def loss_of_step(generator):
         chosen = torch.randint(len(latents), (batch,), generator=generator)
         sigma = random_sigmas(batch, generator)
         x = add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma)
-        return F.binary_cross_entropy_with_logits(network.log_odds(x, sigma, group[chosen]), side[chosen].float())
+        x, sigma, own, wanted = beside(network, x, sigma, group[chosen], side[chosen].float())
+        return F.binary_cross_entropy_with_logits(network.log_odds(x, sigma, own), wanted)
 
     return _train(network, steps, seed, loss_of_step, "classifier")
 
 
-def train_judge(pairs, seed, steps=300, batch=64, progress=None):
+def train_judge(pairs, seed, steps=300, batch=64, progress=None, device=CPU):
     """-> (Judge, its accuracy on the pictures each fold did not see)."""
     latents, side, _, _ = flatten(pairs)
     batch = batch_of(batch, latents.shape)
     fold = torch.arange(len(latents)) % Judge.FOLDS
-    judge = _fresh(lambda: Judge(latents.shape[1]), seed)
+    judge = _fresh(lambda: Judge(latents.shape[1]), seed, device)
 
     def loss_of_step(generator):
         losses = []
@@ -250,11 +268,12 @@ def train_judge(pairs, seed, steps=300, batch=64, progress=None):
             own = (fold != index).nonzero()[:, 0]
             chosen = own[torch.randint(len(own), (batch,), generator=generator)]
             noisy = latents[chosen] + 0.1 * torch.randn(latents[chosen].shape, generator=generator)
-            losses.append(F.binary_cross_entropy_with_logits(judge(noisy, index), side[chosen].float()))
+            noisy, wanted = beside(judge, noisy, side[chosen].float())
+            losses.append(F.binary_cross_entropy_with_logits(judge(noisy, index), wanted))
         return sum(losses)
 
     _train(judge, steps, seed, loss_of_step, "judge", progress=progress)
     with torch.no_grad():
-        odds = torch.stack([judge(latents, index) for index in range(Judge.FOLDS)])
+        odds = torch.stack([judge(*beside(judge, latents), index) for index in range(Judge.FOLDS)]).to(latents.device)
     own = odds.gather(0, fold[None])[0]
     return judge, float(((own > 0) == side.bool()).float().mean())

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..latent_space.devices import beside
 from .networks import MOST_CELLS
 
 
@@ -33,4 +34,4 @@ class Judge(nn.Module):
     @torch.no_grad()
     def counter(self, latents):
         """Latents never used in training -> bool [N]: on the counter side."""
-        return torch.cat([self(part) for part in latents.split(500)]) > 0
+        return torch.cat([self(*beside(self, part)) for part in latents.split(500)]) > 0

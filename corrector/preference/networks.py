@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import nn
 
+from ..latent_space.devices import beside
 from ..latent_space.spaces import LATENT_SPACES, noise_level, push_from_gradient, scale_input
 
 MOST_CELLS = 32  # patches a side that a network is trained on, about; with more, two cores would not finish in minutes
@@ -29,6 +30,23 @@ class Reading:
     log_odds: torch.Tensor  # [B]
     push: torch.Tensor  # [B, C, H, W], units of x0
     tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin grows lighter
+
+
+def read(source, x, sigma, group, conditional=None):
+    """What a source says of x, on the device of x, wherever its network is.
+
+    Args:
+        source: a trained network, or a Text.
+        x: [B, C, H, W] in model space.
+        sigma: [B].
+        group: [B], index of the group that each prompt names.
+        conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W]; Text needs it.
+    """
+    if source.kind == "text":
+        return source(x, sigma, group, conditional)
+    reading = source(*beside(source, x, sigma, group))
+    parts = reading.log_odds, reading.push, reading.tone
+    return Reading(*(None if part is None else part.to(x.device) for part in parts))
 
 
 def _silu(features):

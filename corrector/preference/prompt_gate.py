@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..latent_space.devices import beside
+
 OUT_OF_SCOPE = -1
 SURE = 0.8  # probability below which no group counts as named: what the gate is not sure of is left alone
 EXPLICIT = ("neither", "stereotype", "counter")
@@ -72,7 +74,7 @@ class PromptGate(nn.Module):
                     f"The prompt's conditioning is {conditioning.shape[-1]} wide and this preference was made for a "
                     f"text encoder of width {self.width}; use a preference made for this model."
                 )
-            group_logits, explicit_logits = self(conditioning.to(self.centre.device))
+            group_logits, explicit_logits = self(*beside(self, conditioning))
             sure, named = group_logits.softmax(-1)[0].max(dim=-1)
             named = int(named) if sure >= SURE else self.groups
             asked = EXPLICIT[int(explicit_logits.argmax(-1)[0])]

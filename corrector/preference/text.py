@@ -1,35 +1,42 @@
-"""The Text source: no training, the host's own predictions for the two sides' prompts."""
+"""The Text source: no training, the host's own predictions for the prompts of both sides."""
 
 from einops import reduce
 
 from .networks import Reading
 
-SMOOTHING = 0.5  # of the Text source's q along a run
+SMOOTHING = 0.5  # of q along a run
 
 
 class Text:
-    """No training: the host's own predictions for the two sides' prompts, two more evaluations a step.
+    """The preference as the host's model has it: two more evaluations a step give the push, and q with it.
 
-    `predict(x, sigma)` -> (D, D_c, D_s), conditional predictions for the user's prompt and the axis' sides, each
-    [B, C, H, W]. Since D = q D_c + (1-q) D_s, q = <D - D_s, P> / |P|^2 (METHOD.md, "Three sources").
+    Since D_cond = q D_c + (1-q) D_s for conditional predictions, q = <D_cond - D_s, P> / |P|^2 with P = D_c - D_s.
+
+    Args:
+        counter, stereotype: the host's conditioning of the prompts of both sides; all that is known before a run.
+        evaluate: `evaluate(text, x, sigma)` -> (D_c, D_s), each [B, C, H, W] without CFG; given by the run.
     """
 
     kind = "text"
     includes_base_rate = True  # q is the model's own, prior included
 
-    def __init__(self, predict):
-        self.predict, self.previous = predict, None
+    def __init__(self, counter, stereotype, evaluate=None):
+        self.counter, self.stereotype, self.evaluate, self.previous = counter, stereotype, evaluate, None
 
-    def __call__(self, x, sigma, group=None):
-        denoised, counter, stereotype = self.predict(x, sigma)
+    def in_run(self, evaluate):
+        """A copy for one run, with no memory of another."""
+        return Text(self.counter, self.stereotype, evaluate)
+
+    def __call__(self, x, sigma, group, conditional):
+        """The Reading of x; `conditional` is the model's prediction for the user's prompt, D_cond [B, C, H, W]."""
+        counter, stereotype = (side.float() for side in self.evaluate(self, x, sigma))
         push = counter - stereotype
-        share = reduce((denoised - stereotype) * push, "b ... -> b", "sum")
+        share = reduce((conditional - stereotype) * push, "b ... -> b", "sum")
         share = (share / reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-12)).clamp(0.02, 0.98)
-        share = self._smooth(share, float(sigma.max()))
-        return Reading(share.logit(), push)
+        return Reading(self._smooth(share, float(sigma.max())).logit(), push)
 
     def _smooth(self, share, sigma):
-        """A run starts when sigma rises: the memory of another run, or of another batch, is dropped."""
+        """Average with the step before; where sigma has risen or the batch is another, start again."""
         if self.previous and self.previous[0] > sigma and self.previous[1].shape == share.shape:
             share = SMOOTHING * self.previous[1] + (1 - SMOOTHING) * share
         self.previous = (sigma, share)

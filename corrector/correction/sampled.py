@@ -1,0 +1,91 @@
+"""Pictures sampled with the correction by a host's own sampler, as calibration and audits need them."""
+
+import torch
+
+from ..latent_space.devices import placed
+from .decision import Decision, decide, groups_of
+from .thinning import coins_from_seeds, first_lean
+from .update import correct
+
+CHUNK = 100  # pictures that a network reads at once
+
+
+def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
+    """`decide` for many pictures, whose target share is kept in each batch of `batch` -> (Decision, reasons)."""
+    readings, parts, reasons = readings_of(preference, conditioning), [], []
+    for which in torch.arange(len(coins)).split(batch):
+        own = None if lean is None else lean[which]
+        decision, why = decide(preference, [readings[i] for i in which.tolist()], coins[which], target, cfg, own)
+        parts.append(decision)
+        reasons += why
+    return Decision(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True))), reasons
+
+
+def readings_of(preference, conditioning):
+    """What the preference's gate reads of each prompt; None each if it has no gate."""
+    gate = preference.gate
+    return [gate and gate.read([conditioning[index : index + 1]]) for index in range(len(conditioning))]
+
+
+def first_predictions(host, conditioning, seeds, cfg):
+    """Denoised and noisy latents [N, C, H, W] and sigma [N] at the first step of a run; costs 2 steps a picture."""
+    first = {}
+
+    def look(denoised, x, sigma, which):
+        seen = [part.detach().float().cpu().clone() for part in (denoised, x, sigma.expand(len(x)))]
+        for index, *parts in zip(torch.as_tensor(which).tolist(), *seen, strict=True):
+            first.setdefault(index, parts)
+        return denoised
+
+    host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # a schedule of one step may begin anywhere
+    return [torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True)]
+
+
+def first_leans(host, preference, conditioning, seeds, cfg, target):
+    """`first_lean` of many pictures [N], or None if it does not count."""
+    if target == 1 or not any(known.lean_slope for known in preference.calibrations):
+        return None
+    groups = groups_of(readings_of(preference, conditioning))
+    columns = (*first_predictions(host, conditioning, seeds, cfg), groups)
+    parts = zip(*(column.split(CHUNK) for column in columns), strict=True)
+    found = [first_lean(preference, *some, target) for some in parts]
+    return None if any(part is None for part in found) else torch.cat(found)
+
+
+def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, plain=None, **options):
+    """Sample with the correction -> (latents [N, C, H, W] on the CPU, a list of reasons a preference).
+
+    Args:
+        host: its functions `encode` and `sample`.
+        prompts, seeds: one a picture.
+        preferences: the Preferences that act.
+        settings: Settings.
+        cfg: the CFG scale.
+        batch: pictures among which a target share is kept.
+        plain: latents of the same prompts and seeds without correction, if they are there already. Pictures on which
+            nothing acts are taken from them instead of being sampled again, since they are the same bit for bit.
+        options: of the host's `sample`.
+    """
+    conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
+    for preference in preferences:
+        lean = first_leans(host, preference, conditioning, seeds, cfg, settings.target)
+        decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean))
+    decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
+    wanted = torch.arange(len(seeds))
+    if plain is not None:
+        wanted = torch.stack([d.active for d in decisions]).any(dim=0).nonzero()[:, 0]
+        if not len(wanted):
+            return plain, reasons
+
+    def hook(denoised, x, sigma, which):
+        own = [d.select(wanted[which]) for d in decisions]
+        return correct(denoised, x, sigma, preferences, own, settings, cfg)
+
+    some = [seeds[i] for i in wanted.tolist()]
+    with placed([preference.source for preference in preferences], host.device):
+        latents = host.sample(conditioning[wanted], some, cfg, hook=hook, **options).cpu()
+    if plain is None:
+        return latents, reasons
+    every = plain.clone()
+    every[wanted] = latents
+    return every, reasons
