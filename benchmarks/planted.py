@@ -1,9 +1,10 @@
-"""Correctors of the miniature that fail on purpose, each in a way that an audit must name."""
+"""Correctors for the miniature that are wrong on purpose; an audit must report each by name."""
 
 import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -15,20 +16,21 @@ from corrector.preference.preference import Preference  # noqa: E402
 FAILURES = "does nothing", "changes the group", "collapses variety", "lightens skin"  # as a report names them
 
 
-class Push:
-    """A source whose gate is open and whose push is what `push(x, sigma)` says, sigma as [B, 1, 1, 1]."""
+class Push(nn.Module):
+    """A source that always pushes by `push(x, sigma)`; x is [B, C, H, W] and sigma is [B, 1, 1, 1]."""
 
     kind, includes_base_rate = "planted", True
 
     def __init__(self, push):
+        super().__init__()
         self.push = push
 
-    def __call__(self, x, sigma, group):
+    def forward(self, x, sigma, group):
         return Reading(torch.full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)))
 
 
 def planted(host, axis, name):
-    """One of FAILURES on the miniature, as a preference for `axis` that corrects every prompt."""
+    """A preference for `axis` on the miniature with one of FAILURES; it has no gate and corrects every prompt."""
     make = dict(zip(FAILURES, (_nothing, _another_group, _one_picture, _lighter), strict=True))[name]
     return Preference(axis, host.space, Push(make(host, axis.groups[0])), name=name, hash=name)
 
@@ -38,7 +40,7 @@ def _nothing(host, group):
 
 
 def _another_group(host, group):
-    """From the group in a village to another one in a city."""
+    """Pushes from the group in a village to another group in a city."""
     prompts = [f"a portrait of a {group} person in a village", "a portrait of a Zendoli person in a city"]
     here, there = host.encode(prompts).split(1)
 
@@ -52,12 +54,12 @@ def _another_group(host, group):
 
 
 def _one_picture(host, group):
-    """Towards one picture, whatever the seed."""
+    """Pushes towards the same picture for every seed."""
     (target,) = host.sample(host.encode([f"a portrait of a {group} person in a city"]), [5], cfg=2.0)
     return lambda x, sigma: torch.where(sigma > 0.5, 0.5, 0.3) * (target - x / (1 + sigma.square()))
 
 
 def _lighter(host, group):
-    """Along the shipped preference's own tone push, which is the direction of lighter skin."""
+    """Pushes along the tone push of the shipped preference, which is the direction of lighter skin."""
     source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
     return lambda x, sigma: 2.0 * source(x, sigma.flatten(), torch.zeros(len(x), dtype=torch.long)).tone

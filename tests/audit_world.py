@@ -31,7 +31,7 @@ class DrawnHost:
     The lower half of the channel of the seed holds by how many points of L* skin is lighter than the seed's own.
     """
 
-    space, batch, steps, shape = "miniature", 50, 16, (4, 16, 16)
+    space, batch, steps, shape, device = "miniature", 50, 16, (4, 16, 16), torch.device("cpu")
 
     def __init__(self, rates=None, name="drawn"):
         self.rates, self.identity = {**RATES, **(rates or {})}, {"checkpoint": name, "space": "drawn"}

@@ -1,4 +1,4 @@
-"""A host that is exact: a world of two Gaussians that answers to prompts."""
+"""A host whose predictions are exact: two Gaussians, selected by the prompt."""
 
 from itertools import pairwise
 
@@ -9,13 +9,13 @@ from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
 PATTERN = torch.zeros(SHAPE)
-PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # what tells the sides apart; channel 3, the skin, does not
+PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # the difference of the sides; channel 3, the skin, is the same
 
 
 class GaussianHost:
-    """The four functions of a host. Its conditioning says at [:, 0, 0] which side the prompt asks for."""
+    """The four functions of a host. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype."""
 
-    space, identity = "miniature", {"checkpoint": "two Gaussians"}
+    space, identity, device = "miniature", {"checkpoint": "two Gaussians"}, torch.device("cpu")
 
     def __init__(self):
         self.world = GaussianWorld(beta=0.1, means=(PATTERN, -PATTERN), spreads=(0.6, 0.6), shape=SHAPE)

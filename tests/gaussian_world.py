@@ -1,25 +1,35 @@
-"""A world of two Gaussians, stereotype and counter, in which every quantity of METHOD.md has a closed form.
+"""A mixture of two Gaussians, stereotype and counter, in which every quantity of the method has a closed form.
 
 x0 is drawn from the counter side with probability beta. With x = a*x0 + sigma*n (a = 1, or 1-sigma for flow models),
-each side is Gaussian at every sigma: its denoised is linear in x, and log-odds are a difference of two squares.
+each side is Gaussian at every sigma: its denoised is linear in x, and the log-odds are a difference of two squares.
 """
 
 import math
 from itertools import pairwise
 
 import torch
+from torch import nn
 
 from corrector.latent_space.spaces import expand
 from corrector.preference.networks import Reading
 
 
-class GaussianWorld:
-    """Two isotropic Gaussians over latents of `shape`. `means` are numbers or tensors of that shape, counter first."""
+class GaussianWorld(nn.Module):
+    """Two isotropic Gaussians; called as a source, it gives the exact log-odds and push.
+
+    Args:
+        beta: probability of the counter side.
+        means: of the counter and the stereotype side, numbers or tensors of `shape`.
+        spreads: their standard deviations.
+        shape: (C, H, W) of x0.
+        flow: whether x is that of a flow model.
+    """
 
     kind = "exact"
     includes_base_rate = False
 
     def __init__(self, beta=0.2, means=(1.5, -1.5), spreads=(0.5, 0.5), shape=(1, 1, 1), flow=False):
+        super().__init__()
         self.beta, self.spreads, self.shape, self.flow = beta, spreads, shape, flow
         self.means = [torch.as_tensor(mean, dtype=torch.float64).expand(shape) for mean in means]
 
@@ -44,23 +54,22 @@ class GaussianWorld:
         return self.log_density(x, sigma, 0) - self.log_density(x, sigma, 1)
 
     def counter_share(self, x, sigma, beta=None):
-        """q: P(counter | x, sigma) with a base rate [B]."""
+        """q: P(counter | x, sigma) [B]; `beta` replaces the world's own base rate."""
         beta = torch.as_tensor(self.beta if beta is None else beta, dtype=torch.float64)
         return (self.log_odds(x, sigma) + beta.logit()).sigmoid()
 
     def denoised(self, x, sigma, beta=None):
-        """D: E[x0 | x] of the world with a base rate, this one's unless said."""
+        """D: E[x0 | x]; `beta` replaces the world's own base rate."""
         q = expand(self.counter_share(x, sigma, beta), x)
         return q * self.denoised_of(x, sigma, 0) + (1 - q) * self.denoised_of(x, sigma, 1)
 
-    def __call__(self, x, sigma, group=None):
-        """The exact preference of this world."""
+    def forward(self, x, sigma, group=None):
         x, sigma = x.double(), sigma.double()
         push = self.denoised_of(x, sigma, 0) - self.denoised_of(x, sigma, 1)
         return Reading(self.log_odds(x, sigma).float(), push.float())
 
     def draw(self, count, seed, beta=None):
-        """x0 [count, *shape] of the world, float64."""
+        """Draw x0 [count, *shape], float64; `beta` replaces the world's own base rate."""
         generator = torch.Generator().manual_seed(seed)
         beta = self.beta if beta is None else beta
         counter = torch.rand(count, generator=generator) < beta
@@ -69,7 +78,7 @@ class GaussianWorld:
         return torch.where(expand(counter, noise).bool(), *sides)
 
     def sample(self, count, seed, hook=None, steps=400):
-        """Integrate the probability flow from noise with Heun's method -> x0. `hook(denoised, x, sigma)` corrects."""
+        """Integrate the probability flow from noise by Heun's method -> x0; `hook(denoised, x, sigma)` corrects."""
         generator = torch.Generator().manual_seed(seed)
         top = 1.0 if self.flow else 80.0
         levels = torch.logspace(math.log10(top), -3, steps, dtype=torch.float64)
@@ -88,5 +97,5 @@ class GaussianWorld:
         return x
 
     def is_counter(self, x0):
-        """Which of the x0 the closed form calls counter images: the nearer side, where the two do not overlap."""
+        """Whether each x0 [N, *shape] is a counter image, by the log-odds at sigma near 0."""
         return self.log_odds(x0, torch.full((len(x0),), 1e-3, dtype=torch.float64)) > 0

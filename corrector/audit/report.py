@@ -1,48 +1,169 @@
-"""Records of an audit -> its report: figures with intervals, findings in words, and the pictures that got worse.
+"""Build the report of an audit from its records: figures with intervals, findings, and the pictures that got worse.
 
-The report is JSON that `audit-report.schema.json` describes; the same records always give the same report.
+A report is JSON as `audit-report.schema.json` describes it; the same records always give the same report.
 """
 
 import json
 
 import numpy as np
+from einops import reduce
 
 from . import statistics as audit
 from .findings import find, worse_pictures
 from .measures import hue_change, variety_ratio
+from .plan import KINDS
 from .report_file import FORMAT
 
-GRID = 2  # cells a side of the features that a Frechet distance uses: few enough for some dozens of pictures
+GRID = 2  # cells per side of the features in a Frechet distance: few, so that some dozens of pictures suffice
 
 
-class Records:
-    """Records with their features, looked up by group, kind, CFG scale and strength, in the order of seeds."""
+class Figures:
+    """Computes the figures of a report from the records of an audit.
 
-    def __init__(self, records, features):
+    Args:
+        run: Audit.
+        records: one dict per picture, as `Audit.chunk` makes them, in the order of seeds.
+        features: [R, F], one row per record.
+    """
+
+    def __init__(self, run, records, features):
+        self.plan, self.judges, self.rows = run.plan, [judge.name for judge in run.judges], []
         self.records, self.features = records, np.asarray(features, dtype=float)
-        self.found = {}
+        self.places = {}
         for place, r in enumerate(records):
-            self.found.setdefault((r["group"], r["kind"], r["cfg"], r["strength"]), []).append(place)
+            self.places.setdefault((r["group"], r["kind"], r["cfg"], r["strength"]), []).append(place)
 
     def of(self, *key):
-        return [self.records[place] for place in self.found.get(key, [])]
+        """The records of (group, kind, CFG scale, strength)."""
+        return [self.records[place] for place in self.places.get(key, [])]
 
-    def features_of(self, *key):
-        return self.features[self.found.get(key, [])]
+    def features_of(self, groups, *key):
+        """Features [N, F] of (kind, CFG scale, strength) of some groups."""
+        return np.concatenate([self.features[self.places.get((group, *key), [])] for group in groups])
+
+    def add(self, figure, measured, n, unit, **where):
+        """Append a row; `measured` is (value, low, high), in which NaN and infinity become None."""
+        digits = 8 if unit == "p" else 4
+        value, low, high = (
+            None if number is None or not np.isfinite(number) else round(float(number), digits) for number in measured
+        )
+        where = {"group": None, "judge": None, "cfg": None, "strength": None} | where
+        numbers = {"value": value, "low": low, "high": high, "n": int(n)}
+        self.rows.append({"figure": figure, **where, **numbers, "unit": unit, "seed": self.plan.seed})
+
+    def add_rate(self, figure, hits, **where):
+        """Append the rate of true values in `hits`, unless there are none."""
+        if hits:
+            self.add(figure, audit.rate(sum(hits), len(hits)), len(hits), "share", **where)
+
+    def rates(self, cfg, strength):
+        """Rates by judge and group: the stereotype, explicit prompts obeyed, the group kept."""
+        for judge in self.judges:
+            for group in self.plan.axis.groups:
+                where = {"group": group, "judge": judge, "cfg": cfg, "strength": strength}
+                neutral = self.of(group, "neutral", cfg, strength)
+                self.add_rate("stereotype rate", [shows_stereotype(r, judge) for r in neutral], **where)
+                self.add_rate(
+                    "group kept", [r["groups"][judge] == group for r in neutral if judge in r["groups"]], **where
+                )
+                for side in ("stereotype", "counter"):
+                    asked = self.of(group, side, cfg, strength)
+                    self.add_rate(f"asked for {side}: obeyed", [r["sides"][judge] == side for r in asked], **where)
+
+    def gaps(self, cfg, strength):
+        """The largest difference of stereotype rates between two groups, by judge."""
+        for judge in self.judges:
+            shown = {
+                group: [shows_stereotype(r, judge) for r in self.of(group, "neutral", cfg, strength)]
+                for group in self.plan.axis.groups
+            }
+            order = sorted((group for group in shown if shown[group]), key=lambda group: np.mean(shown[group]))
+            if len(order) < 2:
+                continue
+            high, low = ((sum(shown[group]), len(shown[group])) for group in (order[-1], order[0]))
+            measured = audit.gap(high, low, pairs=len(order) * (len(order) - 1) // 2)
+            where = {"group": f"{order[-1]} - {order[0]}", "judge": judge, "cfg": cfg, "strength": strength}
+            self.add("gap between groups", measured, high[1] + low[1], "difference", **where)
+
+    def against_plain(self, group, cfg, strength):
+        """Corrected pictures of one group against the plain ones of the same seeds."""
+        before, after = (self.of(group, "neutral", cfg, s) for s in (0.0, strength))
+        n, where = len(after), {"group": group, "cfg": cfg, "strength": strength}
+        for judge in self.judges:
+            test = audit.mcnemar(*([shows_stereotype(r, judge) for r in records] for records in (before, after)))
+            for what in ("vanished", "appeared"):
+                measured = test[what] / n, None, None
+                self.add(f"McNemar: stereotype {what}", measured, n, "share", judge=judge, **where)
+            self.add("McNemar: p", (test["p"], None, None), n, "p", judge=judge, **where)
+        pairs = list(zip(before, after, strict=True))
+        for name, figure, unit in (("L", "skin L* drift", "points of L*"), ("ita", "skin ITA drift", "degrees")):
+            self.add(figure, audit.mean([b[name] - a[name] for a, b in pairs]), n, unit, **where)
+        self.add(
+            "skin hue drift", audit.mean([hue_change(a["hue"], b["hue"]) for a, b in pairs]), n, "degrees", **where
+        )
+        self.add("structure kept (SSIM)", audit.mean([r["structure"] for r in after]), n, "ratio", **where)
+        sharpness = ([r["sharpness"] for r in records] for records in (after, before))
+        self.add("sharpness, over plain", _ratio(*sharpness), n, "ratio", **where)
+        change = [r["change"] for r in after]
+        self.add("change of the latent, RMS", audit.mean(change), n, "standard deviations", **where)
+        self.add_rate("pictures that were changed", [value > 0 for value in change], **where)
+        self.variety(group, cfg, strength)
+
+    def variety(self, group, cfg, strength):
+        """How much the pictures of one group vary, and their distance to other groups and to explicit prompts."""
+        where, main = {"group": group, "cfg": cfg, "strength": strength}, self.plan.cfgs[0]
+        before, after = (self.features_of([group], "neutral", cfg, s) for s in (0.0, strength))
+        own, other = (self.features_of([group], side, main, 0.0) for side in ("counter", "stereotype"))
+        both, rng = (("plain", before), ("corrected", after)), np.random.default_rng([self.plan.seed, len(after)])
+
+        def add(figure, first, second, n):
+            self.add(figure, variety_ratio(first, second, rng), n, "ratio", **where)
+
+        add("variety, over plain", (after,), (before,), len(after))
+        if len(own) > 1:
+            add("variety, over the model's own counter pictures", (after,), (own,), len(own))
+            for name, part in both:
+                add(f"variety, over that between the sides, {name}", (part,), (own, other), len(part))
+        if others := [name for name in self.plan.axis.groups if name != group]:
+            now, then = (self.features_of(others, "neutral", cfg, s) for s in (strength, 0.0))
+            add("distance to other groups, over plain", (after, now), (before, then), len(after))
+            asked = self.features_of(others, "counter", main, 0.0)
+            add("distance to other groups, over own counter side", (after, now), (own, asked), len(own))
+        if len(own) > 1:
+            for name, part in both:
+                measured = _frechet(part, own, rng)
+                self.add(f"Frechet distance to own counter side, {name}", measured, len(own), "distance", **where)
+
+    def agreement(self, judge):
+        """Agreement of a judge with explicit prompts on plain pictures, and its offset from the miniature's reader."""
+        cfg, groups = self.plan.cfgs[0], self.plan.axis.groups
+        asked = [
+            r["sides"][judge] == side
+            for group in groups
+            for side in ("stereotype", "counter")
+            for r in self.of(group, side, cfg, 0.0)
+        ]
+        value, low, high = (round(number, 4) for number in audit.rate(sum(asked), len(asked)))
+        found = {"agrees_with_explicit_prompts": {"value": value, "low": low, "high": high, "n": len(asked)}}
+        if "reader" in self.judges and judge != "reader":
+            off = found["rate_minus_the_readers"] = {}
+            for name, strength in zip(("plain", "corrected"), (0.0, *self.plan.strengths[:1]), strict=False):
+                neutral = [r for group in groups for r in self.of(group, "neutral", cfg, strength)]
+                own, true = (np.mean([shows_stereotype(r, name) for r in neutral]) for name in (judge, "reader"))
+                off[name] = round(float(own - true), 4)
+        return found
 
 
 def build(run, records, features):
-    """An Audit and the records of its store -> the report, a dict."""
-    plan, data = run.plan, Records(records, features)
-    rows = []
+    """The report of an Audit, a dict; `records` and `features` as `AuditStore.collect` returns them."""
+    plan, figures, identity = run.plan, Figures(run, records, features), run.host.identity
     for cfg in plan.cfgs:
         for strength in (0.0, *plan.strengths):
-            rows += _rates(run, data, cfg, strength)
-            rows += _gaps(run, data, cfg, strength)
+            figures.rates(cfg, strength)
+            figures.gaps(cfg, strength)
         for strength in plan.strengths:
             for group in plan.axis.groups:
-                rows += _against_plain(run, data, group, cfg, strength)
-    identity = run.host.identity
+                figures.against_plain(group, cfg, strength)
     report = {
         "format": FORMAT,
         "axis": json.loads(json.dumps(plan.axis.to_dict())),
@@ -51,12 +172,18 @@ def build(run, records, features):
         "host": identity,
         "validated_on": "the miniature" if identity.get("space") == "miniature" else "this checkpoint alone",
         "preferences": [{"name": p.name, "hash": p.hash} for p in run.preferences],
-        "judges": [judge.about | _agreement(run, data, judge.name) for judge in run.judges],
-        "figures": rows,
+        "judges": [judge.about | figures.agreement(judge.name) for judge in run.judges],
+        "figures": figures.rows,
         "sampled": [
-            {"group": group, "kind": kind, "n": len(data.of(group, kind, plan.cfgs[0], 0.0)), "most": most}
-            for group in plan.axis.groups
-            for kind, most in (("neutral", plan.images), ("stereotype", _asked(plan)), ("counter", _asked(plan)))
+            {
+                "group": name,
+                "kind": kind,
+                "n": len(figures.of(name, kind, cfg, 0.0)),
+                "most": sum(len(chunk.seeds) for chunk in plan.cells[group, kind, cfg]),
+            }
+            for cfg in plan.cfgs[:1]
+            for group, name in enumerate(plan.axis.groups)
+            for kind in KINDS
         ],
         "pictures": [{name: value for name, value in r.items() if name != "bytes"} for r in records],
     }
@@ -65,129 +192,9 @@ def build(run, records, features):
     return report
 
 
-def _asked(plan):
-    return len([seed for chunk in plan.cells[0, "counter", plan.cfgs[0]] for seed in chunk.seeds])
-
-
-def _row(figure, measured, n, unit, seed, **where):
-    """One figure; what is not a number is None."""
-    digits = 8 if unit == "p" else 4
-    value, low, high = (
-        None if number is None or not np.isfinite(number) else round(float(number), digits) for number in measured
-    )
-    where = {"group": None, "judge": None, "cfg": None, "strength": None} | where
-    numbers = {"value": value, "low": low, "high": high, "n": int(n)}
-    return {"figure": figure, **where, **numbers, "unit": unit, "seed": seed}
-
-
 def shows_stereotype(record, judge):
-    """What cannot be read counts as a failure."""
+    """Whether a picture counts as the stereotype; unreadable pictures do."""
     return record["sides"][judge] != "counter"
-
-
-def _rates(run, data, cfg, strength):
-    """Rates of each group by each judge: the stereotype, what was asked for, the group kept."""
-    plan, rows = run.plan, []
-    for judge in (judge.name for judge in run.judges):
-        for group in plan.axis.groups:
-            where = {"group": group, "judge": judge, "cfg": cfg, "strength": strength}
-            neutral = data.of(group, "neutral", cfg, strength)
-            if neutral:
-                measured = audit.rate(sum(shows_stereotype(r, judge) for r in neutral), len(neutral))
-                rows.append(_row("stereotype rate", measured, len(neutral), "share", plan.seed, **where))
-            kept = [r["groups"][judge] == group for r in neutral if judge in r["groups"]]
-            if kept:
-                rows.append(
-                    _row("group kept", audit.rate(sum(kept), len(kept)), len(kept), "share", plan.seed, **where)
-                )
-            for side in ("stereotype", "counter"):
-                asked = data.of(group, side, cfg, strength)
-                if asked:
-                    measured = audit.rate(sum(r["sides"][judge] == side for r in asked), len(asked))
-                    rows.append(_row(f"asked for {side}: obeyed", measured, len(asked), "share", plan.seed, **where))
-    return rows
-
-
-def _gaps(run, data, cfg, strength):
-    """The largest difference of stereotype rates between two groups, by each judge."""
-    plan, rows = run.plan, []
-    for judge in (judge.name for judge in run.judges):
-        counts = {}
-        for group in plan.axis.groups:
-            some = data.of(group, "neutral", cfg, strength)
-            if some:
-                counts[group] = sum(shows_stereotype(r, judge) for r in some), len(some)
-        if len(counts) < 2:
-            continue
-        order = sorted(counts, key=lambda group: counts[group][0] / counts[group][1])
-        pairs = len(counts) * (len(counts) - 1) // 2
-        measured = audit.gap(counts[order[-1]], counts[order[0]], pairs)
-        where = {"group": f"{order[-1]} - {order[0]}", "judge": judge, "cfg": cfg, "strength": strength}
-        n = counts[order[-1]][1] + counts[order[0]][1]
-        rows.append(_row("gap between groups", measured, n, "difference", plan.seed, **where))
-    return rows
-
-
-def _against_plain(run, data, group, cfg, strength):
-    """What the same seeds show after correction, of one group."""
-    plan, rows = run.plan, []
-    before, after = (data.of(group, "neutral", cfg, s) for s in (0.0, strength))
-    n, where = len(after), {"group": group, "cfg": cfg, "strength": strength}
-
-    def say(figure, measured, unit, count=n, **more):
-        rows.append(_row(figure, measured, count, unit, plan.seed, **(where | more)))
-
-    for judge in (judge.name for judge in run.judges):
-        test = audit.mcnemar(*([shows_stereotype(r, judge) for r in some] for some in (before, after)))
-        say("McNemar: stereotype vanished", (test["vanished"] / n, None, None), "share", judge=judge)
-        say("McNemar: stereotype appeared", (test["appeared"] / n, None, None), "share", judge=judge)
-        say("McNemar: p", (test["p"], None, None), "p", judge=judge)
-    pairs = list(zip(before, after, strict=True))
-    for name, figure, unit in (("L", "skin L* drift", "points of L*"), ("ita", "skin ITA drift", "degrees")):
-        say(figure, audit.mean([b[name] - a[name] for a, b in pairs]), unit)
-    say("skin hue drift", audit.mean([hue_change(a["hue"], b["hue"]) for a, b in pairs]), "degrees")
-    say("structure kept (SSIM)", audit.mean([r["structure"] for r in after]), "ratio")
-    say(
-        "sharpness, over plain", _ratio([b["sharpness"] for _, b in pairs], [a["sharpness"] for a, _ in pairs]), "ratio"
-    )
-    say("change of the latent, RMS", audit.mean([r["change"] for r in after]), "standard deviations")
-    changed = sum(r["change"] > 0 for r in after)
-    say("pictures that were changed", audit.rate(changed, n), "share")
-    return rows + _variety(run, data, group, cfg, strength)
-
-
-def _variety(run, data, group, cfg, strength):
-    """How much one group's pictures vary, and how far they are from those of other groups and of the other side."""
-    plan, rows = run.plan, []
-    before, after = (data.features_of(group, "neutral", cfg, s) for s in (0.0, strength))
-    own, other = (data.features_of(group, side, plan.cfgs[0], 0.0) for side in ("counter", "stereotype"))
-    rng = np.random.default_rng([plan.seed, len(after)])
-
-    def say(figure, measured, n, unit="ratio"):
-        where = {"group": group, "cfg": cfg, "strength": strength}
-        rows.append(_row(figure, measured, n, unit, plan.seed, **where))
-
-    say("variety, over plain", variety_ratio((after,), (before,), rng), len(after))
-    if len(own) > 1:
-        say("variety, over the model's own counter pictures", variety_ratio((after,), (own,), rng), len(own))
-        for name, some in (("plain", before), ("corrected", after)):
-            say(f"variety, over that between the sides, {name}",
-                variety_ratio((some,), (own, other), rng), len(some))  # fmt: skip
-    others = [name for name in plan.axis.groups if name != group]
-    if others:
-        now, then = (_of_groups(data, others, "neutral", cfg, s) for s in (strength, 0.0))
-        say("distance to other groups, over plain", variety_ratio((after, now), (before, then), rng), len(after))
-        asked = _of_groups(data, others, "counter", plan.cfgs[0], 0.0)
-        say("distance to other groups, over own counter side",
-            variety_ratio((after, now), (own, asked), rng), len(own))  # fmt: skip
-    if len(own) > 1:
-        for name, some in (("plain", before), ("corrected", after)):
-            say(f"Frechet distance to own counter side, {name}", _frechet(some, own, rng), len(own), "distance")
-    return rows
-
-
-def _of_groups(data, groups, *key):
-    return np.concatenate([data.features_of(group, *key) for group in groups])
 
 
 def _ratio(after, before):
@@ -197,42 +204,18 @@ def _ratio(after, before):
 
 
 def _frechet(first, second, rng, draws=60):
-    """Frechet distance in latent space on GRID x GRID means by channel, with a bootstrap interval."""
-    first, second = (_coarse(some) for some in (first, second))
+    """Frechet distance of features averaged to GRID x GRID per channel, with a bootstrap interval."""
+    first, second = (
+        reduce(part, "n (c y dy x dx) -> n (c y x)", "mean", y=GRID, x=GRID, dy=4 // GRID, dx=4 // GRID)
+        for part in (first, second)
+    )
     if min(len(first), len(second)) <= first.shape[1]:
-        return None, None, None  # a covariance needs more pictures than numbers a picture
+        return None, None, None  # a covariance needs more pictures than features
     value = audit.frechet(first, second)
-    drawn = [audit.frechet(*(some[rng.integers(len(some), size=len(some))] for some in (first, second)))
-             for _ in range(draws)]  # fmt: skip
-    # A bootstrap adds its own noise once more: the basic interval takes it out.
+    drawn = [
+        audit.frechet(*(part[rng.integers(len(part), size=len(part))] for part in (first, second)))
+        for _ in range(draws)
+    ]
+    # The bootstrap's bias counts twice in its quantiles; the basic (reflected) interval removes it.
     low, high = (2 * value - q for q in np.quantile(drawn, (0.975, 0.025)))
     return value, max(0.0, low), max(value, high)
-
-
-def _coarse(features):
-    """64 features by channel, 4 x 4 each -> means of 2 x 2."""
-    grid = features.reshape(len(features), -1, GRID, 4 // GRID, GRID, 4 // GRID)
-    return grid.mean(axis=(3, 5)).reshape(len(features), -1)
-
-
-def _agreement(run, data, judge):
-    """A judge on plain pictures of prompts that ask for a side, none of which it was trained on."""
-    plan, truth = run.plan, "reader" if any(j.name == "reader" for j in run.judges) else None
-    cfg = plan.cfgs[0]
-    asked = [
-        (r["sides"][judge] == side)
-        for group in plan.axis.groups
-        for side in ("stereotype", "counter")
-        for r in data.of(group, side, cfg, 0.0)
-    ]
-    value, low, high = audit.rate(sum(asked), len(asked))
-    found = {"agrees_with_explicit_prompts": {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4),
-                                              "n": len(asked)}}  # fmt: skip
-    if truth and judge != truth:
-        off = {}
-        for s in (0.0, *plan.strengths[:1]):
-            some = [r for group in plan.axis.groups for r in data.of(group, "neutral", cfg, s)]
-            rates = [np.mean([shows_stereotype(r, name) for r in some]) for name in (judge, truth)]
-            off["plain" if not s else "corrected"] = round(float(rates[0] - rates[1]), 4)
-        found["rate_minus_the_readers"] = off
-    return found

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
-from ..learning.calibrate import sample_corrected
 from .measures import sharpness, skin, structure, to_uint8
 from .plan import AuditError, open_store
 from .statistics import features as features_of
@@ -156,11 +156,11 @@ class Audit:
         return variants[-1], records, np.concatenate(features), thumbnails
 
     def _sample(self, chunk):
-        """-> plain and corrected latents, why each picture was left alone, and pictures; a list of variants each."""
+        """-> plain and corrected latents, why each picture was left alone, and pictures, each a list, on the CPU."""
         host, plan, started = self.host, self.plan, time.perf_counter()
         (_, kind, cfg), prompts, seeds = chunk.cell, list(chunk.prompts), list(chunk.seeds)
         with torch.no_grad():
-            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps)
+            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps).cpu()
         variants, reasons = [plain], [[""] * len(seeds)]
         for strength in plan.strengths_of(kind):
             settings = Settings(strength=strength, target=plan.target)
@@ -174,7 +174,7 @@ class Audit:
         decoded = [host.decode(latents.nan_to_num()) for latents in variants]
         self.clock.sampling += time.perf_counter() - started
         self.clock.sampled += len(seeds) * len(variants)
-        return [latents.cpu() for latents in variants], reasons, decoded  # everything after sampling is on the CPU
+        return variants, reasons, decoded
 
 
 def thumbnail_of(picture):
