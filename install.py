@@ -1,10 +1,10 @@
-"""Two commands for a newcomer, and what hosts call.
+"""Two commands for a first try, and the script that hosts call.
 
     python install.py demo [--json FILE ...]   draw portraits before and after correction, and report
     python install.py test [pytest arguments]  run the tests
 
-Both make `.venv` beside this file when it is missing and install into it what the requirements files name. Without
-arguments, which is how ComfyUI-Manager and WebUI call this file at every launch, nothing is done at all.
+Both make `.venv` beside this file if it is missing and install the requirements files into it. Without arguments, which
+is how ComfyUI-Manager and WebUI call this file at every launch, it does nothing.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 class InstallError(Exception):
-    """Something is missing; the message says what was found and what to do."""
+    """The installation failed; the message says why and what to do."""
 
 
 def main(arguments):
     if not arguments:
-        return 0  # a host's launch: it brings what we need
+        return 0  # called by a host, which installs requirements.txt itself or has all of it
     command, *rest = arguments
     if command not in COMMANDS:
         print(f'install.py does not know "{command}"; use: python install.py demo, or: python install.py test')
@@ -47,7 +47,7 @@ def main(arguments):
 
 
 def prepare(command):
-    """Make `.venv` and install what `command` needs, unless that was done already. Raises InstallError."""
+    """Make `.venv` and install the requirements of `command`, unless already done. Raises InstallError."""
     wanted = fingerprint(command)
     stamp = VENV / f"rs-corrector-{command}.stamp"
     if PYTHON.exists() and stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
@@ -58,8 +58,8 @@ def prepare(command):
     install_torch()
     if not pip("install", "-r", str(requirements(command))):
         raise InstallError(
-            "the installation did not finish; pip says why above. Check the network and the free disk space, then run "
-            "the same command again: it goes on where it stopped."
+            "the installation did not finish; see pip's message above. Check the network and the free disk space, then "
+            "run the same command again: it continues where it stopped."
         )
     stamp.write_text(wanted, encoding="utf-8")
 
@@ -69,7 +69,7 @@ def requirements(command):
 
 
 def fingerprint(command):
-    """A hash of the command's requirements file and of those that it includes."""
+    """A hash of the command's requirements file and of the files that it includes."""
     digest, files = hashlib.sha256(), [requirements(command)]
     for path in files:
         text = path.read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ def fingerprint(command):
 
 
 def make_venv():
-    """A working `.venv` with pip; one that is broken (half made, or its Python gone) is made anew."""
+    """Make `.venv` with a working pip; replace it if it is broken (incomplete, or its Python is gone)."""
     if PYTHON.exists() and pip("--version", quiet=True):
         return
     print(f"Making {VENV.name} with Python {sys.version.split()[0]} ...", flush=True)
@@ -97,12 +97,12 @@ def install_torch():
     has_gpu = os.path.exists("/dev/nvidiactl") or shutil.which("nvidia-smi")
     if not sys.platform.startswith("linux") or has_gpu or "torch" in installed():
         return
-    # First a wheel that this machine's own pip settings point at (PIP_FIND_LINKS), which needs no network.
+    # First try a local wheel from pip's own settings (PIP_FIND_LINKS), which needs no network.
     if pip("install", "--no-index", "--no-deps", CPU_TORCH, quiet=True):
         return
     print("No NVIDIA GPU found: looking for a CPU build of torch ...", flush=True)
     if not pip("install", "--no-deps", "--retries", "1", "--index-url", CPU_INDEX, CPU_TORCH):
-        print("None to be had; the usual build, several GB, is installed in its place.", flush=True)
+        print("No CPU build found; installing the default build, several GB.", flush=True)
 
 
 def installed():
@@ -112,7 +112,7 @@ def installed():
 
 
 def pip(*arguments, quiet=False):
-    """Run `.venv`'s pip -> whether it succeeded."""
+    """Run pip in `.venv` -> whether it succeeded."""
     if not PYTHON.exists():
         return False
     sink = subprocess.DEVNULL if quiet else None

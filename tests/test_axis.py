@@ -54,7 +54,7 @@ def test_prompts_of_a_side_are_each_neutral_prompt_with_each_phrase(axis):
 
 
 def test_a_group_that_the_axis_lacks_is_answered_with_those_it_has(axis):
-    with pytest.raises(AxisError, match='does not know the group "Zendoli"; it has Orvane, Tavelu'):
+    with pytest.raises(AxisError, match='has no group "Zendoli"; it has Orvane, Tavelu'):
         axis.prompts("Zendoli")
 
 

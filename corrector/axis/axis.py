@@ -1,7 +1,6 @@
-"""One stereotype axis: a documented stereotype of image models, its counter side, and whom it concerns.
+"""A stereotype axis: a documented stereotype of image models, its counter side, and the groups that it concerns.
 
-An axis describes how *models* depict people, never people. It is a readable JSON file in `axes/`, and
-`axes/axis.schema.json` says what such a file may hold.
+An axis describes how *models* depict people, never people. It is a JSON file; `axes/axis.schema.json` documents it.
 """
 
 import hashlib
@@ -16,12 +15,12 @@ from .schema import complaint
 
 
 class AxisError(ValueError):
-    """An axis that cannot be used; the message names the file or field and says how to mend it."""
+    """An axis that cannot be used; the message names the file or field and says how to fix it."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the axis: what is seen, and the wordings that ask for it in a prompt."""
+    """One side of an axis: a description of what is seen, and prompt wordings that ask for it."""
 
     description: str
     phrases: tuple[str, ...]
@@ -29,13 +28,27 @@ class Side:
 
 @dataclass(frozen=True)
 class Axis:
+    """One stereotype axis.
+
+    Args:
+        id: short name, also the name of its file: small letters, digits and hyphens.
+        title: what the axis is about, in a few words.
+        groups: the groups that prompts name.
+        neutral: prompt templates with {group} that ask for neither side.
+        stereotype: what models draw too often.
+        counter: what to draw instead.
+        skin_region: the box in which portraits show skin: left, top, right, bottom in 0..1. The default is that of the
+            miniature's portraits.
+        protected: what a correction must leave unchanged.
+        author, scope, licence, sources: documentation of the axis; see the schema.
+    """
+
     id: str
     title: str
     groups: tuple[str, ...]
-    neutral: tuple[str, ...]  # templates with {group}; they name nothing of either side
+    neutral: tuple[str, ...]
     stereotype: Side
     counter: Side
-    # Left, top, right, bottom in 0..1: where portraits show skin. Set for the miniature; the schema says what it means.
     skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)
     protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
     author: str = ""
@@ -62,9 +75,9 @@ class Axis:
             raise AxisError(f'Axis "{self.id}": stereotype and counter share a phrase; the two sides must differ.')
 
     def prompts(self, group, side=None):
-        """All prompts of a group: neutral ones, or with each phrase of "stereotype" or "counter"."""
+        """All prompts of a group: neutral ones, or those of a side, "stereotype" or "counter"."""
         if group not in self.groups:
-            raise AxisError(f'Axis "{self.id}" does not know the group "{group}"; it has {", ".join(self.groups)}.')
+            raise AxisError(f'Axis "{self.id}" has no group "{group}"; it has {", ".join(self.groups)}.')
         neutral = [template.format(group=group) for template in self.neutral]
         if side is None:
             return neutral
@@ -80,9 +93,9 @@ class Axis:
 
 
 def axis_from_dict(data, where="axis"):
-    """A parsed JSON object -> Axis, by light checks alone: what preference files carry loads without jsonschema.
+    """A parsed JSON object -> Axis, without the schema: axes inside preference files load without jsonschema.
 
-    Raises AxisError in a sentence that names the field.
+    Raises AxisError, which names the field.
     """
     _check_format(data, where)
     data = {name: value for name, value in data.items() if name not in ("format", "$schema")}
@@ -118,7 +131,7 @@ def _check_format(data, where):
 
 
 def axis_from_user(data, where="axis"):
-    """What somebody wrote, as parsed JSON -> Axis. Raises AxisError for all that breaks the schema."""
+    """A user's parsed JSON -> Axis. Raises AxisError if it breaks the schema."""
     _check_format(data, where)
     if wrong := complaint(data):
         raise AxisError(f"{where}: {wrong}")
@@ -126,10 +139,14 @@ def axis_from_user(data, where="axis"):
 
 
 def axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_description="", counter_description=""):
-    """An axis from text boxes -> Axis, its id made from the title. Raises AxisError as `axis_from_user` does.
+    """The contents of text boxes -> Axis, with an id made from the title. Raises AxisError as `axis_from_user` does.
 
-    Groups are separated by commas or lines; templates with {group} and the phrases of the two sides stand one a line.
-    Without a description, a side's first phrase describes it.
+    Args:
+        title: what the axis is about.
+        groups: names of groups, separated by commas or newlines.
+        neutral: prompt templates with {group}, one per line.
+        stereotype, counter: phrases of the two sides, one per line.
+        stereotype_description, counter_description: what each side shows; by default its first phrase.
     """
     title = " ".join(title.split())
     ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
@@ -142,7 +159,7 @@ def axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_desc
         sides[side] = {"description": description.strip() or "".join(phrases[:1]), "phrases": phrases}
     return axis_from_user(
         {
-            # A title without a letter of a to z still gives each axis an id of its own.
+            # A title without Latin letters or digits gets a hash as its id.
             "id": name or f"axis-{hashlib.sha256(title.encode()).hexdigest()[:10]}",
             "title": title,
             "groups": _lines(groups.replace(",", "\n")),
@@ -153,12 +170,12 @@ def axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_desc
 
 
 def _lines(text):
-    """The lines of a text box, without empty ones."""
+    """The non-empty lines of a text box."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def load_axis(path):
-    """Read one axis file. Raises AxisError when it is missing, cannot be read, or is not an axis."""
+    """Read an axis file. Raises AxisError if it is missing, unreadable or not an axis."""
     path = Path(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -177,13 +194,18 @@ def load_axis(path):
 
 
 def save_axis(axis, folder, name=None):
-    """Write an axis as `name`.json (without a name: its id) in `folder` -> the path. Replaces a file of that name.
+    """Write an axis file, replacing an older one of that name -> its path.
 
-    Raises AxisError when the name is not a plain one, when the file could not be read back, or cannot be written.
+    Args:
+        axis: the Axis.
+        folder: where to write; it is made if it is missing.
+        name: name of the file, with or without .json; by default the axis' id.
+
+    Raises AxisError if the name is invalid, if the axis breaks the schema, or if the file cannot be written.
     """
     name = axis.id if name is None else str(name).removesuffix(".json")
     if not re.fullmatch("[a-z0-9-]+", name):
-        raise AxisError(f'"{name}" cannot name an axis file; use small letters, digits and hyphens, and no folder.')
+        raise AxisError(f'"{name}" cannot name an axis file; use small letters, digits and hyphens only.')
     path = Path(folder) / f"{name}.json"
     text = json.dumps(axis.to_dict(), indent=2, ensure_ascii=False) + "\n"
     axis_from_user(json.loads(text), path.name)

@@ -1,4 +1,4 @@
-"""What an axis file may hold: the published schema, and one sentence about the first thing in a file that breaks it."""
+"""The JSON schema of axis files, and one sentence about the first error in a file."""
 
 import json
 import re
@@ -17,18 +17,18 @@ def axis_schema():
 
 
 def complaint(data):
-    """What is wrong with the parsed JSON of an axis, and how to mend it, or None where nothing is."""
+    """The first error in the parsed JSON of an axis and how to fix it, or None if it is valid."""
     try:
         from jsonschema import Draft202012Validator
     except ImportError:
         return 'to check an axis the package "jsonschema" is needed; install it with: pip install "jsonschema>=4".'
-    # The order of the schema decides which error comes first; the rest of a long file is not looked at.
+    # Errors come in the schema's order; stop at the first, as a file can be long.
     error = next(Draft202012Validator(axis_schema()).iter_errors(data), None)
     return _sentence(error) if error else _across_fields(data)
 
 
 def _sentence(error):
-    """One error of the schema -> the field, what is wrong with it, and how to mend it."""
+    """A jsonschema error -> a sentence: the field, what is wrong with it, and how to fix it."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)[1:]
     inside = f"{path}." if path else ""
     found, limit = error.instance, error.validator_value
@@ -51,7 +51,7 @@ def _sentence(error):
 
 
 def _across_fields(data):
-    """What no schema can say, as it ties entries to each other."""
+    """Checks across fields, which JSON Schema cannot express."""
     if twice := _twice(data["groups"]):
         return f'"groups" has "{twice}" twice; remove one.'
     phrases = [(side, phrase) for side in ("stereotype", "counter") for phrase in data[side]["phrases"]]
@@ -72,11 +72,11 @@ def _across_fields(data):
 
 
 def _plain(text):
-    """A text without what makes no difference in a prompt: upper case and the number of spaces."""
+    """Normalise case and spaces, which make no difference in a prompt."""
     return " ".join(text.casefold().split())
 
 
 def _twice(texts):
-    """The first text that was there before, whatever its case and spaces, or None."""
+    """The first duplicate, ignoring case and spaces, or None."""
     seen = set()
     return next((text for text in texts if _plain(text) in seen or seen.add(_plain(text))), None)
