@@ -96,17 +96,12 @@ def merge(args):
         run, folder = _audit(args, path, host)
         store = open_store(folder / "pictures", run.settings)
         for other in args.folders:
-            found = next(
-                (f for f in (other / run.plan.axis.id / "pictures", other / "pictures", other) if _is(f)), None
-            )
+            places = (other / run.plan.axis.id / "pictures", other / "pictures", other)
+            found = next((place for place in places if (place / "settings.json").is_file()), None)
             if found is None:
                 raise AuditError(f"{other}: no shard of this audit found; give the --out folder of a shard.")
             store.take(open_store(found, run.settings))
         _finish(run, store, folder)
-
-
-def _is(folder):
-    return (folder / "settings.json").is_file()
 
 
 def _audit(args, path, host):
