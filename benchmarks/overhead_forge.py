@@ -31,7 +31,7 @@ def start(forge):
     initialize_forge()
     sys.modules[PACKAGE] = package = ModuleType(PACKAGE)
     package.__path__ = [str(ROOT)]
-    return importlib.import_module(f"{PACKAGE}.sd_webui.forge"), importlib.import_module(f"{PACKAGE}.sd_webui.run")
+    return importlib.import_module(f"{PACKAGE}.sd_webui.forge"), importlib.import_module(f"{PACKAGE}.corrector.correction.run")
 
 
 def full_size_sd15():
@@ -81,7 +81,7 @@ def measure(forge, run_module, steps, size=64):
         source, unet = preference(), full_size_sd15()
     p = SimpleNamespace(cfg_scale=7.0, sd_model=SimpleNamespace(forge_objects=SimpleNamespace(unet=unet)))
     job = Job()
-    job.run = run_module.Run([source], Settings(), [[]], torch.zeros(1), [""])
+    job.run = run_module.Run([source], Settings(), torch.zeros(1), [[]])
     forge.install(p, job, job.run)
     unet = p.sd_model.forge_objects.unet
     (hook,) = unet.model_options["sampler_post_cfg_function"]

@@ -9,37 +9,30 @@ samplers and eps for DDIM, PLMS and UniPC, whose "sigma" is a timestep and whose
 
 import torch
 
-from .host import cfg_of
+from .host import cfg_of, is_forge
 
 
 class Calls:
-    """The callbacks' state within one call of the host's denoiser, for the job at work."""
+    """The callbacks' state within one call of the host's denoiser; `jobs` says whose it is."""
 
-    def __init__(self):
-        self.job = None
+    def __init__(self, jobs):
+        self.jobs = jobs
         self.forget()
 
     def forget(self):
-        self.denoiser = self.x = self.sigma = None
-
-    def watch(self, job):
-        self.job = job
-        self.forget()
-
-    @property
-    def at_work(self):
-        return self.job is not None and self.job.on and self.job.run is not None
+        self.job = self.denoiser = self.x = self.sigma = None
 
     def on_cfg_denoiser(self, params):
-        """Before the UNet: x and sigma of a picture are the last rows. Only calls of our own job count."""
+        """Before the UNet: x and sigma of a picture are the last rows. Only calls of a job with a pass count."""
         self.forget()
         denoiser = getattr(params, "denoiser", None)
-        if self.at_work and denoiser is not None and denoiser.p is self.job.p:
-            self.denoiser, self.x, self.sigma = denoiser, params.x, params.sigma
+        job = denoiser and self.jobs.of(denoiser.p)
+        if job and job.on and job.run is not None and not is_forge(denoiser.p.sd_model):
+            self.job, self.denoiser, self.x, self.sigma = job, denoiser, params.x, params.sigma
 
     def on_cfg_after_cfg(self, params):
         """After CFG and, for k-diffusion, after the mask was blended."""
-        if self.denoiser is not None and self.at_work:
+        if self.denoiser is not None and self.job.run is not None:
             params.x = self.job.guarded(self.corrected, params.x, otherwise=params.x)
         self.forget()
 
@@ -48,13 +41,10 @@ class Calls:
         x, sigma = self.x[-count:], self.sigma[-count:]
         predicts_x0 = denoiser.get_pred_x0(x, output, sigma) is output
         x_there, sigma_there = (x, sigma) if predicts_x0 else exploding(denoiser, x, sigma)
-        nothing = torch.zeros_like(x_there, dtype=torch.float32)
-        # D* - D alone: it depends on x, and not on what came out of CFG, so the host's rows keep their bits.
-        change = self.job.run.correct(
-            nothing, x_there.float(), sigma_there.float(), cfg_of(self.job.p),
-            predicted=lambda: denoiser.get_pred_x0(x, output, sigma),
-        )  # fmt: skip
-        if change is nothing:
+        change = self.job.run.change(
+            x_there, sigma_there, cfg_of(denoiser.p), predicted=lambda: denoiser.get_pred_x0(x, output, sigma)
+        )
+        if change is None:
             return output
         if denoiser.mask is not None:
             change = change * denoiser.nmask.to(change)  # blended again: the preserved region takes no correction

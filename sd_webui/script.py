@@ -1,4 +1,4 @@
-"""The host's script: it hands each of the host's events to the job at work. The only module that imports the host."""
+"""The host's script, which forwards its callbacks to the job of their `p`. The only module that imports the host."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,14 +8,15 @@ from modules import paths, script_callbacks, scripts
 from . import forge, page, xyz
 from .a1111 import Calls
 from .host import is_forge, space_of
-from .job import Job
+from .job import Jobs
 from .preferences import FOLDER, SHIPPED, Shelf
 
 OWN = Path(paths.models_path) / FOLDER
 with suppress(OSError):  # a folder that cannot be written to is one without preferences
     OWN.mkdir(parents=True, exist_ok=True)
 SHELF = Shelf(OWN, SHIPPED)
-CALLS = Calls()
+JOBS = Jobs()
+CALLS = Calls(JOBS)
 
 
 def loaded_space():
@@ -27,8 +28,6 @@ def loaded_space():
 
 class RSCorrectorScript(scripts.Script):
     """Always there, off by default. Argument order: choice.ARGUMENTS."""
-
-    job = None
 
     def title(self):
         return "RS-Corrector"
@@ -43,47 +42,28 @@ class RSCorrectorScript(scripts.Script):
         return made.controls
 
     def process(self, p, *values):
-        self.finish()
-        self.job = Job(p, values, SHELF)
+        JOBS.open(p, values, SHELF)
 
     def process_batch(self, p, *values, **_):
-        if self.ours(p):
-            self.job.begin_batch()
+        if job := JOBS.of(p):
+            job.begin_batch()
 
-    def process_before_every_sampling(self, p, *values, c=None, **_):
+    def process_before_every_sampling(self, p, *values, c=None, x=None, noise=None, **_):
         """Before each pass, and in Forge twice before the hires pass."""
-        CALLS.watch(None)
-        if not self.ours(p) or not self.job.on:
-            return
-        run = self.job.begin_pass(p, c)
-        if run is None:
-            return
-        if is_forge(p.sd_model):
-            self.job.guarded(forge.install, p, self.job, run)
-        else:
-            CALLS.watch(self.job)
+        job = JOBS.of(p)
+        run = job and job.begin_pass(p, c, x, noise)
+        if run and is_forge(p.sd_model):
+            job.guarded(forge.install, p, job, run)
 
     def postprocess_batch(self, p, *values, **_):
-        if self.ours(p):
-            CALLS.watch(None)
+        if job := JOBS.of(p):
             forge.remove(p.sd_model)
-            self.job.end_batch()
+            job.end_batch()
 
     def postprocess(self, p, processed, *values):
-        if self.ours(p):
-            self.finish()
-
-    def ours(self, p):
-        return self.job is not None and self.job.p is p
-
-    def finish(self):
-        """Nothing stays, also after a job that was broken off."""
-        CALLS.watch(None)
-        if self.job is not None:
-            if self.job.p is not None:
-                forge.remove(self.job.p.sd_model)
-            self.job.close()
-            self.job = None
+        if JOBS.of(p):
+            forge.remove(p.sd_model)
+            JOBS.close(p)
 
 
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, SHELF))

@@ -100,39 +100,40 @@ def test_latents_of_another_space_are_refused_with_both_channel_counts(kind):
         fresh(kind)(*step(channels=16))
 
 
-def text_of(share, counter=1.0, stereotype=-1.0):
-    """A Text source whose host mixes the two sides by `share`, which may be changed between calls."""
+def text_of(counter=1.0, stereotype=-1.0):
+    """A Text source in a run, whose host predicts constant sides."""
+    return Text("counter", "stereotype").in_run(
+        lambda text, x, sigma: (torch.full_like(x, counter), torch.full_like(x, stereotype))
+    )
 
-    def predict(x, sigma):
-        sides = torch.full_like(x, counter), torch.full_like(x, stereotype)
-        q = torch.as_tensor(share["q"]).view(-1, 1, 1, 1)
-        return q * sides[0] + (1 - q) * sides[1], *sides
 
-    return Text(predict)
+def mixed(x, share, counter=1.0, stereotype=-1.0):
+    """What a model predicts that believes in the counter side by `share` [B]."""
+    q = torch.as_tensor(share).view(-1, 1, 1, 1)
+    return q * torch.full_like(x, counter) + (1 - q) * torch.full_like(x, stereotype)
 
 
 def test_text_finds_each_images_own_share():
-    x, _, _ = step()
-    reading = text_of({"q": [0.1, 0.5, 0.9]})(x, torch.full((3,), 5.0))
+    x, _, group = step()
+    reading = text_of()(x, torch.full((3,), 5.0), group, mixed(x, [0.1, 0.5, 0.9]))
     torch.testing.assert_close(reading.log_odds.sigmoid(), torch.tensor([0.1, 0.5, 0.9]))
     torch.testing.assert_close(reading.push, torch.full_like(x, 2.0))
 
 
 def test_text_smooths_along_a_run_and_forgets_when_sigma_rises_again():
-    x, _, _ = step(batch=1)
-    share = {"q": [0.2]}
-    source = text_of(share)
+    x, _, group = step(batch=1)
+    source = text_of()
 
-    def read(sigma):
-        return float(source(x, torch.full((1,), sigma)).log_odds.sigmoid())
+    def share(sigma, true):
+        return float(source(x, torch.full((1,), sigma), group, mixed(x, [true])).log_odds.sigmoid())
 
-    assert read(10.0) == pytest.approx(0.2)
-    share["q"] = [0.8]
-    assert read(5.0) == pytest.approx(0.5)
-    assert read(10.0) == pytest.approx(0.8)  # an interrupted run, started again: nothing is left of the first
+    assert share(10.0, 0.2) == pytest.approx(0.2)
+    assert share(5.0, 0.8) == pytest.approx(0.5)
+    assert share(10.0, 0.8) == pytest.approx(0.8)  # a sampler that steps back: nothing is left of the first
+    assert text_of().previous is None
 
 
 def test_text_with_two_sides_that_agree_pushes_nowhere_and_stays_finite():
-    x, _, _ = step()
-    reading = text_of({"q": [0.5] * 3}, counter=1.0, stereotype=1.0)(x, torch.ones(3))
+    x, _, group = step()
+    reading = text_of(1.0, 1.0)(x, torch.ones(3), group, mixed(x, [0.5] * 3, 1.0, 1.0))
     assert not reading.push.any() and torch.isfinite(reading.log_odds).all()

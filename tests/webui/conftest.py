@@ -52,8 +52,8 @@ def script(fakes):
 
 @pytest.fixture
 def part(script):
-    """-> a function: a module of the loaded extension, by its name inside `sd_webui`."""
-    return lambda name: sys.modules[f"{PACKAGE}.sd_webui.{name}"]
+    """-> a function: a module of the loaded extension, by its name inside `sd_webui` or the extension."""
+    return lambda name: sys.modules[f"{PACKAGE}.{name if '.' in name else f'sd_webui.{name}'}"]
 
 
 @pytest.fixture(params=list(HOSTS))

@@ -81,7 +81,7 @@ def test_a_prompt_that_changes_during_the_run_counts_with_all_its_wordings(host,
 
 
 def test_pictures_that_are_not_square_and_batches_work(host, script, monkeypatch):
-    monkeypatch.setattr(type(host.miniature), "shape", (4, 16, 24))
+    monkeypatch.setattr(host.miniature, "shape", (4, 16, 24))
     latents, texts, _ = make(host, script, *ON, prompts=[ORVANE] * 4, seeds=range(4), batch_size=2)
     assert latents.shape == (4, 4, 16, 24) and len(texts) == 4
     alone, _, _ = make(host, script, *ON, prompts=[ORVANE], seeds=[3])
@@ -149,14 +149,14 @@ def test_a_hires_prompt_that_asks_for_the_stereotype_is_left_alone_in_that_pass(
     original = part("job").Run
 
     class Kept(original):
-        def __init__(self, *args):
-            super().__init__(*args)
+        def __init__(self, *args, **more):
+            super().__init__(*args, **more)
             runs.append(self)
 
     part("job").Run = Kept
     make(host, script, *ON, hires=True, hr_prompts=[VILLAGE, VILLAGE])
     assert runs[0].acted and not runs[-1].acted
-    assert all("asks for a village" in why for _, reasons in runs[-1].decided for why in reasons)
+    assert all("asks for a village" in why for reasons in runs[-1].reasons for why in reasons)
 
 
 @each_sampler
@@ -217,7 +217,7 @@ def test_an_exception_inside_the_hosts_callbacks_is_not_lost(host, script, part,
         raise ZeroDivisionError("made for this test")
 
     plain, _, _ = make(host, script, *OFF)
-    monkeypatch.setattr(part("run"), "correct", broken)
+    monkeypatch.setattr(part("corrector.correction.run"), "correct", broken)
     latents, texts, p = make(host, script, *ON)
     assert torch.equal(plain, latents) and not host.modules.swallowed
     assert "ZeroDivisionError: made for this test" in texts[0]["RS-Corrector error"]
@@ -242,13 +242,13 @@ def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, sc
 def test_a_target_share_reads_where_a_run_begins_how_each_picture_will_come_out(
     host, script, sampler, part, monkeypatch
 ):
-    found, original = [], part("run").decide
+    found, original = [], part("corrector.correction.run").decide
 
-    def watched(preference, readings, coins, target, cfg, lean):
+    def watched(preference, readings, coins, target, cfg, lean, earlier):
         found.append(lean)
-        return original(preference, readings, coins, target, cfg, lean)
+        return original(preference, readings, coins, target, cfg, lean, earlier)
 
-    monkeypatch.setattr(part("run"), "decide", watched)
+    monkeypatch.setattr(part("corrector.correction.run"), "decide", watched)
     prompts = [ORVANE, ORVANE, KITTEN]
     _, _, p = make(host, script, True, "backdrop", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
     (lean,) = found

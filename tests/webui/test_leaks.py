@@ -20,14 +20,14 @@ def make(host, script, *values):
 
 
 def test_fifty_cycles_on_and_off_leave_nothing_behind(host, script, part):
-    jobs, original = [], part("script").Job
+    jobs, original = [], part("job").Job
 
     def watched(*args):
         job = original(*args)
         jobs.append(weakref.ref(job))
         return job
 
-    part("script").Job = watched
+    part("job").Job = watched
     host.steps = 1
     alone, _, _ = make(host, script, *OFF)
     for cycle in range(50):
@@ -35,9 +35,9 @@ def test_fifty_cycles_on_and_off_leave_nothing_behind(host, script, part):
     again, _, _ = make(host, script, *OFF)
     gc.collect()
     assert torch.equal(alone, again)
-    assert [job() for job in jobs if job() is not None] == [] and script.job is None
+    assert [job() for job in jobs if job() is not None] == [] and not part("script").JOBS.running
     unet = getattr(getattr(host.sd_model, "forge_objects", None), "unet", None)
-    assert unet is None or (not unet.model_options and not unet.extra_model_patchers_during_sampling)
+    assert unet is None or not unet.model_options
     assert part("script").CALLS.job is None and part("script").CALLS.x is None
 
 
@@ -63,10 +63,32 @@ def test_a_model_that_is_switched_away_is_not_kept_and_the_next_one_is_checked_a
     assert "made for SD1.5 or SD2 and the loaded model is SDXL" in texts[0]["RS-Corrector error"]
 
 
-def test_an_interrupted_run_still_reports(host, script):
+def test_an_interrupted_run_still_reports(host, script, part):
     p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
     _, texts = host.process_images(script, p, *ON, interrupt_at=2)
-    assert [text["RS-Corrector result"] for text in texts] == ["corrected"] * 2 and script.job is None
+    assert [text["RS-Corrector result"] for text in texts] == ["corrected"] * 2
+    assert not part("script").JOBS.running
+
+
+def test_an_inner_job_does_not_end_the_outer_one(host, script, part):
+    """A detailer runs img2img after the first batch, with our script in its list."""
+    values, outer = (True, "backdrop", 1.0, 0.5), Processing(host.sd_model, [ORVANE] * 6, range(6), batch_size=2)
+    alone, said = host.process_images(script, outer, *values)
+    original, inner = host.sample_pass, []
+
+    def with_a_detailer(script, p, *rest):
+        if not inner and p.iteration == 1:
+            inner.append(Processing(host.sd_model, [ORVANE], [77]))
+            inner.append(host.process_images(script, inner[0], *ON))
+        return original(script, p, *rest)
+
+    host.sample_pass = with_a_detailer
+    outer = Processing(host.sd_model, [ORVANE] * 6, range(6), batch_size=2)
+    latents, texts = host.process_images(script, outer, *values)
+    assert inner[1][1][0]["RS-Corrector result"] == "corrected"
+    assert torch.equal(latents, alone)
+    assert [text["RS-Corrector result"] for text in texts] == [text["RS-Corrector result"] for text in said]
+    assert not part("script").JOBS.running
 
 
 def test_the_picture_of_another_script_inside_ours_is_not_corrected(host, script):

@@ -28,7 +28,9 @@ def pure(part, script, miniature, x, sigma, denoised, cfg):
     core = sys.modules["rs_corrector_extension.corrector.correction.update"]
     preference = part("script").SHELF.load("backdrop").preferences[0]
     readings = [preference.gate.read([tokens[None]]) for tokens in miniature.encode(list(PROMPTS))]
-    decision, _ = core.decide(preference, readings, torch.rand(3), 1.0, cfg)
+    decision, _ = sys.modules["rs_corrector_extension.corrector.correction.decision"].decide(
+        preference, readings, torch.rand(3), 1.0, cfg
+    )
     return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), cfg)
 
 

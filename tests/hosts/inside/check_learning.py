@@ -20,10 +20,11 @@ from rs_pack.corrector.learning import report as learning_report
 from rs_pack.corrector.learning.gate_texts import gate_others
 from rs_pack.corrector.learning.store import PairError
 from rs_pack.corrector.preference.file import load_preference, save_preference
+from rs_pack.corrector.preference.text import Text
 from rs_pack.nodes import learning
 from rs_pack.nodes.axes import SHIPPED
 from rs_pack.nodes.preferences import SHIPPED as SHIPPED_WEIGHTS
-from rs_pack.nodes.preferences import TextSides, preferences_in
+from rs_pack.nodes.preferences import preferences_in
 
 SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
 LEARN = dict(SIZE, pairs=40, steps=3, cfg=2.0, seed=3, batch=10, name="orvane", training_steps=40)
@@ -181,7 +182,7 @@ def test_figures_of_a_checkpoint_give_way_to_those_of_its_derivative_and_the_con
 def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):
     for preference in (replace(run["preference"][0], judge=None), run["preference"][0]):
         text = preference.judge is not None
-        given = replace(preference, source=TextSides([], [])) if text else preference
+        given = replace(preference, source=Text([], [])) if text else preference
         with pytest.raises(ValueError, match=r"no judge of pictures.*learn it again"):
             node("RSCorrectorCalibrate", *miniature[:2], (given,), **CALIBRATE)
 

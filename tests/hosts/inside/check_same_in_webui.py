@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from host import correct, sample
+from rs_pack.corrector.correction.run import Run
 from rs_pack.corrector.correction.update import Settings
 from rs_pack.sd_webui import a1111, forge
-from rs_pack.sd_webui.run import Run
 
 
 class Job:
@@ -36,9 +36,9 @@ class Denoiser:
 
 def begun(preferences, prompts, cfg):
     job = Job()
-    job.p = SimpleNamespace(cfg_scale=cfg, is_hr_pass=False)
+    job.p = SimpleNamespace(cfg_scale=cfg, is_hr_pass=False, sd_model=None)
     tokens = [[prompts["person"][0][0].float()]] * 2
-    job.run = Run(list(preferences), Settings(), tokens, torch.rand(2))
+    job.run = Run(list(preferences), Settings(), torch.rand(2), tokens)
     return job
 
 
@@ -62,16 +62,14 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
         moved += not torch.equal(denoised, wanted)
         arguments = dict(denoised=denoised, input=x, sigma=sigma, cond_denoised=denoised, uncond_denoised=denoised * 0)
         torch.testing.assert_close(function(arguments), wanted, rtol=0, atol=1e-5)
-        callbacks = a1111.Calls()
-        callbacks.watch(by_k)
+        callbacks = a1111.Calls(SimpleNamespace(of=lambda p: by_k))
         result = called(callbacks, Denoiser(by_k.p, None), x, sigma, denoised)
         torch.testing.assert_close(result, wanted, rtol=0, atol=1e-5)
         # DDIM stands only at training sigmas: the nearest one, in ComfyUI's place too.
         step = (sigmas - sigma[0]).abs().argmin()
         level, eps = sigmas[step], (x - denoised) / sigmas[step]
         there = x / (1 + level.square()).sqrt()
-        callbacks = a1111.Calls()
-        callbacks.watch(by_ddim)
+        callbacks = a1111.Calls(SimpleNamespace(of=lambda p: by_ddim))
         result = called(callbacks, Denoiser(by_ddim.p, sigmas), there, step.float().expand(2), eps)
         again = begun(backdrop, prompts, cfg).run.correct(denoised, x, level.expand(2), cfg)
         torch.testing.assert_close(x - level * result, again, rtol=0, atol=1e-5 * max(1.0, float(level) / 2))

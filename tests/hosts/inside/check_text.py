@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from host import correct, encode, node, sample
-from rs_pack.nodes.preferences import TextSides, differing_words, text_axis
+from rs_pack.corrector.preference.text import Text
+from rs_pack.nodes.preferences import differing_words, text_axis
 
 GROUP = "Orvane person"
 SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane person in a city")
@@ -44,7 +45,7 @@ def test_it_corrects_and_spares_what_it_should(model, clip, text):
 def test_it_corrects_a_model_of_sd15s_kind_at_any_target(sd15, target):
     """Whole batches and parts of them: the host's own evaluations are of as many images as are corrected."""
     model, positive, negative = sd15
-    sides = TextSides(counter=positive, stereotype=negative)
+    sides = Text(counter=positive, stereotype=negative)
     preference = (replace(text_preference_without_a_gate(), source=sides),)
     plain = sample(model, positive, negative, batch=4, cfg=4.0)
     corrected = sample(correct(model, preference, target=target), positive, negative, batch=4, cfg=4.0)

@@ -62,7 +62,9 @@ def test_a_call_of_the_denoiser_is_corrected_as_the_pure_function_says(host, tim
     preference = script.SHELF.load("backdrop").preferences[0]
     tokens = shared.sd_model.get_learned_conditioning([ORVANE])
     readings = [preference.gate.read([tokens])] * 2
-    decision, _ = core.decide(preference, readings, torch.rand(2), 1.0, 7.0)
+    decision, _ = sys.modules["rs_corrector_extension.corrector.correction.decision"].decide(
+        preference, readings, torch.rand(2), 1.0, 7.0
+    )
     wanted = core.correct(outputs[OFF], x, sigma.expand(2), [preference], [decision], core.Settings(), 7.0)
     assert not torch.equal(wanted, outputs[OFF])
     torch.testing.assert_close(outputs[ON], wanted, rtol=0, atol=1e-5 * max(1.0, float(sigma)))
@@ -91,7 +93,7 @@ def test_and_prompts_and_prompts_that_change_are_read_in_full(host):
 
 
 def test_an_error_is_said_and_not_swallowed(host, monkeypatch):
-    run = sys.modules["rs_corrector_extension.sd_webui.run"]
+    run = sys.modules["rs_corrector_extension.corrector.correction.run"]
     plain, _, _ = host.generate(*OFF, prompts=[ORVANE, ORVANE])
     monkeypatch.setattr(run, "correct", lambda *args: 1 / 0)
     same, told, p = host.generate(*ON, prompts=[ORVANE, ORVANE])
