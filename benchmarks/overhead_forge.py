@@ -31,7 +31,7 @@ def start(forge):
     initialize_forge()
     sys.modules[PACKAGE] = package = ModuleType(PACKAGE)
     package.__path__ = [str(ROOT)]
-    return importlib.import_module(f"{PACKAGE}.sd_webui.forge"), importlib.import_module(f"{PACKAGE}.corrector.correction.run")
+    return [importlib.import_module(f"{PACKAGE}.{name}") for name in ("sd_webui.forge", "corrector.correction.run")]
 
 
 def full_size_sd15():

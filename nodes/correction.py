@@ -45,7 +45,8 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
     def evaluate(text, x, sigma):
         if text not in sides:
             sides[text] = _sides(text, call, x)
-        return comfy.samplers.calc_cond_batch(call["model"], sides[text], x, sigma, call["model_options"])
+        predicted = comfy.samplers.calc_cond_batch(call["model"], sides[text], x, sigma, call["model_options"])
+        return [side.float() for side in predicted]
 
     def corrected_run(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
         nonlocal run

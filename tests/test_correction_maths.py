@@ -63,10 +63,10 @@ def test_the_push_is_sigma_squared_times_the_gradient_of_the_log_odds(world):
 @worlds
 def test_the_text_source_finds_the_models_own_q_from_three_predictions(world):
     x, sigma = noisy(world)
-    source = Text(lambda x, s: (world.denoised(x, s), world.denoised_of(x, s, 0), world.denoised_of(x, s, 1)))
-    reading = source(x, sigma)
+    source = Text(None, None, lambda _, x, sigma: [world.denoised_of(x, sigma, side) for side in (0, 1)])
+    reading = source(x, sigma, None, world.denoised(x, sigma))
     wanted = world.counter_share(x, sigma).clamp(0.02, 0.98)
-    torch.testing.assert_close(reading.log_odds.sigmoid(), wanted)
+    torch.testing.assert_close(reading.log_odds.sigmoid(), wanted, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(reading.push.float(), world(x, sigma).push, rtol=1e-4, atol=1e-5)
 
 
@@ -155,11 +155,14 @@ def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
     """Two axes on different dimensions: the joint world is a product, and its correction the sum."""
     first, second = GaussianWorld(beta=0.2), GaussianWorld(beta=0.4, means=(0.8, -1.0))
 
-    class OnOne:
+    class OnOne(torch.nn.Module):
+        kind = "exact"
+
         def __init__(self, world, channel):
+            super().__init__()
             self.world, self.channel = world, channel
 
-        def __call__(self, x, sigma, group):
+        def forward(self, x, sigma, group):
             reading = self.world(x[:, self.channel : self.channel + 1], sigma)
             push = torch.zeros_like(x)
             push[:, self.channel : self.channel + 1] = reading.push

@@ -101,7 +101,7 @@ def test_a_full_size_preference_is_at_most_four_megabytes(axis, tmp_path):
 
 def test_a_text_preference_has_nothing_to_save(preference, tmp_path):
     with pytest.raises(PreferenceFileError, match="no weights to save; keep its two prompts"):
-        save_preference(replace(preference, source=Text(predict=None)), tmp_path / "text.safetensors")
+        save_preference(replace(preference, source=Text([], [])), tmp_path / "text.safetensors")
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from corrector.learning import pairs as pairs_module
+from corrector.learning import store as store_module
 from corrector.learning.learn import matched_pictures
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.store import PairError, disk_use
@@ -110,7 +110,7 @@ def test_killed_three_times_at_random_it_loses_at_most_the_picture_in_work(tmp_p
 
 def test_killed_at_each_step_of_each_write_it_keeps_all_that_was_finished(axis, tmp_path, monkeypatch):
     whole = make(Host(), axis, batch=1)
-    steps = {"save": (pairs_module, "save"), "fsync": (os, "fsync"), "replace": (Path, "replace")}
+    steps = {"save": (store_module, "save"), "fsync": (os, "fsync"), "replace": (Path, "replace")}
 
     class Killed(BaseException):
         pass

@@ -262,7 +262,7 @@ def test_a_preference_that_was_never_calibrated_shifts_no_prior_and_still_thins(
 
 
 def test_the_text_source_reads_the_models_own_q_so_its_base_rate_is_not_counted_twice(calibrated):
-    text = replace(calibrated, source=Text(predict=None))
+    text = replace(calibrated, source=Text(None, None))
     decision, _ = decide(text, [named(0)] * 8, coins_from_seeds(range(8)), target=0.5, cfg=2.0)
     assert (decision.base_rate == 0.5).all()
     assert int(decision.active.sum()) in (3, 4)  # thinning still starts from the measured 0.05

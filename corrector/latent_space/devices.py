@@ -18,7 +18,7 @@ def device_of(network):
 def beside(network, *tensors):
     """Tensors (or None) on the device of a network; those that are there already are returned as they are."""
     device = device_of(network)
-    return tuple(None if tensor is None else tensor.to(device) for tensor in tensors)
+    return tuple(tensor if tensor is None or device is None else tensor.to(device) for tensor in tensors)
 
 
 def place(network, device):

@@ -29,7 +29,7 @@ class Text:
 
     def __call__(self, x, sigma, group, conditional):
         """The Reading of x; `conditional` is the model's prediction for the user's prompt, D_cond [B, C, H, W]."""
-        counter, stereotype = (side.float() for side in self.evaluate(self, x, sigma))
+        counter, stereotype = self.evaluate(self, x, sigma)
         push = counter - stereotype
         share = reduce((conditional - stereotype) * push, "b ... -> b", "sum")
         share = (share / reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-12)).clamp(0.02, 0.98)

@@ -17,6 +17,12 @@ def page(server):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("Chromium is not installed: apt-get install chromium.")
+    checkpoints = server.folder / "models" / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    for name in WORKFLOW_NAMES:  # newer pages mark a loader whose file is missing: a checkpoint is the user's to have
+        for node in load_workflow(f"{name}.json")["nodes"]:
+            if node["type"] == "CheckpointLoaderSimple":
+                (checkpoints / node["widgets_values"][0]).touch()
     server.post("/settings/Comfy.TutorialCompleted", True)  # else a first visit opens the templates over the graph
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
