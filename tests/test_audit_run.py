@@ -206,7 +206,7 @@ def test_the_report_is_held_to_its_schema(whole, tmp_path):
     path = tmp_path / "report.json"
     write_report(whole[1], path)
     assert load_report(path) == whole[1]
-    with pytest.raises(AuditError, match="breaks its own schema"):
+    with pytest.raises(AuditError, match="does not match its own schema"):
         write_report({**whole[1], "pictures": [{"group": 1}]}, path)
 
 
@@ -214,9 +214,9 @@ def test_the_report_is_held_to_its_schema(whole, tmp_path):
     ("text", "words"),
     [
         (None, "no such report"),
-        ('{"format": 1, "axis"', "cut off, or not a report"),
+        ('{"format": 1, "axis"', "incomplete, or not a report"),
         ("[]", "not a report of an audit"),
-        ('{"format": 99}', "format 99 is later than this RS-Corrector knows"),
+        ('{"format": 99}', "format 99 is later than this RS-Corrector can read"),
         ('{"format": 1}', "not a report of an audit"),
     ],
 )

@@ -1,4 +1,4 @@
-"""An audit's report as a chart, a grid of pictures before above after, and a table for the shell."""
+"""The report of an audit as a chart, a grid of pictures, and a text table."""
 
 import io
 
@@ -6,20 +6,22 @@ import numpy as np
 
 from ..latent_space.drawing import CORRECTED, GAP, PLAIN, montage_of
 
-MOST_COLUMNS = 10  # pictures in a line of the grid
+MOST_COLUMNS = 10  # pictures in a row of the grid
 MOST_TONES = 6  # groups whose skin tones are drawn
 
 
 def figure(report, name, group, strength, judge=None):
-    """The row of one figure at the audit's own CFG scale, or None."""
-    wanted = {
-        "figure": name,
-        "group": group,
-        "strength": strength,
-        "judge": judge,
-        "cfg": report["settings"]["cfgs"][0],
-    }
-    return next((row for row in report["figures"] if all(row[key] == value for key, value in wanted.items())), None)
+    """The row of a figure at the first CFG scale, or None."""
+    keys, wanted = ("figure", "group", "strength", "judge", "cfg"), (name, group, strength, judge)
+    wanted += (report["settings"]["cfgs"][0],)
+    return next((row for row in report["figures"] if tuple(row[key] for key in keys) == wanted), None)
+
+
+def places_of(report, group, strength):
+    """Indices into report["pictures"] of a group's neutral pictures at the first CFG scale and one strength."""
+    wanted = group, "neutral", report["settings"]["cfgs"][0], strength
+    keys = "group", "kind", "cfg", "strength"
+    return [place for place, p in enumerate(report["pictures"]) if tuple(p[key] for key in keys) == wanted]
 
 
 def title_of(report):
@@ -27,7 +29,7 @@ def title_of(report):
 
 
 def rate_rows(report):
-    """[(group, judge, plain row, corrected row or None)] of the stereotype rates at the audit's own settings."""
+    """Stereotype rates at the first CFG scale and strength: [(group, judge, plain row, corrected row or None)]."""
     strengths = report["settings"]["strengths"]
     rows = []
     for group in report["axis"]["groups"]:
@@ -39,9 +41,9 @@ def rate_rows(report):
 
 
 def draw_chart(report, narrow=False):
-    """Rates with their intervals, and skin lightness before and after, by group -> uint8 [H, W, 3].
+    """Chart of rates with intervals, and of skin lightness by group -> uint8 [H, W, 3].
 
-    `narrow`: everything below one another, for a screen of 380 pixels.
+    `narrow`: stack all panels, for a screen 380 pixels wide.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,8 +57,8 @@ def draw_chart(report, narrow=False):
     title = f"{title_of(report)}: {report['axis']['stereotype']['description']}"
     above.suptitle(title, fontsize=9 if narrow else 11, wrap=True)
     _rates(above.subplots(), rows, narrow)
-    shape = (len(groups), 1) if narrow else (1, len(groups))
-    for panel, group in zip(below.subplots(*shape, squeeze=False).flat, groups, strict=True):
+    panels = below.subplots(*((len(groups), 1) if narrow else (1, len(groups))), squeeze=False)
+    for panel, group in zip(panels.flat, groups, strict=True):
         _tones(panel, report, group)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
@@ -83,19 +85,14 @@ def _rates(panel, rows, narrow):
 
 
 def _tones(panel, report, group):
-    """Distribution of skin lightness, plain and corrected."""
-    cfg, strengths = report["settings"]["cfgs"][0], report["settings"]["strengths"]
-    shown = {}
-    for strength in (0.0, *strengths[:1]):
-        shown[strength] = [
-            p["L"]
-            for p in report["pictures"]
-            if (p["group"], p["kind"], p["cfg"], p["strength"]) == (group, "neutral", cfg, strength)
-        ]
-    every = [value for values in shown.values() for value in values]
-    edges = np.linspace(min(every), max(every) + 1e-3, 16)
-    for (strength, values), colour in zip(shown.items(), (PLAIN, CORRECTED), strict=False):
-        panel.hist(values, bins=edges, alpha=0.55, color=colour, label="corrected" if strength else "plain")
+    """Histograms of skin lightness, plain and corrected."""
+    tones = [
+        [report["pictures"][place]["L"] for place in places_of(report, group, strength)]
+        for strength in (0.0, *report["settings"]["strengths"][:1])
+    ]
+    edges = np.linspace(min(map(min, tones)), max(map(max, tones)) + 1e-3, 16)
+    for values, colour, label in zip(tones, (PLAIN, CORRECTED), ("plain", "corrected"), strict=False):
+        panel.hist(values, bins=edges, alpha=0.55, color=colour, label=label)
         panel.axvline(np.mean(values), color=colour, linewidth=1)
     panel.set_title(group[:28], fontsize=8)
     panel.set_xlabel("skin, CIE L*", fontsize=8)
@@ -104,23 +101,18 @@ def _tones(panel, report, group):
 
 
 def draw_grid(report, thumbnails):
-    """The first neutral pictures of each group, plain above corrected -> uint8 [H, W, 3]."""
-    strengths, cfg = report["settings"]["strengths"], report["settings"]["cfgs"][0]
+    """The first neutral pictures of each group, plain above corrected -> uint8 [H, W, 3].
+
+    `thumbnails`: JPEG bytes, one per entry of report["pictures"].
+    """
     lines = []
     for group in report["axis"]["groups"]:
-        both = []
-        for strength in (0.0, *strengths[:1]):
-            places = [
-                place
-                for place, p in enumerate(report["pictures"])
-                if (p["group"], p["kind"], p["cfg"], p["strength"]) == (group, "neutral", cfg, strength)
-            ][:MOST_COLUMNS]
-            both.append(np.stack([decoded(thumbnails[place]) for place in places]))
-        if len(both) == 1:
-            padded = np.pad(both[0], ((0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
-            lines.append(np.concatenate(list(padded), axis=1)[:, :-GAP])
-        else:
-            lines.append(montage_of({"before": both[0], "after": both[1]}))
+        before, *after = (
+            np.stack([decoded(thumbnails[place]) for place in places_of(report, group, strength)[:MOST_COLUMNS]])
+            for strength in (0.0, *report["settings"]["strengths"][:1])
+        )
+        montage = montage_of({"before": before, "after": after[0] if after else before})
+        lines.append(montage if after else montage[: before.shape[1]])
     width = max(line.shape[1] for line in lines)
     padded = [np.pad(line, ((0, 3 * GAP), (0, width - line.shape[1]), (0, 0)), constant_values=255) for line in lines]
     return np.concatenate(padded)[: -3 * GAP]
@@ -134,7 +126,7 @@ def decoded(thumbnail):
 
 
 def report_table(report):
-    """The report for the shell: findings, rates by group and judge, and what else was measured."""
+    """The report as text: findings, then all figures."""
     lines = [f"{title_of(report)}: measured on {report['validated_on']}."]
     lines += [f"{f['level'].upper():<8} {f['name']}: {f['words']}" for f in report["findings"]]
     lines.append("")

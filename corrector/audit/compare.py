@@ -1,21 +1,31 @@
-"""Reports of several checkpoints or derivatives side by side: the same axis and settings, or a refusal."""
+"""Compare the reports of several checkpoints, which must have the same axis and settings."""
 
 import html
 
-from ..latent_space.drawing import STYLE
+from ..latent_space.whole_files import write_whole
 from .chart import rate_rows, title_of
+from .markup import document, table
 from .plan import AuditError
 from .statistics import gap
 
 
 def compare(reports, names):
-    """Reports, the first one against each other -> rows {group, judge, corrected, values, difference, low, high}.
+    """Compare stereotype rates with those of the first report, by group and judge, plain and corrected.
 
-    Differences are of independent pictures (Newcombe). Raises AuditError where axis, settings or judges do not agree.
+    Args:
+        reports: two or more reports, dicts.
+        names: what messages call them.
+
+    Returns:
+        Rows {group, judge, corrected, rates, gaps}: of each report the figure's row, and its difference to the first
+        report's as (value, low, high), which takes pictures for independent (Newcombe 1998).
+
+    Raises:
+        AuditError: if there are fewer than two reports, or their axis or settings differ, or no judge is in all.
     """
     first = reports[0]
     if len(reports) < 2:
-        raise AuditError("Only one report was given; give two or more to compare.")
+        raise AuditError("Only one report was given; a comparison needs two or more.")
     for other, name in zip(reports[1:], names[1:], strict=True):
         if other["axis_hash"] != first["axis_hash"]:
             raise AuditError(
@@ -28,28 +38,23 @@ def compare(reports, names):
                     f'{name} has another "{key}" ({other["settings"][key]}) than {names[0]} ({value}); audit both with '
                     "the same settings."
                 )
-    shared = [j["name"] for j in first["judges"] if all(j["name"] in _judges(other) for other in reports)]
+    rates = [{(group, judge): both for group, judge, *both in rate_rows(report)} for report in reports]
+    shared = [key for key in rates[0] if all(key in other for other in rates)]
     if not shared:
         raise AuditError("These reports have no judge in common; audit both with the same kind of judge.")
-    every = [{(group, judge): both for group, judge, *both in rate_rows(report)} for report in reports]
     rows = []
-    for group in first["axis"]["groups"]:
-        for judge in shared:
-            for corrected in (False, True) if first["settings"]["strengths"] else (False,):
-                found = [rates[group, judge][corrected] for rates in every]
-                base = round(found[0]["value"] * found[0]["n"]), found[0]["n"]
-                gaps = [gap((round(row["value"] * row["n"]), row["n"]), base) for row in found]
-                rows.append({"group": group, "judge": judge, "corrected": corrected, "rates": found, "gaps": gaps})
+    for group, judge in shared:
+        for corrected in (False, True) if first["settings"]["strengths"] else (False,):
+            found = [each[group, judge][corrected] for each in rates]
+            counts = [(round(row["value"] * row["n"]), row["n"]) for row in found]
+            gaps = [gap(count, counts[0]) for count in counts]
+            rows.append({"group": group, "judge": judge, "corrected": corrected, "rates": found, "gaps": gaps})
     return rows
 
 
-def _judges(report):
-    return [judge["name"] for judge in report["judges"]]
-
-
 def compare_table(rows, names):
-    """Rows of `compare` -> text for the shell."""
-    lines = ["Stereotype rates with 95 % Wilson intervals, and the difference to the first."]
+    """Rows of `compare` -> a text table."""
+    lines = ["Stereotype rates with 95 % Wilson intervals, and the difference to the first report."]
     for row in rows:
         lines.append(f"{row['group']}, {row['judge']} judge, {'corrected' if row['corrected'] else 'plain'}")
         for name, rate, (value, low, high) in zip(names, row["rates"], row["gaps"], strict=True):
@@ -59,9 +64,15 @@ def compare_table(rows, names):
 
 
 def write_compare_page(rows, names, title, path):
-    """The same as one self-contained page."""
-    heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in ("Group", "Judge", "Pictures", *names))
-    lines = ""
+    """Rows of `compare` -> a self-contained HTML page.
+
+    Args:
+        rows: as `compare` returns them.
+        names: one column heading per report.
+        title: of the axis.
+        path: the HTML file; it is replaced atomically.
+    """
+    lines = []
     for row in rows:
         cells = [row["group"], row["judge"], "corrected" if row["corrected"] else "plain"]
         for rate, (value, low, high) in zip(row["rates"], row["gaps"], strict=True):
@@ -69,29 +80,12 @@ def write_compare_page(rows, names, title, path):
             if rate is not row["rates"][0]:
                 words += f"; {value:+.3f} [{low:+.3f}, {high:+.3f}]"
             cells.append(words)
-        pairs = zip(("Group", "Judge", "Pictures", *names), cells, strict=True)
-        lines += "<tr>" + "".join(
-            f'<td data-name="{html.escape(name)}">{html.escape(cell)}</td>' for name, cell in pairs
-        ) + "</tr>"  # fmt: skip
-    path.write_text(
-        f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>RS-Corrector: {html.escape(title)}, side by side</title>
-<link rel="icon" href="data:,">
-<style>{STYLE} @media (max-width: 700px) {{ td {{ white-space: normal; }}
-td:last-child::before {{ content: attr(data-name) " "; }} }}</style>
-</head>
-<body>
-<main>
-<h1>{html.escape(title)}, side by side</h1>
+        lines.append(map(html.escape, cells))
+    body = f"""<h1>{html.escape(title)}, side by side</h1>
 <p class="said">Stereotype rates with 95 % Wilson intervals; after a semicolon the difference to the first model.</p>
-<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>
-</main>
-</body>
-</html>
-""",
-        encoding="utf-8",
-    )
+{table(("Group", "Judge", "Pictures", *names), lines)}"""
+    write_whole(path, document(f"audit: {title}, side by side", body, COMPARE_STYLE))
+
+
+COMPARE_STYLE = """ @media (max-width: 700px) { td { white-space: normal; }
+td:last-child::before { content: attr(data-name) " "; } }"""

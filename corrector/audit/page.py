@@ -1,12 +1,13 @@
-"""An audit's report as one self-contained HTML page: pictures and chart inside, no network."""
+"""The report of an audit as one self-contained HTML page, pictures and charts included."""
 
 import html
 
 from PIL import Image
 
-from ..latent_space.drawing import PLAIN, STYLE, data_uri
+from ..latent_space.drawing import PLAIN, data_uri
 from ..latent_space.whole_files import write_whole
 from .chart import draw_chart, figure, rate_rows, title_of
+from .markup import document, table
 from .pictures import pictures, worse
 from .report import build
 from .report_file import write_report
@@ -15,7 +16,13 @@ FAILURE = "#a3262a"
 
 
 def publish(run, store, folder):
-    """report.json, audit.html and chart.png of a finished Audit in `folder` -> (report, thumbnails)."""
+    """Write report.json, audit.html and chart.png -> (report, thumbnails).
+
+    Args:
+        run: the Audit.
+        store: the AuditStore that its `run` returned.
+        folder: Path to write to.
+    """
     records, features, thumbnails = store.collect(run.plan, run.judges[0].name)
     report = build(run, records, features)
     write_report(report, folder / "report.json")
@@ -26,8 +33,14 @@ def publish(run, store, folder):
 
 
 def write_audit_page(report, thumbnails, path, chart):
-    """Write the page whole or not at all. `thumbnails`: JPEG bytes, one for each of report["pictures"]."""
-    title = html.escape(title_of(report))
+    """Write the page of a report.
+
+    Args:
+        report: dict as `build` makes it; with "people" if raters have answered the blind page.
+        thumbnails: JPEG bytes, one per entry of report["pictures"].
+        path: the HTML file; it is replaced atomically.
+        chart: uint8 [H, W, 3] from `draw_chart`.
+    """
     parts = [
         ("findings", "Findings", _findings(report)),
         ("worse", "Pictures that got worse", worse(report, thumbnails)),
@@ -46,43 +59,26 @@ def write_audit_page(report, thumbnails, path, chart):
         f'<section id="{name}" aria-labelledby="{name}-h"><h2 id="{name}-h">{heading}</h2>{body}</section>'
         for name, heading, body in parts
     )
-    page = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>RS-Corrector audit: {title}</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}{AUDIT_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>Audit: {title}</h1>
-<p class="said">{_said(report)}</p>
+    body = f"""<h1>Audit: {html.escape(title_of(report))}</h1>
+<p class="said">{html.escape(_summary(report))}</p>
 <nav aria-label="Parts of this page">{links}</nav>
-{sections}
-</main>
-</body>
-</html>
-"""
-    write_whole(path, page)
+{sections}"""
+    write_whole(path, document(f"audit: {title_of(report)}", body, AUDIT_STYLE))
 
 
-def _said(report):
-    settings, who = report["settings"], ", ".join(p["name"] for p in report["preferences"])
-    where = {
-        "the miniature": "the miniature, a small model with planted stereotypes of invented peoples; nothing here was "
-        "measured on Stable Diffusion",
-    }.get(report["validated_on"], f"the checkpoint {report['host'].get('checkpoint', '')}, and on no other")
-    with_what = f"plain, and corrected by {who} at strength {settings['strengths'][0]:g}" if who else "plain"
-    words = (
-        f"What the model draws where a prompt names one of {', '.join(report['axis']['groups'])} and no side, "
-        f"{with_what}. "
-        f"The stereotype is {report['axis']['stereotype']['description']}, the counter side "
+def _summary(report):
+    settings, names = report["settings"], ", ".join(p["name"] for p in report["preferences"])
+    where = f"the checkpoint {report['host'].get('checkpoint', '')}, and on no other"
+    if report["validated_on"] == "the miniature":
+        where = "the miniature, a small model with planted stereotypes of invented peoples; nothing here was measured "
+        where += "on Stable Diffusion"
+    corrected = f", and corrected by {names} at strength {settings['strengths'][0]:g}" if names else ""
+    return (
+        f"Pictures for prompts that name one of {', '.join(report['axis']['groups'])} and ask for neither side: plain"
+        f"{corrected}. The stereotype is {report['axis']['stereotype']['description']}, the counter side "
         f"{report['axis']['counter']['description']}. CFG {settings['cfgs'][0]:g}, {settings['steps']} steps, seed "
-        f"{settings['seed']}. Measured on {where}. Groups are what prompts name: nobody is classified by race."
+        f"{settings['seed']}. Measured on {where}. A group is what the prompt names: nobody is classified by race."
     )
-    return html.escape(words)
 
 
 def _findings(report):
@@ -95,22 +91,18 @@ def _findings(report):
 
 def _rates(report, chart):
     wide, narrow = (data_uri(drawn) for drawn in (chart, draw_chart(report, narrow=True)))
-    columns = "Group", "Judge", "Plain", "Corrected", "n", "Chart"
-    heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    lines, told = "", []
+    rows, texts = [], []
     for group, judge, plain, after in rate_rows(report):
-        cells = [html.escape(group), html.escape(judge), _interval(plain), _interval(after), str(plain["n"])]
-        pairs = zip(columns[:-1], cells, strict=True)
-        row = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in pairs)
-        lines += f'<tr>{row}<td data-name="Chart">{_bar(plain, after)}</td></tr>'
-        told.append(f"{group}, {judge} judge: {plain['value']:.2f}" + (f" to {after['value']:.2f}" if after else ""))
+        names = html.escape(group), html.escape(judge)
+        rows.append([*names, _interval(plain), _interval(after), plain["n"], _bar(plain, after)])
+        texts.append(f"{group}, {judge} judge: {plain['value']:.2f}" + (f" to {after['value']:.2f}" if after else ""))
     return (
         '<p class="soft">Share of pictures, with 95 % Wilson intervals. <b class="plain">&#9679; plain</b>, '
         '<b class="corrected">&#9670; corrected</b>.</p>'
-        f"<table><caption class='hidden'>Stereotype rates</caption><thead><tr>{heads}</tr></thead>"
-        f'<tbody>{lines}</tbody></table><picture><source media="(max-width: 700px)" srcset="{narrow}">'
+        f"{table(('Group', 'Judge', 'Plain', 'Corrected', 'n', 'Chart'), rows, 'Stereotype rates')}"
+        f'<picture><source media="(max-width: 700px)" srcset="{narrow}">'
         f'<img class="chart" src="{wide}" alt="Stereotype rates and skin lightness before and after. '
-        f'{html.escape("; ".join(told))}"></picture>'
+        f'{html.escape("; ".join(texts))}"></picture>'
     )
 
 
@@ -122,7 +114,7 @@ CHANGED = (
 
 
 def _changed(report):
-    """What the correction did beside what it is for: figures by group, at the audit's own settings."""
+    """Side effects of the correction by group, at the first CFG scale and strength."""
     if not report["settings"]["strengths"]:
         return ""
     groups, judges = report["axis"]["groups"], [judge["name"] for judge in report["judges"]]
@@ -145,7 +137,7 @@ def _changed(report):
 
 
 def _first(report, name, group, strength, judges):
-    """The row of the first judge who says it (None: a figure without a judge), or None."""
+    """The row of a figure by the first judge that has it, or None. The judge None is for figures without a judge."""
     rows = (figure(report, name, group, strength, judge) for judge in judges)
     return next((row for row in rows if row), None)
 
@@ -157,8 +149,8 @@ def _interval(row):
 
 
 def _bar(plain, after):
-    """Two shares with their intervals on a line from 0 to 1."""
-    told = f"plain {plain['value']:.2f}" + (f", corrected {after['value']:.2f}" if after else "")
+    """An SVG chart of one or two rates with their intervals, on a line from 0 to 1."""
+    label = f"plain {plain['value']:.2f}" + (f", corrected {after['value']:.2f}" if after else "")
     shapes = ""
     for row, name, y in ((plain, "plain", 6), (after, "corrected", 14)):
         if row:
@@ -167,31 +159,28 @@ def _bar(plain, after):
                 f'<path class="corrected" d="M{x:.1f} {y - 5}l5 5-5 5-5-5z"/>')  # fmt: skip
             shapes += f'<path class="of-{name}" d="M{low:.1f} {y}H{high:.1f}"/>{mark}'
     return (
-        f'<svg viewBox="0 0 160 20" role="img" aria-label="{told}">'
+        f'<svg viewBox="0 0 160 20" role="img" aria-label="{label}">'
         '<path class="axis" d="M8 10H152M8 5v10M80 7v6M152 5v10"/>'
         f"{shapes}</svg>"
     )
 
 
 def _sweep(report):
-    """Stereotype rates by the first judge at every CFG scale and strength, where there is more than one."""
+    """Stereotype rates by the first judge at every CFG scale and strength, if the audit has a sweep."""
     settings = report["settings"]
     if len(settings["cfgs"]) == 1 and len(settings["strengths"]) < 2:
         return ""
     columns = ["Group", "CFG", "Plain", *(f"Strength {strength:g}" for strength in settings["strengths"])]
-    judge, lines, rates = report["judges"][0]["name"], "", {}
+    judge, rates = report["judges"][0]["name"], {}
     for row in report["figures"]:
         if row["figure"] == "stereotype rate" and row["judge"] == judge:
-            rates[row["group"], row["cfg"], row["strength"]] = row
-    for group in report["axis"]["groups"]:
-        for cfg in settings["cfgs"]:
-            cells = [html.escape(group), f"{cfg:g}"]
-            cells += [_interval(rates.get((group, cfg, strength))) for strength in (0.0, *settings["strengths"])]
-            pairs = zip(columns, cells, strict=True)
-            lines += "<tr>" + "".join(f'<td data-name="{n}">{cell}</td>' for n, cell in pairs) + "</tr>"
-    heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    caption = f"<caption class='hidden'>Stereotype rates by the {html.escape(judge)} judge</caption>"
-    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+            rates[row["group"], row["cfg"], row["strength"]] = _interval(row)
+    rows = [
+        [html.escape(group), f"{cfg:g}", *(rates.get((group, cfg, s), "") for s in (0.0, *settings["strengths"]))]
+        for group in report["axis"]["groups"]
+        for cfg in settings["cfgs"]
+    ]
+    return table(columns, rows, f"Stereotype rates by the {judge} judge")
 
 
 def _judges(report):
@@ -200,11 +189,11 @@ def _judges(report):
         asked, off = judge["agrees_with_explicit_prompts"], judge.get("rate_minus_the_readers", {})
         words = [f"{judge['what'][:1].upper()}{judge['what'][1:]} (from {judge['source']})."]
         if judge["cross_fitted_accuracy"] is not None:
-            words.append(f"Right on {judge['cross_fitted_accuracy']:.1%} of pictures that it was not trained on.")
+            words.append(f"Correct on {judge['cross_fitted_accuracy']:.1%} of pictures that it was not trained on.")
         words.append(f"Agrees with prompts that ask for a side in {_interval(asked)} of {asked['n']} pictures.")
         if off:
-            said = ", ".join(f"{value:+.3f} ({name})" for name, value in off.items())
-            words.append(f"Its stereotype rate less the reader's: {said}.")
+            values = ", ".join(f"{value:+.3f} ({name})" for name, value in off.items())
+            words.append(f"Its stereotype rate minus the reader's: {values}.")
         lines += f"<dt>{html.escape(judge['name'])}</dt><dd>{html.escape(' '.join([*words, judge['caveat']]))}</dd>"
     return f"<dl>{lines}</dl>"
 
@@ -215,20 +204,15 @@ def _people(people):
 
 
 def _figures(report):
-    names = ("Figure", "Group", "Judge", "CFG", "Strength", "Value", "95 % interval", "n", "Unit")
-    heads, lines = "".join(f'<th scope="col">{name}</th>' for name in names), ""
+    columns = ("Figure", "Group", "Judge", "CFG", "Strength", "Value", "95 % interval", "n", "Unit")
+    rows = []
     for row in report["figures"]:
         interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         value = "" if row["value"] is None else f"{row['value']:.4g}"
         cells = [row["figure"], row["group"] or "", row["judge"] or "", f"{row['cfg']:g}", f"{row['strength']:g}"]
-        cells += [value, interval, row["n"], row["unit"]]
-        pairs = zip(names, cells, strict=True)
-        lines += "<tr>" + "".join(f'<td data-name="{n}">{html.escape(str(c))}</td>' for n, c in pairs) + "</tr>"
-    return (
-        f"<details><summary>{len(report['figures'])} figures with intervals and n</summary><table>"
-        f"<caption class='hidden'>All figures</caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
-        "</details>"
-    )
+        rows.append([html.escape(str(cell)) for cell in (*cells, value, interval, row["n"], row["unit"])])
+    summary = f"<summary>{len(rows)} figures with intervals and n</summary>"
+    return f"<details>{summary}{table(columns, rows, 'All figures')}</details>"
 
 
 AUDIT_STYLE = f"""

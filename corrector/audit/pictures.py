@@ -1,28 +1,30 @@
-"""The pictures of an audit's page: those that got worse, and before above after by group."""
+"""The pictures of an audit's page: those that got worse, then plain above corrected by group."""
 
 import base64
 import html
 import io
 
-MOST_PICTURES = 400  # on a page; the report has the others
+from .chart import places_of
+
+MOST_PICTURES = 400  # on a page; the report lists the others
 MOST_WORSE = 40
 
 
 def worse(report, thumbnails):
+    """HTML of the pictures that got worse, with the reasons; "" if nothing was corrected."""
     if not report["settings"]["strengths"]:
         return ""
     if not report["worse"]:
-        return "<p>None of the corrected pictures got worse by any measure here.</p>"
-    figures = "".join(
-        _figure(report, thumbnails, one["picture"], "; ".join(one["why"])) for one in report["worse"][:MOST_WORSE]
-    )
+        return "<p>No corrected picture got worse by any of the measures here.</p>"
+    shown = report["worse"][:MOST_WORSE]
+    figures = "".join(_figure(report, thumbnails, entry["picture"], "; ".join(entry["why"])) for entry in shown)
     after = sum(p["strength"] == report["settings"]["strengths"][0] for p in report["pictures"])
-    count = f"{len(report['worse'])} of {after} corrected pictures; {min(MOST_WORSE, len(report['worse']))} are shown."
+    count = f"{len(report['worse'])} of {after} corrected pictures; {len(shown)} are shown."
     return f'<p class="soft">{count} Before above after.</p><div class="grid">{figures}</div>'
 
 
 def _figure(report, thumbnails, place, words=""):
-    """One corrected picture below its plain twin, or a plain one alone."""
+    """A corrected picture below its plain twin, or a plain picture alone."""
     picture = report["pictures"][place]
     caption = html.escape(f"{picture['prompt']} (seed {picture['seed']})" + (f". {words}" if words else ""))
     twin = _twin_place(report, picture)
@@ -42,14 +44,13 @@ def _size(thumbnail):
 
 
 def _twin_place(report, picture):
-    """Where the plain picture of the same prompt and seed is: plain ones stand first in their chunk."""
-    keys = "group", "kind", "cfg", "index"
-    plain = [i for i, p in enumerate(report["pictures"]) if p["strength"] == 0]
-    return next(i for i in plain if all(report["pictures"][i][key] == picture[key] for key in keys))
+    """The index of the plain picture with the same prompt and seed."""
+    twin = {**{key: picture[key] for key in ("group", "kind", "cfg", "index")}, "strength": 0}
+    return next(i for i, p in enumerate(report["pictures"]) if all(p[key] == value for key, value in twin.items()))
 
 
 def pictures(report, thumbnails):
-    """Before above after by group, as many as fit; those that got worse are counted in."""
+    """HTML of plain above corrected pictures by group, at most MOST_PICTURES including those that got worse."""
     settings, parts = report["settings"], []
     main = settings["strengths"][0] if settings["strengths"] else 0.0
     each = 2 if main else 1
@@ -57,11 +58,7 @@ def pictures(report, thumbnails):
     groups = report["axis"]["groups"]
     most = max(1, (MOST_PICTURES - shown) // each // len(groups))
     for group in groups:
-        places = [
-            i
-            for i, p in enumerate(report["pictures"])
-            if (p["group"], p["kind"], p["cfg"], p["strength"]) == (group, "neutral", settings["cfgs"][0], main)
-        ]
+        places = places_of(report, group, main)
         figures = "".join(_figure(report, thumbnails, place) for place in places[:most])
         above = "Before above after. " if main else ""
         count = f"{above}{min(most, len(places))} of {len(places)}."
