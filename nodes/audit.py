@@ -1,4 +1,4 @@
-"""Nodes that show what a checkpoint draws and what a correction does: the audit, and the map of where it acted."""
+"""Nodes that measure what a checkpoint draws and what a correction changes: the audit, and the map."""
 
 import logging
 from dataclasses import replace
@@ -25,11 +25,15 @@ from .preferences import PreferenceSocket
 
 
 def audited(host, plan, preferences, clip):
-    """-> (report, thumbnails, folder) of an audit that is kept in the host's output folder as it goes.
+    """Run an audit, saving its progress in the host's output folder -> (report, thumbnails, folder).
 
-    `clip`: (vision model, text model) of a second judge, or None.
+    Args:
+        host: ComfyHost.
+        plan: Plan.
+        preferences: the Preferences that correct; may be empty.
+        clip: (vision model, text model) of a second judge, or None.
     """
-    # Here, as SciPy takes long to load and the host starts with this module.
+    # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
     from ..corrector.audit.blind import write_blind_page
     from ..corrector.audit.page import publish
     from ..corrector.audit.run import Audit
@@ -37,8 +41,8 @@ def audited(host, plan, preferences, clip):
     text = any(p.source.kind == "text" for p in preferences)
     preferences = [replace(p, hash=hash_of_text(p)) if p.source.kind == "text" else p for p in preferences]
     hashes, second = [[p.name, p.hash] for p in preferences], clip and identity_of_clip(*clip)
-    known = hashes, plan.settings, plan.axis.hash, host.identity, second
-    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "audits" / f"{plan.axis.id}-{digest(known)}"
+    settings = hashes, plan.settings, plan.axis.hash, host.identity, second
+    folder = Path(folder_paths.get_output_directory(), "rs_corrector", "audits", f"{plan.axis.id}-{digest(settings)}")
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     with torch.inference_mode(False), torch.no_grad():
@@ -62,30 +66,30 @@ class RSCorrectorAudit(io.ComfyNode):
             node_id="RSCorrectorAudit",
             display_name="RS-Corrector Audit",
             category="RS-Corrector",
-            description="Shows what your checkpoint draws for the groups of an axis and, with a preference, the same "
-            "seeds corrected: rates with intervals, skin tones, variety, what got worse. Writes a report and a page. "
-            "Stop it at any time: the next run goes on from there.",
+            description="Measures what your checkpoint draws for the groups of an axis and, with a preference, what "
+            "the correction changes on the same seeds: rates with intervals, skin tones, variety, pictures that got "
+            "worse. Writes a report and a page. You can stop it at any time; the next run resumes.",
             inputs=[
                 io.Model.Input("model"),
                 io.Clip.Input("clip"),
-                io.Vae.Input("vae", tooltip="Pictures are measured and shown as it draws them."),
+                io.Vae.Input("vae", tooltip="Decodes the pictures that are measured and shown."),
                 AxisSocket.Input("axis", tooltip="From RS-Corrector Load Axis or RS-Corrector Axis."),
-                io.Int.Input("images", default=40, min=2, max=4096, tooltip="Pictures a group, at most."),
+                io.Int.Input("images", default=40, min=2, max=4096, tooltip="Maximum number of pictures per group."),
                 io.Float.Input(
                     "narrow", default=0.1, min=0.0, max=0.49, step=0.01,
-                    tooltip="Stop a group as soon as half of each 95 % interval is this or less; 0 samples all.",
+                    tooltip="A group stops early once its 95 % intervals are this narrow (half-width); 0 samples all.",
                 ),
                 STRENGTH,
                 STEPS,
                 CFG,
                 *HOST_INPUTS,
-                seed_input("The same seed audits the same pictures."),
+                seed_input("The same seed gives the same pictures."),
                 BATCH,
-                PreferenceSocket.Input("preference", optional=True, tooltip="What corrects; none: the plain model."),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="A second judge, by words."),
+                PreferenceSocket.Input("preference", optional=True, tooltip="Without one, the plain model is audited."),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="A second judge: zero-shot classification."),
                 io.Clip.Input(
                     "clip_text", optional=True,
-                    tooltip="The text model of that CLIP, by a CLIP loader; an SD1.5 checkpoint's own lacks a part.",
+                    tooltip="The text model of that CLIP, from a CLIP loader; an SD1.5 checkpoint's own is incomplete.",
                 ),
                 io.Float.Input(
                     "target", default=1.0, min=0.01, max=1.0, step=0.01, optional=True,
@@ -93,11 +97,11 @@ class RSCorrectorAudit(io.ComfyNode):
                 ),
                 io.String.Input(
                     "more_cfg", default="", optional=True,
-                    tooltip="A sweep: further CFG scales, such as 4, 7. Neutral prompts only.",
+                    tooltip="Sweep: additional CFG scales, such as 4, 7. Neutral prompts only.",
                 ),
                 io.String.Input(
                     "more_strengths", default="", optional=True,
-                    tooltip="A sweep: further strengths, such as 0.5, 1.5. They need a preference.",
+                    tooltip="Sweep: additional strengths, such as 0.5, 1.5. They need a preference.",
                 ),
             ],
             outputs=[
@@ -114,7 +118,7 @@ class RSCorrectorAudit(io.ComfyNode):
 
         try:
             for text in (more_cfg, more_strengths):
-                numbers(text or "")  # None: it comes from another node and is known later
+                numbers(text or "")  # None if the value comes from another node
         except AuditError as error:
             return str(error)
         return True
@@ -137,9 +141,8 @@ class RSCorrectorAudit(io.ComfyNode):
         report, thumbnails, folder = audited(host, plan, preferences, both)
         text = report_table(report)
         logging.info("RS-Corrector: the audit is in %s\n%s", folder, text)
-        chart, grid = (as_image(drawn) for drawn in (draw_chart(report), draw_grid(report, thumbnails)))
-        said = f"{folder / 'audit.html'}\n\n{text}"
-        return io.NodeOutput(grid, chart, said, ui=ui.PreviewImage(chart, cls=cls))
+        chart, grid = as_image(draw_chart(report)), as_image(draw_grid(report, thumbnails))
+        return io.NodeOutput(grid, chart, f"{folder / 'audit.html'}\n\n{text}", ui=ui.PreviewImage(chart, cls=cls))
 
 
 def as_image(picture):
@@ -154,8 +157,8 @@ class RSCorrectorMap(io.ComfyNode):
             node_id="RSCorrectorMap",
             display_name="RS-Corrector Map",
             category="RS-Corrector",
-            description="Samples with the correction, as KSampler does, and shows where it acted on top of the "
-            "picture, and at which steps.",
+            description="Samples like KSampler, with the correction, and shows on the picture where it acted, and at "
+            "which steps.",
             inputs=[
                 io.Model.Input("model"),
                 io.Vae.Input("vae"),
@@ -205,5 +208,5 @@ class RSCorrectorMap(io.ComfyNode):
 
 
 def pixel_mask(mask, pictures):
-    """A mask of latent cells [B, h, w] -> MASK at the size of the pictures [B, H, W]."""
+    """A mask in latent resolution [B, h, w] -> MASK in the resolution of the pictures [B, H, W]."""
     return comfy.utils.common_upscale(mask[:, None], pictures.shape[2], pictures.shape[1], "bilinear", "disabled")[:, 0]

@@ -1,4 +1,4 @@
-"""Who judges an audit in ComfyUI: a latent judge, the graph's own CLIP by words, and the miniature's reader."""
+"""The judges of an audit in ComfyUI: a latent judge, the graph's CLIP, and the miniature's reader."""
 
 import torch
 
@@ -8,9 +8,17 @@ from .miniature import WEIGHTS
 
 
 def judges_of(host, axis, preferences, clip, folder, seed, cfg, progress):
-    """The preference's own judge of this axis or one that is trained here; CLIP's; the miniature's reader.
+    """The preference's judge of this axis, else one trained here; CLIP if given; the miniature's reader if it applies.
 
-    `clip`: (vision model, text model), or None.
+    Args:
+        host: ComfyHost.
+        axis: the audited Axis.
+        preferences: the Preferences that correct.
+        clip: (vision model, text model), or None.
+        folder: Path of the audit; the pairs that train a judge are saved in it.
+        seed: of the audit.
+        cfg: CFG scale of the pairs.
+        progress: learning.Progress.
     """
     from ..corrector.audit.judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge
 
@@ -18,7 +26,7 @@ def judges_of(host, axis, preferences, clip, folder, seed, cfg, progress):
     if own:
         judges = [latent_judge(own, [p.hash for p in preferences])]
     else:
-        seed += 1_000_003  # other pictures than any that are audited
+        seed += 1_000_003  # so that none of its pictures are audited
         total = 2 * JUDGE_PAIRS * len(axis.groups)
         pairs = make_pairs(
             host, axis, JUDGE_PAIRS, seed, cfg, host.steps, folder=folder / "judge-pairs", batch=host.batch,
@@ -38,55 +46,53 @@ def judges_of(host, axis, preferences, clip, folder, seed, cfg, progress):
 
 
 def identity_of_clip(vision, text):
-    """Which CLIP judges: hashes of the vision and of the text model."""
+    """Hashes of the vision and the text model."""
     return f"{identity_of(vision.patcher)} and {identity_of(text.patcher)}"
 
 
 def clip_embeddings(vision, text):
-    """-> functions of pictures [N, 3, H, W] in -1..1 and of texts, to vectors [N, E] of the host's own CLIP.
+    """-> (embed_pictures, embed_texts), which return embeddings [N, E] on the CPU, by the host's CLIP.
 
-    Raises AuditError where the two do not belong together, or the text model's last layer was never loaded.
+    They take pictures [N, 3, H, W] in -1..1 and a list of texts. Raises AuditError if the two models are not of the
+    same CLIP, or the text projection was not loaded.
     """
 
     @torch.inference_mode()
-    def pictures(some):
-        seen = vision.encode_image(((some + 1) / 2).movedim(1, -1))
-        return seen["image_embeds"].float().cpu().clone()
+    def embed_pictures(pictures):
+        output = vision.encode_image(((pictures + 1) / 2).movedim(1, -1))
+        return output["image_embeds"].float().cpu().clone()
 
     @torch.inference_mode()
-    def texts(some):
-        found = [text.encode_from_tokens(text.tokenize(words), return_pooled=True)[1] for words in some]
-        return torch.cat(found).float().cpu().clone()
+    def embed_texts(texts):
+        pooled = [text.encode_from_tokens(text.tokenize(words), return_pooled=True)[1] for words in texts]
+        return torch.cat(pooled).float().cpu().clone()
 
-    _check(pictures(torch.zeros(1, 3, 64, 64)), texts(["a photo of a city", "a cat"]), text)
-    return pictures, texts
+    _check(embed_pictures(torch.zeros(1, 3, 64, 64)), embed_texts(["a photo of a city", "a cat"]), text)
+    return embed_pictures, embed_texts
 
 
-def _check(seen, said, text):
+def _check(of_pictures, of_texts, text):
+    """Raise AuditError unless embeddings of some pictures and of two texts are comparable."""
     from ..corrector.audit.plan import AuditError
 
-    if seen.shape[-1] != said.shape[-1]:
+    if of_pictures.shape[-1] != of_texts.shape[-1]:
         raise AuditError(
-            f"The CLIP vision model's vectors have {seen.shape[-1]} numbers and those of the text encoder "
-            f"{said.shape[-1]}: they are not of one CLIP. Connect the text model that belongs to the vision model as "
-            "clip_text, or leave clip_vision out."
+            f"The embeddings of the CLIP vision model have {of_pictures.shape[-1]} numbers and those of the text "
+            f"encoder {of_texts.shape[-1]}: they are not of the same CLIP. Connect the text model that belongs to the "
+            "vision model as clip_text, or disconnect clip_vision."
         )
-    if not said.isfinite().all() or torch.equal(said[0], said[1]) or any(map(_never_loaded, _projections(text))):
-        raise AuditError(
-            "The text encoder lacks CLIP's text projection, as those of SD1.5 checkpoints do, so that its vectors "
-            "cannot be compared with pictures. Load the whole CLIP text model with a CLIP loader and connect it as "
-            "clip_text, or leave clip_vision out."
-        )
-
-
-def _projections(text):
-    """The text projections of a CLIP's encoders."""
     named = text.cond_stage_model.named_parameters()
-    return [weight for name, weight in named if name.endswith("text_projection.weight")]
+    projections = [weight for name, weight in named if name.endswith("text_projection.weight")]
+    if not of_texts.isfinite().all() or torch.equal(*of_texts) or any(map(_not_loaded, projections)):
+        raise AuditError(
+            "The text encoder has no CLIP text projection (those of SD1.5 checkpoints have none), so its embeddings "
+            "cannot be compared with pictures. Load the complete CLIP text model with a CLIP loader and connect it as "
+            "clip_text, or disconnect clip_vision."
+        )
 
 
-def _never_loaded(weight):
-    """What the host leaves where a file has none: nothing, an identity, or whatever memory held."""
+def _not_loaded(weight):
+    """Whether a projection has the host's placeholder for missing weights: zeros, an identity, or raw memory."""
     weight = weight.detach().float()
-    size = weight.square().mean().sqrt()  # 0.01 to 0.1 in a trained one
-    return not 1e-4 < size < 1e2 or torch.equal(weight, torch.eye(*weight.shape, device=weight.device))
+    rms = weight.square().mean().sqrt()  # 0.01 to 0.1 if trained
+    return not 1e-4 < rms < 1e2 or torch.equal(weight, torch.eye(*weight.shape, device=weight.device))

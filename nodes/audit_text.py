@@ -1,4 +1,4 @@
-"""Sampling of an audit by the very hook that RS-Corrector puts on a model: what a Text preference needs."""
+"""Sampling for the audit of a Text preference: through the hook that the RS-Corrector node installs."""
 
 import copy
 import hashlib
@@ -7,25 +7,25 @@ from .correction import corrected
 
 
 def sample_as_in_a_graph(host, prompts, seeds, preferences, settings, cfg=2.0, plain=None, steps=None):
-    """As `sample_corrected`, with the model that the RS-Corrector node gives -> (latents, reasons a preference).
+    """Like `sample_corrected`, with the model that the RS-Corrector node outputs -> (latents, reasons per preference).
 
-    A Text preference asks the model in the middle of a run, which only the host's own sampling can do. Pictures are
-    all sampled: those left alone come out as the plain ones, bit for bit.
+    A Text preference evaluates the model during the run, which only the host's own sampling can do. `plain` is ignored:
+    all pictures are sampled, and those left alone are bit-identical to the plain ones.
     """
-    conditioning, told = host.encode(prompts).expand(len(seeds)), []
-    own = copy.copy(host)
-    own.model = corrected(host.model, preferences, settings, told=told.append)
-    latents = own.sample(conditioning, seeds, cfg, steps)
+    conditioning, runs = host.encode(prompts).expand(len(seeds)), []
+    corrected_host = copy.copy(host)
+    corrected_host.model = corrected(host.model, preferences, settings, told=runs.append)
+    latents = corrected_host.sample(conditioning, seeds, cfg, steps)
     reasons = [[""] * len(seeds) for _ in preferences]
-    for which, run in zip(own.batches(conditioning), told, strict=True):
-        for mine, of_run in zip(reasons, run, strict=True):
+    for which, run in zip(corrected_host.batches(conditioning), runs, strict=True):
+        for of_all, of_run in zip(reasons, run, strict=True):
             for place, reason in zip(which.tolist(), of_run, strict=True):
-                mine[place] = reason
+                of_all[place] = reason
     return latents, reasons
 
 
 def hash_of_text(preference):
-    """A hash of a Text preference's two prompts as the text encoder reads them: its own says only how they differ."""
+    """A hash of the encoded prompts of a Text preference; its own hash covers only what differs between them."""
     digest = hashlib.sha256(preference.hash.encode())
     for side in (preference.source.counter, preference.source.stereotype):
         for tokens, _ in side:

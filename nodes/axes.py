@@ -1,4 +1,4 @@
-"""Nodes that give an axis: from a file, or from text boxes."""
+"""Nodes that create an axis: from a file, or from text boxes."""
 
 from pathlib import Path
 
@@ -15,19 +15,19 @@ SCHEMA = "axis.schema.json"
 
 
 def axes_folders():
-    """`axes` in each of the user's `models/rs_corrector` folders; saved axes go into the first."""
+    """The `axes` folder in each of the user's `models/rs_corrector` folders; axes are saved in the first."""
     return [Path(folder) / "axes" for folder in folder_paths.get_folder_paths(FOLDER)]
 
 
 def axis_names():
-    """Files of the user's folders, then the shipped ones."""
+    """Names of the files in the user's folders, then of the shipped ones."""
     names = [path.name for folder in axes_folders() for path in sorted(folder.glob("*.json"))]
     names += sorted(path.name for path in SHIPPED.glob("*.json"))
     return [name for name in dict.fromkeys(names) if name != SCHEMA]
 
 
 def axis_path(name):
-    """The user's file of this name, else where the shipped one lies or lay; never outside these folders."""
+    """The user's file of this name, else the path of the shipped one; never outside these folders."""
     found = [folder / Path(name).name for folder in (*axes_folders(), SHIPPED)]
     return next((path for path in found if path.is_file()), found[-1])
 
@@ -39,13 +39,13 @@ class RSCorrectorLoadAxis(io.ComfyNode):
             node_id="RSCorrectorLoadAxis",
             display_name="RS-Corrector Load Axis",
             category="RS-Corrector",
-            description="Loads a stereotype axis, a readable JSON file, from models/rs_corrector/axes, or one that "
-            "ships with RS-Corrector.",
+            description="Loads a stereotype axis (a JSON file) from models/rs_corrector/axes, or one that ships with "
+            "RS-Corrector.",
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=axis_names(),
-                    tooltip="Those named miniature-* are about the invented peoples of the RS-Corrector Miniature.",
+                    tooltip="Axes named miniature-* are about the invented peoples of the RS-Corrector Miniature.",
                 )
             ],
             outputs=[AxisSocket.Output(display_name="axis")],
@@ -54,7 +54,7 @@ class RSCorrectorLoadAxis(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file):
         if file not in axis_names():
-            return f'The axis file "{file}" is not in models/rs_corrector/axes; put it back, or pick another.'
+            return f'The axis file "{file}" is not in models/rs_corrector/axes; put it back, or select another.'
         return _complaint(load_axis, axis_path(file))
 
     @classmethod
@@ -68,7 +68,7 @@ class RSCorrectorLoadAxis(io.ComfyNode):
 
 
 def _complaint(make, *args):
-    """True where an axis can be made, else the sentence that says why not."""
+    """True if an axis can be made, else the error message."""
     try:
         make(*args)
     except AxisError as error:
@@ -83,48 +83,40 @@ class RSCorrectorAxis(io.ComfyNode):
             node_id="RSCorrectorAxis",
             display_name="RS-Corrector Axis",
             category="RS-Corrector",
-            description="A stereotype axis from text boxes: whom it is about, what the model shows too often, and what "
-            "it should also show. It adds no words to your prompts.",
+            description="A stereotype axis from text boxes: the groups, what the model shows too often, and what it "
+            "should also show. It adds no words to your prompts.",
             inputs=[
                 io.String.Input("title", default="Village backdrop", tooltip="A short name."),
                 io.String.Input(
-                    "groups",
-                    default="Orvane, Tavelu",
-                    tooltip="Whom it is about, in the words of prompts, with commas between.",
+                    "groups", default="Orvane, Tavelu", tooltip="The groups, as prompts name them, separated by commas."
                 ),
                 io.String.Input(
-                    "neutral",
-                    multiline=True,
+                    "neutral", multiline=True,
                     default="a portrait of a {group} person\na photo of a {group} man\na picture of a {group} woman",
-                    tooltip="Prompts that name {group} and neither side, one a line. Ten or more are good.",
+                    tooltip="Prompts that name {group} and neither side, one per line; ten or more are best.",
                 ),
                 io.String.Input(
-                    "stereotype",
-                    multiline=True,
-                    default="in a village\nin front of a village",
-                    tooltip="What the model shows too often: wordings that can stand behind those prompts, one a line.",
+                    "stereotype", multiline=True, default="in a village\nin front of a village",
+                    tooltip="What the model shows too often: phrases that can follow these prompts, one per line.",
                 ),
                 io.String.Input(
-                    "counter",
-                    multiline=True,
-                    default="in a city\nin front of a city",
-                    tooltip="What it should also show, in wordings of the same shape, one a line.",
+                    "counter", multiline=True, default="in a city\nin front of a city",
+                    tooltip="What it should also show: phrases of the same form, one per line.",
                 ),
                 io.String.Input(
-                    "stereotype_description", default="", tooltip='Such as "a village"; empty: the first wording.'
+                    "stereotype_description", default="", tooltip='For example "a village"; the first phrase if empty.'
                 ),
                 io.String.Input(
-                    "counter_description", default="", tooltip='Such as "a city"; empty: the first wording.'
+                    "counter_description", default="", tooltip='For example "a city"; the first phrase if empty.'
                 ),
                 io.String.Input(
-                    "save_as",
-                    default="",
-                    tooltip="Keeps the axis in models/rs_corrector/axes under this name; empty does not keep it.",
+                    "save_as", default="",
+                    tooltip="File name to save the axis in models/rs_corrector/axes; not saved if empty.",
                 ),
             ],
             outputs=[AxisSocket.Output(display_name="axis")],
-            is_output_node=True,  # an axis can be written and kept with nothing connected
-        )
+            is_output_node=True,  # runs, and saves the axis, with nothing connected
+        )  # fmt: skip
 
     @classmethod
     def validate_inputs(
@@ -132,7 +124,7 @@ class RSCorrectorAxis(io.ComfyNode):
         counter_description=None,
     ):  # fmt: skip
         texts = (title, groups, neutral, stereotype, counter, stereotype_description, counter_description)
-        if None in texts:  # a text that comes from another node is not known yet
+        if None in texts:  # texts from other nodes are not known yet
             return True
         return _complaint(axis_from_texts, *texts)
 

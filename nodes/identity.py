@@ -1,20 +1,20 @@
-"""What a MODEL, CLIP or VAE is: a short hash of its weights and of all that is patched onto it, the same at each start.
+"""A short hash that identifies a MODEL, CLIP or VAE: its weights and everything patched onto it; stable over restarts.
 
-Cheap enough for a checkpoint of any size: of each tensor only its shape and a fixed few of its numbers count.
+Fast for checkpoints of any size: it covers the shape of each tensor and a few of its values.
 """
 
 import hashlib
 
 import torch
 
-NUMBERS = 16  # of each tensor, evenly spread
-DEEPEST = 12  # of containers inside each other
+NUMBERS = 16  # values per tensor, evenly spaced
+DEEPEST = 12  # nesting depth of containers
 
 
 def identity_of(patcher, *more):
-    """A ModelPatcher, and `more` that its results depend on -> 16 hex digits.
+    """A ModelPatcher, and `more` values that its results depend on -> 16 hex digits.
 
-    Weights count as they are without patches, whether or not the host has patched them in place for a run just now.
+    Hashes the unpatched weights, whether or not the host has currently patched them in place.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(own_weights(patcher).items()):
@@ -24,11 +24,11 @@ def identity_of(patcher, *more):
 
 
 def own_weights(patcher):
-    """{name: tensor} of a ModelPatcher's model, without patches."""
+    """{name: tensor} of a ModelPatcher's model without patches."""
     weights = dict(patcher.model.state_dict())
     weights |= {name: kept[0] for name, kept in patcher.hook_backup.items()}
     weights |= {name: kept.weight for name, kept in patcher.backup.items()}
-    # An object patch may replace the noise schedule, and then is in its place only while a run lasts.
+    # An object patch may replace the noise schedule, but only while a run lasts.
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("model_sampling.")}
     if hasattr(patcher.model, "model_sampling"):
         schedule = patcher.get_model_object("model_sampling")
@@ -38,8 +38,8 @@ def own_weights(patcher):
 
 
 def _feed(digest, value, depth=0):
-    """A value into the digest: numbers, texts, tensors, containers, LoRAs; of other objects only what they are."""
-    kind = torch.Tensor if isinstance(value, torch.Tensor) else type(value)  # a Parameter is one of them
+    """Add a value to the digest: numbers, texts, tensors, containers, LoRAs; of other objects only their type."""
+    kind = torch.Tensor if isinstance(value, torch.Tensor) else type(value)  # a Parameter hashes like a Tensor
     digest.update(f"{kind.__name__}(".encode())
     if kind is torch.Tensor:
         flat = value.detach().reshape(-1)
@@ -57,11 +57,11 @@ def _feed(digest, value, depth=0):
             _feed(digest, item, depth + 1)
     elif isinstance(getattr(value, "weights", None), list | tuple):  # a LoRA's adapter
         _feed(digest, value.weights, depth + 1)
-    elif callable(value) and hasattr(value, "__qualname__"):  # a node's hook, and the settings that it closes over
+    elif callable(value) and hasattr(value, "__qualname__"):  # a hook of a node, with the settings in its closure
         digest.update(value.__qualname__.encode())
         for cell in getattr(value, "__closure__", None) or ():
             try:
                 _feed(digest, cell.cell_contents, depth + 1)
-            except ValueError:  # a cell that is still empty
+            except ValueError:  # an empty cell
                 continue
     digest.update(b")")

@@ -1,8 +1,8 @@
-"""What a run did, into the metadata of its pictures: preference, hash, strength, target, and the outcome of each image.
+"""Record in the metadata of saved pictures what a run did: preference, hash, strength, target, result per picture.
 
-ComfyUI writes a prompt's `extra_pnginfo` into every picture that is saved. The outcome is known only after sampling,
-when the node that made the model may have come from the cache, so each prompt gets an empty note as it is queued and
-the run fills it in under the id of its sampler: pictures of other samplers in the same graph stay without.
+ComfyUI writes a prompt's `extra_pnginfo` into every picture that it saves. The result is known only after sampling,
+when the node that patched the model may have come from the cache. So each prompt gets an empty note when it is queued,
+and the run fills it in under the id of its sampler node.
 """
 
 import uuid
@@ -13,13 +13,13 @@ from server import PromptServer
 
 KEY = "rs_corrector"
 NODES = ("RSCorrector", "RSCorrectorAdvanced")
-KEPT = 256  # notes of queued prompts
+KEPT = 256  # maximum number of notes in memory
 
 _notes = OrderedDict()
 
 
 def watch_prompts():
-    """Give every prompt that is queued from now on a note."""
+    """Attach a note to every prompt that is queued from now on."""
     if getattr(PromptServer, "instance", None) is not None:
         PromptServer.instance.add_on_prompt_handler(_add_note)
 
@@ -36,11 +36,11 @@ def _add_note(json_data):
 
 
 def record(entries):
-    """Write a run's entries, one JSON object a preference, under the sampler that is executing."""
+    """Add a run's entries, one JSON object per preference, under the id of the sampler that is executing."""
     context = get_executing_context()
     if context is None or getattr(PromptServer, "instance", None) is None:
         return
     for _, prompt_id, _, extra_data, *_ in list(PromptServer.instance.prompt_queue.currently_running.values()):
-        copied = (extra_data.get("extra_pnginfo") or {}).get(KEY, {})  # the queue keeps a copy of what runs
+        copied = (extra_data.get("extra_pnginfo") or {}).get(KEY, {})  # the queue holds a copy of the running prompt
         if prompt_id == context.prompt_id and copied.get("id") in _notes:
             _notes[copied["id"]].setdefault(f"sampler {context.node_id}", []).extend(entries)
