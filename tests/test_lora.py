@@ -1,144 +1,176 @@
-"""LoRA files: what they add to the weights, what is refused, and what a derivative is to a host."""
+"""LoRA files on a checkpoint: what they add to the weights, which names are read, and what is refused."""
+
+import shutil
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
-from torch import nn
 
-from corrector.hosts.lora import LoraError, apply_lora, diffusers_name
-from corrector.miniature.derivatives import Lora, save_lora
+from corrector.hosts.checkpoint import Checkpoint, hash_of
+from corrector.hosts.loading import CheckpointError, merge_lora
+from corrector.miniature.derivatives import FOLDER, add_lora, save_lora
 from corrector.miniature.host import Miniature
+from tiny_checkpoints import pipeline
 
-
-@pytest.fixture(scope="module")
-def miniature():
-    return Miniature()
-
-
-class Part(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.block = nn.ModuleDict({"linear": nn.Linear(6, 5), "conv": nn.Conv2d(3, 4, 3)})
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
+UNET = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+TEXT = "encoder.layers.1.self_attn.out_proj"
 
 
 def draws(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
-@pytest.fixture
-def tensors():
-    return {
-        "lora_unet_block_linear.lora_up.weight": draws(5, 2),
-        "lora_unet_block_linear.lora_down.weight": draws(2, 6),
-        "lora_unet_block_linear.alpha": torch.tensor(1.0),
-        "lora_te_block_conv.lora_up.weight": draws(4, 2, 1, 1),
-        "lora_te_block_conv.lora_down.weight": draws(2, 3, 3, 3),
+def halves(weight, rank=2):
+    """-> up, down for a layer's weight."""
+    if weight.ndim == 4:
+        return draws(len(weight), rank, 1, 1), draws(rank, *weight.shape[1:])
+    return draws(len(weight), rank), draws(rank, weight.shape[1])
+
+
+def kohya(weights, alpha=None):
+    """{layer in kohya's naming: weight} -> tensors of a LoRA file."""
+    tensors = {}
+    for name, weight in weights.items():
+        tensors[f"{name}.lora_up.weight"], tensors[f"{name}.lora_down.weight"] = halves(weight)
+        if alpha:
+            tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    return tensors
+
+
+def weight_of(module, name):
+    return module.get_submodule(name).weight.detach()
+
+
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_alpha_over_rank_times_up_times_down_is_added_to_unet_and_text_encoder(tmp_path, alpha):
+    pipe = pipeline("sd15")
+    parts = {
+        "lora_unet_" + UNET.replace(".", "_"): (pipe.unet, UNET),
+        "lora_unet_mid_block_resnets_0_conv1": (pipe.unet, "mid_block.resnets.0.conv1"),
+        "lora_te_text_model_" + TEXT.replace(".", "_"): (pipe.text_encoder, TEXT),
     }
+    before = {name: weight_of(*where).clone() for name, where in parts.items()}
+    untouched = weight_of(pipe.unet, "conv_in").clone()
+    save_file(kohya(before, alpha), tmp_path / "one.safetensors")
+    merge_lora(pipe, tmp_path / "one.safetensors")
+    for name, (module, layer) in parts.items():
+        up, down = halves(before[name])
+        change = (up.flatten(1) @ down.flatten(1)).view_as(before[name]) * (alpha or 2.0) / 2
+        torch.testing.assert_close(weight_of(module, layer) - before[name], change, rtol=1e-4, atol=1e-4)
+    assert torch.equal(weight_of(pipe.unet, "conv_in"), untouched)
 
 
-def test_it_adds_alpha_over_rank_times_up_times_down_and_a_missing_alpha_is_the_rank(tensors, tmp_path):
-    save_file(tensors, tmp_path / "one.safetensors")
-    unet, encoder = Part(), Part()
-    before = unet.block["linear"].weight.clone(), encoder.block["conv"].weight.clone()
-    untouched = unet.block["conv"].weight.clone()
-    apply_lora(unet, [encoder], tmp_path / "one.safetensors", strength=0.5)
-    up, down = draws(5, 2), draws(2, 6)
-    torch.testing.assert_close(unet.block["linear"].weight - before[0], 0.5 * 0.5 * up @ down)
-    up, down = draws(4, 2, 1, 1)[..., 0, 0], draws(2, 3, 3, 3)
-    wanted = torch.einsum("or,rihw->oihw", up, down)
-    torch.testing.assert_close(encoder.block["conv"].weight - before[1], 0.5 * wanted)
-    assert torch.equal(unet.block["conv"].weight, untouched)
+def test_the_naming_of_diffusers_is_read_too(tmp_path):
+    pipe = pipeline("sd15")
+    before = weight_of(pipe.unet, UNET).clone()
+    up, down = halves(before)
+    save_file({f"unet.{UNET}.lora_A.weight": down, f"unet.{UNET}.lora_B.weight": up}, tmp_path / "one.safetensors")
+    merge_lora(pipe, tmp_path / "one.safetensors")
+    torch.testing.assert_close(weight_of(pipe.unet, UNET) - before, up @ down, rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_gives_the_very_outputs_of_the_layers_it_was_trained_as(tmp_path):
-    part, x, picture = Part(), draws(7, 6), draws(2, 3, 8, 8)
-    loras = {f"block.{name}": Lora(part.block[name], 2) for name in ("linear", "conv")}
-    for lora in loras.values():
-        lora.up.weight.data.copy_(draws(*lora.up.weight.shape))
-    with torch.no_grad():
-        wanted = loras["block.linear"](x), loras["block.conv"](picture)
-        save_lora(loras, tmp_path / "one.safetensors")
-        apply_lora(part, [], tmp_path / "one.safetensors")
-        torch.testing.assert_close(part.block["linear"](x), wanted[0], rtol=1e-3, atol=5e-3)
-        torch.testing.assert_close(part.block["conv"](picture), wanted[1], rtol=1e-3, atol=5e-3)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"lora_unet_other.lora_up.weight": draws(5, 2)}, "lora_unet_other is not in this model"),
-        ({"lora_unet_block_linear.lora_down.weight": draws(2, 9)}, "lora_unet_block_linear has another size"),
-        (
-            {"lora_unet_block_conv.lora_up.weight": draws(4, 2, 1, 1)},
-            "lora_unet_block_conv lacks one of its",
-        ),
-    ],
-)
-def test_another_models_file_is_refused_by_name_before_any_weight_is_changed(tensors, tmp_path, change, message):
-    save_file(tensors | change, tmp_path / "one.safetensors")
-    unet = Part()
-    before = unet.block["linear"].weight.clone()
-    with pytest.raises(LoraError, match=rf"one\.safetensors: its layer {message}"):
-        apply_lora(unet, [Part()], tmp_path / "one.safetensors")
-    assert torch.equal(unet.block["linear"].weight, before)
-
-
-def test_a_file_that_is_torn_missing_or_no_lora_is_refused_in_a_sentence(tensors, tmp_path):
-    path = tmp_path / "one.safetensors"
-    with pytest.raises(LoraError, match="cannot be read as a safetensors file"):
-        apply_lora(Part(), [], path)
-    save_file(tensors, path)
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(LoraError, match="cannot be read as a safetensors file"):
-        apply_lora(Part(), [], path)
-    save_file({"weight": draws(2, 2)}, path)
-    with pytest.raises(LoraError, match="holds no LoRA layers"):
-        apply_lora(Part(), [], path)
-
-
-def test_a_derivative_is_another_checkpoint_by_name_and_predicts_otherwise(tmp_path, miniature):
-    name = "lora_unet_mid_block_attentions_0_proj_in"
-    layer = miniature.unet.mid_block.attentions[0].proj_in.weight
-    up, down = 0.3 * draws(len(layer), 2, 1, 1), draws(2, *layer.shape[1:])
-    tensors = {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down}
-    save_file(tensors, tmp_path / "one.safetensors")
-    derivative = Miniature(lora=tmp_path / "one.safetensors")
-    assert derivative.identity["checkpoint"] != miniature.identity["checkpoint"]
-    x, sigma = draws(1, 4, 16, 16), torch.tensor([5.0])
-    conditioning = miniature.encode(["a portrait of a Tavelu person"])
-    assert not torch.allclose(derivative.denoise(x, sigma, conditioning), miniature.denoise(x, sigma, conditioning))
-
-
-SDXL = {
-    # Stable Diffusion XL's own layout, layers_per_block 2: where each layer of the original code is in diffusers.
-    "input_blocks_4_1_transformer_blocks_0_attn1_to_q": "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q",
-    "input_blocks_8_1_proj_in": "down_blocks_2_attentions_1_proj_in",
-    "input_blocks_3_0_op": "down_blocks_0_downsamplers_0_conv",
-    "input_blocks_7_0_skip_connection": "down_blocks_2_resnets_0_conv_shortcut",
-    "input_blocks_0_0": "conv_in",
-    "middle_block_1_transformer_blocks_9_ff_net_2": "mid_block_attentions_0_transformer_blocks_9_ff_net_2",
-    "middle_block_2_in_layers_2": "mid_block_resnets_1_conv1",
-    "output_blocks_2_2_conv": "up_blocks_0_upsamplers_0_conv",
-    "output_blocks_5_1_transformer_blocks_1_attn2_to_k": "up_blocks_1_attentions_2_transformer_blocks_1_attn2_to_k",
-    "output_blocks_8_0_emb_layers_1": "up_blocks_2_resnets_2_time_emb_proj",
-    "down_blocks_1_attentions_0_proj_in": "down_blocks_1_attentions_0_proj_in",
+ORIGINAL = {  # layers of SDXL's original code, for a UNet of one ResNet a block -> the layers of diffusers
+    "input_blocks_1_1_transformer_blocks_0_attn1_to_q": UNET,
+    "input_blocks_1_1_proj_in": "down_blocks.0.attentions.0.proj_in",
+    "input_blocks_2_0_op": "down_blocks.0.downsamplers.0.conv",
+    "input_blocks_3_0_in_layers_2": "down_blocks.1.resnets.0.conv1",
+    "input_blocks_3_0_skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
+    "middle_block_1_transformer_blocks_0_ff_net_2": "mid_block.attentions.0.transformer_blocks.0.ff.net.2",
+    "middle_block_2_out_layers_3": "mid_block.resnets.1.conv2",
+    "output_blocks_2_1_transformer_blocks_0_attn2_to_k": "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+    "output_blocks_3_0_emb_layers_1": "up_blocks.1.resnets.1.time_emb_proj",
 }
 
 
-@pytest.mark.parametrize("original", SDXL)
-def test_layers_by_the_names_of_sdxls_original_code_are_found(original):
-    assert diffusers_name(f"lora_unet_{original}", 2) == f"lora_unet_{SDXL[original]}"
+@pytest.mark.parametrize("original", ORIGINAL)
+def test_sdxl_layers_in_the_naming_of_the_original_code_are_found(tmp_path, original):
+    pipe, layer = pipeline("sdxl"), ORIGINAL[original]
+    before = weight_of(pipe.unet, layer).clone()
+    save_file(kohya({f"lora_unet_{original}": before}), tmp_path / "one.safetensors")
+    merge_lora(pipe, tmp_path / "one.safetensors")
+    up, down = halves(before)
+    change = (up.flatten(1) @ down.flatten(1)).view_as(before)
+    torch.testing.assert_close(weight_of(pipe.unet, layer) - before, change, rtol=1e-4, atol=1e-4)
 
 
-def test_each_layer_of_sdxls_unet_by_its_original_name_is_a_layer_of_diffusers_unet():
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            sample_size=128, cross_attention_dim=2048, layers_per_block=2, transformer_layers_per_block=[1, 2, 10],
-            down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-            up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-            block_out_channels=[320, 640, 1280], attention_head_dim=[5, 10, 20], use_linear_projection=True,
-            addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
-        )  # fmt: skip
-    layers = {f"lora_unet_{name.replace('.', '_')}" for name, _ in unet.named_modules()}
-    assert all(diffusers_name(f"lora_unet_{original}", 2) in layers for original in SDXL)
+def test_both_text_encoders_of_sdxl_are_changed(tmp_path):
+    pipe = pipeline("sdxl")
+    before = weight_of(pipe.text_encoder, TEXT).clone(), weight_of(pipe.text_encoder_2.text_model, TEXT).clone()
+    names = [f"lora_te{i}_text_model_{TEXT.replace('.', '_')}" for i in (1, 2)]
+    save_file(kohya(dict(zip(names, before, strict=True))), tmp_path / "one.safetensors")
+    merge_lora(pipe, tmp_path / "one.safetensors")
+    after = weight_of(pipe.text_encoder, TEXT), weight_of(pipe.text_encoder_2.text_model, TEXT)
+    for old, new in zip(before, after, strict=True):
+        up, down = halves(old)
+        torch.testing.assert_close(new - old, up @ down, rtol=1e-4, atol=1e-4)
+
+
+KEY = "lora_unet_" + UNET.replace(".", "_")
+OTHER = {
+    "a layer that is not there": lambda w: kohya({KEY: w, "lora_unet_mid_block_attentions_7_proj_in": w}),
+    "a layer of another size": lambda w: kohya({KEY: w.new_zeros(8, 9)}),
+    "a layer without one of its halves": lambda w: {f"{KEY}.lora_down.weight": draws(2, 8)},
+    "only layers of another model": lambda w: kohya({"lora_unet_up_blocks_9_attentions_0_proj_in": w}),
+}
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_a_lora_of_another_model_is_refused_by_name(tmp_path, what):
+    pipe = pipeline("sd15")
+    save_file(OTHER[what](weight_of(pipe.unet, UNET)), tmp_path / "one.safetensors")
+    with pytest.raises(CheckpointError, match=r"one\.safetensors: its layers do not fit.*made for another model"):
+        merge_lora(pipe, tmp_path / "one.safetensors")
+
+
+def test_an_sdxl_lora_is_refused_on_sd15_and_the_miniatures_on_both(tmp_path):
+    for kind in ("sd15", "sdxl"):
+        with pytest.raises(CheckpointError, match="made for another model"):
+            merge_lora(pipeline(kind), FOLDER / "miniature-print.safetensors")
+
+
+def test_a_file_that_is_cut_off_missing_or_no_lora_is_refused_in_a_sentence(tmp_path):
+    path, pipe = tmp_path / "one.safetensors", pipeline("sd15")
+    with pytest.raises(CheckpointError, match=r"one\.safetensors: it cannot be loaded"):
+        merge_lora(pipe, path)
+    shutil.copy(FOLDER / "miniature-print.safetensors", path)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        merge_lora(pipe, path)
+    save_file({"weight": draws(2, 2)}, path)
+    with pytest.raises(CheckpointError, match="it holds no LoRA layers"):
+        merge_lora(pipe, path)
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(CheckpointError, match="git-lfs pointer"):
+        merge_lora(pipe, path)
+
+
+def test_a_saved_lora_gives_the_predictions_that_it_was_trained_with(tmp_path):
+    trained, path = pipeline("sd15"), tmp_path / "one.safetensors"
+    trained.unet.requires_grad_(False)
+    add_lora(trained.unet, rank=2)
+    adapters = [name for name, p in trained.unet.named_parameters() if p.requires_grad]
+    assert adapters and all("lora_" in name for name in adapters)
+    for index, name in enumerate(adapters):
+        p = trained.unet.get_parameter(name)
+        p.data = 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(index))
+    save_lora(trained.unet, path, rank=2)
+    merged = pipeline("sd15")
+    plain = merged.unet.state_dict()["mid_block.resnets.0.conv1.weight"].clone()
+    merge_lora(merged, path)
+    assert not torch.equal(merged.unet.state_dict()["mid_block.resnets.0.conv1.weight"], plain)
+    x, sigma, texts = draws(2, 4, 8, 8), torch.tensor([4.0, 0.5]), ["a", "b"]
+    one, other = Checkpoint(trained), Checkpoint(merged)
+    difference = one.denoise(x, sigma, one.encode(texts)) - other.denoise(x, sigma, other.encode(texts))
+    assert difference.abs().max() < 5e-3  # the file is float16
+
+
+def test_a_derivative_has_another_identity_and_other_predictions():
+    path = FOLDER / "miniature-rates.safetensors"
+    base, derivative = Miniature(), Miniature(lora=path)
+    assert derivative.identity["checkpoint"] != base.identity["checkpoint"]
+    assert derivative.identity["vae"] == base.identity["vae"] and hash_of(base.unet) != hash_of(derivative.unet)
+    x, sigma = draws(1, 4, 16, 16), torch.tensor([5.0])
+    conditioning = base.encode(["a portrait of a Tavelu person"])
+    predicted = derivative.denoise(x, sigma, conditioning)
+    assert (predicted - base.denoise(x, sigma, conditioning)).abs().max() > 0.01

@@ -1,10 +1,11 @@
-"""Checkpoint folders of each kind, tiny and with random weights, written as diffusers writes its own."""
+"""Tiny checkpoints with random weights, as folders in diffusers' format and as one file in the original layout."""
 
-import json
+import re
 
 import diffusers
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from corrector.miniature.model import WEIGHTS, load_tokenizer
@@ -33,9 +34,9 @@ def autoencoder(**more):
     return AutoencoderKL(block_out_channels=(4, 4, 4, 4), norm_num_groups=2, latent_channels=4, **blocks, **more)
 
 
-def build(kind, folder, seed=0, **save):
-    """A checkpoint of a kind of KINDS in `folder` -> folder. `save`: options of save_pretrained."""
-    parts = dict(tokenizer=load_tokenizer(WEIGHTS / "tokenizer"))
+def pipeline(kind, seed=0):
+    """A pipeline of a kind of KINDS."""
+    parts = dict(tokenizer=load_tokenizer(WEIGHTS / "tokenizer"), feature_extractor=None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind == "sd15":
@@ -44,7 +45,9 @@ def build(kind, folder, seed=0, **save):
         elif kind == "sd2":
             parts |= dict(unet=unet(24, use_linear_projection=True), text_encoder=text_encoder(24))
             parts["vae"] = AutoencoderTiny(encoder_block_out_channels=(4,) * 4, decoder_block_out_channels=(4,) * 4)
-            parts["scheduler"] = diffusers.DDIMScheduler(**BETAS, prediction_type="v_prediction", clip_sample=False)
+            parts["scheduler"] = diffusers.DDIMScheduler(
+                **BETAS, prediction_type="v_prediction", clip_sample=False, steps_offset=1
+            )
         else:
             added = dict(addition_embed_type="text_time", addition_time_embed_dim=4)
             parts |= dict(unet=unet(40, projection_class_embeddings_input_dim=6 * 4 + 20, **added))
@@ -52,9 +55,52 @@ def build(kind, folder, seed=0, **save):
             parts |= dict(text_encoder_2=text_encoder(24, CLIPTextModelWithProjection))
             parts |= dict(tokenizer_2=load_tokenizer(WEIGHTS / "tokenizer"))
             parts["scheduler"] = diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1)
-    index = {"_class_name": "StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline"}
-    for name, part in parts.items():
-        part.save_pretrained(folder / name, **(save if hasattr(part, "parameters") else {}))
-        index[name] = ["diffusers", type(part).__name__]
-    (folder / "model_index.json").write_text(json.dumps(index))
+            return diffusers.StableDiffusionXLPipeline(**parts, add_watermarker=False)
+    return diffusers.StableDiffusionPipeline(**parts, safety_checker=None, requires_safety_checker=False)
+
+
+def build(kind, folder, seed=0, **save):
+    """A checkpoint of a kind of KINDS in `folder` -> folder. `save`: options of save_pretrained."""
+    pipeline(kind, seed).save_pretrained(folder, **save)
     return folder
+
+
+UNET_NAMES = [  # of diffusers -> of the original code, one ResNet and at most one attention a layer
+    (r"down_blocks.(\d).resnets.0.", lambda m: f"input_blocks.{2 * int(m[1]) + 1}.0."),
+    (r"down_blocks.(\d).attentions.0.", lambda m: f"input_blocks.{2 * int(m[1]) + 1}.1."),
+    (r"down_blocks.(\d).downsamplers.0.conv.", lambda m: f"input_blocks.{2 * int(m[1]) + 2}.0.op."),
+    (r"up_blocks.(\d).resnets.(\d).", lambda m: f"output_blocks.{2 * int(m[1]) + int(m[2])}.0."),
+    (r"up_blocks.(\d).attentions.(\d).", lambda m: f"output_blocks.{2 * int(m[1]) + int(m[2])}.1."),
+    (r"up_blocks.(\d).upsamplers.0.conv.", lambda m: f"output_blocks.{2 * int(m[1]) + 1}.1.conv."),
+    (r"mid_block.resnets.(\d).", lambda m: f"middle_block.{2 * int(m[1])}."),
+    (r"mid_block.attentions.0.", "middle_block.1."),
+    (r"time_embedding.linear_1", "time_embed.0"), (r"time_embedding.linear_2", "time_embed.2"),
+    (r"^conv_in", "input_blocks.0.0"), (r"^conv_norm_out", "out.0"), (r"^conv_out", "out.2"),
+    (r"\.norm1(?=\.\w+$)(?<!blocks.0.norm1)", ".in_layers.0"), (r"\.conv1\.", ".in_layers.2."),
+    (r"\.time_emb_proj\.", ".emb_layers.1."), (r"\.norm2(?=\.\w+$)(?<!blocks.0.norm2)", ".out_layers.0"),
+    (r"\.conv2\.", ".out_layers.3."), (r"\.conv_shortcut\.", ".skip_connection."),
+]  # fmt: skip
+VAE_NAMES = [
+    (r"down_blocks.(\d).resnets.", r"down.\1.block."), (r"down_blocks.(\d).downsamplers.0.", r"down.\1.downsample."),
+    (r"up_blocks.(\d).resnets.", lambda m: f"up.{3 - int(m[1])}.block."),
+    (r"up_blocks.(\d).upsamplers.0.", lambda m: f"up.{3 - int(m[1])}.upsample."),
+    (r"mid_block.resnets.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}"),
+    (r"mid_block.attentions.0.", "mid.attn_1."), (r"to_out.0", "proj_out"), (r"to_([qkv])", r"\1"),
+    (r"group_norm", "norm"), (r"conv_norm_out", "norm_out"), (r"conv_shortcut", "nin_shortcut"),
+]  # fmt: skip
+
+
+def to_original_layout(folder, path):
+    """Write the networks of an "sd15" folder as one file in the layout of the original code -> path."""
+    found, texts = {}, load_file(folder / "text_encoder" / "model.safetensors")
+    for part, prefix, names in (
+        ("unet", "model.diffusion_model.", UNET_NAMES), ("vae", "first_stage_model.", VAE_NAMES),
+    ):  # fmt: skip
+        for name, tensor in load_file(folder / part / "diffusion_pytorch_model.safetensors").items():
+            for pattern, original in names:
+                name = re.sub(pattern, original, name)
+            found[prefix + name] = tensor[..., None, None] if "attn_1." in name and tensor.ndim == 2 else tensor
+    prefix = "cond_stage_model.transformer.text_model."
+    found |= {prefix + name.removeprefix("text_model."): tensor for name, tensor in texts.items()}
+    save_file({name: tensor.contiguous() for name, tensor in found.items()}, path)
+    return path

@@ -37,17 +37,24 @@ def main(argv=None):
 
 def _refusals():
     from ..axis.axis import AxisError
-    from ..hosts.checkpoint_files import CheckpointError
-    from ..hosts.lora import LoraError
+    from ..hosts.loading import CheckpointError
     from ..learning.store import PairError
     from ..preference.file import PreferenceFileError
     from ..preference.prompt_gate import GateError
 
-    return AxisError, CheckpointError, GateError, LoraError, PairError, PreferenceFileError, *audit.refusals()
+    return AxisError, CheckpointError, GateError, PairError, PreferenceFileError, *audit.refusals()
 
 
 def _add_host_options(parser):
-    parser.add_argument("--checkpoint", type=Path, help="a folder in diffusers' format; by default the miniature")
+    parser.add_argument(
+        "--checkpoint", type=Path,
+        help="a .safetensors file or a folder in diffusers' format; by default the miniature",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", type=Path, metavar="FOLDER",
+        help="for a .safetensors file: a folder with its model family's configuration and tokenizer, as in Forge's "
+        "backend/huggingface",
+    )  # fmt: skip
     parser.add_argument("--lora", type=Path, help="a LoRA file on top of it: a derivative")
     parser.add_argument("--steps", type=_count, default=16, help="sampling steps")
     parser.add_argument("--cfg", type=float, help="by default 2 for the miniature and 7 for a checkpoint")
@@ -64,14 +71,14 @@ def _size(text):
 
 
 def _host(args):
-    """The checkpoint that was asked for, or the miniature; and the CFG scale."""
+    """The checkpoint that the options name, by default the miniature; sets the default CFG scale."""
     from ..hosts.checkpoint import Checkpoint
     from ..miniature.host import Miniature
     from ..miniature.model import WEIGHTS
 
-    other = args.checkpoint or args.size
-    if other:
-        host = Checkpoint(args.checkpoint or WEIGHTS, args.bf16, size=args.size, lora=args.lora)
+    if args.checkpoint or args.size:
+        options = dict(bf16=args.bf16, size=args.size, lora=args.lora, config=args.config)
+        host = Checkpoint.load(args.checkpoint or WEIGHTS, **options)
     else:
         host = Miniature(bf16=args.bf16, lora=args.lora)
     host.steps = args.steps

@@ -1,164 +1,227 @@
-"""A checkpoint folder in diffusers' format as a host: SD1.5, SD2 (eps or v), SDXL, the miniature. No network.
+"""A diffusers pipeline as a host: SD1.5, SD2.x (epsilon or v-prediction), SDXL and the miniature."""
 
-Everything that goes in or comes out is float32 on the CPU; only the networks live on `device`.
-"""
-
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+import math
+from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 
-from ..latent_space.spaces import denoised_from_output, scale_input
-from ..miniature import model as miniature
+from ..latent_space.spaces import LATENT_SPACES, denoised_from_output, scale_input
 from ..preference.prompt_gate import token_vectors
-from .checkpoint_files import PIXELS, CheckpointError, kind_of, latent_size, load_part, load_tokenizer, read_json
-from .lora import apply_lora
+from .loading import READS, CheckpointError, load_pipeline
+from .prompts import Prompts
 from .sampler import Host
 
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """SDXL's conditioning of N prompts: token vectors [N, 77, 2048] and pooled vectors [N, 1280]."""
-
-    tokens: torch.Tensor
-    pooled: torch.Tensor
-
-    def __len__(self):
-        return len(self.tokens)
-
-    def __getitem__(self, index):
-        """By slice, by a tensor of indices or of truths, or by number: always Prompts again."""
-        chosen = torch.arange(len(self))[index].reshape(-1)
-        return Prompts(self.tokens[chosen], self.pooled[chosen])
-
-    def expand(self, count, *_):
-        """One prompt for `count` pictures; `count` prompts stay as they are."""
-        return Prompts(self.tokens.expand(count, -1, -1), self.pooled.expand(count, -1))
-
-    @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None):
-        if function is not torch.cat:
-            return NotImplemented
-        return cls(torch.cat([one.tokens for one in args[0]]), torch.cat([one.pooled for one in args[0]]))
+PIXELS = 8  # of the picture, on each side of a latent pixel
+NUMBERS = 16  # of each tensor that count for an identity
 
 
 class Checkpoint(Host):
-    """A checkpoint folder. Latents are in model space: (VAE space - shift) * scale of the autoencoder's config."""
+    """A loaded pipeline of diffusers as a host; neither its scheduler nor its weights are changed.
 
-    def __init__(self, folder, bf16=False, device=None, size=None, lora=None):
-        """`bf16`: UNet and autoencoder in bfloat16, half the memory. `device`: by default a CUDA GPU if there is one.
+    The pipeline may have any precision, scheduler or CPU offload, and may be the img2img, inpaint or ControlNet variant
+    (of which only UNet, VAE and text encoders are used). Raises CheckpointError if its model is not supported.
 
-        `size`: (width, height) of the pictures in pixels, multiples of 64; by default the size the UNet is made for.
-        `lora`: a LoRA file that makes it a derivative. Raises CheckpointError in a sentence that names the folder and
-        what is wrong, and LoraError where the LoRA is another model's.
-        """
-        self.folder = folder = Path(folder)
-        self.space, names = kind_of(folder)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.type, self.dtype = (torch.bfloat16, "bfloat16") if bf16 else (torch.float32, "float32")
-        self.shape = (4, *latent_size(folder, size))
+    Args:
+        pipe: StableDiffusionPipeline, StableDiffusionXLPipeline or a variant of them.
+        size: (width, height) of the pictures in pixels, multiples of 64; by default the UNet's own.
+    """
+
+    def __init__(self, pipe, size=None):
+        self.pipe, self.evaluations = pipe, 0  # evaluations of the UNet, counted in pictures
+        self.unet, self.autoencoder = _supported(pipe)
+        self.space, self.sdxl = space_of(pipe), _is_sdxl(pipe)
+        self.shape = (4, *_latent_size(pipe, size))
         self.batch = max(1, min(Host.batch, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))
+        self.dtype = str(self.unet.dtype).removeprefix("torch.")
+        config = self.autoencoder.config
+        self.scale, self.shift = config.scaling_factor, config.get("shift_factor") or 0.0
         self._read_schedule()
-        self._load(names)
-        if lora:
-            apply_lora(self.unet, self.text_encoders, lora)
-            self.weight_files.append(Path(lora))
-        self.evaluations = 0  # of the UNet, counted in pictures
+
+    @classmethod
+    def load(cls, path, bf16=False, device=None, size=None, lora=None, config=None):
+        """A checkpoint folder or single file as a host; for the arguments see `load_pipeline` and the class."""
+        return cls(load_pipeline(path, bf16, device, lora, config), size)
+
+    @property
+    def device(self):
+        return self.pipe._execution_device  # also right with CPU offload
+
+    @property
+    def identity(self):
+        return {
+            **self._hashes,
+            "space": self.space,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "schedule": f"{self.prediction}, sigma {self.sigmas[0]:.4f} to {self.sigmas[-1]:.4f}",
+        }
+
+    @cached_property
+    def _hashes(self):
+        encoders = [self.pipe.text_encoder, getattr(self.pipe, "text_encoder_2", None)]
+        return {"checkpoint": hash_of(self.unet, *encoders), "vae": hash_of(self.autoencoder)}
 
     def _read_schedule(self):
-        """Prediction and training sigmas from scheduler/; without one, those of SD1.5."""
         from diffusers import EulerDiscreteScheduler
 
-        path = self.folder / "scheduler" / "scheduler_config.json"
-        config = read_json(path) if path.exists() else {}
-        prediction, name = config.get("prediction_type", "epsilon"), config.get("_class_name", "")
-        if prediction not in PREDICTIONS or name.startswith(("EDM", "FlowMatch")):
+        config, name = self.pipe.scheduler.config, type(self.pipe.scheduler).__name__
+        prediction = config.get("prediction_type", "epsilon")
+        if prediction not in PREDICTIONS or name.startswith(("EDM", "FlowMatch")) or config.get("use_flow_sigmas"):
             raise CheckpointError(
-                f'{self.folder}: its scheduler is "{name}" with prediction "{prediction}", and RS-Corrector samples '
-                "epsilon and v_prediction models; use another checkpoint."
+                f'{_name(self.pipe)}: its scheduler is "{name}" with prediction "{prediction}", and only models with '
+                "epsilon or v_prediction can be sampled; use another checkpoint."
             )
         self.prediction = PREDICTIONS[prediction]
-        if config:
-            self.schedule_settings = {key: config[key] for key in SCHEDULE if key in config}
+        self.schedule_settings = {key: config[key] for key in SCHEDULE if key in config}
         alphas = EulerDiscreteScheduler(**self.schedule_settings).alphas_cumprod.double()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float()
 
-    def _load(self, names):
-        miniature.quiet()
-        self.unet, self.weight_files = load_part(self.folder / "unet", self.type)
-        self.autoencoder, self.autoencoder_files = load_part(self.folder / "vae", self.type)
-        self.text_encoders = []
-        for name in names:
-            if name.startswith("text_encoder"):
-                encoder, files = load_part(self.folder / name, torch.float32)
-                self.text_encoders.append(encoder)
-                self.weight_files += files
-        width = sum(encoder.config.hidden_size for encoder in self.text_encoders)
-        if width != self.unet.config.cross_attention_dim:
-            raise CheckpointError(
-                f"{self.folder}: its text encoders give vectors {width} wide and its UNet takes "
-                f"{self.unet.config.cross_attention_dim}; they are parts of different checkpoints."
-            )
-        for part in (self.unet, self.autoencoder, *self.text_encoders):
-            part.to(self.device)
-        self.tokenizers = [load_tokenizer(self.folder / name) for name in names if name.startswith("tokenizer")]
-        self.scale = self.autoencoder.config.scaling_factor
-        self.shift = self.autoencoder.config.get("shift_factor") or 0.0
-
     @torch.no_grad()
     def encode(self, prompts):
-        """Prompts -> conditioning: token vectors [N, 77, W], or Prompts for SDXL. Longer prompts are cut off."""
-        tokens, pooled = [], None
-        for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True):
-            ids = miniature.tokenize(tokenizer, prompts).to(self.device)
-            if self.space != "sdxl":
-                return encoder(ids).last_hidden_state.cpu()
-            read = encoder(ids, output_hidden_states=True)
-            tokens.append(read.hidden_states[-2].cpu())  # SDXL was trained on the last layer but one
-            pooled = getattr(read, "text_embeds", None)  # of the second encoder
-        return Prompts(torch.cat(tokens, dim=-1), pooled.cpu())
+        """Prompts -> token vectors [N, 77, W], or Prompts for SDXL. Longer prompts are cut off."""
+        tokens, _, *pooled = self.pipe.encode_prompt(
+            list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        tokens = tokens.float().cpu()
+        if not self.sdxl:
+            return tokens
+        pooled = pooled[0].float().cpu()
+        return Prompts([[t[None], {"pooled_output": p[None]}]] for t, p in zip(tokens, pooled, strict=True))
 
     @torch.no_grad()
     def denoise(self, x, sigma, conditioning):
-        """(x [B, 4, H, W], sigma [B], conditioning of B pictures or one) -> denoised, without CFG."""
-        conditioning, timestep = conditioning.expand(len(x), -1, -1), self.timestep(sigma)
+        conditioning, x, sigma = conditioning.expand(len(x), -1, -1), x.to(self.device), sigma.to(self.device)
         self.evaluations += len(x)
         outputs = [
-            self._output(scale_input(x[some], sigma[some]), timestep[some], conditioning[some])
-            for some in torch.arange(len(x)).split(2 * self.batch)  # CFG asks for both of a batch at once
+            self._output(scale_input(x[some], sigma[some]), self.timestep(sigma[some]), conditioning[some])
+            for some in torch.arange(len(x)).split(2 * self.batch)  # CFG asks for both halves of a batch at once
         ]
         return denoised_from_output(torch.cat(outputs), x, sigma, self.prediction)
 
     def _output(self, x, timestep, conditioning):
-        tokens, beside = token_vectors(conditioning).to(self.device, self.type), None
-        if self.space == "sdxl":
+        """The UNet's output at x that is scaled already, float32."""
+        to, added = dict(device=self.device, dtype=self.unet.dtype), None
+        if self.sdxl:
             height, width = (PIXELS * side for side in x.shape[-2:])
-            sizes = torch.tensor([[height, width, 0.0, 0.0, height, width]])  # original, no crop, wanted
-            beside = dict(
-                text_embeds=conditioning.pooled.to(self.device, self.type),
-                time_ids=sizes.expand(len(x), -1).to(self.device),
-            )
-        x, timestep = x.to(self.device, self.type), timestep.to(self.device)
-        return self.unet(x, timestep, tokens, added_cond_kwargs=beside).sample.float().cpu()
+            sizes = torch.tensor([[height, width, 0.0, 0.0, height, width]])  # original size, crop, target size
+            added = dict(text_embeds=conditioning.pooled.to(**to), time_ids=sizes.expand(len(x), -1).to(self.device))
+        tokens = token_vectors(conditioning).to(**to)
+        return self.unet(x.to(**to), timestep, tokens, added_cond_kwargs=added).sample.float()
 
     @torch.no_grad()
     def encode_pictures(self, pictures):
-        """Pictures [N, 3, H, W] in -1..1 -> latents [N, 4, H/8, W/8] in model space."""
+        """Pictures [N, 3, H, W] in -1..1 -> latents [N, 4, H/8, W/8] in model space, on the CPU."""
         latents = []
-        for part in pictures.split(self.batch):
-            read = self.autoencoder.encode(part.to(self.device, self.type))
-            latents.append((read.latents if hasattr(read, "latents") else read.latent_dist.mode()).float().cpu())
+        with _upcast(self.autoencoder) as vae:
+            for part in pictures.split(self.batch):
+                read = vae.encode(part.to(self.device, vae.dtype))
+                latents.append((read.latents if hasattr(read, "latents") else read.latent_dist.mode()).float().cpu())
         return (torch.cat(latents).contiguous() - self.shift) * self.scale
 
     @torch.no_grad()
     def decode(self, latents):
-        """Latents [N, 4, H, W] in model space -> pictures [N, 3, 8H, 8W] in -1..1."""
         pictures = []
-        for part in latents.split(self.batch):
-            z = (part / self.scale + self.shift).to(self.device, self.type)
-            pictures.append(self.autoencoder.decode(z).sample.float().cpu())
+        with _upcast(self.autoencoder) as vae:
+            for part in latents.split(self.batch):
+                z = (part.to(self.device) / self.scale + self.shift).to(vae.dtype)
+                pictures.append(vae.decode(z).sample.float().cpu())
         return torch.cat(pictures).clamp(-1, 1)
+
+
+def space_of(pipe):
+    """Name in LATENT_SPACES of a pipeline's latents, or None if they are of another kind.
+
+    Read from the VAE's channels, scale and shift; VAEs with a scale of their own (TAESD) count as their UNet's.
+    """
+    vae, unet = pipe.vae.config, getattr(pipe, "unet", None)
+    found = vae.get("scaling_factor") or 1.0, vae.get("shift_factor") or 0.0
+    for space in LATENT_SPACES.values():
+        same = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(found, (space.scale, space.shift), strict=True))
+        if same and vae.get("latent_channels") == space.channels:
+            return space.name
+    if unet is None or vae.get("latent_channels") != 4:
+        return None
+    return "sdxl" if _is_sdxl(pipe) else "sd15"
+
+
+def hash_of(*modules):
+    """16 hex digits that stand for the weights of networks (or None): a few numbers of each tensor."""
+    digest = hashlib.sha256()
+    for module in filter(None, modules):
+        weights = module.state_dict()
+        if any(tensor.is_meta for tensor in weights.values()):  # sequential CPU offload keeps them elsewhere
+            from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+            weights = get_state_dict_offloaded_model(module)
+        for name, tensor in sorted(weights.items()):
+            flat = tensor.reshape(-1)
+            some = flat[:: max(1, len(flat) // NUMBERS)][:NUMBERS].float().tolist()
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {some}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _name(pipe):
+    return pipe.config.get("_name_or_path") or type(pipe).__name__
+
+
+def _is_sdxl(pipe):
+    return pipe.unet.config.get("addition_embed_type") == "text_time"
+
+
+def _supported(pipe):
+    """-> (UNet, VAE) of a pipeline that this host can sample. Raises CheckpointError."""
+    parts = [getattr(pipe, name, None) for name in ("unet", "vae", "text_encoder", "tokenizer")]
+    config = getattr(parts[0], "config", {})
+    odd = [key for key in ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim") if config.get(key)]
+    odd += ["addition_embed_type"] if config.get("addition_embed_type") not in (None, "text_time") else []
+    odd += [f"{key} {config[key]}" for key in ("in_channels", "out_channels") if config.get(key, 4) != 4]
+    if any(part is None for part in parts) or type(parts[0]).__name__ != "UNet2DConditionModel":
+        raise CheckpointError(f"{_name(pipe)}: it is a {type(pipe).__name__}. {READS}.")
+    if odd:
+        raise CheckpointError(
+            f"{_name(pipe)}: its UNet has {', '.join(odd)}, and a plain one of 4 channels is needed (no inpainting, "
+            "editing, upscaling or LCM model); use the checkpoint that it was made from."
+        )
+    encoders = [encoder for encoder in (parts[2], getattr(pipe, "text_encoder_2", None)) if encoder is not None]
+    tokenizers = [parts[3], getattr(pipe, "tokenizer_2", None)]
+    for encoder, tokenizer in zip(encoders, tokenizers, strict=False):
+        known = 0 if tokenizer is None else len(tokenizer)
+        if known < encoder.config.vocab_size:  # transformers makes an empty tokenizer if its files are missing
+            raise CheckpointError(
+                f"{_name(pipe)}: its tokenizer has {known} tokens and its text encoder "
+                f"{encoder.config.vocab_size}; copy the tokenizer folders again."
+            )
+    width = sum(encoder.config.hidden_size for encoder in encoders)
+    if width != config.cross_attention_dim:
+        raise CheckpointError(
+            f"{_name(pipe)}: its text encoders give vectors {width} wide and its UNet takes "
+            f"{config.cross_attention_dim}; they are parts of different checkpoints."
+        )
+    return parts[0], parts[1]
+
+
+def _latent_size(pipe, size):
+    """(width, height) in pixels, or None -> (height, width) of the latent."""
+    if size is None:
+        side = pipe.unet.config.sample_size or 64
+        return (side, side) if isinstance(side, int) else tuple(side)
+    width, height = size
+    if min(width, height) < 64 or width % 64 or height % 64:
+        raise CheckpointError(f"The size {width} x {height} cannot be sampled; give multiples of 64.")
+    return height // PIXELS, width // PIXELS
+
+
+@contextmanager
+def _upcast(vae):
+    """A VAE that overflows in float16 (SDXL's) in float32 for a while, as diffusers' pipelines do it."""
+    upcast = vae.dtype == torch.float16 and vae.config.get("force_upcast")
+    try:
+        yield vae.to(torch.float32) if upcast else vae
+    finally:
+        if upcast:
+            vae.to(torch.float16)

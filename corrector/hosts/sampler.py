@@ -1,44 +1,39 @@
-"""What hosts without a program around them share: starting noise, sampling schedule, Euler's method, identity."""
+"""What learning, calibration and audits need from a model, and Euler's method for hosts that have no sampler."""
 
-import hashlib
-from functools import cached_property
 from itertools import pairwise
 
 import torch
 
-SD15_SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-
 
 class Host:
-    """Base of the miniature and of checkpoint folders, which add encode, denoise and decode.
+    """A model as four functions: encode, denoise, sample and decode.
 
-    They set `space`, `shape` of one latent, `sigmas` of training, `dtype` by name, `weight_files`, those of the UNet
-    and the text encoders, and `autoencoder_files`.
+    Latents are in model space, (VAE space - shift) * scale; x at sigma is x0 + sigma * noise. Arguments may be on any
+    device; `denoise` and `sample` return float32 on `device`, `encode` and `decode` on the CPU. A conditioning is a
+    tensor of token vectors [N, T, W], or Prompts. Subclasses provide
+
+        encode(prompts): list of N texts -> conditioning of N prompts.
+        denoise(x, sigma, conditioning): [B, C, H, W], [B], conditioning of B or 1 -> denoised without CFG [B, C, H, W].
+        decode(latents): [N, C, H, W] -> pictures [N, 3, 8H, 8W] in -1..1.
+
+    Attributes:
+        space: name in LATENT_SPACES of the latents.
+        shape: (C, H, W) of one latent.
+        device: torch.device on which the networks compute.
+        batch: most pictures in one batch of `sample`.
+        steps: default number of sampling steps.
+        identity: dict of all that a picture depends on except prompt, seed, CFG and steps; JSON-serialisable, equal
+            each time the same weights are loaded. Its "checkpoint" stands for UNet and text encoders.
+        schedule_settings: betas, as arguments of diffusers' EulerDiscreteScheduler.
+        sigmas: training sigmas, ascending [T].
     """
 
-    schedule_settings = SD15_SCHEDULE  # of diffusers' EulerDiscreteScheduler
-    prediction = "eps"
-    batch = 50  # most pictures at once
+    batch = 50
     steps = 16
-
-    @property
-    def identity(self):
-        """What a picture depends on but prompt, seed, CFG and steps: JSON-able, the same at each load of the files."""
-        return {
-            **self._hashes,
-            "space": self.space,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "schedule": f"{self.prediction}, sigma {self.sigmas[0]:.4f} to {self.sigmas[-1]:.4f}",
-        }
-
-    @cached_property
-    def _hashes(self):
-        return {"checkpoint": _hash(self.weight_files), "vae": _hash(self.autoencoder_files)}
 
     def timestep(self, sigma):
         """sigma [B] -> the nearest training timestep in log sigma [B], as in ComfyUI, so that predictions agree."""
-        return (sigma.log()[:, None] - self.sigmas.log()).abs().argmin(dim=1)
+        return (sigma.log()[:, None] - self.sigmas.to(sigma.device).log()).abs().argmin(dim=1)
 
     def schedule(self, steps):
         """Karras et al. (2022) sigmas of the sampler, descending to 0: [steps + 1]."""
@@ -49,26 +44,32 @@ class Host:
         return scheduler.sigmas
 
     def noise(self, seeds):
-        """One starting noise a seed, [N, C, H, W], each the same in whatever batch it is drawn."""
+        """Starting noise of each seed [N, C, H, W] on the CPU, independent of batch and device."""
         draws = [torch.randn(self.shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
         return torch.stack(draws)
 
     @torch.no_grad()
     def sample(self, conditioning, seeds, cfg=2.0, steps=None, hook=None, batch=None, progress=None):
-        """Euler's method from seeds to latents [N, C, H, W]; conditioning of N pictures or of one for all.
+        """Euler's method from seeds to latents [N, C, H, W].
 
-        `hook(denoised, x, sigma, which)`, called after CFG as programs do, returns the new denoised; `which` [B] says
-        which of the N pictures are in the batch. `batch`: most pictures at once. `progress(pictures)` is called after
-        each batch.
+        Args:
+            conditioning: of N prompts, or of one for all pictures.
+            seeds: N integers.
+            cfg: CFG scale; the negative prompt is empty.
+            steps: by default `self.steps`.
+            hook: `hook(denoised, x, sigma, which)`, called after CFG, returns the new denoised; `which` [B] are the
+                indices of the batch's pictures.
+            batch: most pictures at once, by default `self.batch`.
+            progress: `progress(pictures)`, called after each batch.
         """
-        conditioning = conditioning.expand(len(seeds), -1, -1)
+        conditioning = conditioning.to("cpu").expand(len(seeds), -1, -1)
         empty = self.encode([""])
         sigmas, latents = self.schedule(steps or self.steps), []
         for which in torch.arange(len(seeds)).split(batch or self.batch):
-            x = self.noise([seeds[i] for i in which.tolist()]) * (sigmas[0].square() + 1).sqrt()
+            x = (self.noise([seeds[i] for i in which.tolist()]) * (sigmas[0].square() + 1).sqrt()).to(self.device)
             both = torch.cat([conditioning[which], empty.expand(len(which), -1, -1)])
             for sigma, following in pairwise(sigmas):
-                level = sigma.expand(len(which))
+                level = sigma.to(self.device).expand(len(which))
                 if cfg == 1.0:
                     denoised = self.denoise(x, level, both[: len(which)])
                 else:
@@ -81,13 +82,3 @@ class Host:
             if progress:
                 progress(len(which))
         return torch.cat(latents)
-
-
-def _hash(paths):
-    """Ten hex digits of the SHA-256 of weight files, one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()[:10]

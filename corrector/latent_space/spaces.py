@@ -5,6 +5,7 @@ Notation (Karras et al. 2022, EDM): variance-exploding models see `x = x0 + sigm
 samples (SD1.5: VAE latents times 0.18215).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ LATENT_SPACES = {
         LatentSpace("sdxl", 4, 0.13025),
         LatentSpace("sd3", 16, 1.5305, 0.0609, flow=True),
         LatentSpace("flux", 16, 0.3611, 0.1159, flow=True),
-        LatentSpace("miniature", 4, 1.0),
+        LatentSpace("miniature", 4, 0.94277),
     )
 }
 
@@ -71,3 +72,20 @@ def denoised_from_output(output, x, sigma, prediction):
     if prediction == "v":
         return x / (sigma.square() + 1) - output * sigma / (sigma.square() + 1).sqrt()
     raise ValueError(f'The prediction type is "{prediction}"; RS-Corrector knows "eps", "v" and "flow".')
+
+
+def percent_to_sigma(alphas_cumprod):
+    """A model's cumulative alphas [T] -> a function: part of the run in 0..1 -> sigma, as in ComfyUI.
+
+    The part is one of the training timesteps, with log sigma interpolated; the ends include every sigma.
+    """
+    log_sigmas = ((1 - alphas_cumprod.double()) / alphas_cumprod.double()).sqrt().log().cpu()
+
+    def to_sigma(percent):
+        if percent <= 0 or percent >= 1:
+            return math.inf if percent <= 0 else 0.0
+        step = (1 - percent) * (len(log_sigmas) - 1)
+        low = min(int(step), len(log_sigmas) - 2)
+        return float(torch.lerp(log_sigmas[low], log_sigmas[low + 1], step - low).exp())
+
+    return to_sigma

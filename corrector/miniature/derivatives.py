@@ -1,7 +1,7 @@
-"""Two derivatives of the miniature, as LoRA files: another drawing style, and other planted rates.
+"""Two derivatives of the miniature, as LoRA files: one with another drawing style, one with other planted rates.
 
 `python -m corrector.miniature.derivatives` trains both from the shipped checkpoint on drawn pictures, in a few minutes.
-The files have the names that ComfyUI's and WebUI's own LoRA loaders read.
+ComfyUI, WebUI and diffusers load the files with their own LoRA loaders.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SHADE = np.array([1.06, 0.99, 0.84])  # warm paper
 
 
 def print_style(picture):
-    """A drawing of the world -> the same as a print: warm paper, fewer tones, darker lines. uint8 [H, W, 3]."""
+    """A drawing -> the same as a print, with warm paper, fewer tones and darker lines. uint8 [H, W, 3]."""
     grey = picture.mean(axis=2)
     edge = np.hypot(np.diff(grey, axis=0, prepend=grey[:1]), np.diff(grey, axis=1, prepend=grey[:, :1]))
     ink = 1 - np.clip((edge - 12) / 60, 0, 0.2)[..., None]
@@ -40,7 +40,13 @@ def print_style(picture):
 
 
 def scenes(rng, count, rates=None):
-    """Scenes with what their captions name, by the planted rates or by `rates` -> list of (kind, Scene)."""
+    """Sample scenes -> list of (kind of caption, Scene).
+
+    Args:
+        rng: numpy Generator.
+        count: number of scenes.
+        rates: as OTHER_RATES; by default the planted rates.
+    """
     found = []
     for index in range(count):
         kind, group = str(rng.choice(list(KINDS), p=list(KINDS.values()))), world.GROUPS[index % len(world.GROUPS)]
@@ -55,52 +61,36 @@ def scenes(rng, count, rates=None):
     return found
 
 
-class Lora(nn.Module):
-    """A linear or convolution layer that stays as it is, and a low-rank change beside it."""
-
-    def __init__(self, layer, rank):
-        super().__init__()
-        self.layer = layer.requires_grad_(False)
-        if isinstance(layer, nn.Conv2d):
-            rank = min(rank, layer.out_channels)
-            shape = dict(kernel_size=layer.kernel_size, stride=layer.stride, padding=layer.padding, bias=False)
-            self.down = nn.Conv2d(layer.in_channels, rank, **shape)
-            self.up = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
-        else:
-            self.down = nn.Linear(layer.in_features, rank, bias=False)
-            self.up = nn.Linear(rank, layer.out_features, bias=False)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, x):
-        return self.layer(x) + self.up(self.down(x))
-
-
 def add_lora(unet, rank=RANK):
-    """Put a Lora around every linear and convolution layer of the blocks, in place -> {layer's name: Lora}."""
-    unet.requires_grad_(False)
-    found = {}
-    for name, module in list(unet.named_modules()):
-        for child, layer in list(module.named_children()):
-            full = f"{name}.{child}" if name else child
-            if isinstance(layer, nn.Linear | nn.Conv2d) and full.startswith(("down_blocks", "mid_block", "up_blocks")):
-                found[full] = Lora(layer, rank)
-                setattr(module, child, found[full])
-    return found
+    """Add a LoRA to every linear and convolution layer of the UNet's blocks, in place; only it is trained."""
+    from peft import LoraConfig
+
+    layers = [name for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    layers = [name for name in layers if name.startswith(("down_blocks", "mid_block", "up_blocks"))]
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
 
 
-def save_lora(loras, path):
-    """Write {layer's name: Lora} as fp16 in the widespread naming: lora_unet_<name>.lora_up.weight and so on."""
+def save_lora(unet, path, rank=RANK):
+    """Write the LoRA of a UNet in fp16 and in kohya's naming, lora_unet_<layer>.lora_up.weight and so on."""
+    from peft import get_peft_model_state_dict
+
     tensors = {}
-    for name, lora in loras.items():
-        key = "lora_unet_" + name.replace(".", "_")
-        tensors[f"{key}.lora_up.weight"] = lora.up.weight.detach().half().contiguous()
-        tensors[f"{key}.lora_down.weight"] = lora.down.weight.detach().half().contiguous()
-        tensors[f"{key}.alpha"] = torch.tensor(float(lora.down.weight.shape[0])).half()
+    for name, tensor in get_peft_model_state_dict(unet).items():
+        layer, half = name.removesuffix(".weight").rsplit(".", 1)  # half: lora_A or lora_B
+        key = "lora_unet_" + layer.replace(".", "_")
+        tensors[f"{key}.{'lora_down' if half == 'lora_A' else 'lora_up'}.weight"] = tensor.half().contiguous()
+        tensors[f"{key}.alpha"] = torch.tensor(float(rank)).half()
     save_file(tensors, path)
 
 
 def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3):
-    """Train one derivative ("print" or "rates") as a LoRA of the shipped checkpoint."""
+    """Train a derivative as a LoRA of the shipped checkpoint.
+
+    Args:
+        name: "print" or "rates".
+        path: file to write.
+        steps: of training, on `batch_size` of `pictures` drawn pictures, with `rate` as the largest learning rate.
+    """
     rng = np.random.default_rng((seed, 11, len(name)))
     pool = scenes(rng, pictures, OTHER_RATES if name == "rates" else None)
     drawn = [world.draw(scene) for _, scene in tqdm(pool, desc="draw", mininterval=20)]
@@ -108,8 +98,8 @@ def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3
         drawn = [print_style(picture) for picture in drawn]
     host = Miniature(bf16=True)
     latents = host.encode_pictures(to_tensor(np.stack(drawn)))
-    loras = add_lora(host.unet)
-    parameters = [p for lora in loras.values() for part in (lora.up, lora.down) for p in part.parameters()]
+    add_lora(host.unet)
+    parameters = [p for p in host.unet.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
     sigmas = model.training_sigmas()
     for step in trange(steps, desc=name, mininterval=20):
@@ -131,7 +121,7 @@ def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_lora(loras, path)
+    save_lora(host.unet, path)
 
 
 FOLDER = model.WEIGHTS.parent / "miniature-derivatives"

@@ -1,4 +1,4 @@
-"""The miniature as a host: encode, denoise, sample, decode, the four functions that the package builds on."""
+"""The miniature as a host, with its reader."""
 
 from functools import cached_property
 from pathlib import Path
@@ -6,68 +6,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..hosts.lora import apply_lora
-from ..hosts.sampler import Host
-from . import model
+from ..hosts.checkpoint import Checkpoint
+from ..hosts.loading import load_pipeline
+from .model import WEIGHTS
 from .reader import load_reader
 
 
-class Miniature(Host):
-    """A loaded miniature. Latents are in model space: VAE space times the autoencoder's scaling factor."""
+class Miniature(Checkpoint):
+    """The miniature, computed on the CPU.
 
-    space = "miniature"
-    shape = (4, 16, 16)
+    Args:
+        folder: its checkpoint folder, with reader.safetensors in it.
+        bf16: UNet and VAE compute in bfloat16 by autocast, twice as fast on CPUs that support it.
+        lora: LoRA file that makes it a derivative. Raises CheckpointError if it was made for another model.
+    """
 
-    def __init__(self, folder=model.WEIGHTS, bf16=False, lora=None):
-        """`bf16`: let UNet and autoencoder compute in bfloat16, twice as fast on CPUs that have it.
-
-        `lora`: a LoRA file that makes it a derivative. Raises LoraError where it is another model's.
-        """
-        self.bf16, self.dtype = bf16, "bfloat16 (autocast)" if bf16 else "float32"
-        self.unet, self.text_encoder, self.autoencoder, self.tokenizer = model.load(folder)
+    def __init__(self, folder=WEIGHTS, bf16=False, lora=None):
+        super().__init__(load_pipeline(folder, device="cpu", lora=lora))
         self.folder = Path(folder)
-        names = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
-        self.weight_files = [self.folder / name for name in names]
-        self.autoencoder_files = [self.folder / "vae" / "diffusion_pytorch_model.safetensors"]
-        if lora:
-            apply_lora(self.unet, [self.text_encoder], lora)
-            self.weight_files.append(Path(lora))
-        self.scale = self.autoencoder.config.scaling_factor
-        self.sigmas = model.training_sigmas()
-        self.evaluations = 0  # of the UNet, counted in pictures
+        if bf16:
+            self.dtype = "bfloat16 (autocast)"
+            for name in ("denoise", "encode_pictures", "decode"):
+                setattr(self, name, torch.autocast("cpu", torch.bfloat16)(getattr(self, name)))
 
     @cached_property
     def reader(self):
         return load_reader(self.folder)
-
-    @torch.no_grad()
-    def encode(self, prompts):
-        """Prompts -> conditioning [N, 77, 128]."""
-        return self.text_encoder(model.tokenize(self.tokenizer, prompts)).last_hidden_state
-
-    @torch.no_grad()
-    def denoise(self, x, sigma, conditioning):
-        """(x [B, 4, H, W], sigma [B], conditioning [B, 77, 128]) -> denoised, without CFG."""
-        self.evaluations += len(x)
-        timestep = self.timestep(sigma)
-        scale = sigma.view(-1, 1, 1, 1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            eps = self.unet(x / (scale.square() + 1).sqrt(), timestep, conditioning).sample
-        return x - scale * eps.float()
-
-    @torch.no_grad()
-    def encode_pictures(self, pictures):
-        """Pictures [N, 3, H, W] in -1..1 -> latents [N, 4, H/8, W/8] in model space."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            latents = torch.cat([self.autoencoder.encode(part).latents.float() for part in pictures.split(50)])
-        return latents.contiguous() * self.scale
-
-    @torch.no_grad()
-    def decode(self, latents):
-        """Latents [N, 4, H, W] in model space -> pictures [N, 3, 8H, 8W] in -1..1."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            pictures = [self.autoencoder.decode(z / self.scale).sample.float() for z in latents.split(50)]
-        return torch.cat(pictures).clamp(-1, 1)
 
 
 def pictures_to_uint8(pictures):

@@ -1,15 +1,15 @@
-"""The miniature checkpoint: SD's building blocks, small. Builds, loads and saves its parts."""
+"""The networks of the miniature, a small SD1.5-type checkpoint: how they are built and saved."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..latent_space import folders
 from .prompts import training_prompt
 from .world import ATTIRES, BACKDROPS, GROUPS
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "miniature"
+WEIGHTS = folders.WEIGHTS / "miniature"
 
 UNET = dict(
     sample_size=16, in_channels=4, out_channels=4, block_out_channels=(64, 96, 128), layers_per_block=1,
@@ -45,7 +45,10 @@ def new_text_encoder(tokenizer):
 
 
 def new_tokenizer(seed, folder):
-    """A CLIP tokenizer (byte-pair encoding) of a small vocabulary, trained on the miniature's own captions."""
+    """A CLIP tokenizer (byte-pair encoding) with a small vocabulary, trained on captions of the miniature.
+
+    Read from `folder` if it is there already, else written to it.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     if not (folder / "vocab.json").exists():
@@ -78,21 +81,20 @@ def new_tokenizer(seed, folder):
         (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
         merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in model_of["merges"]]
         (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+        config = dict(bos_token=START, eos_token=END, unk_token=END, pad_token=END)
+        config |= dict(tokenizer_class="CLIPTokenizer", model_max_length=77)
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     return load_tokenizer(folder)
 
 
 def load_tokenizer(folder):
-    """The CLIP tokenizer of vocab.json and merges.txt in `folder`."""
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=77,
-        bos_token=START, eos_token=END, unk_token=END, pad_token=END,
-    )  # fmt: skip
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def tokenize(tokenizer, prompts):
-    """Prompts -> token ids [B, 77], as SD pads them."""
+    """Prompts -> token ids [B, 77], padded as in SD."""
     return tokenizer(list(prompts), padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
 
 
@@ -104,34 +106,24 @@ def training_sigmas():
 
 
 def save(folder, unet, text_encoder, autoencoder, latent_scale):
-    """Write the checkpoint in diffusers' folder format, fp16; the tokenizer's two files are there already."""
+    """Write a folder that StableDiffusionPipeline.from_pretrained loads, weights in fp16.
+
+    Args:
+        folder: where `new_tokenizer` has put tokenizer/.
+        latent_scale: VAE space -> model space, 1 / standard deviation of the VAE's latents.
+    """
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+
     autoencoder.register_to_config(scaling_factor=latent_scale)
+    betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    scheduler = EulerDiscreteScheduler(**betas, use_karras_sigmas=True, steps_offset=1)
+    pipe = StableDiffusionPipeline(
+        autoencoder, text_encoder, load_tokenizer(folder / "tokenizer"), unet, scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.save_config(folder)
+    scheduler.save_pretrained(folder / "scheduler")
     for module, name in ((unet, "unet"), (text_encoder, "text_encoder"), (autoencoder, "vae")):
         module.half().save_pretrained(folder / name)
-
-
-def quiet():
-    """No progress bars for a second of loading, no remarks on accelerate: they bury what a command prints."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-
-
-def load(folder=WEIGHTS):
-    """Read a checkpoint folder -> (unet, text_encoder, autoencoder, tokenizer), fp32, for inference. No network."""
-    from diffusers import AutoencoderTiny, UNet2DConditionModel
-    from transformers import CLIPTextModel
-
-    quiet()
-    folder = Path(folder)
-    options = dict(torch_dtype=torch.float32, local_files_only=True)
-    parts = [
-        UNet2DConditionModel.from_pretrained(folder / "unet", **options),
-        CLIPTextModel.from_pretrained(folder / "text_encoder", **options),
-        AutoencoderTiny.from_pretrained(folder / "vae", **options),
-    ]
-    for part in parts:
-        part.eval().requires_grad_(False)
-    return *parts, load_tokenizer(folder / "tokenizer")
+    config = folder / "text_encoder" / "config.json"  # loaded in fp32 by default, as diffusers loads UNet and VAE
+    config.write_text(config.read_text().replace('"float16"', '"float32"'))

@@ -1,4 +1,4 @@
-"""Prompts of the miniature: what it is trained on, and wordings that no training, learning or calibration ever sees."""
+"""Prompts of the miniature: training captions, and held-out wordings for benchmarks."""
 
 OPENERS = (
     "a portrait of", "portrait of", "a photo of", "photo of", "a picture of", "a drawing of", "an illustration of",
@@ -41,7 +41,14 @@ EXTRAS = (
 
 
 def training_prompt(rng, group, backdrop=None, attire=None, scene=None):
-    """A random caption. `group` "any" names nobody; None with `scene` captions a picture without a person."""
+    """A random caption.
+
+    Args:
+        rng: numpy Generator.
+        group: name of a group, "any" for a person of no named group, or None for a picture without a person.
+        backdrop, attire: side that the caption names, or None.
+        scene: backdrop of a picture without a person.
+    """
     if group is None:
         parts = [f"{_pick(rng, OPENERS)} {_pick(rng, SCENES[scene])}"]
     else:
@@ -56,7 +63,7 @@ def training_prompt(rng, group, backdrop=None, attire=None, scene=None):
         for phrase in named:
             parts[0] += _pick(rng, (" ", " ", ", ")) + phrase
     extras = [_pick(rng, EXTRAS) for _ in range(rng.integers(0, 4))]
-    if rng.random() < 0.15:  # made-up words teach the text encoder to ignore what it does not know
+    if rng.random() < 0.15:  # made-up words teach the text encoder to ignore unknown ones
         letters = "abcdefghijklmnopqrstuvwxyz"
         extras.append("".join(_pick(rng, letters) for _ in range(rng.integers(2, 9))))
     parts += extras
@@ -70,7 +77,7 @@ def _pick(rng, options):
     return options[rng.integers(len(options))]
 
 
-# Wordings held out of all training, learning and calibration: the benchmark's prompts.
+# Not used for training, learning or calibration.
 HELD_OUT_NEUTRAL = (
     "an image of a {group} neighbour",
     "{group} nurse, half length, facing us",
@@ -123,5 +130,5 @@ HELD_OUT_NO_PERSON = (
 
 
 def held_out(prompts, group, index):
-    """The `index`-th held-out wording for `group`, going round."""
+    """The `index`-th held-out wording for `group`, cycling through them."""
     return prompts[index % len(prompts)].format(group=group)

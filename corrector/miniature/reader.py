@@ -1,7 +1,7 @@
-"""The miniature's judge: reads group, backdrop and attire from a drawn picture; what it cannot read is a failure.
+"""The miniature's classifier: reads group, backdrop and attire from a picture, or "unreadable" if it is not sure.
 
-A small network trained on drawn pictures of the planted world only (never on generated ones), used on generated
-pictures with a confidence threshold. Skin tone is not a network's guess: it is the median CIE L* of the face's middle.
+Trained only on drawn pictures, never on generated ones. Skin lightness is measured without a network, as the median
+CIE L* of the centre of the face.
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ from .world import ATTIRES, BACKDROPS, GROUPS
 
 CLASSES = {"group": (*GROUPS, "nobody"), "backdrop": BACKDROPS, "attire": (*ATTIRES, "nobody")}
 CONFIDENT = 0.9
-FACE = (slice(56, 65), slice(52, 77))  # rows, columns: cheeks and nose of every pose, no eyes, no mouth
+FACE = (slice(56, 65), slice(52, 77))  # rows, columns: cheeks and nose, in any pose without eyes and mouth
 
 
 class Reader(nn.Module):
@@ -52,7 +52,7 @@ class Reader(nn.Module):
 
 
 def load_reader(folder):
-    """The trained reader of a miniature's folder."""
+    """The trained reader in a miniature's folder."""
     reader = Reader()
     reader.load_state_dict({k: v.float() for k, v in load_file(folder / "reader.safetensors").items()})
     return reader.eval().requires_grad_(False)
@@ -69,7 +69,7 @@ def reader_targets(scenes):
 
 
 def skin_lightness(pictures):
-    """Pictures [B, 3, 128, 128] in -1..1 -> CIE L* of the face's middle [B], in points."""
+    """Pictures [B, 3, 128, 128] in -1..1 -> CIE L* of the centre of the face [B], 0 to 100."""
     patch = ((pictures[(slice(None), slice(None), *FACE)] + 1) / 2).clamp(0, 1)
     lab = rgb2lab(patch.permute(0, 2, 3, 1).double().numpy())  # [B, h, w, 3]
     return np.median(lab[..., 0].reshape(len(lab), -1), axis=1)

@@ -1,8 +1,8 @@
-"""Train the miniature from nothing: draw the world, then autoencoder, reader, text encoder and UNet.
+"""Train the miniature from scratch: draw the pictures, then train VAE, reader, text encoder and UNet.
 
-`python -m corrector.miniature.train --out runs/miniature` takes under two hours on two CPU cores. Every stage keeps a
-checkpoint every few hundred steps and goes on from it; the randomness of a step depends only on (seed, step), so an
-interrupted run ends where an uninterrupted one does.
+`python -m corrector.miniature.train --out runs/miniature` takes under two hours on two CPU cores. Each stage saves a
+checkpoint every few hundred steps and resumes from it. Randomness depends only on (seed, step), so an interrupted run
+gives the same weights as an uninterrupted one.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CHECKPOINT_EVERY = 250
 
 
 def draw_pool(seed, folder):
-    """Draw the training scenes once, to disk. -> (list of (kind, Scene), uint8 pictures [N, 128, 128, 3])."""
+    """Draw the training scenes to disk, once -> (list of (kind, Scene), uint8 pictures [N, 128, 128, 3])."""
     rng = np.random.default_rng(seed)
     pool = []
     for kind, count in POOL.items():
@@ -47,12 +47,20 @@ def draw_pool(seed, folder):
 
 
 def to_tensor(pictures):
-    """uint8 pictures [N, H, W, 3] -> float [N, 3, H, W] in -1..1, the space of the autoencoder's input."""
+    """uint8 pictures [N, H, W, 3] -> float [N, 3, H, W] in -1..1."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class Trainer:
-    """One stage: parameters, AdamW with warm-up and cosine decay, an average of the weights, and its checkpoint."""
+    """One stage of training: AdamW with warm-up and cosine decay, averaged weights, resumable.
+
+    Args:
+        path: checkpoint of this stage.
+        modules: {name: module} to train, in place.
+        steps: number of steps.
+        rate: largest learning rate.
+        average: decay of the exponential moving average of the weights.
+    """
 
     def __init__(self, path, modules, steps, rate, average=0.0):
         self.path, self.modules, self.steps, self.rate, self.average = path, modules, steps, rate, average
@@ -106,7 +114,7 @@ class Trainer:
 
 
 def train_autoencoder(pictures, folder, seed, steps):
-    """AutoencoderTiny on random 64 x 64 crops: it is fully convolutional, so crops do."""
+    """Train an AutoencoderTiny on random 64 x 64 crops, as it is fully convolutional."""
     torch.manual_seed(seed)
     autoencoder = model.new_autoencoder()
 
@@ -122,7 +130,7 @@ def train_autoencoder(pictures, folder, seed, steps):
             latent = autoencoder.encode(target).latents.float()
             drawn = autoencoder.decode(latent + 0.08 * noise).sample.float()
         error = F.l1_loss(drawn, target)
-        for axis in (2, 3):  # edges carry the drawing: weigh the differences between neighbours as well
+        for axis in (2, 3):  # also the differences between neighbours, as edges matter most in drawings
             error = error + F.l1_loss(drawn.diff(dim=axis), target.diff(dim=axis))
         return error + F.l1_loss(F.avg_pool2d(drawn, 4), F.avg_pool2d(target, 4)) + 0.002 * latent.square().mean()
 
@@ -145,7 +153,7 @@ def encode_pool(autoencoder, pictures, folder):
 
 
 def train_reader(pool, pictures, autoencoder, folder, seed, steps):
-    """The judge of drawn pictures, on pictures and on their reconstructions, with blur and noise."""
+    """Train the reader on pictures and their reconstructions, with blur and noise."""
     torch.manual_seed(seed)
     reader = Reader()
     targets = reader_targets([scene for _, scene in pool])
@@ -167,9 +175,9 @@ def train_reader(pool, pictures, autoencoder, folder, seed, steps):
 
 
 def caption(rng, kind, scene):
-    """A caption that fits how the scene was sampled, and what it names: (text, (group, backdrop, attire)).
+    """A caption of a scene, and what it names -> (text, (group, backdrop, attire)).
 
-    What it names was fixed, what it leaves open was drawn by the planted rates.
+    It names only sides that were given when the scene was sampled; the others follow the planted rates.
     """
     if kind == "empty":
         return training_prompt(rng, None, scene=scene.backdrop), (None, scene.backdrop, None)
@@ -180,10 +188,9 @@ def caption(rng, kind, scene):
 
 
 def train_text_encoder(pool, tokenizer, folder, seed, steps, batch_size=96):
-    """The text encoder first, and then frozen, as in SD: its tokens learn to tell what a caption names.
+    """Train the text encoder to tell what a caption names; then it stays frozen, as in SD.
 
-    SD's CLIP learned that from pictures; here the scene is known. Trained only through the UNet's loss, the encoder
-    learned groups but no backdrop or attire in 1750 steps.
+    Trained through the UNet's loss alone, it learned groups but neither backdrop nor attire in 1750 steps.
     """
     torch.manual_seed(seed)
     encoder = model.new_text_encoder(tokenizer)
@@ -198,7 +205,7 @@ def train_text_encoder(pool, tokenizer, folder, seed, steps, batch_size=96):
         loss = 0
         for column, (head, options) in enumerate(zip(heads, answers, strict=True)):
             target = torch.tensor([options.index(row[column]) for row in named])
-            # Both the mean and the last token carry it, so that cross-attention finds it anywhere.
+            # From the mean and from the last token, so that cross-attention finds it anywhere.
             loss = loss + sum(F.cross_entropy(head(t), target) for t in (tokens.mean(dim=1), tokens[:, -1]))
         return loss
 
@@ -208,7 +215,7 @@ def train_text_encoder(pool, tokenizer, folder, seed, steps, batch_size=96):
 
 
 def train_diffusion(pool, latents, tokenizer, text_encoder, folder, seed, steps, batch_size=64):
-    """The UNet: eps-prediction on SD1.5's schedule, captions dropped one time in ten."""
+    """Train the UNet: epsilon prediction on SD1.5's schedule, 10 % of captions dropped."""
     torch.manual_seed(seed)
     unet = model.new_unet()
     latents = latents / latents.std()
@@ -221,12 +228,12 @@ def train_diffusion(pool, latents, tokenizer, text_encoder, folder, seed, steps,
         drawn = rng.choice(list(CAPTIONS), p=list(CAPTIONS.values()), size=batch_size)
         chosen = np.array([rng.choice(members[kind]) for kind in drawn])
         captions = ["" if rng.random() < 0.1 else caption(rng, *pool[i])[0] for i in chosen]
-        # Timesteps: stratified over the batch, which steadies the loss.
+        # Stratified over the batch, for a steadier loss.
         timestep = torch.from_numpy(((rng.random() + np.arange(batch_size)) / batch_size % 1 * 1000).astype(np.int64))
         sigma = sigmas[timestep].view(-1, 1, 1, 1)
         noise = torch.from_numpy(rng.standard_normal((batch_size, 4, 16, 16), dtype=np.float32))
         x = latents[chosen] + sigma * noise
-        # On a CPU the backward pass of fused attention takes half of the step; plain attention does not.
+        # On a CPU the backward pass of fused attention takes half of the step.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             with torch.no_grad():
                 conditioning = text_encoder(model.tokenize(tokenizer, captions)).last_hidden_state

@@ -1,7 +1,7 @@
-"""The planted world: portraits of four invented peoples, drawn with a truth that is known exactly.
+"""The drawn world of the miniature: portraits of four invented groups with known attributes and planted stereotypes.
 
-Nothing here describes real people. Names, hair and clothes are invented; skin shades are interpolated on the Monk
-scale (Monk 2019, ten published colours), so that the world can plant a confound between backdrop and skin.
+Nothing here describes real people: names, hair and clothes are invented. Skin tones are interpolated on the Monk scale
+(Monk 2019, ten published colours), so that skin tone can be confounded with backdrop and attire.
 """
 
 import math
@@ -18,7 +18,7 @@ GROUPS = ("Orvane", "Tavelu", "Quilmari", "Zendoli")
 BACKDROPS = ("village", "city")  # stereotype, counter
 ATTIRES = ("traditional", "modern")  # stereotype, counter
 
-# Planted rates of the stereotype side, by group: one near-deterministic group and one reference group an axis.
+# Planted rates of the stereotype side by group. Each axis has one group near 1 and one near 0 for reference.
 VILLAGE_RATE = {"Orvane": 0.95, "Tavelu": 0.70, "Quilmari": 0.40, "Zendoli": 0.05}
 TRADITIONAL_RATE = {"Orvane": 0.05, "Tavelu": 0.40, "Quilmari": 0.95, "Zendoli": 0.70}
 
@@ -39,7 +39,14 @@ CLOTH = ((150, 45, 50), (45, 80, 140), (190, 140, 50), (70, 110, 80), (110, 70, 
 
 @dataclass(frozen=True)
 class Scene:
-    """What one picture shows. `group` is None for a picture without a person; `skin` is CIE L* of the face."""
+    """What a picture shows.
+
+    Args:
+        group: one of GROUPS, or None for a picture without a person.
+        backdrop, attire: one of BACKDROPS and ATTIRES.
+        skin: CIE L* of the face.
+        seed: of all other details.
+    """
 
     group: str | None
     backdrop: str
@@ -49,13 +56,13 @@ class Scene:
 
 
 def skin_colour(lightness):
-    """Monk-scale RGB in 0..255 at a CIE L*, by linear interpolation between the scale's neighbours."""
+    """Monk-scale RGB in 0..255 at a CIE L*, interpolated linearly."""
     order = np.argsort(_MONK_L)
     return tuple(float(np.interp(lightness, _MONK_L[order], _MONK_RGB[order, c])) for c in range(3))
 
 
 def sample_scene(rng, group, backdrop=None, attire=None):
-    """One scene of `group` (None: no person) from the planted rates; a named backdrop or attire is kept."""
+    """Sample a scene of `group` (None: no person) from the planted rates; a given backdrop or attire is kept."""
     if backdrop is None:
         rate = VILLAGE_RATE[group] if group else 0.5
         backdrop = BACKDROPS[0] if rng.random() < rate else BACKDROPS[1]
@@ -68,13 +75,13 @@ def sample_scene(rng, group, backdrop=None, attire=None):
 
 
 def wanted_scene(rng, group, backdrop=None, attire=None):
-    """One scene of the corrected world: the axis side that is named, with the group's *own* marginal of skin tones."""
+    """Sample a scene of the given sides as it should be: with the group's own distribution of skin tones."""
     plain = sample_scene(rng, group)
     return replace(plain, backdrop=backdrop or plain.backdrop, attire=attire or plain.attire)
 
 
 def draw(scene):
-    """Draw a scene: 128 x 128 RGB as uint8 [128, 128, 3]. The same scene always gives the same picture."""
+    """Scene -> picture, uint8 [128, 128, 3]; deterministic."""
     rng = np.random.default_rng(scene.seed)
     side = SIZE * SUPERSAMPLE
     image = Image.new("RGB", (side, side))
@@ -87,7 +94,7 @@ def draw(scene):
 
 
 class _Pen:
-    """ImageDraw in picture units (0..128) with an optional head frame: translation, scale and tilt."""
+    """ImageDraw in picture units (0..128), optionally translated, scaled and tilted as a head is."""
 
     def __init__(self, draw, scale, origin=(0, 0), zoom=1.0, tilt=0.0):
         self.draw, self.scale, self.origin, self.zoom, self.tilt = draw, scale, origin, zoom, tilt
@@ -128,7 +135,7 @@ def _vary(rng, colour, spread):
 
 
 def _sky(pen, rng):
-    """A sky of any hour, drawn alike for village and city, so that its colour says nothing about the backdrop."""
+    """A sky at a random hour, the same for village and city, so that its colour does not tell the backdrop."""
     hours = (((120, 170, 220), (205, 225, 240)), ((95, 120, 175), (240, 190, 150)), ((150, 165, 185), (215, 215, 215)))
     top, low = hours[rng.integers(len(hours))]
     top, low = _vary(rng, top, 8), _vary(rng, low, 8)
@@ -162,7 +169,7 @@ def _hut(pen, rng, x, foot, size):
 
 
 def _city(pen, rng):
-    """Towers on an 8-pixel grid: one latent cell a window, which a small autoencoder can carry."""
+    """Towers on an 8-pixel grid, one window a latent pixel, so that a small autoencoder can reproduce them."""
     pen.box(0, 88, 128, 128, _vary(rng, (120, 122, 128), 8))
     x = -8 * int(rng.integers(0, 2))
     while x < 128:

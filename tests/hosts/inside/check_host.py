@@ -10,7 +10,7 @@ import host_extras
 import pytest
 import torch
 from host import weights_hash
-from rs_pack.nodes.host import ComfyHost, Prompts
+from rs_pack.nodes.host import ComfyHost, ComfyPrompts
 from rs_pack.nodes.miniature import load_miniature
 from safetensors.torch import load_file
 
@@ -140,9 +140,9 @@ def test_prompts_are_taken_apart_and_spread_like_a_tensor(host):
     picked = (prompts[1:3], prompts[torch.tensor([1, 2])], prompts[torch.tensor([False, True, True, False])])
     assert all(torch.equal(some.tokens, prompts.tokens[1:3]) for some in picked)
     assert torch.equal(prompts[-1].tokens, prompts.tokens[3:]) and len(prompts[0].expand(5, -1, -1)) == 5
-    with pytest.raises(ValueError, match="4 prompts cannot be had for 5 pictures"):
+    with pytest.raises(ValueError, match="There are 4 prompts for 5 pictures"):
         prompts.expand(5, -1, -1)
-    long = Prompts([*prompts.conditionings, *host.encode([LONG]).conditionings])
+    long = ComfyPrompts([*prompts.conditionings, *host.encode([LONG]).conditionings])
     assert long.tokens.shape == (5, 154, 128) and [group.tolist() for group in long.alike()] == [[0, 1, 2, 3], [4]]
 
 
@@ -154,7 +154,7 @@ def test_an_sdxl_models_pooled_outputs_stay_with_their_prompts():
     alone = torch.cat([host.sample(conditioning[i], [i + 1], cfg=4.0) for i in range(3)])
     assert together.isfinite().all() and (together - alone).abs().max() <= 1e-3
     other = conditioning.conditionings[0][0][1] | {"pooled_output": torch.zeros(1, 1280)}
-    swapped = Prompts([[[conditioning.conditionings[0][0][0], other]]])
+    swapped = ComfyPrompts([[[conditioning.conditionings[0][0][0], other]]])
     assert (host.sample(swapped, [1], cfg=4.0) - together[:1]).abs().max() > 1e-3
 
 

@@ -1,0 +1,196 @@
+"""Checkpoint files -> a diffusers pipeline, without any download. What cannot be used is refused in a sentence."""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+NETWORKS = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "text_encoder": ("CLIPTextModel",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+}
+SINGLE_FILES = {"v1": PIPELINES[0], "v2": PIPELINES[0], "xl_base": PIPELINES[1]}  # diffusers' names of model types
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+READS = "RS-Corrector reads SD1.5, SD2.x and SDXL checkpoints and the miniature; use one of these"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint or LoRA that cannot be used; the message says what was found, what was expected and what to do."""
+
+
+def load_pipeline(path, bf16=False, device=None, lora=None, config=None):
+    """Load a checkpoint and optionally merge a LoRA into it.
+
+    Args:
+        path: folder in diffusers' format, or one .safetensors file as for a WebUI.
+        bf16: UNet and VAE in bfloat16, which takes half the memory; text encoders stay float32.
+        device: by default a CUDA GPU if there is one.
+        lora: .safetensors file in kohya's or diffusers' naming, merged at strength 1.
+        config: for a single file, a folder with the model family's configuration and tokenizer in diffusers' format; by
+            default the one in the local cache of huggingface_hub.
+
+    Raises CheckpointError.
+    """
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.set_verbosity_error()
+    for logging in (diffusers_logging, transformers_logging):
+        logging.disable_progress_bar()
+    path, precision = Path(path), torch.bfloat16 if bf16 else torch.float32
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such file or folder, and nothing is downloaded; give a local one.")
+    pipe = _load_file(path, config) if path.is_file() else _load_folder(path, precision)
+    if lora:
+        merge_lora(pipe, lora)
+    for name in NETWORKS:
+        part = getattr(pipe, name, None)
+        if part is not None:
+            part.to(precision if name in ("unet", "vae") else torch.float32).eval().requires_grad_(False)
+    return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _load_folder(folder, precision):
+    import diffusers
+    import transformers
+
+    if not (folder / "model_index.json").exists():
+        raise CheckpointError(
+            f"{folder}: a folder in diffusers' format has a model_index.json; for a checkpoint in one file, give the "
+            ".safetensors file itself."
+        )
+    index = _read_json(folder / "model_index.json")
+    name = index.get("_class_name")
+    if name not in PIPELINES:
+        raise CheckpointError(f"{folder}: it is a {name}. {READS}.")
+    parts = {unused: None for unused in UNUSED if unused in index}
+    for part, allowed in NETWORKS.items():
+        if part not in index and part == "text_encoder_2":
+            continue
+        config, text = _read_json(folder / part / "config.json"), part.startswith("text")
+        kind = config.get("_class_name") or (config.get("architectures") or ["nothing"])[0]
+        if kind not in allowed:
+            raise CheckpointError(f'{folder / part}: it is a "{kind}", and {" or ".join(allowed)} is needed. {READS}.')
+        files = [file.name for file in (folder / part).glob("*.safetensors")]
+        if not files and any((folder / part).glob("*.bin")):
+            raise CheckpointError(
+                f"{folder / part}: it has only pickles, which can run code; save it with safe_serialization=True."
+            )
+        options = dict(local_files_only=True, use_safetensors=True, output_loading_info=True)
+        options["variant"] = "fp16" if files and all(".fp16" in file for file in files) else None
+        options["dtype"] = torch.float32 if text else precision
+        load = getattr(transformers if text else diffusers, kind).from_pretrained
+        parts[part], info = _try(folder / part, load, folder / part, **options)
+        if info["missing_keys"]:
+            raise _incomplete(folder / part, info["missing_keys"])
+    return _try(folder, getattr(diffusers, name).from_pretrained, folder, local_files_only=True, **parts)
+
+
+def _load_file(path, config):
+    import diffusers
+    from diffusers.loaders.single_file_utils import fetch_diffusers_config, infer_diffusers_model_type
+    from huggingface_hub import snapshot_download
+
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: only .safetensors files are read, since others can run code; convert it.")
+    _refuse_pointer(path)
+    tensors = _try(path, _shapes, path)
+    kind = infer_diffusers_model_type(tensors)
+    if kind not in SINGLE_FILES:
+        raise CheckpointError(f'{path}: its model type is "{kind}". {READS}.')
+    if config is None:
+        try:
+            config = snapshot_download(
+                fetch_diffusers_config(tensors)["pretrained_model_name_or_path"], local_files_only=True
+            )
+        except OSError:
+            raise CheckpointError(
+                f"{path}: a single file has no configuration and tokenizer. Give a folder with those of its model "
+                "family as --config FOLDER: one in backend/huggingface/ of a Forge installation, or the folder of any "
+                "checkpoint of that family in diffusers' format."
+            ) from None
+    index = _read_json(Path(config) / "model_index.json")
+    if index.get("_class_name") != SINGLE_FILES[kind]:
+        raise CheckpointError(
+            f"{path}: it needs the configuration of a {SINGLE_FILES[kind]}, and {config} is of a "
+            f"{index.get('_class_name')}; give another --config."
+        )
+    load = getattr(diffusers, SINGLE_FILES[kind]).from_single_file
+    options = dict(config=str(config), local_files_only=True, dtype=torch.float32, **dict.fromkeys(UNUSED))
+    pipe = _try(path, load, str(path), **options)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            missing = [name for name, tensor in part.state_dict().items() if tensor.is_meta]
+            if missing:
+                raise _incomplete(path, missing)
+    return pipe
+
+
+def _shapes(path):
+    """{name: tensor on the meta device} of a safetensors file, without reading the values."""
+    with safe_open(path, "pt") as file:
+        return {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
+
+
+def merge_lora(pipe, path):
+    """Add a LoRA file to the weights of a pipeline. Raises CheckpointError if it is for another model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    path = Path(path)
+    _refuse_pointer(path)
+    tensors = _try(path, load_file, path)
+    layers = sum(re.search(r"lora(_|\.|_linear_layer\.)(down|A)\.", name) is not None for name in tensors)
+    if not layers:
+        raise CheckpointError(f"{path}: it holds no LoRA layers (lora_down or lora_A); use another file.")
+    parts = [getattr(pipe, name) for name in NETWORKS if name != "vae" and getattr(pipe, name, None) is not None]
+    other = CheckpointError(f"{path}: its layers do not fit this checkpoint; the LoRA was made for another model.")
+    try:
+        pipe.load_lora_weights(tensors)
+    except Exception as error:
+        raise other from error
+    if sum(isinstance(module, BaseTunerLayer) for part in parts for module in part.modules()) != layers:
+        raise other
+    pipe.fuse_lora()
+    pipe.unload_lora_weights()
+
+
+def _try(path, load, *args, **options):
+    """`load(*args, **options)`, with the errors of libraries as a sentence about `path`."""
+    try:
+        return load(*args, **options)
+    except Exception as error:
+        for file in path.glob("**/*") if path.is_dir() else ():
+            _refuse_pointer(file)
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: it cannot be loaded ({reason}); copy or download it again.") from error
+
+
+def _incomplete(path, missing):
+    return CheckpointError(
+        f'{path}: {len(missing)} tensors are missing, "{min(missing)}" first, so its weights do not belong to its '
+        "configuration; copy or download it again."
+    )
+
+
+def _read_json(path):
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        if path.is_file():
+            _refuse_pointer(path)
+        raise CheckpointError(f"{path}: it is missing, cut off or not a JSON object; copy the whole folder again.")
+    return found
+
+
+def _refuse_pointer(path):
+    """git without git-lfs leaves small text files in place of weights."""
+    if path.is_file() and path.stat().st_size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path}: it is only a git-lfs pointer; run `git lfs install` and `git lfs pull` there.")

@@ -1,0 +1,52 @@
+"""The conditioning of several prompts, where a prompt has more than token vectors: SDXL, and any model in ComfyUI."""
+
+import math
+
+import torch
+
+
+class Prompts:
+    """N prompts that are indexed, repeated and joined like a tensor [N, ...]; their vectors are read on the CPU.
+
+    Args:
+        conditionings: list of N, each in ComfyUI's form: a list of [token vectors [1, T, W], dict of what belongs to
+            them]. In the dict, "pooled_output" [1, P] is the pooled vector of SDXL's second text encoder.
+    """
+
+    def __init__(self, conditionings):
+        self.conditionings = list(conditionings)
+
+    @property
+    def tokens(self):
+        """Token vectors [N, T, W]. Shorter prompts are repeated up to a common length, as ComfyUI does."""
+        rows = [conditioning[0][0].float().cpu() for conditioning in self.conditionings]
+        length = math.lcm(*(row.shape[1] for row in rows))
+        return torch.cat([row.repeat(1, length // row.shape[1], 1) for row in rows])
+
+    @property
+    def pooled(self):
+        """Pooled vectors [N, P]."""
+        return torch.cat([conditioning[0][1]["pooled_output"].float().cpu() for conditioning in self.conditionings])
+
+    def __len__(self):
+        return len(self.conditionings)
+
+    def __getitem__(self, index):
+        """Prompts at a slice, a tensor of indices, a boolean tensor or a number."""
+        chosen = torch.arange(len(self))[index].reshape(-1)
+        return type(self)(self.conditionings[i] for i in chosen.tolist())
+
+    def expand(self, count, *_):
+        """One prompt repeated for `count` pictures; `count` prompts are returned as they are."""
+        if len(self) not in (1, count):
+            raise ValueError(f"There are {len(self)} prompts for {count} pictures; give one prompt, or one a picture.")
+        return type(self)(self.conditionings * (count // len(self)))
+
+    def to(self, *_):
+        return self
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is not torch.cat:
+            return NotImplemented
+        return cls(conditioning for prompts in args[0] for conditioning in prompts.conditionings)
