@@ -61,7 +61,7 @@ def _shard(text):
     try:
         index, total = map(int, text.split("/"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a shard; write I/N, as 1/8') from None
+        raise argparse.ArgumentTypeError(f'"{text}" is not a shard; write I/N, such as 1/8') from None
     if not 1 <= index <= total:
         raise argparse.ArgumentTypeError(f'"{text}" is not a shard; I goes from 1 to N')
     return index - 1, total
@@ -218,11 +218,3 @@ def _thumbnails(report, folder):
         raise AuditError(f"{folder}: the pictures of this audit are missing; run the audit again.") from None
     plan = Plan(axis_from_dict(report["axis"]), **settings)
     return open_store(folder, known).collect(plan, report["judges"][0]["name"])[2]
-
-
-def refusals():
-    """The errors that the audit commands answer with a sentence."""
-    from ..audit.plan import AuditError
-    from ..preference.networks import PreferenceError
-
-    return AuditError, PreferenceError

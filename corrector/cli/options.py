@@ -1,21 +1,53 @@
 """Options that several commands share, and the checkpoint that they name."""
 
 import argparse
+from pathlib import Path
 
 
 def count(text):
+    """The type of options that take a number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'"{text}" is not a number of 1 or more')
     return int(text)
 
 
 def add_host_options(parser):
-    from . import commands
+    parser.add_argument(
+        "--checkpoint", type=Path,
+        help="a .safetensors file or a folder in diffusers' format; by default the miniature",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", type=Path, metavar="FOLDER",
+        help="for a .safetensors file: a folder with its model family's configuration and tokenizer, as in Forge's "
+        "backend/huggingface",
+    )  # fmt: skip
+    parser.add_argument("--lora", type=Path, help="a LoRA file to apply to the checkpoint")
+    parser.add_argument("--steps", type=count, default=16, help="sampling steps (%(default)s)")
+    parser.add_argument("--cfg", type=float, help="CFG scale; by default 2 for the miniature and 7 for a checkpoint")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="picture size; by default the checkpoint's own")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the memory, and often faster")
 
-    commands._add_host_options(parser)
+
+def _size(text):
+    try:
+        width, height = map(int, text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a size; write width x height, such as 768x512') from None
+    return width, height
 
 
 def open_host(args):
-    from . import commands
+    """The checkpoint that the options name, by default the miniature; sets the default CFG scale."""
+    from ..hosts.checkpoint import Checkpoint
+    from ..miniature.host import Miniature
+    from ..miniature.model import WEIGHTS
 
-    return commands._host(args)
+    if args.checkpoint or args.size:
+        options = dict(bf16=args.bf16, size=args.size, lora=args.lora, config=args.config)
+        host = Checkpoint.load(args.checkpoint or WEIGHTS, **options)
+    else:
+        host = Miniature(bf16=args.bf16, lora=args.lora)
+    host.steps = args.steps
+    if args.cfg is None:
+        args.cfg = 2.0 if host.space == "miniature" else 7.0
+    return host
