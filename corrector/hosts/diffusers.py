@@ -1,0 +1,245 @@
+"""Corrects the pictures of a diffusers pipeline inside a `with` block: SD1.5, SD2.x and SDXL, any task.
+
+Each call of a pipeline starts with `encode_prompt`. Then come `scheduler.add_noise` if it starts from a picture,
+`scheduler.step` for each model output, and `maybe_free_model_hooks` at the end. The block replaces these methods on the
+objects and puts them back; components, weights and settings are never changed.
+"""
+
+import functools
+import logging
+import math
+import threading
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+
+from ..correction.run import Run
+from ..correction.thinning import coins_from_noise
+from ..correction.update import CorrectionError, Settings
+from ..latent_space.spaces import denoised_from_output, percent_to_sigma
+from ..preference.preference import Preference
+from .checkpoint import space_of
+from .schedulers import check_scheduler, noise_level
+
+LOG = logging.getLogger("rs_corrector")
+PIPELINES = ("StableDiffusion", "LatentConsistencyModel")  # how the names of supported classes begin
+CHANNELS = ((4, 4), (9, 4))  # of the UNet, in and out
+
+
+class _Local(threading.local):
+    runs = ()  # the PipelineRuns whose blocks this thread is in, the outermost first
+
+
+_local = _Local()
+
+
+@contextmanager
+def corrected(
+    pipe, preferences, strength=1.0, target=1.0, start=0.0, end=1.0, cap=None, mask=None, seed=0, use_gate=True
+):
+    """Corrects the pictures that a pipeline makes inside the block, which is given a PipelineRun.
+
+        with corrected(pipe, load_preferences("mine.safetensors"), target=0.8) as run:
+            images = pipe("a portrait of ...", num_images_per_prompt=4).images
+        print(run.report())
+
+    Raises CorrectionError if the preferences or the scheduler do not fit the pipeline.
+
+    Args:
+        pipe: a pipeline for Stable Diffusion 1.5, 2.x or XL: text to image, img2img, inpaint or ControlNet.
+        preferences: one Preference or several.
+        strength: 0 is off, exactly; 1 is as calibrated.
+        target: wanted share of counter pictures, in (0, 1].
+        start, end: part of the sampling in which the correction acts, 0 to 1.
+        cap: most RMS change of a picture in one step, in latent units, or None.
+        mask: where to correct: a PIL image (white), or a tensor [H, W] or [B, 1, H, W] in 0..1; any size.
+        seed: another draw of which pictures a target below 1 corrects.
+        use_gate: False corrects every picture, whatever its prompt.
+    """
+    preferences = (preferences,) if isinstance(preferences, Preference) else tuple(preferences)
+    check_pipeline(pipe, preferences)
+    if not 0 <= start < end <= 1:
+        raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
+    if mask is not None and not torch.is_tensor(mask):
+        mask = torch.from_numpy(np.asarray(mask.convert("L")) / 255)
+    window = tuple(percent_to_sigma(pipe.scheduler.alphas_cumprod)(part) for part in (start, end))
+    outer = _local.runs
+    run = PipelineRun(pipe, preferences, Settings(strength, target, window, mask, cap), seed, use_gate, outer)
+    _local.runs = (*outer, run)
+    try:
+        with ExitStack() as replaced:
+            if strength > 0:
+                run.replace(replaced)
+            yield run
+    finally:
+        run.end_call()
+        _local.runs = outer
+
+
+class PipelineRun:
+    """What was done inside a block: a `correction.run.Run` for each call of the pipeline."""
+
+    def __init__(self, pipe, preferences, settings, seed, use_gate, outer):
+        self.pipe, self._options, self._seed = pipe, (preferences, settings), seed
+        # Calls in nested blocks are likely to be stages of the same pictures.
+        self._more = dict(use_gate=use_gate, context=outer[0]._more["context"] if outer else object())
+        self.last, self._scheduler, self._hooks, self._lines = None, None, ExitStack(), []
+
+    def report(self):
+        """What was done in all calls of the pipeline, a line a call and preference."""
+        return "\n".join(self._lines + (self.last.report() if self.last and self._scheduler else []))
+
+    @property
+    def reasons(self):
+        """Of the last call: a list a preference, for each picture why it was left alone, "" if it was corrected."""
+        return self.last.reasons if self.last else []
+
+    def outcomes(self):
+        """Of the last call: one text a picture."""
+        return self.last.outcomes() if self.last else []
+
+    def replace(self, stack):
+        """Replace the pipeline's methods until an ExitStack is closed."""
+        stack.enter_context(_replaced(self.pipe, "encode_prompt", self._encode_prompt))
+        stack.enter_context(_replaced(self.pipe, "maybe_free_model_hooks", self._maybe_free_model_hooks))
+        if hasattr(self.pipe, "prepare_mask_latents"):
+            stack.enter_context(_replaced(self.pipe, "prepare_mask_latents", self._prepare_mask_latents))
+
+    def end_call(self):
+        """A call of the pipeline is over, or was interrupted."""
+        self._hooks.close()
+        if self._scheduler and self.last:
+            self.last.finish(self._made)
+            self._lines += self.last.report()
+            for line in self.last.report():
+                LOG.info("%s", line)
+        self._scheduler = None
+
+    def _encode_prompt(self, original, *args, **kwargs):
+        """The start of a call -> (token vectors [B, T, W], one row a picture; ...)."""
+        self.end_call()
+        scheduler = self.pipe.scheduler
+        check_scheduler(scheduler)
+        encoded = original(*args, **kwargs)
+        for run in _local.runs:  # this call may start from their pictures
+            if run._scheduler is scheduler:
+                run.end_call()
+            elif run._scheduler and run.last:
+                run.last.finish(run._made)
+        self.last = self._start = self._noise = self._repainted = self._made = None
+        self._prompts, self._scheduler = [[row[None]] for row in encoded[0].detach()], scheduler
+        self._hooks.enter_context(_replaced(scheduler, "step", self._step))
+        self._hooks.enter_context(_replaced(scheduler, "add_noise", self._add_noise))
+        return encoded
+
+    def _maybe_free_model_hooks(self, original):
+        self.end_call()
+        return original()
+
+    def _add_noise(self, original, original_samples, noise, timesteps):
+        if self.last is None:
+            self._start, self._noise = original_samples, noise
+        return original(original_samples, noise, timesteps)
+
+    def _prepare_mask_latents(self, original, *args, **kwargs):
+        """-> (mask [B or 2B, 1, H, W], 1 where the picture is repainted; latents of the masked picture)."""
+        prepared = original(*args, **kwargs)
+        if self._scheduler:
+            self._repainted, masked = (part if part is None else part[-len(self._prompts) :] for part in prepared)
+            self._start = masked if self._start is None else self._start
+        return prepared
+
+    def _step(self, original, model_output, timestep, sample, *args, **kwargs):
+        stepped = original(self._correct(model_output, timestep, sample), timestep, sample, *args, **kwargs)
+        self._made = stepped[0]
+        return stepped
+
+    def _correct(self, output, timestep, sample):
+        """The corrected model output after CFG [B, C, H, W]; pictures that are left alone keep their bits."""
+        sigma, alpha = noise_level(self._scheduler, timestep)
+        if self.last is None:
+            self._begin(timestep, sample)
+        if sample.shape != self._shape:
+            raise CorrectionError(
+                f"The latents changed from {list(self._shape)} to {list(sample.shape)} in the middle of a run, which "
+                "RS-Corrector does not support; remove the callback that changes them."
+            )
+        x, prediction = sample.float() / alpha, self._scheduler.config.prediction_type
+        levels = torch.full((len(x),), sigma, device=x.device)
+
+        def predicted():
+            if prediction == "sample":
+                return output
+            return denoised_from_output(output.float(), x, levels, {"epsilon": "eps", "v_prediction": "v"}[prediction])
+
+        cfg = self.pipe.guidance_scale if self.pipe.do_classifier_free_guidance else 1.0
+        change = self.last.change(x, levels, cfg, predicted)
+        if change is None:
+            return output
+        unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]
+        return torch.where(change != 0, (output.float() + unit * change).to(output.dtype), output)
+
+    def _begin(self, timestep, sample):
+        """The first step of a call."""
+        if len(sample) != len(self._prompts):
+            raise CorrectionError(
+                f"The pipeline samples {len(sample)} pictures from {len(self._prompts)} prompts; give latents and "
+                "prompts of the same number, counting num_images_per_prompt."
+            )
+        start = self._start
+        if start is None and timestep != self._scheduler.timesteps[0]:
+            start = sample  # another pipeline sampled the steps before (denoising_end and denoising_start)
+        coins = coins_from_noise(sample if self._noise is None else self._noise, self._seed)
+        self.last = Run(*self._options, coins, self._prompts, start, self._repainted, **self._more)
+        self._shape = sample.shape
+
+
+@contextmanager
+def _replaced(owner, name, method):
+    """Inside the block, `owner.name(...)` is `method(original, ...)`."""
+    before, original = vars(owner).get(name), getattr(owner, name)
+
+    @functools.wraps(original)  # pipelines read the signatures
+    def replacement(*args, **kwargs):
+        return method(original, *args, **kwargs)
+
+    replacement.by_rs_corrector = True
+    setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        delattr(owner, name) if before is None else setattr(owner, name, before)
+
+
+def check_pipeline(pipe, preferences):
+    """Raises CorrectionError if the preferences or the scheduler do not fit the pipeline."""
+    kind, unet = type(pipe).__name__, getattr(getattr(pipe, "unet", None), "config", {})
+    known = any(parent.__name__.startswith(PIPELINES) for parent in type(pipe).__mro__)
+    known = known and (unet.get("in_channels"), unet.get("out_channels")) in CHANNELS
+    space = space_of(pipe) if known else None
+    if space is None:
+        raise CorrectionError(
+            f"RS-Corrector does not support the {kind}; use a pipeline for Stable Diffusion 1.5, 2.x or XL (text to "
+            "image, img2img, inpaint or ControlNet)."
+        )
+    if getattr(pipe.encode_prompt, "by_rs_corrector", False):
+        raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
+    check_scheduler(pipe.scheduler)
+    if not preferences:
+        raise CorrectionError("There are no preferences; give at least one, from load_preferences(file).")
+    width = unet.get("encoder_hid_dim") or unet["cross_attention_dim"]
+    for preference in preferences:
+        name, gate = f'The preference "{preference.name}"', preference.gate
+        if preference.source.kind == "text":
+            raise CorrectionError(f"{name} consists of prompts for ComfyUI; load a learned one from a file.")
+        if preference.space != space:
+            raise CorrectionError(
+                f"{name} was made for {preference.space} latents and the {kind} has {space} latents; use a preference "
+                "made for this model."
+            )
+        if gate is not None and gate.width != width:
+            raise CorrectionError(
+                f"{name} was made for a text encoder of width {gate.width} and the {kind} has one of width {width}; "
+                "use a preference made for this model."
+            )

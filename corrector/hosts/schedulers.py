@@ -1,0 +1,57 @@
+"""How a diffusers scheduler scales its samples, and at which sigma the model is evaluated before each `step`."""
+
+import math
+
+from ..correction.update import CorrectionError
+
+SIGMA_SCALED = (  # sample = x0 + sigma * noise
+    "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "LMSDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete",
+    "DPMSolverSDE",
+)  # fmt: skip
+BY_STEP = ("DPMSolverMultistep", "DPMSolverSinglestep", "UniPCMultistep", "DEISMultistep", "SASolver")
+BY_TIMESTEP = ("DDIM", "DDPM", "PNDM", "LCM", "TCD")
+KNOWN = (*SIGMA_SCALED, *BY_STEP, *BY_TIMESTEP)
+MIDPOINTS = {  # sigma of the second evaluation of a step, if it is not the sigma of the next step
+    "KDPM2Discrete": lambda scheduler: scheduler.sigmas_interpol[scheduler.step_index],
+    "KDPM2AncestralDiscrete": lambda scheduler: scheduler.sigmas_interpol[scheduler.step_index - 1],
+    "DPMSolverSDE": lambda scheduler: scheduler.mid_point_sigma,
+}
+LEAST_ALPHA = 2**-24  # least cumulative alpha, at zero terminal SNR; the same as in EulerDiscreteScheduler
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+def check_scheduler(scheduler):
+    """Raises CorrectionError if a scheduler is not one of those that can be corrected."""
+    config, name = scheduler.config, type(scheduler).__name__
+    if _kind(scheduler) is None or config.get("use_flow_sigmas"):
+        flow = " with flow sigmas" if config.get("use_flow_sigmas") else ""
+        raise CorrectionError(
+            f"The pipeline's scheduler is {name}{flow}, which RS-Corrector does not support; set pipe.scheduler to one "
+            f"of {', '.join(KNOWN)}."
+        )
+    if config.prediction_type not in PREDICTIONS:
+        raise CorrectionError(
+            f'The {name} has the prediction type "{config.prediction_type}" and RS-Corrector supports '
+            f"{', '.join(PREDICTIONS)}; use the scheduler that came with the checkpoint."
+        )
+
+
+def noise_level(scheduler, timestep):
+    """(sigma, alpha) of the sample that is given to `step`: sample = alpha * (x0 + sigma * noise)."""
+    kind = _kind(scheduler)
+    if kind in BY_TIMESTEP:
+        squared = max(float(scheduler.alphas_cumprod[int(timestep)]), LEAST_ALPHA)
+        return math.sqrt((1 - squared) / squared), math.sqrt(squared)
+    if scheduler.step_index is None:
+        scheduler._init_step_index(timestep)
+    if kind in MIDPOINTS and not scheduler.state_in_first_order:
+        sigma = float(MIDPOINTS[kind](scheduler))
+    else:
+        sigma = float(scheduler.sigmas[scheduler.step_index])
+    return sigma, 1.0 if kind in SIGMA_SCALED else 1 / math.sqrt(sigma**2 + 1)
+
+
+def _kind(scheduler):
+    """The name in KNOWN of a scheduler's class or of a base class, or None."""
+    names = (kind.__name__.removesuffix("Scheduler") for kind in type(scheduler).__mro__)
+    return next((name for name in names if name in KNOWN), None)
