@@ -1,4 +1,4 @@
-"""What the tests of the audit share: a host that draws the planted world at once, short plans, planted correctors."""
+"""Shared by the tests of audits: a fast host that draws its pictures, short plans, and artificial correctors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +21,19 @@ ROOT = Path(__file__).resolve().parents[1]
 AXIS = load_axis(ROOT / "axes" / "miniature-backdrop.json")
 SHIPPED = ROOT / "weights" / "miniature-backdrop.safetensors"
 EXPLICIT = ("neither", "stereotype", "counter")
-DRAWN_PICTURES = {}  # by group, seed and side: each is drawn once
+DRAWN_PICTURES = {}  # cache by group, seed, side and skin tone
 RATES = {"Orvane": 0.9, "Tavelu": 0.7, "Quilmari": 0.4}
 
 
 class DrawnHost:
-    """A host that draws each picture from its seed. A latent's channels: group, texture, seed, side (1 is counter).
+    """A host that draws each picture from its seed, without a model.
 
-    The lower half of the channel of the seed holds by how many points of L* skin is lighter than the seed's own.
+    Channels of a latent: group, texture, seed, side (1 is counter, -1 stereotype). The lower half of the seed's channel
+    is the change of skin lightness in points of L*.
+
+    Args:
+        rates: {group: stereotype rate}, in addition to RATES.
+        name: its identity as a checkpoint.
     """
 
     space, batch, steps, shape, device = "miniature", 50, 16, (4, 16, 16), torch.device("cpu")
@@ -53,9 +58,9 @@ class DrawnHost:
             latent[0], latent[3] = group, 1.0 if counter else -1.0
             latent[1] = torch.from_numpy(rng.normal(size=self.shape[1:]))
             latent[2, 0, :2] = torch.tensor([seed // 65536, seed % 65536]) / 65536
-        if hook:
-            latents = hook(latents, latents, torch.ones(len(seeds)), torch.arange(len(seeds)))
-        return latents
+        latents = latents.to(self.device)
+        sigma = torch.ones(len(seeds), device=self.device)
+        return hook(latents, latents, sigma, torch.arange(len(seeds))) if hook else latents
 
     def decode(self, latents):
         pictures = []
@@ -73,14 +78,14 @@ class DrawnHost:
 
 
 class SideOfLatent:
-    """Reads the side off a drawn latent; wrong on one in forty."""
+    """A judge of drawn latents that is wrong on 1 in 40."""
 
     def counter(self, latents):
         return (latents[:, 3].mean(dim=(1, 2)) > 0) ^ (latents[:, 1, 0, 0] > 1.96)
 
 
 class SideGate:
-    """Reads what a DrawnHost's prompt names and asks for."""
+    """A gate that reads a DrawnHost's conditioning."""
 
     def read(self, conditionings):
         group, asked = conditionings[0][0, 0].long().tolist()
@@ -102,12 +107,13 @@ def plan(groups=("Orvane",), **settings):
 
 
 def drawn_audit(plan, preferences=(), host=None):
-    """An audit of drawn pictures by a judge that errs a little, and by the miniature's reader."""
+    """An Audit of drawn pictures by a judge with a few errors, and by the miniature's reader."""
     reader = load_reader(ROOT / "weights" / "miniature")
     judges = [LatentJudge(SideOfLatent(), 0.975, "drawn"), ReaderJudge(reader, plan.axis)]
     return Audit(host or DrawnHost(), plan, judges, list(preferences))
 
 
 def audit_of(host, plan, preferences=()):
+    """An Audit by the shipped preference's judge and the miniature's reader."""
     judges = [latent_judge(load_preference(SHIPPED)), ReaderJudge(host.reader, plan.axis)]
     return Audit(host, plan, judges, list(preferences))

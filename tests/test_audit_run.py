@@ -16,6 +16,7 @@ from corrector.audit.plan import AuditError, Plan, open_store
 from corrector.audit.report import build
 from corrector.audit.report_file import load_report, write_report
 from corrector.audit.run import Audit
+from other_device import other_device
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CORRECTED = dict(groups=("Orvane", "Tavelu"), strengths=(1.0,))
@@ -131,6 +132,12 @@ def test_a_group_that_always_or_never_shows_the_stereotype_has_a_whole_report(ra
     assert row["value"] == shown and row["high"] - row["low"] > 0.08  # an interval, not a point
     names = {f["name"] for f in report["findings"]}
     assert ("target reached" in names) == bool(rate) and "does nothing" not in names
+
+
+def test_latents_on_another_device_give_the_same_report(whole, tmp_path):
+    run = drawn_audit(plan(**CORRECTED), [DRAWN])
+    with other_device() as run.host.device:
+        assert report_of(run, tmp_path) == whole[1]
 
 
 def test_split_in_shards_and_joined_it_gives_the_same_report(whole, tmp_path):
