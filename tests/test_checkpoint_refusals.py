@@ -43,8 +43,11 @@ def without_a_tensor(path):
 UNET = "unet/diffusion_pytorch_model.safetensors"
 DAMAGES = {
     "folder missing": (shutil.rmtree, "no such file or folder, and nothing is downloaded"),
-    "no index": (lambda f: (f / "model_index.json").unlink(), r"for a checkpoint in one file, give the \.safetensors"),
-    "no unet": (lambda f: shutil.rmtree(f / "unet"), r"unet/config.json: it is missing, cut off or not a JSON object"),
+    "no index": (
+        lambda f: (f / "model_index.json").unlink(),
+        r"model_index.json: it is missing.*give a \.safetensors file",
+    ),
+    "no unet": (lambda f: shutil.rmtree(f / "unet"), r"unet/config.json: it is missing or damaged"),
     "no tokenizer": (
         lambda f: shutil.rmtree(f / "tokenizer"),
         r"its tokenizer has \d+ tokens and its text encoder 1250",
@@ -61,7 +64,7 @@ DAMAGES = {
     "git-lfs": (pointer, "git-lfs pointer.*git lfs pull"),
     "pickles": (pickled, "only pickles, which can run code"),
     "cut off": (lambda f: cut_off(f / UNET), "cannot be loaded.*copy or download it again"),
-    "not JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "cut off or not a JSON"),
+    "not JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "it is missing or damaged"),
     "mixed": (
         lambda f: text_encoder(24).save_pretrained(f / "text_encoder"),
         "24 wide and its UNet takes 16; they are parts of different",

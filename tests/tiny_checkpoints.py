@@ -14,10 +14,12 @@ BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 KINDS = ("sd15", "sd2", "sdxl")
 
 
-def text_encoder(width, kind=CLIPTextModel):
+def text_encoder(width, kind=CLIPTextModel, layers=3):
     tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
     ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
-    sizes = dict(hidden_size=width, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, projection_dim=20)
+    sizes = dict(
+        hidden_size=width, projection_dim=20, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=2
+    )
     return kind(CLIPTextConfig(vocab_size=len(tokenizer), **ids, **sizes))
 
 
@@ -52,7 +54,7 @@ def pipeline(kind, seed=0):
             added = dict(addition_embed_type="text_time", addition_time_embed_dim=4)
             parts |= dict(unet=unet(40, projection_class_embeddings_input_dim=6 * 4 + 20, **added))
             parts |= dict(text_encoder=text_encoder(16), vae=autoencoder(scaling_factor=0.13025, shift_factor=0.05))
-            parts |= dict(text_encoder_2=text_encoder(24, CLIPTextModelWithProjection))
+            parts |= dict(text_encoder_2=text_encoder(24, CLIPTextModelWithProjection, layers=10))
             parts |= dict(tokenizer_2=load_tokenizer(WEIGHTS / "tokenizer"))
             parts["scheduler"] = diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1)
             return diffusers.StableDiffusionXLPipeline(**parts, add_watermarker=False)
@@ -75,6 +77,7 @@ UNET_NAMES = [  # of diffusers -> of the original code, one ResNet and at most o
     (r"mid_block.resnets.(\d).", lambda m: f"middle_block.{2 * int(m[1])}."),
     (r"mid_block.attentions.0.", "middle_block.1."),
     (r"time_embedding.linear_1", "time_embed.0"), (r"time_embedding.linear_2", "time_embed.2"),
+    (r"add_embedding.linear_1", "label_emb.0.0"), (r"add_embedding.linear_2", "label_emb.0.2"),
     (r"^conv_in", "input_blocks.0.0"), (r"^conv_norm_out", "out.0"), (r"^conv_out", "out.2"),
     (r"\.norm1(?=\.\w+$)(?<!blocks.0.norm1)", ".in_layers.0"), (r"\.conv1\.", ".in_layers.2."),
     (r"\.time_emb_proj\.", ".emb_layers.1."), (r"\.norm2(?=\.\w+$)(?<!blocks.0.norm2)", ".out_layers.0"),
@@ -90,9 +93,17 @@ VAE_NAMES = [
 ]  # fmt: skip
 
 
+OPEN_CLIP_NAMES = [
+    (r"text_model.encoder.layers", "transformer.resblocks"), (r"layer_norm(\d)", r"ln_\1"), (r"self_attn", "attn"),
+    (r"fc1", "c_fc"), (r"fc2", "c_proj"), (r"text_model.final_layer_norm", "ln_final"),
+    (r"text_model.embeddings.token_embedding", "token_embedding"), (r"text_projection.weight", "text_projection"),
+    (r"text_model.embeddings.position_embedding.weight", "positional_embedding"),
+]  # fmt: skip
+
+
 def to_original_layout(folder, path):
-    """Write the networks of an "sd15" folder as one file in the layout of the original code -> path."""
-    found, texts = {}, load_file(folder / "text_encoder" / "model.safetensors")
+    """Write the networks of an "sd15" or "sdxl" folder as one file in the layout of the original code -> path."""
+    found, sdxl = {}, (folder / "text_encoder_2").exists()
     for part, prefix, names in (
         ("unet", "model.diffusion_model.", UNET_NAMES), ("vae", "first_stage_model.", VAE_NAMES),
     ):  # fmt: skip
@@ -100,7 +111,17 @@ def to_original_layout(folder, path):
             for pattern, original in names:
                 name = re.sub(pattern, original, name)
             found[prefix + name] = tensor[..., None, None] if "attn_1." in name and tensor.ndim == 2 else tensor
-    prefix = "cond_stage_model.transformer.text_model."
-    found |= {prefix + name.removeprefix("text_model."): tensor for name, tensor in texts.items()}
+    prefix = "conditioner.embedders.0.transformer.text_model." if sdxl else "cond_stage_model.transformer.text_model."
+    for name, tensor in load_file(folder / "text_encoder" / "model.safetensors").items():
+        found[prefix + name.removeprefix("text_model.")] = tensor
+    if sdxl:
+        texts, prefix = load_file(folder / "text_encoder_2" / "model.safetensors"), "conditioner.embedders.1.model."
+        for name in [name for name in texts if ".q_proj." in name]:
+            joined = torch.cat([texts.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"])
+            texts[name.replace(".q_proj.", ".in_proj_")] = joined
+        for name, tensor in texts.items():
+            for pattern, original in OPEN_CLIP_NAMES:
+                name = re.sub(pattern, original, name)
+            found[prefix + name] = tensor.T if name == "text_projection" else tensor
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, path)
     return path

@@ -51,20 +51,17 @@ class Checkpoint(Host):
     def device(self):
         return self.pipe._execution_device  # also right with CPU offload
 
-    @property
+    @cached_property
     def identity(self):
+        encoders = self.pipe.text_encoder, getattr(self.pipe, "text_encoder_2", None)
         return {
-            **self._hashes,
+            "checkpoint": hash_of(self.unet, *encoders),
+            "vae": hash_of(self.autoencoder),
             "space": self.space,
             "shape": list(self.shape),
             "dtype": self.dtype,
             "schedule": f"{self.prediction}, sigma {self.sigmas[0]:.4f} to {self.sigmas[-1]:.4f}",
         }
-
-    @cached_property
-    def _hashes(self):
-        encoders = [self.pipe.text_encoder, getattr(self.pipe, "text_encoder_2", None)]
-        return {"checkpoint": hash_of(self.unet, *encoders), "vae": hash_of(self.autoencoder)}
 
     def _read_schedule(self):
         from diffusers import EulerDiscreteScheduler
@@ -176,11 +173,11 @@ def _is_sdxl(pipe):
 def _supported(pipe):
     """-> (UNet, VAE) of a pipeline that this host can sample. Raises CheckpointError."""
     parts = [getattr(pipe, name, None) for name in ("unet", "vae", "text_encoder", "tokenizer")]
-    config = getattr(parts[0], "config", {})
+    config, kind = getattr(parts[0], "config", {}), type(getattr(parts[0], "_orig_mod", parts[0])).__name__
     odd = [key for key in ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim") if config.get(key)]
     odd += ["addition_embed_type"] if config.get("addition_embed_type") not in (None, "text_time") else []
     odd += [f"{key} {config[key]}" for key in ("in_channels", "out_channels") if config.get(key, 4) != 4]
-    if any(part is None for part in parts) or type(parts[0]).__name__ != "UNet2DConditionModel":
+    if any(part is None for part in parts) or kind != "UNet2DConditionModel":
         raise CheckpointError(f"{_name(pipe)}: it is a {type(pipe).__name__}. {READS}.")
     if odd:
         raise CheckpointError(

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -60,11 +59,6 @@ def _load_folder(folder, precision):
     import diffusers
     import transformers
 
-    if not (folder / "model_index.json").exists():
-        raise CheckpointError(
-            f"{folder}: a folder in diffusers' format has a model_index.json; for a checkpoint in one file, give the "
-            ".safetensors file itself."
-        )
     index = _read_json(folder / "model_index.json")
     name = index.get("_class_name")
     if name not in PIPELINES:
@@ -100,15 +94,14 @@ def _load_file(path, config):
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: only .safetensors files are read, since others can run code; convert it.")
     _refuse_pointer(path)
-    tensors = _try(path, _shapes, path)
+    tensors = _try(path, load_file, path)  # mapped into memory; nothing is read yet
     kind = infer_diffusers_model_type(tensors)
     if kind not in SINGLE_FILES:
         raise CheckpointError(f'{path}: its model type is "{kind}". {READS}.')
     if config is None:
         try:
-            config = snapshot_download(
-                fetch_diffusers_config(tensors)["pretrained_model_name_or_path"], local_files_only=True
-            )
+            model = fetch_diffusers_config(tensors)["pretrained_model_name_or_path"]
+            config = snapshot_download(model, local_files_only=True)
         except OSError:
             raise CheckpointError(
                 f"{path}: a single file has no configuration and tokenizer. Give a folder with those of its model "
@@ -124,18 +117,11 @@ def _load_file(path, config):
     load = getattr(diffusers, SINGLE_FILES[kind]).from_single_file
     options = dict(config=str(config), local_files_only=True, dtype=torch.float32, **dict.fromkeys(UNUSED))
     pipe = _try(path, load, str(path), **options)
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            missing = [name for name, tensor in part.state_dict().items() if tensor.is_meta]
-            if missing:
-                raise _incomplete(path, missing)
+    for part in filter(None, (getattr(pipe, name, None) for name in NETWORKS)):
+        missing = [name for name, tensor in part.state_dict().items() if tensor.is_meta]
+        if missing:
+            raise _incomplete(path, missing)
     return pipe
-
-
-def _shapes(path):
-    """{name: tensor on the meta device} of a safetensors file, without reading the values."""
-    with safe_open(path, "pt") as file:
-        return {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
 
 
 def merge_lora(pipe, path):
@@ -148,14 +134,14 @@ def merge_lora(pipe, path):
     layers = sum(re.search(r"lora(_|\.|_linear_layer\.)(down|A)\.", name) is not None for name in tensors)
     if not layers:
         raise CheckpointError(f"{path}: it holds no LoRA layers (lora_down or lora_A); use another file.")
-    parts = [getattr(pipe, name) for name in NETWORKS if name != "vae" and getattr(pipe, name, None) is not None]
-    other = CheckpointError(f"{path}: its layers do not fit this checkpoint; the LoRA was made for another model.")
     try:
         pipe.load_lora_weights(tensors)
-    except Exception as error:
-        raise other from error
-    if sum(isinstance(module, BaseTunerLayer) for part in parts for module in part.modules()) != layers:
-        raise other
+        parts = filter(None, (getattr(pipe, name, None) for name in NETWORKS))
+        fits = layers == sum(isinstance(module, BaseTunerLayer) for part in parts for module in part.modules())
+    except Exception:
+        fits = False
+    if not fits:
+        raise CheckpointError(f"{path}: its layers do not fit this checkpoint; use a LoRA made for this model.")
     pipe.fuse_lora()
     pipe.unload_lora_weights()
 
@@ -179,15 +165,13 @@ def _incomplete(path, missing):
 
 
 def _read_json(path):
+    _refuse_pointer(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        if path.is_file():
-            _refuse_pointer(path)
-        raise CheckpointError(f"{path}: it is missing, cut off or not a JSON object; copy the whole folder again.")
-    return found
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise CheckpointError(
+            f"{path}: it is missing or damaged; copy the whole folder again, or give a .safetensors file instead."
+        ) from None
 
 
 def _refuse_pointer(path):

@@ -18,7 +18,7 @@ class Miniature(Checkpoint):
     Args:
         folder: its checkpoint folder, with reader.safetensors in it.
         bf16: UNet and VAE compute in bfloat16 by autocast, twice as fast on CPUs that support it.
-        lora: LoRA file that makes it a derivative. Raises CheckpointError if it was made for another model.
+        lora: LoRA file that makes it a derivative. Raises CheckpointError if it is for another model.
     """
 
     def __init__(self, folder=WEIGHTS, bf16=False, lora=None):

@@ -39,14 +39,7 @@ CLOTH = ((150, 45, 50), (45, 80, 140), (190, 140, 50), (70, 110, 80), (110, 70, 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows.
-
-    Args:
-        group: one of GROUPS, or None for a picture without a person.
-        backdrop, attire: one of BACKDROPS and ATTIRES.
-        skin: CIE L* of the face.
-        seed: of all other details.
-    """
+    """What a picture shows: `group` is None if there is no person, `skin` is CIE L*, `seed` sets all other details."""
 
     group: str | None
     backdrop: str
