@@ -102,7 +102,7 @@ def _file(path):
 
     if path.is_dir():
         raise PreferenceFileError(
-            f"{path}: this is a folder; name the file to write, such as {path / 'mine.safetensors'}."
+            f"{path}: this is a folder; name the file to write, as {path / 'mine.safetensors'}."
         )
     return path
 

@@ -6,18 +6,17 @@ CIE L* of the centre of the face.
 
 from itertools import pairwise
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from skimage.color import rgb2lab
 from torch import nn
 
+from ..latent_space.skin import lightness
 from .world import ATTIRES, BACKDROPS, GROUPS
 
 CLASSES = {"group": (*GROUPS, "nobody"), "backdrop": BACKDROPS, "attire": (*ATTIRES, "nobody")}
 CONFIDENT = 0.9
-FACE = (slice(56, 65), slice(52, 77))  # rows, columns: cheeks and nose, in any pose without eyes and mouth
+FACE = (52 / 128, 56 / 128, 77 / 128, 65 / 128)  # cheeks and nose, in any pose without eyes and mouth
 
 
 class Reader(nn.Module):
@@ -70,6 +69,4 @@ def reader_targets(scenes):
 
 def skin_lightness(pictures):
     """Pictures [B, 3, 128, 128] in -1..1 -> CIE L* of the centre of the face [B], 0 to 100."""
-    patch = ((pictures[(slice(None), slice(None), *FACE)] + 1) / 2).clamp(0, 1)
-    lab = rgb2lab(patch.permute(0, 2, 3, 1).double().numpy())  # [B, h, w, 3]
-    return np.median(lab[..., 0].reshape(len(lab), -1), axis=1)
+    return lightness(pictures, FACE).double().numpy()
