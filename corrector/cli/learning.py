@@ -101,9 +101,7 @@ def _file(path):
     from ..preference.file import PreferenceFileError
 
     if path.is_dir():
-        raise PreferenceFileError(
-            f"{path}: this is a folder; name the file to write, as {path / 'mine.safetensors'}."
-        )
+        raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / 'mine.safetensors'}.")
     return path
 
 
