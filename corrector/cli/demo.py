@@ -49,9 +49,9 @@ def demo(args):
 def _compare(host, preferences, group, images):
     """One group, plain and corrected -> (rows of rates, grid of pictures), as demo_page.py describes them."""
     from ..correction.decision import summary
+    from ..correction.sampled import sample_corrected
     from ..correction.update import Settings
     from ..latent_space.statistics import rate
-    from ..learning.calibrate import sample_corrected
     from ..miniature.host import pictures_to_uint8
     from ..miniature.prompts import HELD_OUT_NEUTRAL, held_out
 
