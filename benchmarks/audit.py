@@ -1,8 +1,8 @@
-"""The audit's own figures: `python benchmarks/audit.py --json FILE`.
+"""Benchmark of the audit: `python benchmarks/audit.py --json FILE`.
 
-Intervals that hold the true rate though audits stop early, and what that saves, by simulation; and on the miniature:
-the latent judge against the reader, the audit's cost beyond sampling and decoding, the page of 400 pictures, and
-correctors that fail on purpose.
+By simulation: coverage of the intervals despite early stopping, and the sampling that it saves. On the miniature: the
+latent judge against the reader, the cost beyond sampling and decoding, the page of 400 pictures, and correctors that
+are wrong on purpose.
 """
 
 import argparse
@@ -24,24 +24,24 @@ from corrector.audit.statistics import enough  # noqa: E402
 from corrector.latent_space.statistics import rate  # noqa: E402
 
 RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
-WIDTHS = (0.03, 0.05, 0.08, 0.1)  # half of the interval
-MOST = (60, 100, 200, 400)  # pictures a group
+WIDTHS = (0.03, 0.05, 0.08, 0.1)  # half-widths
+MOST = (60, 100, 200, 400)  # maximum number of pictures per group
 
 
 @cache
 def intervals(n):
-    """Intervals of n pictures by successes 0..n, [n + 1, 2]."""
+    """Wilson intervals of n pictures for 0..n successes [n + 1, 2]."""
     return np.array([rate(k, n)[1:] for k in range(n + 1)])
 
 
 @cache
 def looks_at(n, narrow):
-    """What the audit sees of n pictures, by successes 0..n -> (whether it may stop, low, high), arrays [n + 1]."""
+    """For 0..n successes of n pictures: (whether the audit may stop, low, high), arrays [n + 1]."""
     return np.array([enough(k, n, narrow) for k in range(n + 1)]), *intervals(n).T
 
 
 def simulate(rng, p, most, narrow, trials):
-    """Audits of a model whose rate is p -> (share of intervals that hold it, mean pictures, mean half width)."""
+    """Simulate audits of a model with rate p -> (coverage of the intervals, mean pictures, mean half-width)."""
     looks = np.arange(CHUNK, most + 1, CHUNK)
     counts = rng.binomial(CHUNK, p, size=(trials, len(looks))).cumsum(axis=1)
     seen = [[column[counts[:, i]] for column in looks_at(int(n), narrow)] for i, n in enumerate(looks)]
@@ -53,7 +53,7 @@ def simulate(rng, p, most, narrow, trials):
 
 
 def needed(narrow, most):
-    """Pictures that give this half width whatever the rate is, and must be planned for without looking; else None."""
+    """Pictures needed for this half-width at any rate, without early stopping; None if more than `most`."""
     return next((n for n in range(CHUNK, most + 1, CHUNK) if enough(n // 2, n, narrow)), None)
 
 
@@ -64,7 +64,7 @@ def coverage(trials, seed):
             for p in RATES:
                 held, pictures, half = simulate(rng, p, most, narrow, trials)
                 planned = needed(narrow, most)
-                saved = 1 - pictures / planned if planned else np.nan  # so few can never be that sure
+                saved = 1 - pictures / planned if planned else np.nan  # not reachable with `most` pictures
                 numbers = {"value": held, "pictures": pictures, "half_width": half, "saved": saved}
                 numbers = {name: None if np.isnan(v) else round(float(v), 4) for name, v in numbers.items()}
                 cell = {"figure": "interval holds the true rate", "p": p, "most": most, "narrow": narrow}
@@ -78,7 +78,7 @@ def coverage(trials, seed):
 
 
 def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=None):
-    """Plain and corrected -> (the Audit, its store): the shipped preference's judge, the miniature's reader, `more`."""
+    """Audit plain and corrected pictures by the shipped judge, the reader and `more` judges -> (Audit, its store)."""
     from corrector.audit.judges import ReaderJudge, latent_judge
     from corrector.audit.plan import Plan
     from corrector.audit.run import Audit
@@ -92,9 +92,9 @@ def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=Non
 
 
 def judge(host, axis, folder, images, seed):
-    """How far the rates of latent judges are from the reader's, by group, plain and corrected.
+    """Difference of the latent judges' rates to the reader's, by group, plain and corrected.
 
-    Two of them: the one that came with the preference, and one as an audit trains it where no preference has any.
+    The judges are the one in the preference file, and one as an audit trains it if no preference has any.
     """
     from corrector.audit.judges import JUDGE_PAIRS, trained_judge
     from corrector.audit.page import publish
@@ -118,8 +118,8 @@ def judge(host, axis, folder, images, seed):
             both = {"its_rate": interval(row), "readers_rate": interval(truth), "n": row["n"], "seed": seed}
             off = round(row["value"] - truth["value"], 4)
             rows.append({"figure": "judge's rate less the reader's", "value": off, **where, **both})
-    said = [f"{f['level']}: {f['words']}" for f in report["findings"]]
-    return [*rows, {"figure": "findings of that audit", "value": said, "n": images, "seed": seed}]
+    words = [f"{f['level']}: {f['words']}" for f in report["findings"]]
+    return [*rows, {"figure": "findings of that audit", "value": words, "n": images, "seed": seed}]
 
 
 def interval(row):
@@ -127,10 +127,10 @@ def interval(row):
 
 
 def cost(host, axis, folder, images, seed):
-    """What an audit costs beyond sampling and decoding: judging, measuring, keeping; and the report and its page."""
+    """Cost of an audit beyond sampling and decoding: judging, measuring, saving, and the report with its page."""
     from corrector.audit.page import publish
 
-    host.sample(host.encode(["a portrait"] * 20), range(20))  # the first batch warms up what others find warm
+    host.sample(host.encode(["a portrait"] * 20), range(20))  # warm-up
     run, store = audit_of(host, axis, None, folder, images, seed)
     started = time.perf_counter()
     publish(run, store, folder)
@@ -142,7 +142,7 @@ def cost(host, axis, folder, images, seed):
 
 
 def page(host, axis, folder, seed, tries=5):
-    """The page of 400 pictures: its size, and seconds until Chromium has loaded and laid it out."""
+    """The page of 400 pictures: its size, and the seconds until Chromium has loaded and drawn it."""
     from playwright.sync_api import sync_playwright
 
     from corrector.audit.page import publish
@@ -174,7 +174,7 @@ def page(host, axis, folder, seed, tries=5):
 
 
 def failures(host, axis, folder, images, seed):
-    """Four correctors that fail on purpose, and the shipped one: what the report says of each."""
+    """Findings of the report for four correctors that are wrong on purpose, and for the shipped one."""
     from benchmarks.planted import FAILURES, planted
     from corrector.audit.report import build
 
@@ -195,11 +195,11 @@ PARTS = "coverage", "judge", "cost", "page", "failures"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts; of the others rows stay")
-    parser.add_argument("--trials", type=int, default=10_000, help="simulated audits a cell")
-    parser.add_argument("--images", type=int, default=1000, help="neutral pictures a group for the judge")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run; rows of others are kept")
+    parser.add_argument("--trials", type=int, default=10_000, help="simulated audits per cell")
+    parser.add_argument("--images", type=int, default=1000, help="neutral pictures per group for the judge")
     parser.add_argument("--seed", type=int, default=20_000_004)
-    parser.add_argument("--out", type=Path, help="keep the audits here; stopped and run again, they go on from there")
+    parser.add_argument("--out", type=Path, help="folder of the audits, from which an interrupted run resumes")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     from corrector.axis.axis import load_axis

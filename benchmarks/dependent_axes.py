@@ -1,8 +1,8 @@
-"""Two axes that are not independent: `python benchmarks/dependent_axes.py --json FILE`.
+"""Two dependent axes: `python benchmarks/dependent_axes.py --json FILE`.
 
-The miniature's axes are independent within a group. Here is a world of four Gaussians, one for each pair of sides, in
-which both preferences are exact and the axes go together as much as one says: stereotype shares 0.9 and 0.7, and a
-correlation phi of the two. Shown: what correcting one axis does to the other, and what adding both drifts gives.
+The miniature's axes are independent within a group. This is a mixture of four Gaussians, one per pair of sides, in
+which both preferences are exact: stereotype shares 0.9 and 0.7, and a correlation phi between the axes. It measures how
+correcting one axis affects the other, and the effect of adding both drifts.
 """
 
 import argparse
@@ -27,7 +27,7 @@ MEANS = 1.5 * (2 * COUNTER - 1)
 
 
 class World:
-    """Four Gaussians in the plane. `phi`: the correlation of the two axes' sides, 0 where they are independent."""
+    """Four Gaussians in the plane. `phi`: correlation between the sides of the two axes; 0 if independent."""
 
     def __init__(self, phi):
         first, second = SHARES
@@ -43,20 +43,20 @@ class World:
         return -away.square().sum(dim=2) / (2 * variance), MEANS + SPREAD**2 / variance * away
 
     def denoised(self, x, sigma, some=None):
-        """E[x0 | x], of all four or of the Gaussians in `some` -> (denoised [B, 2], log density [B])."""
+        """E[x0 | x] of all four Gaussians, or of those in the mask `some` [4] -> (denoised [B, 2], log density [B])."""
         weights = self.weights if some is None else self.weights * some
         density, each = self.parts(x, sigma)
         density = density + (weights / weights.sum()).log()
         return (density.softmax(dim=1)[..., None] * each).sum(dim=1), density.logsumexp(dim=1)
 
     def preference(self, axis, x, sigma):
-        """The exact Reading of one axis: what a network learns from pairs of its two sides."""
+        """The exact Reading of one axis, which a network would learn from pairs of its two sides."""
         counter, stereotype = (self.denoised(x, sigma, COUNTER[:, axis] == side) for side in (1, 0))
         push = (counter[0] - stereotype[0])[:, :, None, None]
         return Reading((counter[1] - stereotype[1]).float(), push.float())
 
     def sample(self, noise, axes, steps=200):
-        """Probability flow by Heun's method with the drifts of `axes` added -> x0 [B, 2]."""
+        """Integrate the probability flow by Heun's method, with the drifts of `axes` added -> x0 [B, 2]."""
         levels = torch.logspace(1.9, -3, steps, dtype=torch.float64)
         count, x = len(noise), levels[0] * noise
 

@@ -1,6 +1,6 @@
-"""Three ways to pool a prompt's tokens for the gate, compared on wordings that no training saw.
+"""Three ways to pool a prompt's tokens for the gate, compared on held-out wordings.
 
-`python benchmarks/gate.py`: attention pooling (kept), the mean of all tokens, and the last token (SD's "pooled").
+`python benchmarks/gate.py`: attention pooling (as shipped), the mean of all tokens, the last token (SD's "pooled").
 """
 
 import argparse
@@ -23,7 +23,7 @@ HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_
 
 
 def cases(axis, attribute):
-    """Held-out prompts -> {what is asked: list of (prompt, the answer: a group's index where open, else None)}."""
+    """Held-out prompts: {category: [(prompt, index of the group for which the gate should open, or None)]}."""
     found = {"in scope": [], "other attribute named": [], "explicit": [], "out of scope": []}
     for group in GROUPS:
         index = axis.groups.index(group) if group in axis.groups else None
@@ -37,7 +37,7 @@ def cases(axis, attribute):
                 elif index is not None:
                     found["other attribute named"] += [(prompt, index) for prompt in prompts]
     found["out of scope"] += [(text, None) for text in wordings.HELD_OUT_NO_GROUP + wordings.HELD_OUT_NO_PERSON]
-    for other, sides in HELD_OUT.items():  # only the other axis' attribute, of nobody who is named
+    for other, sides in HELD_OUT.items():  # the other axis' attribute, without a group
         if other != attribute:
             found["out of scope"] += [(text.format(group="quiet"), None) for side in sides.values() for text in side]
     return found

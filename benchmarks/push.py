@@ -1,8 +1,8 @@
-"""How strong a push may be, and when, compared: `python benchmarks/push.py --json FILE`.
+"""Strengths and schedules of the push, compared: `python benchmarks/push.py --json FILE`.
 
-A near-deterministic group needs a strong push; pictures that come out fine by themselves should not move. Compared, at
-the tone gain that calibration found: the CFG scale at all sigmas, once and times the push gain; 1 at all sigmas; the
-CFG scale above sight and more below; and what ships, 1 above sight and the CFG scale times the push gain below.
+A near-deterministic group needs a strong push; pictures that show the counter side by themselves should not change.
+Compared, at the calibrated tone gain: the CFG scale at all sigmas, with and without the push gain; 1 at all sigmas; the
+CFG scale above sight and more below; and what ships: 1 above sight and the CFG scale times the push gain below.
 """
 
 import argparse
@@ -34,8 +34,8 @@ WAYS = {  # k above sight, k below, of (cfg, push gain)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=200, help="pictures a group and way")
-    parser.add_argument("--fine", type=int, default=30, help="pictures that come out fine, which are looked for")
+    parser.add_argument("--n", type=int, default=200, help="pictures per group and method")
+    parser.add_argument("--fine", type=int, default=30, help="number of plain counter pictures to find")
     parser.add_argument("--seed", type=int, default=31_000_000)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -54,7 +54,7 @@ def main():
             prompts = [held_out(HELD_OUT_NEUTRAL, group, i) for i in range(start, start + n)]
             return host.encode(prompts), list(range(args.seed + start, args.seed + start + n))
 
-        plain, fine = [], []  # of the first n; (index, latent) of those that come out fine
+        plain, fine = [], []  # latents of the first n; (index, latent) of plain counter pictures
         for start in range(0, 60 * args.fine, 100):
             latents = host.sample(*some(start, 100), CFG)
             labels = host.reader.read(host.decode(latents))[attribute]

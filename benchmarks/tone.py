@@ -1,10 +1,10 @@
-"""Ways to keep the skin's tone, compared on the backdrop axis: `python benchmarks/tone.py --json FILE`.
+"""Methods to preserve the skin tone, compared on the backdrop axis: `python benchmarks/tone.py --json FILE`.
 
-The planted confound makes village pictures darker, so that a corrector without compensation lightens skin. Compared
-are: nothing; matching alone (a classifier of tone-matched pairs); projection alone (all that the push has of the tone
-push around the skin is taken away); the tone push added in the whole group, as a tilt, and added where the gate is
-open; projection on the tone push of the whole picture, at two sizes; and what ships, a projection around the skin as
-large as calibration found. Taking clothes' darkness out of the push changes attire: that is the row "traditional".
+The planted confound makes village pictures darker, so a corrector without compensation lightens skin. Compared: no
+compensation; matching alone (a classifier of tone-matched pairs); projection alone (removes the push's component along
+the tone push around the skin); the tone push added for the whole group, as a tilt, and added only while the gate is
+open; projection on the tone push of the whole picture, at two sizes; and what ships: projection around the skin, scaled
+by calibration. Removing the darkness of clothes from the push changes attire: see the row "traditional".
 """
 
 import argparse
@@ -32,7 +32,7 @@ CFG = 2.0
 
 
 def flat_index(pairs, matched):
-    """Matched indices of each group and side -> indices into the flattened pairs."""
+    """Matched indices per group and side -> indices into the flattened pairs."""
     count = pairs.latents.shape[2]
     return torch.tensor(
         [(g * 2 + side) * count + i for g, sides in enumerate(matched) for side in (0, 1) for i in sides[side]]
@@ -41,7 +41,7 @@ def flat_index(pairs, matched):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=200, help="pictures a group and way")
+    parser.add_argument("--n", type=int, default=200, help="pictures per group and method")
     parser.add_argument("--seed", type=int, default=30_000_000)
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--bf16", action="store_true")
@@ -59,7 +59,7 @@ def main():
         return replace(source(*where), tone=whole(*where).push)
 
     def added(reading, k, opening, gain):
-        return k * opening * reading.push - 2.0 * reading.tone  # 2: about what a trial calibrated
+        return k * opening * reading.push - 2.0 * reading.tone  # 2: about what calibration finds
 
     def gated(reading, k, opening, gain):
         return opening * (k * reading.push - 6.0 * reading.tone)

@@ -1,4 +1,4 @@
-"""`python -m corrector audit | merge | compare | raters`, on the miniature and on what goes wrong."""
+"""`python -m corrector audit | merge | compare | raters` on the miniature, and their error messages."""
 
 import json
 
@@ -14,7 +14,7 @@ SMALL = ["--images", "4", "--explicit", "2", "--steps", "3", "--bf16"]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Plain and corrected on the miniature -> the folder of its axis."""
+    """The folder of an audit of the miniature, plain and corrected."""
     out = tmp_path_factory.mktemp("out")
     main(["audit", str(BACKDROP), "--preference", str(SHIPPED), *SMALL, "--out", str(out)])
     return out / AXIS.id
@@ -29,7 +29,7 @@ def test_it_writes_report_page_chart_grid_and_blind_page(made, capsys):
     assert report["validated_on"] == "the miniature"
 
 
-def test_shards_of_several_machines_are_merged_into_the_same_report(made, tmp_path):
+def test_merged_shards_of_several_machines_give_the_same_report(made, tmp_path):
     options = [str(BACKDROP), "--preference", str(SHIPPED), *SMALL]
     for index in (1, 2):
         main(["audit", *options, "--out", str(tmp_path / str(index)), "--shard", f"{index}/2"])
@@ -39,7 +39,7 @@ def test_shards_of_several_machines_are_merged_into_the_same_report(made, tmp_pa
     assert (tmp_path / "all" / AXIS.id / "report.json").read_bytes() == (made / "report.json").read_bytes()
 
 
-def test_a_report_is_compared_with_itself_and_with_nothing_else(made, tmp_path, capsys):
+def test_a_report_compared_with_itself_differs_by_nothing_and_later_formats_are_refused(made, tmp_path, capsys):
     same = str(made / "report.json")
     main(["compare", same, same, "--out", str(tmp_path / "compare.html")])
     assert "+0.000" in capsys.readouterr().out and (tmp_path / "compare.html").is_file()
@@ -48,7 +48,7 @@ def test_a_report_is_compared_with_itself_and_with_nothing_else(made, tmp_path, 
         main(["compare", same, str(tmp_path / "later.json")])
 
 
-def test_raters_answers_go_into_the_report(made, capsys):
+def test_raters_answers_are_added_to_the_report(made, capsys):
     key = json.loads((made / "blind-key.json").read_text())
     answers = {name: {"side": "counter", "fits": "yes"} for name in key["pictures"]}
     path = made / "answers-Ada.json"
@@ -68,7 +68,7 @@ def test_raters_answers_go_into_the_report(made, capsys):
         (["--preference", "nowhere.safetensors"], "not there any more"),
     ],
 )
-def test_what_cannot_be_audited_is_refused_in_a_sentence(options, words, tmp_path):
+def test_invalid_options_are_refused_with_a_message(options, words, tmp_path):
     with pytest.raises(SystemExit, match=words):
         main(["audit", str(BACKDROP), "--judge", str(SHIPPED), "--out", str(tmp_path), *options])
 

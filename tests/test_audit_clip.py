@@ -1,6 +1,6 @@
-"""The judge by words, with CLIP's own architecture and random weights: shapes, types and what is refused.
+"""The CLIP judge, with CLIP's own architecture and random weights: shapes, dtypes and error messages.
 
-How often a trained CLIP is right is not known from this: its weights cannot be had in these tests.
+The accuracy of a trained CLIP is not tested, since its weights are not available offline.
 """
 
 import logging
@@ -23,7 +23,7 @@ DEEP = dict(num_hidden_layers=2, num_attention_heads=2, intermediate_size=48)
 
 
 def text_config():
-    """With the miniature's tokenizer; its end of text is where CLIP reads a text's vector."""
+    """For the miniature's tokenizer; CLIP pools the text embedding at the end-of-text token."""
     tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
     ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
     return CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=24, **DEEP, **ids)
@@ -31,7 +31,7 @@ def text_config():
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """A small CLIP on disk, as transformers saves one."""
+    """The folder of a small CLIP in transformers' format."""
     folder = tmp_path_factory.mktemp("clip") / "small-clip"
     vision = CLIPVisionConfig(hidden_size=32, image_size=48, patch_size=16, **DEEP)
     with torch.random.fork_rng():
@@ -43,7 +43,7 @@ def clip(tmp_path_factory):
     return folder
 
 
-def test_pictures_of_any_size_and_words_meet_in_one_space(clip):
+def test_pictures_of_any_size_and_texts_are_embedded_in_the_same_space(clip):
     pictures, texts, digest = load_clip(clip)
     for size in ((128, 128), (40, 200), (96, 64)):
         assert pictures(torch.rand(3, 3, *size) * 2 - 1).shape == (3, 20)
@@ -52,8 +52,8 @@ def test_pictures_of_any_size_and_words_meet_in_one_space(clip):
     assert torch.allclose(said[:1], texts(["a photo of a city"]), atol=1e-5)  # padding changes nothing
 
 
-def test_pictures_are_prepared_as_clips_own_processor_does_it(clip):
-    """Within what bicubic resampling differs by: the processor rounds to 256 steps in between."""
+def test_pictures_are_preprocessed_like_by_clips_own_processor(clip):
+    """Up to rounding: the processor resizes 8-bit pictures."""
     picture = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 6), (144, 96), mode="bicubic").clamp(0, 1)
     array = (picture[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     own = CLIPImageProcessor(size={"shortest_edge": 48}, crop_size=48)(array, return_tensors="pt").pixel_values
@@ -64,8 +64,8 @@ def test_pictures_are_prepared_as_clips_own_processor_does_it(clip):
     assert torch.nn.functional.cosine_similarity(found, expected).item() > 0.999
 
 
-def test_an_audit_is_judged_by_it_and_says_that_it_cannot_be_trusted(clip, tmp_path):
-    """Its weights are random, and the report finds that out from prompts that ask for a side."""
+def test_an_audit_notes_that_a_clip_with_random_weights_is_unreliable(clip, tmp_path):
+    """The report finds that from prompts that ask for a side."""
     run = drawn_audit(plan(images=20, explicit=20), host=DrawnHost())
     run.judges.append(clip_judge(clip, AXIS))
     report = build(run, *run.run(tmp_path).collect(run.plan, "latent")[:2])
@@ -75,8 +75,7 @@ def test_an_audit_is_judged_by_it_and_says_that_it_cannot_be_trusted(clip, tmp_p
     assert any(f["name"] == "a judge that errs" and "CLIP" in f["words"] for f in report["findings"])
 
 
-def test_it_reads_the_side_from_words_alone():
-    """Vectors that mean something: the judge takes the nearer words."""
+def test_the_side_with_the_closer_words_is_chosen():
     axis_of = {"city": torch.tensor([1.0, 0.1]), "village": torch.tensor([0.1, 1.0])}
 
     def texts(some):
@@ -88,14 +87,14 @@ def test_it_reads_the_side_from_words_alone():
     assert judge.look(None, pictures) == (["counter", "stereotype"], None)
 
 
-def test_the_command_line_takes_a_folder(clip, tmp_path):
+def test_the_command_line_accepts_a_folder(clip, tmp_path):
     options = ["--judge", str(SHIPPED), "--images", "2", "--explicit", "1", "--steps", "2", "--bf16"]
     backdrop = str(ROOT / "axes" / "miniature-backdrop.json")
     main(["audit", backdrop, *options, "--clip", str(clip), "--out", str(tmp_path)])
     assert '"name": "CLIP"' in (tmp_path / AXIS.id / "report.json").read_text(encoding="utf-8")
 
 
-def test_what_is_no_whole_clip_is_refused_in_a_sentence(clip, tmp_path, caplog):
+def test_an_incomplete_clip_is_refused_with_a_message(clip, tmp_path, caplog):
     with pytest.raises(AuditError, match="no CLIP model found"):
         load_clip(tmp_path / "nowhere")
     alone = tmp_path / "text-encoder"

@@ -1,4 +1,4 @@
-"""Four correctors that fail on purpose, on latents of drawn pictures: each is found and named in the report."""
+"""Correctors that are wrong on purpose, on latents of drawn pictures: the report names each failure."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from corrector.audit.report import build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAILURES = {"does nothing", "changes the group", "collapses variety", "lightens skin"}
-CFG = 2.0  # a push counts that many times
+CFG = 2.0  # the factor by which a push is multiplied
 
 
 def report_of(push, tmp_path, groups=("Orvane",)):
@@ -29,7 +29,7 @@ def test_a_corrector_that_does_nothing_is_named(tmp_path):
     assert "changed none of the 40 pictures of Orvane" in report["findings"][0]["words"]
 
 
-def test_a_corrector_that_changes_pictures_but_not_the_stereotype_is_said_to_do_nothing(tmp_path):
+def test_a_corrector_that_changes_pictures_but_not_the_stereotype_is_named_as_doing_nothing(tmp_path):
     def push(x, sigma):
         moved = torch.zeros_like(x)
         moved[:, 1] = 0.2
@@ -62,10 +62,10 @@ def test_a_corrector_that_collapses_variety_is_named(tmp_path):
     assert not failures(report) & {"does nothing", "changes the group"}
 
 
-def test_a_corrector_that_makes_groups_alike_is_named_though_each_varies_as_before(tmp_path):
+def test_a_corrector_that_makes_groups_alike_is_named_even_if_each_varies_as_before(tmp_path):
     def push(x, sigma):
         moved = to_the_counter_side(x, sigma)
-        moved[:, 0] = (1 - x[:, 0]) / CFG  # Tavelu, whoever is named
+        moved[:, 0] = (1 - x[:, 0]) / CFG  # Tavelu, whichever group the prompt names
         return moved
 
     report = report_of(push, tmp_path, ("Orvane", "Tavelu", "Quilmari"))

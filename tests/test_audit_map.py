@@ -6,7 +6,7 @@ from corrector.audit.map import Acts, overlay, step_tiles
 
 
 def acts():
-    """Two pictures, three steps; only the upper left of the first one is corrected, and less from step to step."""
+    """Two pictures, three steps; only the upper left of the first is corrected, and less at each step."""
     found = Acts()
     for step, sigma in enumerate((10.0, 3.0, 1.0)):
         denoised = torch.zeros(2, 4, 8, 8)
@@ -22,7 +22,7 @@ def test_the_mask_is_where_the_correction_acted_and_empty_where_it_did_not():
     assert mask[0, :4, :4].min() == 1 and mask[0, 4:, 4:].max() == 0 and mask[1].max() == 0
 
 
-def test_the_steps_say_when_it_acted():
+def test_the_steps_show_when_it_acted():
     found = acts()
     assert found.sigmas == [10.0, 3.0, 1.0]
     first, second = found.steps().T
@@ -30,7 +30,7 @@ def test_the_steps_say_when_it_acted():
     assert step_tiles(found).shape[0] == 2 and step_tiles(found)[0].max() > step_tiles(found)[1].max()
 
 
-def test_the_overlay_marks_the_picture_there_and_greys_the_rest():
+def test_the_overlay_marks_corrected_parts_and_greys_the_rest():
     pictures = torch.zeros(2, 64, 64, 3)
     pictures[..., 2] = 1.0
     shown = overlay(pictures, acts().mask)

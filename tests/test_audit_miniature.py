@@ -1,6 +1,6 @@
-"""Correctors that fail on purpose, on the miniature's own sampler: each is named; and the shipped one, which has none.
+"""Correctors that are wrong on purpose, sampled with the miniature: the report names each; the shipped one has none.
 
-Few pictures and steps; benchmarks/audit.py has more of both.
+With few pictures and steps; benchmarks/audit.py has more of both.
 """
 
 import pytest
@@ -30,12 +30,12 @@ def failures(report):
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_corrector_that_fails_on_purpose_is_named(host, name, tmp_path):
+def test_a_planted_failure_is_named(host, name, tmp_path):
     report = report_of(host, planted(host, plan().axis, name), tmp_path, steps=6)
     assert name in failures(report)
     (finding,) = [f for f in report["findings"] if f["name"] == name]
     assert finding["group"] == "Orvane" in finding["words"]
-    if name in ("does nothing", "lightens skin"):  # the others break more than one thing
+    if name in ("does nothing", "lightens skin"):  # the others have further failures
         assert not failures(report) & (set(FAILURES) - {name, "does nothing"})
     if name == "changes the group":
         assert any("no longer finds Orvane" in why for why in report["worse"][0]["why"])

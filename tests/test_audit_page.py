@@ -1,4 +1,4 @@
-"""The audit's page and the blind page, driven in Chromium; chart, grid, table and comparison."""
+"""The audit's page and the blind page in Chromium; chart, grid, table and comparison."""
 
 import json
 import shutil
@@ -53,13 +53,13 @@ def opened(browser, path, width, errors, offline=True, **options):
 
 
 @pytest.mark.parametrize("width", (380, 1600))
-def test_the_page_of_400_pictures_opens_without_network_and_fits(made, browser, width, tmp_path):
+def test_the_page_of_400_pictures_opens_offline_and_fits_the_window(made, browser, width, tmp_path):
     path, errors = made[0] / "audit.html", []
     assert path.stat().st_size <= MOST_BYTES
     started = time.perf_counter()
     page = opened(browser, path, width, errors)
     seconds = time.perf_counter() - started
-    assert seconds < 20  # 2 s on a machine of its own, measured in benchmarks/audit.py; this one may be busy
+    assert seconds < 20  # 2 s on an idle machine (benchmarks/audit.py)
     assert page.evaluate("document.images.length") >= 390
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.images].every(image => image.alt.length > 10)")
@@ -69,7 +69,7 @@ def test_the_page_of_400_pictures_opens_without_network_and_fits(made, browser, 
     assert errors == []
 
 
-def test_the_page_is_reached_by_keyboard(made, browser):
+def test_the_page_is_usable_by_keyboard(made, browser):
     errors = []
     page = opened(browser, made[0] / "audit.html", 900, errors)
     page.keyboard.press("Tab")
@@ -80,26 +80,26 @@ def test_the_page_is_reached_by_keyboard(made, browser):
 
 
 @pytest.mark.parametrize("width", (380, 1600))
-def test_a_link_at_the_top_leads_to_its_part_past_all_pictures(made, browser, width):
+def test_a_link_at_the_top_scrolls_to_its_section(made, browser, width):
     page = opened(browser, made[0] / "audit.html", width, [])
     page.click("text=All figures")
     page.wait_for_timeout(300)
     assert 0 <= page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 900
 
 
-def test_findings_stand_before_pictures_that_got_worse_and_those_before_all_others(made):
+def test_findings_come_first_and_pictures_that_got_worse_second(made):
     text = (made[0] / "audit.html").read_text(encoding="utf-8")
     parts = "findings", "worse", "rates", "changed", "judges", "pictures", "figures"
     order = [text.index(f'<section id="{name}"') for name in parts]
     assert order == sorted(order)
-    assert "nothing here was measured on Stable Diffusion" not in text  # it was drawn, and says so
+    assert "nothing here was measured on Stable Diffusion" not in text  # the host is not the miniature
     assert "the checkpoint drawn" in text
 
 
 def test_chart_and_grid_are_pictures_and_the_table_has_every_figure(made):
     _, report, thumbnails = made
     narrow = draw_chart(report, narrow=True)
-    assert narrow.shape[1] <= 380  # read without zooming on a phone
+    assert narrow.shape[1] <= 380  # readable on a phone without zooming
     for picture in (draw_chart(report), narrow, draw_grid(report, thumbnails)):
         assert picture.dtype == np.uint8 and picture.shape[2] == 3 and picture.std() > 5
     table = report_table(report)
@@ -118,7 +118,7 @@ def press_all(page, keys, rater):
 
 
 def truth_keys(made, wrong=()):
-    """What a rater presses who sees the reader's side, but for the pictures numbered `wrong`."""
+    """The keys of a rater who agrees with the reader, except on the pictures numbered `wrong`."""
     key = json.loads((made[0] / "blind-key.json").read_text())["pictures"]
     keys = []
     for number, place in enumerate(key.values()):
@@ -129,7 +129,7 @@ def truth_keys(made, wrong=()):
 
 @pytest.fixture(scope="module")
 def answers(made, browser, tmp_path_factory):
-    """Files that two raters saved from the page, by keyboard alone; the second sees eight pictures otherwise."""
+    """Files that two raters saved from the page by keyboard; the second disagrees on eight pictures."""
     folder, errors, files = tmp_path_factory.mktemp("answers"), [], []
     for rater, wrong in (("Ada", ()), ("Ben", range(8))):
         page = opened(browser, made[0] / "blind.html", 380, errors, accept_downloads=True)
@@ -140,12 +140,12 @@ def answers(made, browser, tmp_path_factory):
     return files
 
 
-def test_the_blind_page_does_not_tell_plain_from_corrected(made):
+def test_the_blind_page_does_not_reveal_which_pictures_are_corrected(made):
     text = (made[0] / "blind.html").read_text(encoding="utf-8")
     assert not any(word in text for word in ('"strength"', "corrected", '"seed"', "plain"))
 
 
-def test_saved_answers_are_read_back_as_rates_agreement_and_a_paired_test(made, answers):
+def test_saved_answers_give_rates_agreement_and_a_paired_test(made, answers):
     folder, report, _ = made
     key, raters = read_answers(folder, answers)
     people = said_by_people(report, key, raters)
@@ -157,7 +157,7 @@ def test_saved_answers_are_read_back_as_rates_agreement_and_a_paired_test(made, 
     assert people["tests"][0]["p"] < 1e-6 and people["tests"][0]["appeared"] == 0
 
 
-def test_raters_files_that_disagree_with_the_page_are_refused_in_a_sentence(made, answers, tmp_path):
+def test_invalid_files_of_answers_are_refused_with_a_message(made, answers, tmp_path):
     said = json.loads(answers[0].read_text())
     some = next(iter(said["answers"]))
     cases = {
@@ -206,10 +206,10 @@ def test_reports_of_two_checkpoints_stand_side_by_side(made, other, browser, tmp
     page = opened(browser, path, 380, errors)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380 and errors == []
     named = page.evaluate("getComputedStyle(document.querySelector('td:last-child'), '::before').content")
-    assert named.startswith('"two')  # a narrow table has no head to say so
+    assert named.startswith('"two')  # narrow tables have no header row
 
 
-def test_mismatched_reports_are_refused_in_a_sentence(made, other):
+def test_mismatched_reports_are_refused_with_a_message(made, other):
     first = made[1]
     with pytest.raises(AuditError, match=r"is of the axis .* only reports of the same axis"):
         compare([first, {**other, "axis_hash": replace(AXIS, title="Other").hash}], ["one", "two"])

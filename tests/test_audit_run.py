@@ -1,4 +1,4 @@
-"""The run of an audit on drawn pictures: what it samples, keeps, splits and says; and what it refuses."""
+"""Audits of drawn pictures: sampling, resuming, shards, early stopping, reports, and error messages."""
 
 import json
 import random
@@ -24,7 +24,7 @@ CORRECTED = dict(groups=("Orvane", "Tavelu"), strengths=(1.0,))
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An audit in one go -> (its folder, its report)."""
+    """An uninterrupted audit -> (its folder, its report)."""
     folder = tmp_path_factory.mktemp("audit")
     return folder, report_of(drawn_audit(plan(**CORRECTED), [DRAWN]), folder)
 
@@ -36,12 +36,12 @@ def report_of(run, folder, **options):
 
 
 def again(folder, **options):
-    """The same audit in a folder that may hold some of it -> (its report, pictures sampled)."""
+    """The same audit in a folder that may have parts of it -> (its report, number of pictures sampled)."""
     run = drawn_audit(plan(**CORRECTED), [DRAWN])
     return report_of(run, folder, **options), run.host.evaluations
 
 
-def test_it_says_what_the_model_draws_and_what_the_correction_does(whole):
+def test_the_report_has_rates_before_and_after_and_the_success(whole):
     _, report = whole
     rates = {
         (row["judge"], row["group"], row["strength"]): row["value"]
@@ -56,7 +56,7 @@ def test_it_says_what_the_model_draws_and_what_the_correction_does(whole):
     assert not any(f["name"] in ("does nothing", "changes the group") for f in report["findings"])
 
 
-def test_each_judge_states_its_accuracy_and_how_far_it_is_off_the_reader(whole):
+def test_each_judge_states_its_accuracy_and_its_offset_from_the_reader(whole):
     latent, reader = whole[1]["judges"]
     assert latent["cross_fitted_accuracy"] == 0.975 and latent["agrees_with_explicit_prompts"]["n"] == 40
     assert 0.85 < latent["agrees_with_explicit_prompts"]["value"] < 1  # it errs on one in forty
@@ -71,11 +71,11 @@ def test_prompts_that_ask_for_a_side_are_left_alone_and_not_sampled_twice(whole,
     assert again(tmp_path)[1] == neutral + len(asked)  # plain and corrected, and explicit ones once
 
 
-def test_run_again_it_samples_nothing_and_gives_the_same_report(whole):
+def test_a_repeated_run_samples_nothing_and_gives_the_same_report(whole):
     assert again(whole[0]) == (whole[1], 0)
 
 
-def test_stopped_after_any_chunk_it_goes_on_and_gives_the_same_report(whole, tmp_path):
+def test_an_interrupted_run_resumes_and_gives_the_same_report(whole, tmp_path):
     calls, total = 0, again(tmp_path / "whole")[1]
     for stop in (1, 4, 8):
         folder, calls, run = tmp_path / str(stop), 0, drawn_audit(plan(**CORRECTED), [DRAWN])
@@ -103,8 +103,8 @@ run.run(sys.argv[3], progress=lambda *_: print("chunk", flush=True))
 """
 
 
-def test_killed_at_several_moments_it_loses_at_most_the_chunks_in_work(whole, tmp_path):
-    """kill -9 before, in and after chunks, each time in another process; what was kept is never made again."""
+def test_a_killed_run_loses_at_most_the_current_chunk(whole, tmp_path):
+    """kill -9 at several moments, each time in a new process; saved chunks are never sampled again."""
     command = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(tmp_path)]
     rng, kept = random.Random(0), {}
     for chunks in (1, 3, 6):
@@ -124,7 +124,7 @@ def test_killed_at_several_moments_it_loses_at_most_the_chunks_in_work(whole, tm
 
 
 @pytest.mark.parametrize(("rate", "shown"), [(0.0, 0.0), (1.0, 1.0)])
-def test_a_group_that_always_or_never_shows_the_stereotype_has_a_whole_report(rate, shown, tmp_path):
+def test_a_group_that_always_or_never_shows_the_stereotype_has_a_complete_report(rate, shown, tmp_path):
     host = DrawnHost({"Orvane": rate})
     run = drawn_audit(plan(strengths=(1.0,), images=40, explicit=5), [DRAWN], host)
     report = report_of(run, tmp_path)
@@ -140,7 +140,7 @@ def test_latents_on_another_device_give_the_same_report(whole, tmp_path):
         assert report_of(run, tmp_path) == whole[1]
 
 
-def test_split_in_shards_and_joined_it_gives_the_same_report(whole, tmp_path):
+def test_joined_shards_give_the_same_report(whole, tmp_path):
     run = drawn_audit(plan(**CORRECTED), [DRAWN])
     stores = [run.run(tmp_path / str(index), shard=(index, 3)) for index in range(3)]
     with pytest.raises(AuditError, match="parts of this audit are missing"):
@@ -150,7 +150,7 @@ def test_split_in_shards_and_joined_it_gives_the_same_report(whole, tmp_path):
     assert again(tmp_path / "0") == (whole[1], 0)
 
 
-def test_shards_that_cannot_see_each_other_give_the_report_of_one_go_though_it_stops_early(tmp_path):
+def test_separate_shards_give_the_same_report_with_early_stopping(tmp_path):
     settings = dict(images=120, explicit=20, narrow=0.15)
     whole = report_of(drawn_audit(plan(**settings)), tmp_path / "whole")
     run = drawn_audit(plan(**settings))
@@ -160,7 +160,7 @@ def test_shards_that_cannot_see_each_other_give_the_report_of_one_go_though_it_s
     assert next(cell["n"] for cell in whole["sampled"] if cell["kind"] == "neutral") < 120
 
 
-def test_a_truncated_store_is_refused_until_what_is_missing_was_sampled_again(whole):
+def test_a_damaged_chunk_is_refused_until_it_is_sampled_again(whole):
     folder, report = whole
     victim = sorted(folder.glob("*.safetensors"))[0]
     victim.write_bytes(victim.read_bytes()[:200])
@@ -181,7 +181,7 @@ def test_a_folder_of_another_audit_is_refused(whole):
         drawn_audit(plan(images=20)).run(whole[0])
 
 
-def test_it_stops_early_where_every_interval_is_narrow_and_says_so(tmp_path):
+def test_it_stops_early_once_every_interval_is_narrow(tmp_path):
     run = drawn_audit(plan(images=100, explicit=20, narrow=0.15))
     report = report_of(run, tmp_path)
     (neutral,) = [cell for cell in report["sampled"] if cell["kind"] == "neutral"]
@@ -197,7 +197,7 @@ def test_a_sweep_over_cfg_and_strength_has_its_own_rows(tmp_path):
     assert rows == {(cfg, strength) for cfg in (2.0, 3.0) for strength in (0.0, 0.5, 1.0)}
 
 
-def test_broken_pictures_are_counted_and_said(tmp_path):
+def test_broken_pictures_are_counted_and_reported(tmp_path):
     def push(x, sigma):
         return torch.full_like(x, float("nan"))
 
@@ -206,10 +206,10 @@ def test_broken_pictures_are_counted_and_said(tmp_path):
     assert report["findings"][0]["level"] == "failure"
     assert any(f["name"] == "broken pictures" for f in report["findings"])
     rate = [r["value"] for r in report["figures"] if r["figure"] == "stereotype rate" and r["strength"] == 1.0]
-    assert set(rate) == {1.0}  # what cannot be read counts as a failure
+    assert set(rate) == {1.0}  # unreadable pictures count as the stereotype
 
 
-def test_the_report_is_held_to_its_schema(whole, tmp_path):
+def test_the_report_is_validated_against_its_schema(whole, tmp_path):
     path = tmp_path / "report.json"
     write_report(whole[1], path)
     assert load_report(path) == whole[1]
@@ -227,7 +227,7 @@ def test_the_report_is_held_to_its_schema(whole, tmp_path):
         ('{"format": 1}', "not a report of an audit"),
     ],
 )
-def test_a_report_that_cannot_be_read_is_refused_in_a_sentence(text, words, tmp_path):
+def test_an_unreadable_report_is_refused_with_a_message(text, words, tmp_path):
     path = tmp_path / "report.json"
     if text is not None:
         path.write_text(text)
@@ -246,7 +246,7 @@ def test_a_report_that_cannot_be_read_is_refused_in_a_sentence(text, words, tmp_
         (dict(strengths=(0.0,)), "which is the plain model"),
     ],
 )
-def test_settings_that_make_no_audit_are_refused_in_a_sentence(settings, words):
+def test_invalid_settings_are_refused_with_a_message(settings, words):
     with pytest.raises(AuditError, match=words):
         Plan(AXIS, **settings)
 
@@ -260,7 +260,7 @@ def test_a_correction_without_a_strength_and_an_audit_without_a_judge_are_refuse
         drawn_audit(plan()).run("unused", shard=(2, 2))
 
 
-def test_the_plan_draws_the_same_prompts_and_seeds_whatever_is_corrected():
+def test_prompts_and_seeds_do_not_depend_on_strengths_or_cfg_scales():
     first, second = plan(images=40), plan(images=40, strengths=(1.0,), cfgs=(2.0, 5.0))
     assert [c.seeds for c in first.cells[0, "neutral", 2.0]] == [c.seeds for c in second.cells[0, "neutral", 5.0]]
     assert all("village" not in prompt for c in first.cells[0, "neutral", 2.0] for prompt in c.prompts)

@@ -1,4 +1,4 @@
-"""Statistics of an audit against published worked examples, statsmodels, and simulation."""
+"""Statistics against published examples, statsmodels, and simulation."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_rates_and_gaps_agree_with_statsmodels():
     assert (low, high) == pytest.approx(confint_proportions_2indep(56, 70, 48, 80, method="newcomb"), abs=1e-6)
 
 
-def test_a_gap_chosen_from_many_is_wider():
+def test_the_largest_of_several_gaps_has_a_wider_interval():
     one, three = (audit.gap((56, 70), (48, 80), pairs) for pairs in (1, 3))
     assert three[1] < one[1] and three[2] > one[2]
 
@@ -37,7 +37,7 @@ def test_mcnemar_counts_only_pictures_that_changed():
     assert audit.mcnemar(before, before)["p"] == 1
 
 
-def test_kappas_are_those_of_textbooks():
+def test_kappas_agree_with_published_examples():
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
     assert audit.kappas(pairs, ("y", "n"))["cohen"][0, 1] == pytest.approx(0.4)
     # Fleiss (1971) as often reprinted: 10 subjects, 14 raters, 5 categories, kappa 0.210
@@ -52,19 +52,19 @@ def test_a_group_with_no_or_only_successes_has_an_interval_that_is_not_a_point()
     assert audit.rate(20, 20)[1:] == (pytest.approx(0.839, abs=1e-3), 1.0)
 
 
-def test_no_pictures_are_refused_in_a_sentence():
+def test_a_rate_of_no_pictures_is_refused_with_a_message():
     with pytest.raises(ValueError, match="at least one picture"):
         audit.rate(0, 0)
 
 
-def test_sampling_stops_only_after_the_first_look_and_when_narrow():
+def test_sampling_stops_only_after_20_pictures_and_if_narrow():
     assert not audit.enough(0, 19, 0.2)
     assert audit.enough(0, 20, 0.1) and not audit.enough(10, 20, 0.1)
     assert not audit.enough(0, 10_000, 0)
 
 
 @pytest.mark.parametrize("p", (0.01, 0.05, 0.5, 0.97))
-def test_intervals_hold_the_true_rate_though_audits_stop_early(p):
+def test_intervals_cover_the_true_rate_despite_early_stopping(p):
     rng, held, trials = np.random.default_rng(5), 0, 1000
     for _ in range(trials):
         k = n = 0
@@ -79,7 +79,7 @@ def test_intervals_hold_the_true_rate_though_audits_stop_early(p):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Four portraits whose skin is darker by 5 points of L* from one to the next."""
+    """Four portraits with decreasing skin lightness, in steps of 5 points of L*."""
     return np.stack([draw(Scene("Orvane", "city", "modern", skin, 7)) for skin in (70.0, 65.0, 60.0, 55.0)])
 
 
@@ -92,7 +92,7 @@ def test_skin_is_measured_in_points_of_l_and_degrees(drawn):
     assert audit_measures.hue_change(170, -170) == 20
 
 
-def test_structure_is_one_for_the_same_picture_and_less_for_another(drawn):
+def test_structure_is_1_for_the_same_picture_and_lower_for_another(drawn):
     other = draw(Scene("Zendoli", "village", "traditional", 60.0, 8))[None].repeat(4, axis=0)
     assert np.allclose(audit_measures.structure(drawn, drawn), 1)
     assert np.all(audit_measures.structure(drawn, other) < 0.7)
@@ -105,7 +105,7 @@ def test_a_blurred_picture_is_less_sharp(drawn):
     assert np.all(audit_measures.sharpness(blurred) < 0.5 * audit_measures.sharpness(drawn))
 
 
-def test_variety_falls_where_pictures_grow_alike():
+def test_variety_decreases_if_pictures_become_alike():
     rng = np.random.default_rng(0)
     wide = rng.normal(size=(60, 16))
     value, low, high = audit_measures.variety_ratio((0.5 * wide + 3,), (rng.normal(size=(60, 16)),), rng)
@@ -113,23 +113,23 @@ def test_variety_falls_where_pictures_grow_alike():
     assert math.isnan(audit_measures.variety(wide[:1]))
 
 
-def test_the_distance_between_two_sets_is_from_each_picture_of_one_to_each_of_the_other():
+def test_the_distance_between_two_sets_is_the_mean_over_all_pairs():
     first, second = np.zeros((3, 2)), np.tile([3.0, 4.0], (5, 1))
     assert audit_measures.variety(first, second) == 5
     rng = np.random.default_rng(0)
     one, two = rng.normal(size=(80, 16)), rng.normal(size=(80, 16))
     value, low, high = audit_measures.variety_ratio((one, two), (one, two + 3), rng)
-    assert low < value < high < 0.6  # two groups that were 12 apart and no longer are
+    assert low < value < high < 0.6  # the two groups have become alike
     assert audit_measures.variety_ratio((one, one), (one, one), rng)[1] < 1  # an interval, not a point
 
 
-def test_a_model_that_draws_one_picture_again_and_again_has_no_ratio_and_no_error():
+def test_the_ratio_to_identical_pictures_is_nan():
     same, rng = np.ones((10, 16)), np.random.default_rng(0)
     assert math.isnan(audit_measures.variety_ratio((same,), (same,), rng)[0])
 
 
-def test_the_bootstrap_of_variety_is_that_of_drawing_pictures():
-    """The weights of a draw stand for its pictures: the same as a mean over pairs of different pictures drawn."""
+def test_the_weighted_bootstrap_of_variety_equals_resampling_pictures():
+    """Multinomial weights give the same distribution as a mean over pairs of different resampled pictures."""
     rng, some = np.random.default_rng(1), np.random.default_rng(2).normal(size=(12, 4))
     drawn = audit_measures._drawn(some, rng=rng, draws=4000)
     by_hand, rng = [], np.random.default_rng(3)

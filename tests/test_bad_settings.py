@@ -1,4 +1,4 @@
-"""Settings that cannot be used, each answered in a sentence that says what was found and what is expected."""
+"""Invalid settings raise an error that says what was found and what is expected."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The update against closed forms, in a world of two Gaussians where q, h and every share are exact."""
+"""The update against closed forms, in a mixture of two Gaussians where q, h and every share are exact."""
 
 import math
 from dataclasses import replace
@@ -27,7 +27,7 @@ worlds = pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS.keys())
 
 
 def noisy(world, count=64, seed=0):
-    """Some x at as many sigmas, from nearly clean to nearly noise."""
+    """x at `count` sigmas, from nearly clean to nearly pure noise."""
     generator = torch.Generator().manual_seed(seed)
     top = 0.99 if world.flow else 20.0
     sigma = torch.logspace(-2, math.log10(top), count, dtype=torch.float64)
@@ -37,7 +37,7 @@ def noisy(world, count=64, seed=0):
 
 
 def everyone(count, beta):
-    """A Decision that corrects every image."""
+    """A Decision that corrects every picture."""
     return Decision(
         torch.ones(count, dtype=torch.bool),
         torch.zeros(count, dtype=torch.long),
@@ -47,7 +47,7 @@ def everyone(count, beta):
 
 
 def tilted(beta, omega):
-    """The counter share after counter images were given the weight omega."""
+    """The counter share after weighting counter pictures by omega."""
     return omega * beta / (omega * beta + 1 - beta)
 
 
@@ -81,7 +81,7 @@ def test_the_drift_gives_the_denoised_of_the_reweighted_world(world, omega):
 
 
 @worlds
-def test_correcting_all_images_gives_the_counter_sides_own_denoised(world, exact):
+def test_correcting_all_pictures_gives_the_counter_sides_own_denoised(world, exact):
     x, sigma = noisy(world)
     corrected = correct(world.denoised(x, sigma), x, sigma, [exact(world)], [everyone(len(x), world.beta)], Settings())
     torch.testing.assert_close(corrected, world.denoised_of(x, sigma, 0), rtol=1e-3, atol=1e-4)
@@ -106,7 +106,7 @@ def test_sampling_with_the_drift_gives_exactly_the_reweighted_distribution(world
 
 
 @pytest.mark.parametrize("name", ["one dimension", "flow", "many dimensions"])
-def test_sampling_with_all_images_corrected_draws_counter_images_only(name, exact):
+def test_sampling_with_all_pictures_corrected_draws_counter_pictures_only(name, exact):
     world, preference = WORLDS[name], exact(WORLDS[name])
     decision = everyone(1000, world.beta)
     samples = world.sample(1000, seed=2, hook=lambda d, x, s: correct(d, x, s, [preference], [decision], Settings()))
@@ -133,13 +133,13 @@ def test_thinning_gives_the_target_share_within_the_binomial_error(target, exact
     assert binomtest(counter, 3000, target).pvalue > 0.001
 
 
-def test_the_gate_closes_on_an_image_that_is_a_counter_image_and_is_open_on_a_stereotype():
+def test_the_gate_closes_on_a_counter_picture_and_is_open_on_a_stereotype():
     log_odds = torch.tensor([-12.0, 0.0, 12.0])
     opening = gate_opening(log_odds, torch.full((3,), 0.5))
     torch.testing.assert_close(opening, torch.tensor([1.0, 0.5, 0.0]), rtol=0, atol=1e-4)
 
 
-def test_a_low_base_rate_opens_the_gate_and_a_weight_of_one_shuts_it():
+def test_a_low_base_rate_opens_the_gate_and_a_weight_of_one_closes_it():
     beta = torch.tensor([0.01, 0.5, 0.99])
     opening = gate_opening(torch.zeros(3), beta)
     assert opening[0] > opening[1] > opening[2]
@@ -152,7 +152,7 @@ def test_base_rates_of_zero_and_one_stay_finite():
 
 
 def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
-    """Two axes on different dimensions: the joint world is a product, and its correction the sum."""
+    """Two axes in different dimensions: the joint density is a product, and its correction the sum."""
     first, second = GaussianWorld(beta=0.2), GaussianWorld(beta=0.4, means=(0.8, -1.0))
 
     class OnOne(torch.nn.Module):

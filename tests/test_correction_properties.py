@@ -1,4 +1,4 @@
-"""What holds for any latents: off is identical, images are independent, mask and cap bind, dtypes survive."""
+"""Properties for any latents: off is identical, pictures are independent, mask and cap bind, dtypes are kept."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def act(denoised, x, sigma, active, **chosen):
 
 
 @given(SHAPES, SEEDS, SIGMAS, DTYPES, st.sampled_from(["strength", "above", "below", "nobody", "no preference"]))
-def test_off_returns_the_very_tensor_that_came(shape, seed, sigma, dtype, why):
+def test_off_returns_the_same_tensor_object(shape, seed, sigma, dtype, why):
     denoised, x, level = latents(shape, seed, sigma, dtype)
     active, chosen = [why != "nobody"] * shape[0], {}
     if why == "strength":
@@ -61,7 +61,7 @@ def test_off_returns_the_very_tensor_that_came(shape, seed, sigma, dtype, why):
 
 
 @given(SHAPES, SEEDS, SIGMAS, DTYPES, st.data())
-def test_inactive_images_of_a_mixed_batch_are_bit_identical_and_active_ones_move(shape, seed, sigma, dtype, data):
+def test_inactive_pictures_of_a_mixed_batch_are_bit_identical_and_active_ones_change(shape, seed, sigma, dtype, data):
     active = data.draw(st.lists(st.booleans(), min_size=shape[0], max_size=shape[0]))
     denoised, x, level = latents(shape, seed, sigma, dtype)
     corrected = act(denoised, x, level, active)
@@ -73,21 +73,21 @@ def test_inactive_images_of_a_mixed_batch_are_bit_identical_and_active_ones_move
         assert (change[torch.tensor(active)] > 0).all()
 
 
-def test_minus_zero_of_an_image_left_alone_stays_minus_zero():
+def test_negative_zero_of_an_inactive_picture_stays_negative_zero():
     denoised, x, level = latents((2, 4, 3, 3), 0, 1.0)
     denoised[1] = -0.0
     assert torch.signbit(act(denoised, x, level, [True, False])[1]).all()
 
 
 @given(SHAPES, SEEDS, SIGMAS, DTYPES)
-def test_the_dtype_and_shape_that_came_are_returned(shape, seed, sigma, dtype):
+def test_dtype_and_shape_are_kept(shape, seed, sigma, dtype):
     denoised, x, level = latents(shape, seed, sigma, dtype)
     corrected = act(denoised, x, level, [True] * shape[0])
     assert corrected.dtype == dtype and corrected.shape == denoised.shape
 
 
 @given(SHAPES, SEEDS, SIGMAS, st.floats(0.001, 0.5))
-def test_no_image_moves_further_than_the_cap(shape, seed, sigma, cap):
+def test_no_picture_changes_by_more_than_the_cap(shape, seed, sigma, cap):
     denoised, x, level = latents(shape, seed, sigma)
     corrected = act(denoised, x, level, [True] * shape[0], cap=cap)
     change = (corrected - denoised).square().mean(dim=(1, 2, 3)).sqrt()
@@ -101,7 +101,7 @@ def test_a_cap_that_is_not_reached_changes_nothing():
 
 
 @given(SEEDS, SIGMAS, st.integers(1, 4))
-def test_the_region_that_the_mask_leaves_out_is_identical(seed, sigma, batch):
+def test_the_region_outside_the_mask_is_identical(seed, sigma, batch):
     denoised, x, level = latents((batch, 4, 6, 10), seed, sigma)
     mask = torch.zeros(1, 1, 6, 10)
     mask[..., 5:] = 1
@@ -110,7 +110,7 @@ def test_the_region_that_the_mask_leaves_out_is_identical(seed, sigma, batch):
     assert torch.equal(corrected[..., 5:], act(denoised, x, level, [True] * batch)[..., 5:])
 
 
-def test_a_mask_can_differ_per_image():
+def test_a_mask_can_differ_per_picture():
     denoised, x, level = latents((2, 4, 6, 6), 1, 1.0)
     mask = torch.stack([torch.ones(1, 6, 6), torch.zeros(1, 6, 6)])
     corrected = act(denoised, x, level, [True, True], mask=mask)
@@ -128,7 +128,7 @@ def test_the_order_of_the_batch_does_not_matter(shape, seed, sigma, data):
 
 
 @given(SEEDS, SIGMAS, st.lists(st.floats(0, 2), min_size=1, max_size=5))
-def test_each_image_has_a_strength_of_its_own(seed, sigma, strengths):
+def test_each_picture_can_have_its_own_strength(seed, sigma, strengths):
     count = len(strengths)
     denoised, x, level = latents((count, 4, 5, 7), seed, sigma)
     together = act(denoised, x, level, [True] * count, strength=torch.tensor(strengths))
@@ -158,7 +158,7 @@ def test_k_is_the_cfg_scale_and_never_below_one():
     torch.testing.assert_close(at[7.0], 7 * at[1.0], rtol=1e-4, atol=1e-5)
 
 
-def test_images_of_a_batch_may_be_at_different_sigmas_and_only_those_in_the_window_move():
+def test_pictures_of_a_batch_may_be_at_different_sigmas_and_only_those_in_the_window_change():
     denoised, x, _ = latents((3, 4, 6, 6), 6, 1.0)
     corrected = act(denoised, x, torch.tensor([8.0, 2.0, 0.1]), [True] * 3, window=(5.0, 1.0))
     moved = [not torch.equal(corrected[i], denoised[i]) for i in range(3)]
@@ -176,21 +176,21 @@ def test_two_preferences_add_and_one_that_is_inactive_adds_nothing():
 
 @given(SHAPES, SEEDS)
 @settings(max_examples=20)
-def test_nothing_that_came_is_written_to(shape, seed):
+def test_inputs_are_not_modified(shape, seed):
     denoised, x, level = latents(shape, seed, 1.0)
     kept = denoised.clone(), x.clone(), level.clone()
     act(denoised, x, level, [True] * shape[0])
     assert all(torch.equal(a, b) for a, b in zip((denoised, x, level), kept, strict=True))
 
 
-def test_the_tone_gain_takes_the_pushs_part_along_the_tone_push_away_and_leaves_the_rest():
+def test_the_tone_gain_removes_only_the_pushs_component_along_the_tone_push():
     push, tone = torch.zeros(3, 4, 3, 3), torch.zeros(3, 4, 3, 3)
     push[:, 0], push[:, 3], tone[:, 3] = 1.0, 2.0, 0.1
     reading = Reading(torch.tensor([0.0, 0.0, 50.0]), push, tone)
     added = drift(reading, torch.full((3,), 0.5), torch.tensor([1.0, 0.5, 1.0]), k=3.0)
     wanted = torch.zeros(3, 4, 3, 3)
     wanted[:2, 0] = 0.5 * 3.0
-    wanted[1, 3] = 0.5 * 3.0 * 2.0 * 0.5  # half of it; and nothing at all where the gate has closed
+    wanted[1, 3] = 0.5 * 3.0 * 2.0 * 0.5  # half of it; the third picture's gate is closed
     torch.testing.assert_close(added, wanted)
 
 
@@ -210,7 +210,7 @@ def test_above_sight_k_is_one_and_below_it_is_cfg_times_the_push_gain():
         torch.testing.assert_close(more, factor * one, rtol=1e-4, atol=1e-6)
 
 
-def test_the_push_gain_of_each_image_scales_its_push_alone():
+def test_the_push_gain_scales_only_the_push_of_its_own_picture():
     denoised, x, level = latents((2, 4, 3, 3), 0, 2.0)
     world = preference_of(x.shape)
     plain = decision([True, True])

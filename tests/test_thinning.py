@@ -1,4 +1,4 @@
-"""Which images are corrected: coins, the stratified share, and the decision of a run with its reasons."""
+"""Which pictures are corrected: coins, the stratified share, and the decision of a run with its reasons."""
 
 import math
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.stats import kstest
 
 from corrector.correction.decision import decide, summary
@@ -34,12 +35,10 @@ def test_coins_from_noise_are_uniform():
     assert kstest(coins_from_noise(noises(4000)).numpy(), "uniform").pvalue > 0.01
 
 
-def test_coins_from_seeds_are_uniform_also_for_neighbouring_seeds():
+def test_coins_from_seeds_are_uniform_and_independent_for_neighbouring_seeds():
     assert kstest(coins_from_seeds(range(4000)).numpy(), "uniform").pvalue > 0.01
-    assert (
-        abs(float(torch.corrcoef(torch.stack([coins_from_seeds(range(4000)), coins_from_seeds(range(1, 4001))]))[0, 1]))
-        < 0.05
-    )
+    both = torch.stack([coins_from_seeds(range(start, start + 4000)) for start in (0, 1)])
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 0.05
 
 
 @pytest.mark.parametrize("scale", [14.6, 0.05])
@@ -47,26 +46,26 @@ def test_a_coin_does_not_depend_on_the_scale_of_the_noise(scale):
     torch.testing.assert_close(coins_from_noise(scale * noises(50)), coins_from_noise(noises(50)), rtol=0, atol=1e-6)
 
 
-def test_an_image_has_the_same_coin_in_any_batch():
+def test_a_picture_has_the_same_coin_in_any_batch():
     noise = noises(9)
     alone = torch.cat([coins_from_noise(noise[i : i + 1]) for i in range(9)])
     torch.testing.assert_close(coins_from_noise(noise), alone, rtol=0, atol=1e-9)
     assert torch.equal(coins_from_seeds([5, 3, 8])[1:2], coins_from_seeds([3]))
 
 
-def test_another_seed_of_the_thinning_gives_unrelated_coins():
+def test_another_thinning_seed_gives_independent_coins():
     first, second = coins_from_noise(noises(2000)), coins_from_noise(noises(2000), seed=1)
     assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.1
     assert not torch.equal(coins_from_seeds(range(9)), coins_from_seeds(range(9), seed=1))
 
 
-def test_noise_of_nothing_gives_coins_and_no_nan():
+def test_noise_of_zeros_gives_finite_coins():
     assert torch.isfinite(coins_from_noise(torch.zeros(2, 4, 8, 8))).all()
     assert len(coins_from_seeds([])) == 0
 
 
 def unknown(base_rate, full_rate=1.0):
-    """A group of which only the rates are known."""
+    """A group with known rates and unknown leans."""
     return Calibration("Orvane", 2.0, base_rate, 400, full_rate, 400)
 
 
@@ -79,16 +78,16 @@ def test_without_leans_the_number_chosen_is_the_share_of_the_batch_rounded():
 
 
 @given(st.integers(1, 20))
-def test_a_target_of_nearly_one_chooses_all_where_nothing_is_fine_by_itself(count):
+def test_a_target_of_nearly_one_chooses_all_if_the_base_rate_is_unknown(count):
     assert thinned(coins_from_seeds(range(count)), 1 - 1e-9).all()
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.72])
-def test_each_of_equal_images_is_chosen_with_the_probability_that_is_the_share(batch, share):
+def test_each_of_equal_pictures_is_chosen_with_the_probability_of_the_share(batch, share):
     coins = coins_from_seeds(range(6000 // batch * batch)).view(-1, batch)
     chosen = torch.stack([thinned(row, share) for row in coins]).double()
-    # Batches are independent: compare with the standard error over batches, in each position.
+    # Batches are independent: compare each position with the standard error over batches.
     for position in chosen.T:
         error = math.sqrt(share * (1 - share) / len(position))
         assert abs(float(position.mean()) - share) < 4 * error
@@ -100,26 +99,26 @@ def test_a_group_at_or_above_its_target_is_left_alone(beta, target):
         assert not thinned(coins_from_seeds(range(6)), target, unknown(beta)).any()
 
 
-def test_a_batch_that_leans_as_only_another_model_does_is_filled_to_its_target():
+def test_a_batch_whose_leans_indicate_another_model_is_filled_to_its_target():
     coins, known, around = coins_from_seeds(range(8)), seeing(0.6, 3.0), torch.linspace(-0.5, 0.5, 8)
-    assert not thinned(coins, 0.5, known, around - 1.4, cfg=2.0).any()  # as some wordings do
-    assert not thinned(coins[:1], 0.5, known, torch.tensor([-3.5]), cfg=2.0).any()  # as some seeds do
-    assert not thinned(coins, 0.5, known, around - 1.8, cfg=7.0).any()  # leans of another CFG say nothing of a model
+    assert not thinned(coins, 0.5, known, around - 1.4, cfg=2.0).any()  # plausible for some wordings
+    assert not thinned(coins[:1], 0.5, known, torch.tensor([-3.5]), cfg=2.0).any()  # plausible for some seeds
+    assert not thinned(coins, 0.5, known, around - 1.8, cfg=7.0).any()  # leans at another CFG do not identify a model
     chosen, chances = thinned(coins, 0.5, known, around - 1.8, cfg=2.0), known.chance(around - 1.8)
     expected = float(torch.where(chosen, 1.0, chances).sum())
     assert chosen.any() and not chosen.all() and abs(expected - 4) < 1
 
 
-def test_a_group_that_was_never_measured_is_thinned_without_its_leans():
+def test_an_uncalibrated_group_is_thinned_without_leans():
     coins = coins_from_seeds(range(8))
     assert torch.equal(thinned(coins, 0.5, None, torch.zeros(8)), thinned(coins, 0.5))
 
 
-def test_a_target_that_full_strength_does_not_reach_corrects_every_image():
+def test_a_target_that_full_strength_does_not_reach_corrects_every_picture():
     assert thinned(coins_from_seeds(range(8)), 0.99, unknown(0.1, 0.95)).all()
 
 
-def test_a_larger_target_corrects_more_of_the_same_images():
+def test_a_larger_target_corrects_a_superset():
     coins, known = coins_from_seeds(range(8)), seeing(0.3, 3.0)
     lean = torch.randn(8, generator=torch.Generator().manual_seed(3))
     chosen = [thinned(coins, target, known, lean) for target in (0.4, 0.55, 0.7, 0.85)]
@@ -127,18 +126,15 @@ def test_a_larger_target_corrects_more_of_the_same_images():
 
 
 def seeing(base_rate, slope, count=20000):
-    """A group whose leans where a run begins are standard normal, and tell by `slope` how a picture comes out."""
+    """A group with standard normal leans at the start of a run, which predict the side with slope `slope`."""
     noise = torch.randn(count, generator=torch.Generator().manual_seed(1)).double()
-    low, high = -20.0, 20.0
-    for _ in range(60):
-        offset = (low + high) / 2
-        low, high = (offset, high) if float((offset + slope * noise).sigmoid().mean()) < base_rate else (low, offset)
+    offset = brentq(lambda offset: float((offset + slope * noise).sigmoid().mean()) - base_rate, -20.0, 20.0)
     lean = dict(lean_slope=slope, lean_offset=offset, lean_mean=0.0, lean_spread=1.0, lean_sigma=14.6)
     return Calibration("Orvane", 2.0, base_rate, 400, 1.0, 400, **lean)
 
 
 def shares(known, target, batch, batches, seed=0, informed=True):
-    """The share of counter images of many batches, drawn from the world that the calibration describes."""
+    """The share of counter pictures in each of many batches, drawn as the calibration describes them."""
     generator = torch.Generator().manual_seed(seed)
     lean = torch.randn(batches, batch, generator=generator)
     counter = torch.rand(batches, batch, generator=generator) < known.chance(lean)
@@ -157,14 +153,14 @@ def test_the_target_is_met_on_average_in_batches_of_any_size(base_rate, target, 
         assert abs(float(found.mean()) - target) < 4 * math.sqrt(0.25 / 1600)
 
 
-def test_what_the_first_prediction_tells_makes_the_share_of_a_batch_vary_far_less_than_the_binomial():
+def test_using_the_first_prediction_the_share_of_a_batch_varies_far_less_than_the_binomial():
     spread = [float(shares(seeing(0.35, 2.8), 0.5, 8, 400, informed=informed).std()) for informed in (True, False)]
     binomial = math.sqrt(0.25 / 8)
     assert spread[0] < 0.6 * binomial < spread[1] < binomial
     assert float(shares(seeing(0.05, 2.8), 0.5, 8, 400).std()) < 0.25 * binomial
 
 
-def test_the_likeliest_to_come_out_counter_are_corrected_first_and_equals_in_the_order_of_their_coins():
+def test_the_likeliest_counter_pictures_are_corrected_first_and_ties_follow_the_coins():
     chances, coins = torch.tensor([0.1, 0.6, 0.1, 0.3]), torch.tensor([0.9, 0.5, 0.2, 0.7])
     assert chosen_images(coins, chances, level=1.5001).nonzero()[:, 0].tolist() == [1]
     assert chosen_images(coins, chances, level=2.2001).nonzero()[:, 0].tolist() == [1, 3]
@@ -183,7 +179,7 @@ def test_the_level_gives_the_target_on_average_over_batches(batch, middle, sprea
         assert float(expected.clamp(min=level).mean()) == pytest.approx(batch * target, rel=1e-6)
 
 
-def test_the_lean_of_a_first_prediction_is_its_part_along_the_push(exact):
+def test_the_lean_of_a_first_prediction_is_its_component_along_the_push(exact):
     preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
     x, sigma, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.full((3,), 14.6), torch.tensor([0, -1, 1])
     with torch.no_grad():
@@ -196,14 +192,14 @@ def test_the_lean_of_a_first_prediction_is_its_part_along_the_push(exact):
     assert found[1].isnan()  # out of scope
 
 
-def test_the_lean_is_read_only_for_a_target_share_and_where_calibration_read_it(exact):
+def test_the_lean_is_read_only_below_target_one_and_at_the_calibrated_sigma(exact):
     preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
     x, groups = noises(2, shape=(4, 4, 4)), torch.tensor([0, 1])
     read = lambda sigma, target: first_lean(  # noqa: E731
         preference, x, sigma * x, torch.full((2,), sigma), groups, target
     )
     assert read(14.6, 0.5) is not None
-    assert read(14.6, 1.0) is None and read(6.0, 0.5) is None  # image to image begins further down
+    assert read(14.6, 1.0) is None and read(6.0, 0.5) is None  # img2img starts at a lower sigma
     never = replace(preference, calibrations=(unknown(0.3),))
     assert first_lean(never, x, x, torch.full((2,), 14.6), groups, 0.5) is None
 
@@ -221,7 +217,7 @@ def named(group, explicit="neither"):
     return PromptReading(group, explicit)
 
 
-def test_every_image_that_is_left_alone_has_a_reason_and_the_others_none(calibrated):
+def test_only_pictures_left_alone_have_a_reason(calibrated):
     readings = [named(0), named(0, "stereotype"), named(0, "counter"), named(OUT_OF_SCOPE)]
     decision, reasons = decide(calibrated, readings, torch.rand(4), cfg=2.0)
     assert decision.active.tolist() == [True, False, False, False]
@@ -233,7 +229,7 @@ def test_every_image_that_is_left_alone_has_a_reason_and_the_others_none(calibra
     ]
 
 
-def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_and_told_why(calibrated):
+def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_with_a_reason(calibrated):
     decision, reasons = decide(calibrated, [named(0)] * 4 + [named(1)] * 4, torch.rand(8), target=0.5, cfg=2.0)
     assert not decision.active[4:].any()
     assert reasons[4] == "the model already draws 60% of such Tavelu pictures on the counter side"
@@ -255,13 +251,13 @@ def test_the_calibration_at_the_nearest_cfg_scale_is_used(exact):
     assert preference.calibration("Tavelu", 6.0) is None
 
 
-def test_a_preference_that_was_never_calibrated_shifts_no_prior_and_still_thins(exact):
+def test_an_uncalibrated_preference_shifts_no_prior_and_still_thins(exact):
     decision, _ = decide(exact(), [None] * 8, coins_from_seeds(range(8)), target=0.5)
     assert (decision.base_rate == 0.5).all()
     assert int(decision.active.sum()) == 4
 
 
-def test_the_text_source_reads_the_models_own_q_so_its_base_rate_is_not_counted_twice(calibrated):
+def test_the_base_rate_is_not_counted_twice_for_the_text_source(calibrated):
     text = replace(calibrated, source=Text(None, None))
     decision, _ = decide(text, [named(0)] * 8, coins_from_seeds(range(8)), target=0.5, cfg=2.0)
     assert (decision.base_rate == 0.5).all()
@@ -273,18 +269,18 @@ def test_without_a_gate_every_prompt_is_in_scope(exact):
     assert decision.active.all() and reasons == ["", ""]
 
 
-def test_the_log_line_counts_the_corrected_and_says_why_others_were_left(calibrated):
+def test_the_log_line_counts_corrected_pictures_and_gives_the_reasons_for_others(calibrated):
     reasons = ["", "", "", "the prompt asks for a village"]
     assert summary(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
 
 
-def test_the_log_line_says_when_a_cfg_scale_was_never_measured_or_nothing_was(calibrated, exact):
+def test_the_log_line_says_if_the_cfg_scale_or_the_preference_was_not_calibrated(calibrated, exact):
     assert "CFG 7 was never measured, the calibration at 2 is used" in summary(calibrated, [""], cfg=7.0)
     assert summary(calibrated, [""], cfg=2.0) == "exact: corrected 1 of 1"
     assert "not calibrated" in summary(exact(), [""], cfg=2.0)
 
 
-def test_the_decision_follows_the_lean_and_leaves_the_gate_on_the_picture_the_groups_base_rate(exact):
+def test_the_decision_follows_the_lean_and_keeps_the_groups_base_rate(exact):
     preference, count = replace(exact(), calibrations=(seeing(0.3, 3.0),)), 8
     lean = torch.linspace(-2, 2, count)
     decision, reasons = decide(preference, [named(0)] * count, torch.rand(count), 0.5, 2.0, lean)
