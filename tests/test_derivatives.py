@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from corrector.correction.sampled import sample_corrected
 from corrector.correction.update import Settings
-from corrector.learning.calibrate import sample_corrected
 from corrector.miniature import prompts, world
-from corrector.miniature.derivatives import FOLDER, OTHER_RATES, print_style, scenes
+from corrector.miniature.derivatives import FOLDER, OTHER_RATES, print_style, scenes, train
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 
@@ -61,6 +61,12 @@ def test_scenes_follow_the_rates_they_are_given():
         own = [scene for scene in natural if scene.group == group]
         assert np.mean([scene.backdrop == "village" for scene in own]) == pytest.approx(village, abs=0.07)
         assert np.mean([scene.attire == "traditional" for scene in own]) == pytest.approx(traditional, abs=0.07)
+
+
+def test_training_writes_a_lora_that_the_miniature_loads(hosts, tmp_path):
+    train("print", tmp_path / "own.safetensors", steps=3, pictures=8, batch_size=4)
+    own = Miniature(lora=tmp_path / "own.safetensors")
+    assert own.identity["checkpoint"] != hosts["base"].identity["checkpoint"]
 
 
 def test_the_print_derivative_draws_the_same_people_in_another_style(hosts):
