@@ -1,0 +1,451 @@
+"""`corrected(pipe, ...)` with real diffusers pipelines: tiny ones with random weights, and the miniature."""
+
+import logging
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import accelerate
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from corrector.correction.run import MEMORY, Run
+from corrector.correction.update import CorrectionError
+from corrector.hosts.diffusers import corrected
+from corrector.hosts.loading import load_pipeline
+from corrector.miniature.model import WEIGHTS
+from corrector.miniature.reader import load_reader
+from corrector.preference.file import load_preference
+from corrector.preference.prompt_gate import PromptGate
+from corrector.preference.text import Text
+from tiny_checkpoints import BETAS, autoencoder, pipeline, unet
+
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
+
+PORTRAIT = "a portrait of an Orvane person"
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+MASK = Image.fromarray(np.uint8(255 * (np.arange(64) < 32))[:, None].repeat(64, axis=1))  # the upper half
+PLAIN = {"sd15": "StableDiffusion", "sd2": "StableDiffusion", "sdxl": "StableDiffusionXL"}
+
+
+def seeded(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_pictures():
+    MEMORY.runs.clear()
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """{kind: the components of a tiny pipeline of it}; the UNet named "inpaint" has 9 channels."""
+    parts = {kind: pipeline(kind).components for kind in PLAIN}
+    for kind in parts:  # a VAE with an encoder that is a distribution, as those of real checkpoints
+        torch.manual_seed(1)
+        parts[kind]["vae"] = autoencoder(scaling_factor=0.13025 if kind == "sdxl" else 0.18215).eval()
+    torch.manual_seed(2)
+    nine = dict(unet=unet(16, in_channels=9), scheduler=diffusers.PNDMScheduler(**BETAS, skip_prk_steps=True))
+    parts["inpaint"] = {**parts["sd15"], **nine}
+    return parts
+
+
+@pytest.fixture
+def make(parts):
+    """-> a function: a pipeline of a kind for a task, with a scheduler of its own."""
+
+    def make(kind, task="", **more):
+        own = {**parts[kind], **more}
+        own["scheduler"] = more.get("scheduler") or type(own["scheduler"]).from_config(own["scheduler"].config)
+        own |= {} if kind == "sdxl" else dict(safety_checker=None, requires_safety_checker=False)
+        pipe = getattr(diffusers, f"{PLAIN.get(kind, 'StableDiffusion')}{task}Pipeline")(**own)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    return make
+
+
+@pytest.fixture
+def preference(exact):
+    return exact(space="sd15", shape=(4, 8, 8))
+
+
+@pytest.fixture
+def xl_preference(exact):
+    return exact(space="sdxl", shape=(4, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def miniature():
+    pipe = load_pipeline(WEIGHTS, device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def backdrop():
+    return load_preference(WEIGHTS.parent / "miniature-backdrop.safetensors")
+
+
+def latents_of(pipe, prompt="a portrait", seeds=(1,), steps=3, **call):
+    return pipe(prompt, num_inference_steps=steps, generator=seeded(*seeds), output_type="latent", **call).images
+
+
+TASKS = [
+    ("sd15", "", {}),
+    ("sd2", "", {}),
+    ("sdxl", "", {}),
+    ("sd15", "Img2Img", dict(image=PICTURE, strength=0.7)),
+    ("sd2", "Img2Img", dict(image=PICTURE, strength=0.7)),
+    ("sdxl", "Img2Img", dict(image=PICTURE, strength=0.7)),
+    ("sd15", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64)),
+    ("sd15", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64, strength=0.7)),
+    ("inpaint", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64)),
+    ("inpaint", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64, strength=0.7)),
+    ("sdxl", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64)),
+    ("sd15", "ControlNet", dict(image=PICTURE)),
+    ("sd15", "ControlNetImg2Img", dict(image=PICTURE, control_image=PICTURE)),
+    ("sd15", "ControlNetInpaint", dict(image=PICTURE, mask_image=MASK, control_image=PICTURE)),
+    ("sdxl", "ControlNet", dict(image=PICTURE)),
+]
+
+
+def controlnet(parts, kind):
+    net = diffusers.ControlNetModel.from_unet(parts[kind]["unet"])
+    for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+        torch.nn.init.normal_(block.weight, std=0.1)
+    return net.eval()
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+@pytest.mark.parametrize("kind, task, call", TASKS)
+def test_every_task_is_corrected_and_strength_zero_is_bit_identical(
+    make, parts, preference, xl_preference, kind, task, call, cfg
+):
+    pipe = make(kind, task, **({"controlnet": controlnet(parts, kind)} if "ControlNet" in task else {}))
+    own, call = xl_preference if kind == "sdxl" else preference, dict(call, guidance_scale=cfg)
+    plain = latents_of(pipe, **call)
+    before = dict(vars(pipe)), vars(pipe.scheduler).keys()
+    with corrected(pipe, own) as run:
+        changed = latents_of(pipe, **call)
+    assert run.outcomes() == ["corrected"]
+    assert changed.isfinite().all() and (changed - plain).abs().max() > 0.01
+    assert vars(pipe) == before[0] and vars(pipe.scheduler).keys() == before[1]
+    with corrected(pipe, own, strength=0):
+        assert torch.equal(latents_of(pipe, **call), plain)
+    assert torch.equal(latents_of(pipe, **call), plain)
+
+
+def test_the_model_is_never_written_to(make, preference):
+    pipe = make("sd15")
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    before = [{name: tensor.clone() for name, tensor in part.state_dict().items()} for part in parts]
+    config = dict(pipe.scheduler.config)
+    with corrected(pipe, preference):
+        latents_of(pipe)
+    for part, earlier in zip(parts, before, strict=True):
+        assert all(torch.equal(tensor, earlier[name]) for name, tensor in part.state_dict().items())
+    assert dict(pipe.scheduler.config) == config
+
+
+@pytest.mark.parametrize("name", ["EulerDiscrete", "DPMSolverMultistep", "DDIM", "EulerAncestralDiscrete"])
+def test_the_miniature_draws_cities_instead_of_villages(miniature, backdrop, name, monkeypatch):
+    kind = getattr(diffusers, f"{name}Scheduler")
+    monkeypatch.setattr(miniature, "scheduler", kind.from_config(dict(BETAS, clip_sample=False, steps_offset=1)))
+    call = dict(num_images_per_prompt=3, num_inference_steps=12, output_type="pt")
+    read = load_reader(WEIGHTS).read
+    for cfg in (2.0, 7.0):
+        plain = miniature(PORTRAIT, guidance_scale=cfg, generator=seeded(1, 2, 3), **call).images
+        with corrected(miniature, backdrop) as run:
+            changed = miniature(PORTRAIT, guidance_scale=cfg, generator=seeded(1, 2, 3), **call).images
+        assert Counter(read(2 * plain - 1)["backdrop"])["village"] >= 2
+        assert Counter(read(2 * changed - 1)["backdrop"])["city"] >= 2
+        assert "corrected 3 of 3" in run.report()
+
+
+def test_pictures_that_are_left_alone_keep_their_bits(miniature, backdrop):
+    call = dict(prompt=PORTRAIT, seeds=(1, 2, 3, 4), steps=4, num_images_per_prompt=4, guidance_scale=2.0)
+    plain = latents_of(miniature, **call)
+    with corrected(miniature, backdrop, target=0.5) as run:
+        changed = latents_of(miniature, **call)
+    same = [torch.equal(one, other) for one, other in zip(plain, changed, strict=True)]
+    assert same == [outcome != "corrected" for outcome in run.outcomes()]
+    assert sum(same) == 2
+
+
+def test_each_picture_of_a_batch_has_its_own_prompt(miniature, backdrop):
+    prompts = [PORTRAIT, "a landscape with a river", f"{PORTRAIT} in a city"]
+    call = dict(seeds=range(6), steps=2, num_images_per_prompt=2, guidance_scale=2.0)
+    with corrected(miniature, backdrop) as run:
+        latents = latents_of(miniature, prompts, **call)
+        outcomes = run.outcomes()
+        assert [outcome.split(",")[0] for outcome in outcomes] == ["corrected"] * 2 + ["left alone"] * 4
+        assert "names nobody" in outcomes[2] and "asks for" in outcomes[4]
+        embeds, empty = miniature.encode_prompt(prompts, "cpu", 1, True)
+        given = latents_of(miniature, None, prompt_embeds=embeds, negative_prompt_embeds=empty, **call)
+        assert torch.equal(latents, given) and run.outcomes() == outcomes
+    with corrected(miniature, backdrop, use_gate=False) as run:
+        latents_of(miniature, prompts, **call)
+    assert set(run.outcomes()) == {"corrected"}
+
+
+def test_an_exception_leaves_nothing_behind(make, preference):
+    pipe = make("sd15")
+    plain = latents_of(pipe)
+    before, inside = (dict(vars(pipe)), vars(pipe.scheduler).keys()), pipe.scheduler
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), corrected(pipe, preference):
+        latents_of(pipe, callback_on_step_end=fail)
+    assert (vars(pipe), vars(pipe.scheduler).keys()) == before and pipe.scheduler is inside
+    assert torch.equal(latents_of(pipe), plain)
+    with corrected(pipe, preference) as run:
+        wanted = latents_of(pipe)
+        with pytest.raises(KeyboardInterrupt):
+            latents_of(pipe, callback_on_step_end=fail)
+        with pytest.raises(ValueError):
+            pipe(3)
+        assert torch.equal(latents_of(pipe), wanted)
+    assert len(run.report().splitlines()) == 3
+
+
+def test_a_method_that_another_tool_replaced_is_put_back(make, preference):
+    pipe = make("sd15")
+    own, step = pipe.encode_prompt, pipe.scheduler.step
+    pipe.encode_prompt, pipe.scheduler.step = other = (lambda *a, **k: own(*a, **k)), step
+    with corrected(pipe, preference) as run:
+        latents_of(pipe)
+    assert run.outcomes() == ["corrected"]
+    assert (pipe.encode_prompt, pipe.scheduler.step) == other
+
+
+def test_with_a_lora(make, preference):
+    from peft import LoraConfig
+
+    pipe = make("sd15", unet=unet(16))
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    plain = latents_of(pipe, cross_attention_kwargs={"scale": 0.7})
+    with corrected(pipe, preference):
+        changed = latents_of(pipe, cross_attention_kwargs={"scale": 0.7})
+    assert (changed - plain).abs().max() > 0.01
+
+
+def test_the_cfg_scale_is_that_of_each_step(make, preference, monkeypatch):
+    scales, change = [], Run.change
+    monkeypatch.setattr(
+        Run, "change", lambda run, x, sigma, cfg, made: scales.append(cfg) or change(run, x, sigma, cfg, made)
+    )
+
+    def switch_off(pipe, step, timestep, given):
+        if step == 1:
+            pipe._guidance_scale = 0.0
+            given["prompt_embeds"] = given["prompt_embeds"].chunk(2)[-1]
+        return given
+
+    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS))
+    names = ["latents", "prompt_embeds"]
+    call = dict(callback_on_step_end=switch_off, callback_on_step_end_tensor_inputs=names, guidance_scale=6.0)
+    with corrected(pipe, preference):
+        latents_of(pipe, steps=4, **call)
+    assert scales == [6.0, 6.0, 1.0, 1.0]
+
+
+def test_half_precision_keeps_its_dtype_and_is_computed_in_float32(preference, monkeypatch):
+    pipe = pipeline("sd15").to(torch.bfloat16)
+    seen, change = set(), Run.change
+    monkeypatch.setattr(Run, "change", lambda run, x, *rest: seen.add(x.dtype) or change(run, x, *rest))
+    with corrected(pipe, preference) as run:
+        assert latents_of(pipe).dtype == torch.bfloat16
+    assert run.outcomes() == ["corrected"] and seen == {torch.float32}
+
+
+@pytest.mark.parametrize("offload", [accelerate.cpu_offload_with_hook, accelerate.cpu_offload])
+def test_with_cpu_offload(make, preference, offload):
+    with corrected(pipe := make("sd15"), preference):
+        wanted = latents_of(pipe)
+    pipe = pipeline("sd15")
+    for part in (pipe.unet, pipe.text_encoder, pipe.vae):
+        offload(part, "cpu")
+    with corrected(pipe, preference) as run:
+        torch.testing.assert_close(latents_of(pipe), wanted)
+    assert run.outcomes() == ["corrected"]
+
+
+def test_later_stages_keep_what_was_decided(miniature, backdrop):
+    parts = {**miniature.components, "requires_safety_checker": False}
+    img2img = diffusers.StableDiffusionImg2ImgPipeline(**parts)  # shares the scheduler
+    inpaint = diffusers.StableDiffusionInpaintPipeline(**parts)
+    mask = MASK.resize((128, 128))
+    call = dict(guidance_scale=2.0, steps=6)
+    with (
+        corrected(miniature, backdrop, target=0.5) as first,
+        corrected(img2img, backdrop, target=0.5) as second,
+        corrected(inpaint, backdrop, target=0.5) as third,
+    ):
+        latents = latents_of(miniature, PORTRAIT, (1, 2, 3, 4), num_images_per_prompt=4, **call)
+        decided = [outcome == "corrected" for outcome in first.outcomes()]
+        assert sum(decided) == 2
+        with torch.no_grad():
+            pictures = miniature.vae.decode(latents / miniature.vae.config.scaling_factor).sample
+        pictures = miniature.image_processor.postprocess(pictures)
+        for image in (pictures, latents):
+            latents_of(img2img, [PORTRAIT] * 4, (5, 6, 7, 8), image=image, strength=0.6, **call)
+            assert [outcome == "corrected" for outcome in second.outcomes()] == decided
+        for picture, wanted in zip(pictures, decided, strict=True):
+            latents_of(img2img, PORTRAIT, (9,), image=picture, strength=0.8, **call)
+            assert (second.outcomes() == ["corrected"]) == wanted
+            size = dict(height=128, width=128)
+            latents_of(inpaint, PORTRAIT, (9,), image=picture, mask_image=mask, **size, **call)
+            assert (third.outcomes() == ["corrected"]) == wanted
+    assert "not made by an earlier run" not in second.report() + third.report()
+
+
+def test_latents_that_are_not_finished_keep_what_was_decided(make, xl_preference):
+    base, refiner = make("sdxl"), make("sdxl", "Img2Img")
+    with corrected(base, xl_preference, target=0.5) as first:
+        latents = latents_of(base, ["one", "two"], (1, 2), 6, denoising_end=0.5)
+        decided = first.reasons
+    for seed in range(4):  # other coins
+        with corrected(refiner, xl_preference, target=0.5, seed=seed) as second:
+            latents_of(refiner, ["one", "two"], (3, 4), 6, image=latents, denoising_start=0.5)
+            latents_of(refiner, ["two", "one"], (3, 4), 6, image=latents.flip(0), denoising_start=0.5)
+        assert second.reasons == [decided[0][::-1]]
+
+
+def test_pipelines_that_share_a_scheduler_are_corrected_once_each(make, preference, monkeypatch):
+    pipe = make("sd15")
+    other = make("sd15", "Img2Img")
+    other.scheduler = pipe.scheduler
+    alone = {}
+    for one, call in ((pipe, {}), (other, dict(image=PICTURE))):
+        with corrected(one, preference):
+            alone[one] = latents_of(one, **call)
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with corrected(pipe, preference) as first, corrected(other, preference) as second:
+        with pytest.raises(KeyboardInterrupt):  # its hooks are still there when the other one begins
+            latents_of(pipe, callback_on_step_end=fail)
+        MEMORY.runs.clear()
+        assert torch.equal(latents_of(other, image=PICTURE), alone[other])
+        assert torch.equal(latents_of(pipe), alone[pipe])
+    assert first.outcomes() == second.outcomes() == ["corrected"]
+
+
+def test_a_pipeline_may_be_called_in_the_callback_of_another(make, preference):
+    outer, inner = make("sd15"), make("sd2")
+    with corrected(outer, preference):
+        wanted = latents_of(outer)
+
+    def preview(pipe, step, timestep, given):
+        latents_of(inner)
+        return given
+
+    with corrected(outer, preference) as first, corrected(inner, preference) as second:
+        assert torch.equal(latents_of(outer, callback_on_step_end=preview), wanted)
+    assert first.outcomes() == second.outcomes() == ["corrected"]
+    assert len(second.report().splitlines()) == 4  # PNDM repeats a step
+
+
+def test_each_call_is_reported_and_logged(make, preference, caplog):
+    pipe = make("sd15")
+    with caplog.at_level(logging.INFO, "rs_corrector"), corrected(pipe, preference) as run:
+        assert (run.report(), run.reasons, run.outcomes()) == ("", [], [])
+        for _ in range(2):
+            latents_of(pipe)
+    assert run.report().splitlines() == [record.message for record in caplog.records if record.name == "rs_corrector"]
+    assert len(run.report().splitlines()) == 2 and "exact: corrected 1 of 1" in run.report()
+
+
+def test_window_mask_and_cap(make, preference):
+    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS, clip_sample=False))
+    plain = latents_of(pipe, steps=1)
+    with corrected(pipe, preference, start=0.5, end=0.6) as run:
+        assert torch.equal(latents_of(pipe, steps=1), plain)
+    assert "window" in run.report()
+    for mask in (MASK, torch.from_numpy(np.asarray(MASK) / 255)):
+        with corrected(pipe, preference, mask=mask):
+            changed = latents_of(pipe, steps=1) != plain
+        assert changed[:, :, :3].any() and not changed[:, :, 5:].any()
+    with corrected(pipe, preference, cap=0.01):
+        rms = (latents_of(pipe, steps=1) - plain).square().mean().sqrt()
+    torch.testing.assert_close(rms, torch.tensor(0.01), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize(
+    "told, settings",
+    [
+        ("strength", dict(strength=-1.0)),
+        ("target share", dict(target=0.0)),
+        ("starts at 0.5 and ends at 0.5", dict(start=0.5, end=0.5)),
+        ("starts at -1", dict(start=-1)),
+        ("cap", dict(cap=0.0)),
+    ],
+)
+def test_bad_settings_are_refused(make, preference, told, settings):
+    pipe = make("sd15")
+    before = dict(vars(pipe))
+    with pytest.raises(CorrectionError, match=told), corrected(pipe, preference, **settings):
+        raise AssertionError("the block was entered")
+    assert vars(pipe) == before
+
+
+def test_preferences_that_do_not_fit_are_refused(make, preference, xl_preference):
+    sd15, sd2, sdxl = (make(kind) for kind in PLAIN)
+    gate = PromptGate(width=16, groups=2)
+    refused = [
+        (sd15, [], "no preferences"),
+        (sd15, xl_preference, "made for sdxl latents and the StableDiffusionPipeline has sd15 latents"),
+        (sdxl, [preference], "made for sd15 latents and the StableDiffusionXLPipeline has sdxl latents"),
+        (sd2, replace(preference, gate=gate), "text encoder of width 16 and the StableDiffusionPipeline has .* 24"),
+        (sdxl, replace(xl_preference, gate=gate), "width 16 and .* width 40"),
+        (sd15, replace(preference, source=Text([], [])), "ComfyUI"),
+    ]
+    for pipe, preferences, told in refused:
+        with pytest.raises(CorrectionError, match=told), corrected(pipe, preferences):
+            raise AssertionError("the block was entered")
+    with corrected(sd15, replace(preference, gate=gate)):
+        pass
+
+
+@pytest.mark.parametrize("name", ["FluxPipeline", "StableDiffusion3Pipeline", "StableVideoDiffusionPipeline"])
+def test_other_pipelines_are_refused_by_name(preference, name):
+    pipe = object.__new__(getattr(diffusers, name))
+    with pytest.raises(CorrectionError, match=f"does not support the {name}"), corrected(pipe, preference):
+        raise AssertionError("the block was entered")
+
+
+def test_a_pipeline_is_corrected_by_one_block(make, preference):
+    pipe = make("sd15")
+    with corrected(pipe, preference) as run:
+        with pytest.raises(CorrectionError, match="corrected already"), corrected(pipe, preference):
+            raise AssertionError("the block was entered")
+        latents_of(pipe)
+    assert run.outcomes() == ["corrected"]
+
+
+def test_latents_that_change_their_number_or_shape_are_refused(make, preference):
+    pipe = make("sd15")
+
+    def enlarge(pipe, step, timestep, given):
+        return {"latents": given["latents"].repeat(1, 1, 2, 1)}
+
+    with corrected(pipe, preference):
+        with pytest.raises(CorrectionError, match=r"from \[1, 4, 8, 8\] to \[1, 4, 16, 8\]"):
+            latents_of(pipe, callback_on_step_end=enlarge)
+        pipe.scheduler.set_timesteps(2)
+        pipe.encode_prompt("a portrait", "cpu", 3, False)
+        with pytest.raises(CorrectionError, match="2 pictures from 3 prompts"):
+            pipe.scheduler.step(torch.zeros(2, 4, 8, 8), pipe.scheduler.timesteps[0], torch.randn(2, 4, 8, 8))
+
+
+def test_diffusers_is_not_imported_before_it_is_used():
+    code = "import sys, corrector.hosts.diffusers; assert not {'diffusers', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
