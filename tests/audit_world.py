@@ -9,6 +9,7 @@ import torch
 from benchmarks.planted import Push
 from corrector.audit.judges import LatentJudge, ReaderJudge, latent_judge
 from corrector.audit.plan import Plan
+from corrector.audit.report import build
 from corrector.audit.run import Audit
 from corrector.axis.axis import load_axis
 from corrector.miniature.reader import load_reader
@@ -117,3 +118,13 @@ def audit_of(host, plan, preferences=()):
     """An Audit by the shipped preference's judge and the miniature's reader."""
     judges = [latent_judge(load_preference(SHIPPED)), ReaderJudge(host.reader, plan.axis)]
     return Audit(host, plan, judges, list(preferences))
+
+
+def report_of(run, folder, **options):
+    """Run an Audit in `folder` -> its report."""
+    records, features, _ = run.run(folder, **options).collect(run.plan, run.judges[0].name)
+    return build(run, records, features)
+
+
+def failures(report):
+    return {finding["name"] for finding in report["findings"] if finding["level"] == "failure"}

@@ -10,11 +10,10 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
 
-from audit_world import AXIS, ROOT, SHIPPED, DrawnHost, drawn_audit, plan
+from audit_world import AXIS, ROOT, SHIPPED, DrawnHost, drawn_audit, plan, report_of
 from corrector.audit.clip import clip_judge, load_clip
 from corrector.audit.judges import ClipJudge
 from corrector.audit.plan import AuditError
-from corrector.audit.report import build
 from corrector.cli.commands import main
 from corrector.miniature.model import WEIGHTS, load_tokenizer
 
@@ -68,7 +67,7 @@ def test_an_audit_notes_that_a_clip_with_random_weights_is_unreliable(clip, tmp_
     """The report finds that from prompts that ask for a side."""
     run = drawn_audit(plan(images=20, explicit=20), host=DrawnHost())
     run.judges.append(clip_judge(clip, AXIS))
-    report = build(run, *run.run(tmp_path).collect(run.plan, "latent")[:2])
+    report = report_of(run, tmp_path)
     about = report["judges"][2]
     assert about["name"] == "CLIP" and about["source"].startswith("small-clip (")
     assert about["agrees_with_explicit_prompts"]["value"] < 0.75 and "stereotypes of its own" in about["caveat"]

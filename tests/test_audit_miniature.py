@@ -5,9 +5,8 @@ With few pictures and steps; benchmarks/audit.py has more of both.
 
 import pytest
 
-from audit_world import SHIPPED, audit_of, plan
+from audit_world import SHIPPED, audit_of, failures, plan, report_of
 from benchmarks.planted import FAILURES, planted
-from corrector.audit.report import build
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 
@@ -19,19 +18,14 @@ def host():
     return Miniature(bf16=True)
 
 
-def report_of(host, preference, folder, **settings):
-    run = audit_of(host, plan(strengths=(1.0,), images=20, explicit=6, **settings), [preference])
-    records, features, _ = run.run(folder).collect(run.plan, "latent")
-    return build(run, records, features)
-
-
-def failures(report):
-    return {finding["name"] for finding in report["findings"] if finding["level"] == "failure"}
+def report_with(host, preference, folder, steps):
+    settings = plan(strengths=(1.0,), images=20, explicit=6, steps=steps)
+    return report_of(audit_of(host, settings, [preference]), folder)
 
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_planted_failure_is_named(host, name, tmp_path):
-    report = report_of(host, planted(host, plan().axis, name), tmp_path, steps=6)
+    report = report_with(host, planted(host, plan().axis, name), tmp_path, steps=6)
     assert name in failures(report)
     (finding,) = [f for f in report["findings"] if f["name"] == name]
     assert finding["group"] == "Orvane" in finding["words"]
@@ -42,4 +36,4 @@ def test_a_planted_failure_is_named(host, name, tmp_path):
 
 
 def test_the_shipped_corrector_has_none_of_these_failures(host, tmp_path):
-    assert not failures(report_of(host, load_preference(SHIPPED), tmp_path, steps=16)) & set(FAILURES)
+    assert not failures(report_with(host, load_preference(SHIPPED), tmp_path, steps=16)) & set(FAILURES)

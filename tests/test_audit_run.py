@@ -11,9 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan
+from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan, report_of
 from corrector.audit.plan import AuditError, Plan, open_store
-from corrector.audit.report import build
 from corrector.audit.report_file import load_report, write_report
 from corrector.audit.run import Audit
 from other_device import other_device
@@ -27,12 +26,6 @@ def whole(tmp_path_factory):
     """An uninterrupted audit -> (its folder, its report)."""
     folder = tmp_path_factory.mktemp("audit")
     return folder, report_of(drawn_audit(plan(**CORRECTED), [DRAWN]), folder)
-
-
-def report_of(run, folder, **options):
-    store = run.run(folder, **options)
-    records, features, _ = store.collect(run.plan, run.judges[0].name)
-    return build(run, records, features)
 
 
 def again(folder, **options):

@@ -80,7 +80,7 @@ def write_compare_page(rows, names, title, path):
             if rate is not row["rates"][0]:
                 words += f"; {value:+.3f} [{low:+.3f}, {high:+.3f}]"
             cells.append(words)
-        lines.append(map(html.escape, cells))
+        lines.append([html.escape(cell) for cell in cells])
     body = f"""<h1>{html.escape(title)}, side by side</h1>
 <p class="said">Stereotype rates with 95 % Wilson intervals; after a semicolon the difference to the first model.</p>
 {table(("Group", "Judge", "Pictures", *names), lines)}"""

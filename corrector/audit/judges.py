@@ -14,6 +14,10 @@ from ..preference.networks import PreferenceError
 JUDGE_PAIRS = 48  # pictures per side and group that train an audit's own judge
 
 
+def _about(name, what, source, accuracy, caveat):
+    return {"name": name, "what": what, "source": source, "cross_fitted_accuracy": accuracy, "caveat": caveat}
+
+
 class LatentJudge:
     """A network that classifies clean latents; it takes no part in the correction.
 
@@ -28,13 +32,9 @@ class LatentJudge:
 
     def __init__(self, judge, accuracy, source, caveat=""):
         self.judge = judge
-        self.about = {
-            "name": self.name,
-            "what": "a small network that classifies latents, trained on the model's own pictures of the two sides",
-            "source": source,
-            "cross_fitted_accuracy": accuracy,
-            "caveat": caveat or "It knows only the two sides and assigns every picture to one of them.",
-        }
+        what = "a small network that classifies latents, trained on the model's own pictures of the two sides"
+        caveat = caveat or "It knows only the two sides and assigns every picture to one of them."
+        self.about = _about(self.name, what, source, accuracy, caveat)
 
     def look(self, latents, pictures):
         return ["counter" if counter else "stereotype" for counter in self.judge.counter(latents).tolist()], None
@@ -77,13 +77,9 @@ class ReaderJudge:
         self.reader = reader
         self.attribute = axis.id.removeprefix("miniature-")
         self.sides = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}[self.attribute]
-        self.about = {
-            "name": self.name,
-            "what": "the miniature's reader: a network trained on drawn pictures of its world with known labels",
-            "source": "weights/miniature",
-            "cross_fitted_accuracy": None,
-            "caveat": "Pictures that it cannot classify with confidence count as failures.",
-        }
+        what = "the miniature's reader: a network trained on drawn pictures of its world with known labels"
+        caveat = "Pictures that it cannot classify with confidence count as failures."
+        self.about = _about(self.name, what, "weights/miniature", None, caveat)
 
     def look(self, latents, pictures):
         read = self.reader.read(pictures)
@@ -108,13 +104,9 @@ class ClipJudge:
         self.texts = [
             embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in (axis.stereotype, axis.counter)
         ]
-        self.about = {
-            "name": self.name,
-            "what": "zero-shot: whether the picture is closer to the words of the stereotype or of the counter side",
-            "source": source,
-            "cross_fitted_accuracy": None,
-            "caveat": "CLIP has stereotypes of its own; see how often it agrees with explicit prompts.",
-        }
+        what = "zero-shot: whether the picture is closer to the words of the stereotype or of the counter side"
+        caveat = "CLIP has stereotypes of its own; see how often it agrees with explicit prompts."
+        self.about = _about(self.name, what, source, None, caveat)
 
     def look(self, latents, pictures):
         embedded = normalize(self.embed_pictures(pictures))

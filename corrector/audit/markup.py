@@ -25,11 +25,21 @@ def document(title, body, style=""):
 """
 
 
-def table(columns, rows, caption=""):
-    """Rows of HTML cells -> a table. Each cell carries its column's name, which narrow screens show before it."""
+def table(columns, rows, caption="", by_group=False):
+    """An HTML table. Each cell carries its column's name, which narrow screens show before it.
+
+    Args:
+        columns: headings, as text.
+        rows: lists of cells, as HTML.
+        caption: text for screen readers.
+        by_group: whether the first cell of each row is its heading.
+    """
     columns = [html.escape(name) for name in columns]
     heads, lines = "".join(f'<th scope="col">{name}</th>' for name in columns), ""
     for row in rows:
-        lines += "<tr>" + "".join(f'<td data-name="{n}">{c}</td>' for n, c in zip(columns, row, strict=True)) + "</tr>"
-    caption = caption and f"<caption class='hidden'>{html.escape(caption)}</caption>"
-    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+        cells = [f'<td data-name="{name}">{cell}</td>' for name, cell in zip(columns, row, strict=True)]
+        if by_group:
+            cells[0] = f'<th scope="row">{row[0]}</th>'
+        lines += f"<tr>{''.join(cells)}</tr>"
+    caption, kind = caption and f"<caption class='hidden'>{html.escape(caption)}</caption>", " class='by-group'"
+    return f"<table{kind * by_group}>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"

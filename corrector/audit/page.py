@@ -46,13 +46,12 @@ def write_audit_page(report, thumbnails, path, chart):
         ("worse", "Pictures that got worse", worse(report, thumbnails)),
         ("rates", "How often the stereotype is drawn", _rates(report, chart)),
         ("changed", "What else changed", _changed(report)),
+        ("people", "What people say", _people(report)),
         ("sweep", "By CFG scale and strength", _sweep(report)),
         ("judges", "Who judged", _judges(report)),
         ("pictures", "Pictures", pictures(report, thumbnails)),
         ("figures", "All figures", _figures(report)),
     ]
-    if "people" in report:
-        parts.insert(4, ("people", "What people say", _people(report["people"])))
     parts = [part for part in parts if part[2]]
     links = " ".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in parts)
     sections = "\n".join(
@@ -117,29 +116,19 @@ def _changed(report):
     """Side effects of the correction by group, at the first CFG scale and strength."""
     if not report["settings"]["strengths"]:
         return ""
-    groups, judges = report["axis"]["groups"], [judge["name"] for judge in report["judges"]]
-    strength, lines, heads = report["settings"]["strengths"][0], "", ""
-    for group in groups:
-        heads += f'<th scope="col">{html.escape(group)}</th>'
+    groups, strength = report["axis"]["groups"], report["settings"]["strengths"][0]
+    judges, rows = [None, *(judge["name"] for judge in report["judges"])], []  # None: figures without a judge
     for name in CHANGED:
-        found = [_first(report, name, group, strength, (None, *judges)) for group in groups]
+        by_judge = [[figure(report, name, group, strength, judge) for judge in judges] for group in groups]
+        found = [next(filter(None, rows_of_group), None) for rows_of_group in by_judge]
         if any(found):
-            unit, cells = next(filter(None, found))["unit"], ""
-            for group, row in zip(groups, found, strict=True):
-                cells += f'<td data-name="{html.escape(group)}">{_interval(row)}</td>'
+            unit = next(filter(None, found))["unit"]
             unit = "" if unit in name else f' <span class="soft">({unit})</span>'
-            lines += f'<tr><th scope="row">{html.escape(name)}{unit}</th>{cells}</tr>'
+            rows.append([html.escape(name) + unit, *map(_interval, found)])
     return (
         '<p class="soft">Corrected against plain on the same seeds, with 95 % intervals. A drift of 0 and a ratio of 1 '
-        "mean no change.</p><table class='by-group'><caption class='hidden'>What else changed, by group</caption>"
-        f'<thead><tr><th scope="col">Figure</th>{heads}</tr></thead><tbody>{lines}</tbody></table>'
+        f"mean no change.</p>{table(('Figure', *groups), rows, 'What else changed, by group', by_group=True)}"
     )
-
-
-def _first(report, name, group, strength, judges):
-    """The row of a figure by the first judge that has it, or None. The judge None is for figures without a judge."""
-    rows = (figure(report, name, group, strength, judge) for judge in judges)
-    return next((row for row in rows if row), None)
 
 
 def _interval(row):
@@ -198,9 +187,9 @@ def _judges(report):
     return f"<dl>{lines}</dl>"
 
 
-def _people(people):
-    lines = "".join(f"<li>{html.escape(words)}</li>" for words in people["words"])
-    return f"<ul>{lines}</ul>"
+def _people(report):
+    lines = "".join(f"<li>{html.escape(words)}</li>" for words in report.get("people", {}).get("words", ()))
+    return lines and f"<ul>{lines}</ul>"
 
 
 def _figures(report):

@@ -137,9 +137,9 @@ def numbers(text):
         values = tuple(float(word) for word in re.findall(r"[^\s,;]+", text))
     except ValueError:
         values = (math.nan,)
-    if not all(0 < value < math.inf for value in values):
-        raise AuditError(f'"{text}" is not a list of numbers above 0; write them with commas between, such as 2, 4, 7.')
-    return values
+    if all(0 < value < math.inf for value in values):
+        return values
+    raise AuditError(f'"{text}" is not a list of numbers above 0; write them with commas between, such as 2, 4, 7.')
 
 
 class AuditStore(PairStore):

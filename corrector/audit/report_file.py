@@ -43,12 +43,9 @@ def load_report(path):
         raise AuditError(
             f"{path}: incomplete, or not a report; run the audit again, which reuses its pictures."
         ) from None
-    if not isinstance(report, dict) or not isinstance(report.get("format"), int):
-        raise AuditError(f"{path}: not a report of an audit; give the report.json that an audit wrote.")
-    if report["format"] > FORMAT:
-        raise AuditError(
-            f"{path}: format {report['format']} is later than this RS-Corrector can read ({FORMAT}); update it."
-        )
+    later = report.get("format") if isinstance(report, dict) else None
+    if isinstance(later, int) and later > FORMAT:
+        raise AuditError(f"{path}: format {later} is later than this RS-Corrector can read ({FORMAT}); update it.")
     if wrong := complaint(report):
-        raise AuditError(f"{path}: not a report of an audit ({wrong}); run the audit again.")
+        raise AuditError(f"{path}: not a report of an audit ({wrong}); give the report.json that an audit wrote.")
     return report

@@ -91,14 +91,14 @@ class Audit:
         known, stopped = {cell: {} for cell in self.plan.cells}, set()  # known: {cell: {start: records}}
         for chunk, size in zip(chunks, sizes, strict=True):
             latents = None
-            if chunk.cell not in stopped and not self._stopped(store, chunk, known[chunk.cell]):
+            if chunk.cell in stopped or self._stopped(store, chunk, known[chunk.cell]):
+                stopped.add(chunk.cell)
+            else:
                 loaded = store.load(chunk.name)
                 if loaded is None:
                     latents, *loaded = self.chunk(chunk)
                     store.save(chunk.name, *loaded)
                 known[chunk.cell][chunk.start] = loaded[0]
-            else:
-                stopped.add(chunk.cell)
             done += size
             if progress:
                 progress(done, sum(sizes), latents)
@@ -107,8 +107,6 @@ class Audit:
 
     def _stopped(self, store, chunk, known):
         """Whether the chunks before this one suffice; False if one is missing. Includes shards in the same folder."""
-        if not self.plan.narrow:
-            return False
         records = []
         for earlier in self.plan.cells[chunk.cell]:
             if earlier.start >= chunk.start:
