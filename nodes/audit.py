@@ -187,19 +187,10 @@ class RSCorrectorMap(io.ComfyNode):
         denoise,
     ) -> io.NodeOutput:  # fmt: skip
         acts, model = Acts(), model.clone()
-
-        def before(args):
-            acts.seen(args["denoised"])
-            return args["denoised"]
-
-        def after(args):
-            acts.acted(args["denoised"], args["sigma"])
-            return args["denoised"]
-
-        model.set_model_sampler_post_cfg_function(before)
+        model.set_model_sampler_post_cfg_function(lambda args: acts.seen(args["denoised"]))
         if strength > 0:
             model = corrected(model, preference, Settings(strength=strength))
-        model.set_model_sampler_post_cfg_function(after)
+        model.set_model_sampler_post_cfg_function(lambda args: acts.acted(args["denoised"]))
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise=denoise
         )

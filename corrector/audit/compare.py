@@ -57,10 +57,15 @@ def compare_table(rows, names):
     lines = ["Stereotype rates with 95 % Wilson intervals, and the difference to the first report."]
     for row in rows:
         lines.append(f"{row['group']}, {row['judge']} judge, {'corrected' if row['corrected'] else 'plain'}")
-        for name, rate, (value, low, high) in zip(names, row["rates"], row["gaps"], strict=True):
-            line = f"  {name:<32}{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]  n = {rate['n']}"
-            lines.append(line + ("" if rate is row["rates"][0] else f"  {value:+.3f} [{low:+.3f}, {high:+.3f}]"))
+        lines += [f"  {name:<32}{cell}" for name, cell in zip(names, _cells(row), strict=True)]
     return "\n".join(lines)
+
+
+def _cells(row):
+    """The rate of each report as text, with the difference to the first report after a semicolon."""
+    rates = [f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}], n = {rate['n']}" for rate in row["rates"]]
+    gaps = [f"; {value:+.3f} [{low:+.3f}, {high:+.3f}]" for value, low, high in row["gaps"]]
+    return [rate + gap for rate, gap in zip(rates, ["", *gaps[1:]], strict=True)]
 
 
 def write_compare_page(rows, names, title, path):
@@ -74,12 +79,7 @@ def write_compare_page(rows, names, title, path):
     """
     lines = []
     for row in rows:
-        cells = [row["group"], row["judge"], "corrected" if row["corrected"] else "plain"]
-        for rate, (value, low, high) in zip(row["rates"], row["gaps"], strict=True):
-            words = f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}], n = {rate['n']}"
-            if rate is not row["rates"][0]:
-                words += f"; {value:+.3f} [{low:+.3f}, {high:+.3f}]"
-            cells.append(words)
+        cells = row["group"], row["judge"], "corrected" if row["corrected"] else "plain", *_cells(row)
         lines.append([html.escape(cell) for cell in cells])
     body = f"""<h1>{html.escape(title)}, side by side</h1>
 <p class="said">Stereotype rates with 95 % Wilson intervals; after a semicolon the difference to the first model.</p>

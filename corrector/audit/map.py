@@ -13,27 +13,24 @@ class Acts:
     """Collects the RMS over channels of D* - D at each step of a run, on the CPU."""
 
     def __init__(self):
-        self.maps, self.sigmas, self.before = [], [], None
+        self.maps, self.before = [], None
 
     def seen(self, denoised):
-        """Take `denoised` [B, C, H, W] before the correction."""
+        """Take `denoised` [B, C, H, W] before the correction, and return it."""
         self.before = denoised.detach().float().clone()
+        return denoised
 
-    def acted(self, denoised, sigma):
-        """Take `denoised` [B, C, H, W] after the correction, at sigma [B]."""
+    def acted(self, denoised):
+        """Take `denoised` [B, C, H, W] after the correction, and return it."""
         change = reduce((denoised.detach().float() - self.before).square(), "b c h w -> b h w", "mean").sqrt()
         self.maps.append(change.cpu())
-        self.sigmas.append(float(sigma.max()))
+        return denoised
 
     @property
     def mask(self):
         """The total change [B, H, W], scaled to a maximum of 1 per picture; zeros if nothing acted."""
         total = torch.stack(self.maps).sum(dim=0)
         return total / reduce(total, "b h w -> b 1 1", "max").clamp(min=1e-9)
-
-    def steps(self):
-        """RMS change at each step [S, B], in units of x0."""
-        return torch.stack([reduce(m.square(), "b h w -> b", "mean").sqrt() for m in self.maps])
 
 
 def overlay(pictures, mask):

@@ -2,9 +2,8 @@
 
 import base64
 import html
-import io
 
-from .chart import places_of
+from .chart import decoded, places_of
 
 MOST_PICTURES = 400  # on a page; the report lists the others
 MOST_WORSE = 40
@@ -31,16 +30,10 @@ def _figure(report, thumbnails, place, words=""):
     images = ""
     for when, index in (("Before", twin), ("After", place)) if picture["strength"] else (("Plain", place),):
         data = base64.b64encode(thumbnails[index]).decode()
-        width, height = _size(thumbnails[index])
+        height, width, _ = decoded(thumbnails[index]).shape
         images += (f'<img loading="lazy" decoding="async" src="data:image/jpeg;base64,{data}" '
                    f'alt="{when}: {caption}" width="{width}" height="{height}">')  # fmt: skip
     return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
-
-
-def _size(thumbnail):
-    from PIL import Image
-
-    return Image.open(io.BytesIO(thumbnail)).size
 
 
 def _twin_place(report, picture):

@@ -1,7 +1,6 @@
 """Run an audit on a host: sample, correct, decode, judge, measure, save."""
 
 import io
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,15 +17,6 @@ THUMBNAIL = 144  # pixels; longest side of a thumbnail
 
 
 @dataclass
-class Clock:
-    """Duration of a run in seconds: sampling and decoding, and in total; and the number of sampled pictures."""
-
-    sampling: float = 0.0
-    total: float = 0.0
-    sampled: int = 0
-
-
-@dataclass
 class Audit:
     """The audit of one axis on one host.
 
@@ -35,7 +25,6 @@ class Audit:
         plan: Plan.
         judges: at least one judge (see judges.py); the first one decides when sampling may stop and gives the findings.
         preferences: the Preferences that correct; empty audits the plain model alone.
-        clock: filled in by `run`.
         sampler: samples with the correction; called like `sample_corrected`.
 
     Raises:
@@ -46,7 +35,6 @@ class Audit:
     plan: object
     judges: list
     preferences: list = field(default_factory=list)
-    clock: Clock = field(default_factory=Clock)
     sampler: object = sample_corrected
 
     def __post_init__(self):
@@ -84,8 +72,7 @@ class Audit:
         index, count = shard
         if not 0 <= index < count:
             raise AuditError(f"Shard {index + 1} of {count} does not exist; write I/N with I from 1 to N.")
-        store, started = open_store(folder, self.settings), time.perf_counter()
-        chunks = self.plan.chunks[index::count]
+        store, chunks = open_store(folder, self.settings), self.plan.chunks[index::count]
         sizes = [len(chunk.seeds) * (1 + len(self.plan.strengths_of(chunk.cell[1]))) for chunk in chunks]
         done = 0
         known, stopped = {cell: {} for cell in self.plan.cells}, set()  # known: {cell: {start: records}}
@@ -102,7 +89,6 @@ class Audit:
             done += size
             if progress:
                 progress(done, sum(sizes), latents)
-        self.clock.total += time.perf_counter() - started
         return store
 
     def _stopped(self, store, chunk, known):
@@ -155,7 +141,7 @@ class Audit:
 
     def _sample(self, chunk):
         """-> plain and corrected latents, why each picture was left alone, and pictures, each a list, on the CPU."""
-        host, plan, started = self.host, self.plan, time.perf_counter()
+        host, plan = self.host, self.plan
         (_, kind, cfg), prompts, seeds = chunk.cell, list(chunk.prompts), list(chunk.seeds)
         with torch.no_grad():
             plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps).cpu()
@@ -169,10 +155,7 @@ class Audit:
             # A picture was left alone if every preference left it alone.
             why = zip(*why, strict=True)
             reasons.append(["; ".join(sorted(set(each) - {""})) if all(each) else "" for each in why])
-        decoded = [host.decode(latents.nan_to_num()) for latents in variants]
-        self.clock.sampling += time.perf_counter() - started
-        self.clock.sampled += len(seeds) * len(variants)
-        return variants, reasons, decoded
+        return variants, reasons, [host.decode(latents.nan_to_num()) for latents in variants]
 
 
 def thumbnail_of(picture):
