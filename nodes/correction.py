@@ -36,6 +36,7 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
     check_model(model, preferences)
     model = model.clone()
     run = lone = None  # the host's run, or that of a custom node that samples without the host's samplers
+    outer_scale = 1.0  # by which a nested DualCFGGuider multiplies what the hook returns
     call, sides = {}, {}  # the arguments of the hook's last call; a Text's sides in this run
 
     def start(noise, conds, **more):
@@ -49,13 +50,9 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
         return [side.float() for side in predicted]
 
     def corrected_run(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
-        nonlocal run
-        guider, outer, samples = executor.class_obj, run, None
-        if getattr(guider, "nested", False):
-            raise CorrectionError(
-                'The DualCFGGuider of this graph has the style "nested", which multiplies the correction by its second '
-                'scale; choose the style "regular", or take the RS-Corrector node out of this graph.'
-            )
+        nonlocal run, outer_scale
+        guider, outer, samples = executor.class_obj, (run, outer_scale), None
+        outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
         into_model_space = guider.model_patcher.model.process_latent_in
         # The second stage of KSamplerAdvanced brings no noise: then the latent tells the pictures apart.
         run = start(
@@ -72,7 +69,7 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
             return samples
         finally:
             run.finish(None if samples is None else into_model_space(samples))  # also when it is interrupted
-            run = outer
+            run, outer_scale = outer
             call.clear()
             sides.clear()
 
@@ -82,8 +79,11 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
         if current is None:
             lone = current = lone if lone and not lone.over(x, sigma) else start(x, args["cond"])
         call.update(args)
-        cfg, conditional = args.get("cond_scale", 1.0), args.get("cond_denoised")
-        return current.correct(args["denoised"], x, sigma, cfg, conditional)
+        cfg, denoised = args.get("cond_scale", 1.0) * outer_scale, args["denoised"]
+        result = current.correct(denoised, x, sigma, cfg, args.get("cond_denoised"))
+        if outer_scale in (0, 1) or result is denoised:
+            return result
+        return denoised + (result - denoised) / outer_scale
 
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "rs_corrector", corrected_run)
     model.set_model_sampler_post_cfg_function(corrected_denoised)

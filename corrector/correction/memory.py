@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-RUNS = 32  # that are remembered, the newest
+KEPT = 1024  # pictures that are remembered
+COMPARED = 128  # of which the newest are compared; all can be found again by the very same latents
 SIDE = 32  # cells a side at which latents are compared, at most
 SMALLEST = 6  # cells a side that a tile must cover of a remembered picture
-ALIKE = 0.75  # likeness from which two latents are the same picture
-ALIKE_HERE = 0.5  # the same within one graph, job or block, where that is likely beforehand
-SURE = 0.9  # from which no better one is looked for
+ALIKE = 0.75  # `likeness` from which a latent is that picture, whatever else there is
+ALIKE_HERE = 0.1  # from which it is the most alike of one graph, job or block, where it is likely one of them
+ALIKE_BATCH = 0.4  # mean from which a batch is that batch, in the same order
+MARGIN = 0.05  # by which an older picture must be more alike than a newer one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Past:
     """A run that is over."""
 
@@ -33,7 +35,7 @@ class Memory:
     """The pictures of the last runs of this process, with what was decided for each."""
 
     def __init__(self):
-        self.runs = deque(maxlen=RUNS)  # the newest first
+        self.runs = deque()  # the newest first
 
     def keep(self, latents, decided, context=None):
         """Remember the pictures of a run.
@@ -47,6 +49,8 @@ class Memory:
         scale = min(1.0, SIDE / max(latents.shape[2:]))
         small = F.adaptive_avg_pool2d(latents, [max(1, round(side * scale)) for side in latents.shape[2:]])
         self.runs.appendleft(_Past([_digest(latent) for latent in latents], small, decided, context))
+        while sum(len(run.decided) for run in self.runs) > KEPT:
+            self.runs.pop()
 
     def find(self, latents, mask=None, context=None):
         """What was decided for the pictures that a run starts from -> one {axis hash: Decided} or None a picture.
@@ -66,38 +70,46 @@ class Memory:
         known = torch.ones(len(latents), 1, *latents.shape[2:])
         if mask is not None:
             known = known * (F.interpolate(mask.detach().float().cpu(), latents.shape[2:]) < 0.5)
-        best = [0.0] * len(latents)
-        for run in self.runs:
-            if run.latents.shape[1] != latents.shape[1] or min(best) > SURE:
+        here = [run for run in self.runs if context is not None and run.context == context]
+        values, compared = {}, 0  # {run: [B, n]}
+        for run in here + [run for run in self.runs if run not in here]:
+            compared += len(run.decided)
+            if compared > max(COMPARED, len(run.decided)):
+                break
+            if run.latents.shape[1] != latents.shape[1]:
                 continue
-            values = torch.stack([likeness(*one, run.latents) for one in zip(latents, known, strict=True)])  # [B, n]
-            least = ALIKE_HERE if context is not None and context == run.context else ALIKE
-            if values.shape[0] == values.shape[1] and values.diagonal().mean() > least:  # a batch keeps its order
-                values = torch.diag_embed(values.diagonal().clamp(min=least + 1e-6))
-            for index, (value, which) in enumerate(zip(*(part.tolist() for part in values.max(dim=1)), strict=True)):
-                if value > max(least, best[index]):
-                    best[index], found[index] = value, found[index] or run.decided[which]
+            values[run] = torch.stack([likeness(*one, run.latents) for one in zip(latents, known, strict=True)])
+            if len(latents) == len(run.decided) > 1 and values[run].diagonal().mean() > ALIKE_BATCH:
+                return [one or own for one, own in zip(found, run.decided, strict=True)]  # a batch keeps its order
+        best = [1.0 if one else 0.0 for one in found]
+        for run, matrix in values.items():
+            least = ALIKE_HERE if run in here else ALIKE
+            for index, (value, which) in enumerate(zip(*(part.tolist() for part in matrix.max(dim=1)), strict=True)):
+                if value > max(least, best[index] + MARGIN):
+                    best[index], found[index] = value, run.decided[which]
         return found
 
 
 def likeness(latent, known, pictures):
-    """How much a latent is like each of some pictures, or like a part of them -> [N]; 1 is the same, 0 unlike.
+    """How much of a latent each of some pictures explains, or a part of it -> [N]; 1 is the same, 0 and below unlike.
 
-    1 less the mean squared difference, over that of two unlike pictures, at the best place and size of the part.
+    The coefficient of determination R^2 at the best place and size of the part.
 
     Args:
         latent: [C, h, w].
         known: [1, h, w], the weight of each of its cells.
         pictures: [N, C, H, W].
     """
-    least = torch.full((len(pictures),), torch.inf)
+    explained = torch.full((len(pictures),), -torch.inf)
     for size in _sizes(latent.shape[1:], pictures.shape[2:]):
         weight = F.adaptive_avg_pool2d(known, size)  # [1, h', w']
         part = F.adaptive_avg_pool2d(latent * known, size) / weight.clamp(min=1e-3)  # [C, h', w']
         difference = (part.square() * weight).sum() - 2 * F.conv2d(pictures, (part * weight)[None])
         difference = difference + F.conv2d(pictures.square(), weight[None].expand(1, len(part), -1, -1))
-        least = torch.minimum(least, difference.amin(dim=(1, 2, 3)) / weight.sum().clamp(min=1e-6))
-    return 1 - least / pictures.var(dim=(2, 3)).sum(dim=1).clamp(min=1e-6)
+        mean = (part * weight).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp(min=1e-6)
+        spread = ((part - mean).square() * weight).sum().clamp(min=1e-6)
+        explained = torch.maximum(explained, 1 - difference.amin(dim=(1, 2, 3)) / spread)
+    return explained
 
 
 def _sizes(own, whole):

@@ -131,9 +131,11 @@ class Run:
         for source, home in self.homes.items():
             place(source, home)
         if self.decisions is not None and self._last:
-            for latents in (self._last(), made):
-                if latents is not None:
-                    self.memory.keep(latents, self.decided(), self.context)
+            last = self._last()
+            if made is None or (last - made.to(last)).abs().mean() > 0.1 * last.abs().mean():  # noise was left over
+                self.memory.keep(last, self.decided(), self.context)
+            if made is not None:
+                self.memory.keep(made, self.decided(), self.context)
         self.homes, self._last = {}, None
 
     def decided(self):

@@ -115,6 +115,18 @@ def test_other_guiders_are_corrected(model, backdrop, prompts, kind):
     assert corrected.isfinite().all() and differs(plain, corrected)
 
 
+def test_a_nested_dual_guiders_second_scale_does_not_multiply_the_correction(model, backdrop, prompts):
+    """Its scales 2 and 1.5 are a CFG of 3 for the prompt; in one step what is corrected is all that differs."""
+    empty = prompts["empty"]
+    nested = [
+        host_extras.guided("dual nested", m, prompts, prompts["cat"], steps=1)
+        for m in (model, correct(model, backdrop))
+    ]
+    with_cfg_3 = [host_extras.guided("cfg", m, prompts, empty, steps=1) for m in (model, correct(model, backdrop))]
+    change, wanted = nested[1] - nested[0], with_cfg_3[1] - with_cfg_3[0]
+    assert wanted.abs().max() > 1e-3 and torch.allclose(change, wanted, atol=1e-4)
+
+
 def test_of_the_dual_guiders_two_prompts_either_may_ask_for_the_stereotype(model, backdrop, prompts):
     second = prompts["village"]
     plain, corrected = (host_extras.guided("dual", m, prompts, second) for m in (model, correct(model, backdrop)))

@@ -44,8 +44,8 @@ def control_net(model):
     return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
 
 
-def guided(kind, model, prompts, second):
-    """Sample with another guider; `second` is DualCFG's second prompt and PerpNeg's negative one."""
+def guided(kind, model, prompts, second, steps=3):
+    """Sample with another guider; `second` is DualCFG's second prompt and the negative one of PerpNeg and CFG 3."""
     person, empty = prompts["person"], prompts["empty"]
     if kind.startswith("dual"):
         guider = nodes_custom_sampler.Guider_DualCFG(model)
@@ -55,11 +55,15 @@ def guided(kind, model, prompts, second):
         guider = nodes_perpneg.Guider_PerpNeg(model)
         guider.set_conds(person, second, empty)
         guider.set_cfg(2.0, 1.0)
+    elif kind == "cfg":
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(person, second)
+        guider.set_cfg(3.0)
     else:
         guider = nodes_custom_sampler.Guider_Basic(model)
         guider.set_conds(person)
     latent = torch.zeros(2, 4, 16, 16)
-    sigmas = torch.tensor([14.6, 5.0, 1.0, 0.0])
+    sigmas = torch.tensor([*[14.6, 5.0, 1.0][:steps], 0.0])
     return guider.sample(
         comfy.sample.prepare_noise(latent, 3), latent, comfy.samplers.sampler_object("euler"), sigmas, seed=3
     )

@@ -1,0 +1,168 @@
+"""Latents and conditioning on another device than the networks: every path works there, with the CPU's values."""
+
+import random
+
+import pytest
+import torch
+
+from audit_world import DRAWN, DrawnHost, drawn_audit, plan
+from corrector.audit.page import publish
+from corrector.correction.memory import Memory
+from corrector.correction.run import Run
+from corrector.correction.sampled import sample_corrected
+from corrector.correction.thinning import coins_from_noise
+from corrector.correction.update import Settings
+from corrector.latent_space.devices import device_of, place, placed
+from corrector.latent_space.folders import WEIGHTS
+from corrector.learning.calibrate import calibrate
+from corrector.learning.learn import learn
+from corrector.preference.file import load_preference
+from corrector.preference.networks import Classifier
+from gaussian_host import GaussianHost
+from other_device import OTHER, other_device
+
+CPU = torch.device("cpu")
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.fixture(autouse=True)
+def a_second_device():
+    with other_device():
+        yield
+
+
+@pytest.fixture(scope="module")
+def backdrop():
+    return load_preference(WEIGHTS / "miniature-backdrop.safetensors")
+
+
+def call(count, dtype=torch.float32, memory_format=torch.contiguous_format):
+    """-> denoised, x, sigma of one call, on the CPU."""
+    generator = torch.Generator().manual_seed(count)
+    x = 3 * torch.randn(count, 4, 16, 16, generator=generator)
+    denoised = torch.randn(x.shape, generator=generator).to(dtype).to(memory_format=memory_format)
+    return denoised, x.to(memory_format=memory_format), torch.full((count,), 3.0)
+
+
+def same(result, expected):
+    """Equal but for the order of sums: layouts of memory choose other kernels."""
+    tolerance = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}[expected.dtype]
+    torch.testing.assert_close(result.cpu(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.fixture(autouse=True)
+def networks_start_on_the_cpu(backdrop):
+    yield
+    place(backdrop.source, CPU)
+
+
+def run_of(preference, count, where, **settings):
+    prompts = [[torch.zeros(1, 77, 128, device=where)] for _ in range(count)]
+    coins = coins_from_noise(call(count)[1].to(where))
+    return Run([preference], Settings(**settings), coins, prompts, use_gate=False, memory=Memory())
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_a_run_corrects_where_the_latents_are_as_on_the_cpu(backdrop, count, dtype, memory_format):
+    home, parts = device_of(backdrop.source), call(count, dtype, memory_format)
+    on_cpu = run_of(backdrop, count, CPU)
+    expected = on_cpu.correct(*parts, 2.0)
+    on_cpu.finish(expected)
+    with torch.inference_mode():
+        there = run_of(backdrop, count, OTHER)
+        result = there.correct(*(part.to(OTHER) for part in parts), 2.0)
+        assert device_of(backdrop.source) == result.device != home, "networks move to the latents"
+        there.finish(result)
+    assert device_of(backdrop.source) == home, "and back"
+    assert result.dtype == dtype and not torch.equal(expected, parts[0])
+    same(result, expected)
+    for one, other in zip(there.memory.runs, on_cpu.memory.runs, strict=True):
+        same(one.latents.to(dtype), other.latents.to(dtype))
+
+
+def test_a_target_a_mask_and_a_share_of_strength_work_there(backdrop):
+    mask = torch.zeros(1, 32, 32)
+    mask[..., 16:] = 1
+    settings = dict(target=0.5, mask=mask, cap=0.2, strength=torch.tensor([1.0, 0.5, 1.0, 2.0]))
+    denoised, x, sigma = call(4)
+    expected = run_of(backdrop, 4, CPU, **settings).correct(denoised, x, sigma, 7.0)
+    result = run_of(backdrop, 4, OTHER, **settings).correct(*(part.to(OTHER) for part in (denoised, x, sigma)), 7.0)
+    same(result, expected)
+
+
+def test_a_classifier_finds_its_gradient_there_also_under_inference_mode(backdrop):
+    from dataclasses import replace
+
+    torch.manual_seed(0)
+    source = Classifier("miniature", 3, width=16, blocks=1).eval().requires_grad_(False)
+    preference, parts = replace(backdrop, source=source), call(2)
+    expected = run_of(preference, 2, CPU).correct(*parts, 2.0)
+    with torch.inference_mode():
+        result = run_of(preference, 2, OTHER).correct(*(part.to(OTHER) for part in parts), 2.0)
+    same(result, expected)
+    assert not torch.equal(expected, parts[0])
+
+
+def test_networks_are_back_after_an_exception(backdrop):
+    with pytest.raises(KeyError), placed([backdrop.source], OTHER):
+        assert device_of(backdrop.source) != CPU
+        raise KeyError
+    assert device_of(backdrop.source) == CPU
+
+
+def test_the_gate_and_the_judge_read_what_lies_elsewhere(backdrop):
+    tokens, latents = torch.randn(1, 77, 128), torch.randn(3, 4, 16, 16)
+    assert backdrop.gate.read([tokens.to(OTHER)]) == backdrop.gate.read([tokens])
+    assert torch.equal(backdrop.judge.counter(latents.to(OTHER)).cpu(), backdrop.judge.counter(latents))
+
+
+class Elsewhere(GaussianHost):
+    """A host whose model and latents are on the other device."""
+
+    @property
+    def device(self):
+        return torch.empty(0, device=OTHER).device
+
+    def denoise(self, x, sigma, conditioning):
+        return super().denoise(x.cpu(), sigma.cpu(), conditioning).to(OTHER)
+
+    def sample(self, conditioning, seeds, *args, hook=None, **more):
+        def moved(denoised, x, sigma, which):
+            return hook(denoised.to(OTHER), x.to(OTHER), sigma.to(OTHER), which).cpu()
+
+        # the CPU's own, whose hook sees the other device
+        return GaussianHost().sample(conditioning, seeds, *args, hook=hook and moved, **more).to(OTHER)
+
+    def decode(self, latents):
+        return super().decode(latents.cpu())
+
+
+def learned(host, axis):
+    options = dict(count=16, seed=0, steps=8, teacher_count=64, match=False)
+    preference, judge = learn(host, axis, **options)
+    return calibrate(host, preference, judge, 20, trials=10), judge
+
+
+def test_learning_calibrating_and_sampling_give_the_same_there(axis):
+    here, there = GaussianHost(), Elsewhere()
+    (expected, _), (found, judge) = learned(here, axis), learned(there, axis)
+    assert device_of(found.source) == device_of(judge) == CPU, "what is saved is on the CPU"
+    for name, tensor in expected.source.state_dict().items():
+        torch.testing.assert_close(found.source.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+    assert [c.base_rate for c in found.calibrations] == [c.base_rate for c in expected.calibrations]
+    prompts, seeds = axis.prompts(axis.groups[0])[:1] * 4, random.Random(1).sample(range(1000), 4)
+    settings = Settings(target=0.5)
+    latents = [sample_corrected(host, prompts, seeds, [found], settings)[0] for host in (here, there)]
+    assert torch.equal(*latents)
+
+
+def test_an_audit_with_a_target_gives_the_same_report_there(tmp_path):
+    reports = []
+    for name in ("here", "there"):
+        host = DrawnHost()
+        host.device = torch.device(OTHER if name == "there" else "cpu")
+        audit = drawn_audit(plan(images=12, explicit=4, target=0.5, strengths=(1.0,)), [DRAWN], host)
+        reports.append(publish(audit, audit.run(tmp_path / name), tmp_path)[0])
+    assert reports[0]["cells"] == reports[1]["cells"]
