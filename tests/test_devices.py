@@ -1,6 +1,7 @@
 """Latents and conditioning on another device than the networks: every path works there, with the CPU's values."""
 
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from corrector.correction.thinning import coins_from_noise
 from corrector.correction.update import Settings
 from corrector.latent_space.devices import device_of, place, placed
 from corrector.latent_space.folders import WEIGHTS
+from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate
-from corrector.learning.learn import learn
 from corrector.preference.file import load_preference
 from corrector.preference.networks import Classifier
 from gaussian_host import GaussianHost
@@ -145,11 +146,13 @@ class Elsewhere(GaussianHost):
 
 def learned(host, axis):
     options = dict(count=16, seed=0, steps=8, teacher_count=64, match=False)
-    preference, judge = learn(host, axis, **options)
+    preference, judge = learn_module.learn(host, axis, **options)
     return calibrate(host, preference, judge, 20, trials=10), judge
 
 
-def test_learning_calibrating_and_sampling_give_the_same_there(axis):
+def test_learning_calibrating_and_sampling_give_the_same_there(axis, monkeypatch):
+    monkeypatch.setattr(learn_module, "train_gate", partial(learn_module.train_gate, count=60, steps=4))
+    monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
     here, there = GaussianHost(), Elsewhere()
     (expected, _), (found, judge) = learned(here, axis), learned(there, axis)
     assert device_of(found.source) == device_of(judge) == CPU, "what is saved is on the CPU"
