@@ -145,9 +145,9 @@ class Elsewhere(GaussianHost):
 
 
 def learned(host, axis):
-    options = dict(count=16, seed=0, steps=8, teacher_count=64, match=False)
+    options = dict(count=16, seed=0, steps=6, teacher_count=32, match=False)
     preference, judge = learn_module.learn(host, axis, **options)
-    return calibrate(host, preference, judge, 20, trials=10), judge
+    return calibrate(host, preference, judge, 8, trials=4), judge
 
 
 def test_learning_calibrating_and_sampling_give_the_same_there(axis, monkeypatch):
