@@ -17,11 +17,14 @@ from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.loading import load_pipeline
+from corrector.latent_space.devices import device_of
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
 from corrector.preference.file import load_preference
+from corrector.preference.networks import Distilled
 from corrector.preference.prompt_gate import PromptGate
 from corrector.preference.text import Text
+from other_device import OTHER, other_device
 from tiny_checkpoints import BETAS, autoencoder, pipeline, unet
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
@@ -277,6 +280,24 @@ def test_with_cpu_offload(make, preference, offload):
     assert run.outcomes() == ["corrected"]
 
 
+@pytest.mark.parametrize("name", ["EulerDiscrete", "DDIM", "DPMSolverMultistep", "UniPCMultistep"])
+def test_with_the_latents_on_another_device_than_the_preference(preference, name):
+    pipe = pipeline("sd15")
+    pipe.scheduler = getattr(diffusers, f"{name}Scheduler")(**BETAS)
+    torch.manual_seed(0)
+    networks = Distilled("sd15", 2, width=16, blocks=1), PromptGate(16, 2)
+    source, gate = (network.eval().requires_grad_(False) for network in networks)
+    own = replace(preference, source=source, gate=gate)
+    with corrected(pipe, own, use_gate=False):
+        wanted = latents_of(pipe)
+    with other_device():
+        with corrected(pipe.to(OTHER), own, use_gate=False) as run:
+            latents = latents_of(pipe)
+        assert latents.device == OTHER and run.outcomes() == ["corrected"]
+        assert device_of(source) == device_of(gate) == torch.device("cpu")  # as before
+        torch.testing.assert_close(latents.cpu(), wanted, rtol=1e-3, atol=1e-3)
+
+
 def test_later_stages_keep_what_was_decided(miniature, backdrop):
     parts = {**miniature.components, "requires_safety_checker": False}
     img2img = diffusers.StableDiffusionImg2ImgPipeline(**parts)  # shares the scheduler
@@ -304,6 +325,17 @@ def test_later_stages_keep_what_was_decided(miniature, backdrop):
             latents_of(inpaint, PORTRAIT, (9,), image=picture, mask_image=mask, **size, **call)
             assert (third.outcomes() == ["corrected"]) == wanted
     assert "not made by an earlier run" not in second.report() + third.report()
+
+
+def test_pictures_of_other_origin_are_decided_anew_in_the_same_block(miniature, backdrop):
+    img2img = diffusers.StableDiffusionImg2ImgPipeline(**miniature.components, requires_safety_checker=False)
+    call = dict(guidance_scale=2.0, steps=6)
+    others = latents_of(miniature, PORTRAIT, (5, 6, 7, 8), num_images_per_prompt=4, **call)
+    with corrected(miniature, backdrop, target=0.5), corrected(img2img, backdrop, target=0.5) as run:
+        latents_of(miniature, PORTRAIT, (1, 2, 3, 4), num_images_per_prompt=4, **call)
+        for other in others:
+            latents_of(img2img, PORTRAIT, (9,), image=other[None], strength=0.6, **call)
+    assert run.report().count("1 of 1 pictures that this run starts from were not made by an earlier run") == 4
 
 
 def test_latents_that_are_not_finished_keep_what_was_decided(make, xl_preference):

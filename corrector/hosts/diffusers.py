@@ -65,7 +65,7 @@ def corrected(
         mask = torch.from_numpy(np.asarray(mask.convert("L")) / 255)
     window = tuple(percent_to_sigma(pipe.scheduler.alphas_cumprod)(part) for part in (start, end))
     outer = _local.runs
-    run = PipelineRun(pipe, preferences, Settings(strength, target, window, mask, cap), seed, use_gate, outer)
+    run = PipelineRun(pipe, preferences, Settings(strength, target, window, mask, cap), seed, use_gate)
     _local.runs = (*outer, run)
     try:
         with ExitStack() as replaced:
@@ -80,10 +80,8 @@ def corrected(
 class PipelineRun:
     """What was done inside a block: a `correction.run.Run` for each call of the pipeline."""
 
-    def __init__(self, pipe, preferences, settings, seed, use_gate, outer):
-        self.pipe, self._options, self._seed = pipe, (preferences, settings), seed
-        # Calls in nested blocks are likely to be stages of the same pictures.
-        self._more = dict(use_gate=use_gate, context=outer[0]._more["context"] if outer else object())
+    def __init__(self, pipe, preferences, settings, seed, use_gate):
+        self.pipe, self._options, self._seed, self._use_gate = pipe, (preferences, settings), seed, use_gate
         self.last, self._scheduler, self._hooks, self._lines = None, None, ExitStack(), []
 
     def report(self):
@@ -191,7 +189,8 @@ class PipelineRun:
         if start is None and timestep != self._scheduler.timesteps[0]:
             start = sample  # another pipeline sampled the steps before (denoising_end and denoising_start)
         coins = coins_from_noise(sample if self._noise is None else self._noise, self._seed)
-        self.last = Run(*self._options, coins, self._prompts, start, self._repainted, **self._more)
+        # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
+        self.last = Run(*self._options, coins, self._prompts, start, self._repainted, use_gate=self._use_gate)
         self._shape = sample.shape
 
 
