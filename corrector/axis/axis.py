@@ -10,11 +10,12 @@ import unicodedata
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..latent_space.errors import RSCorrectorError
 from ..latent_space.whole_files import why_not, write_whole
 from .schema import complaint
 
 
-class AxisError(ValueError):
+class AxisError(RSCorrectorError):
     """An axis that cannot be used; the message names the file or field and says how to fix it."""
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..latent_space.errors import RSCorrectorError
 from ..latent_space.whole_files import FULL, why_not
 from . import audit, demo, learning
 
@@ -22,23 +23,10 @@ def main(argv=None):
             f'{where} the package "{error.name}" is not installed; run: pip install "rs-corrector[diffusers]", or in '
             "the repository: python install.py demo"
         ) from error
-    except _refusals() as refusal:
+    except RSCorrectorError as refusal:
         raise SystemExit(f"{where} {refusal}") from None
     except OSError as error:
         if not error.filename and error.errno not in FULL:
             raise  # not about a file
         file = f"{error.filename}: " if error.filename else ""
         raise SystemExit(f"{where} {file}{why_not(error)}.") from None
-
-
-def _refusals():
-    """The errors that are answered with their message alone. Imported late, so that --help is instant."""
-    from ..audit.plan import AuditError
-    from ..axis.axis import AxisError
-    from ..hosts.loading import CheckpointError
-    from ..learning.store import PairError
-    from ..preference.file import PreferenceFileError
-    from ..preference.networks import PreferenceError
-    from ..preference.prompt_gate import GateError
-
-    return AuditError, AxisError, CheckpointError, GateError, PairError, PreferenceError, PreferenceFileError

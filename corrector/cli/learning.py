@@ -143,11 +143,7 @@ def calibrate(args):
     if not 0 < args.target <= 1 or not 0 <= args.narrow < 0.5:
         raise PreferenceFileError("--target must be above 0 and at most 1, --narrow at least 0 and below 0.5.")
     path, preference, host = _file(args.out or args.preference), load_preference(args.preference), open_host(args)
-    if preference.space != host.space:
-        raise PreferenceFileError(
-            f'{args.preference.name}: made for "{preference.space}", and this checkpoint is "{host.space}"; use a '
-            "preference made for this model."
-        )
+    preference.check_space(host.space, "this checkpoint")
     if preference.judge is None:
         raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
     if of_other_models(preference, host) and path.resolve() == args.preference.resolve():

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 from einops import reduce
 
+from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import expand
 from ..preference.networks import read
 
 
-class CorrectionError(ValueError):
+class CorrectionError(RSCorrectorError):
     """Settings that cannot be used; the message says what was found, what was expected and what to do."""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from ..latent_space.errors import RSCorrectorError
+
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 NETWORKS = {
     "unet": ("UNet2DConditionModel",),
@@ -19,7 +21,7 @@ UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 READS = "RS-Corrector reads SD1.5, SD2.x and SDXL checkpoints and the miniature; use one of these"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(RSCorrectorError):
     """A checkpoint or LoRA that cannot be used; the message says what was found, what was expected and what to do."""
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ..latent_space.errors import RSCorrectorError
 from ..latent_space.whole_files import FULL, why_not, write_whole
 
 
-class PairError(ValueError):
+class PairError(RSCorrectorError):
     """Pairs that cannot be made or used; the message says what was found, what was expected and what to do."""
 
 

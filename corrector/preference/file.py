@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..axis.axis import axis_from_dict
+from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import LATENT_SPACES
 from ..latent_space.whole_files import why_not, write_whole
 from .calibration import Calibration
@@ -29,7 +30,7 @@ LARGEST = 16 * 2**20  # bytes; a preference is a few MB
 SOURCES = {source.kind: source for source in (Distilled, Classifier)}
 
 
-class PreferenceFileError(ValueError):
+class PreferenceFileError(RSCorrectorError):
     """A file that is not a usable preference; the message names the file and says what to do."""
 
 

@@ -14,12 +14,13 @@ from einops import rearrange, reduce
 from torch import nn
 
 from ..latent_space.devices import beside
+from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import LATENT_SPACES, noise_level, push_from_gradient, scale_input
 
 MOST_CELLS = 32  # patches a side that a network is trained on, about; with more, two cores would not finish in minutes
 
 
-class PreferenceError(ValueError):
+class PreferenceError(RSCorrectorError):
     """Latents that a preference cannot read; the message says why and what to do."""
 
 

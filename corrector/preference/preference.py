@@ -12,6 +12,7 @@ import torch
 
 from ..axis.axis import Axis
 from .calibration import Calibration
+from .networks import PreferenceError
 
 
 @dataclass
@@ -35,6 +36,14 @@ class Preference:
         known = self.training.get("sight", math.inf)
         by_group = known if isinstance(known, dict) else dict.fromkeys(self.axis.groups, known)
         return torch.tensor([float(by_group.get(group, math.inf)) for group in self.axis.groups])
+
+    def check_space(self, space, model="the model", advice="use a preference made for this model"):
+        """Raises PreferenceError with `advice` if the preference is not for the latents of `model`, in `space`."""
+        if self.space not in ("any", space):
+            raise PreferenceError(
+                f'The preference "{self.name}" was made for {self.space} latents and {model} has {space} latents; '
+                f"{advice}."
+            )
 
     def calibration(self, group, cfg):
         """The calibration of a group at the nearest CFG scale that was measured, or None."""

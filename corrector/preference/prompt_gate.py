@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..latent_space.devices import beside
+from ..latent_space.errors import RSCorrectorError
 
 OUT_OF_SCOPE = -1
 SURE = 0.8  # probability below which no group counts as named: what the gate is not sure of is left alone
@@ -85,5 +86,5 @@ class PromptGate(nn.Module):
         return PromptReading(group, explicit)
 
 
-class GateError(ValueError):
+class GateError(RSCorrectorError):
     """A conditioning that the gate cannot read; the message says why and what to do."""
