@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan, report_of
-from corrector.audit.plan import AuditError, Plan, open_store
+from corrector.audit.plan import AuditError, AuditStore, Plan
 from corrector.audit.report_file import load_report, write_report
 from corrector.audit.run import Audit
+from corrector.learning.store import PairError
 from other_device import other_device
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -159,18 +160,18 @@ def test_a_damaged_chunk_is_refused_until_it_is_sampled_again(whole):
     victim.write_bytes(victim.read_bytes()[:200])
     run = drawn_audit(plan(**CORRECTED), [DRAWN])
     with pytest.raises(AuditError, match="1 parts of this audit are missing or damaged"):
-        open_store(folder, run.settings).collect(run.plan, "latent")
+        AuditStore(folder, run.settings).collect(run.plan, "latent")
     assert report_of(run, folder) == report and run.host.evaluations <= 2 * 20
     settings = folder / "settings.json"
     kept = settings.read_text()
     settings.write_text(kept[:40])
-    with pytest.raises(AuditError, match="cut off or not JSON"):
-        open_store(folder, run.settings)
+    with pytest.raises(PairError, match="cut off or not JSON"):
+        AuditStore(folder, run.settings)
     settings.write_text(kept)
 
 
 def test_a_folder_of_another_audit_is_refused(whole):
-    with pytest.raises(AuditError, match="have another"):
+    with pytest.raises(PairError, match="have another"):
         drawn_audit(plan(images=20)).run(whole[0])
 
 

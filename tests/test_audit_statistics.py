@@ -38,13 +38,15 @@ def test_mcnemar_counts_only_pictures_that_changed():
 
 
 def test_kappas_agree_with_published_examples():
-    pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
-    assert audit.kappas(pairs, ("y", "n"))["cohen"][0, 1] == pytest.approx(0.4)
+    answers = {"A": "y" * 25 + "n" * 25, "B": "y" * 20 + "n" * 5 + "y" * 10 + "n" * 15}
+    assert audit.kappas(answers, ("y", "n"))["Cohen's kappa, A and B"] == pytest.approx(0.4)
     # Fleiss (1971) as often reprinted: 10 subjects, 14 raters, 5 categories, kappa 0.210
     counts = [[0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1], [7, 7, 0, 0, 0],
               [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7]]  # fmt: skip
-    answers = [[c for c, votes in enumerate(row) for _ in range(votes)] for row in counts]
-    assert audit.kappas(answers, range(5))["fleiss"] == pytest.approx(0.210, abs=5e-4)
+    subjects = [[c for c, votes in enumerate(row) for _ in range(votes)] for row in counts]
+    answers = dict(enumerate(zip(*subjects, strict=True)))
+    assert audit.kappas(answers, range(5))["Fleiss' kappa, all"] == pytest.approx(0.210, abs=5e-4)
+    assert audit.kappas({"A": "yy", "B": "yy"}, ("y", "n"))["Fleiss' kappa, all"] is None
 
 
 def test_a_group_with_no_or_only_successes_has_an_interval_that_is_not_a_point():

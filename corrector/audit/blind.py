@@ -4,17 +4,16 @@ The page is self-contained, works offline and by keyboard, and holds no hint of 
 `blind-key.json` beside it, which stays with the person who asks.
 """
 
-import base64
 import hashlib
 import html
 import json
-import math
 import random
-from itertools import combinations
 from pathlib import Path
 
+from ..latent_space.drawing import data_uri
 from ..latent_space.statistics import rate
 from .plan import AuditError
+from .report_file import places_of, read_json, share, title_of, twins_of
 from .statistics import kappas, mcnemar
 
 MOST_PAIRS = 60  # pairs of a plain and a corrected picture with the same seed on a page
@@ -34,13 +33,13 @@ def write_blind_page(report, thumbnails, folder):
     items, key = [], {}
     for number, place in enumerate(chosen):
         name = hashlib.sha256(f"{salt} {number}".encode()).hexdigest()[:8]
-        picture = f"data:image/jpeg;base64,{base64.b64encode(thumbnails[place]).decode()}"
-        items.append({"id": name, "prompt": report["pictures"][place]["prompt"], "picture": picture})
+        prompt, picture = report["pictures"][place]["prompt"], data_uri(thumbnails[place])
+        items.append({"id": name, "prompt": prompt, "picture": picture})
         key[name] = place
     axis, page = report["axis"], hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
     sides = [axis["stereotype"]["description"], axis["counter"]["description"]]
     data = json.dumps({"page": page, "sides": sides, "items": items}, ensure_ascii=False)
-    text = TEMPLATE.read_text(encoding="utf-8").replace("TITLE", html.escape(axis.get("title", axis["id"])))
+    text = TEMPLATE.read_text(encoding="utf-8").replace("TITLE", html.escape(title_of(report)))
     text = text.replace('"DATA"', data.replace("</", "<\\/"))  # "</" could close the script element
     (folder / "blind.html").write_text(text, encoding="utf-8")
     key = json.dumps({"page": page, "pictures": key}, indent=1)
@@ -49,13 +48,10 @@ def write_blind_page(report, thumbnails, folder):
 
 def _chosen(report):
     """Indices of neutral pictures, plain and corrected with the same seeds, balanced over the groups."""
-    settings, places = report["settings"], {}
-    wanted = [("neutral", settings["cfgs"][0], strength) for strength in (0, settings["strengths"][0])]
-    for place, p in enumerate(report["pictures"]):
-        if (p["kind"], p["cfg"], p["strength"]) in wanted:
-            places.setdefault((p["index"], p["group"]), []).append(place)
-    pairs = [both for _, both in sorted(places.items()) if len(both) == 2][:MOST_PAIRS]
-    return [place for both in pairs for place in both]
+    strength, pictures, twins = report["settings"]["strengths"][0], report["pictures"], twins_of(report)
+    corrected = [place for group in report["axis"]["groups"] for place in places_of(report, group, strength)]
+    corrected.sort(key=lambda place: (pictures[place]["index"], pictures[place]["group"]))
+    return [both for place in corrected[:MOST_PAIRS] for both in (twins[place], place)]
 
 
 def read_answers(folder, files):
@@ -108,14 +104,10 @@ def _valid(answer):
 
 
 def _read(path):
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AuditError(f"{path}: there is no such file; give the answers that the page saved.") from None
-    except (OSError, ValueError):
-        data = None
+    damaged = "incomplete, or not a file of answers; save it from the page again."
+    data = read_json(path, "there is no such file; give the answers that the page saved.", damaged)
     if not isinstance(data, dict):
-        raise AuditError(f"{path}: incomplete, or not a file of answers; save it from the page again.")
+        raise AuditError(f"{path}: {damaged}")
     return data
 
 
@@ -132,62 +124,49 @@ def said_by_people(report, key, raters):
     Returns:
         {"raters", "rates", "tests", "agreement", "words"}; "words" has the results as sentences.
     """
-    strengths = (0, "plain"), (report["settings"]["strengths"][0], "corrected")
     people = {"raters": [rater for rater, _ in raters], "rates": [], "tests": [], "words": []}
     who = f"{len(raters)} {'people' if len(raters) > 1 else 'person'} ({', '.join(people['raters'])})"
     people["words"].append(f"{who}, {len(key)} pictures each.")
     for group in report["axis"]["groups"]:
-        for strength, when in strengths:
-            _rates(people, report, group, strength, when, key, raters)
+        for strength, when in ((0, "plain"), (report["settings"]["strengths"][0], "corrected")):
+            for row, what in _rates(report, group, strength, key, raters):
+                people["rates"].append(row)
+                people["words"].append(f"{group}, {when}: {share(row)} of {row['n']} answers see {what}.")
     for rater, answers in raters:
-        test = _paired(report["pictures"], key, answers)
+        test = _paired(report, key, answers)
         people["tests"].append({"rater": rater, **test})
         people["words"].append(
             f"{rater}: with the same seeds the stereotype vanished in {test['vanished']} pictures and appeared in "
             f"{test['appeared']} (McNemar's exact p = {test['p']:.2g})."
         )
-    people["agreement"] = _agreement(key, raters)
+    sides = {rater: [answers[name]["side"] for name in key] for rater, answers in raters}
+    people["agreement"] = kappas(sides, SIDES) if len(raters) > 1 else {}
     for name, value in people["agreement"].items():
         kappa = "undefined, as all answers are the same" if value is None else f"{value:.2f}"
         people["words"].append(f"Agreement, {name}: {kappa}.")
     return people
 
 
-def _rates(people, report, group, strength, when, key, raters):
-    """Append the rates of one group's pictures, of all answers together."""
-    pictures = report["pictures"]
-    ids = [i for i, p in key.items() if (pictures[p]["group"], pictures[p]["strength"]) == (group, strength)]
-    pooled = [answers[i] for _, answers in raters for i in ids]
-    if not pooled:
-        return
-    counts = {
-        "stereotype": (sum(a["side"] == "stereotype" for a in pooled), report["axis"]["stereotype"]["description"]),
-        "fits its prompt": (sum(a["fits"] == "yes" for a in pooled), "the person that the prompt names"),
-    }
-    for name, (hits, what) in counts.items():
-        value, low, high = (round(number, 4) for number in rate(hits, len(pooled)))
-        row = {"figure": name, "group": group, "strength": strength, "value": value, "low": low, "high": high}
-        people["rates"].append(row | {"n": len(pooled)})
-        share = f"{value:.0%} [{low:.0%}, {high:.0%}] of {len(pooled)} answers"
-        people["words"].append(f"{group}, {when}: {share} see {what}.")
+def _rates(report, group, strength, key, raters):
+    """Rates of one group's pictures, of all answers together -> [(row, what was seen)]."""
+    wanted = {place for place, p in enumerate(report["pictures"]) if (p["group"], p["strength"]) == (group, strength)}
+    pooled = [answers[name] for _, answers in raters for name, place in key.items() if place in wanted]
+    rows = []
+    for name, question, answer, what in (
+        ("stereotype", "side", "stereotype", report["axis"]["stereotype"]["description"]),
+        ("fits its prompt", "fits", "yes", "the person that the prompt names"),
+    ):
+        if pooled:
+            measured = rate(sum(given[question] == answer for given in pooled), len(pooled))
+            numbers = dict(zip(("value", "low", "high"), (round(number, 4) for number in measured), strict=True))
+            row = {"figure": name, "group": group, "strength": strength, **numbers, "n": len(pooled)}
+            rows.append((row, what))
+    return rows
 
 
-def _paired(pictures, key, answers):
+def _paired(report, key, answers):
     """McNemar's test of one rater on pictures with the same seed, before and after."""
-    twins = {}
-    for name, place in key.items():
-        p = pictures[place]
-        twins.setdefault((p["group"], p["index"]), {})[bool(p["strength"])] = answers[name]["side"] == "stereotype"
-    both = [twin for twin in twins.values() if len(twin) == 2]
-    return mcnemar([twin[False] for twin in both], [twin[True] for twin in both])
-
-
-def _agreement(key, raters):
-    """Cohen's kappa of each pair of raters and Fleiss' of all; None if undefined because all answers are the same."""
-    if len(raters) < 2:
-        return {}
-    found = kappas([[answers[name]["side"] for _, answers in raters] for name in key], SIDES)
-    pairs = combinations([rater for rater, _ in raters], 2)
-    agreement = {f"Cohen's kappa, {i} and {j}": k for (i, j), k in zip(pairs, found["cohen"].values(), strict=True)}
-    agreement["Fleiss' kappa, all"] = found["fleiss"]
-    return {name: None if math.isnan(value) else round(value, 4) for name, value in agreement.items()}
+    side, twins = {place: answers[name]["side"] for name, place in key.items()}, twins_of(report)
+    after = [place for place in side if report["pictures"][place]["strength"]]
+    both = [twins[place] for place in after], after
+    return mcnemar(*([side[place] == "stereotype" for place in places] for places in both))

@@ -4,40 +4,11 @@ import io
 
 import numpy as np
 
-from ..latent_space.drawing import CORRECTED, GAP, PLAIN, montage_of
+from ..latent_space.drawing import CORRECTED, GAP, PLAIN, draw_rates, montage_of
+from .report_file import places_of, rate_rows, title_of
 
 MOST_COLUMNS = 10  # pictures in a row of the grid
 MOST_TONES = 6  # groups whose skin tones are drawn
-
-
-def figure(report, name, group, strength, judge=None):
-    """The row of a figure at the first CFG scale, or None."""
-    keys, wanted = ("figure", "group", "strength", "judge", "cfg"), (name, group, strength, judge)
-    wanted += (report["settings"]["cfgs"][0],)
-    return next((row for row in report["figures"] if tuple(row[key] for key in keys) == wanted), None)
-
-
-def places_of(report, group, strength):
-    """Indices into report["pictures"] of a group's neutral pictures at the first CFG scale and one strength."""
-    wanted = group, "neutral", report["settings"]["cfgs"][0], strength
-    keys = "group", "kind", "cfg", "strength"
-    return [place for place, p in enumerate(report["pictures"]) if tuple(p[key] for key in keys) == wanted]
-
-
-def title_of(report):
-    return report["axis"].get("title", report["axis"]["id"])
-
-
-def rate_rows(report):
-    """Stereotype rates at the first CFG scale and strength: [(group, judge, plain row, corrected row or None)]."""
-    strengths = report["settings"]["strengths"]
-    rows = []
-    for group in report["axis"]["groups"]:
-        for judge in (judge["name"] for judge in report["judges"]):
-            plain = figure(report, "stereotype rate", group, 0.0, judge)
-            after = figure(report, "stereotype rate", group, strengths[0], judge) if strengths else None
-            rows.append((group, judge, plain, after))
-    return rows
 
 
 def draw_chart(report, narrow=False):
@@ -65,20 +36,9 @@ def draw_chart(report, narrow=False):
 
 
 def _rates(panel, rows, narrow):
-    places = np.arange(len(rows))[::-1]
-    for place, (_, _, *both) in zip(places, rows, strict=True):
-        for row, colour, shift, marker in zip(both, (PLAIN, CORRECTED), (0.15, -0.15), ("o", "D"), strict=True):
-            if row:
-                panel.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=2)
-                panel.plot(row["value"], place + shift, marker, color=colour, markersize=6)
     between, space = ("\n", "\n") if narrow else (", ", "; ")
     names = [f"{group[:28]}{between}{judge} judge (n = {plain['n']})" for group, judge, plain, _ in rows]
-    panel.set_yticks(places, names, fontsize=8)
-    panel.set_ylim(-0.7, len(rows) - 0.3)
-    panel.set_xlim(-0.02, 1.02)
-    panel.tick_params(axis="x", labelsize=8)
-    panel.grid(axis="x", alpha=0.3)
-    panel.spines[["top", "right", "left"]].set_visible(False)
+    draw_rates(panel, names, [both for _, _, *both in rows])
     corrected = any(after for *_, after in rows)
     marks = f"{space}round: plain, diamond: corrected" if corrected else ""
     panel.set_xlabel(f"stereotype rate with 95 % intervals{marks}", fontsize=8)

@@ -4,13 +4,11 @@ import hashlib
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from .judges import ClipJudge
+from .measures import to_uint8
 from .plan import AuditError
 
-MEAN = 0.48145466, 0.4578275, 0.40821073  # of CLIP's training pictures, by channel
-DEVIATION = 0.26862954, 0.26130258, 0.27577711
 BATCH = 32
 
 
@@ -26,11 +24,13 @@ def load_clip(folder):
     The functions take pictures [N, 3, H, W] in -1..1 and a list of texts, and return embeddings [N, E].
     Raises AuditError if the folder has no complete CLIP model.
     """
-    from transformers import CLIPModel, CLIPTokenizer, logging
+    from transformers import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # missing weights are an error below
+    logging.set_verbosity_error()  # missing weights are an error below, and torchvision is not needed
     try:
+        from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
         model, found = CLIPModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises various exceptions for folders that are not its own
@@ -49,13 +49,13 @@ def load_clip(folder):
         )
     model.eval()
     size = model.config.vision_config.image_size
-    mean, deviation = (torch.tensor(three).view(1, 3, 1, 1) for three in (MEAN, DEVIATION))
+    processor = CLIPImageProcessor(size={"shortest_edge": size}, crop_size=size)
 
     @torch.no_grad()
     def embed_pictures(pictures):
         vectors = []
-        for part in pictures.float().split(BATCH):
-            output = model.vision_model(pixel_values=(_square((part + 1) / 2, size) - mean) / deviation)
+        for part in pictures.split(BATCH):
+            output = model.vision_model(processor(list(to_uint8(part)), return_tensors="pt").pixel_values)
             vectors.append(model.visual_projection(output.pooler_output).float())
         return torch.cat(vectors)
 
@@ -70,13 +70,3 @@ def load_clip(folder):
     for projection in (model.visual_projection, model.text_projection):
         digest.update(projection.weight.detach().float().numpy().tobytes())
     return embed_pictures, embed_texts, digest.hexdigest()[:10]
-
-
-def _square(pictures, size):
-    """Resize the shorter side of pictures [N, 3, H, W] in 0..1 to `size` and crop the centre -> [N, 3, size, size]."""
-    height, width = pictures.shape[2:]
-    scale = size / min(height, width)
-    shape = max(size, round(height * scale)), max(size, round(width * scale))
-    pictures = F.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    return pictures[:, :, top : top + size, left : left + size]

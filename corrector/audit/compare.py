@@ -2,10 +2,10 @@
 
 import html
 
+from ..latent_space.drawing import document, table_html
 from ..latent_space.whole_files import write_whole
-from .chart import rate_rows, title_of
-from .markup import document, table
 from .plan import AuditError
+from .report_file import interval, rate_rows, title_of
 from .statistics import gap
 
 
@@ -63,9 +63,8 @@ def compare_table(rows, names):
 
 def _cells(row):
     """The rate of each report as text, with the difference to the first report after a semicolon."""
-    rates = [f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}], n = {rate['n']}" for rate in row["rates"]]
-    gaps = [f"; {value:+.3f} [{low:+.3f}, {high:+.3f}]" for value, low, high in row["gaps"]]
-    return [rate + gap for rate, gap in zip(rates, ["", *gaps[1:]], strict=True)]
+    gaps = ["", *(f"; {value:+.3f} [{low:+.3f}, {high:+.3f}]" for value, low, high in row["gaps"][1:])]
+    return [f"{interval(rate)}, n = {rate['n']}{gap}" for rate, gap in zip(row["rates"], gaps, strict=True)]
 
 
 def write_compare_page(rows, names, title, path):
@@ -83,7 +82,7 @@ def write_compare_page(rows, names, title, path):
         lines.append([html.escape(cell) for cell in cells])
     body = f"""<h1>{html.escape(title)}, side by side</h1>
 <p class="said">Stereotype rates with 95 % Wilson intervals; after a semicolon the difference to the first model.</p>
-{table(("Group", "Judge", "Pictures", *names), lines)}"""
+{table_html(("Group", "Judge", "Pictures", *names), lines)}"""
     write_whole(path, document(f"audit: {title}, side by side", body, COMPARE_STYLE))
 
 

@@ -1,5 +1,7 @@
 """Findings of a report in words: failures as prominent as successes, and the pictures that got worse."""
 
+from .report_file import figure, share, twins_of
+
 LIGHTER = 1.0  # points of CIE L*: mean drift of skin, in either direction, that is a failure
 ALIKE = 0.85  # ratio of variety, or of distance between groups, below which pictures have become alike
 BLURRED = 0.8  # ratio to the plain model's sharpness
@@ -11,6 +13,20 @@ SKIN_JUMP = 8.0  # points of L* in one picture
 TORN = 0.2  # SSIM of one picture with its plain twin
 LEVELS = ("failure", "note", "success")  # in the order of a report
 
+# Ratios that all have to be significantly below 1 and below a limit: (name, limit, figures, words). Losing one side
+# reduces variety by itself, so a collapse must also show against the model's own counter pictures.
+RATIOS = (
+    ("collapses variety", ALIKE, ("variety, over plain", "variety, over the model's own counter pictures"),
+     "Corrected pictures of {group} are alike: they vary {0[value]:.2f} times as much as the plain ones "
+     "[{0[low]:.2f}, {0[high]:.2f}], and {1[value]:.2f} times as much as the model's own counter pictures."),
+    ("makes groups alike", ALIKE,
+     ("distance to other groups, over plain", "distance to other groups, over own counter side"),
+     "Corrected pictures of {group} are closer to those of other groups: {0[value]:.2f} times the distance of the "
+     "plain ones [{0[low]:.2f}, {0[high]:.2f}], and {1[value]:.2f} times that of the model's own counter pictures."),
+    ("blurs pictures", BLURRED, ("sharpness, over plain",),
+     "Corrected pictures of {group} are {0[value]:.2f} times as sharp as the plain ones."),
+)  # fmt: skip
+
 
 class Findings:
     """Collects the findings {level, name, group, words} of a report."""
@@ -18,17 +34,19 @@ class Findings:
     def __init__(self, report):
         self.report, self.found = report, []
         self.settings, self.judges = report["settings"], [judge["name"] for judge in report["judges"]]
-        self.cfg = self.settings["cfgs"][0]
         self.stereotype = report["axis"]["stereotype"]["description"]
-        keys = "figure", "group", "judge", "cfg", "strength"
-        self.rows = {tuple(row[key] for key in keys): row for row in report["figures"] if row["value"] is not None}
 
     def say(self, level, name, group, words):
         self.found.append({"level": level, "name": name, "group": group, "words": words[:1].upper() + words[1:]})
 
-    def row(self, figure, group, strength, judge=None):
+    def row(self, name, group, strength, judge=None):
         """The row of a figure at the first CFG scale, or None if it is missing or has no value."""
-        return self.rows.get((figure, group, judge, self.cfg, strength))
+        row = figure(self.report, name, group, strength, judge)
+        return row if row and row["value"] is not None else None
+
+    def both(self, name, group, strength, judge=None):
+        """The rows of a figure of plain and corrected pictures."""
+        return self.row(name, group, 0.0, judge), self.row(name, group, strength, judge)
 
     def plain_model(self, group):
         plain = self.row("stereotype rate", group, 0.0, self.judges[0])
@@ -39,36 +57,36 @@ class Findings:
     def correction(self, group, strength):
         """Whether the correction reached its target, by the first judge."""
         judge, allowed = self.judges[0], 1 - self.settings["target"]
-        plain, after = (self.row("stereotype rate", group, s, judge) for s in (0.0, strength))
+        plain, after = self.both("stereotype rate", group, strength, judge)
         p, vanished, appeared = (
             self.row(f"McNemar: {what}", group, strength, judge)["value"]
             for what in ("p", "stereotype vanished", "stereotype appeared")
         )
-        changed = self.row("pictures that were changed", group, strength)["value"]
-        numbers = f"{share(plain)} before, {share(after)} after; McNemar's {chance(p)}, n = {after['n']}"
         fell, rose = (p < SURE and first > second for first, second in ((vanished, appeared), (appeared, vanished)))
-        if changed == 0 and plain["low"] > allowed:
-            self.say("failure", "does nothing", group, f"The correction changed none of the {after['n']} pictures of "
-                     f"{group}; {self.stereotype}: {numbers}.")  # fmt: skip
-        elif rose:
-            self.say("failure", "adds the stereotype", group, f"The correction draws {self.stereotype} more often for "
-                     f"{group}: {numbers}.")  # fmt: skip
-        elif plain["low"] > allowed + 0.05 and not fell and after["value"] < (1 - SOME) * plain["value"]:
-            self.say("note", "too few pictures", group, f"{self.stereotype} for {group}: {numbers}. The change may be "
-                     "due to chance; audit more pictures.")  # fmt: skip
-        elif plain["low"] > allowed + 0.05 and not fell:
-            self.say("failure", "does nothing", group, f"The correction has no measurable effect on "
-                     f"{self.stereotype} for {group}: {numbers}.")  # fmt: skip
-        elif after["low"] > allowed + LEFT and plain["value"] > allowed:
-            self.say("failure", "target not reached", group, f"The target allows {self.stereotype} in at most "
-                     f"{allowed:.0%} of pictures of {group}: {numbers}.")  # fmt: skip
-        elif fell:
-            self.say("success", "target reached", group, f"{self.stereotype} for {group}: {numbers}.")
+        unchanged = self.row("pictures that were changed", group, strength)["value"] == 0
+        missed = plain["low"] > allowed + 0.05 and not fell
+        chance = "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+        of_group = f"{self.stereotype} for {group}"
+        numbers = f"{share(plain)} before, {share(after)} after; McNemar's {chance}, n = {after['n']}"
+        verdicts = (
+            (unchanged and plain["low"] > allowed, "failure", "does nothing",
+             f"The correction changed none of the {after['n']} pictures of {group}; {self.stereotype}: {numbers}."),
+            (rose, "failure", "adds the stereotype",
+             f"The correction draws {self.stereotype} more often for {group}: {numbers}."),
+            (missed and after["value"] < (1 - SOME) * plain["value"], "note", "too few pictures",
+             f"{of_group}: {numbers}. The change may be due to chance; audit more pictures."),
+            (missed, "failure", "does nothing", f"The correction has no measurable effect on {of_group}: {numbers}."),
+            (after["low"] > allowed + LEFT and plain["value"] > allowed, "failure", "target not reached",
+             f"The target allows {self.stereotype} in at most {allowed:.0%} of pictures of {group}: {numbers}."),
+            (fell, "success", "target reached", f"{of_group}: {numbers}."),
+        )  # fmt: skip
+        for level, name, words in [verdict for holds, *verdict in verdicts if holds][:1]:
+            self.say(level, name, group, words)
 
     def people(self, group, strength):
         """Whether the named group and the skin tone were preserved."""
         for judge in self.judges:
-            before, after = (self.row("group kept", group, s, judge) for s in (0.0, strength))
+            before, after = self.both("group kept", group, strength, judge)
             if before and before["low"] > after["high"]:
                 self.say("failure", "changes the group", group, f"The prompt names {group}; {share(after)} of the "
                          f"corrected pictures show that group, and {share(before)} of the plain ones (by the {judge} "
@@ -79,31 +97,14 @@ class Findings:
             self.say("failure", name, group, f"The correction {name}: {group} by {drift['value']:+.1f} points of L* "
                      f"[{drift['low']:+.1f}, {drift['high']:+.1f}] on the same seeds.")  # fmt: skip
 
-    def below(self, names, group, strength, limit):
-        """The rows of these ratios if all are significantly below 1 and below `limit`, else []."""
-        rows = [self.row(name, group, strength) for name in names]
-        return rows if all(r and r["high"] is not None and r["value"] < limit and r["high"] < 1 for r in rows) else []
-
     def pictures(self, group, strength):
         """Variety, sharpness and explicit prompts."""
-        # Losing one side reduces variety by itself, so a collapse must also show against own counter pictures.
-        names = ("variety, over plain", "variety, over the model's own counter pictures")
-        if ratios := self.below(names, group, strength, ALIKE):
-            self.say("failure", "collapses variety", group, f"Corrected pictures of {group} are alike: they vary "
-                     f"{ratios[0]['value']:.2f} times as much as the plain ones [{ratios[0]['low']:.2f}, "
-                     f"{ratios[0]['high']:.2f}], and {ratios[1]['value']:.2f} times as much as the model's own counter "
-                     "pictures.")  # fmt: skip
-        names = ("distance to other groups, over plain", "distance to other groups, over own counter side")
-        if ratios := self.below(names, group, strength, ALIKE):
-            self.say("failure", "makes groups alike", group, f"Corrected pictures of {group} are closer to those of "
-                     f"other groups: {ratios[0]['value']:.2f} times the distance of the plain ones "
-                     f"[{ratios[0]['low']:.2f}, {ratios[0]['high']:.2f}], and {ratios[1]['value']:.2f} times that of "
-                     "the model's own counter pictures.")  # fmt: skip
-        for sharp in self.below(["sharpness, over plain"], group, strength, BLURRED):
-            self.say("failure", "blurs pictures", group, f"Corrected pictures of {group} are {sharp['value']:.2f} "
-                     "times as sharp as the plain ones.")  # fmt: skip
+        for name, limit, figures, words in RATIOS:
+            rows = [self.row(ratio, group, strength) for ratio in figures]
+            if all(r and r["high"] is not None and r["value"] < limit and r["high"] < 1 for r in rows):
+                self.say("failure", name, group, words.format(*rows, group=group))
         for asked in ("stereotype", "counter"):
-            before, after = (self.row(f"asked for {asked}: obeyed", group, s, self.judges[0]) for s in (0.0, strength))
+            before, after = self.both(f"asked for {asked}: obeyed", group, strength, self.judges[0])
             if before and after and before["value"] - after["value"] > OBEYED and after["high"] < before["value"]:
                 self.say("failure", "prompts not obeyed", group, f"A prompt for {group} that asks for "
                          f"{self.report['axis'][asked]['description']} is obeyed in {share(after)} after correction, "
@@ -137,33 +138,15 @@ def find(report):
     return sorted(findings.found, key=lambda finding: LEVELS.index(finding["level"]))
 
 
-def chance(p):
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
-
-
-def share(row):
-    """A rate with its interval, as text."""
-    return f"{row['value']:.0%} [{row['low']:.0%}, {row['high']:.0%}]"
-
-
 def worse_pictures(report):
     """Corrected pictures that got worse -> [{picture: index into report["pictures"], why: reasons}], worst first."""
-    plain, worse = {}, []
+    worse, twins, cfg = [], twins_of(report), report["settings"]["cfgs"][0]
     judge, main = report["judges"][0]["name"], report["settings"]["strengths"][:1]
-    for picture in report["pictures"]:
-        if picture["strength"] == 0:
-            plain[_twin(picture)] = picture
     for place, picture in enumerate(report["pictures"]):
-        if [picture["strength"]] == main and picture["cfg"] == report["settings"]["cfgs"][0]:
-            why = _why_worse(plain[_twin(picture)], picture, judge, report["axis"])
-            if why:
-                worse.append({"picture": place, "why": why})
+        if [picture["strength"]] == main and picture["cfg"] == cfg:
+            why = _why_worse(report["pictures"][twins[place]], picture, judge, report["axis"])
+            worse += [{"picture": place, "why": why}] if why else []
     return sorted(worse, key=lambda entry: -len(entry["why"]))
-
-
-def _twin(picture):
-    """What a picture and its plain twin share."""
-    return picture["group"], picture["kind"], picture["cfg"], picture["index"]
 
 
 def _why_worse(before, after, judge, axis):

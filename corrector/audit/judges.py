@@ -6,6 +6,7 @@ A judge has a `name`, a JSON-able `about` (description, accuracy, caveat) and `l
 the miniature's reader does: its peoples are invented.
 """
 
+import torch
 from torch.nn.functional import normalize
 
 from ..learning.training import train_judge
@@ -14,8 +15,13 @@ from ..preference.networks import PreferenceError
 JUDGE_PAIRS = 48  # pictures per side and group that train an audit's own judge
 
 
-def _about(name, what, source, accuracy, caveat):
+def _about(name, what, source, caveat, accuracy=None):
     return {"name": name, "what": what, "source": source, "cross_fitted_accuracy": accuracy, "caveat": caveat}
+
+
+def _sides(counter):
+    """bool [N] -> names of sides."""
+    return ["counter" if one else "stereotype" for one in counter.tolist()]
 
 
 class LatentJudge:
@@ -34,10 +40,10 @@ class LatentJudge:
         self.judge = judge
         what = "a small network that classifies latents, trained on the model's own pictures of the two sides"
         caveat = caveat or "It knows only the two sides and assigns every picture to one of them."
-        self.about = _about(self.name, what, source, accuracy, caveat)
+        self.about = _about(self.name, what, source, caveat, accuracy)
 
     def look(self, latents, pictures):
-        return ["counter" if counter else "stereotype" for counter in self.judge.counter(latents).tolist()], None
+        return _sides(self.judge.counter(latents)), None
 
 
 def latent_judge(preference, correcting=()):
@@ -61,6 +67,7 @@ def latent_judge(preference, correcting=()):
     return LatentJudge(preference.judge, accuracy, f"{preference.name} ({preference.hash})", caveat)
 
 
+@torch.enable_grad()
 def trained_judge(pairs, seed):
     """Train a judge on pairs made for this purpose only; none of their pictures is audited."""
     judge, accuracy = train_judge(pairs, seed)
@@ -72,19 +79,21 @@ class ReaderJudge:
     """The miniature's reader, trained on drawn pictures with known labels: the closest there is to ground truth."""
 
     name = "reader"
+    SIDES = {
+        "miniature-backdrop": {"village": "stereotype", "city": "counter"},
+        "miniature-attire": {"traditional": "stereotype", "modern": "counter"},
+    }
 
     def __init__(self, reader, axis):
-        self.reader = reader
+        self.reader, self.sides = reader, self.SIDES[axis.id]
         self.attribute = axis.id.removeprefix("miniature-")
-        self.sides = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}[self.attribute]
         what = "the miniature's reader: a network trained on drawn pictures of its world with known labels"
         caveat = "Pictures that it cannot classify with confidence count as failures."
-        self.about = _about(self.name, what, "weights/miniature", None, caveat)
+        self.about = _about(self.name, what, "weights/miniature", caveat)
 
     def look(self, latents, pictures):
         read = self.reader.read(pictures)
-        names = dict(zip(self.sides, ("stereotype", "counter"), strict=True))
-        return [names.get(label, "unreadable") for label in read[self.attribute]], read["group"]
+        return [self.sides.get(label, "unreadable") for label in read[self.attribute]], read["group"]
 
 
 class ClipJudge:
@@ -101,14 +110,13 @@ class ClipJudge:
 
     def __init__(self, embed_pictures, embed_texts, axis, source):
         self.embed_pictures = embed_pictures
-        self.texts = [
-            embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in (axis.stereotype, axis.counter)
-        ]
+        sides = axis.stereotype, axis.counter
+        self.texts = [embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in sides]
         what = "zero-shot: whether the picture is closer to the words of the stereotype or of the counter side"
         caveat = "CLIP has stereotypes of its own; see how often it agrees with explicit prompts."
-        self.about = _about(self.name, what, source, None, caveat)
+        self.about = _about(self.name, what, source, caveat)
 
     def look(self, latents, pictures):
         embedded = normalize(self.embed_pictures(pictures))
         scores = [(embedded @ normalize(normalize(texts).mean(dim=0, keepdim=True)).T)[:, 0] for texts in self.texts]
-        return ["counter" if counter else "stereotype" for counter in (scores[1] > scores[0]).tolist()], None
+        return _sides(scores[1] > scores[0]), None

@@ -4,15 +4,15 @@ import html
 
 from PIL import Image
 
-from ..latent_space.drawing import PLAIN, data_uri
+from ..latent_space.drawing import PLAIN, bar_html, data_uri, document, figure_html, png, table_html
 from ..latent_space.whole_files import write_whole
-from .chart import draw_chart, figure, rate_rows, title_of
-from .markup import document, table
-from .pictures import pictures, worse
+from .chart import draw_chart
 from .report import build
-from .report_file import write_report
+from .report_file import figure, interval, places_of, rate_rows, title_of, twins_of, write_report
 
 FAILURE = "#a3262a"
+MOST_PICTURES = 400  # on a page; the report lists the others
+MOST_WORSE = 40
 
 
 def publish(run, store, folder):
@@ -43,13 +43,13 @@ def write_audit_page(report, thumbnails, path, chart):
     """
     parts = [
         ("findings", "Findings", _findings(report)),
-        ("worse", "Pictures that got worse", worse(report, thumbnails)),
+        ("worse", "Pictures that got worse", _worse(report, thumbnails)),
         ("rates", "How often the stereotype is drawn", _rates(report, chart)),
         ("changed", "What else changed", _changed(report)),
         ("people", "What people say", _people(report)),
         ("sweep", "By CFG scale and strength", _sweep(report)),
         ("judges", "Who judged", _judges(report)),
-        ("pictures", "Pictures", pictures(report, thumbnails)),
+        ("pictures", "Pictures", _pictures(report, thumbnails)),
         ("figures", "All figures", _figures(report)),
     ]
     parts = [part for part in parts if part[2]]
@@ -89,16 +89,16 @@ def _findings(report):
 
 
 def _rates(report, chart):
-    wide, narrow = (data_uri(drawn) for drawn in (chart, draw_chart(report, narrow=True)))
+    wide, narrow = (data_uri(png(drawn)) for drawn in (chart, draw_chart(report, narrow=True)))
     rows, texts = [], []
     for group, judge, plain, after in rate_rows(report):
         names = html.escape(group), html.escape(judge)
-        rows.append([*names, _interval(plain), _interval(after), plain["n"], _bar(plain, after)])
+        rows.append([*names, interval(plain), interval(after), plain["n"], bar_html(plain, after)])
         texts.append(f"{group}, {judge} judge: {plain['value']:.2f}" + (f" to {after['value']:.2f}" if after else ""))
     return (
         '<p class="soft">Share of pictures, with 95 % Wilson intervals. <b class="plain">&#9679; plain</b>, '
         '<b class="corrected">&#9670; corrected</b>.</p>'
-        f"{table(('Group', 'Judge', 'Plain', 'Corrected', 'n', 'Chart'), rows, 'Stereotype rates')}"
+        f"{table_html(('Group', 'Judge', 'Plain', 'Corrected', 'n', 'Chart'), rows, 'Stereotype rates')}"
         f'<picture><source media="(max-width: 700px)" srcset="{narrow}">'
         f'<img class="chart" src="{wide}" alt="Stereotype rates and skin lightness before and after. '
         f'{html.escape("; ".join(texts))}"></picture>'
@@ -119,38 +119,15 @@ def _changed(report):
     groups, strength = report["axis"]["groups"], report["settings"]["strengths"][0]
     judges, rows = [None, *(judge["name"] for judge in report["judges"])], []  # None: figures without a judge
     for name in CHANGED:
-        by_judge = [[figure(report, name, group, strength, judge) for judge in judges] for group in groups]
+        by_judge = ((figure(report, name, group, strength, judge) for judge in judges) for group in groups)
         found = [next(filter(None, rows_of_group), None) for rows_of_group in by_judge]
         if any(found):
             unit = next(filter(None, found))["unit"]
             unit = "" if unit in name else f' <span class="soft">({unit})</span>'
-            rows.append([html.escape(name) + unit, *map(_interval, found)])
+            rows.append([html.escape(name) + unit, *map(interval, found)])
     return (
         '<p class="soft">Corrected against plain on the same seeds, with 95 % intervals. A drift of 0 and a ratio of 1 '
-        f"mean no change.</p>{table(('Figure', *groups), rows, 'What else changed, by group', by_group=True)}"
-    )
-
-
-def _interval(row):
-    if row is None or row["value"] is None:
-        return ""
-    return f"{row['value']:.3f}" + ("" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]")
-
-
-def _bar(plain, after):
-    """An SVG chart of one or two rates with their intervals, on a line from 0 to 1."""
-    label = f"plain {plain['value']:.2f}" + (f", corrected {after['value']:.2f}" if after else "")
-    shapes = ""
-    for row, name, y in ((plain, "plain", 6), (after, "corrected", 14)):
-        if row:
-            low, high, x = (8 + 144 * row[key] for key in ("low", "high", "value"))
-            mark = f'<circle class="plain" cx="{x:.1f}" cy="{y}" r="4"/>' if name == "plain" else (
-                f'<path class="corrected" d="M{x:.1f} {y - 5}l5 5-5 5-5-5z"/>')  # fmt: skip
-            shapes += f'<path class="of-{name}" d="M{low:.1f} {y}H{high:.1f}"/>{mark}'
-    return (
-        f'<svg viewBox="0 0 160 20" role="img" aria-label="{label}">'
-        '<path class="axis" d="M8 10H152M8 5v10M80 7v6M152 5v10"/>'
-        f"{shapes}</svg>"
+        f"mean no change.</p>{table_html(('Figure', *groups), rows, 'What else changed, by group', by_group=True)}"
     )
 
 
@@ -163,13 +140,13 @@ def _sweep(report):
     judge, rates = report["judges"][0]["name"], {}
     for row in report["figures"]:
         if row["figure"] == "stereotype rate" and row["judge"] == judge:
-            rates[row["group"], row["cfg"], row["strength"]] = _interval(row)
+            rates[row["group"], row["cfg"], row["strength"]] = interval(row)
     rows = [
         [html.escape(group), f"{cfg:g}", *(rates.get((group, cfg, s), "") for s in (0.0, *settings["strengths"]))]
         for group in report["axis"]["groups"]
         for cfg in settings["cfgs"]
     ]
-    return table(columns, rows, f"Stereotype rates by the {judge} judge")
+    return table_html(columns, rows, f"Stereotype rates by the {judge} judge")
 
 
 def _judges(report):
@@ -179,7 +156,7 @@ def _judges(report):
         words = [f"{judge['what'][:1].upper()}{judge['what'][1:]} (from {judge['source']})."]
         if judge["cross_fitted_accuracy"] is not None:
             words.append(f"Correct on {judge['cross_fitted_accuracy']:.1%} of pictures that it was not trained on.")
-        words.append(f"Agrees with prompts that ask for a side in {_interval(asked)} of {asked['n']} pictures.")
+        words.append(f"Agrees with prompts that ask for a side in {interval(asked)} of {asked['n']} pictures.")
         if off:
             values = ", ".join(f"{value:+.3f} ({name})" for name, value in off.items())
             words.append(f"Its stereotype rate minus the reader's: {values}.")
@@ -192,6 +169,45 @@ def _people(report):
     return lines and f"<ul>{lines}</ul>"
 
 
+def _worse(report, thumbnails):
+    """The corrected pictures that got worse, with the reasons; "" if nothing was corrected."""
+    strengths, worse = report["settings"]["strengths"][:1], report["worse"]
+    if not strengths:
+        return ""
+    if not worse:
+        return "<p>No corrected picture got worse by any of the measures here.</p>"
+    shown = worse[:MOST_WORSE]
+    drawn = _drawn(report, thumbnails, [entry["picture"] for entry in shown], ["; ".join(e["why"]) for e in shown])
+    after = sum(picture["strength"] == strengths[0] for picture in report["pictures"])
+    count = f"{len(worse)} of {after} corrected pictures; {len(shown)} are shown."
+    return f'<p class="soft">{count} Before above after.</p>{drawn}'
+
+
+def _pictures(report, thumbnails):
+    """Plain above corrected pictures by group, at most MOST_PICTURES including those that got worse."""
+    strengths, groups, parts = report["settings"]["strengths"], report["axis"]["groups"], ""
+    each = 2 if strengths else 1
+    shown = each * min(MOST_WORSE, len(report["worse"]))
+    most = max(1, (MOST_PICTURES - shown) // each // len(groups))
+    for group in groups:
+        places = places_of(report, group, strengths[0] if strengths else 0.0)
+        count = f"{'Before above after. ' if strengths else ''}{min(most, len(places))} of {len(places)}."
+        drawn = _drawn(report, thumbnails, places[:most])
+        parts += f'<h3>{html.escape(group)}</h3><p class="soft">{count}</p>{drawn}'
+    return parts
+
+
+def _drawn(report, thumbnails, places, words=None):
+    """A grid of pictures with prompt, seed and some words each: corrected ones below their plain twins."""
+    figures, twins = "", twins_of(report)
+    for place, said in zip(places, words or [""] * len(places), strict=True):
+        picture, twin = report["pictures"][place], thumbnails[twins[place]]
+        caption = f"{picture['prompt']} (seed {picture['seed']})" + (f". {said}" if said else "")
+        both = {"Before": twin, "After": thumbnails[place]} if picture["strength"] else {"Plain": twin}
+        figures += figure_html(both, caption)
+    return f'<div class="grid">{figures}</div>'
+
+
 def _figures(report):
     columns = ("Figure", "Group", "Judge", "CFG", "Strength", "Value", "95 % interval", "n", "Unit")
     rows = []
@@ -201,7 +217,7 @@ def _figures(report):
         cells = [row["figure"], row["group"] or "", row["judge"] or "", f"{row['cfg']:g}", f"{row['strength']:g}"]
         rows.append([html.escape(str(cell)) for cell in (*cells, value, interval, row["n"], row["unit"])])
     summary = f"<summary>{len(rows)} figures with intervals and n</summary>"
-    return f"<details>{summary}{table(columns, rows, 'All figures')}</details>"
+    return f"<details>{summary}{table_html(columns, rows, 'All figures')}</details>"
 
 
 AUDIT_STYLE = f"""
@@ -216,8 +232,6 @@ a:focus-visible, summary:focus-visible {{ outline: 3px solid {PLAIN}; outline-of
 .findings .success {{ border-color: var(--corrected); }}
 .chart {{ display: block; max-width: 100%; height: auto; margin: 1rem 0; background: white; }}
 .hidden {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
-svg .of-plain {{ stroke: var(--plain); stroke-width: 2.5; }}
-svg .of-corrected {{ stroke: var(--corrected); stroke-width: 2.5; }}
 dt {{ font-weight: 600; }} dd {{ margin: 0 0 .8rem; max-width: 80ch; }} summary {{ cursor: pointer; padding: .4rem 0; }}
 @media (max-width: 700px) {{ td:last-child::before {{ content: none; }}
   td {{ overflow-wrap: anywhere; white-space: normal; }}

@@ -13,14 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..axis.axis import Axis
-from ..learning.store import PairError, PairStore
+from ..latent_space.errors import RSCorrectorError
+from ..learning.store import PairStore
 from .statistics import enough
 
 KINDS = ("neutral", "stereotype", "counter")  # prompts that ask for neither side, or for one of the two
 CHUNK = 20  # pictures sampled at once; after each chunk the confidence interval is checked
 
 
-class AuditError(ValueError):
+class AuditError(RSCorrectorError):
     """Raised when an audit cannot be run, read or compared; the message says what was found and what to do."""
 
 
@@ -92,6 +93,10 @@ class Plan:
         names = "images", "explicit", "seed", "cfgs", "strengths", "target", "steps", "narrow"
         return json.loads(json.dumps({name: getattr(self, name) for name in names}))
 
+    def most(self, kind):
+        """Maximum number of pictures per group whose prompts are of a kind."""
+        return self.images if kind == "neutral" else self.explicit or max(1, self.images // 4)
+
     def strengths_of(self, kind):
         """Strengths at which prompts of a kind are corrected: explicit prompts only at the first one."""
         return self.strengths if kind == "neutral" else self.strengths[:1]
@@ -112,11 +117,8 @@ class Plan:
         return sorted((chunk for chunks in self.cells.values() for chunk in chunks), key=lambda chunk: chunk.start)
 
     def _chunks(self, group, kind, cfg):
-        count = self.images
-        if kind != "neutral":
-            count = self.explicit or max(1, self.images // 4)
-        rng, name = random.Random(f"audit {self.seed} {group} {kind}"), self.axis.groups[group]
-        choices = self.axis.prompts(name, None if kind == "neutral" else kind)
+        rng, count = random.Random(f"audit {self.seed} {group} {kind}"), self.most(kind)
+        choices = self.axis.prompts(self.axis.groups[group], None if kind == "neutral" else kind)
         prompts, seeds = [rng.choice(choices) for _ in range(count)], [rng.randrange(2**31) for _ in range(count)]
         for start in range(0, count, CHUNK):
             part = slice(start, start + CHUNK)
@@ -143,7 +145,10 @@ def numbers(text):
 
 
 class AuditStore(PairStore):
-    """A folder with one file per finished chunk: its records, features and thumbnails. Writes are atomic."""
+    """A folder with one file per finished chunk: its records, features and thumbnails. Writes are atomic.
+
+    Raises PairError if the folder belongs to another audit, or cannot be written.
+    """
 
     what = "pictures of an audit"
 
@@ -184,29 +189,19 @@ class AuditStore(PairStore):
         """
         records, features, thumbnails, missing = [], [], [], 0
         for chunks in plan.cells.values():
-            cell = []
+            first = len(records)
             for chunk in chunks:
-                loaded = self.load(chunk.name)
-                if loaded is None:
-                    missing += 1
-                    continue
-                cell += loaded[0]
-                features.append(loaded[1])
-                thumbnails += loaded[2]
-                if plan.done(cell, judge):
+                if plan.done(records[first:], judge):
                     break
-            records += cell
+                loaded = self.load(chunk.name)
+                missing += loaded is None
+                some, vectors, pictures = loaded or ([], [], [])
+                records += some
+                features += list(vectors)
+                thumbnails += pictures
         if missing:
             raise AuditError(
                 f"{self.folder}: {missing} parts of this audit are missing or damaged. Run the same command again "
                 "(every shard if it was split); only the missing parts are sampled."
             )
-        return records, np.concatenate(features), thumbnails
-
-
-def open_store(folder, settings):
-    """-> AuditStore. Raises AuditError if the folder belongs to another audit."""
-    try:
-        return AuditStore(folder, settings)
-    except PairError as error:
-        raise AuditError(str(error)) from None
+        return records, np.stack(features), thumbnails

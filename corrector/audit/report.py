@@ -14,6 +14,7 @@ from .measures import hue_change, variety_ratio
 from .plan import KINDS
 from .report_file import FORMAT
 
+MEASURED = "L", "ita", "hue", "sharpness", "structure", "change"
 GRID = 2  # cells per side of the features in a Frechet distance: few, so that some dozens of pictures suffice
 
 
@@ -28,6 +29,7 @@ class Figures:
 
     def __init__(self, run, records, features):
         self.plan, self.judges, self.rows = run.plan, [judge.name for judge in run.judges], []
+        self.groups = run.plan.axis.groups
         self.records, self.features = records, np.asarray(features, dtype=float)
         self.places = {}
         for place, r in enumerate(records):
@@ -43,70 +45,64 @@ class Figures:
 
     def add(self, figure, measured, n, unit, **where):
         """Append a row; `measured` is (value, low, high), in which NaN and infinity become None."""
-        digits = 8 if unit == "p" else 4
-        value, low, high = (
-            None if number is None or not np.isfinite(number) else round(float(number), digits) for number in measured
-        )
+        digits, numbers = 8 if unit == "p" else 4, np.array(measured, dtype=float)  # None becomes NaN
+        numbers = [round(float(number), digits) if np.isfinite(number) else None for number in numbers]
         where = {"group": None, "judge": None, "cfg": None, "strength": None} | where
-        numbers = {"value": value, "low": low, "high": high, "n": int(n)}
-        self.rows.append({"figure": figure, **where, **numbers, "unit": unit, "seed": self.plan.seed})
+        numbers = dict(zip(("value", "low", "high"), numbers, strict=True))
+        self.rows.append({"figure": figure, **where, **numbers, "n": int(n), "unit": unit, "seed": self.plan.seed})
 
     def add_rate(self, figure, hits, **where):
         """Append the rate of true values in `hits`, unless there are none."""
         if hits:
             self.add(figure, audit.rate(sum(hits), len(hits)), len(hits), "share", **where)
 
-    def rates(self, cfg, strength):
-        """Rates by judge and group: the stereotype, explicit prompts obeyed, the group kept."""
-        for judge in self.judges:
-            for group in self.plan.axis.groups:
-                where = {"group": group, "judge": judge, "cfg": cfg, "strength": strength}
-                neutral = self.of(group, "neutral", cfg, strength)
-                self.add_rate("stereotype rate", [shows_stereotype(r, judge) for r in neutral], **where)
-                self.add_rate(
-                    "group kept", [r["groups"][judge] == group for r in neutral if judge in r["groups"]], **where
-                )
-                for side in ("stereotype", "counter"):
-                    asked = self.of(group, side, cfg, strength)
-                    self.add_rate(f"asked for {side}: obeyed", [r["sides"][judge] == side for r in asked], **where)
+    def stereotypes(self, judge, *key):
+        """Whether each picture of (group, kind, CFG scale, strength) shows the stereotype; unreadable ones do."""
+        return [record["sides"][judge] != "counter" for record in self.of(*key)]
 
-    def gaps(self, cfg, strength):
-        """The largest difference of stereotype rates between two groups, by judge."""
-        for judge in self.judges:
-            shown = {
-                group: [shows_stereotype(r, judge) for r in self.of(group, "neutral", cfg, strength)]
-                for group in self.plan.axis.groups
-            }
-            order = sorted((group for group in shown if shown[group]), key=lambda group: np.mean(shown[group]))
-            if len(order) < 2:
-                continue
-            high, low = ((sum(shown[group]), len(shown[group])) for group in (order[-1], order[0]))
-            measured = audit.gap(high, low, pairs=len(order) * (len(order) - 1) // 2)
-            where = {"group": f"{order[-1]} - {order[0]}", "judge": judge, "cfg": cfg, "strength": strength}
-            self.add("gap between groups", measured, high[1] + low[1], "difference", **where)
+    def rates(self, judge, cfg, strength):
+        """Rates by group: the stereotype, the group kept, explicit prompts obeyed."""
+        for group in self.groups:
+            where = {"group": group, "judge": judge, "cfg": cfg, "strength": strength}
+            kept = [r["groups"].get(judge) for r in self.of(group, "neutral", cfg, strength)]
+            self.add_rate("stereotype rate", self.stereotypes(judge, group, "neutral", cfg, strength), **where)
+            self.add_rate("group kept", [shown == group for shown in kept if shown], **where)
+            for side in ("stereotype", "counter"):
+                obeyed = [r["sides"][judge] == side for r in self.of(group, side, cfg, strength)]
+                self.add_rate(f"asked for {side}: obeyed", obeyed, **where)
+
+    def gap(self, judge, cfg, strength):
+        """The largest difference of stereotype rates between two groups."""
+        shown = {group: self.stereotypes(judge, group, "neutral", cfg, strength) for group in self.groups}
+        order = sorted((group for group in shown if shown[group]), key=lambda group: np.mean(shown[group]))
+        if len(order) < 2:
+            return
+        high, low = ((sum(shown[group]), len(shown[group])) for group in (order[-1], order[0]))
+        measured = audit.gap(high, low, pairs=len(order) * (len(order) - 1) // 2)
+        where = {"group": f"{order[-1]} - {order[0]}", "judge": judge, "cfg": cfg, "strength": strength}
+        self.add("gap between groups", measured, high[1] + low[1], "difference", **where)
 
     def against_plain(self, group, cfg, strength):
         """Corrected pictures of one group against the plain ones of the same seeds."""
         before, after = (self.of(group, "neutral", cfg, s) for s in (0.0, strength))
         n, where = len(after), {"group": group, "cfg": cfg, "strength": strength}
         for judge in self.judges:
-            test = audit.mcnemar(*([shows_stereotype(r, judge) for r in records] for records in (before, after)))
+            test = audit.mcnemar(*(self.stereotypes(judge, group, "neutral", cfg, s) for s in (0.0, strength)))
             for what in ("vanished", "appeared"):
                 measured = test[what] / n, None, None
                 self.add(f"McNemar: stereotype {what}", measured, n, "share", judge=judge, **where)
             self.add("McNemar: p", (test["p"], None, None), n, "p", judge=judge, **where)
-        pairs = list(zip(before, after, strict=True))
-        for name, figure, unit in (("L", "skin L* drift", "points of L*"), ("ita", "skin ITA drift", "degrees")):
-            self.add(figure, audit.mean([b[name] - a[name] for a, b in pairs]), n, unit, **where)
-        self.add(
-            "skin hue drift", audit.mean([hue_change(a["hue"], b["hue"]) for a, b in pairs]), n, "degrees", **where
-        )
-        self.add("structure kept (SSIM)", audit.mean([r["structure"] for r in after]), n, "ratio", **where)
-        sharpness = ([r["sharpness"] for r in records] for records in (after, before))
-        self.add("sharpness, over plain", _ratio(*sharpness), n, "ratio", **where)
-        change = [r["change"] for r in after]
-        self.add("change of the latent, RMS", audit.mean(change), n, "standard deviations", **where)
-        self.add_rate("pictures that were changed", [value > 0 for value in change], **where)
+        old, new = ({name: np.array([r[name] for r in records]) for name in MEASURED} for records in (before, after))
+        for figure, measured, unit in (
+            ("skin L* drift", audit.mean(new["L"] - old["L"]), "points of L*"),
+            ("skin ITA drift", audit.mean(new["ita"] - old["ita"]), "degrees"),
+            ("skin hue drift", audit.mean(hue_change(old["hue"], new["hue"])), "degrees"),
+            ("structure kept (SSIM)", audit.mean(new["structure"]), "ratio"),
+            ("sharpness, over plain", _ratio(new["sharpness"], old["sharpness"]), "ratio"),
+            ("change of the latent, RMS", audit.mean(new["change"]), "standard deviations"),
+        ):
+            self.add(figure, measured, n, unit, **where)
+        self.add_rate("pictures that were changed", list(new["change"] > 0), **where)
         self.variety(group, cfg, strength)
 
     def variety(self, group, cfg, strength):
@@ -136,20 +132,17 @@ class Figures:
 
     def agreement(self, judge):
         """Agreement of a judge with explicit prompts on plain pictures, and its offset from the miniature's reader."""
-        cfg, groups = self.plan.cfgs[0], self.plan.axis.groups
-        asked = [
-            r["sides"][judge] == side
-            for group in groups
-            for side in ("stereotype", "counter")
-            for r in self.of(group, side, cfg, 0.0)
-        ]
+        cfg = self.plan.cfgs[0]
+        asked = [r["sides"][judge] == side for group in self.groups for side in ("stereotype", "counter")
+                 for r in self.of(group, side, cfg, 0.0)]  # fmt: skip
         value, low, high = (round(number, 4) for number in audit.rate(sum(asked), len(asked)))
         found = {"agrees_with_explicit_prompts": {"value": value, "low": low, "high": high, "n": len(asked)}}
         if "reader" in self.judges and judge != "reader":
             off = found["rate_minus_the_readers"] = {}
             for name, strength in zip(("plain", "corrected"), (0.0, *self.plan.strengths[:1]), strict=False):
-                neutral = [r for group in groups for r in self.of(group, "neutral", cfg, strength)]
-                own, true = (np.mean([shows_stereotype(r, name) for r in neutral]) for name in (judge, "reader"))
+                cells = [(group, "neutral", cfg, strength) for group in self.groups]
+                own, true = (np.mean([shown for cell in cells for shown in self.stereotypes(who, *cell)])
+                             for who in (judge, "reader"))  # fmt: skip
                 off[name] = round(float(own - true), 4)
         return found
 
@@ -159,8 +152,9 @@ def build(run, records, features):
     plan, figures, identity = run.plan, Figures(run, records, features), run.host.identity
     for cfg in plan.cfgs:
         for strength in (0.0, *plan.strengths):
-            figures.rates(cfg, strength)
-            figures.gaps(cfg, strength)
+            for add in (figures.rates, figures.gap):
+                for judge in figures.judges:
+                    add(judge, cfg, strength)
         for strength in plan.strengths:
             for group in plan.axis.groups:
                 figures.against_plain(group, cfg, strength)
@@ -175,14 +169,9 @@ def build(run, records, features):
         "judges": [judge.about | figures.agreement(judge.name) for judge in run.judges],
         "figures": figures.rows,
         "sampled": [
-            {
-                "group": name,
-                "kind": kind,
-                "n": len(figures.of(name, kind, cfg, 0.0)),
-                "most": sum(len(chunk.seeds) for chunk in plan.cells[group, kind, cfg]),
-            }
+            {"group": group, "kind": kind, "n": len(figures.of(group, kind, cfg, 0.0)), "most": plan.most(kind)}
             for cfg in plan.cfgs[:1]
-            for group, name in enumerate(plan.axis.groups)
+            for group in plan.axis.groups
             for kind in KINDS
         ],
         "pictures": [{name: value for name, value in r.items() if name != "bytes"} for r in records],
@@ -190,11 +179,6 @@ def build(run, records, features):
     report["worse"] = worse_pictures(report)
     report["findings"] = find(report)
     return report
-
-
-def shows_stereotype(record, judge):
-    """Whether a picture counts as the stereotype; unreadable pictures do."""
-    return record["sides"][judge] != "counter"
 
 
 def _ratio(after, before):

@@ -9,7 +9,7 @@ import torch
 from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
 from .measures import sharpness, skin, structure, to_uint8
-from .plan import AuditError, open_store
+from .plan import CHUNK, AuditError, AuditStore
 from .statistics import features as features_of
 from .statistics import latent_change
 
@@ -67,25 +67,20 @@ class Audit:
                 chunk that was just sampled, else None; an exception that it raises stops the run.
 
         Raises:
-            AuditError: if the shard does not exist or the folder belongs to another audit.
+            AuditError: if the shard does not exist.
+            PairError: if the folder belongs to another audit.
         """
         index, count = shard
         if not 0 <= index < count:
             raise AuditError(f"Shard {index + 1} of {count} does not exist; write I/N with I from 1 to N.")
-        store, chunks = open_store(folder, self.settings), self.plan.chunks[index::count]
+        store, chunks = AuditStore(folder, self.settings), self.plan.chunks[index::count]
         sizes = [len(chunk.seeds) * (1 + len(self.plan.strengths_of(chunk.cell[1]))) for chunk in chunks]
-        done = 0
-        known, stopped = {cell: {} for cell in self.plan.cells}, set()  # known: {cell: {start: records}}
+        done, known = 0, {}  # known: {name of a chunk: its records}
         for chunk, size in zip(chunks, sizes, strict=True):
             latents = None
-            if chunk.cell in stopped or self._stopped(store, chunk, known[chunk.cell]):
-                stopped.add(chunk.cell)
-            else:
-                loaded = store.load(chunk.name)
-                if loaded is None:
-                    latents, *loaded = self.chunk(chunk)
-                    store.save(chunk.name, *loaded)
-                known[chunk.cell][chunk.start] = loaded[0]
+            if not self._stopped(store, chunk, known) and store.load(chunk.name) is None:
+                latents, *made = self.chunk(chunk)
+                store.save(chunk.name, *made)
             done += size
             if progress:
                 progress(done, sum(sizes), latents)
@@ -94,32 +89,31 @@ class Audit:
     def _stopped(self, store, chunk, known):
         """Whether the chunks before this one suffice; False if one is missing. Includes shards in the same folder."""
         records = []
-        for earlier in self.plan.cells[chunk.cell]:
-            if earlier.start >= chunk.start:
-                return False
-            if earlier.start not in known:
+        for earlier in self.plan.cells[chunk.cell][: chunk.start // CHUNK]:
+            if earlier.name not in known:
                 loaded = store.load(earlier.name)
                 if loaded is None:
                     return False
-                known[earlier.start] = loaded[0]
-            records += known[earlier.start]
+                known[earlier.name] = loaded[0]
+            records += known[earlier.name]
             if self.plan.done(records, self.judges[0].name):
                 return True
         return False
 
     def chunk(self, chunk):
         """Sample, judge and measure one chunk -> (latents at the last strength, records, features, thumbnails)."""
-        plan, (group, kind, cfg) = self.plan, chunk.cell
-        base = {"group": plan.axis.groups[group], "kind": kind, "cfg": cfg}
-        variants, reasons, decoded = self._sample(chunk)
+        group, kind, cfg = chunk.cell
+        base = {"group": self.plan.axis.groups[group], "kind": kind, "cfg": cfg}
         records, features, thumbnails = [], [], []
-        uint8 = [to_uint8(pictures) for pictures in decoded]
-        columns = (0.0, *plan.strengths), variants, decoded, uint8, reasons
-        for strength, latents, pictures, shown, why in zip(*columns, strict=False):
-            verdicts = {judge.name: judge.look(latents.nan_to_num(), pictures) for judge in self.judges}
-            tones, sharp, similar = skin(shown, plan.axis.skin_region), sharpness(shown), structure(uint8[0], shown)
-            finite = latents.isfinite().flatten(1).all(dim=1).tolist()
-            change = latent_change(variants[0], latents, variants[0].std()).nan_to_num().tolist()
+        for strength, latents, why in self._variants(chunk):
+            clean, finite = latents.nan_to_num(), latents.isfinite().flatten(1).all(dim=1).tolist()
+            pictures = self.host.decode(clean)
+            shown, verdicts = to_uint8(pictures), {judge.name: judge.look(clean, pictures) for judge in self.judges}
+            if not strength:
+                plain, plain_shown = latents, shown
+            change = latent_change(plain, latents, plain.std()).nan_to_num().tolist()
+            tones, sharp = skin(shown, self.plan.axis.skin_region), sharpness(shown)
+            similar = structure(plain_shown, shown)
             for i, (prompt, seed) in enumerate(zip(chunk.prompts, chunk.seeds, strict=True)):
                 records.append(
                     base
@@ -131,31 +125,25 @@ class Audit:
                     | {"sharpness": round(float(sharp[i]), 6), "structure": round(float(similar[i]), 4)}
                     | {"change": round(change[i], 4)}
                 )
-            features.append(features_of(latents.nan_to_num()))
-            # An unchanged picture reuses the thumbnail of its plain twin, which comes first in the list.
-            thumbnails += [
-                thumbnail_of(picture) if moved or not (strength and finite[i]) else thumbnails[i]
-                for i, (picture, moved) in enumerate(zip(shown, change, strict=True))
-            ]
-        return variants[-1], records, np.concatenate(features), thumbnails
+                # An unchanged picture reuses the thumbnail of its plain twin, which comes first in the list.
+                changed = change[i] or not (strength and finite[i])
+                thumbnails.append(thumbnail_of(shown[i]) if changed else thumbnails[i])
+            features.append(features_of(clean))
+        return latents, records, np.concatenate(features), thumbnails
 
-    def _sample(self, chunk):
-        """-> plain and corrected latents, why each picture was left alone, and pictures, each a list, on the CPU."""
-        host, plan = self.host, self.plan
+    def _variants(self, chunk):
+        """Yield (strength, latents on the CPU, why each picture was left alone) of plain, then corrected pictures."""
         (_, kind, cfg), prompts, seeds = chunk.cell, list(chunk.prompts), list(chunk.seeds)
+        options = {"cfg": cfg, "steps": self.plan.steps}
         with torch.no_grad():
-            plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=plan.steps).cpu()
-        variants, reasons = [plain], [[""] * len(seeds)]
-        for strength in plan.strengths_of(kind):
-            settings = Settings(strength=strength, target=plan.target)
-            latents, why = self.sampler(
-                host, prompts, seeds, self.preferences, settings, cfg, plain=plain, steps=plan.steps
-            )
-            variants.append(latents)
+            plain = self.host.sample(self.host.encode(prompts), seeds, **options).cpu()
+        yield 0.0, plain, [""] * len(seeds)
+        for strength in self.plan.strengths_of(kind):
+            settings = Settings(strength=strength, target=self.plan.target)
+            latents, why = self.sampler(self.host, prompts, seeds, self.preferences, settings, plain=plain, **options)
             # A picture was left alone if every preference left it alone.
-            why = zip(*why, strict=True)
-            reasons.append(["; ".join(sorted(set(each) - {""})) if all(each) else "" for each in why])
-        return variants, reasons, [host.decode(latents.nan_to_num()) for latents in variants]
+            why = ["; ".join(sorted(set(each) - {""})) if all(each) else "" for each in zip(*why, strict=True)]
+            yield strength, latents, why
 
 
 def thumbnail_of(picture):

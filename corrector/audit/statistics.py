@@ -57,22 +57,22 @@ def kappas(answers, categories):
     """Agreement of two or more raters: Cohen (1960) for each pair, Fleiss (1971) for all.
 
     Args:
-        answers: [pictures][raters], each one of `categories`.
+        answers: {rater: list of answers, each one of `categories`}.
         categories: the possible answers.
 
     Returns:
-        {"cohen": {(i, j): kappa}, "fleiss": kappa}; a kappa is NaN if all answers are the same.
+        {name: kappa}; None where all answers are the same.
     """
     from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa, to_table
 
-    index = {name: number for number, name in enumerate(categories)}
-    table = np.array([[index[answer] for answer in picture] for picture in answers])  # [pictures, raters]
+    count, found = len(categories), {}
+    table = np.array([[categories.index(answer) for answer in own] for own in answers.values()]).T  # [pictures, raters]
     with np.errstate(invalid="ignore", divide="ignore"):
-        cohen = {
-            (i, j): float(cohens_kappa(to_table(table[:, [i, j]], len(index))[0], return_results=False))
-            for i, j in combinations(range(table.shape[1]), 2)
-        }
-        return {"cohen": cohen, "fleiss": float(fleiss_kappa(aggregate_raters(table, len(index))[0]))}
+        for (i, one), (j, other) in combinations(enumerate(answers), 2):
+            pair = to_table(table[:, [i, j]], count)[0]
+            found[f"Cohen's kappa, {one} and {other}"] = cohens_kappa(pair, return_results=False)
+        found["Fleiss' kappa, all"] = fleiss_kappa(aggregate_raters(table, count)[0])
+    return {name: None if math.isnan(kappa) else round(float(kappa), 4) for name, kappa in found.items()}
 
 
 def mean(values):

@@ -73,7 +73,7 @@ def run_audit(args):
 
     host = open_host(args)
     for path in args.axis:
-        run, folder = _audit(args, path, host)
+        run, folder = _prepared(args, path, host)
         with tqdm(desc=run.plan.axis.id, unit="picture") as bar:
 
             def progress(done, total, latents, bar=bar):
@@ -89,96 +89,51 @@ def run_audit(args):
 
 def merge(args):
     """The report of shards from one or several folders."""
-    from ..audit.plan import AuditError, open_store
+    from ..audit.plan import AuditError, AuditStore
 
     host = open_host(args)
     for path in args.axis:
-        run, folder = _audit(args, path, host)
-        store = open_store(folder / "pictures", run.settings)
+        run, folder = _prepared(args, path, host)
+        store = AuditStore(folder / "pictures", run.settings)
         for other in args.folders:
             places = (other / run.plan.axis.id / "pictures", other / "pictures", other)
             found = next((place for place in places if (place / "settings.json").is_file()), None)
             if found is None:
                 raise AuditError(f"{other}: no shard of this audit found; give the --out folder of a shard.")
-            store.take(open_store(found, run.settings))
+            store.take(AuditStore(found, run.settings))
         _finish(run, store, folder)
 
 
-def _audit(args, path, host):
+def _prepared(args, path, host):
     """-> (Audit of one axis, the folder that it writes to)."""
-    from ..audit.plan import AuditError, Plan
-    from ..audit.run import Audit
+    from ..audit.whole import prepared
     from ..axis.axis import load_axis
     from ..preference.file import load_preference
 
     axis, preferences = load_axis(path), [load_preference(file) for file in args.preference]
-    for preference in preferences:
-        if preference.space != host.space:
-            raise AuditError(
-                f'The preference "{preference.name}" was made for "{preference.space}", and this checkpoint is '
-                f'"{host.space}"; use one made for this model.'
-            )
-    plan = Plan(
-        axis, args.images, args.explicit, args.seed, (args.cfg, *args.sweep_cfg),
-        tuple(args.strength) if preferences else (), args.target, args.steps, args.narrow,
+    judge, folder = args.judge and load_preference(args.judge), args.out / axis.id
+    run = prepared(
+        host, axis, preferences, folder, judge, args.clip, images=args.images, explicit=args.explicit, seed=args.seed,
+        cfgs=(args.cfg, *args.sweep_cfg), strengths=tuple(args.strength), target=args.target, steps=args.steps,
+        narrow=args.narrow,
     )  # fmt: skip
-    folder = args.out / axis.id
-    judges = [_latent_judge(args, host, axis, preferences, folder)]
-    if args.clip:
-        from ..audit.clip import clip_judge
-
-        judges.append(clip_judge(args.clip, axis))
-    if axis.id in ("miniature-backdrop", "miniature-attire") and hasattr(host, "reader"):
-        from ..audit.judges import ReaderJudge
-
-        judges.append(ReaderJudge(host.reader, axis))
-    return Audit(host, plan, judges, preferences), folder
-
-
-def _latent_judge(args, host, axis, preferences, folder):
-    """The judge of --judge, else of a preference of this axis, else one trained for this audit."""
-    from ..audit.judges import JUDGE_PAIRS, latent_judge, trained_judge
-    from ..audit.plan import AuditError
-    from ..learning.pairs import make_pairs
-    from ..preference.file import load_preference
-
-    own = [p for p in preferences if p.axis.id == axis.id and p.judge is not None]
-    if args.judge or own:
-        source = load_preference(args.judge) if args.judge else own[0]
-        if source.axis.id != axis.id or source.space != host.space:
-            raise AuditError(
-                f'The judge of "{source.name}" was trained on "{source.axis.title}" in {source.space} latents, and the '
-                f'audit is of "{axis.title}" in {host.space} latents; give a judge of that.'
-            )
-        return latent_judge(source, [p.hash for p in preferences])
-    seed = args.seed + 1_000_003  # none of the audited pictures
-    pairs = make_pairs(host, axis, JUDGE_PAIRS, seed, args.cfg, args.steps, folder=folder / "judge-pairs",
-                       batch=host.batch)  # fmt: skip
-    return trained_judge(pairs, seed)
+    return run, folder
 
 
 def _finish(run, store, folder):
-    """Write report, page, chart, grid and blind page, and print the table."""
-    from PIL import Image
+    """Write report and pages, and print the table."""
+    from ..audit.chart import report_table
+    from ..audit.whole import finished
 
-    from ..audit.blind import write_blind_page
-    from ..audit.chart import draw_grid, report_table
-    from ..audit.page import publish
-
-    report, thumbnails = publish(run, store, folder)
-    Image.fromarray(draw_grid(report, thumbnails)).save(folder / "grid.png")
-    if report["settings"]["strengths"]:
-        write_blind_page(report, thumbnails, folder)
-    print(report_table(report))
+    print(report_table(finished(run, store, folder)))
     print(f"\nWrote {folder / 'report.json'}, {folder / 'audit.html'}, chart.png and grid.png beside it.")
 
 
 def compare(args):
     """Print reports side by side, and write them to a page if asked."""
-    from ..audit.chart import title_of
     from ..audit.compare import compare as compared
     from ..audit.compare import compare_table, write_compare_page
-    from ..audit.report_file import load_report
+    from ..audit.report_file import load_report, title_of
 
     reports = [load_report(path) for path in args.reports]
     names = [f"{path.parent.parent.name}/{path.parent.name}" for path in args.reports]
@@ -206,15 +161,11 @@ def raters(args):
 
 def _thumbnails(report, folder):
     """The thumbnails of a report's pictures, from the store of its audit."""
-    import json
-
-    from ..audit.plan import AuditError, Plan, open_store
+    from ..audit.plan import AuditStore, Plan
+    from ..audit.report_file import read_json
     from ..axis.axis import axis_from_dict
 
+    gone = "the pictures of this audit are missing; run the audit again."
+    store = AuditStore(folder, read_json(folder / "settings.json", gone, gone))
     settings = {name: tuple(v) if isinstance(v, list) else v for name, v in report["settings"].items()}
-    try:
-        known = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise AuditError(f"{folder}: the pictures of this audit are missing; run the audit again.") from None
-    plan = Plan(axis_from_dict(report["axis"]), **settings)
-    return open_store(folder, known).collect(plan, report["judges"][0]["name"])[2]
+    return store.collect(Plan(axis_from_dict(report["axis"]), **settings), report["judges"][0]["name"])[2]

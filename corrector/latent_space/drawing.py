@@ -1,6 +1,7 @@
-"""Shared drawing helpers: colours and style of our HTML pages, picture grids, and pictures as data URIs."""
+"""Shared by reports and pages: colours, charts of rates, grids of pictures, and the parts of HTML pages."""
 
 import base64
+import html
 import io
 
 import numpy as np
@@ -18,13 +19,107 @@ def montage_of(grid):
     return np.concatenate(lines)[:-GAP, :-GAP]
 
 
-def data_uri(picture):
-    """uint8 [H, W, 3] -> a PNG as a data: URI."""
+def draw_rates(panel, names, rates):
+    """Draw rates with their intervals from 0 to 1, plain ones as circles and corrected ones as diamonds.
+
+    Args:
+        panel: matplotlib Axes.
+        names: one per line, from top to bottom.
+        rates: (plain, corrected) per line, each {"value", "low", "high"} or None.
+    """
+    places = np.arange(len(names))[::-1]
+    for place, both in zip(places, rates, strict=True):
+        for row, colour, shift, marker in zip(both, (PLAIN, CORRECTED), (0.15, -0.15), "oD", strict=True):
+            if row:
+                panel.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=2)
+                panel.plot(row["value"], place + shift, marker, color=colour, markersize=6)
+    panel.set_yticks(places, names, fontsize=8)
+    panel.set_ylim(-0.7, len(names) - 0.3)
+    panel.set_xlim(-0.02, 1.02)
+    panel.tick_params(axis="x", labelsize=8)
+    panel.grid(axis="x", alpha=0.3)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def png(picture):
+    """uint8 [H, W, 3] -> PNG bytes."""
     from PIL import Image
 
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
+
+
+def data_uri(data):
+    """PNG or JPEG bytes -> a data: URI."""
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def figure_html(pictures, caption):
+    """Pictures above each other with a caption. `pictures`: {what each is: PNG or JPEG bytes}; `caption` is text."""
+    from PIL import Image
+
+    images, caption = "", html.escape(caption)
+    for what, data in pictures.items():
+        width, height = Image.open(io.BytesIO(data)).size
+        images += (f'<img loading="lazy" decoding="async" src="{data_uri(data)}" '
+                   f'alt="{what}: {caption}" width="{width}" height="{height}">')  # fmt: skip
+    return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
+
+
+def bar_html(plain, corrected=None):
+    """An SVG chart of one or two rates {"value", "low", "high"}, on a line from 0 to 1."""
+    label = f"plain {plain['value']:.2f}" + (f", corrected {corrected['value']:.2f}" if corrected else "")
+    shapes = ""
+    for row, name, y in ((plain, "plain", 6), (corrected, "corrected", 14)):
+        if row:
+            low, high, x = (8 + 144 * row[key] for key in ("low", "high", "value"))
+            mark = f'<circle class="plain" cx="{x:.1f}" cy="{y}" r="4"/>' if name == "plain" else (
+                f'<path class="corrected" d="M{x:.1f} {y - 5}l5 5-5 5-5-5z"/>')  # fmt: skip
+            shapes += f'<path class="of-{name}" d="M{low:.1f} {y}H{high:.1f}"/>{mark}'
+    line = '<path class="axis" d="M8 10H152M8 5v10M80 7v6M152 5v10"/>'
+    return f'<svg viewBox="0 0 160 20" role="img" aria-label="{label}">{line}{shapes}</svg>'
+
+
+def table_html(columns, rows, caption="", by_group=False):
+    """An HTML table. Each cell carries its column's name, which narrow screens show before it.
+
+    Args:
+        columns: headings, as text.
+        rows: lists of cells, as HTML.
+        caption: text for screen readers.
+        by_group: whether the first cell of each row is its heading.
+    """
+    columns = [html.escape(name) for name in columns]
+    heads, lines = "".join(f'<th scope="col">{name}</th>' for name in columns), ""
+    for row in rows:
+        cells = [f'<td data-name="{name}">{cell}</td>' for name, cell in zip(columns, row, strict=True)]
+        if by_group:
+            cells[0] = f'<th scope="row">{row[0]}</th>'
+        lines += f"<tr>{''.join(cells)}</tr>"
+    caption, kind = caption and f"<caption class='hidden'>{html.escape(caption)}</caption>", " class='by-group'"
+    return f"<table{kind * by_group}>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def document(title, body, style=""):
+    """A self-contained page. `title` is text, `body` is HTML, `style` is CSS after the common STYLE."""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>RS-Corrector {html.escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}{style}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
 
 
 STYLE = f"""
@@ -43,7 +138,9 @@ table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabu
 b.plain {{ color: var(--plain); }} b.corrected {{ color: var(--corrected); }}
 th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }}
 svg {{ display: block; width: 160px; height: 20px; }}
-svg .axis {{ stroke: var(--line); fill: none; }} svg .interval {{ stroke: var(--corrected); stroke-width: 3; }}
+svg .axis {{ stroke: var(--line); fill: none; }}
+svg .of-plain {{ stroke: var(--plain); stroke-width: 2.5; }}
+svg .of-corrected {{ stroke: var(--corrected); stroke-width: 2.5; }}
 svg .plain {{ fill: var(--paper); stroke: var(--plain); stroke-width: 2.5; }}
 svg .corrected {{ fill: var(--corrected); }}
 @media (max-width: 700px) {{

@@ -1,0 +1,102 @@
+"""A whole audit of one axis, from its judges to its pages: for the command line, Python and ComfyUI alike."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from ..learning.pairs import make_pairs
+from .blind import write_blind_page
+from .chart import draw_grid
+from .judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge
+from .page import publish
+from .plan import AuditError, Plan
+from .run import Audit
+
+
+def audit(host, axis, preferences=(), folder="out/audit", progress=None, **options):
+    """Sample, judge and report one axis -> the report, a dict. Called again after a stop, it resumes.
+
+    Args:
+        host: the model, as hosts.sampler.Host has it.
+        axis: Axis.
+        preferences: the Preferences that correct; empty audits the plain model alone.
+        folder: where pictures, report and pages are saved; use one folder per axis and settings.
+        progress: as for `Audit.run`.
+        options: of `prepared`.
+    """
+    run = prepared(host, axis, preferences, folder, **options)
+    return finished(run, run.run(Path(folder) / "pictures", progress=progress), folder)
+
+
+def prepared(host, axis, preferences, folder, judge=None, clip=None, **options):
+    """The Audit of one axis with the judges that there are; a judge may be trained first.
+
+    Args:
+        host, axis, preferences, folder: as for `audit`.
+        judge, clip: as for `judges_of`.
+        options: of Plan. By default the strength is 1 with preferences, the steps are the host's, and the CFG scale is
+            2 for the miniature and 7 for other models.
+
+    Raises:
+        AuditError: if an option is out of range, or a preference or judge is for another model or axis.
+    """
+    for preference in preferences:
+        if preference.space != host.space:
+            raise AuditError(
+                f'The preference "{preference.name}" was made for "{preference.space}", and this checkpoint is '
+                f'"{host.space}"; use one made for this model.'
+            )
+    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (2.0 if host.space == "miniature" else 7.0,)}
+    options = defaults | options
+    plan = Plan(axis, **options if preferences else options | {"strengths": ()})
+    return Audit(host, plan, judges_of(host, plan, preferences, folder, judge, clip), list(preferences))
+
+
+def judges_of(host, plan, preferences, folder, judge=None, clip=None, progress=None):
+    """The judges of an audit: a latent judge, CLIP if given, and the miniature's reader if the host has it.
+
+    Args:
+        host, preferences, folder: as for `audit`.
+        plan: Plan.
+        judge: the Preference whose judge to use; by default a preference of this axis, else a judge is trained on pairs
+            that are kept in the folder.
+        clip: the folder of a CLIP model in transformers' format, or a ClipJudge.
+        progress: of `make_pairs`.
+    """
+    axis = plan.axis
+    source = judge or next((p for p in preferences if p.axis.id == axis.id and p.judge is not None), None)
+    if source is None:
+        seed = plan.seed + 1_000_003  # so that none of its pictures are audited
+        pairs = make_pairs(host, axis, JUDGE_PAIRS, seed, plan.cfgs[0], plan.steps, progress,
+                           Path(folder) / "judge-pairs", host.batch)  # fmt: skip
+        judges = [trained_judge(pairs, seed)]
+    elif source.axis.id != axis.id or source.space != host.space:
+        raise AuditError(
+            f'The judge of "{source.name}" was trained on "{source.axis.title}" in {source.space} latents, and the '
+            f'audit is of "{axis.title}" in {host.space} latents; give a judge of that.'
+        )
+    else:
+        judges = [latent_judge(source, [p.hash for p in preferences])]
+    if clip is not None:
+        from .clip import clip_judge
+
+        judges.append(clip if isinstance(clip, ClipJudge) else clip_judge(clip, axis))
+    if axis.id in ReaderJudge.SIDES and hasattr(host, "reader"):
+        judges.append(ReaderJudge(host.reader, axis))
+    return judges
+
+
+def finished(run, store, folder):
+    """Write report.json, audit.html, chart.png, grid.png and, if corrected, the blind page -> the report.
+
+    Args:
+        run: Audit.
+        store: the AuditStore that `run.run` returned.
+        folder: where to write.
+    """
+    folder = Path(folder)
+    report, thumbnails = publish(run, store, folder)
+    Image.fromarray(draw_grid(report, thumbnails)).save(folder / "grid.png")
+    if run.preferences:
+        write_blind_page(report, thumbnails, folder)
+    return report
