@@ -73,8 +73,8 @@ def corrected(
                 run.replace(replaced)
             yield run
     finally:
-        run.end_call()
         _local.runs = outer
+        run.end_call()
 
 
 class PipelineRun:
