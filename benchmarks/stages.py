@@ -21,7 +21,7 @@ from rs_pack.nodes import correction, metadata  # noqa: E402
 
 import nodes as host_nodes  # noqa: E402
 
-BATCH, CFG, STEPS, SAMPLER = 8, 2.0, 12, ("euler", "karras")
+BATCH, CFG, STEPS, SAMPLER = 8, 2.0, 6, ("euler", "karras")
 
 
 @contextmanager
@@ -92,9 +92,8 @@ def tile(pictures, y, x, size=128):
 
 def overlapping(graph, latent, seed):
     larger = graph.pictures(latent, 256)
-    for y in (0, 96, 128):
-        for x in (0, 64, 128):
-            graph.sample(graph.encode(tile(larger, y, x)), seed, 0.35)
+    for y, x in ((0, 0), (0, 128), (96, 64), (128, 0), (128, 128)):
+        graph.sample(graph.encode(tile(larger, y, x)), seed, 0.35)
 
 
 def tiles_of_one(graph, seed):

@@ -1,0 +1,48 @@
+"""The package's public names, and what they do with a diffusers pipeline."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+import corrector
+from corrector.latent_space.folders import AXES, WEIGHTS
+from corrector.learning import learn as learn_module
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return StableDiffusionPipeline.from_pretrained(WEIGHTS / "miniature")
+
+
+@pytest.mark.parametrize("name", corrector.__all__)
+def test_every_public_name_is_there_and_can_be_called(name):
+    assert callable(getattr(corrector, name))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'unknown'"):
+        corrector.unknown  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, corrector; assert not {'torch', 'numpy', 'diffusers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_pipeline_is_learned_from_calibrated_and_audited(pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(learn_module, "train_gate", lambda *_, **__: (None, {}))
+    before = {name: tensor.clone() for name, tensor in pipe.unet.state_dict().items()}
+    preference = corrector.learn(pipe, AXES / "miniature-backdrop.json", count=4, steps=4, teacher_count=8, match=False)
+    assert preference.space == "miniature" and not preference.calibrations
+    preference = corrector.calibrate(pipe, preference, count=2, trials=2)
+    assert [known.group for known in preference.calibrations] == list(preference.axis.groups)
+    report = corrector.audit(pipe, preference.axis, [preference], tmp_path, images=2, explicit=1, steps=2)
+    assert report["figures"] and any(tmp_path.rglob("audit.html"))
+    after = pipe.unet.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
