@@ -232,8 +232,8 @@ def test_an_unreadable_report_is_refused_with_a_message(text, words, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (dict(images=0), "0 pictures per group"),
-        (dict(images=1), "1 picture per group"),
+        (dict(images=0), "Pictures per group: 0"),
+        (dict(images=1), "Pictures per group: 1"),
         (dict(explicit=0), "at least 1 explicit picture per side"),
         (dict(narrow=0.7), "below 0.5"),
         (dict(cfgs=(2.0, 2.0)), "given twice"),

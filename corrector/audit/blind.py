@@ -82,25 +82,25 @@ def read_answers(folder, files):
             raise AuditError(
                 f"{path}: these answers are of another page; give the file saved from blind.html in {folder}."
             )
-        wrong = None
-        if not isinstance(answers, dict) or not isinstance(rater, str) or not rater.strip():
-            wrong = "it has no answers or no rater's name"
-        elif unknown := sorted(set(answers) - set(pictures)):
-            wrong = f"it answers for the picture {unknown[0]}, which the page does not have"
-        elif missing := len(set(pictures) - set(answers)):
-            wrong = f"{missing} of {len(pictures)} pictures have no answer"
-        elif invalid := [name for name, answer in answers.items() if not _valid(answer)]:
-            wrong = f"the answer for the picture {invalid[0]} is not one of the page's choices"
-        if wrong:
+        if wrong := _wrong(answers, rater, pictures):
             raise AuditError(f"{path}: {wrong}; complete the page and save the answers again.")
-        if rater in (other for other, _ in raters):
+        if rater in dict(raters):
             raise AuditError(f'{path}: the rater "{rater}" is there twice; use one file and one name per rater.')
         raters.append((rater, answers))
     return pictures, raters
 
 
-def _valid(answer):
-    return isinstance(answer, dict) and answer.get("side") in SIDES and answer.get("fits") in FITS
+def _wrong(answers, rater, pictures):
+    """What is wrong with the answers to a page's pictures, or None."""
+    if not isinstance(answers, dict) or not isinstance(rater, str) or not rater.strip():
+        return "it has no answers or no rater's name"
+    for name, answer in answers.items():
+        if name not in pictures:
+            return f"it answers for the picture {name}, which the page does not have"
+        if not isinstance(answer, dict) or answer.get("side") not in SIDES or answer.get("fits") not in FITS:
+            return f"the answer for the picture {name} is not one of the page's choices"
+    missing = len(pictures) - len(answers)
+    return f"{missing} of {len(pictures)} pictures have no answer" if missing else None
 
 
 def _read(path):

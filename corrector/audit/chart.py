@@ -65,24 +65,19 @@ def draw_grid(report, thumbnails):
 
     `thumbnails`: JPEG bytes, one per entry of report["pictures"].
     """
+    from PIL import Image
+
     lines = []
     for group in report["axis"]["groups"]:
         before, *after = (
-            np.stack([decoded(thumbnails[place]) for place in places_of(report, group, strength)[:MOST_COLUMNS]])
-            for strength in (0.0, *report["settings"]["strengths"][:1])
+            np.stack([Image.open(io.BytesIO(thumbnails[place])) for place in places[:MOST_COLUMNS]])
+            for places in (places_of(report, group, s) for s in (0.0, *report["settings"]["strengths"][:1]))
         )
         montage = montage_of({"before": before, "after": after[0] if after else before})
         lines.append(montage if after else montage[: before.shape[1]])
     width = max(line.shape[1] for line in lines)
     padded = [np.pad(line, ((0, 3 * GAP), (0, width - line.shape[1]), (0, 0)), constant_values=255) for line in lines]
     return np.concatenate(padded)[: -3 * GAP]
-
-
-def decoded(thumbnail):
-    """JPEG bytes -> uint8 [H, W, 3]."""
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(thumbnail)).convert("RGB"))
 
 
 def report_table(report):

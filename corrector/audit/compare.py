@@ -82,9 +82,5 @@ def write_compare_page(rows, names, title, path):
         lines.append([html.escape(cell) for cell in cells])
     body = f"""<h1>{html.escape(title)}, side by side</h1>
 <p class="said">Stereotype rates with 95 % Wilson intervals; after a semicolon the difference to the first model.</p>
-{table_html(("Group", "Judge", "Pictures", *names), lines)}"""
-    write_whole(path, document(f"audit: {title}, side by side", body, COMPARE_STYLE))
-
-
-COMPARE_STYLE = """ @media (max-width: 700px) { td { white-space: normal; }
-td:last-child::before { content: attr(data-name) " "; } }"""
+{table_html(("Group", "Judge", "Pictures", *names), lines, kind="compared")}"""
+    write_whole(path, document(f"audit: {title}, side by side", body))

@@ -109,14 +109,13 @@ class ClipJudge:
     name = "CLIP"
 
     def __init__(self, embed_pictures, embed_texts, axis, source):
-        self.embed_pictures = embed_pictures
-        sides = axis.stereotype, axis.counter
-        self.texts = [embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in sides]
+        self.embed_pictures, sides = embed_pictures, (axis.stereotype, axis.counter)
+        texts = [embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in sides]
+        self.directions = normalize(torch.stack([normalize(some).mean(dim=0) for some in texts]))  # [2, E]
         what = "zero-shot: whether the picture is closer to the words of the stereotype or of the counter side"
         caveat = "CLIP has stereotypes of its own; see how often it agrees with explicit prompts."
         self.about = _about(self.name, what, source, caveat)
 
     def look(self, latents, pictures):
-        embedded = normalize(self.embed_pictures(pictures))
-        scores = [(embedded @ normalize(normalize(texts).mean(dim=0, keepdim=True)).T)[:, 0] for texts in self.texts]
-        return _sides(scores[1] > scores[0]), None
+        stereotype, counter = (normalize(self.embed_pictures(pictures)) @ self.directions.T).T  # [N] each
+        return _sides(counter > stereotype), None

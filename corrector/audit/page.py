@@ -4,13 +4,12 @@ import html
 
 from PIL import Image
 
-from ..latent_space.drawing import PLAIN, bar_html, data_uri, document, figure_html, png, table_html
+from ..latent_space.drawing import bar_html, data_uri, document, figure_html, png, table_html
 from ..latent_space.whole_files import write_whole
 from .chart import draw_chart
 from .report import build
 from .report_file import figure, interval, places_of, rate_rows, title_of, twins_of, write_report
 
-FAILURE = "#a3262a"
 MOST_PICTURES = 400  # on a page; the report lists the others
 MOST_WORSE = 40
 
@@ -62,7 +61,7 @@ def write_audit_page(report, thumbnails, path, chart):
 <p class="said">{html.escape(_summary(report))}</p>
 <nav aria-label="Parts of this page">{links}</nav>
 {sections}"""
-    write_whole(path, document(f"audit: {title_of(report)}", body, AUDIT_STYLE))
+    write_whole(path, document(f"audit: {title_of(report)}", body))
 
 
 def _summary(report):
@@ -127,7 +126,7 @@ def _changed(report):
             rows.append([html.escape(name) + unit, *map(interval, found)])
     return (
         '<p class="soft">Corrected against plain on the same seeds, with 95 % intervals. A drift of 0 and a ratio of 1 '
-        f"mean no change.</p>{table_html(('Figure', *groups), rows, 'What else changed, by group', by_group=True)}"
+        f"mean no change.</p>{table_html(('Figure', *groups), rows, 'What else changed, by group', 'by-group')}"
     )
 
 
@@ -218,24 +217,3 @@ def _figures(report):
         rows.append([html.escape(str(cell)) for cell in (*cells, value, interval, row["n"], row["unit"])])
     summary = f"<summary>{len(rows)} figures with intervals and n</summary>"
     return f"<details>{summary}{table_html(columns, rows, 'All figures')}</details>"
-
-
-AUDIT_STYLE = f"""
-h3 {{ font-size: 1rem; margin: 1.2rem 0 0; }}
-nav {{ display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: 1rem 0; }}
-a {{ color: var(--corrected); }}
-a:focus-visible, summary:focus-visible {{ outline: 3px solid {PLAIN}; outline-offset: 2px; }}
-.findings {{ list-style: none; padding: 0; max-width: 80ch; }}
-.findings li {{ padding: .5rem .8rem; margin: .4rem 0; border-left: 5px solid var(--line); }}
-.findings li {{ background: rgb(128 128 128 / .08); }}
-.findings .failure {{ border-color: {FAILURE}; background: rgb(163 38 42 / .12); }}
-.findings .success {{ border-color: var(--corrected); }}
-.chart {{ display: block; max-width: 100%; height: auto; margin: 1rem 0; background: white; }}
-.hidden {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
-dt {{ font-weight: 600; }} dd {{ margin: 0 0 .8rem; max-width: 80ch; }} summary {{ cursor: pointer; padding: .4rem 0; }}
-@media (max-width: 700px) {{ td:last-child::before {{ content: none; }}
-  td {{ overflow-wrap: anywhere; white-space: normal; }}
-  .by-group th {{ border: 0; flex: 1 0 100%; padding: 0; white-space: normal; }}
-  .by-group td {{ flex: 1 0 100%; font-weight: 400; }}
-  .by-group td::before, .by-group td:last-child::before {{ content: attr(data-name) " "; color: var(--soft); }} }}
-"""

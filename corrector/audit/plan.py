@@ -72,16 +72,13 @@ class Plan:
     def __post_init__(self):
         if self.images < 2:
             raise AuditError(
-                f"The audit has {self.images} {'picture' if self.images == 1 else 'pictures'} per group, but a "
-                "confidence interval needs 2 or more; use at least 20 for a useful result."
+                f"Pictures per group: {self.images}. A confidence interval needs 2 or more, and a useful result at "
+                "least 20."
             )
         if self.explicit is not None and self.explicit < 1:
             raise AuditError("The audit needs at least 1 explicit picture per side, to check the judges against.")
         if not 0 <= self.narrow < 0.5:
-            raise AuditError(
-                f"The half-width of the intervals is {self.narrow:g}; use a value below 0.5, such as 0.05, or 0 to "
-                "sample all pictures."
-            )
+            raise AuditError(f"The half-width is {self.narrow:g}; use one below 0.5, such as 0.05, or 0 to sample all.")
         if len(set(self.cfgs)) < len(self.cfgs) or len(set(self.strengths)) < len(self.strengths):
             raise AuditError("A CFG scale or a strength is given twice; list each only once.")
         if any(not strength > 0 for strength in self.strengths):
@@ -126,11 +123,10 @@ class Plan:
 
     def done(self, records, judge):
         """Whether a cell may stop: its intervals, plain and at every strength, are narrow enough by this judge."""
-        for strength in (0.0, *self.strengths):
-            sides = [record["sides"][judge] for record in records if record["strength"] == strength]
-            if sides and not enough(sum(side != "counter" for side in sides), len(sides), self.narrow):
-                return False
-        return bool(records)
+        shown = {}
+        for record in records:
+            shown.setdefault(record["strength"], []).append(record["sides"][judge] != "counter")
+        return bool(shown) and all(enough(sum(hits), len(hits), self.narrow) for hits in shown.values())
 
 
 def numbers(text):

@@ -12,9 +12,10 @@ SCHEMA = Path(__file__).with_name("audit-report.schema.json")
 
 
 @cache
-def report_schema():
-    """The schema of reports (JSON Schema, draft 2020-12)."""
-    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+def _validator():
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
 def write_report(report, path):
@@ -26,9 +27,7 @@ def write_report(report, path):
 
 def complaint(report):
     """The first violation of the schema as text, or None."""
-    from jsonschema import Draft202012Validator
-
-    error = next(Draft202012Validator(report_schema()).iter_errors(report), None)
+    error = next(_validator().iter_errors(report), None)
     return error and f"{'.'.join(map(str, error.absolute_path)) or 'report'}: {error.message[:160]}"
 
 

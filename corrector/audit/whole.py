@@ -40,15 +40,13 @@ def prepared(host, axis, preferences, folder, judge=None, clip=None, **options):
     Raises:
         AuditError: if an option is out of range, or a preference or judge is for another model or axis.
     """
-    for preference in preferences:
-        if preference.space != host.space:
-            raise AuditError(
-                f'The preference "{preference.name}" was made for "{preference.space}", and this checkpoint is '
-                f'"{host.space}"; use one made for this model.'
-            )
+    if other := next((p for p in preferences if p.space != host.space), None):
+        raise AuditError(
+            f'The preference "{other.name}" was made for "{other.space}", and this checkpoint is "{host.space}"; use '
+            "one made for this model."
+        )
     defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (2.0 if host.space == "miniature" else 7.0,)}
-    options = defaults | options
-    plan = Plan(axis, **options if preferences else options | {"strengths": ()})
+    plan = Plan(axis, **{**defaults, **options, **({} if preferences else {"strengths": ()})})
     return Audit(host, plan, judges_of(host, plan, preferences, folder, judge, clip), list(preferences))
 
 

@@ -3,10 +3,13 @@
 import base64
 import html
 import io
+from pathlib import Path
+from string import Template
 
 import numpy as np
 
-PLAIN, CORRECTED = "#b0562e", "#2f6f8f"  # distinct in greyscale and for colour-blind readers
+PLAIN, CORRECTED, FAILURE = "#b0562e", "#2f6f8f", "#a3262a"  # distinct in greyscale and for colour-blind readers
+PAGE = Path(__file__).with_name("page.html")
 GAP = 6  # pixels between the pictures of a grid
 
 
@@ -82,76 +85,27 @@ def bar_html(plain, corrected=None):
     return f'<svg viewBox="0 0 160 20" role="img" aria-label="{label}">{line}{shapes}</svg>'
 
 
-def table_html(columns, rows, caption="", by_group=False):
+def table_html(columns, rows, caption="", kind=""):
     """An HTML table. Each cell carries its column's name, which narrow screens show before it.
 
     Args:
         columns: headings, as text.
         rows: lists of cells, as HTML.
         caption: text for screen readers.
-        by_group: whether the first cell of each row is its heading.
+        kind: a class of page.html; "by-group" makes the first cell of each row its heading.
     """
     columns = [html.escape(name) for name in columns]
     heads, lines = "".join(f'<th scope="col">{name}</th>' for name in columns), ""
     for row in rows:
         cells = [f'<td data-name="{name}">{cell}</td>' for name, cell in zip(columns, row, strict=True)]
-        if by_group:
+        if kind == "by-group":
             cells[0] = f'<th scope="row">{row[0]}</th>'
         lines += f"<tr>{''.join(cells)}</tr>"
-    caption, kind = caption and f"<caption class='hidden'>{html.escape(caption)}</caption>", " class='by-group'"
-    return f"<table{kind * by_group}>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    caption, kind = caption and f"<caption class='hidden'>{html.escape(caption)}</caption>", kind and f" class='{kind}'"
+    return f"<table{kind}>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
 
 
-def document(title, body, style=""):
-    """A self-contained page. `title` is text, `body` is HTML, `style` is CSS after the common STYLE."""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>RS-Corrector {html.escape(title)}</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-STYLE = f"""
-:root {{ color-scheme: light dark; --ink: #1d2125; --paper: #fbfaf8; --line: #d9d5cf; --soft: #5b6168;
-  --plain: {PLAIN}; --corrected: {CORRECTED}; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e8e6e3; --paper: #17191c; --line: #3a3e44; --soft: #a3a9b0;
-  --plain: #e08a5f; --corrected: #6fb3d2; }} }}
-* {{ box-sizing: border-box; }}
-body {{ margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }}
-main {{ max-width: 1280px; margin: 0 auto; padding: 1.25rem clamp(.75rem, 3vw, 2.5rem) 3rem; }}
-h1 {{ font-size: clamp(1.3rem, 3.5vw, 2rem); line-height: 1.2; margin: .5rem 0; }}
-h2 {{ font-size: 1.2rem; margin: 2rem 0 0; }}
-.soft {{ margin: 0 0 .6rem; color: var(--soft); font-size: .9rem; }}
-.said {{ max-width: 70ch; }}
-table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }}
-b.plain {{ color: var(--plain); }} b.corrected {{ color: var(--corrected); }}
-th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }}
-svg {{ display: block; width: 160px; height: 20px; }}
-svg .axis {{ stroke: var(--line); fill: none; }}
-svg .of-plain {{ stroke: var(--plain); stroke-width: 2.5; }}
-svg .of-corrected {{ stroke: var(--corrected); stroke-width: 2.5; }}
-svg .plain {{ fill: var(--paper); stroke: var(--plain); stroke-width: 2.5; }}
-svg .corrected {{ fill: var(--corrected); }}
-@media (max-width: 700px) {{
-  table, tbody {{ display: block; }} thead {{ display: none; }}
-  tr {{ display: flex; flex-wrap: wrap; gap: 0 1rem; padding: .4rem 0; border-bottom: 1px solid var(--line); }}
-  td {{ border: 0; padding: .1rem 0; }}
-  td:nth-child(n + 3)::before {{ content: attr(data-name) " "; color: var(--soft); }}
-  td:nth-child(-n + 2) {{ font-weight: 600; flex: 1 0 40%; }} td:last-child::before {{ content: none; }}
-}}
-.grid {{ display: grid; gap: 1rem .75rem; grid-template-columns: repeat(auto-fill, minmax(min(128px, 42%), 1fr)); }}
-figure {{ margin: 0; }}
-figure img {{ display: block; width: 100%; height: auto; border-radius: 4px; margin-bottom: 4px; }}
-figcaption {{ font-size: .78rem; line-height: 1.35; color: var(--soft); overflow-wrap: anywhere; }}
-"""
+def document(title, body):
+    """A self-contained page from page.html. `title` is text, `body` is HTML."""
+    colours = {"plain": PLAIN, "corrected": CORRECTED, "failure": FAILURE}
+    return Template(PAGE.read_text(encoding="utf-8")).substitute(colours, title=html.escape(title), body=body)
