@@ -7,15 +7,17 @@ from pathlib import Path
 import comfy.model_management
 import comfy.utils
 import folder_paths
+import numpy as np
 import torch
 from comfy_api.latest import io, ui
+from PIL import Image
 
 import nodes as host_nodes  # ComfyUI's own module of that name, not this folder
 
 from ..corrector.audit.map import Acts, overlay, step_tiles
 from ..corrector.correction.sampled import sample_corrected
 from ..corrector.correction.update import Settings
-from .audit_judges import identity_of_clip, judges_of
+from .audit_judges import add_reader, clip_judge, identity_of_clip
 from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
 from .correction import STRENGTH, check_model, corrected
@@ -25,7 +27,7 @@ from .preferences import PreferenceSocket
 
 
 def audited(host, plan, preferences, clip):
-    """Run an audit, saving its progress in the host's output folder -> (report, thumbnails, folder).
+    """Run an audit, saving its progress in the host's output folder -> (report, folder).
 
     Args:
         host: ComfyHost.
@@ -34,9 +36,9 @@ def audited(host, plan, preferences, clip):
         clip: (vision model, text model) of a second judge, or None.
     """
     # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
-    from ..corrector.audit.blind import write_blind_page
-    from ..corrector.audit.page import publish
+    from ..corrector.audit.judges import JUDGE_PAIRS
     from ..corrector.audit.run import Audit
+    from ..corrector.audit.whole import finished, judges_of
 
     text = any(p.source.kind == "text" for p in preferences)
     preferences = [replace(p, hash=hash_of_text(p)) if p.source.kind == "text" else p for p in preferences]
@@ -44,19 +46,21 @@ def audited(host, plan, preferences, clip):
     settings = hashes, plan.settings, plan.axis.hash, host.identity, second
     folder = Path(folder_paths.get_output_directory(), "rs_corrector", "audits", f"{plan.axis.id}-{digest(settings)}")
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Progress()
+    progress, pairs = Progress(), 2 * JUDGE_PAIRS * len(plan.axis.groups)
+
+    def paired(latents):
+        progress.drawn(len(latents), pairs, host.preview(latents))
+
+    def drawn(done, total, latents):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        progress.bar.update_absolute(done, total, None if latents is None else host.preview(latents))
+
     with torch.inference_mode(False), torch.no_grad():
-        judges = judges_of(host, plan.axis, preferences, clip, folder, plan.seed, plan.cfgs[0], progress)
-
-        def drawn(done, total, latents):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            progress.bar.update_absolute(done, total, None if latents is None else host.preview(latents))
-
+        add_reader(host)
+        second = clip and clip_judge(clip, plan.axis)
+        judges = judges_of(host, plan, preferences, folder, clip=second, progress=paired)
         run = Audit(host, plan, judges, preferences, sampler=sample_as_in_a_graph if text else sample_corrected)
-        report, thumbnails = publish(run, run.run(folder / "pictures", progress=drawn), folder)
-        if preferences:
-            write_blind_page(report, thumbnails, folder)
-    return report, thumbnails, folder
+        return finished(run, run.run(folder / "pictures", progress=drawn), folder), folder
 
 
 class RSCorrectorAudit(io.ComfyNode):
@@ -128,7 +132,7 @@ class RSCorrectorAudit(io.ComfyNode):
         cls, model, clip, vae, axis, images, narrow, strength, steps, cfg, sampler, scheduler, width, height, seed,
         batch, preference=None, clip_vision=None, clip_text=None, target=1.0, more_cfg="", more_strengths="",
     ) -> io.NodeOutput:  # fmt: skip
-        from ..corrector.audit.chart import draw_chart, draw_grid, report_table
+        from ..corrector.audit.chart import report_table
         from ..corrector.audit.plan import Plan, numbers
 
         preferences = tuple(preference or ())
@@ -138,16 +142,16 @@ class RSCorrectorAudit(io.ComfyNode):
         strengths = tuple(dict.fromkeys((strength, *numbers(more_strengths)))) if preferences else ()
         plan = Plan(axis, images, None, seed, cfgs, strengths, target, steps, narrow)
         both = None if clip_vision is None else (clip_vision, clip if clip_text is None else clip_text)
-        report, thumbnails, folder = audited(host, plan, preferences, both)
+        report, folder = audited(host, plan, preferences, both)
         text = report_table(report)
         logging.info("RS-Corrector: the audit is in %s\n%s", folder, text)
-        chart, grid = as_image(draw_chart(report)), as_image(draw_grid(report, thumbnails))
+        grid, chart = (image_of(folder / name) for name in ("grid.png", "chart.png"))
         return io.NodeOutput(grid, chart, f"{folder / 'audit.html'}\n\n{text}", ui=ui.PreviewImage(chart, cls=cls))
 
 
-def as_image(picture):
-    """uint8 [H, W, 3] -> IMAGE [1, H, W, 3]."""
-    return torch.from_numpy(picture.copy()).float()[None] / 255
+def image_of(path):
+    """A picture's file -> IMAGE [1, H, W, 3]."""
+    return torch.from_numpy(np.array(Image.open(path))).float()[None] / 255
 
 
 class RSCorrectorMap(io.ComfyNode):
@@ -195,9 +199,6 @@ class RSCorrectorMap(io.ComfyNode):
             model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise=denoise
         )
         pictures = vae.decode(latent["samples"]).float().cpu()
-        return io.NodeOutput(overlay(pictures, acts.mask), step_tiles(acts), pixel_mask(acts.mask, pictures), latent)
-
-
-def pixel_mask(mask, pictures):
-    """A mask in latent resolution [B, h, w] -> MASK in the resolution of the pictures [B, H, W]."""
-    return comfy.utils.common_upscale(mask[:, None], pictures.shape[2], pictures.shape[1], "bilinear", "disabled")[:, 0]
+        height, width = pictures.shape[1:3]
+        mask = comfy.utils.common_upscale(acts.mask[:, None], width, height, "bilinear", "disabled")[:, 0]  # [B, H, W]
+        return io.NodeOutput(overlay(pictures, acts.mask), step_tiles(acts), mask, latent)

@@ -1,48 +1,24 @@
-"""The judges of an audit in ComfyUI: a latent judge, the graph's CLIP, and the miniature's reader."""
+"""The judges of an audit that only ComfyUI has: the graph's CLIP, and the reader of a MODEL that is the miniature."""
 
 import torch
 
-from ..corrector.learning.pairs import make_pairs
+from ..corrector.latent_space.folders import WEIGHTS
 from .identity import identity_of
-from .miniature import WEIGHTS
 
 
-def judges_of(host, axis, preferences, clip, folder, seed, cfg, progress):
-    """The preference's judge of this axis, else one trained here; CLIP if given; the miniature's reader if it applies.
+def clip_judge(clip, axis):
+    """A ClipJudge of (vision model, text model). Raises AuditError if they cannot judge, as `clip_embeddings` says."""
+    from ..corrector.audit.judges import ClipJudge
 
-    Args:
-        host: ComfyHost.
-        axis: the audited Axis.
-        preferences: the Preferences that correct.
-        clip: (vision model, text model), or None.
-        folder: Path of the audit; the pairs that train a judge are saved in it.
-        seed: of the audit.
-        cfg: CFG scale of the pairs.
-        progress: learning.Progress.
-    """
-    from ..corrector.audit.judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge
+    return ClipJudge(*clip_embeddings(*clip), axis, f"the CLIP of this graph, {identity_of_clip(*clip)}")
 
-    own = next((p for p in preferences if p.axis.id == axis.id and p.judge is not None), None)
-    if own:
-        judges = [latent_judge(own, [p.hash for p in preferences])]
-    else:
-        seed += 1_000_003  # so that none of its pictures are audited
-        total = 2 * JUDGE_PAIRS * len(axis.groups)
-        pairs = make_pairs(
-            host, axis, JUDGE_PAIRS, seed, cfg, host.steps, folder=folder / "judge-pairs", batch=host.batch,
-            progress=lambda latents: progress.drawn(len(latents), total, host.preview(latents)),
-        )  # fmt: skip
-        with torch.enable_grad():
-            judges = [trained_judge(pairs, seed)]
-    if clip is not None:
-        pictures, texts = clip_embeddings(*clip)
-        judges.append(ClipJudge(pictures, texts, axis, f"the CLIP of this graph, {identity_of_clip(*clip)}"))
-    readable = host.space == "miniature" and host.shape[1:] == (16, 16)
-    if readable and axis.id in ("miniature-backdrop", "miniature-attire"):
+
+def add_reader(host):
+    """Give a ComfyHost the miniature's reader, if that can read its pictures."""
+    if host.space == "miniature" and host.shape[1:] == (16, 16):
         from ..corrector.miniature.reader import load_reader
 
-        judges.append(ReaderJudge(load_reader(WEIGHTS), axis))
-    return judges
+        host.reader = load_reader(WEIGHTS / "miniature")
 
 
 def identity_of_clip(vision, text):

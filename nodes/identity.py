@@ -4,6 +4,7 @@ Fast for checkpoints of any size: it covers the shape of each tensor and a few o
 """
 
 import hashlib
+from types import CellType
 
 import torch
 
@@ -40,28 +41,23 @@ def own_weights(patcher):
 def _feed(digest, value, depth=0):
     """Add a value to the digest: numbers, texts, tensors, containers, LoRAs; of other objects only their type."""
     kind = torch.Tensor if isinstance(value, torch.Tensor) else type(value)  # a Parameter hashes like a Tensor
-    digest.update(f"{kind.__name__}(".encode())
+    own, inner = "", ()
     if kind is torch.Tensor:
         flat = value.detach().reshape(-1)
         some = flat[:: max(1, len(flat) // NUMBERS)][:NUMBERS]
-        digest.update(f"{tuple(value.shape)} {value.dtype} {some.float().cpu().tolist()}".encode())
+        own = f"{tuple(value.shape)} {value.dtype} {some.float().cpu().tolist()}"
     elif value is None or isinstance(value, bool | int | float | str):
-        digest.update(repr(value).encode())
-    elif depth > DEEPEST:
-        pass
+        own = repr(value)
     elif isinstance(value, dict):
-        for name in sorted(value, key=str):
-            _feed(digest, (str(name), value[name]), depth + 1)
+        inner = [(str(name), value[name]) for name in sorted(value, key=str)]
     elif isinstance(value, list | tuple):
-        for item in value:
-            _feed(digest, item, depth + 1)
+        inner = value
     elif isinstance(getattr(value, "weights", None), list | tuple):  # a LoRA's adapter
-        _feed(digest, value.weights, depth + 1)
+        inner = [value.weights]
     elif callable(value) and hasattr(value, "__qualname__"):  # a hook of a node, with the settings in its closure
-        digest.update(value.__qualname__.encode())
-        for cell in getattr(value, "__closure__", None) or ():
-            try:
-                _feed(digest, cell.cell_contents, depth + 1)
-            except ValueError:  # an empty cell
-                continue
+        own, cells = value.__qualname__, getattr(value, "__closure__", None) or ()
+        inner = [cell.cell_contents for cell in cells if cell != CellType()]  # without empty cells
+    digest.update(f"{kind.__name__}({own}".encode())
+    for item in inner if depth <= DEEPEST else ():
+        _feed(digest, item, depth + 1)
     digest.update(b")")

@@ -1,11 +1,16 @@
 """`python -m corrector audit | merge | compare | raters` on the miniature, and their error messages."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from audit_world import AXIS, ROOT, SHIPPED
+from corrector.audit.plan import AuditError
+from corrector.audit.whole import audit
 from corrector.cli.commands import main
+from corrector.miniature.host import Miniature
+from corrector.preference.file import load_preference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BACKDROP = ROOT / "axes" / "miniature-backdrop.json"
@@ -27,6 +32,16 @@ def test_it_writes_report_page_chart_grid_and_blind_page(made, capsys):
     assert [judge["name"] for judge in report["judges"]] == ["latent", "reader"]
     assert "comes from the file that corrects" in report["judges"][0]["caveat"]
     assert report["validated_on"] == "the miniature"
+
+
+def test_an_audit_from_python_is_that_of_the_command_line_and_resumes_it(made, monkeypatch):
+    host, preference = Miniature(bf16=True), load_preference(SHIPPED)
+    host.steps = 3
+    monkeypatch.setattr(host, "sample", lambda *_, **__: pytest.fail("a picture was sampled again"))
+    report = audit(host, AXIS, [preference], made, images=4, explicit=2)
+    assert report == json.loads((made / "report.json").read_text()) and report["settings"]["cfgs"] == [2.0]
+    with pytest.raises(AuditError, match='was made for "sdxl"'):
+        audit(host, AXIS, [replace(preference, space="sdxl")], made)
 
 
 def test_merged_shards_of_several_machines_give_the_same_report(made, tmp_path):
