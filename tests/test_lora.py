@@ -154,7 +154,7 @@ def test_a_saved_lora_gives_the_predictions_that_it_was_trained_with(tmp_path):
     for index, name in enumerate(adapters):
         p = trained.unet.get_parameter(name)
         p.data = 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(index))
-    save_lora(trained.unet, path, rank=2)
+    save_lora(trained.unet, path)
     merged = pipeline("sd15")
     plain = merged.unet.state_dict()["mid_block.resnets.0.conv1.weight"].clone()
     merge_lora(merged, path)

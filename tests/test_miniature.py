@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from corrector.correction.decision import Decision
+from corrector.correction.sampled import sample_corrected
 from corrector.correction.update import Settings, correct
-from corrector.learning.calibrate import sample_corrected
 from corrector.miniature import prompts
 from corrector.miniature.host import Miniature
 from corrector.miniature.reader import skin_lightness

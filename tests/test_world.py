@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 from scipy.stats import binomtest, ks_2samp
 
 from corrector.axis.axis import load_axis
-from corrector.hosts.checkpoint import space_of
+from corrector.hosts.checkpoint import Checkpoint, space_of
 from corrector.miniature import model, prompts
 from corrector.miniature.reader import CLASSES, Reader, reader_targets, skin_lightness
 from corrector.miniature.train import to_tensor
@@ -188,17 +188,11 @@ def test_a_tokenizer_that_is_there_is_read_and_not_made_anew(tokenizer, tmp_path
     assert torch.equal(model.tokenize(again, text), model.tokenize(tokenizer, text))
 
 
-def test_the_training_sigmas_are_those_of_sd():
-    sigmas = model.training_sigmas()
-    assert float(sigmas[0]) == pytest.approx(0.0292, abs=1e-4) and float(sigmas[-1]) == pytest.approx(14.6146, abs=1e-3)
-    assert (sigmas.diff() > 0).all() and len(sigmas) == 1000
-
-
 def test_a_saved_checkpoint_is_a_pipeline_of_diffusers(tmp_path):
     tokenizer = model.new_tokenizer(0, tmp_path / "tokenizer")
-    unet, encoder = model.new_unet(), model.new_text_encoder(tokenizer)
+    unet, encoder, autoencoder = model.new_networks(tokenizer)
     weights = unet.conv_in.weight.detach().clone(), encoder.state_dict()["final_layer_norm.weight"].clone()
-    model.save(tmp_path, unet, encoder, model.new_autoencoder(), 0.9427700042724609)
+    model.save(tmp_path, unet, encoder, autoencoder, 0.9427700042724609)
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path)
     assert pipe.unet.dtype == pipe.vae.dtype == pipe.text_encoder.dtype == torch.float32
     torch.testing.assert_close(pipe.unet.conv_in.weight.detach(), weights[0], rtol=1e-3, atol=1e-4)
@@ -206,8 +200,11 @@ def test_a_saved_checkpoint_is_a_pipeline_of_diffusers(tmp_path):
     text = ["a portrait of a Zendoli woman"]
     assert torch.equal(model.tokenize(pipe.tokenizer, text), model.tokenize(tokenizer, text))
     assert space_of(pipe) == "miniature" and pipe.scheduler.config.use_karras_sigmas
+    sigmas = Checkpoint(pipe).sigmas  # SD's
+    assert float(sigmas[0]) == pytest.approx(0.0292, abs=1e-4) and float(sigmas[-1]) == pytest.approx(14.6146, abs=1e-3)
+    assert (sigmas.diff() > 0).all() and len(sigmas) == 1000
 
 
 def test_the_whole_checkpoint_fits_into_twenty_megabytes_in_half_precision(tokenizer):
-    parts = (model.new_unet(), model.new_text_encoder(tokenizer), model.new_autoencoder(), Reader())
+    parts = (*model.new_networks(tokenizer), Reader())
     assert sum(p.numel() for part in parts for p in part.parameters()) * 2 < 20 * 2**20

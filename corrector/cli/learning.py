@@ -12,19 +12,13 @@ def add_commands(commands):
     one.add_argument("axis", type=Path)
     one.add_argument("--out", type=Path, help="the file to write (weights/AXIS.safetensors)")
     one.add_argument("--pairs", type=count, default=200, help="pictures per side and group (%(default)s)")
-    one.add_argument(
-        "--pairs-folder", type=Path, metavar="FOLDER",
-        help="where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)",
-    )  # fmt: skip
-    one.add_argument(
-        "--match", action=argparse.BooleanOptionalAction, default=True,
-        help="learn the side only from pictures with matching skin tones (the default)",
-    )  # fmt: skip
+    folder = "where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
+    one.add_argument("--pairs-folder", type=Path, metavar="FOLDER", help=folder)
+    match = "learn the side only from pictures with matching skin tones (the default)"
+    one.add_argument("--match", action=argparse.BooleanOptionalAction, default=True, help=match)
     one.add_argument("--teacher", type=count, help="number of the checkpoint's own pushes to learn from (8000)")
-    one.add_argument(
-        "--calibration", type=lambda text: 0 if text == "0" else count(text), default=400,
-        help="pictures per group for calibration (%(default)s); 0 skips it",
-    )  # fmt: skip
+    images = "pictures per group for calibration (%(default)s); 0 skips it"
+    one.add_argument("--calibration", type=lambda text: 0 if text == "0" else count(text), default=400, help=images)
     one.add_argument("--seed", type=int, default=0)
     add_host_options(one)
     one.set_defaults(run=learn)
@@ -33,11 +27,9 @@ def add_commands(commands):
     one.add_argument("preference", type=Path)
     one.add_argument("--out", type=Path, help="the file to write; by default the same file")
     one.add_argument("--images", type=count, default=400, help="pictures per group, at most (%(default)s)")
-    one.add_argument(
-        "--narrow", type=float, default=0.03, metavar="W",
-        help="stop after 200 pictures or more once the base rate's 95 %% interval is +-W or narrower (%(default)s); "
-        "0 never stops early",
-    )  # fmt: skip
+    one.add_argument("--narrow", type=float, default=0.03, metavar="W",
+                     help="stop after 200 pictures or more once the base rate's 95 %% interval is +-W or narrower "
+                     "(%(default)s); 0 never stops early")  # fmt: skip
     one.add_argument("--target", type=float, default=0.95, help="report whether this target is reachable (%(default)s)")
     one.add_argument("--seed", type=int, default=1)
     add_host_options(one)
@@ -97,7 +89,7 @@ def learn(args):
 
 
 def _file(path):
-    """The path of a file to write, unchanged. Raises PreferenceFileError if it is a folder."""
+    """A path to write to, unchanged. Raises PreferenceFileError if it is a folder."""
     from ..preference.file import PreferenceFileError
 
     if path.is_dir():
@@ -114,10 +106,9 @@ def _stages():
     def progress(stage, done, total):
         if stage not in bars:
             bars[stage] = tqdm(total=total, desc=stage, mininterval=1)
-        bar = bars[stage]
-        bar.update(done - bar.n)
+        bars[stage].update(done - bars[stage].n)
         if done == total:
-            bar.close()
+            bars[stage].close()
 
     return progress
 
@@ -168,9 +159,9 @@ def inspect(args):
     """Print the metadata of a preference file as JSON; a list if it holds several preferences."""
     from ..preference.file import load_preferences
 
-    said = []
-    for preference in load_preferences(args.file):
-        says = {name: getattr(preference, name) for name in ("name", "hash", "space", "training")}
-        says |= {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}
-        said.append(says)
+    said = [
+        {name: getattr(preference, name) for name in ("name", "hash", "space", "training")}
+        | {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}
+        for preference in load_preferences(args.file)
+    ]
     print(json.dumps(said if len(said) > 1 else said[0], indent=1, ensure_ascii=False))

@@ -1,6 +1,7 @@
 """Options that several commands share, and the checkpoint that they name."""
 
 import argparse
+import re
 from pathlib import Path
 
 
@@ -12,15 +13,11 @@ def count(text):
 
 
 def add_host_options(parser):
-    parser.add_argument(
-        "--checkpoint", type=Path,
-        help="a .safetensors file or a folder in diffusers' format; by default the miniature",
-    )  # fmt: skip
-    parser.add_argument(
-        "--config", type=Path, metavar="FOLDER",
-        help="for a .safetensors file: a folder with its model family's configuration and tokenizer, as in Forge's "
-        "backend/huggingface",
-    )  # fmt: skip
+    checkpoint = "a .safetensors file or a folder in diffusers' format; by default the miniature"
+    parser.add_argument("--checkpoint", type=Path, help=checkpoint)
+    parser.add_argument("--config", type=Path, metavar="FOLDER",
+                        help="for a .safetensors file: a folder with its model family's configuration and tokenizer, "
+                        "as in Forge's backend/huggingface")  # fmt: skip
     parser.add_argument("--lora", type=Path, help="a LoRA file to apply to the checkpoint")
     parser.add_argument("--steps", type=count, default=16, help="sampling steps (%(default)s)")
     parser.add_argument("--cfg", type=float, help="CFG scale; by default 2 for the miniature and 7 for a checkpoint")
@@ -29,11 +26,9 @@ def add_host_options(parser):
 
 
 def _size(text):
-    try:
-        width, height = map(int, text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a size; write width x height, such as 768x512') from None
-    return width, height
+    if not re.fullmatch(r"\d+[xX]\d+", text):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a size; write width x height, such as 768x512')
+    return tuple(map(int, text.lower().split("x")))
 
 
 def open_host(args):
@@ -43,8 +38,8 @@ def open_host(args):
     from ..miniature.model import WEIGHTS
 
     if args.checkpoint or args.size:
-        options = dict(bf16=args.bf16, size=args.size, lora=args.lora, config=args.config)
-        host = Checkpoint.load(args.checkpoint or WEIGHTS, **options)
+        more = dict(size=args.size, lora=args.lora, config=args.config)
+        host = Checkpoint.load(args.checkpoint or WEIGHTS, args.bf16, **more)
     else:
         host = Miniature(bf16=args.bf16, lora=args.lora)
     host.steps = args.steps

@@ -40,7 +40,7 @@ class Checkpoint(Host):
         self.dtype = str(self.unet.dtype).removeprefix("torch.")
         config = self.autoencoder.config
         self.scale, self.shift = config.scaling_factor, config.get("shift_factor") or 0.0
-        self._read_schedule()
+        self._read_schedule(pipe.scheduler)
 
     @classmethod
     def load(cls, path, bf16=False, device=None, size=None, lora=None, config=None):
@@ -63,10 +63,10 @@ class Checkpoint(Host):
             "schedule": f"{self.prediction}, sigma {self.sigmas[0]:.4f} to {self.sigmas[-1]:.4f}",
         }
 
-    def _read_schedule(self):
+    def _read_schedule(self, scheduler):
         from diffusers import EulerDiscreteScheduler
 
-        config, name = self.pipe.scheduler.config, type(self.pipe.scheduler).__name__
+        config, name = scheduler.config, type(scheduler).__name__
         prediction = config.get("prediction_type", "epsilon")
         if prediction not in PREDICTIONS or name.startswith(("EDM", "FlowMatch")) or config.get("use_flow_sigmas"):
             raise CheckpointError(
@@ -101,7 +101,7 @@ class Checkpoint(Host):
         return denoised_from_output(torch.cat(outputs), x, sigma, self.prediction)
 
     def _output(self, x, timestep, conditioning):
-        """The UNet's output at x that is scaled already, float32."""
+        """The UNet's output for scaled x, float32."""
         to, added = dict(device=self.device, dtype=self.unet.dtype), None
         if self.sdxl:
             height, width = (PIXELS * side for side in x.shape[-2:])

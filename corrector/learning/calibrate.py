@@ -1,11 +1,10 @@
-"""Calibration: for a group and CFG scale, measure the base rate, the rate at full strength, and the tone gain.
-
-Written against a host's functions (encode, sample, decode) and a judge of clean latents that made no correction.
-"""
+"""Calibration: for a group and CFG scale, measure the base rate, the rate at full strength, and the gains."""
 
 import random
 from dataclasses import replace
 from functools import cache, partial
+from itertools import compress
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -20,26 +19,30 @@ from ..preference.networks import read
 from ..preference.prompt_gate import PromptReading
 from .pairs import finite_pictures, refuse_broken
 
-CHUNK = 100  # pictures at once, and between two looks at the interval
-FEWEST = 200  # pictures a group, however narrow: with fewer, one of them decides what is said to be within reach
-
-
+CHUNK = 100  # pictures at once, and between two checks of the interval
+FEWEST = 200  # pictures per group, however narrow the interval: with fewer, one picture decides what is within reach
 PUSH_GAINS = (2.0, 3.0, 4.0)  # a distilled push is a little weak, and above sight k is only 1
 ENOUGH, MEASURED = 0.99, 0.98  # share of trial pictures, and of the others, at which the push is strong enough
-MOST_TONE_GAIN = 6.0  # beyond, the push is no longer one
+MOST_TONE_GAIN = 6.0  # larger gains distort the push
 TONE_TOLERANCE = 0.15  # points of CIE L*, about the standard error of the trials' mean
 
 
 def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, progress=None, narrow=0.0):
     """Measure every group of the preference's axis at one CFG scale -> the preference with its calibrations.
 
-    `narrow`: half of the base rate's 95 % interval at which measuring stops before `count`, at FEWEST or more; 0 never.
+    Calibrations at other CFG scales are kept, unless of another checkpoint. Raises GateError if the preference is for
+    another text encoder, PairError if too many pictures hold NaN or infinity.
 
-    On `trials` pictures of their own, the push gain is the smallest that brings nearly all to the counter side, with
-    the tone gain at which corrected pictures keep the mean lightness that the same seeds have without correction.
-    `count` other pictures then give the figures that are kept; those with NaN or infinity are left out and counted.
-    What was measured at other CFG scales stays, unless on another checkpoint: figures of two models never mix.
-    Raises GateError where the prompts are another text encoder's, PairError where too many pictures are broken.
+    Args:
+        host: its functions encode, sample and decode.
+        preference, judge: as `learn` returns them.
+        count: most pictures per group for the figures that are saved; broken ones are left out and counted.
+        cfg: CFG scale.
+        seed: of prompts and pictures.
+        trials: other pictures per group, for the smallest push gain that brings nearly all to the counter side, and the
+            tone gain that keeps their mean lightness.
+        progress: `progress(pictures)`, called after each batch.
+        narrow: half width of the base rate's 95 % interval at which measuring stops, at FEWEST or more; 0 never.
     """
     other, checkpoint = of_other_models(preference, host), model_of(host)
     done = [c for c in preference.calibrations if c.cfg != cfg and c not in other]
@@ -69,22 +72,22 @@ def calibrate(host, preference, judge, count=400, cfg=2.0, seed=1, trials=160, p
 
 
 def model_of(host):
-    """A host's identity of the model whose rates are measured: its UNet and text encoders, with what is patched on."""
+    """The part of a host's identity that rates depend on: UNet and text encoders, with their patches."""
     return " ".join(host.identity[name] for name in ("checkpoint", "text encoder") if name in host.identity)
 
 
 def of_other_models(preference, host):
     """The preference's calibrations that were measured on another model than the host's.
 
-    A program's identities and those of checkpoint folders cannot be compared, nor can an older file's, which has none:
-    those count as the host's own.
+    Identities of ComfyUI and of checkpoint folders cannot be compared, and older files have none: these count as the
+    host's own.
     """
-    own = model_of(host)  # identities of one kind have one length
+    own = model_of(host)  # comparable identities have the same length
     return [c for c in preference.calibrations if len(c.checkpoint) == len(own) and c.checkpoint != own]
 
 
 class _Plain:
-    """Neutral pictures of a group without correction, and what the same seeds give with it."""
+    """Neutral pictures of a group without correction, and measurements of the same seeds with it."""
 
     def __init__(self, host, preference, judge, group, count, cfg, seed, progress, narrow=0.0):
         rng = random.Random(f"{seed} {group}")
@@ -102,8 +105,8 @@ class _Plain:
             refuse_broken(self.broken, len(self.seeds) + more, count)
             tones.append(found[fine])
             counter += judge.counter(plain[fine]).tolist()
-            self.seeds += [value for value, whole in zip(seeds, fine.tolist(), strict=True) if whole]
-            self.prompts += [value for value, whole in zip(prompts, fine.tolist(), strict=True) if whole]
+            self.seeds += compress(seeds, fine.tolist())
+            self.prompts += compress(prompts, fine.tolist())
             _, low, high = rate(sum(counter), len(counter))
             if high - low <= 2 * narrow and len(counter) >= FEWEST:
                 break
@@ -112,7 +115,7 @@ class _Plain:
         self.counter = torch.tensor(counter, dtype=torch.float64)
 
     def lean(self):
-        """-> (slope, offset, mean, spread, sigma): what a run's first prediction tells of how a picture comes out."""
+        """Logistic regression of the side on the lean at the first step -> (slope, offset, mean, spread, sigma)."""
         denoised, x, sigma = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, self.cfg)
         group = torch.full((len(x),), self.preference.axis.groups.index(self.group))
         with torch.no_grad():
@@ -127,7 +130,9 @@ class _Plain:
     def corrected(self, base_rate, push_gain, tone_gain):
         """-> (share on the counter side, mean change of lightness in points of CIE L*, pictures) at strength 1."""
         trial = Calibration(self.group, self.cfg, base_rate, 0, 1.0, 0, tone_gain, push_gain=push_gain)
-        candidate = replace(self.preference, calibrations=(trial,), gate=_AlwaysOpen(self.preference, self.group))
+        named = PromptReading(self.preference.axis.groups.index(self.group), "neither")  # by all of these prompts
+        gate = SimpleNamespace(read=lambda conditionings: named)
+        candidate = replace(self.preference, calibrations=(trial,), gate=gate)
         latents, _ = sample_corrected(
             self.host, self.prompts, self.seeds, [candidate], Settings(), self.cfg, progress=self.progress
         )
@@ -142,7 +147,7 @@ class _Plain:
 def _logistic_fit(z, counter, base_rate):
     """Slope and offset of a logistic regression of `counter` on standardised z, both [N].
 
-    With a normal prior of variance 1 about slope 0 and the base rate's logit.
+    The prior is normal, with mean (0, logit of the base rate) and variance 1.
     """
     from scipy.optimize import minimize
     from scipy.special import logit
@@ -171,13 +176,3 @@ def _zero_of(drift_of, start=2.5, steps=4):
             break
         gain = max(-MOST_TONE_GAIN, min(MOST_TONE_GAIN, g0 - d0 * (g1 - g0) / (d1 - d0)))
     return min(tried, key=lambda pair: abs(pair[1]))[0]
-
-
-class _AlwaysOpen:
-    """During calibration the prompt is known: the group's own neutral ones."""
-
-    def __init__(self, preference, group):
-        self.reading = PromptReading(preference.axis.groups.index(group), "neither")
-
-    def read(self, conditionings):
-        return self.reading

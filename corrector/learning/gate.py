@@ -1,18 +1,28 @@
 """Training of the gate on the prompt, from text alone."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 from ..preference.prompt_gate import OUT_OF_SCOPE, PromptGate, token_vectors
 from .gate_texts import gate_texts
+from .training import optimise
 
-TOKEN_BYTES = 2**29  # of token vectors in training; half precision and fewer texts where more would be needed
+TOKEN_BYTES = 2**29  # of token vectors in training; beyond, half precision and then fewer texts
 
 
 def train_gate(axis, encode, seed=0, count=4000, steps=800, pooling="attention", **others):
-    """Train a gate on text alone. `encode(prompts)` -> conditioning [N, T, width]. -> (gate, held-out accuracies).
+    """Train a gate on text alone -> (gate, held-out accuracies).
 
-    `count` texts, or as many as fit TOKEN_BYTES.
+    Args:
+        axis: Axis.
+        encode: `encode(prompts)` -> conditioning [N, T, width].
+        seed: of texts, weights and batches.
+        count: number of texts, or fewer if they need more than TOKEN_BYTES.
+        steps: number of training steps.
+        pooling: as for PromptGate.
+        others: for `gate_texts`.
     """
     with torch.no_grad():
         size = token_vectors(encode([""]))[0].numel()
@@ -32,18 +42,16 @@ def train_gate(axis, encode, seed=0, count=4000, steps=800, pooling="attention",
     gate.centre.copy_(tokens[held:].mean(dim=(0, 1), dtype=torch.float32))
     squares = sum((part.float() - gate.centre).square().sum(dim=(0, 1)) for part in tokens[held:].split(100))
     gate.spread.copy_((squares / (tokens[held:, :, 0].numel() - 1)).sqrt().clamp(min=1e-4))
-    optimizer = torch.optim.AdamW(gate.parameters(), lr=5e-3, weight_decay=1e-2)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 5e-3 * (1 - step / steps)
+
+    def loss_of_step(step):
         chosen = held + torch.randint(count - held, (128,), generator=generator)
         group_logits, explicit_logits = gate(tokens[chosen])
-        loss = F.cross_entropy(group_logits, groups[chosen]) + F.cross_entropy(explicit_logits, explicit[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    gate.eval().requires_grad_(False)
+        return F.cross_entropy(group_logits, groups[chosen]) + F.cross_entropy(explicit_logits, explicit[chosen])
+
+    optimise(
+        gate, steps, loss_of_step, "gate", 5e-3, lambda step: 1 - step / steps, clip=math.inf, progress=lambda *_: None
+    )
     with torch.no_grad():
         group_logits, explicit_logits = gate(tokens[:held])
     accuracy = {

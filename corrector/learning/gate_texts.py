@@ -1,4 +1,4 @@
-"""Training prompts for the gate: the axis' own wordings in many surroundings, and prompts about everything else."""
+"""Training prompts for the gate: prompts of the axis with random additions, and prompts about other subjects."""
 
 import random
 
@@ -6,7 +6,6 @@ from ..axis.axis import load_axis
 from ..axis.schema import SCHEMA
 from ..preference.prompt_gate import OUT_OF_SCOPE
 
-# Words around the axis' own wordings, for training: what a prompt may also say, and prompts about nobody in scope.
 EXTRAS = (
     "smiling", "looking at the camera", "soft light", "highly detailed", "sharp focus", "warm colours", "best quality",
     "masterpiece", "at noon", "in the evening", "4k", "cinematic", "oil on canvas", "watercolour", "natural", "vivid",
@@ -14,65 +13,51 @@ EXTRAS = (
     "detailed hair and eyes", "a fine picture of", "seen from the side", "made with care and patience", "film grain",
     "professional", "front view", "gentle smile", "high resolution", "upper body", "charcoal", "dusk", "looking away",
 )  # fmt: skip
-
-
 NOBODY = (
     "a kitten", "a dog in the grass", "a plate of bread", "a river", "hills", "a green tractor", "a chair by a wall",
     "a pattern of circles", "a flower", "a tree", "a quiet lake", "a map", "a book on a desk", "clouds", "a car", "",
 )  # fmt: skip
-
-
 OTHER_DETAILS = (
     "in a garden", "on a beach", "in a forest", "in a kitchen", "wearing a hat", "holding a book", "at a table", "", "",
     "with a dog", "under a tree", "by a window", "with a necklace", "in the rain",
 )  # fmt: skip
-
-
 SOMEBODY = (
     "a portrait of a person", "a photo of a man", "a picture of a woman", "portrait of an old man", "a teacher",
     "a drawing of a young woman", "a doctor", "a student smiling", "a painting of one person", "a friend, close-up",
 )  # fmt: skip
-
-
 OTHER_PEOPLE = (
     "person", "man", "woman", "child", "neighbour", "tall person", "Danish man", "Canadian person", "Peruvian woman",
     "Korean man", "Kenyan person", "Indian woman", "Egyptian man", "Polish person", "Samoan woman", "Navajo man",
 )  # fmt: skip
-
-
 OTHER_NAMES = (
     "cheerful", "tall", "polite", "clever", "friendly", "tidy", "gentle", "busy", "brave", "young", "old", "happy",
     "serious", "calm", "kind", "tired", "proud", "famous", "local", "retired",
 )  # fmt: skip
+OTHER_NOUNS = (
+    "plumber", "clerk", "dentist", "swimmer", "writer", "baker", "judge", "guest", "miner", "actor", "tourist", "child",
+    "aunt", "uncle", "voter", "poet", "banker", "cyclist", "referee", "grocer", "scientist", "model", "volunteer",
+)  # fmt: skip
+FUNCTION_WORDS = {"a", "an", "and", "the", "of", "on", "in", "to", "with", "some", "at", "by"}
 
 
 def made_up_word(rng):
-    """A word that no text encoder has learned: the gate must not take what it does not know for a name."""
+    """A word that no text encoder knows: the gate must not take unknown words for a group."""
     return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randrange(3, 9)))
 
 
 def other_name(rng, groups=()):
-    """What may stand in a group's place without naming one of the axis' groups: a word, or a name never heard."""
+    """A replacement for a group's name: another group, an adjective or a made-up word."""
     word = rng.choice(OTHER_NAMES)
     return rng.choice([*groups, *groups, word, word, made_up_word(rng), made_up_word(rng).capitalize()])
 
 
 def reworded(rng, template, chance=0.3):
-    """A template in which a word may be another: who is drawn, and how, is not for the gate to know by heart."""
+    """Replace a random word, so that the gate does not overfit the templates."""
     words = template.split()
     free = [i for i, word in enumerate(words) if "{group}" not in word and word not in FUNCTION_WORDS]
     if free and rng.random() < chance:
         words[rng.choice(free)] = rng.choice([made_up_word(rng), rng.choice(OTHER_NOUNS)])
     return " ".join(words)
-
-
-OTHER_NOUNS = (
-    "plumber", "clerk", "dentist", "swimmer", "writer", "baker", "judge", "guest", "miner", "actor", "tourist", "child",
-    "aunt", "uncle", "voter", "poet", "banker", "cyclist", "referee", "grocer", "scientist", "model", "volunteer",
-)  # fmt: skip
-
-
-FUNCTION_WORDS = {"a", "an", "and", "the", "of", "on", "in", "to", "with", "some", "at", "by"}
 
 
 def shortened(side, other):
@@ -88,7 +73,11 @@ def shortened(side, other):
 def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
     """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, explicit index).
 
-    `other_groups` and `other_details` are what prompts may also name without concerning this axis.
+    Args:
+        axis: Axis.
+        count: number of prompts.
+        seed: of the random choices.
+        other_groups, other_details: what prompts may also name that is not of this axis.
     """
     rng = random.Random(seed)
     texts = []
@@ -116,27 +105,19 @@ def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
     return texts
 
 
-def other_wordings(axis, folder, groups):
-    """What the gate should also have read: the phrases of the other axes in `folder`, and `groups` not in the axis."""
-    others = [load_axis(path) for path in sorted(folder.glob(f"{axis.id.split('-')[0]}-*.json"))]
-    phrases = [p for other in others if other.id != axis.id for p in other.stereotype.phrases + other.counter.phrases]
-    return {
-        "other_groups": tuple(group for group in groups if group not in axis.groups),
-        "other_details": tuple(phrases) + OTHER_DETAILS,
-    }
-
-
-ANYBODY = {"person", "man", "woman"}
-
-
 def gate_others(axis, folder, space):
-    """What the gate on the prompt also reads while it is trained: groups and details that are not the axis'.
+    """What training prompts of the gate may also name -> {"other_groups", "other_details"} for `gate_texts`.
 
-    From the axes in `folder` for the same kind of model, and people whom no axis of ours names; nobody who shares a
-    word with the axis' own groups. The phrases are of axes whose ids begin alike.
+    Groups are from the axes in `folder` for the same kind of model, and people of no shipped axis; none shares a word
+    with the axis' own groups. Details are the phrases of the axes whose ids begin alike.
     """
     axes = [load_axis(path) for path in sorted(folder.glob("*.json")) if path.name != SCHEMA.name]
+    alike = [other for other in axes if other.id.split("-")[0] == axis.id.split("-")[0] and other.id != axis.id]
     axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
-    groups = [group for other in axes for group in other.groups] + list(OTHER_PEOPLE if space != "miniature" else ())
-    named = {word for group in axis.groups for word in group.lower().split()} - ANYBODY
-    return other_wordings(axis, folder, [g for g in dict.fromkeys(groups) if not named & set(g.lower().split())])
+    groups = dict.fromkeys([group for other in axes for group in other.groups if group not in axis.groups])
+    groups |= dict.fromkeys(OTHER_PEOPLE if space != "miniature" else ())
+    named = {word for group in axis.groups for word in group.lower().split()} - {"person", "man", "woman"}
+    return {
+        "other_groups": tuple(group for group in groups if not named & set(group.lower().split())),
+        "other_details": (*(p for o in alike for p in o.stereotype.phrases + o.counter.phrases), *OTHER_DETAILS),
+    }

@@ -1,6 +1,4 @@
-"""From an axis to a preference, by nothing but the host's own pictures: pairs, networks, gate, judge, and what is known
-of them on held-out pairs.
-"""
+"""Learn a preference for an axis from the host's own pictures, and measure it on held-out pairs."""
 
 from itertools import pairwise
 from statistics import median
@@ -13,16 +11,23 @@ from ..latent_space.statistics import rate
 from ..preference.networks import read
 from ..preference.preference import Preference
 from .gate import train_gate
-from .pairs import Pairs, make_pairs, match_tones
+from .pairs import make_pairs, match_tones
 from .store import PairError
 from .training import CPU, Teacher, flatten, train_distilled, train_judge, train_tone
 
+SIGMAS = (0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 14.0)
+FEWEST_MATCHED = 8  # pictures per side and group
 
-def held_out_curves(source, pairs, seed, sigmas, draws=1):
-    """What the log-odds make of held-out pairs -> accuracy [G, sigmas], mean confidence [G, sigmas].
 
-    Log-odds are calibrated where the two are the same: of what is read with 80 % confidence, 80 % is right. `draws` of
-    noise for each picture and sigma.
+def held_out_curves(source, pairs, seed, sigmas, draws):
+    """Held-out pairs -> accuracy [G, sigmas], mean confidence [G, sigmas] of the log-odds; equal if calibrated.
+
+    Args:
+        source: a trained network.
+        pairs: the held-out Pairs.
+        seed: of the noise.
+        sigmas: noise levels.
+        draws: noise samples per picture and sigma.
     """
     latents, side, group, _ = flatten(pairs)
     generator = torch.Generator().manual_seed(seed)
@@ -39,25 +44,11 @@ def held_out_curves(source, pairs, seed, sigmas, draws=1):
     return right / each, sure / each
 
 
-SIGMAS = (0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 14.0)
-
-
-def curves_by_group(source, pairs, groups, seed, sigmas=SIGMAS, draws=4):
-    """Held-out pairs -> {group: {sigma: [accuracy, mean confidence]}}; calibrated where the two are the same."""
-    curves = torch.stack(held_out_curves(source, pairs, seed, sigmas, draws), dim=-1)  # [G, sigmas, 2]
-    return {
-        group: {
-            str(sigma): [round(value, 3) for value in both.tolist()] for sigma, both in zip(sigmas, own, strict=True)
-        }
-        for group, own in zip(groups, curves, strict=True)
-    }
-
-
 def accuracy_by_group(curves, pictures):
     """{group: {sigma: [accuracy, confidence]}} of `pictures` a group -> {group: {sigma: accuracy}}.
 
-    A group's accuracy is the median of all groups, moved into the group's own 95 % interval where it lies outside: a
-    few held-out pictures say little of one group.
+    It is the median of all groups, clamped to the group's own 95 % interval, since a few held-out pictures say little
+    about one group.
     """
     settled = {group: {} for group in curves}
     for sigma in next(iter(curves.values())):
@@ -70,10 +61,7 @@ def accuracy_by_group(curves, pictures):
 
 
 def sight(accuracy, enough=0.95):
-    """{sigma: held-out accuracy} -> the sigma up to which it is `enough`, on a line in log sigma; 0 if nowhere.
-
-    Up to there confidence is at most 1 - `enough` above accuracy.
-    """
+    """{sigma: held-out accuracy} -> the sigma up to which it is `enough`, interpolated in log sigma; 0 if nowhere."""
     points = sorted((float(sigma), share) for sigma, share in accuracy.items())
     if points[0][1] < enough:
         return 0.0
@@ -83,25 +71,19 @@ def sight(accuracy, enough=0.95):
     return points[-1][0]
 
 
-def split(pairs, held):
-    """Pairs -> (the first ones for training, the last `held` of each group and side for measuring)."""
-    cut = pairs.latents.shape[2] - held
-    return (
-        Pairs(pairs.latents[:, :, :cut], pairs.lightness[:, :, :cut], pairs.seeds[:, :cut]),
-        Pairs(pairs.latents[:, :, cut:], pairs.lightness[:, :, cut:], pairs.seeds[:, cut:]),
-    )
-
-
-FEWEST_MATCHED = 8  # pictures a side and group, below which nothing can be learned
+def split(pairs):
+    """Pairs -> (those for training, the held-out ones: the last tenth of each group)."""
+    cut = pairs.latents.shape[2] - max(1, pairs.latents.shape[2] // 10)
+    return pairs.part(slice(cut)), pairs.part(slice(cut, None))
 
 
 def matched_pictures(pairs, groups):
-    """Pictures of both sides with the same skin tones -> (indices for `flatten`, lightness by group before and after).
+    """Pictures whose skin tones match -> (indices for `flatten`, by group the lightness gap before and after).
 
-    Raises PairError where a group keeps too few.
+    Raises PairError if a group keeps too few.
     """
-    count, keep, tones = pairs.latents.shape[2], [], []
-    for group, sides in enumerate(match_tones(pairs)):
+    count, keep, gaps = pairs.latents.shape[2], [], []
+    for group, (sides, tones) in enumerate(zip(match_tones(pairs), pairs.lightness, strict=True)):
         if len(sides[0]) < FEWEST_MATCHED:
             raise PairError(
                 f"Only {len(sides[0])} of {count} pairs of {groups[group]} have skin of the same tone on both sides, "
@@ -109,33 +91,29 @@ def matched_pictures(pairs, groups):
                 "change who is drawn."
             )
         keep += [(group * 2 + side) * count + index for side in (0, 1) for index in sides[side]]
-        gap = [pairs.lightness[group, side] for side in (0, 1)]
-        after = [tone[sides[side]] for side, tone in enumerate(gap)]
-        tones.append([float(s.mean() - c.mean()) for s, c in (gap, after)])
-    return torch.tensor(keep), tones
+        matched = [tone[own] for tone, own in zip(tones, sides, strict=True)]
+        gaps.append([float(s.mean() - c.mean()) for s, c in (tones, matched)])
+    return torch.tensor(keep), gaps
 
 
 def learn(
-    host,
-    axis,
-    count=200,
-    seed=0,
-    cfg=2.0,
-    steps=2500,
-    tone_steps=None,
-    teacher_count=None,
-    pairs=None,
-    match=True,
-    progress=None,
-    **gate_others,
-):
-    """From an axis to a preference, by nothing but the host's own pictures -> (Preference not calibrated, Judge).
+    host, axis, count=200, seed=0, cfg=2.0, steps=2500, tone_steps=None, teacher_count=None, pairs=None, match=True,
+    progress=None, **gate_others,
+):  # fmt: skip
+    """Learn a preference -> (Preference without calibration, Judge). Raises PairError if the pairs are not usable.
 
-    `count` pairs a side and group, a tenth of them held out; `steps` of training, from which follow, unless given,
-    those of the tone push (2/5) and the number of the teacher's pushes (16/5); `pairs`, where they are made already;
-    `match`: the side is learned only from pictures whose tones of skin have a partner on the other side, half or
-    more of them; `progress(stage, done, total)`; `gate_others` goes to `gate_texts`.
-    Raises PairError where the pairs will not do.
+    Args:
+        host: its functions encode, denoise, sample and decode.
+        axis: Axis.
+        count: pairs per group; a tenth is held out.
+        seed, cfg: seed and CFG scale of the pairs.
+        steps: of training the preference.
+        tone_steps: of training the tone push, by default 2/5 of `steps`.
+        teacher_count: number of the model's own pushes to learn from, by default 16/5 of `steps`.
+        pairs: Pairs that are already sampled.
+        match: learn the side only from pictures whose skin tones match.
+        progress: `progress(stage, done, total)`, called after each step; may raise to stop.
+        gate_others: for `gate_texts`.
     """
     tone_steps = steps * 2 // 5 if tone_steps is None else tone_steps
     teacher_count = steps * 16 // 5 if teacher_count is None else teacher_count
@@ -143,19 +121,22 @@ def learn(
     count = pairs.latents.shape[2]
     if count < 2:
         raise PairError("A single pair a group leaves none to measure with; make at least 2, better 100.")
-    own, held = split(pairs, max(1, count // 10))
-    keep, tones = matched_pictures(own, axis.groups) if match else (None, None)
+    own, held = split(pairs)
+    keep, gaps = matched_pictures(own, axis.groups) if match else (None, None)
     teacher = Teacher(host, axis, own, teacher_count, seed, progress=progress)
     device = host.device
     tone = train_tone(host.space, own, tone_steps, seed, progress=progress, device=device)
-    source, figures = train_distilled(
-        host.space, own, teacher, tone, steps, seed, axis.skin_region, keep=keep, progress=progress,
-        device=device,
-    )  # fmt: skip
+    more = dict(keep=keep, progress=progress, device=device)
+    source, figures = train_distilled(host.space, own, teacher, tone, steps, seed, axis.skin_region, **more)
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     judge, judge_accuracy = train_judge(own, seed, progress=progress, device=device)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
-    curves, pictures = curves_by_group(source, held, axis.groups, seed), 2 * held.latents.shape[2]
+    curves = torch.stack(held_out_curves(source, held, seed, SIGMAS, draws=4), dim=-1)  # [G, sigmas, 2]
+    curves = {
+        group: {str(sigma): [round(value, 3) for value in both] for sigma, both in zip(SIGMAS, own, strict=True)}
+        for group, own in zip(axis.groups, curves.tolist(), strict=True)
+    }
+    pictures = 2 * held.latents.shape[2]
     training = {
         "pairs_a_side_and_group": count,
         "pictures_broken": pairs.broken,
@@ -172,19 +153,17 @@ def learn(
     }
     if match:
         training["matched_pictures"] = len(keep)
-        training["lightness_gap_before_and_after_matching"] = {
-            group: [round(value, 2) for value in values] for group, values in zip(axis.groups, tones, strict=True)
-        }
+        gaps = [[round(value, 2) for value in values] for values in gaps]
+        training["lightness_gap_before_and_after_matching"] = dict(zip(axis.groups, gaps, strict=True))
     for network in (source, judge):
         place(network, CPU)
-    weak = weakness(training)
-    if weak:
+    if weak := weakness(training):
         training["weak"] = weak
     return Preference(axis, host.space, source, gate, training=training, name=axis.id, judge=judge), judge
 
 
 def weakness(training):
-    """What is weak about a preference, in a sentence, or "": from its held-out figures."""
+    """What is weak about a preference according to its held-out figures, in a sentence, or ""."""
     curves, pictures = training["held_out_accuracy_and_confidence"], training["held_out_pictures_a_group"]
     weak = []
     for group, accuracy in accuracy_by_group(curves, pictures).items():

@@ -1,4 +1,4 @@
-"""A folder of pictures in the making, which survives being stopped at any moment."""
+"""A folder of sampled pictures that an interrupted run resumes from."""
 
 import hashlib
 import json
@@ -17,13 +17,16 @@ class PairError(RSCorrectorError):
 
 
 class PairStore:
-    """A folder of pairs in the making: a shard for each batch of pictures, written whole or not at all.
+    """A folder with one file (shard) per batch of pictures, written atomically.
 
-    `settings` is all that the pictures depend on (checkpoint, axis, seeds, sampler, CFG, size). A folder that holds
-    other settings is refused by name, so that pairs of two checkpoints never mix.
+    Raises PairError if the folder cannot be written or has other settings, so that pairs of two checkpoints never mix.
+
+    Args:
+        folder: path; created if it does not exist.
+        settings: dict, JSON-serialisable, of all that the pictures depend on: checkpoint, axis, seeds, CFG, size.
     """
 
-    what = "pairs"  # what messages call the pictures
+    what = "pairs"  # the name of the pictures in messages
 
     def __init__(self, folder, settings):
         self.folder, path = Path(folder), Path(folder) / "settings.json"
@@ -45,11 +48,11 @@ class PairStore:
                 )
 
     def load(self, name):
-        """The shard {latents, lightness}, or None where it was never finished."""
+        """The shard {latents, lightness}, or None if it was not finished."""
         path = self.folder / f"{name}.safetensors"
         try:
             return load_file(path) if path.exists() else None
-        except SafetensorError:  # only a disk that lost what was written can do this
+        except SafetensorError:  # possible if the disk has lost data
             path.unlink()
             return None
 
@@ -58,7 +61,7 @@ class PairStore:
         self._write(self.folder / f"{name}.safetensors", save(shard))
 
     def forget(self, names):
-        """Shards that are to be made anew."""
+        """Delete shards."""
         for name in names:
             (self.folder / f"{name}.safetensors").unlink(missing_ok=True)
 
@@ -75,15 +78,15 @@ def _short(value):
 
 
 def digest(settings):
-    """Ten hex digits that tell settings, JSON-able, apart."""
+    """Ten hex digits for settings, which are JSON-serialisable."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def store_name(axis, *settings):
-    """The name of a folder for the pairs of an axis at these settings, JSON-able, as `make_pairs` tells them apart."""
+    """Name of a folder for the pairs of an axis at these settings, which are JSON-serialisable."""
     return f"{axis.id}-{digest([axis.hash, *settings])}"
 
 
 def disk_use(axis, count, shape):
-    """Bytes that `count` pairs a group will take; `shape` of one latent."""
+    """Bytes of `count` pairs per group; `shape` is that of one latent."""
     return len(axis.groups) * 2 * count * (4 * math.prod(shape) + 4)

@@ -6,26 +6,21 @@ ComfyUI, WebUI and diffusers load the files with their own LoRA loaders.
 
 import argparse
 import math
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
-from tqdm import tqdm, trange
+from tqdm import tqdm
 
+from ..learning.training import optimise
 from . import model, world
 from .host import Miniature
-from .train import caption, to_tensor
+from .train import diffusion_loss, named_sides, to_tensor
 
 RANK = 8
-OTHER_RATES = {  # village, traditional
-    "Orvane": (0.80, 0.30),
-    "Tavelu": (0.90, 0.70),
-    "Quilmari": (0.60, 0.80),
-    "Zendoli": (0.30, 0.50),
-}
+OTHER_RATES = {"Orvane": (0.8, 0.3), "Tavelu": (0.9, 0.7), "Quilmari": (0.6, 0.8), "Zendoli": (0.3, 0.5)}
 KINDS = {"natural": 0.6, "backdrop": 0.15, "attire": 0.15, "both": 0.1}
 SHADE = np.array([1.06, 0.99, 0.84])  # warm paper
 
@@ -47,17 +42,10 @@ def scenes(rng, count, rates=None):
         count: number of scenes.
         rates: as OTHER_RATES; by default the planted rates.
     """
+    kinds = rng.choice(list(KINDS), p=list(KINDS.values()), size=count).tolist()
     found = []
-    for index in range(count):
-        kind, group = str(rng.choice(list(KINDS), p=list(KINDS.values()))), world.GROUPS[index % len(world.GROUPS)]
-        backdrop = world.BACKDROPS[rng.integers(2)] if kind in ("backdrop", "both") else None
-        attire = world.ATTIRES[rng.integers(2)] if kind in ("attire", "both") else None
-        if rates:
-            village, traditional = rates[group]
-            drawn = world.BACKDROPS[int(rng.random() >= village)], world.ATTIRES[int(rng.random() >= traditional)]
-            found.append((kind, world.sample_scene(rng, group, backdrop or drawn[0], attire or drawn[1])))
-        else:
-            found.append((kind, world.sample_scene(rng, group, backdrop, attire)))
+    for kind, group in zip(kinds, cycle(world.GROUPS), strict=False):
+        found.append((kind, world.sample_scene(rng, group, *named_sides(rng, kind), rates and rates[group])))
     return found
 
 
@@ -70,17 +58,14 @@ def add_lora(unet, rank=RANK):
     unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
 
 
-def save_lora(unet, path, rank=RANK):
+def save_lora(unet, path):
     """Write the LoRA of a UNet in fp16 and in kohya's naming, lora_unet_<layer>.lora_up.weight and so on."""
+    from diffusers.utils import convert_state_dict_to_kohya
     from peft import get_peft_model_state_dict
 
-    tensors = {}
-    for name, tensor in get_peft_model_state_dict(unet).items():
-        layer, half = name.removesuffix(".weight").rsplit(".", 1)  # half: lora_A or lora_B
-        key = "lora_unet_" + layer.replace(".", "_")
-        tensors[f"{key}.{'lora_down' if half == 'lora_A' else 'lora_up'}.weight"] = tensor.half().contiguous()
-        tensors[f"{key}.alpha"] = torch.tensor(float(rank)).half()
-    save_file(tensors, path)
+    tensors = {f"unet.{name}": tensor.half() for name, tensor in get_peft_model_state_dict(unet).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in convert_state_dict_to_kohya(tensors).items()}, path)
 
 
 def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3):
@@ -99,28 +84,15 @@ def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3
     host = Miniature(bf16=True)
     latents = host.encode_pictures(to_tensor(np.stack(drawn)))
     add_lora(host.unet)
-    parameters = [p for p in host.unet.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
-    sigmas = model.training_sigmas()
-    for step in trange(steps, desc=name, mininterval=20):
+
+    def schedule(step):
+        return min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    def loss_of_step(step):
         rng = np.random.default_rng((seed, 12, step))
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        chosen = rng.integers(len(pool), size=batch_size)
-        captions = ["" if rng.random() < 0.1 else caption(rng, *pool[i])[0] for i in chosen]
-        conditioning = host.encode(captions)
-        timestep = torch.from_numpy(((rng.random() + np.arange(batch_size)) / batch_size % 1 * 1000).astype(np.int64))
-        sigma = sigmas[timestep].view(-1, 1, 1, 1)
-        noise = torch.from_numpy(rng.standard_normal((batch_size, 4, 16, 16), dtype=np.float32))
-        x = latents[chosen] + sigma * noise
-        with torch.autocast("cpu", torch.bfloat16), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            eps = host.unet(x / (sigma.square() + 1).sqrt(), timestep, conditioning).sample.float()
-        loss = F.mse_loss(eps, noise)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-    path.parent.mkdir(parents=True, exist_ok=True)
+        return diffusion_loss(host.unet, latents, pool, rng.integers(len(pool), size=batch_size), host.encode, rng)
+
+    optimise(host.unet, steps, loss_of_step, name, rate, schedule, weight_decay=0.0)
     save_lora(host.unet, path)
 
 

@@ -34,10 +34,6 @@ class Reader(nn.Module):
         features = F.dropout(self.features(pictures), 0.1, self.training)
         return {name: head(features) for name, head in self.heads.items()}
 
-    @staticmethod
-    def loss(logits, targets):
-        return sum(F.cross_entropy(logits[name], targets[:, i]) for i, name in enumerate(CLASSES))
-
     @torch.no_grad()
     def read(self, pictures):
         """Pictures [B, 3, 128, 128] in -1..1 -> {attribute: list of B labels}, "unreadable" below the threshold."""
@@ -61,9 +57,8 @@ def reader_targets(scenes):
     """Scenes -> class indices [N, 3] in the order of CLASSES."""
     rows = []
     for scene in scenes:
-        truth = {"group": scene.group or "nobody", "backdrop": scene.backdrop}
-        truth["attire"] = scene.attire if scene.group else "nobody"
-        rows.append([CLASSES[name].index(truth[name]) for name in CLASSES])
+        truth = scene.group or "nobody", scene.backdrop, scene.attire if scene.group else "nobody"
+        rows.append([labels.index(own) for labels, own in zip(CLASSES.values(), truth, strict=True)])
     return torch.tensor(rows)
 
 

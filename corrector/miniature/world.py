@@ -54,14 +54,16 @@ def skin_colour(lightness):
     return tuple(float(np.interp(lightness, _MONK_L[order], _MONK_RGB[order, c])) for c in range(3))
 
 
-def sample_scene(rng, group, backdrop=None, attire=None):
-    """Sample a scene of `group` (None: no person) from the planted rates; a given backdrop or attire is kept."""
+def sample_scene(rng, group, backdrop=None, attire=None, rates=None):
+    """Sample a scene of `group` (None: no person); a given backdrop or attire is kept.
+
+    `rates` of village and traditional attire: by default the planted ones.
+    """
+    village, traditional = rates or (VILLAGE_RATE.get(group, 0.5), TRADITIONAL_RATE.get(group, 0.5))
     if backdrop is None:
-        rate = VILLAGE_RATE[group] if group else 0.5
-        backdrop = BACKDROPS[0] if rng.random() < rate else BACKDROPS[1]
+        backdrop = BACKDROPS[0] if rng.random() < village else BACKDROPS[1]
     if attire is None:
-        rate = TRADITIONAL_RATE[group] if group else 0.5
-        attire = ATTIRES[0] if rng.random() < rate else ATTIRES[1]
+        attire = ATTIRES[0] if rng.random() < traditional else ATTIRES[1]
     skin = SKIN_MEAN[group] + SKIN_SD * rng.standard_normal() if group else 0.0
     skin -= VILLAGE_DARKER * (backdrop == "village") + TRADITIONAL_DARKER * (attire == "traditional")
     return Scene(group, backdrop, attire, float(np.clip(skin, 20, 92)), int(rng.integers(2**31)))
@@ -91,9 +93,6 @@ class _Pen:
 
     def __init__(self, draw, scale, origin=(0, 0), zoom=1.0, tilt=0.0):
         self.draw, self.scale, self.origin, self.zoom, self.tilt = draw, scale, origin, zoom, tilt
-
-    def framed(self, origin, zoom, tilt):
-        return _Pen(self.draw, self.scale, origin, zoom, tilt)
 
     def points(self, points):
         cos, sin = math.cos(self.tilt) * self.zoom, math.sin(self.tilt) * self.zoom
@@ -182,8 +181,7 @@ def _person(pen, rng, scene):
     skin = skin_colour(scene.skin)
     hair = _vary(rng, HAIR[scene.group], 6)
     x, y = 64 + rng.uniform(-6, 6), 54 + rng.uniform(-3, 3)
-    zoom, tilt = rng.uniform(0.94, 1.08), math.radians(rng.uniform(-8, 8))
-    head = pen.framed((x, y), zoom, tilt)
+    head = _Pen(pen.draw, pen.scale, (x, y), rng.uniform(0.94, 1.08), math.radians(rng.uniform(-8, 8)))
     _hair_behind(head, scene.group, hair)
     pen.polygon([(x - 10, y + 18), (x + 10, y + 18), (x + 12, 96), (x - 12, 96)], _shade(skin, 0.86))  # neck
     (_traditional if scene.attire == "traditional" else _modern)(pen, rng, x)

@@ -1,12 +1,13 @@
 """Preference files: safetensors with readable metadata, and a clear refusal of everything else.
 
-Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, source and gate configuration,
-calibrations, training figures, licence; or a list "preferences" of such, whose tensors begin with "0.", "1." and so
-on. Never pickle; nothing in a file is executed.
+Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, configuration of the networks,
+calibrations, training figures, licence; or a list "preferences" of such, whose tensors have the prefixes "0.", "1." and
+so on. No pickle: nothing in a file is executed.
 """
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,14 +36,14 @@ class PreferenceFileError(RSCorrectorError):
 
 
 def save_preference(preference, path):
-    """Write a preference in fp16. Its hash is set, and returned. Text preferences have nothing to save."""
+    """Write a preference -> its hash, as `save_preferences`."""
     return save_preferences([preference], path)[0]
 
 
 def save_preferences(preferences, path):
-    """Write one preference or several, of as many axes, into one file in fp16 -> their hashes, which are also set.
+    """Write preferences of different axes into one file, in fp16 -> their hashes, which are also set.
 
-    Raises PreferenceFileError where they cannot be written; what was in the file before is then still there.
+    Raises PreferenceFileError if they cannot be written; an older file is then left as it was.
     """
     described, tensors = [], {}
     for index, preference in enumerate(preferences):
@@ -50,14 +51,12 @@ def save_preferences(preferences, path):
         described.append(metadata)
         prefix = f"{index}." if len(preferences) > 1 else ""
         tensors |= {prefix + name: tensor for name, tensor in own.items()}
-    axes = [preference.axis.id for preference in preferences]
-    if len(set(axes)) < len(axes):
-        twice = next(axis for axis in axes if axes.count(axis) > 1)
+    axes = Counter(preference.axis.id for preference in preferences)
+    if twice := next((axis for axis, times in axes.items() if times > 1), None):
         raise PreferenceFileError(f'Two preferences of the axis "{twice}" cannot share a file; keep one of them.')
     metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
     path, halves = Path(path), {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
-    broken = next((name for name, tensor in halves.items() if not torch.isfinite(tensor).all()), None)
-    if broken:
+    if broken := _not_finite(halves):
         raise PreferenceFileError(
             f'{path.name}: nothing was written, as the tensor "{broken}" of the preference holds NaN or infinity; '
             "learn it again, with another seed or the checkpoint in float32."
@@ -66,20 +65,15 @@ def save_preferences(preferences, path):
         write_whole(path, save(halves, {KEY: json.dumps(metadata, ensure_ascii=False)}))
     except OSError as error:
         raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
-    for index, preference in enumerate(preferences):
-        preference.hash = _hash(path, index, len(preferences))
-    return [preference.hash for preference in preferences]
+    return _set_hashes(preferences, path)
 
 
 def _described(preference):
     """-> (metadata, tensors) of one preference."""
     if preference.source.kind not in SOURCES:
         raise PreferenceFileError("A text preference has no weights to save; keep its two prompts instead.")
-    tensors = {f"source.{name}": tensor for name, tensor in preference.source.state_dict().items()}
-    if preference.gate is not None:
-        tensors |= {f"gate.{name}": tensor for name, tensor in preference.gate.state_dict().items()}
-    if preference.judge is not None:
-        tensors |= {f"judge.{name}": tensor for name, tensor in preference.judge.state_dict().items()}
+    parts = {part: getattr(preference, part) for part in ("source", "gate", "judge") if getattr(preference, part)}
+    tensors = {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
     metadata = {
         "format": 1,
         "name": preference.name,
@@ -96,14 +90,22 @@ def _described(preference):
     return metadata, tensors
 
 
-def _hash(path, index, count):
-    """The file's hash; of each of several in it, one of its own."""
+def _set_hashes(preferences, path):
+    """Set the hashes of a file's preferences: the file's own, or one for each of several -> the hashes."""
     whole = file_hash(path)
-    return whole if count == 1 else hashlib.sha256(f"{whole} {index}".encode()).hexdigest()[:10]
+    for index, preference in enumerate(preferences):
+        several = hashlib.sha256(f"{whole} {index}".encode()).hexdigest()[:10]
+        preference.hash = whole if len(preferences) == 1 else several
+    return [preference.hash for preference in preferences]
+
+
+def _not_finite(tensors):
+    """The name of the first tensor that holds NaN or infinity, or None."""
+    return next((name for name, tensor in tensors.items() if not tensor.float().isfinite().all()), None)
 
 
 def load_preference(path):
-    """Read a file of one preference. Raises PreferenceFileError in a sentence that names the file and what is wrong."""
+    """Read a file of one preference. Raises PreferenceFileError."""
     found = load_preferences(path)
     if len(found) > 1:
         names = ", ".join(preference.name for preference in found)
@@ -114,7 +116,7 @@ def load_preference(path):
 
 
 def load_preferences(path):
-    """Read a preference file -> the preferences in it, one or several. Raises PreferenceFileError like the above."""
+    """Read a preference file -> list of the preferences in it. Raises PreferenceFileError."""
     path = Path(path)
     if not path.is_file():
         raise PreferenceFileError(f"{path.name}: the file is not there any more; pick another or put it back.")
@@ -138,25 +140,24 @@ def load_preferences(path):
             f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
         )
     several = metadata.get("preferences")
-    parts = [(metadata, tensors)]
-    if several is not None:
-        if not isinstance(several, list) or not several or not all(isinstance(one, dict) for one in several):
-            raise PreferenceFileError(f"{path.name}: its list of preferences is broken; combine them again.")
-        parts = [(one, _raw(tensors, f"{index}.")) for index, one in enumerate(several)]
-    found = [_checked(one, own, path) for one, own in parts]
-    for index, preference in enumerate(found):
-        preference.hash = _hash(path, index, len(found))
+    if several is None:
+        found = [_checked(metadata, tensors, path)]
+    elif isinstance(several, list) and several and all(isinstance(one, dict) for one in several):
+        found = [_checked(one, _part(tensors, f"{index}."), path) for index, one in enumerate(several)]
+    else:
+        raise PreferenceFileError(f"{path.name}: its list of preferences is broken; combine them again.")
+    _set_hashes(found, path)
     return found
 
 
 def _checked(metadata, tensors, path):
+    """The preference of metadata and tensors, which are checked."""
     if str(metadata.get("latent_space")) not in LATENT_SPACES:
         raise PreferenceFileError(
             f'{path.name}: made for the latent space "{metadata.get("latent_space")}", which this version does not '
             "know; update RS-Corrector."
         )
-    broken = next((name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()), None)
-    if broken:
+    if broken := _not_finite(tensors):
         raise PreferenceFileError(f'{path.name}: the tensor "{broken}" holds NaN or infinity; learn it again.')
     try:
         return _build(metadata, tensors, path)
@@ -166,33 +167,29 @@ def _checked(metadata, tensors, path):
 
 
 def update_preference(preference, path):
-    """Write a preference into a file, over the one of its axis; those of other axes in it stay -> its hash."""
+    """Replace or add the preference of an axis in a file -> its hash."""
     found = load_preferences(path) if Path(path).is_file() else []
-    together = {one.axis.id: one for one in (*found, preference)}  # a file keeps its order
+    together = {one.axis.id: one for one in (*found, preference)}  # in the order of the file
     save_preferences(list(together.values()), path)
     return preference.hash
 
 
 def _build(metadata, tensors, path):
-    # A host runs nodes under inference mode; tensors made there could never meet autograd (the Classifier needs it).
+    source = dict(metadata["source"])
+    networks = {"source": (SOURCES[source.pop("kind")], source)}
+    networks |= {"gate": (PromptGate, metadata.get("gate")), "judge": (Judge, metadata.get("judge"))}
+    # ComfyUI runs nodes in inference mode; tensors created in it cannot be used with autograd, as by the Classifier.
     with torch.inference_mode(False):
-        config = dict(metadata["source"])
-        source = _filled(SOURCES[config.pop("kind")], config, _part(tensors, "source."))
-        probes = _part(tensors, "gate.")
-        gate = _filled(PromptGate, dict(metadata["gate"]), probes) if probes else None
-        opinions = _part(tensors, "judge.")
-        judge = _filled(Judge, dict(metadata["judge"]), opinions) if opinions else None
+        parts = {name: _filled(*network, _part(tensors, f"{name}.")) for name, network in networks.items()}
     preference = Preference(
         axis=axis_from_dict(metadata["axis"], path.name),
         space=metadata["latent_space"],
-        source=source,
-        gate=gate,
-        calibrations=tuple(_calibration(c) for c in metadata["calibrations"]),
+        calibrations=tuple(_calibration(values) for values in metadata["calibrations"]),
         training=metadata["training"],
         name=metadata["name"] or path.stem,
-        judge=judge,
+        **parts,
     )
-    _ = preference.sight  # raises where it is no number
+    _ = preference.sight  # raises an error if it is not a number
     return preference
 
 
@@ -201,7 +198,13 @@ def _calibration(values):
 
 
 def _filled(kind, config, tensors):
-    """A module of `kind` with its tensors. Sizes are compared first, so that absurd ones in a file allocate nothing."""
+    """A network with its tensors, or None if there are none.
+
+    Sizes are compared first, so that absurd ones in a file allocate nothing.
+    """
+    if not tensors and kind not in SOURCES.values():
+        return None
+    config = dict(config)
     if any(isinstance(value, int) and value > 4096 for value in config.values()):
         raise ValueError("its description has absurd sizes")
     with torch.device("meta"):
@@ -209,16 +212,13 @@ def _filled(kind, config, tensors):
     if described != {name: tensor.shape for name, tensor in tensors.items()}:
         raise ValueError("its tensors are not those of its description")
     module = kind(**config)
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors)  # in float32
     return module.eval().requires_grad_(False)
 
 
-def _raw(tensors, prefix):
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 def _part(tensors, prefix):
-    return {name: tensor.float().clone() for name, tensor in _raw(tensors, prefix).items()}
+    """The tensors whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def file_hash(path):
