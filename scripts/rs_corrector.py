@@ -1,7 +1,7 @@
-"""Automatic1111's and Forge's door to RS-Corrector.
+"""The entry point for Automatic1111 and Forge.
 
-Every extension's folder lies on sys.path here, so a plain `import corrector` could get another extension's module or
-become its own. This folder is loaded by its path under a name that nobody else has; inside, imports are relative.
+The folders of all extensions are on sys.path here, so that `import corrector` could import another extension's module
+or shadow it. Therefore this repository is loaded by its path, under a unique name, and its imports are relative.
 """
 
 import importlib.util
@@ -12,9 +12,9 @@ PACKAGE = "rs_corrector_extension"
 
 
 def load_package():
-    """This repository as the package `rs_corrector_extension`, whatever its folder is called; loaded anew each time."""
+    """Load this repository, again if it is loaded, as the package `rs_corrector_extension` -> its script module."""
     for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
-        del sys.modules[name]  # "Reload UI" after an update must not mix old modules with new ones
+        del sys.modules[name]  # "Reload UI" after an update must not mix old and new modules
     root = Path(__file__).resolve().parents[1]
     spec = importlib.util.spec_from_file_location(PACKAGE, root / "__init__.py", submodule_search_locations=[str(root)])
     sys.modules[PACKAGE] = package = importlib.util.module_from_spec(spec)

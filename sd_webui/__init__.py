@@ -1,1 +1,1 @@
-"""Adapters for Automatic1111 and Forge; `scripts/rs_corrector.py` loads them under a module name of their own."""
+"""Adapters for Automatic1111 and Forge; `scripts/rs_corrector.py` loads them under a unique module name."""

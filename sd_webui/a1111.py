@@ -1,19 +1,20 @@
-"""Automatic1111: its three callbacks around CFG. No hook on the UNet, nothing of the host's is replaced.
+"""Automatic1111: corrects in its callbacks around CFG, without a hook on the UNet or any change to the host's objects.
 
-`on_cfg_after_cfg` has neither x nor sigma: they come from `on_cfg_denoiser` of the same call, where each picture has a
-row a part of its prompt and one more at the end, for the negative prompt. What comes out of CFG is x0 for k-diffusion
-samplers and eps for DDIM, PLMS and UniPC, whose "sigma" is a timestep and whose x is variance-preserving:
+`on_cfg_after_cfg` gets neither x nor sigma, so `on_cfg_denoiser` saves them earlier in the same call. Its batch has one
+row per part of each picture's prompt, then one row per picture for the negative prompt. The output of CFG is x0 for
+k-diffusion samplers and eps for DDIM, PLMS and UniPC, whose "sigma" is a timestep and whose x is variance-preserving:
 
-    x0 = get_pred_x0(x, eps, t) = a x - s eps,   a x = x0 + s n:   a x is the x that the package means, and s its sigma.
+    x0 = get_pred_x0(x, eps, t) = a x - s eps,   a x = x0 + s n:   a x is the x of this package, and s its sigma.
 """
 
 import torch
 
+from ..corrector.latent_space.spaces import expand
 from .host import cfg_of, is_forge
 
 
 class Calls:
-    """The callbacks' state within one call of the host's denoiser; `jobs` says whose it is."""
+    """State between the two callbacks of one denoiser call; `jobs` is a Jobs."""
 
     def __init__(self, jobs):
         self.jobs = jobs
@@ -23,7 +24,7 @@ class Calls:
         self.job = self.denoiser = self.x = self.sigma = None
 
     def on_cfg_denoiser(self, params):
-        """Before the UNet: x and sigma of a picture are the last rows. Only calls of a job with a pass count."""
+        """Before the UNet: save x and sigma if the call belongs to a pass that is corrected."""
         self.forget()
         denoiser = getattr(params, "denoiser", None)
         job = denoiser and self.jobs.of(denoiser.p)
@@ -31,31 +32,33 @@ class Calls:
             self.job, self.denoiser, self.x, self.sigma = job, denoiser, params.x, params.sigma
 
     def on_cfg_after_cfg(self, params):
-        """After CFG and, for k-diffusion, after the mask was blended."""
+        """After CFG and, for k-diffusion, after the inpainting mask was applied."""
         if self.denoiser is not None and self.job.run is not None:
             params.x = self.job.guarded(self.corrected, params.x, otherwise=params.x)
         self.forget()
 
     def corrected(self, output):
+        """The output of CFG [B, C, H, W], x0 or eps -> the same, corrected."""
         count, denoiser = len(output), self.denoiser
         x, sigma = self.x[-count:], self.sigma[-count:]
-        predicts_x0 = denoiser.get_pred_x0(x, output, sigma) is output
-        x_there, sigma_there = (x, sigma) if predicts_x0 else exploding(denoiser, x, sigma)
-        change = self.job.run.change(
-            x_there, sigma_there, cfg_of(denoiser.p), predicted=lambda: denoiser.get_pred_x0(x, output, sigma)
-        )
+
+        def predicted():
+            return denoiser.get_pred_x0(x, output, sigma)
+
+        predicts_x0 = predicted() is output
+        ve_x, ve_sigma = (x, sigma) if predicts_x0 else variance_exploding(denoiser, x, sigma)
+        change = self.job.run.change(ve_x, ve_sigma, cfg_of(denoiser.p), predicted)
         if change is None:
             return output
         if denoiser.mask is not None:
-            change = change * denoiser.nmask.to(change)  # blended again: the preserved region takes no correction
+            change = change * denoiser.nmask.to(change)  # no correction in the region that inpainting preserves
         if not predicts_x0:
-            change = -change / sigma_there.float()[:, None, None, None]
+            change = -change / expand(ve_sigma, change)
         return torch.where(change != 0, (output.float() + change).to(output.dtype), output)
 
 
-def exploding(denoiser, x, timestep):
-    """A sampler of timesteps: its x and "sigma" -> x = x0 + sigma n [B, C, H, W] and sigma [B]."""
-    nothing = torch.zeros_like(x)
-    there = denoiser.get_pred_x0(x, nothing, timestep)
-    sigma = -denoiser.get_pred_x0(nothing, torch.ones_like(x), timestep)[:, 0, 0, 0]
-    return there, sigma
+def variance_exploding(denoiser, x, timestep):
+    """x and timestep of a timestep sampler -> x = x0 + sigma n [B, C, H, W] and sigma [B]."""
+    zero = torch.zeros_like(x)
+    ve_x = denoiser.get_pred_x0(x, zero, timestep)
+    return ve_x, -denoiser.get_pred_x0(zero, torch.ones_like(x), timestep)[:, 0, 0, 0]

@@ -1,34 +1,34 @@
-"""The cards of what is picked, for the page: what each preference is for, how good it is, on what it was validated."""
+"""HTML cards on the page that describe the selected preferences: purpose, accuracy, validation, calibration."""
 
 from html import escape
 
-from ..corrector.correction.update import CorrectionError
-from ..corrector.preference.file import PreferenceFileError
-from .host import TITLES, mismatch
+from ..corrector.latent_space.errors import RSCorrectorError
+from .host import check_space
 from .preferences import NONE, together
 
 
 def card(shelf, names, space):
-    """Names of files, and the loaded model's latent space or None -> HTML; nothing of a file is trusted."""
+    """HTML for the files `names` on a Shelf, with warnings if they do not fit the loaded model's latent space."""
     parts, files = [], []
-    for name in dict.fromkeys(name for name in names if name and name != NONE):
+
+    def attempt(call, *args):
         try:
-            files.append(shelf.load(name))
-        except PreferenceFileError as error:
+            return call(*args)
+        except RSCorrectorError as error:
             parts.append(warning(str(error)))
-    try:
-        together(files)
-    except CorrectionError as error:
-        parts.append(warning(str(error)))
+
+    for name in dict.fromkeys(name for name in names if name and name != NONE):
+        if loaded := attempt(shelf.load, name):
+            files.append(loaded)
+    attempt(together, files)
     for preference in (preference for loaded in files for preference in loaded.preferences):
-        if space and (wrong := mismatch(preference, space)):
-            parts.append(warning(wrong))
+        if space:
+            attempt(check_space, preference, space)
         parts.append(_table(preference))
     return "".join(parts)
 
 
 def warning(sentence):
-    """A sentence that must be seen."""
     style = "border-left: 4px solid #d97706; padding: 0.4em 0.8em; margin: 0.4em 0;"
     return f'<div class="rs-corrector-warning" style="{style}">{escape(sentence)}</div>'
 
@@ -37,9 +37,9 @@ def _table(preference):
     rows = [
         ("Stereotype", f"{preference.axis.stereotype.description}, corrected to {preference.axis.counter.description}"),
         ("Groups", ", ".join(preference.axis.groups)),
-        ("Made for", TITLES.get(preference.space, preference.space)),
+        ("Made for", f"{preference.space} latents"),
         ("Accuracy", accuracy(preference.training)),
-        ("Validated on", preference.training.get("validated_on") or "nothing but its own training pictures"),
+        ("Validated on", preference.training.get("validated_on") or "its own training pictures only"),
         ("Calibrated", calibrated(preference.calibrations)),
         ("Scope", preference.axis.scope),
         ("Author, licence", ", ".join(text for text in (preference.axis.author, preference.axis.licence) if text)),
@@ -55,7 +55,7 @@ def _table(preference):
 
 
 def accuracy(training):
-    """Held-out accuracy of the log-odds in the worst of the groups, by the noise at which it was measured."""
+    """Held-out accuracy of the log-odds in the worst group, at each sigma that was measured."""
     curves = list((training.get("held_out_accuracy_and_confidence") or {}).values())
     if not curves:
         return "not measured"
@@ -64,10 +64,10 @@ def accuracy(training):
 
 
 def calibrated(calibrations):
-    """What the plain model draws and what full strength gives, by group."""
+    """By group, the share of counter pictures without correction and at full strength."""
     if not calibrations:
         return "no: its rates and the drift of skin tone are unknown"
     return "; ".join(
-        f"{known.group} at CFG {known.cfg:g}: {known.base_rate:.0%} by itself, {known.full_rate:.0%} corrected"
+        f"{known.group} at CFG {known.cfg:g}: {known.base_rate:.0%} plain, {known.full_rate:.0%} corrected"
         for known in calibrations
     )

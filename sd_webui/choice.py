@@ -1,4 +1,4 @@
-"""What the artist chose, from the page, the API or an X/Y/Z grid: positional values -> a checked Choice.
+"""The user's settings, from the page, the API or an X/Y/Z grid: positional values -> a validated Choice.
 
 The order of ARGUMENTS is the API's and is frozen: add at the end, never rename, never move.
 """
@@ -12,16 +12,16 @@ from .preferences import NONE
 
 @dataclass(frozen=True)
 class Choice:
-    """The defaults are those of the page; off by default."""
+    """Settings with the defaults of the page; off by default."""
 
     enabled: bool = False
     preference: str = NONE
     strength: float = 1.0  # 0 off, 1 as calibrated
-    target: float = 1.0  # wanted share of counter pictures, in (0, 1]
-    start: float = 0.0  # of the run, in 0..1
+    target: float = 1.0  # wanted share of counter pictures, from 0.01 to 1
+    start: float = 0.0  # fraction of the run
     end: float = 1.0
-    cap: float = 0.0  # most RMS that one step may change a picture, in latent units; 0 is no cap
-    hires_strength: float = 1.0  # times `strength` in the hires pass
+    cap: float = 0.0  # maximum RMS change of a picture in one step, in latent units; 0 for no cap
+    hires_strength: float = 1.0  # factor on `strength` in the hires pass
     second_preference: str = NONE
 
     @property
@@ -30,25 +30,26 @@ class Choice:
 
     @property
     def names(self):
-        """The preferences that were picked. Raises CorrectionError when there is none."""
+        """The selected preferences. Raises CorrectionError if there is none."""
         picked = [name for name in (self.preference, self.second_preference) if name not in ("", NONE)]
         if not picked:
             raise CorrectionError(
-                "RS-Corrector is enabled and no preference is picked; pick one in its list, or switch it off."
+                "RS-Corrector is enabled but no preference is selected; select one, or switch RS-Corrector off."
             )
         return list(dict.fromkeys(picked))
 
 
 ARGUMENTS = tuple(field.name for field in fields(Choice))
 DEFAULTS = Choice()
-RANGES = {"strength": (0, 2), "target": (0.01, 1), "start": (0, 1), "end": (0, 1), "cap": (0, 10)}
-RANGES |= {"hires_strength": (0, 2)}
+RANGES = dict(strength=(0, 2), target=(0.01, 1), start=(0, 1), end=(0, 1), cap=(0, 10), hires_strength=(0, 2))
 
 
 def choose(values, overrides=None):
-    """Values in the order of ARGUMENTS, fewer or None for defaults; `overrides`: {name: value} of a grid -> Choice.
+    """Validate settings -> Choice. Raises CorrectionError if one is invalid; while off, the others are ignored.
 
-    Raises CorrectionError in a sentence that names the argument. While it is off, the other values do not matter.
+    Args:
+        values: in the order of ARGUMENTS; missing values and None are defaults.
+        overrides: {name: value} of a grid, or None.
     """
     given = {name: value for name, value in zip(ARGUMENTS, values, strict=False) if value is not None}
     if overrides:
@@ -62,7 +63,7 @@ def choose(values, overrides=None):
     if choice.start >= choice.end:
         raise CorrectionError(
             f"The window is empty: it starts at {choice.start:.0%} and ends at {choice.end:.0%} of the run. The start "
-            "must lie before the end."
+            "must be before the end."
         )
     return choice
 

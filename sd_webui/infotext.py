@@ -1,31 +1,35 @@
-"""Settings and outcome in a picture's infotext, and back: what is written when it is on, and how it is pasted.
+"""Writes settings and outcome to a picture's infotext, and reads them from a pasted one.
 
 Keys match the hosts' pattern (letters, digits, spaces, - and /). Nothing is written while the correction is off.
 """
 
-from .choice import DEFAULTS
+from .choice import DEFAULTS, RANGES
 from .preferences import split_hash
 
 PREFERENCE = "RS-Corrector preference"
 SECOND = "RS-Corrector second preference"
 RESULT = "RS-Corrector result"
 ERROR = "RS-Corrector error"
-NUMBERS = {name: f"RS-Corrector {name.replace('_', ' ')}" for name in ("strength", "target", "start", "end", "cap")}
-NUMBERS["hires_strength"] = "RS-Corrector hires strength"
+NUMBERS = {name: f"RS-Corrector {name.replace('_', ' ')}" for name in RANGES}
+NAMES = {"preference": PREFERENCE, "second_preference": SECOND, **NUMBERS}
 ALWAYS = ("strength", "target")
-KEYS = (PREFERENCE, SECOND, *NUMBERS.values(), RESULT, ERROR)
+KEYS = (*NAMES.values(), RESULT, ERROR)
 
 
 def clear(p):
-    """Forget what an earlier run wrote: grids and loops use one object, or its copy, again and again."""
+    """Remove the keys of an earlier job: grids and loops reuse one `p` or copies of it."""
     for key in KEYS:
         p.extra_generation_params.pop(key, None)
 
 
 def write(p, choice, loaded, result):
-    """Settings now, and `result(index, use_main_prompt)` when the host writes a picture's text after sampling.
+    """Add settings and outcome to the infotexts of a job.
 
-    `loaded`: the files that are loaded by now, by the names in `choice`.
+    Args:
+        p: the host's processing object.
+        choice: Choice.
+        loaded: {name in `choice`: Loaded}; a preference that is not loaded yet is written without its hash.
+        result: `result(index, use_main_prompt, **)` -> the outcome, which the host calls after sampling.
     """
     params = p.extra_generation_params
     for key, name in ((PREFERENCE, choice.preference), (SECOND, choice.second_preference)):
@@ -38,48 +42,31 @@ def write(p, choice, loaded, result):
         if name in ALWAYS or value != getattr(DEFAULTS, name):
             params[key] = f"{value:g}"
 
-    def outcome(index=0, use_main_prompt=False, **_):
-        return result(index, use_main_prompt)
-
-    params[RESULT] = outcome  # hosts call it for each picture; lists they index differently for grids and batches
+    params[RESULT] = result  # a function because hosts index lists differently for grids and batches
 
 
-def write_error(p, sentence):
-    p.extra_generation_params[ERROR] = sentence
+def pasted(name, shelf, params):
+    """The value of an argument in a parsed infotext, or None to leave its control unchanged.
 
-
-def pasted_enabled(params):
-    """A picture without our keys was made with the correction off: to make it again, it is switched off."""
-    return PREFERENCE in params or SECOND in params
-
-
-def pasted_number(name):
-    """-> a function: parsed infotext -> the argument's value; its default where the text does not say."""
-
-    def value(params):
-        if not pasted_enabled(params):
-            return None  # leaves the control as it is
-        try:
-            return float(params.get(NUMBERS[name], getattr(DEFAULTS, name)))
-        except ValueError:
-            return getattr(DEFAULTS, name)
-
-    return value
-
-
-def pasted_preference(key, shelf):
-    """-> a function: parsed infotext -> the name for the list; with its hash where no such file is here."""
-
-    def value(params):
-        if not pasted_enabled(params):
-            return None
-        return shelf.pasted(params[key])[0] if key in params else DEFAULTS.preference
-
-    return value
+    Args:
+        name: of choice.ARGUMENTS.
+        shelf: Shelf of preference files.
+        params: {key: text}. Without our keys the correction is switched off, to reproduce the picture.
+    """
+    enabled, default = PREFERENCE in params or SECOND in params, getattr(DEFAULTS, name)
+    if name == "enabled" or not enabled:
+        return enabled if name == "enabled" else None
+    text = params.get(NAMES[name], default)
+    if name not in NUMBERS:
+        return shelf.pasted(text)[0] if text != default else default
+    try:
+        return float(text)
+    except ValueError:
+        return default
 
 
 def complaints(params, shelf):
-    """What an infotext asks for and cannot be had here: sentences for the page."""
+    """Warnings for the page: preferences of the infotext that are missing, and its recorded error."""
     wrong = [shelf.pasted(params[key])[1] for key in (PREFERENCE, SECOND) if key in params]
     if ERROR in params:
         wrong.append(f"When this picture was made, RS-Corrector reported: {params[ERROR]}")

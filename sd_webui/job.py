@@ -1,27 +1,23 @@
-"""One job of the host: its settings, its sampling passes, its outcome, and whatever went wrong.
+"""One job of the host: its settings, its sampling passes, its outcome and its error.
 
-Jobs are kept by their `p`: a detailer or an upscaler starts an inner job while the outer one is still running.
+Jobs are looked up by their `p`, because a detailer or an upscaler starts an inner job while the outer one is running.
 """
 
 import logging
 import uuid
 import weakref
 
-from ..corrector.axis.axis import AxisError
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_seeds
-from ..corrector.correction.update import CorrectionError, Settings
-from ..corrector.preference.file import PreferenceFileError
-from ..corrector.preference.networks import PreferenceError
-from ..corrector.preference.prompt_gate import GateError
+from ..corrector.correction.update import Settings
+from ..corrector.latent_space.errors import RSCorrectorError
 from . import infotext
 from .choice import choose
-from .host import check_model, coin_seeds, window_of
+from .host import check_space, coin_seeds, space_of, window_of
 from .preferences import together
 from .prompts import regions_of
 
-OVERRIDES = "rs_corrector_overrides"  # a grid's settings, on the host's `p`
-SENTENCES = (CorrectionError, PreferenceError, PreferenceFileError, GateError, AxisError)
+OVERRIDES = "rs_corrector_overrides"  # attribute of `p` with the settings of an X/Y/Z grid
 
 
 class Job:
@@ -36,9 +32,9 @@ class Job:
 
     def __init__(self, p, values, shelf, outer=None):
         self._p, self.shelf = weakref.ref(p), shelf
-        self.context = outer.context if outer else uuid.uuid4()  # of pictures that are likely the same
+        self.context = outer.context if outer else uuid.uuid4()  # inner jobs start from the outer job's pictures
         self.error, self.choice, self.preferences = "", None, []
-        self.run = self.first = None  # the current pass; the first pass of this batch
+        self.run, self.passes = None, []  # the Run of the current pass, if it is corrected; all Runs of this batch
         self.outcome = []
         infotext.clear(p)
         self.guarded(self.open, p, values)
@@ -65,16 +61,21 @@ class Job:
         self.outcome = []
 
     def begin_pass(self, p, conditioning, x=None, noise=None):
-        """A sampling pass starts -> its Run, or None if nothing is to be done. Called twice, it starts afresh.
+        """A sampling pass starts -> its Run, or None if it is not corrected. A second call replaces the first.
 
-        `x`: the latents [B, C, H, W] that the pass starts from, or the noise itself; `noise` [B, C, H, W].
+        Args:
+            p: the host's processing object.
+            conditioning: the host's MulticondLearnedConditioning.
+            x: latents [B, C, H, W] that the pass starts from; the same tensor as `noise` for text to image.
+            noise: [B, C, H, W].
         """
         self.run = None
         return self.guarded(self._begin_pass, p, conditioning, None if x is noise else x) if self.on else None
 
     def _begin_pass(self, p, conditioning, start):
         choice, preferences, hires = self.choice, self.preferences, getattr(p, "is_hr_pass", False)
-        check_model(p.sd_model, preferences)
+        for preference in preferences:
+            check_space(preference, space_of(p.sd_model))
         strength = choice.strength * (choice.hires_strength if hires else 1.0)
         if not strength:
             return None
@@ -83,46 +84,38 @@ class Job:
         seeds, repainted = coin_seeds(p), getattr(p, "nmask", None)
         self.run = Run(
             preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
-            repainted=None if repainted is None else repainted[None, :1], before=self.first if hires else None,
-            context=self.context,
+            repainted=None if repainted is None else repainted[None, :1], context=self.context,
+            before=self.passes[0] if hires and self.passes else None,
         )  # fmt: skip
-        if not hires:
-            self.first = self.run
+        self.passes.append(self.run)
         return self.run
 
     def end_batch(self):
-        """The batch is sampled: keep its outcome for the infotexts, and release the passes."""
+        """The batch is sampled: log it, keep its outcome for the infotexts and release the passes."""
         if not self.error:
             self.outcome = self.results()
-            for run in self.passes():
-                for line in run.report():
-                    logging.getLogger("rs_corrector").info("RS-Corrector: %s", line)
+            for line in [line for run in self.passes for line in run.report()]:
+                logging.getLogger("rs_corrector").info("RS-Corrector: %s", line)
         self.end_passes()
 
     def end_passes(self):
-        for run in self.passes():
+        passes, self.run, self.passes = self.passes, None, []
+        for run in passes:
             run.finish()
-        self.run = self.first = None
-
-    def passes(self):
-        """The batch's passes: the first, and the hires pass if there is one."""
-        return [run for run in dict.fromkeys((self.first, self.run)) if run is not None]
 
     def results(self):
-        """One text a picture; what the hires pass did is said if it differs."""
-        texts = [outcomes for run in self.passes() if (outcomes := run.outcomes())]
-        if len(texts) < 2:
-            return texts[0] if texts else []
-        pairs = zip(*texts, strict=True)
+        """One text per picture, with the outcome of the hires pass if it differs."""
+        texts = [outcomes for run in self.passes if (outcomes := run.outcomes())]
+        pairs = zip(texts[0], texts[-1], strict=True) if texts else ()
         return [first if first == hires else f"{first}; hires pass: {hires}" for first, hires in pairs]
 
     def close(self):
-        """Networks go back to the CPU, and nothing is kept: the host's `p` holds this job through `result`."""
+        """Release everything: `p` may live on and refers to this job through `result`."""
         self.end_passes()
         self.preferences = []
 
-    def result(self, index, use_main_prompt):
-        """The outcome of one picture of the current batch, or of the whole batch for a grid's text."""
+    def result(self, index=0, use_main_prompt=False, **_):
+        """The outcome of one picture of the current batch, or of the whole batch for the text of a grid."""
         outcome = self.outcome or self.results()
         if self.error or not outcome:
             return None
@@ -131,16 +124,16 @@ class Job:
         return outcome[(index or 0) % len(outcome)]
 
     def guarded(self, call, *args, otherwise=None):
-        """`call(*args)`; an error is shown on the page and in the infotext, and the picture stays the host's."""
+        """`call(*args)`; reports an error on the page and in the infotext, and returns `otherwise`."""
         try:
             return call(*args)
-        except SENTENCES as error:
+        except RSCorrectorError as error:
             self.fail(str(error))
         except Exception as error:
             logging.getLogger("rs_corrector").exception("RS-Corrector failed")
             self.fail(
-                f"RS-Corrector failed ({type(error).__name__}: {error}) and left the rest of the picture as it was; "
-                "the console has the details, which make a good bug report."
+                f"RS-Corrector failed ({type(error).__name__}: {error}) and stopped correcting this picture; please "
+                "report this bug with the details in the console."
             )
         return otherwise
 
@@ -149,18 +142,18 @@ class Job:
         self.end_passes()
         p = self.p
         if p is not None:
-            infotext.write_error(p, self.error)
+            p.extra_generation_params[infotext.ERROR] = self.error
             p.comment(f"RS-Corrector: {self.error}")
 
 
 class Jobs:
-    """The jobs that are running, by their `p`, which has no hash."""
+    """The running jobs."""
 
     def __init__(self):
-        self.running = {}
+        self.running = {}  # by id of `p`, which is not hashable
 
     def open(self, p, values, shelf):
-        """Start the job of `p`; jobs that the host gave up are closed."""
+        """Start the job of `p`, and close jobs that the host abandoned after an error."""
         for key, job in list(self.running.items()):
             if job.p is None or job.p is p:
                 self.running.pop(key).close()

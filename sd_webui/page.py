@@ -1,8 +1,9 @@
-"""The accordion on the page, in Gradio 3.41 and 4.40 alike; it knows nothing of the host.
+"""The accordion on the page, for Gradio 3.41 and 4.40; independent of the host.
 
-Its controls stand in the order of choice.ARGUMENTS, which is also the API's.
+Its controls are in the order of choice.ARGUMENTS, which is also the API's.
 """
 
+from functools import partial
 from types import SimpleNamespace
 
 import gradio as gr
@@ -14,10 +15,16 @@ from .preferences import NONE
 
 
 def build(tab, shelf, loaded_space):
-    """`tab`: "txt2img" or "img2img"; `loaded_space()` -> the loaded model's latent space or None.
+    """Build the accordion.
 
-    -> namespace with `controls` (in the order of ARGUMENTS), `pasted` [(component, function of parsed infotext)] and
-    `keys` of the infotext.
+    Args:
+        tab: "txt2img" or "img2img".
+        shelf: Shelf of preference files.
+        loaded_space: function -> the loaded model's latent space, or None.
+
+    Returns:
+        namespace with `controls` in the order of ARGUMENTS, `pasted` [(component, function of parsed infotext)], and
+        `keys` of the infotext.
     """
 
     def elem(name):
@@ -31,7 +38,7 @@ def build(tab, shelf, loaded_space):
         return gr.Slider(low, high, value=value, step=step, label=label, info=info, elem_id=elem(name))
 
     def preference_list(name, label):
-        # A name that is not in the list stays visible: an infotext may ask for a file that is not here.
+        # Custom values are allowed because an infotext may name a file that is missing here.
         return gr.Dropdown(
             names(), value=NONE, label=label, allow_custom_value=True, elem_id=elem(name), interactive=True
         )
@@ -39,7 +46,7 @@ def build(tab, shelf, loaded_space):
     made = {}
     with gr.Accordion("RS-Corrector", open=False, elem_id=elem("accordion")):
         made["enabled"] = gr.Checkbox(
-            value=False, label="Enable RS-Corrector", info="Off means off, bit for bit.", elem_id=elem("enabled")
+            value=False, label="Enable RS-Corrector", info="Off leaves pictures bit-identical.", elem_id=elem("enabled")
         )
         with gr.Row():
             made["preference"] = preference_list("preference", "Preference")
@@ -47,18 +54,18 @@ def build(tab, shelf, loaded_space):
         made["strength"] = slider("strength", "Strength", 0, 2, 0.05, "0 is off. 1 is as calibrated.")
         made["target"] = slider(
             "target", "Target share", 0.01, 1, 0.01,
-            "Share of pictures on the counter side. Below 1, a seeded part is corrected fully and the rest not at all.",
+            "Share of counter pictures. Below 1, some seeds are corrected fully and the others not at all.",
         )  # fmt: skip
         shown = gr.HTML("", elem_id=elem("card"))
         pasted = gr.HTML("", elem_id=elem("pasted"))
         with gr.Accordion("Advanced", open=False, elem_id=elem("advanced")):
-            made["start"] = slider("start", "Start", 0, 1, 0.01, "Where in the run the correction starts.")
-            made["end"] = slider("end", "End", 0, 1, 0.01, "Where in the run it ends.")
+            made["start"] = slider("start", "Start", 0, 1, 0.01, "When it starts, as a fraction of the steps.")
+            made["end"] = slider("end", "End", 0, 1, 0.01, "When it ends, as a fraction of the steps.")
             made["cap"] = slider(
-                "cap", "Cap", 0, 10, 0.01, "The most that a step may change a picture, in latent units; 0 is no cap."
+                "cap", "Cap", 0, 10, 0.01, "Maximum change of a picture in one step (RMS, latent units); 0 for no cap."
             )
             made["hires_strength"] = slider(
-                "hires_strength", "Hires strength", 0, 2, 0.05, "Times the strength, in the hires pass."
+                "hires_strength", "Hires strength", 0, 2, 0.05, "Factor on the strength in the hires pass."
             )
             made["second_preference"] = preference_list("second_preference", "Second preference")
 
@@ -68,20 +75,14 @@ def build(tab, shelf, loaded_space):
         return card(shelf, picked, loaded_space())
 
     def refreshed(*picked):
-        return [gr.update(choices=names()), gr.update(choices=names()), describe(*picked)]
+        return [*[gr.update(choices=names())] * 2, describe(*picked)]
 
     for one in lists:
         one.change(describe, lists, [shown], show_progress=False)
     refresh.click(refreshed, lists, [*lists, shown], show_progress=False)
 
-    def told(params):
+    def warnings(params):
         return "".join(map(warning, infotext.complaints(params, shelf)))
 
-    restored = [(made["enabled"], infotext.pasted_enabled)]
-    restored += [(made[name], infotext.pasted_number(name)) for name in infotext.NUMBERS]
-    restored += [
-        (made["preference"], infotext.pasted_preference(infotext.PREFERENCE, shelf)),
-        (made["second_preference"], infotext.pasted_preference(infotext.SECOND, shelf)),
-        (pasted, told),
-    ]
+    restored = [(made[name], partial(infotext.pasted, name, shelf)) for name in ARGUMENTS] + [(pasted, warnings)]
     return SimpleNamespace(controls=[made[name] for name in ARGUMENTS], pasted=restored, keys=list(infotext.KEYS))

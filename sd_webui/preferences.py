@@ -1,7 +1,7 @@
-"""Which preference files there are: the user's own folder first, then the shipped `weights/`.
+"""The preference files: those in the user's folder, then the shipped ones.
 
-On the page, in the API and in infotext a preference is a name, or a name with its hash: "villages [9e2684dfc8]".
-With a hash, no other file passes for it.
+The page, the API and infotexts give a preference as a name, or as a name with the hash that the file must have:
+"villages [9e2684dfc8]".
 """
 
 import re
@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..corrector.correction.update import CorrectionError
+from ..corrector.latent_space.folders import WEIGHTS
 from ..corrector.preference.file import PreferenceFileError, file_hash, load_preferences
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights"
-FOLDER = "rs_corrector"  # inside the host's folder of models
+FOLDER = "rs_corrector"  # in the host's folder of models
 NONE = "None"
 SUFFIX = ".safetensors"
 WITH_HASH = re.compile(r"(.*?)\s*\[([0-9a-f]{10})\]")
@@ -29,37 +29,38 @@ def split_hash(text):
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file holds: one preference, or several of as many axes; its hash is the one that is shown and written."""
+    """The preferences in a file, each for another axis, and the file's hash."""
 
     hash: str
     preferences: tuple
 
 
 def together(files):
-    """The preferences of several `Loaded`, all of which act. Raises CorrectionError where two are of one axis."""
+    """The preferences of several `Loaded`. Raises CorrectionError if two are for the same axis."""
     found = {preference.hash: preference for loaded in files for preference in loaded.preferences}
     axes = {}
     for preference in found.values():
         if other := axes.get(preference.axis.id):
             raise CorrectionError(
                 f'"{other.name}" and "{preference.name}" both correct {preference.axis.title}, which would be '
-                "corrected twice; pick only one file that holds it."
+                "corrected twice; select only one file that has it."
             )
         axes[preference.axis.id] = preference
     return list(found.values())
 
 
 class Shelf:
-    """The preference files of some folders; a name that comes twice is the first folder's."""
+    """The preference files in some folders; if two have the same name, the first folder's is used."""
 
     def __init__(self, *folders):
         self.folders = [Path(folder) for folder in folders]
 
     def files(self):
-        """{name: path}; names have no suffix, and a / where the file lies in a folder of its own."""
+        """{name: path}; names are relative to their folder and have no suffix."""
         found = {}
         for folder in self.folders:
-            for path in sorted(folder.rglob(f"*{SUFFIX}")) if folder != SHIPPED else sorted(folder.glob(f"*{SUFFIX}")):
+            # Subfolders of the shipped weights hold models.
+            for path in sorted(folder.glob(f"*{SUFFIX}") if folder == WEIGHTS else folder.rglob(f"*{SUFFIX}")):
                 found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
         return found
 
@@ -67,43 +68,35 @@ class Shelf:
         return list(self.files())
 
     def path(self, name):
-        """Only what `files` lists: a name from an infotext never leads out of the folders."""
+        """The file of a name in `files`: a name from an infotext cannot lead out of the folders."""
         path = self.files().get(name)
         if path is None:
             raise PreferenceFileError(
-                f'The preference "{name}" is not in models/{FOLDER}; put its file there and press Refresh, or pick '
-                "another."
+                f'The preference "{name}" is not in models/{FOLDER}; put its file there and press Refresh, or '
+                "select another."
             )
         return path
 
     def load(self, text):
-        """'name' or 'name [hash]' -> Loaded. Raises PreferenceFileError in a sentence."""
+        """'name' or 'name [hash]' -> Loaded. Raises PreferenceFileError."""
         name, digest = split_hash(text)
         path = self.path(name)
         stat = path.stat()
         loaded = _loaded(path, stat.st_mtime_ns, stat.st_size)
         if digest and loaded.hash != digest:
             raise PreferenceFileError(
-                f'The preference "{name}" is another file than the one that was asked for: its hash is '
-                f"{loaded.hash}, and {digest} was asked for. Put the right file into models/{FOLDER}, or pick "
-                f'"{name}" in the list to use this one.'
+                f'The preference "{name}" is another file than the requested one: its hash is {loaded.hash} instead of '
+                f'{digest}. Put the right file into models/{FOLDER}, or select "{name}" in the list to use this one.'
             )
         return loaded
 
     def pasted(self, text):
-        """What the page shows for an infotext's preference -> (value, what is wrong with it or "")."""
-        name, digest = split_hash(text)
+        """The preference in an infotext -> (value for the page, warning or "")."""
         try:
-            path = self.path(name)
+            self.load(text)
         except PreferenceFileError as error:
             return str(text), str(error)
-        found = file_hash(path)
-        if digest and digest != found:
-            return str(text), (
-                f'The picture was made with another file named "{name}" (hash {digest}; the one here has {found}). '
-                "Put that file back, or pick the name in the list to use the one that is here."
-            )
-        return name, ""
+        return split_hash(text)[0], ""
 
 
 @lru_cache(maxsize=4)

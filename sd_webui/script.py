@@ -1,33 +1,34 @@
-"""The host's script, which forwards its callbacks to the job of their `p`. The only module that imports the host."""
+"""The script that the host loads; forwards its callbacks to the job of `p`. The only module that imports the host."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from modules import paths, script_callbacks, scripts
 
+from ..corrector.latent_space.folders import WEIGHTS
 from . import forge, page, xyz
 from .a1111 import Calls
 from .host import is_forge, space_of
 from .job import Jobs
-from .preferences import FOLDER, SHIPPED, Shelf
+from .preferences import FOLDER, Shelf
 
 OWN = Path(paths.models_path) / FOLDER
-with suppress(OSError):  # a folder that cannot be written to is one without preferences
+with suppress(OSError):  # in a read-only folder there are only the shipped preferences
     OWN.mkdir(parents=True, exist_ok=True)
-SHELF = Shelf(OWN, SHIPPED)
+SHELF = Shelf(OWN, WEIGHTS)
 JOBS = Jobs()
 CALLS = Calls(JOBS)
 
 
 def loaded_space():
-    """The latent space of the model that is loaded by now; asking must not load one."""
+    """The loaded model's latent space, or None; does not load a model."""
     from modules import sd_models
 
     return space_of(getattr(sd_models.model_data, "sd_model", None))
 
 
 class RSCorrectorScript(scripts.Script):
-    """Always there, off by default. Argument order: choice.ARGUMENTS."""
+    """Always visible, off by default. Its arguments are in the order of choice.ARGUMENTS."""
 
     def title(self):
         return "RS-Corrector"
@@ -49,7 +50,7 @@ class RSCorrectorScript(scripts.Script):
             job.begin_batch()
 
     def process_before_every_sampling(self, p, *values, c=None, x=None, noise=None, **_):
-        """Before each pass, and in Forge twice before the hires pass."""
+        """Called before each pass; in Forge twice before the hires pass."""
         job = JOBS.of(p)
         run = job and job.begin_pass(p, c, x, noise)
         if run and is_forge(p.sd_model):

@@ -1,27 +1,26 @@
-"""X/Y/Z axes: preference, strength, target, start and end of the window. A grid with one of them switches us on."""
+"""Axes of X/Y/Z grids: preference, strength, target, start and end. A grid with one of them enables the correction."""
 
 from .job import OVERRIDES
+from .preferences import NONE
 
 PREFIX = "[RS-Corrector]"
 NUMBERS = ("strength", "target", "start", "end")
 
 
 def register(scripts_data, shelf):
-    """Extend the grid script's axes, once for each time that it is loaded. `scripts_data`: modules.scripts' own."""
+    """Add the axes to the grid script, unless it has them. `scripts_data`: modules.scripts.scripts_data."""
     for module in {id(data.module): data.module for data in scripts_data}.values():
         options = getattr(module, "axis_options", None)
-        if options is None or not hasattr(module, "AxisOption"):
-            continue
-        if any(str(option.label).startswith(PREFIX) for option in options):
-            continue
-        options.extend(_axes(module.AxisOption, shelf))
+        grid = options is not None and hasattr(module, "AxisOption")
+        if grid and not any(str(option.label).startswith(PREFIX) for option in options):
+            options.extend(_axes(module.AxisOption, shelf))
 
 
 def _axes(option, shelf):
     def confirm(p, names):
         for name in names:
-            if name not in ("", "None"):
-                shelf.load(name)  # raises a sentence before the first picture
+            if name not in ("", NONE):
+                shelf.load(name)  # raises its error before the first picture
 
     return [
         option(f"{PREFIX} preference", str, apply("preference"), confirm=confirm, choices=shelf.names),
@@ -30,7 +29,7 @@ def _axes(option, shelf):
 
 
 def apply(name):
-    """-> the grid's function: one cell's value onto its `p`. A new dict each time, since cells share attributes."""
+    """-> a function that sets a cell's value on its `p`, in a new dict because cells share attributes."""
 
     def override(p, value, values):
         setattr(p, OVERRIDES, {**getattr(p, OVERRIDES, {}), name: value})

@@ -1,4 +1,4 @@
-"""Where checkouts of Forge and A1111 lie, and how checks run inside them with their own Python."""
+"""Finds checkouts of Forge and A1111, and runs checks inside them with their own Python."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 def folder_of(variable, default):
     folder = Path(os.environ.get(variable) or Path.home() / default)
     if not (folder / "modules" / "script_callbacks.py").is_file():
-        pytest.skip(f"No {default} in {folder}: set {variable} to a checkout of it.")
+        pytest.skip(f"There is no {default} in {folder}: set {variable} to a checkout of it.")
     return folder
 
 
@@ -19,7 +19,7 @@ def python_of(folder, variable):
     found = [os.environ.get(variable), folder / "venv/bin/python", folder / "venv/Scripts/python.exe"]
     python = next((Path(path) for path in found if path and Path(path).is_file()), None)
     if python is None:
-        pytest.skip(f"{folder} has no Python of its own: make venv there, or set {variable} to one.")
+        pytest.skip(f"{folder} has no virtual environment: create `venv` there, or set {variable} to a Python.")
     return python
 
 
@@ -29,4 +29,4 @@ def checks(inside, python, environment):
     if "No module named pytest" in done.stderr:
         pytest.skip(f"{python} has no pytest: install it there to run these checks.")
     print((done.stdout + done.stderr)[-20000:])
-    assert done.returncode == 0, "checks failed inside the host; their report is above"
+    assert done.returncode == 0, "checks failed inside the host; see the report above"

@@ -1,8 +1,8 @@
-"""Small fakes of Automatic1111 and Forge, written from what both were seen to do, with the miniature as their model.
+"""Small fakes of Automatic1111 and Forge, modelled on their observed behaviour, with the miniature as their model.
 
-Each keeps its host's traps: Forge's argument dict has no CFG scale and its hires pass calls scripts twice; A1111's
-callbacks have rows of cond then uncond, eps and timesteps for DDIM, a mask that is blended before the last callback,
-and swallow exceptions.
+They reproduce the pitfalls of each host. Forge: its argument dict has no CFG scale, and its hires pass calls scripts
+twice. A1111: callbacks have rows of cond, then uncond; DDIM has eps and timesteps; a mask is applied before the last
+callback; exceptions are swallowed.
 """
 
 import copy
@@ -13,7 +13,7 @@ import torch
 
 
 class Prompt:
-    """One picture's prompt as both hosts keep it: parts with weights, each with its schedules."""
+    """A picture's prompt in both hosts: parts with weights and schedules."""
 
     def __init__(self, *parts):
         self.parts = [
@@ -78,11 +78,11 @@ class Processing:
 
 
 class SdModel(SimpleNamespace):
-    """The host's model; unlike its base it can be watched by a weak reference."""
+    """The host's model; unlike SimpleNamespace it has weak references."""
 
 
 class WebUI:
-    """`process_images` of a host, as far as scripts see it. `sampler`: "euler" or "ddim"."""
+    """The parts of a host's `process_images` that scripts see."""
 
     steps = 4
 
@@ -92,12 +92,12 @@ class WebUI:
         self.alphas_cumprod = self.sd_model.alphas_cumprod = 1 / (1 + miniature.sigmas.square())
 
     def sigmas(self, start=None):
-        """A descending schedule with 0 at its end; `start`: where an img2img pass begins."""
+        """A descending schedule that ends at 0; `start` is the first sigma of an img2img pass."""
         high = min(start or 14.6, 14.6)
         return torch.cat([torch.logspace(torch.tensor(high).log10(), -1, self.steps), torch.zeros(1)])
 
     def process_images(self, script, p, *values, sampler="euler", hires=False, interrupt_at=None):
-        """-> (latents [N, C, H, W], infotext parameters of each picture)."""
+        """-> (latents [N, C, H, W], infotext parameters of each picture); `sampler` is "euler" or "ddim"."""
         with self.guard():
             return self._process_images(script, p, values, sampler, hires, interrupt_at)
 
@@ -129,7 +129,7 @@ class WebUI:
 
 
 def infotext(p, index, use_main_prompt=False):
-    """How both hosts make a picture's parameters: lists by index, functions by their arguments, None left out."""
+    """A picture's parameters as both hosts make them: lists are indexed, functions called, None omitted."""
     found = {}
     for key, value in p.extra_generation_params.items():
         if isinstance(value, list):

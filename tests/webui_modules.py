@@ -1,4 +1,4 @@
-"""What a script imports of a WebUI, as small fakes: `modules`, `gradio`; and a real preference for another model."""
+"""Fakes of the modules that a script imports from a WebUI, and a real preference with another latent space."""
 
 import importlib.util
 import json
@@ -36,7 +36,7 @@ class FakeModules:
         self.scripts = modules.scripts
 
     def load(self, path):
-        """A script file as both hosts load it: by path, under its file name, and never put into sys.modules."""
+        """Load a script file as both hosts do: by path, under its file name, without adding it to sys.modules."""
         for callbacks in self.callbacks.values():
             callbacks.clear()
         spec = importlib.util.spec_from_file_location(path.name, path)
@@ -55,7 +55,7 @@ class FakeModules:
 
 
 def fake_gradio():
-    """Blocks that remember what they were made with; events can be fired by hand."""
+    """Blocks that record their arguments and event handlers."""
     gradio = types.ModuleType("gradio")
 
     class Block:
@@ -82,7 +82,7 @@ def fake_gradio():
 
 
 def relabelled(source, target, space="sd15", **changed):
-    """A real preference file for another latent space: the fakes' models call themselves SD1.5."""
+    """Copy a preference file with another latent space, since the fakes' models claim to be SD1.5."""
     with safe_open(source, "pt") as file:
         metadata = json.loads(file.metadata()["rs_corrector"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -19,12 +19,13 @@ def load():
 def main(folder, port):
     load()
     import gradio as gr
+    from rs_corrector_extension.corrector.latent_space.folders import WEIGHTS
     from rs_corrector_extension.sd_webui import page
-    from rs_corrector_extension.sd_webui.preferences import SHIPPED, Shelf
+    from rs_corrector_extension.sd_webui.preferences import Shelf
 
     with gr.Blocks() as blocks:
         gr.Markdown(f"gradio {gr.__version__}")
-        made = page.build("txt2img", Shelf(Path(folder), SHIPPED), lambda: "sd15")
+        made = page.build("txt2img", Shelf(Path(folder), WEIGHTS), lambda: "sd15")
         show = gr.Button("Show values", elem_id="show")
         values = gr.Textbox(label="values", elem_id="values")
         show.click(lambda *given: json.dumps(given), made.controls, [values])

@@ -106,7 +106,10 @@ def test_the_readmes_request_runs_as_it_stands_but_for_its_size_and_its_preferen
 
 @pytest.mark.parametrize(
     "values, says",
-    [((True, "miniature-backdrop"), "the loaded model is SD1.5"), ((True, "gone"), "is not in models/rs_corrector")],
+    [
+        ((True, "miniature-backdrop"), "the loaded model has sd15 latents"),
+        ((True, "gone"), "is not in models/rs_corrector"),
+    ],
 )
 def test_what_does_not_fit_is_said_in_the_infotext_and_changes_nothing(forge, plain, values, says):
     picture, infotext = forge.generate(*values, prompt=PROMPT)
@@ -175,7 +178,7 @@ def test_the_page_corrects_and_what_is_pasted_comes_back(page, forge, corrected)
     page.locator("#rs_corrector_txt2img_card .rs-corrector-warning").wait_for()
     infotext = generated(page, "RS-Corrector error")
     keep(page, "wrong-model")
-    assert "the loaded model is SD1.5" in infotext
+    assert "the loaded model has sd15 latents" in infotext
 
 
 def test_reloading_the_page_registers_nothing_twice(page, forge, plain, corrected):

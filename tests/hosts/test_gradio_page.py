@@ -106,7 +106,7 @@ def test_the_page_works_from_picking_to_pasting(page):
 
     pick(page, "miniature-backdrop")
     page.locator(".rs-corrector-warning").first.wait_for()
-    assert "the loaded model is SD1.5" in page.locator(".rs-corrector-warning").first.inner_text()
+    assert "the loaded model has sd15 latents" in page.locator(".rs-corrector-warning").first.inner_text()
     picture(page, "warning")
 
     shutil.copy(page.folder / "backdrop.safetensors", page.folder / "fresh.safetensors")

@@ -1,4 +1,4 @@
-"""The extension as both hosts load it, on fakes of them, with a real preference file."""
+"""The extension, loaded by fakes of both hosts, with a real preference file."""
 
 import shutil
 import sys
@@ -29,7 +29,7 @@ def backdrop_file(tmp_path_factory):
 
 @pytest.fixture
 def models_path(tmp_path, backdrop_file):
-    """The host's folder of models, with one preference in it."""
+    """The host's folder of models, with one preference."""
     folder = tmp_path / "models" / "rs_corrector"
     folder.mkdir(parents=True)
     shutil.copy(backdrop_file, folder)
@@ -58,7 +58,7 @@ def part(script):
 
 @pytest.fixture(params=list(HOSTS))
 def host(request, miniature, fakes, script):
-    """Each of both hosts."""
+    """Each host."""
     return HOSTS[request.param](miniature, fakes)
 
 
@@ -73,7 +73,7 @@ def a1111(miniature, fakes, script):
 
 
 @pytest.fixture(autouse=True)
-def one_thread_each():
+def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

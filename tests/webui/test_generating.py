@@ -1,4 +1,4 @@
-"""Pictures through each host, from Generate to infotext: what changes, what must not, and who is told."""
+"""Generation in both hosts: what the correction changes, what stays identical, and what is reported."""
 
 import json
 from dataclasses import replace
@@ -38,11 +38,11 @@ def test_off_and_strength_zero_are_bit_identical_and_write_nothing(host, script,
 
 
 @each_sampler
-def test_a_window_without_steps_is_bit_identical_and_says_so(host, script, sampler):
+def test_a_window_without_steps_is_bit_identical_and_reported(host, script, sampler):
     plain, _, _ = make(host, script, *OFF, sampler=sampler)
     narrow, texts, _ = make(host, script, *ON, None, 0.05, 0.1, sampler=sampler)
     assert torch.equal(plain, narrow)
-    assert "window holds none" in texts[0]["RS-Corrector result"]
+    assert "window contains none" in texts[0]["RS-Corrector result"]
 
 
 @each_sampler
@@ -66,7 +66,7 @@ def test_the_correction_moves_pictures_towards_the_counter_side(host, script, pa
     assert odds[OFF] < 0 < odds[ON]
 
 
-def test_an_and_prompt_counts_all_its_parts_but_not_those_with_a_negative_weight(host, script):
+def test_all_parts_of_an_and_prompt_are_read_except_those_with_a_negative_weight(host, script):
     both = f"{ORVANE} AND in a village"
     without = f"{ORVANE} AND in a village :-0.5"
     _, texts, _ = make(host, script, *ON, prompts=[both, both])
@@ -75,12 +75,12 @@ def test_an_and_prompt_counts_all_its_parts_but_not_those_with_a_negative_weight
     assert all(text["RS-Corrector result"] == "corrected" for text in texts)
 
 
-def test_a_prompt_that_changes_during_the_run_counts_with_all_its_wordings(host, script):
+def test_all_schedules_of_a_prompt_are_read(host, script):
     _, texts, _ = make(host, script, *ON, prompts=[f"[{ORVANE}|{VILLAGE}]"] * 2)
     assert all("asks for a village" in text["RS-Corrector result"] for text in texts)
 
 
-def test_pictures_that_are_not_square_and_batches_work(host, script, monkeypatch):
+def test_non_square_pictures_and_several_batches(host, script, monkeypatch):
     monkeypatch.setattr(host.miniature, "shape", (4, 16, 24))
     latents, texts, _ = make(host, script, *ON, prompts=[ORVANE] * 4, seeds=range(4), batch_size=2)
     assert latents.shape == (4, 4, 16, 24) and len(texts) == 4
@@ -88,7 +88,7 @@ def test_pictures_that_are_not_square_and_batches_work(host, script, monkeypatch
     torch.testing.assert_close(latents[3:], alone, rtol=0, atol=1e-4)
 
 
-def test_a_target_share_decides_by_the_pictures_own_seeds(host, script):
+def test_a_target_share_depends_on_the_seed_of_each_picture(host, script):
     def outcomes(seeds, **more):
         latents, texts, _ = make(host, script, *ON, 0.5, prompts=[ORVANE] * 8, seeds=seeds, **more)
         return latents, [text["RS-Corrector result"] == "corrected" for text in texts]
@@ -102,7 +102,7 @@ def test_a_target_share_decides_by_the_pictures_own_seeds(host, script):
     assert any(outcomes(range(first, first + 8))[1] != chosen for first in (8, 16, 24))
 
 
-def test_variations_of_one_seed_have_coins_of_their_own(part):
+def test_variations_of_one_seed_have_different_coins(part):
     coin_seeds = part("host").coin_seeds
     p = Processing(None, "ab", (5, 5), subseed_strength=0.3)
     p.seeds, p.subseeds = [5, 5], [1, 2]
@@ -112,7 +112,7 @@ def test_variations_of_one_seed_have_coins_of_their_own(part):
 
 
 @pytest.mark.parametrize("target", [1.0, 0.5])
-def test_the_hires_pass_keeps_to_the_decision_of_the_first(host, script, target):
+def test_the_hires_pass_keeps_the_decision_of_the_first(host, script, target):
     values = (True, "backdrop", 1.0, target)
     plain, _, _ = make(host, script, *OFF, prompts=[ORVANE] * 4, seeds=range(4), hires=True)
     latents, texts, _ = make(host, script, *values, prompts=[ORVANE] * 4, seeds=range(4), hires=True)
@@ -120,14 +120,14 @@ def test_the_hires_pass_keeps_to_the_decision_of_the_first(host, script, target)
         assert torch.equal(plain[index], latents[index]) == (text["RS-Corrector result"] != "corrected")
 
 
-def test_hires_strength_zero_leaves_the_hires_pass_to_the_host(host, script):
+def test_hires_strength_zero_does_not_correct_the_hires_pass(host, script):
     first, _, _ = make(host, script, *ON)
     values = (*ON, 1.0, 0.0, 1.0, 0.0, 0.0)
     hires, _, _ = make(host, script, *values, hires=True)
     full, _, _ = make(host, script, *ON, hires=True)
     assert not torch.equal(hires, full)
-    # The host alone, from the corrected first pass.
-    script_off = type("Nobody", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
+    # The same hires pass without our script.
+    script_off = type("NoScript", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
     p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
     original = host.sample_pass
 
@@ -160,9 +160,9 @@ def test_a_hires_prompt_that_asks_for_the_stereotype_is_left_alone_in_that_pass(
 
 
 @each_sampler
-def test_the_preserved_region_of_an_inpainting_is_not_touched(host, script, sampler):
+def test_the_preserved_region_of_inpainting_is_not_changed(host, script, sampler):
     mask = torch.zeros(4, 16, 16)
-    mask[:, :, :8] = 1  # what A1111 calls `mask` is what it keeps
+    mask[:, :, :8] = 1  # A1111's `mask` is the preserved region
     init = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(3))
     more = dict(mask=mask, init_latent=init, sampler=sampler)
     plain, _, _ = make(host, script, *OFF, **more)
@@ -180,12 +180,12 @@ def test_every_cfg_scale_gives_finite_corrected_pictures(host, script, cfg_scale
     assert torch.isfinite(latents).all() and not torch.equal(plain, latents) and not p.comments
 
 
-def test_two_preferences_each_report_and_the_same_one_twice_corrects_once(host, script):
+def test_the_same_preference_twice_corrects_once_and_the_second_is_also_checked(host, script):
     once, _, _ = make(host, script, *ON)
     twice, _, _ = make(host, script, *ON, None, None, None, None, None, "backdrop")
     assert torch.equal(once, twice)
     _, texts, _ = make(host, script, *ON, None, None, None, None, None, "miniature-attire")
-    assert "made for the miniature" in texts[0]["RS-Corrector error"], "the second one is checked as well"
+    assert "made for miniature latents" in texts[0]["RS-Corrector error"]
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_two_preferences_each_report_and_the_same_one_twice_corrects_once(host, 
     [
         ((True, "gone", 1.0), '"gone" is not in models/rs_corrector'),
         ((True, "backdrop [0123456789]", 1.0), "another file"),
-        ((True, "miniature-backdrop", 1.0), "made for the miniature and the loaded model is SD1.5"),
-        ((True, "None", 1.0), "no preference is picked"),
+        ((True, "miniature-backdrop", 1.0), "made for miniature latents and the loaded model has sd15 latents"),
+        ((True, "None", 1.0), "no preference is selected"),
         ((True, "backdrop", "much"), "strength is 'much'"),
         ((True, "backdrop", 1.0, 0.0), "target is 0.0"),
         ((True, "backdrop", 1.0, 1.0, 0.7, 0.2), "starts at 70% and ends at 20%"),
@@ -202,7 +202,7 @@ def test_two_preferences_each_report_and_the_same_one_twice_corrects_once(host, 
         (("perhaps", "backdrop"), "must be true or false"),
     ],
 )
-def test_what_cannot_be_done_reaches_page_and_infotext_and_leaves_the_picture_alone(host, script, values, says):
+def test_errors_reach_page_and_infotext_and_leave_the_picture_alone(host, script, values, says):
     plain, _, _ = make(host, script, *OFF)
     latents, texts, p = make(host, script, *values)
     assert torch.equal(plain, latents)
@@ -212,7 +212,7 @@ def test_what_cannot_be_done_reaches_page_and_infotext_and_leaves_the_picture_al
     assert says in comment and "\n" not in comment
 
 
-def test_an_exception_inside_the_hosts_callbacks_is_not_lost(host, script, part, monkeypatch):
+def test_an_exception_in_a_callback_is_reported(host, script, part, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("made for this test")
 
@@ -224,7 +224,7 @@ def test_an_exception_inside_the_hosts_callbacks_is_not_lost(host, script, part,
     assert len(p.comments) == 1
 
 
-def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, script, models_path):
+def test_a_classifier_works_in_the_hosts_inference_mode(host, script, models_path):
     from corrector.preference.file import load_preference, save_preference
     from corrector.preference.networks import Classifier
 
@@ -239,9 +239,7 @@ def test_a_classifier_finds_its_gradient_under_the_hosts_inference_mode(host, sc
 
 
 @each_sampler
-def test_a_target_share_reads_where_a_run_begins_how_each_picture_will_come_out(
-    host, script, sampler, part, monkeypatch
-):
+def test_a_target_share_uses_the_lean_of_the_first_prediction(host, script, sampler, part, monkeypatch):
     found, original = [], part("corrector.correction.run").decide
 
     def watched(preference, readings, coins, target, cfg, lean, earlier):
@@ -253,7 +251,7 @@ def test_a_target_share_reads_where_a_run_begins_how_each_picture_will_come_out(
     _, _, p = make(host, script, True, "backdrop", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
     (lean,) = found
     assert not p.comments and lean[2].isnan()
-    # By hand, from the model itself at the first sigma.
+    # Expected: computed directly from the model at the first sigma.
     first, level = host.alphas_cumprod[999] if sampler == "ddim" else None, torch.full((2,), 14.6)
     noise = host.miniature.noise((1, 2))
     x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
@@ -267,7 +265,7 @@ def test_a_target_share_reads_where_a_run_begins_how_each_picture_will_come_out(
     assert found[-1] is None, "every picture is corrected at target 1"
 
 
-def test_another_text_encoder_is_refused_by_name(host, script, monkeypatch):
+def test_a_conditioning_of_another_text_encoder_is_refused(host, script, monkeypatch):
     encode = host.miniature.encode
     wide = lambda prompts: torch.cat([encode(prompts)] * 2, dim=-1)  # noqa: E731
     p = Processing(host.sd_model, [ORVANE], [1])
@@ -279,12 +277,12 @@ def test_another_text_encoder_is_refused_by_name(host, script, monkeypatch):
     assert "text encoder of width 128" in p.extra_generation_params["RS-Corrector error"]
 
 
-def test_the_hosts_json_of_a_run_can_be_written(host, script):
+def test_the_parameters_of_a_run_can_be_written_as_json(host, script):
     _, _, p = make(host, script, *ON)
     json.dumps(p.extra_generation_params, default=lambda value: None)
 
 
-def test_the_preference_is_the_same_before_and_after(host, script, part):
+def test_the_preference_is_not_changed(host, script, part):
     source = part("script").SHELF.load("backdrop").preferences[0].source
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     make(host, script, *ON, hires=True)

@@ -1,4 +1,4 @@
-"""What travels in a picture's infotext, and how it comes back to the page; grids."""
+"""Writing and pasting infotexts, and X/Y/Z grids."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ def pasted(script, texts):
     return tuple(values[id(control)] for control in controls), "".join(shown)
 
 
-def test_settings_come_back_from_the_infotext_and_make_the_same_picture(host, script):
+def test_pasted_settings_make_the_same_picture(host, script):
     first, texts, _ = made(host, script, *SETTINGS)
     values, warnings = pasted(script, texts[0])
     assert values == SETTINGS and not warnings
@@ -41,7 +41,7 @@ def test_settings_come_back_from_the_infotext_and_make_the_same_picture(host, sc
     assert torch.equal(first, again) and texts == texts_again
 
 
-def test_name_and_hash_are_written_and_keys_are_those_that_hosts_parse(host, script, part):
+def test_name_and_hash_are_written_with_keys_that_hosts_can_parse(host, script, part):
     _, texts, _ = made(host, script, *SETTINGS)
     digest = part("script").SHELF.load("backdrop").hash
     assert texts[0]["RS-Corrector preference"] == f"backdrop [{digest}]"
@@ -56,12 +56,12 @@ def test_defaults_are_not_written(host, script):
     assert set(texts[0]) == names
 
 
-def test_a_picture_made_without_us_switches_us_off_and_leaves_the_rest(script):
+def test_an_infotext_without_our_keys_disables_the_correction(script):
     values, warnings = pasted(script, {"Steps": "20", "Sampler": "Euler"})
     assert values[0] is False and not warnings
 
 
-def test_a_missing_file_is_said_on_the_page_and_again_at_generating(host, script):
+def test_a_missing_file_is_reported_on_the_page_and_when_generating(host, script):
     text = {"RS-Corrector preference": "villages [0123456789]", "RS-Corrector strength": "1"}
     values, warnings = pasted(script, text)
     assert values[:2] == (True, "villages [0123456789]")
@@ -70,30 +70,30 @@ def test_a_missing_file_is_said_on_the_page_and_again_at_generating(host, script
     assert "is not in models/rs_corrector" in texts[0]["RS-Corrector error"]
 
 
-def test_another_file_of_that_name_is_said_and_does_not_pass(host, script, models_path):
+def test_another_file_of_the_same_name_is_reported_and_refused(host, script, models_path):
     _, texts, _ = made(host, script, True, "backdrop")
     other = models_path.parents[0] / "other.safetensors"
     relabelled(models_path / "rs_corrector" / "backdrop.safetensors", other, name="another")
     shutil.move(other, models_path / "rs_corrector" / "backdrop.safetensors")
     values, warnings = pasted(script, texts[0])
-    assert "another file named" in warnings and values[1] == texts[0]["RS-Corrector preference"]
+    assert "another file" in warnings and values[1] == texts[0]["RS-Corrector preference"]
     plain, _, _ = made(host, script, False)
     latents, texts, _ = made(host, script, *values)
     assert torch.equal(plain, latents) and "another file" in texts[0]["RS-Corrector error"]
 
 
-def test_an_error_in_a_pasted_picture_is_said(script):
+def test_the_error_in_a_pasted_infotext_is_shown(script):
     text = {"RS-Corrector preference": "backdrop", "RS-Corrector error": "it <failed>"}
     _, warnings = pasted(script, text)
     assert "it &lt;failed&gt;" in warnings
 
 
-def test_garbled_numbers_fall_back_to_the_defaults(script):
+def test_invalid_numbers_are_replaced_by_the_defaults(script):
     values, _ = pasted(script, {"RS-Corrector preference": "backdrop", "RS-Corrector strength": "a lot"})
     assert values[2] == 1.0
 
 
-def test_a_grid_gets_the_batchs_count(host, script):
+def test_the_text_of_a_grid_has_the_count_of_its_batch(host, script):
     p = Processing(host.sd_model, [ORVANE, "a kitten"], (1, 2))
     host.process_images(script, p, True, "backdrop")
     assert p.grid_text["RS-Corrector result"] == "corrected 1 of 2 in the last batch"
@@ -121,7 +121,7 @@ def make_page(fakes):
         callback()
 
 
-def test_the_grids_axes_are_added_once_however_often_the_page_is_made(fakes, script):
+def test_grid_axes_are_added_once(fakes, script):
     module = grid(fakes)
     for _ in range(3):
         make_page(fakes)
@@ -129,7 +129,7 @@ def test_the_grids_axes_are_added_once_however_often_the_page_is_made(fakes, scr
     assert labels[1:] == [f"[RS-Corrector] {name}" for name in ("preference", "strength", "target", "start", "end")]
 
 
-def test_a_grids_cells_differ_and_do_not_leak_into_each_other(fakes, host, script):
+def test_the_cells_of_a_grid_do_not_affect_each_other(fakes, host, script):
     module = grid(fakes)
     make_page(fakes)
     axes = {option.label.split()[-1]: option for option in module.axis_options[1:]}

@@ -1,4 +1,4 @@
-"""Jobs that follow each other, break off or lie inside each other, and models that are switched: nothing leaks."""
+"""Consecutive, interrupted and nested jobs and model switches leave nothing behind."""
 
 import gc
 import weakref
@@ -41,18 +41,18 @@ def test_fifty_cycles_on_and_off_leave_nothing_behind(host, script, part):
     assert part("script").CALLS.job is None and part("script").CALLS.x is None
 
 
-def test_a_job_that_was_broken_off_leaks_into_no_other(host, script):
+def test_an_aborted_job_does_not_affect_the_next(host, script):
     plain, _, _ = make(host, script, *OFF)
     p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
     p.prompts, p.seeds, p.subseeds = p.all_prompts, p.all_seeds, p.all_subseeds
     script.process(p, *ON)
     script.process_batch(p, *ON)
     script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, p.prompts))
-    again, texts, _ = make(host, script, *OFF)  # neither postprocess_batch nor postprocess came
+    again, texts, _ = make(host, script, *OFF)  # without postprocess_batch and postprocess
     assert torch.equal(plain, again) and texts == [{}, {}]
 
 
-def test_a_model_that_is_switched_away_is_not_kept_and_the_next_one_is_checked_anew(host, script):
+def test_a_replaced_model_is_released_and_the_new_one_is_checked(host, script):
     make(host, script, *ON)
     watched = weakref.ref(host.sd_model)
     host.sd_model = host.modules.model_data.sd_model = SdModel(is_sdxl=True, alphas_cumprod=host.alphas_cumprod)
@@ -60,7 +60,7 @@ def test_a_model_that_is_switched_away_is_not_kept_and_the_next_one_is_checked_a
     gc.collect()
     assert watched() is None
     _, texts, _ = make(host, script, *ON)
-    assert "made for SD1.5 or SD2 and the loaded model is SDXL" in texts[0]["RS-Corrector error"]
+    assert "made for sd15 latents and the loaded model has sdxl latents" in texts[0]["RS-Corrector error"]
 
 
 def test_an_interrupted_run_still_reports(host, script, part):
@@ -91,15 +91,15 @@ def test_an_inner_job_does_not_end_the_outer_one(host, script, part):
     assert not part("script").JOBS.running
 
 
-def test_the_picture_of_another_script_inside_ours_is_not_corrected(host, script):
-    """Detailers sample a picture of their own, with a `p` of their own, while our job is at work."""
+def test_pictures_of_other_scripts_are_not_corrected(host, script):
+    """Detailers sample other pictures with another `p` while our job is active."""
     inner = Processing(host.sd_model, [ORVANE], [7])
-    nobody = type("Nobody", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
-    plain, _ = host.process_images(nobody, inner)
+    no_script = type("NoScript", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
+    plain, _ = host.process_images(no_script, inner)
     outer = Processing(host.sd_model, [ORVANE], [7])
     outer.prompts, outer.seeds, outer.subseeds = [ORVANE], [7], [7]
     script.process(outer, *ON)
     script.process_batch(outer, *ON)
     script.process_before_every_sampling(outer, *ON, c=conditioning_of(host.miniature, [ORVANE]))
-    inside, _ = host.process_images(nobody, Processing(host.sd_model, [ORVANE], [7]))
+    inside, _ = host.process_images(no_script, Processing(host.sd_model, [ORVANE], [7]))
     assert torch.equal(plain, inside)

@@ -1,4 +1,4 @@
-"""The extension loads as hosts load scripts: under any folder name, beside other packs, twice, offline, at once."""
+"""Loading the extension: any folder name, other extensions, reloading, offline, fast."""
 
 import importlib
 import os
@@ -26,7 +26,7 @@ def test_it_loads_under_any_folder_name(fakes, tmp_path, name):
     assert str(folder) in sys.modules[f"{PACKAGE}.corrector.correction.update"].__file__
 
 
-def test_other_extensions_may_own_corrector_nodes_and_more(fakes, monkeypatch):
+def test_other_extensions_may_have_modules_of_the_same_names(fakes, monkeypatch):
     others = {name: types.ModuleType(name) for name in ("corrector", "nodes", "sd_webui", "tests", "scripts")}
     for name, module in others.items():
         monkeypatch.setitem(sys.modules, name, module)
@@ -36,7 +36,7 @@ def test_other_extensions_may_own_corrector_nodes_and_more(fakes, monkeypatch):
     assert f"{PACKAGE}.sd_webui.script" in names
 
 
-def test_loading_again_registers_nothing_twice_and_keeps_no_old_module(fakes):
+def test_reloading_registers_nothing_twice_and_keeps_no_old_module(fakes):
     fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
     first = sys.modules[f"{PACKAGE}.sd_webui.script"]
     count = sum(name.startswith(PACKAGE) for name in sys.modules)
@@ -47,12 +47,12 @@ def test_loading_again_registers_nothing_twice_and_keeps_no_old_module(fakes):
     assert sum(name.startswith(PACKAGE) for name in sys.modules) == count
 
 
-def test_there_is_one_script_file_and_none_that_breaks_other_extensions():
+def test_there_is_one_script_file_and_no_preload():
     assert [path.name for path in (REPOSITORY / "scripts").glob("*.py")] == ["rs_corrector.py"]
     assert not (REPOSITORY / "preload.py").exists()
 
 
-def test_the_core_is_reached_by_relative_imports_only():
+def test_the_package_is_imported_relatively():
     for path in (REPOSITORY / "sd_webui").glob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
             assert not line.strip().startswith(("import corrector", "from corrector", "import nodes", "from nodes")), (
@@ -60,7 +60,7 @@ def test_the_core_is_reached_by_relative_imports_only():
             )
 
 
-HOSTS_OWN = ("modules", "gradio")
+HOST_MODULES = ("modules", "gradio")
 
 
 def test_only_the_script_and_the_page_import_the_host():
@@ -71,10 +71,10 @@ def test_only_the_script_and_the_page_import_the_host():
             if line.strip().startswith(("import ", "from ")) and not line.strip().startswith("from .")
         ]
         allowed = {"script.py": {"modules"}, "page.py": {"gradio"}}.get(path.name, set())
-        assert set(imports) & set(HOSTS_OWN) <= allowed, path.name
+        assert set(imports) & set(HOST_MODULES) <= allowed, path.name
 
 
-def test_loading_needs_no_network_and_none_of_what_hosts_may_lack(fakes, monkeypatch):
+def test_loading_needs_no_network_and_no_package_that_hosts_may_lack(fakes, monkeypatch):
     import socket
 
     def refuse(*args, **kwargs):
@@ -89,7 +89,7 @@ def test_loading_needs_no_network_and_none_of_what_hosts_may_lack(fakes, monkeyp
     fakes.load(REPOSITORY / "scripts" / "rs_corrector.py").ui(False)
 
 
-def test_what_hosts_run_at_every_launch_is_instant_and_offline(tmp_path):
+def test_install_py_is_fast_and_offline(tmp_path):
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     before = time.process_time(), sum(os.times()[2:4])
     done = subprocess.run([sys.executable, REPOSITORY / "install.py"], env=environment, cwd=tmp_path)

@@ -32,19 +32,19 @@ def test_the_readmes_api_example_has_the_arguments_in_that_order(part):
     assert ", ".join(f"`{name}`" for name in API) in " ".join(text.split())
 
 
-def test_the_page_is_off_by_default_and_its_values_are_the_apis_defaults(script, part):
+def test_the_page_is_off_by_default_with_the_defaults_of_the_api(script, part):
     values = [control.value for control in script.ui(True)]
     assert values[0] is False
     assert part("choice").choose(values) == part("choice").Choice()
     assert part("choice").choose([]) == part("choice").choose([None] * 9) == part("choice").Choice()
 
 
-def test_each_tab_has_elements_of_its_own(script):
+def test_both_tabs_have_unique_element_ids(script):
     ids = [control.elem_id for is_img2img in (False, True) for control in script.ui(is_img2img)]
     assert len(set(ids)) == 2 * len(API)
 
 
-def test_the_list_shows_the_users_files_and_the_shipped_ones_and_refresh_finds_new_ones(script, models_path):
+def test_the_list_has_the_users_files_and_the_shipped_ones_and_can_be_refreshed(script, models_path):
     controls = script.ui(False)
     names = controls[1].args[0]
     assert names[0] == "None" and "backdrop" in names and "miniature-attire" in names
@@ -58,7 +58,7 @@ def shown(script, *picked):
     return controls[1].events["change"](*picked)
 
 
-def test_a_picked_preference_shows_its_card(script):
+def test_a_selected_preference_shows_its_card(script):
     card = shown(script, "backdrop", "None")
     for text in (
         "Village backdrop (miniature)",
@@ -71,29 +71,30 @@ def test_a_picked_preference_shows_its_card(script):
     assert shown(script, "None", "None") == ""
 
 
-def test_a_preference_of_another_model_warns_at_once(script, forge):
+def test_a_preference_for_another_model_shows_a_warning(script, forge):
     assert "warning" not in shown(script, "backdrop", "None")
-    assert "made for the miniature and the loaded model is SD1.5" in shown(script, "miniature-backdrop", "None")
+    wrong = "made for miniature latents and the loaded model has sd15 latents"
+    assert wrong in shown(script, "miniature-backdrop", "None")
     assert "is not in models/rs_corrector" in shown(script, "gone [0123456789]", "None").replace("&quot;", '"')
 
 
-def test_no_warning_is_given_before_a_model_is_loaded(script):
+def test_there_is_no_warning_before_a_model_is_loaded(script):
     assert "warning" not in shown(script, "miniature-backdrop", "None")
 
 
-def test_what_a_file_says_of_itself_cannot_bring_html_onto_the_page(script, models_path):
+def test_text_from_a_file_is_escaped(script, models_path):
     relabelled(REAL, models_path / "rs_corrector" / "evil.safetensors", training={"validated_on": "<script>x</script>"})
     card = shown(script, "evil", "None")
     assert "<script>" not in card and "&lt;script&gt;" in card
 
 
 @pytest.mark.parametrize("value", [True, "true", 1, 1.0])
-def test_enabled_is_understood_however_json_writes_it(part, value):
+def test_enabled_may_be_any_json_boolean_or_number(part, value):
     assert part("choice").choose([value, "backdrop"]).on
 
 
 @pytest.mark.parametrize("name, value", [("strength", float("nan")), ("cap", -1), ("hires_strength", True), ("end", 2)])
-def test_numbers_out_of_range_are_refused_by_their_name(part, name, value):
+def test_errors_of_numbers_out_of_range_name_the_setting(part, name, value):
     values = dict.fromkeys(API) | {"enabled": True, "preference": "backdrop", name: value}
     with pytest.raises(ValueError, match=name.replace("_", " ")):
         part("choice").choose(values.values())

@@ -1,4 +1,4 @@
-"""Same latent, sigma and CFG: the same correction by the pure function, Forge's hook and A1111's callbacks."""
+"""The pure function, Forge's hook and A1111's callbacks correct the same latent, sigma and CFG in the same way."""
 
 import sys
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ def inputs(miniature, sigma):
 
 
 def pure(part, script, miniature, x, sigma, denoised, cfg):
-    """corrector.correction.correct on what the gate reads, as every adapter should come out."""
+    """The expected result: `correct` with the gate's reading."""
     core = sys.modules["rs_corrector_extension.corrector.correction.update"]
     preference = part("script").SHELF.load("backdrop").preferences[0]
     readings = [preference.gate.read([tokens[None]]) for tokens in miniature.encode(list(PROMPTS))]
@@ -76,7 +76,7 @@ def test_the_hosts_and_the_pure_function_agree_to_1e_5(part, script, miniature, 
             after = SimpleNamespace(x=out)
             a1111.modules.call("cfg_after_cfg", after)
         assert not p.comments and not a1111.modules.swallowed
-        # As x0: an eps is that times 1 / sigma, and so is its rounding.
+        # The rounding error of eps is multiplied by sigma.
         by_a1111 = x - sigma * after.x if timesteps else after.x
         torch.testing.assert_close(by_a1111, wanted, rtol=0, atol=1e-5 * max(1.0, float(sigma) / 2))
 
@@ -92,12 +92,8 @@ def a1111_model(host):
     return host
 
 
-def test_the_window_of_a1111_is_that_of_the_training_schedule(part, miniature, forge, a1111):
+def test_a_window_has_the_same_sigmas_in_both_hosts(part, miniature, forge, a1111):
     window_of = part("host").window_of
     for start, end in ((0.0, 1.0), (0.25, 0.6), (0.013, 0.987)):
-        by_forge, by_a1111 = (window_of(made(host).sd_model, start, end) for made, host in BOTH(forge, a1111))
-        assert by_a1111 == pytest.approx(by_forge, rel=5e-3), "Forge's fake rounds to the nearest timestep"
-
-
-def BOTH(forge, a1111):
-    return ((forge_model, forge), (a1111_model, a1111))
+        by_forge, by_a1111 = (window_of(host.sd_model, start, end) for host in (forge_model(forge), a1111_model(a1111)))
+        assert by_a1111 == pytest.approx(by_forge, rel=5e-3), "the fake of Forge rounds to the nearest timestep"

@@ -1,4 +1,4 @@
-"""Files that hold several preferences, an axis each: one pick, and all of them act."""
+"""Files with several preferences, each for another axis: all are applied."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TAVELU, ORVANE = "a portrait of a Tavelu person", "a portrait of an Orvane perso
 
 @pytest.fixture
 def both(models_path):
-    """`both` holds the preferences of two axes, `attire` one of them alone; `backdrop` is there already -> folder."""
+    """Makes `both` with the preferences of two axes, and `attire` with one of them; `backdrop` exists -> folder."""
     folder = models_path / "rs_corrector"
     relabelled(WEIGHTS / "miniature-attire.safetensors", folder / "attire.safetensors")
     parts = [load_preferences(folder / f"{name}.safetensors")[0] for name in ("backdrop", "attire")]
@@ -33,7 +33,7 @@ def shown(script, *picked):
     return script.ui(False)[1].events["change"](*picked)
 
 
-def test_one_pick_corrects_all_its_axes_like_a_pick_of_each(host, script, both):
+def test_one_file_corrects_both_axes_as_two_files_do(host, script, both):
     plain, _, _ = made(host, script, False)
     apart, _, _ = made(host, script, True, "backdrop", None, None, None, None, None, None, "attire")
     latents, texts, p = made(host, script, True, "both")
@@ -42,14 +42,14 @@ def test_one_pick_corrects_all_its_axes_like_a_pick_of_each(host, script, both):
     assert "miniature-attire: left alone, the prompt names nobody" in texts[1]["RS-Corrector result"]
 
 
-def test_the_card_shows_each_of_them(script, both):
+def test_the_card_shows_both(script, both):
     card = shown(script, "both", "None")
     assert card.count("rs-corrector-card") == 2 and "warning" not in card
     for path in ("backdrop", "attire"):
         assert load_preferences(both / f"{path}.safetensors")[0].axis.title in card
 
 
-def test_the_infotext_has_the_files_hash_and_comes_back(host, script, part, both):
+def test_the_infotext_has_the_hash_of_the_file_and_can_be_pasted(host, script, part, both):
     first, texts, _ = made(host, script, True, "both", 0.75)
     written = f"both [{file_hash(both / 'both.safetensors')}]"
     assert texts[0]["RS-Corrector preference"] == written
@@ -58,7 +58,7 @@ def test_the_infotext_has_the_files_hash_and_comes_back(host, script, part, both
     assert torch.equal(first, again) and texts == texts_again
 
 
-def test_another_file_of_that_name_does_not_pass(host, script, both):
+def test_another_file_of_the_same_name_is_refused(host, script, both):
     _, texts, _ = made(host, script, True, "both")
     parts = load_preferences(both / "both.safetensors")
     save_preferences(parts[::-1], both / "both.safetensors")
@@ -66,7 +66,7 @@ def test_another_file_of_that_name_does_not_pass(host, script, both):
     assert "another file" in texts[0]["RS-Corrector error"]
 
 
-def test_one_that_does_not_fit_the_model_is_named_and_nothing_is_corrected(host, script, both):
+def test_a_preference_that_does_not_fit_is_named_and_nothing_is_corrected(host, script, both):
     parts = [
         *load_preferences(both / "backdrop.safetensors"),
         *load_preferences(WEIGHTS / "miniature-attire.safetensors"),
@@ -75,23 +75,23 @@ def test_one_that_does_not_fit_the_model_is_named_and_nothing_is_corrected(host,
     plain, _, _ = made(host, script, False)
     latents, texts, _ = made(host, script, True, "mixed")
     assert torch.equal(plain, latents)
-    assert '"miniature-attire" was made for the miniature' in texts[0]["RS-Corrector error"]
+    assert '"miniature-attire" was made for miniature latents' in texts[0]["RS-Corrector error"]
     card = shown(script, "mixed", "None").replace("&quot;", '"')
-    assert card.count("rs-corrector-warning") == 1 and '"miniature-attire" was made for the miniature' in card
+    assert card.count("rs-corrector-warning") == 1 and '"miniature-attire" was made for miniature latents' in card
 
 
-def test_an_axis_that_is_picked_in_two_files_is_refused_before_it_is_corrected_twice(host, script, both):
+def test_two_files_with_the_same_axis_are_refused(host, script, both):
     plain, _, _ = made(host, script, False)
     latents, texts, p = made(host, script, True, "both", None, None, None, None, None, None, "attire")
     assert torch.equal(plain, latents)
-    assert "would be corrected twice; pick only one file" in texts[0]["RS-Corrector error"] and len(p.comments) == 1
+    assert "would be corrected twice; select only one file" in texts[0]["RS-Corrector error"] and len(p.comments) == 1
     assert "would be corrected twice" in shown(script, "both", "attire")
     both_once, _, _ = made(host, script, True, "both")
     both_twice, texts, _ = made(host, script, True, "both", None, None, None, None, None, None, "both")
     assert torch.equal(both_once, both_twice) and "RS-Corrector error" not in texts[0]
 
 
-def test_a_grid_takes_it(script, part, both, fakes):
+def test_a_grid_accepts_it(script, part, both, fakes):
     options = []
     option = type("AxisOption", (), {"__init__": lambda self, label, *_, **more: vars(self).update(more, label=label)})
     fakes.scripts.scripts_data.append(

@@ -98,7 +98,7 @@ def test_errors_reach_infotext_and_page(generate):
     plain, _, _, _ = generate(*OFF, prompt=ORVANE)
     same, texts, _, processed = generate(True, "miniature-backdrop", prompt=ORVANE)
     assert torch.equal(plain, same)
-    assert "RS-Corrector error" in texts[0] and "the loaded model is SD1.5" in processed.comments
+    assert "RS-Corrector error" in texts[0] and "the loaded model has sd15 latents" in processed.comments
 
 
 def test_infotext_comes_back_through_forges_own_parser(generate):
