@@ -155,13 +155,13 @@ def test_a_change_is_the_corrected_less_the_plain_and_none_where_nothing_acts(pr
 
 def test_another_batch_than_the_announced_is_refused(preference):
     x = torch.randn(3, *SHAPE)
-    with pytest.raises(CorrectionError, match="samples 3 pictures at once and 8 were announced"):
+    with pytest.raises(CorrectionError, match="samples 3 pictures, but announced 8"):
         run_of(preference, Memory()).correct(x, x, torch.ones(3))
 
 
 def test_latents_of_video_are_refused(preference):
     x = torch.randn(COUNT, 4, 2, 8, 8)
-    with pytest.raises(CorrectionError, match=r"5 dimensions.*Video models are not supported"):
+    with pytest.raises(CorrectionError, match=r"5 dimensions.*not videos"):
         run_of(preference, Memory()).correct(x, x, torch.ones(COUNT))
 
 

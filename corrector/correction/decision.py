@@ -1,4 +1,4 @@
-"""What one preference does to each picture of a run, decided once from prompt, calibration and coins."""
+"""Decides once per run which pictures a preference corrects, from prompts, calibration and coins."""
 
 import math
 from dataclasses import dataclass
@@ -7,28 +7,19 @@ import torch
 
 from .thinning import thinned
 
-NEUTRAL_BASE_RATE = 0.5  # of a preference that was never calibrated: no prior shift
+NEUTRAL_BASE_RATE = 0.5  # without calibration: no prior shift
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What one preference does to each picture of a batch; one row a picture.
+    """What one preference does to each of B pictures."""
 
-    Args:
-        active: bool [B]: in scope, nothing explicit, and chosen by thinning.
-        group: long [B], index into the axis' groups; -1 if out of scope.
-        base_rate: [B], share of counter pictures that the plain model draws.
-        tone_gain: [B], see `update.drift`.
-        push_gain: [B], 1 by default.
-        sight: [B], `Preference.sight` of the group; infinity by default.
-    """
-
-    active: torch.Tensor
-    group: torch.Tensor
-    base_rate: torch.Tensor
-    tone_gain: torch.Tensor
-    push_gain: torch.Tensor | None = None
-    sight: torch.Tensor | None = None
+    active: torch.Tensor  # bool [B], whether it is corrected: in scope, not explicit, and chosen by thinning
+    group: torch.Tensor  # long [B], index into the axis' groups; -1 if out of scope
+    base_rate: torch.Tensor  # [B], share of counter pictures that the plain model draws
+    tone_gain: torch.Tensor  # [B], see `update.drift`
+    push_gain: torch.Tensor | None = None  # [B], 1 by default
+    sight: torch.Tensor | None = None  # [B], `Preference.sight` of the group; infinity by default
 
     def __post_init__(self):
         for name, default in (("push_gain", 1.0), ("sight", math.inf)):
@@ -39,33 +30,33 @@ class Decision:
         return Decision(*(column.to(device) for column in vars(self).values()))
 
     def select(self, which):
-        """The decision for some of the pictures only."""
+        """The decision for some of the pictures."""
         return Decision(*(column[which] for column in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class Decided:
-    """What was decided for one picture, which later stages keep."""
+    """The decision for one picture, kept by later stages."""
 
-    group: int  # -1 if the prompt named nobody of the axis
+    group: int  # -1 if out of scope
     active: bool
-    reason: str  # why it was left alone; "" if it was corrected
+    reason: str  # why it was left alone, or ""
 
 
 def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=None):
-    """Decide what a preference does to each picture of a run -> (Decision, one reason a picture; "" if corrected).
+    """Decide what a preference does to each picture -> (Decision, for each picture why it is left alone, or "").
 
-    What the prompt of this stage asks for comes first. Then a picture keeps what an earlier stage decided, if that was
-    about the same group. The others share the target among them.
+    The prompt of this stage has priority. Otherwise a picture keeps an earlier decision for the same group, if there is
+    one. The target share is applied to the other pictures.
 
     Args:
         preference: Preference.
-        readings: one PromptReading a picture, or None each if the preference has no gate.
-        coins: [B] in 0..1, one a picture.
+        readings: a PromptReading for each picture, or None for each if there is no gate.
+        coins: [B] in 0..1.
         target: wanted share of counter pictures, in (0, 1].
         cfg: the CFG scale of the run.
         lean: [B] from `thinning.first_lean`, or None.
-        earlier: one Decided or None a picture, or None.
+        earlier: Decided or None for each picture, or None.
     """
     axis, count = preference.axis, len(readings)
     groups, earlier = groups_of(readings), earlier or [None] * count
@@ -86,7 +77,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
         why = "this seed is one of those that the target share leaves"
         if known:
             tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
-            if not getattr(preference.source, "includes_base_rate", False):
+            if not preference.source.includes_base_rate:
                 base_rate[members] = known.base_rate
         members = members[~kept[members]]
         if target < 1 and len(members):
@@ -100,12 +91,12 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
 
 
 def groups_of(readings):
-    """The group that each prompt names, by its index in the axis: [B]; -1 if out of scope, 0 if there is no gate."""
+    """Index of the group that each prompt names [B]; -1 if out of scope, 0 if there is no gate."""
     return torch.tensor([reading.group if reading else 0 for reading in readings])
 
 
 def summary(preference, reasons, cfg=None):
-    """One line for the log: what a run did, why it left pictures alone, and if its CFG scale was never measured."""
+    """A log line: how many pictures were corrected, why others were not, and missing calibration."""
     corrected = reasons.count("")
     line = f"{preference.name or preference.axis.title}: corrected {corrected} of {len(reasons)}"
     for why in sorted(set(reasons) - {""}):

@@ -1,7 +1,7 @@
-"""Which pictures earlier runs decided on, so that a later stage of the same picture keeps that decision.
+"""Remembers the decisions of earlier runs, so that a later stage of a picture keeps them.
 
-A picture is found again by its latents: the very same ones (a second sampler, a batch taken apart or put together), the
-same at another size or after a VAE (latent upscale, hires fix, img2img of a result), or a part of them (a tile).
+A picture is recognised by its latents: identical ones (a second sampler, a split or merged batch), the same at another
+size or after a VAE (latent upscale, hires fix, img2img of a result), or a part of them (a tile).
 """
 
 import hashlib
@@ -11,39 +11,41 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-KEPT = 1024  # pictures that are remembered
-COMPARED = 128  # of which the newest are compared; all can be found again by the very same latents
-SIDE = 32  # cells a side at which latents are compared, at most
-SMALLEST = 6  # cells a side that a tile must cover of a remembered picture
-ALIKE = 0.75  # `likeness` from which a latent is that picture, whatever else there is
-ALIKE_HERE = 0.1  # from which it is the most alike of one graph, job or block, where it is likely one of them
-ALIKE_BATCH = 0.4  # mean from which a batch is that batch, in the same order
-MARGIN = 0.05  # by which an older picture must be more alike than a newer one
+from ..latent_space.spaces import fit_mask
+
+KEPT = 1024  # number of remembered pictures
+COMPARED = 128  # number of the newest that are compared; all are recognised by identical latents
+SIDE = 32  # maximum cells per side at which latents are compared
+SMALLEST = 6  # minimum cells per side of a tile
+ALIKE = 0.75  # minimum likeness to any picture
+ALIKE_HERE = 0.1  # minimum likeness to a picture of the same graph or job, which probably is the same
+ALIKE_BATCH = 0.4  # minimum mean likeness to a batch of the same size, in its order
+MARGIN = 0.05  # by which the likeness to an older picture must be higher than to a newer one
 
 
 @dataclass(frozen=True, eq=False)
 class _Past:
-    """A run that is over."""
+    """A finished run."""
 
-    digests: list  # one a picture, of its full latents
-    latents: torch.Tensor  # [B, C, h, w], at most SIDE cells a side
-    decided: list  # one {axis hash: Decided} a picture
+    digests: list  # hash of each picture's latents
+    latents: torch.Tensor  # [B, C, h, w], reduced to SIDE cells per side
+    decided: list  # {axis hash: Decided} for each picture
     context: object
 
 
 class Memory:
-    """The pictures of the last runs of this process, with what was decided for each."""
+    """The pictures of the last runs of this process and their decisions."""
 
     def __init__(self):
-        self.runs = deque()  # the newest first
+        self.runs = deque()  # newest first
 
     def keep(self, latents, decided, context=None):
         """Remember the pictures of a run.
 
         Args:
-            latents: [B, C, H, W], what the run made.
-            decided: one {axis hash: Decided} a picture.
-            context: what the runs of one graph, job or block have in common; any value that can be compared.
+            latents: [B, C, H, W], the result of the run.
+            decided: {axis hash: Decided} for each picture.
+            context: a value that the runs of one graph or job share, or None.
         """
         latents = latents.detach().float().cpu()
         scale = min(1.0, SIDE / max(latents.shape[2:]))
@@ -53,11 +55,11 @@ class Memory:
             self.runs.pop()
 
     def find(self, latents, mask=None, context=None):
-        """What was decided for the pictures that a run starts from -> one {axis hash: Decided} or None a picture.
+        """The decisions for the pictures that a run starts from -> {axis hash: Decided} or None for each.
 
         Args:
             latents: [B, C, H, W].
-            mask: [B or 1, 1, H, W], 1 where `latents` say nothing of the picture, as they are painted anew; or None.
+            mask: inpainting mask [..., H, W], 1 where `latents` are ignored; or None.
             context: as in `keep`.
         """
         latents = latents.detach().float().cpu()
@@ -67,20 +69,23 @@ class Memory:
         found = [exact.get(_digest(latent)) for latent in latents]
         if all(found):
             return found
-        known = torch.ones(len(latents), 1, *latents.shape[2:])
-        if mask is not None:
-            known = known * (F.interpolate(mask.detach().float().cpu(), latents.shape[2:]) < 0.5)
+        known = torch.ones_like(latents[:, :1]) if mask is None else (fit_mask(mask.detach(), latents) < 0.5).float()
         here = [run for run in self.runs if context is not None and run.context == context]
-        values, compared = {}, 0  # {run: [B, n]}
+        values, templates, compared = {}, {}, 0  # {run: [B, n]}, {(H, W): list}
         for run in here + [run for run in self.runs if run not in here]:
             compared += len(run.decided)
             if compared > max(COMPARED, len(run.decided)):
                 break
             if run.latents.shape[1] != latents.shape[1]:
                 continue
-            values[run] = torch.stack([likeness(*one, run.latents) for one in zip(latents, known, strict=True)])
+            shape = run.latents.shape[2:]
+            if shape not in templates:
+                templates[shape] = list(_templates(latents, known, shape))
+            if not templates[shape]:
+                continue  # the proportions are too different
+            values[run] = _likeness(templates[shape], run.latents)
             if len(latents) == len(run.decided) > 1 and values[run].diagonal().mean() > ALIKE_BATCH:
-                return [one or own for one, own in zip(found, run.decided, strict=True)]  # a batch keeps its order
+                return [one or own for one, own in zip(found, run.decided, strict=True)]  # the same batch
         best = [1.0 if one else 0.0 for one in found]
         for run, matrix in values.items():
             least = ALIKE_HERE if run in here else ALIKE
@@ -90,33 +95,37 @@ class Memory:
         return found
 
 
-def likeness(latent, known, pictures):
-    """How much of a latent each of some pictures explains, or a part of it -> [N]; 1 is the same, 0 and below unlike.
+def _templates(latents, known, shape):
+    """What `_likeness` needs of latents [B, C, h, w] with weights [B, 1, h, w], for pictures of a shape (H, W)."""
+    for height, width in _sizes(latents.shape[2:], shape):
+        weight = F.adaptive_avg_pool2d(known, (height, width))  # [B, 1, h', w']
+        part = F.adaptive_avg_pool2d(latents * known, (height, width)) / weight.clamp(min=1e-3)  # [B, C, h', w']
+        kernel = torch.fft.rfft2(torch.cat([-2 * part * weight, weight], dim=1), s=shape).conj()
+        mean = (part * weight).sum(dim=(2, 3), keepdim=True) / weight.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
+        spread = ((part - mean).square() * weight).sum(dim=(1, 2, 3)).clamp(min=1e-6)  # [B]
+        yield height, width, kernel, (part.square() * weight).sum(dim=(1, 2, 3)), spread
 
-    The coefficient of determination R^2 at the best place and size of the part.
 
-    Args:
-        latent: [C, h, w].
-        known: [1, h, w], the weight of each of its cells.
-        pictures: [N, C, H, W].
+def _likeness(templates, pictures):
+    """How well pictures [N, C, H, W], or parts of them, explain latents -> R^2 [B, N]: 1 if equal, 0 if unrelated.
+
+    It is the highest coefficient of determination over all positions and sizes of the part.
     """
-    explained = torch.full((len(pictures),), -torch.inf)
-    for size in _sizes(latent.shape[1:], pictures.shape[2:]):
-        weight = F.adaptive_avg_pool2d(known, size)  # [1, h', w']
-        part = F.adaptive_avg_pool2d(latent * known, size) / weight.clamp(min=1e-3)  # [C, h', w']
-        difference = (part.square() * weight).sum() - 2 * F.conv2d(pictures, (part * weight)[None])
-        difference = difference + F.conv2d(pictures.square(), weight[None].expand(1, len(part), -1, -1))
-        mean = (part * weight).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp(min=1e-6)
-        spread = ((part - mean).square() * weight).sum().clamp(min=1e-6)
-        explained = torch.maximum(explained, 1 - difference.amin(dim=(1, 2, 3)) / spread)
-    return explained
+    explained, (rows, columns) = [], pictures.shape[2:]
+    spectra = torch.fft.rfft2(torch.cat([pictures, pictures.square().sum(dim=1, keepdim=True)], dim=1))
+    for height, width, kernel, energy, spread in templates:
+        # Cross-correlation gives the sum of weight * (picture - part)^2, without `energy`, at each position.
+        products = torch.fft.irfft2(torch.einsum("nchw, bchw -> bnhw", spectra, kernel), s=(rows, columns))
+        least = products[..., : rows - height + 1, : columns - width + 1].amin(dim=(2, 3))  # [B, N]
+        explained.append(1 - (energy[:, None] + least) / spread[:, None])
+    return torch.stack(explained).amax(dim=0)
 
 
 def _sizes(own, whole):
-    """Cells [h', w'] of a picture of `whole` cells that a latent of `own` cells may show: all of it, or a tile."""
+    """Sizes [h', w'] of the part of a picture of size `whole` that a latent of size `own` may show."""
     (h, w), (height, width) = own, whole
     scale = min(height / h, width / w)
-    if abs(height / h - width / w) < 0.1 * scale:  # the same proportions, but for a rounded cell
+    if abs(height / h - width / w) < 0.1 * scale:  # the same proportions, up to rounding
         yield height, width
     while min(size := (round(h * scale), round(w * scale))) >= SMALLEST:
         if size != (height, width):

@@ -4,37 +4,37 @@ import math
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 
 from ..latent_space.devices import device_of, place
+from ..latent_space.spaces import fit_mask
 from ..preference.prompt_gate import PromptReading
 from .decision import Decided, decide, groups_of, summary
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, correct
 
-MEMORY = Memory()  # of this process: stages of a picture may be runs of different models
-OUTSIDE = "the window holds none of this run's steps"
+MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
+OUTSIDE = "the window contains none of this run's steps"
 
 
 class Run:
-    """Decides once what each preference does to each picture, corrects at every call, and reports.
+    """Decides once which pictures each preference corrects, corrects at every call, and reports.
 
-    A run that starts from pictures of an earlier run keeps what was decided for them. Networks are moved to the latents
-    when the run starts, and back when it is finished.
+    A run that starts from pictures of an earlier run keeps its decisions. Networks are moved to the device of the
+    latents at the first call, and back by `finish`.
 
     Args:
-        preferences: the Preferences that act.
+        preferences: Preferences, applied together.
         settings: Settings. The mask may have any size.
-        coins: [B] in 0..1, one a picture, from `thinning.coins_from_noise` or `coins_from_seeds`.
-        prompts: for each picture the token vectors of its prompts (regions), each [1, T, W]; what the gate reads.
-        start: latents [B, C, H, W] in model space that the run starts from beside noise, or None.
-        repainted: [B or 1, 1, H, W], 1 where `start` is painted anew and says nothing of the picture; or None.
-        context: what the runs of one graph, job or block have in common (`Memory.keep`).
-        use_gate: False has every picture corrected whatever its prompt.
+        coins: [B] in 0..1, from `thinning.coins_from_noise` or `coins_from_seeds`.
+        prompts: for each picture the token vectors of its prompts (regions), each [1, T, W], for the gate.
+        start: latents [B, C, H, W] in model space to which the run adds noise, or None.
+        repainted: inpainting mask [..., H, W], 1 where `start` is not used; or None.
+        context: a value that the runs of one graph or job share (`Memory.keep`).
+        use_gate: False corrects every picture, whatever its prompt.
         evaluate: `evaluate(text, x, sigma)` -> (D_c, D_s) of a Text preference, by the host's model.
         memory: Memory of earlier runs.
-        before: the Run of the same pictures in the same order, if the host knows it.
+        before: an earlier Run of the same pictures in the same order, if known.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class Run:
         ]
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
         self.earlier = [None] * len(coins)
-        self.unknown = 0  # pictures that the run starts from and that no earlier run is known to have made
+        self.unknown = 0  # number of pictures in `start` that no known run made
         if before is not None and before.decisions is not None:
             self.earlier = before.decided()
         elif start is not None and _shows_something(start):
             self.earlier = memory.find(start, repainted, context)
             self.unknown = self.earlier.count(None)
         self.decisions, self.acted, self.cfg, self.homes, self.sigmas = None, False, None, {}, (0.0, math.inf)
-        self._last = None  # a function -> the last corrected prediction
+        self._reasons, self._last = [], None  # a list per preference; a function -> the last corrected prediction
 
     def correct(self, denoised, x, sigma, cfg=1.0, conditional=None, predicted=None):
-        """The corrected denoised [B, C, H, W]; the very tensor that came if nothing acts.
+        """The corrected denoised [B, C, H, W]; the same tensor object if no picture is corrected.
 
         Args:
             denoised: the model's prediction after CFG, model space, any dtype.
@@ -68,7 +68,7 @@ class Run:
             sigma: [B].
             cfg: the CFG scale of this call.
             conditional: the prediction for the user's prompt, without CFG, if the host has it; Text needs it.
-            predicted: `predicted()` -> the prediction after CFG, if `denoised` is something else.
+            predicted: `predicted()` -> the prediction after CFG, if `denoised` is not that.
         """
         if denoised.ndim == 4:
             if self.decisions is None:
@@ -80,15 +80,15 @@ class Run:
         return result
 
     def over(self, x, sigma):
-        """Whether x and sigma [B] are the next run's, for hosts that do not tell: sigma rose to where it began."""
+        """Whether x and sigma [B] belong to a new run, because sigma rose to its start, if the host does not tell."""
         first, last = self.sigmas
         self.sigmas = max(first, level := float(sigma.max())), level
         return (level > last and level >= first > 0) or len(x) != len(self.coins)
 
     def change(self, x, sigma, cfg, predicted):
-        """D* - D [B, C, H, W] in float32, or None if nothing acts; for hosts whose model output is not x0.
+        """D* - D [B, C, H, W] in float32, or None if no picture is corrected; for hosts whose model output is not x0.
 
-        It does not depend on D, so that pictures that are left alone keep the bits of the host's own output.
+        It does not depend on D, so the host's output for other pictures stays bit-identical. Args as in `correct`.
         """
         nothing = torch.zeros_like(x, dtype=torch.float32)
         change = self.correct(nothing, x.float(), sigma.float(), cfg, predicted=predicted)
@@ -98,15 +98,12 @@ class Run:
     def _decide(self, denoised, x, sigma, cfg):
         if len(x) != len(self.coins):
             raise CorrectionError(
-                f"The host samples {len(x)} pictures at once and {len(self.coins)} were announced; something else "
-                "changes the batch. Switch that off, or RS-Corrector."
+                f"The host samples {len(x)} pictures, but announced {len(self.coins)}; another extension changes the "
+                "batch. Disable it, or RS-Corrector."
             )
         self.cfg, target = cfg, self.settings.target
         if self.settings.mask is not None:
-            mask = self.settings.mask.reshape(-1, 1, *self.settings.mask.shape[-2:]).float()
-            mask = F.interpolate(mask, x.shape[2:], mode="bilinear")
-            mask = mask[torch.arange(len(x)) % len(mask)]
-            self.settings = replace(self.settings, mask=mask.clamp(0, 1).to(x.device))
+            self.settings = replace(self.settings, mask=fit_mask(self.settings.mask, x))
         self._place(x.device)
         decided = []
         for preference, readings in zip(self.preferences, self.readings, strict=True):
@@ -119,27 +116,30 @@ class Run:
     def _place(self, device):
         for preference in self.preferences:
             source = preference.source
-            if preference.source.kind != "text" and device_of(source) != device:
+            if source.kind != "text" and device_of(source) != device:
                 self.homes.setdefault(source, device_of(source))
                 place(source, device)
 
     def finish(self, made=None):
-        """The run is over, or was interrupted: networks go back, and its pictures can be found again.
+        """End the run, also after an interruption: move networks back and remember its pictures for later stages.
 
-        `made`: latents [B, C, H, W] in model space; the last corrected prediction is remembered as well.
+        Args:
+            made: latents [B, C, H, W] in model space that the run returns, or None.
         """
         for source, home in self.homes.items():
             place(source, home)
         if self.decisions is not None and self._last:
             last = self._last()
-            if made is None or (last - made.to(last)).abs().mean() > 0.1 * last.abs().mean():  # noise was left over
+            same = made is not None and made.shape == last.shape
+            # If noise is left in `made`, a later stage may also start from the last prediction.
+            if not same or (last - made.to(last)).abs().mean() > 0.1 * last.abs().mean():
                 self.memory.keep(last, self.decided(), self.context)
-            if made is not None:
+            if made is not None and len(made) == len(self.coins):
                 self.memory.keep(made, self.decided(), self.context)
         self.homes, self._last = {}, None
 
     def decided(self):
-        """What was decided for each picture, here or in an earlier stage -> one {axis hash: Decided} a picture."""
+        """The decisions of this run and of earlier stages -> {axis hash: Decided} for each picture."""
         decided = [dict(known or {}) for known in self.earlier]
         for preference, decision, reasons in zip(self.preferences, self.decisions, self._reasons, strict=True):
             columns = decision.group.tolist(), decision.active.tolist(), reasons
@@ -150,13 +150,11 @@ class Run:
 
     @property
     def reasons(self):
-        """A list a preference: for each picture why it was left alone, "" if it was corrected."""
-        if self.decisions is None or self.acted:
-            return self._reasons if self.decisions is not None else []
-        return [[why or OUTSIDE for why in own] for own in self._reasons]
+        """For each preference and picture, why it was left alone, or "" if it was corrected."""
+        return self._reasons if self.acted else [[why or OUTSIDE for why in own] for own in self._reasons]
 
     def outcomes(self):
-        """One text a picture, for its metadata; empty before the first call."""
+        """One text per picture, for its metadata; empty before the first call."""
         columns = []
         for preference, reasons in zip(self.preferences, self.reasons, strict=False):
             name = f"{preference.name}: " if len(self.preferences) > 1 else ""
@@ -164,18 +162,18 @@ class Run:
         return ["; ".join(row) for row in zip(*columns, strict=True)]
 
     def report(self):
-        """What the run did, a line a preference; empty before the first call."""
+        """Log lines, one per preference; empty before the first call."""
         lines = [summary(*one, self.cfg) for one in zip(self.preferences, self.reasons, strict=False)]
         if self.unknown and self.settings.target < 1 and lines:
             lines.append(
                 f"{self.unknown} of {len(self.coins)} pictures that this run starts from were not made by an earlier "
-                "run that is known here; what the target share does to them was decided anew"
+                "run in memory, so the target share was applied to them again"
             )
         return lines
 
 
 def _read(gate, prompts, use_gate):
-    """What a gate reads for each picture -> a PromptReading each, None each if there is no gate."""
+    """The gate's PromptReading for each picture, or None for each if there is no gate."""
     if gate is None:
         return [None] * len(prompts)
     readings = [gate.read(regions) for regions in prompts]
@@ -183,5 +181,5 @@ def _read(gate, prompts, use_gate):
 
 
 def _shows_something(latents):
-    """Whether latents [B, C, H, W] are more than an empty picture, which has one value a channel."""
+    """Whether latents [B, C, H, W] are not constant, as those of an empty picture are."""
     return bool((latents - latents[:, :, :1, :1]).any())

@@ -1,4 +1,4 @@
-"""Pictures sampled with the correction by a host's own sampler, as calibration and audits need them."""
+"""Samples corrected pictures with a standalone host, for calibration and audits."""
 
 import torch
 
@@ -7,11 +7,11 @@ from .decision import Decision, decide, groups_of
 from .thinning import coins_from_seeds, first_lean
 from .update import correct
 
-CHUNK = 100  # pictures that a network reads at once
+CHUNK = 100  # batch size of the preference's network
 
 
 def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
-    """`decide` for many pictures, whose target share is kept in each batch of `batch` -> (Decision, reasons)."""
+    """`decide` for many pictures, with the target share in each batch of `batch` -> (Decision, reasons)."""
     readings, parts, reasons = readings_of(preference, conditioning), [], []
     for which in torch.arange(len(coins)).split(batch):
         own = None if lean is None else lean[which]
@@ -22,13 +22,13 @@ def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
 
 
 def readings_of(preference, conditioning):
-    """What the preference's gate reads of each prompt; None each if it has no gate."""
+    """The gate's PromptReading of each prompt, or None for each if there is no gate."""
     gate = preference.gate
     return [gate and gate.read([conditioning[index : index + 1]]) for index in range(len(conditioning))]
 
 
 def first_predictions(host, conditioning, seeds, cfg):
-    """Denoised and noisy latents [N, C, H, W] and sigma [N] at the first step of a run; costs 2 steps a picture."""
+    """Denoised and noisy latents [N, C, H, W] and sigma [N] at the first step of a run; samples 2 steps."""
     first = {}
 
     def look(denoised, x, sigma, which):
@@ -37,12 +37,12 @@ def first_predictions(host, conditioning, seeds, cfg):
             first.setdefault(index, parts)
         return denoised
 
-    host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # a schedule of one step may begin anywhere
+    host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # schedules of one step may start at any sigma
     return [torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True)]
 
 
 def first_leans(host, preference, conditioning, seeds, cfg, target):
-    """`first_lean` of many pictures [N], or None if it does not count."""
+    """`first_lean` of many pictures [N], or None if not applicable."""
     if target == 1 or not any(known.lean_slope for known in preference.calibrations):
         return None
     groups = groups_of(readings_of(preference, conditioning))
@@ -53,18 +53,18 @@ def first_leans(host, preference, conditioning, seeds, cfg, target):
 
 
 def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, plain=None, **options):
-    """Sample with the correction -> (latents [N, C, H, W] on the CPU, a list of reasons a preference).
+    """Sample with the correction -> (latents [N, C, H, W] on the CPU, a list of reasons per preference).
 
     Args:
-        host: its functions `encode` and `sample`.
-        prompts, seeds: one a picture.
-        preferences: the Preferences that act.
+        host: Host.
+        prompts, seeds: one per picture.
+        preferences: Preferences, applied together.
         settings: Settings.
         cfg: the CFG scale.
-        batch: pictures among which a target share is kept.
-        plain: latents of the same prompts and seeds without correction, if they are there already. Pictures on which
-            nothing acts are taken from them instead of being sampled again, since they are the same bit for bit.
-        options: of the host's `sample`.
+        batch: number of pictures that have the target share.
+        plain: latents of the same prompts and seeds without correction, if known. Pictures that are not corrected are
+            copied from them instead of sampled again; they are bit-identical.
+        options: further arguments of `host.sample`.
     """
     conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
     for preference in preferences:
@@ -84,8 +84,4 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     some = [seeds[i] for i in wanted.tolist()]
     with placed([preference.source for preference in preferences], host.device):
         latents = host.sample(conditioning[wanted], some, cfg, hook=hook, **options).cpu()
-    if plain is None:
-        return latents, reasons
-    every = plain.clone()
-    every[wanted] = latents
-    return every, reasons
+    return latents if plain is None else plain.index_copy(0, wanted, latents), reasons

@@ -1,9 +1,9 @@
-"""A target share: which pictures of a run are corrected, so that each batch has the share of counter pictures.
+"""Chooses which pictures of a batch are corrected, so that it has the target share of counter pictures.
 
-p* = (1-rho) p + rho p(. | counter), rho = (target - beta) / (full - beta) (METHOD.md), says how many; which ones is
-free. Where a run begins, the model's first prediction already leans to the side on which the picture will come out,
-and those likeliest to come out counter by themselves are corrected first: what is left alone are then sure stereotypes,
-and the share of the batch is no longer left to chance.
+The number follows from p* = (1-rho) p + rho p(. | counter), rho = (target - beta) / (full - beta) (METHOD.md); the
+choice is free. The model's first prediction already leans to the side that the picture will show. Pictures that lean
+most to the counter side are corrected first: the others are almost certain to be stereotypes, which makes the share of
+the batch nearly exact.
 """
 
 import math
@@ -13,34 +13,39 @@ from einops import reduce
 
 from ..preference.networks import read
 
-DRAWS = 4096  # of a batch, for the level that gives the target on average
+DRAWS = 4096  # number of simulated batches in `level_of`
 
 
 def coins_from_noise(noise, seed=0):
-    """Starting noise [B, C, H, W] -> one uniform number in 0..1 an image, the same for the same noise at any scale.
+    """Starting noise [B, C, H, W] -> a uniform number in 0..1 for each picture, independent of the noise's scale.
 
     The cosine between the noise and a fixed random direction is normal with variance 1/N; its normal CDF is uniform.
     """
-    flat = noise.detach().double().cpu().flatten(1)  # double: the same coin in a batch of any size
+    flat = noise.detach().double().cpu().flatten(1)  # double, so that coins do not depend on the batch size
     direction = torch.randn(flat.shape[1], generator=torch.Generator().manual_seed(7919 + int(seed))).double()
     cosine = (flat @ direction) / (flat.norm(dim=1) * direction.norm()).clamp(min=1e-12)
     return torch.special.ndtr(cosine * math.sqrt(flat.shape[1])).clamp(0, 1 - 1e-6)
 
 
 def coins_from_seeds(seeds, seed=0):
-    """Seeds of images -> one uniform number in 0..1 an image; for hosts that know each image's own seed."""
+    """Seeds -> a uniform number in 0..1 for each picture, for hosts that know the seed of each picture."""
     mixed = [(int(s) * 6364136223846793005 + int(seed) * 1442695040888963407 + 11) % (2**63) for s in seeds]
     draws = [torch.rand(2, generator=torch.Generator().manual_seed(value))[1] for value in mixed]
     return torch.stack(draws) if draws else torch.zeros(0)
 
 
 def first_lean(preference, denoised, x, sigma, groups, target):
-    """How far a run's first prediction D leans along the push, <D, P> / |P|^2 -> [B]; None where it would not count.
+    """The lean of a run's first prediction D along the push P, <D, P> / |P|^2 [B], or None if not applicable.
 
-    denoised, x [B, C, H, W] model space, sigma [B], groups [B] (-1: out of scope, NaN). Since D = q D_c + (1-q) D_s,
-    it is the model's own q of this noise and this prompt, plus what is the same for all pictures (METHOD.md, "Text").
-    It counts only for a target share, and only at the sigma at which calibration learned what it tells: further down a
-    picture is there already.
+    Since D = q D_c + (1-q) D_s, it is the model's own q plus a constant offset (METHOD.md, "Text"). It is used only for
+    a target share, and only at the first sigma of the calibration.
+
+    Args:
+        preference: Preference.
+        denoised, x: [B, C, H, W] in model space.
+        sigma: [B].
+        groups: [B], index of the group; -1 is out of scope and gives NaN.
+        target: wanted share of counter pictures.
     """
     known = next((known for known in preference.calibrations if known.lean_slope), None)
     if target == 1 or known is None or not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
@@ -60,11 +65,11 @@ def leaning(denoised, push):
 
 
 def leans_away(lean, known, cfg):
-    """Does a batch lean [B] so far to the stereotype that it is of another model than `known` was measured on?
+    """Whether a batch leans [B] so far to the stereotype that its model must differ from the calibrated one.
 
-    That is one and a half standard deviations of single pictures, and four standard errors of the batch. Of 1500
-    batches of 8 of the model that was measured none leans so far, and of a derivative's whose rates are others a fifth
-    do. At another CFG scale than the measured one leans are others, and nothing is said of the model.
+    The limit is 1.5 standard deviations of a picture and 4 standard errors of the batch. None of 1500 batches of 8 from
+    the calibrated model exceeds it; 20 % of batches from a derivative with different base rates do. Leans at a CFG
+    scale without calibration are not comparable: the answer is False.
     """
     if lean is None or not known.lean_slope or cfg != known.cfg:
         return False
@@ -73,10 +78,10 @@ def leans_away(lean, known, cfg):
 
 
 def level_of(chances, target):
-    """How far a batch is filled with counter pictures so that batches have the target share on average.
+    """The number of counter pictures to which each batch is corrected, so that the mean share is `target`.
 
-    chances [D, B]: of each picture to come out counter by itself, in D batches drawn at random. A batch that expects
-    more than the level is left alone, so E[max(sum of chances, level)] = B * target.
+    Batches that already expect more are left alone, so it solves E[max(sum of chances, level)] = B * target, where
+    chances [D, B] are the probabilities of the counter side without correction, in D simulated batches.
     """
     expected, wanted = chances.double().sum(dim=1), chances.shape[1] * target
     if float(expected.mean()) >= wanted:
@@ -89,10 +94,16 @@ def level_of(chances, target):
 
 
 def chosen_images(coins, chances, level, full_rate=1.0):
-    """Coins [B], chances [B] to come out counter by themselves -> bool [B]: which images are corrected.
+    """Choose pictures until the batch expects `level` counter pictures -> bool [B].
 
-    The likeliest first, of equals in the order of the coins, until the batch expects `level` counter pictures; the last
-    one by a coin of the whole batch, so that this is exact on average.
+    The order is by chance, highest first, then by coin. The last one is chosen by a coin of the whole batch, so that
+    the mean is exact.
+
+    Args:
+        coins: [B] in 0..1.
+        chances: [B], probability of the counter side without correction.
+        level: wanted number of counter pictures.
+        full_rate: probability of the counter side with correction.
     """
     chances, whole = chances.double(), float(torch.frac(coins.double().sum() * 997.0))
     order = sorted(range(len(coins)), key=lambda index: (-float(chances[index]), float(coins[index])))
@@ -108,13 +119,16 @@ def chosen_images(coins, chances, level, full_rate=1.0):
 
 
 def thinned(coins, target, known=None, lean=None, cfg=None):
-    """The images of one group that a target share corrects -> bool [B].
+    """Choose the pictures of one group that are corrected -> bool [B].
 
-    `known`: the group's Calibration, without which none is taken to come out counter by itself. `lean` [B]: of
-    `first_lean`, or None: then all images of the group are alike; `cfg`: of this run.
+    If the calibrated base rate reaches the target, none is, unless the leans show that this is another model.
 
-    Where the model draws the target by itself, nothing is done; unless the leans say that this is another model than
-    the calibrated one: then the batch is filled to its target.
+    Args:
+        coins: [B] in 0..1.
+        target: wanted share of counter pictures.
+        known: the group's Calibration; without it, all pictures are assumed to show the stereotype.
+        lean: [B] from `first_lean`, or None; without it, all pictures have the base rate as their chance.
+        cfg: the CFG scale of this run.
     """
     count = len(coins)
     full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)

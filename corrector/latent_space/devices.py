@@ -1,10 +1,11 @@
-"""Latents, conditioning and networks on different devices: the only place that moves any of them.
+"""Moves data and networks between devices; no other module does.
 
-Data goes to the network that reads it (`beside`). Networks move when a run or a training begins and ends (`place`,
-`placed`).
+Inputs move to the device of the network that reads them (`beside`). Networks move when a run or a training starts and
+ends (`place`, `placed`).
 """
 
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import nn
@@ -12,19 +13,19 @@ from torch import nn
 
 def device_of(network):
     """The device of a network's tensors, or None if it has none."""
-    return next((tensor.device for tensor in (*network.parameters(), *network.buffers())), None)
+    return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), None)
 
 
 def beside(network, *tensors):
-    """Tensors (or None) on the device of a network; those that are there already are returned as they are."""
+    """Tensors, or None, on the device of a network."""
     device = device_of(network)
     return tuple(tensor if tensor is None or device is None else tensor.to(device) for tensor in tensors)
 
 
 def place(network, device):
-    """Move a network to a device, in place, so that it can be used with and without autograd there.
+    """Move a network to a device, in place.
 
-    Tensors that a host created under inference mode are copied, as autograd refuses them.
+    Tensors that a host created in inference mode are copied, because autograd does not accept them.
     """
     for module in network.modules():
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
@@ -38,7 +39,7 @@ def place(network, device):
 
 @contextmanager
 def placed(networks, device):
-    """Networks are on a device inside the block, and back where they were after it."""
+    """Networks are on a device inside the block, and back on their own devices after it."""
     homes = [(network, device_of(network)) for network in networks]
     for network in networks:
         place(network, device)

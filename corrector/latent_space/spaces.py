@@ -1,19 +1,20 @@
-"""Which latents these are: channels, scale, colours, and the rules that tie x, sigma and the model's output together.
+"""Latent spaces: channels, scale, and the relations between x, sigma and the model's output.
 
 Notation (Karras et al. 2022, EDM): variance-exploding models see `x = x0 + sigma*n`; flow models see
-`x = (1-sigma)*x0 + sigma*n` with sigma in 0..1. Everything here is in *model space*, the space in which the host
-samples (SD1.5: VAE latents times 0.18215).
+`x = (1-sigma)*x0 + sigma*n` with sigma in 0..1. Everything here is in *model space*, in which the host samples
+(SD1.5: VAE latents times 0.18215).
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """One kind of latent. `scale` and `shift` map VAE space to model space: (z - shift) * scale."""
+    """A latent space. `scale` and `shift` map VAE space to model space: (z - shift) * scale."""
 
     name: str
     channels: int
@@ -25,7 +26,7 @@ class LatentSpace:
 LATENT_SPACES = {
     space.name: space
     for space in (
-        LatentSpace("sd15", 4, 0.18215),  # SD2.x has the same latents; its text encoder is another
+        LatentSpace("sd15", 4, 0.18215),  # also SD2.x, which has another text encoder
         LatentSpace("sdxl", 4, 0.13025),
         LatentSpace("sd3", 16, 1.5305, 0.0609, flow=True),
         LatentSpace("flux", 16, 0.3611, 0.1159, flow=True),
@@ -40,6 +41,13 @@ def expand(per_image, like):
     return per_image.reshape(-1, *[1] * (like.ndim - 1))
 
 
+def fit_mask(mask, x):
+    """A mask in 0..1 [..., H, W] of any size -> [B, 1, h, w] for x [B, C, h, w]; fewer masks than pictures repeat."""
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    mask = F.interpolate(mask, x.shape[2:], mode="bilinear")
+    return mask[torch.arange(len(x)) % len(mask)].clamp(0, 1).to(x.device)
+
+
 def add_noise(x0, noise, sigma, flow=False):
     """The noisy latent x at sigma [B]."""
     sigma = expand(sigma, x0)
@@ -47,13 +55,13 @@ def add_noise(x0, noise, sigma, flow=False):
 
 
 def scale_input(x, sigma, flow=False):
-    """x at sigma -> unit variance where x0 has unit variance: what a network should see (EDM's c_in)."""
+    """Scale x at sigma to unit variance, if x0 has unit variance, as input of a network (EDM's c_in)."""
     sigma = expand(sigma, x)
     return x / (((1 - sigma).square() if flow else 1) + sigma.square()).sqrt()
 
 
 def noise_level(sigma, flow=False):
-    """sigma [B] -> EDM's c_noise [B] = ln(noise / signal) / 4, clamped where it is infinite."""
+    """sigma [B] -> EDM's c_noise [B] = ln(noise / signal) / 4, clamped to finite values."""
     ratio = sigma / (1 - sigma).clamp(min=1e-4) if flow else sigma
     return ratio.clamp(min=1e-4).log() / 4
 
@@ -75,9 +83,9 @@ def denoised_from_output(output, x, sigma, prediction):
 
 
 def percent_to_sigma(alphas_cumprod):
-    """A model's cumulative alphas [T] -> a function: part of the run in 0..1 -> sigma, as in ComfyUI.
+    """A model's cumulative alphas [T] -> a function: fraction of the run in 0..1 -> sigma, as in ComfyUI.
 
-    The part is one of the training timesteps, with log sigma interpolated; the ends include every sigma.
+    The fraction is one of the training timesteps, with log sigma interpolated; 0 and 1 include every sigma.
     """
     log_sigmas = ((1 - alphas_cumprod.double()) / alphas_cumprod.double()).sqrt().log().cpu()
 

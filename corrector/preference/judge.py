@@ -1,4 +1,4 @@
-"""The judge of clean latents that learning trains beside a preference, for calibration and audits."""
+"""The judge of clean latents that is learned together with a preference, for calibration and audits."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from .networks import MOST_CELLS
 
 
 class Judge(nn.Module):
-    """A judge of clean latents, cross-fitted: one network a fold, none ever asked about a picture it was trained on."""
+    """A cross-fitted judge of clean latents: one network per fold, not used on the pictures it was trained on."""
 
     FOLDS = 2
 
@@ -25,7 +25,7 @@ class Judge(nn.Module):
         )  # fmt: skip
 
     def forward(self, latents, fold=None):
-        """Latents [N, C, H, W] -> log-odds of the counter side [N]: one fold's, or the mean of all folds."""
+        """Latents [N, C, H, W] -> log-odds of the counter side [N], of one fold or the mean of all folds."""
         finest = max(1, round(min(latents.shape[-2:]) / MOST_CELLS))
         latents = F.avg_pool2d(latents, finest) if finest > 1 else latents
         networks = self.networks if fold is None else [self.networks[fold]]
@@ -33,5 +33,5 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def counter(self, latents):
-        """Latents never used in training -> bool [N]: on the counter side."""
+        """Latents that were not used in training -> bool [N], whether they are on the counter side."""
         return torch.cat([self(*beside(self, part)) for part in latents.split(500)]) > 0

@@ -1,7 +1,7 @@
-"""x at sigma -> log-odds of the counter side, and the push towards it: the two trained sources.
+"""The trained sources: x at sigma -> log-odds of the counter side, and the push towards it.
 
 Each source is called as `source(x, sigma, group)` with x [B, C, H, W] in model space, sigma [B] and the group's index
-[B], and gives a `Reading`. `q = P(counter | x, sigma)`, `log_odds = logit q` on balanced pairs; the push is
+[B], and returns a `Reading`. `q = P(counter | x, sigma)`, `log_odds = logit q` on balanced pairs; the push is
 `D_c - D_s` in units of x0, which equals `sigma^2 grad log_odds` (classifier guidance, Dhariwal & Nichol 2021).
 """
 
@@ -17,24 +17,24 @@ from ..latent_space.devices import beside
 from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import LATENT_SPACES, noise_level, push_from_gradient, scale_input
 
-MOST_CELLS = 32  # patches a side that a network is trained on, about; with more, two cores would not finish in minutes
+MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 
 
 class PreferenceError(RSCorrectorError):
-    """Latents that a preference cannot read; the message says why and what to do."""
+    """Latents for which a preference was not made."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a preference says of x at sigma."""
+    """The output of a source for x at sigma."""
 
     log_odds: torch.Tensor  # [B]
     push: torch.Tensor  # [B, C, H, W], units of x0
-    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin grows lighter
+    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin becomes lighter
 
 
 def read(source, x, sigma, group, conditional=None):
-    """What a source says of x, on the device of x, wherever its network is.
+    """Call a source -> Reading on the device of x, on whichever device its network is.
 
     Args:
         source: a trained network, or a Text.
@@ -51,27 +51,33 @@ def read(source, x, sigma, group, conditional=None):
 
 
 def _silu(features):
-    """SiLU of features no lower than -30, where it is 0 within 3e-12.
+    """SiLU of features clamped to -30 or more, where it is 0 within 3e-12.
 
-    Far below, its gradient is a denormal float, over which a processor takes many times longer in training;
-    `torch.set_flush_denormal` would have these be zero in the calling thread only, and not in torch's workers.
+    Below, its gradient is a denormal float, which makes training on a CPU many times slower.
+    `torch.set_flush_denormal` would help in the calling thread only, not in torch's workers.
     """
     return F.silu(F.threshold(features, -30, -30))
 
 
 class Trunk(nn.Module):
-    """Shared body of the small networks: patches, a few residual blocks at two scales, sigma and group by FiLM.
+    """Shared body of the networks: patches, residual blocks at two scales, sigma and group by FiLM.
 
-    Fully convolutional, so a size never seen in training works. -> features [B, width, H/patch, W/patch].
+    It is fully convolutional and accepts any size.
+
+    Args:
+        space: a name in LATENT_SPACES.
+        groups: number of groups.
+        width: number of features.
+        blocks: number of residual blocks at the coarse scale.
+        patch: side of a patch in latent cells.
     """
 
     def __init__(self, space, groups, width=64, blocks=3, patch=1):
         super().__init__()
-        self.space, self.flow, self.patch = space, LATENT_SPACES[space].flow, patch
+        self.space, self.groups, self.flow, self.patch = space, groups, LATENT_SPACES[space].flow, patch
         self.channels = channels = LATENT_SPACES[space].channels
         self.stem = nn.Conv2d(channels * patch * patch, width, 3, padding=1)
         self.condition = nn.Sequential(nn.Linear(17 + groups, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width))
-        self.groups, self.width = groups, width
         self.register_buffer("frequencies", 2.0 ** torch.arange(8) * math.pi / 8, persistent=False)
         self.down = nn.Conv2d(width, width, 4, stride=2, padding=1)
         self.blocks = nn.ModuleList(Block(width, 2 * width) for _ in range(blocks))
@@ -87,7 +93,7 @@ class Trunk(nn.Module):
             )
         x = scale_input(x, sigma, self.flow)
         height, width = x.shape[-2:]
-        fit = 2 * self.patch  # both scales must divide the picture; the border is repeated where they do not
+        fit = 2 * self.patch  # pad sizes that are no multiple of both scales
         x = F.pad(x, (0, -width % fit, 0, -height % fit), mode="replicate")
         level = noise_level(sigma, self.flow)[:, None]  # [B, 1]
         waves = level * self.frequencies
@@ -102,7 +108,7 @@ class Trunk(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block with FiLM and a global mean, so that distant parts of the picture know of each other."""
+    """Residual block with FiLM and a global mean, which connects distant parts of the picture."""
 
     def __init__(self, width, condition):
         super().__init__()
@@ -121,49 +127,50 @@ class Block(nn.Module):
         return features + self.conv2(hidden)
 
 
-class Distilled(nn.Module):
-    """The learned preference: one forward pass gives log-odds, push and tone push; no UNet, no autograd."""
+class _Trained(nn.Module):
+    """A source with a Trunk, whose arguments it takes."""
+
+    includes_base_rate = False  # the log-odds are for balanced pairs, and calibration adds the prior
+
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
+        super().__init__()
+        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
+        self.trunk = Trunk(space, groups, width, blocks, patch)
+        self.odds = nn.Linear(2 * width, 1)
+
+    def features(self, x, sigma, group):
+        """-> log-odds [B], features [B, width, H/patch, W/patch] of the padded latent, and its size before padding."""
+        fine, coarse, size = self.trunk(x, sigma, group)
+        pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
+        return self.odds(pooled)[:, 0], fine, size
+
+
+class Distilled(_Trained):
+    """The learned preference: one forward pass gives log-odds, push and tone push, without UNet or autograd."""
 
     kind = "distilled"
-    includes_base_rate = False  # log-odds are of balanced pairs: the prior is added from calibration
 
     def __init__(self, space, groups, width=64, blocks=3, patch=1):
-        super().__init__()
-        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
-        self.channels = LATENT_SPACES[space].channels
-        self.trunk = Trunk(space, groups, width, blocks, patch)
-        self.odds = nn.Linear(2 * width, 1)
-        self.pushes = nn.Conv2d(width, 2 * self.channels * patch * patch, 3, padding=1)
+        super().__init__(space, groups, width, blocks, patch)
+        self.pushes = nn.Conv2d(width, 2 * self.trunk.channels * patch * patch, 3, padding=1)
 
     def forward(self, x, sigma, group):
-        fine, coarse, (height, width) = self.trunk(x, sigma, group)
-        pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
+        log_odds, fine, (height, width) = self.features(x, sigma, group)
         pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
-        push, tone = pushes.split(self.channels, dim=1)
-        return Reading(self.odds(pooled)[:, 0], push, tone)
+        return Reading(log_odds, *pushes.split(self.trunk.channels, dim=1))
 
 
-class Classifier(nn.Module):
-    """A classifier of noised latents; the push is its gradient. Needs autograd, also under inference mode."""
+class Classifier(_Trained):
+    """A classifier of noisy latents; the push is its gradient. Uses autograd, also in inference mode."""
 
     kind = "classifier"
-    includes_base_rate = False
-
-    def __init__(self, space, groups, width=64, blocks=3, patch=1):
-        super().__init__()
-        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
-        self.flow = LATENT_SPACES[space].flow
-        self.trunk = Trunk(space, groups, width, blocks, patch)
-        self.odds = nn.Linear(2 * width, 1)
 
     def log_odds(self, x, sigma, group):
-        _, coarse, _ = self.trunk(x, sigma, group)
-        pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
-        return self.odds(pooled)[:, 0]
+        return self.features(x, sigma, group)[0]
 
     def forward(self, x, sigma, group):
         with torch.inference_mode(False), torch.enable_grad():
             x, sigma, group = x.detach().clone().requires_grad_(), sigma.clone(), group.clone()
             log_odds = self.log_odds(x, sigma, group)
             (gradient,) = torch.autograd.grad(log_odds.sum(), x)
-        return Reading(log_odds.detach(), push_from_gradient(gradient, sigma, self.flow))
+        return Reading(log_odds.detach(), push_from_gradient(gradient, sigma, self.trunk.flow))

@@ -1,7 +1,7 @@
-"""The gate on the prompt: conditioning -> whom does it name, and does it ask for a side of the axis itself?
+"""The prompt gate: which group does a prompt name, and does it ask for a side of the axis explicitly?
 
-The hook sees the positive conditioning at no cost. Small probes on its token vectors, trained on text alone, answer
-both questions; a prompt that is out of scope or explicit switches the axis off, exactly.
+Both are read from the positive conditioning by small probes on its token vectors, trained on text alone. If a prompt is
+out of scope or explicit, the picture is not corrected.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from ..latent_space.devices import beside
 from ..latent_space.errors import RSCorrectorError
 
 OUT_OF_SCOPE = -1
-SURE = 0.8  # probability below which no group counts as named: what the gate is not sure of is left alone
+SURE = 0.8  # minimum probability of a group; below it the prompt is out of scope
 EXPLICIT = ("neither", "stereotype", "counter")
 
 
 @dataclass(frozen=True)
 class PromptReading:
-    """What the gate reads in one image's conditionings."""
+    """The gate's answers for one picture."""
 
     group: int  # index into the axis' groups, or OUT_OF_SCOPE
     explicit: str  # one of EXPLICIT
@@ -30,14 +30,17 @@ class PromptReading:
 
 
 def token_vectors(conditioning):
-    """A host's conditioning -> its token vectors [N, T, width]: it is a tensor, or has them as `tokens`."""
+    """A host's conditioning, a tensor or an object with `tokens` -> token vectors [N, T, width]."""
     return getattr(conditioning, "tokens", conditioning)
 
 
 class PromptGate(nn.Module):
-    """Attention-pooled linear probes: each answer has a query of its own that picks the tokens to look at.
+    """Attention-pooled linear probes, with one query per answer.
 
-    `pooling` is "attention" (kept), "mean" or "last": the three ways that benchmarks/gate.py compares.
+    Args:
+        width: of the text encoder's token vectors.
+        groups: number of groups.
+        pooling: "attention", or "mean" or "last" for comparison in benchmarks/gate.py.
     """
 
     def __init__(self, width, groups, pooling="attention"):
@@ -62,10 +65,10 @@ class PromptGate(nn.Module):
 
     @torch.no_grad()
     def read(self, conditionings):
-        """Conditionings of one image (regions), each [1, T, width] -> one PromptReading.
+        """Conditionings of one picture (regions), each [1, T, width] -> PromptReading.
 
-        Off if any asks for an attribute; the group is the first that is named. Raises GateError when the width is
-        another text encoder's.
+        The group is the first that is named. It is explicit if any region is. Raises GateError if the conditioning is
+        of another text encoder.
         """
         group, explicit = OUT_OF_SCOPE, EXPLICIT[0]
         for conditioning in conditionings:
@@ -87,4 +90,4 @@ class PromptGate(nn.Module):
 
 
 class GateError(RSCorrectorError):
-    """A conditioning that the gate cannot read; the message says why and what to do."""
+    """A conditioning that the gate cannot read."""

@@ -1,34 +1,34 @@
-"""The Text source: no training, the host's own predictions for the prompts of both sides."""
+"""The Text source: the host's predictions for a prompt of each side, without training."""
 
 from einops import reduce
 
 from .networks import Reading
 
-SMOOTHING = 0.5  # of q along a run
+SMOOTHING = 0.5  # weight of the previous step's q
 
 
 class Text:
-    """The preference as the host's model has it: two more evaluations a step give the push, and q with it.
+    """Log-odds and push from the host's own model, with two more evaluations per step.
 
     Since D_cond = q D_c + (1-q) D_s for conditional predictions, q = <D_cond - D_s, P> / |P|^2 with P = D_c - D_s.
 
     Args:
-        counter, stereotype: the host's conditioning of the prompts of both sides; all that is known before a run.
-        evaluate: `evaluate(text, x, sigma)` -> (D_c, D_s), each [B, C, H, W] without CFG; given by the run.
+        counter, stereotype: the host's conditioning of a prompt for each side.
+        evaluate: `evaluate(text, x, sigma)` -> (D_c, D_s), each [B, C, H, W] without CFG; None before a run.
     """
 
     kind = "text"
-    includes_base_rate = True  # q is the model's own, prior included
+    includes_base_rate = True  # q is that of the model, with its prior
 
     def __init__(self, counter, stereotype, evaluate=None):
         self.counter, self.stereotype, self.evaluate, self.previous = counter, stereotype, evaluate, None
 
     def in_run(self, evaluate):
-        """A copy for one run, with no memory of another."""
+        """A copy for one run, without the state of another."""
         return Text(self.counter, self.stereotype, evaluate)
 
     def __call__(self, x, sigma, group, conditional):
-        """The Reading of x; `conditional` is the model's prediction for the user's prompt, D_cond [B, C, H, W]."""
+        """The Reading of x, from the prediction for the user's prompt, D_cond [B, C, H, W]."""
         counter, stereotype = self.evaluate(self, x, sigma)
         push = counter - stereotype
         share = reduce((conditional - stereotype) * push, "b ... -> b", "sum")
@@ -36,7 +36,7 @@ class Text:
         return Reading(self._smooth(share, float(sigma.max())).logit(), push)
 
     def _smooth(self, share, sigma):
-        """Average with the step before; where sigma has risen or the batch is another, start again."""
+        """Average with the previous step, unless sigma rose or the batch size changed."""
         if self.previous and self.previous[0] > sigma and self.previous[1].shape == share.shape:
             share = SMOOTHING * self.previous[1] + (1 - SMOOTHING) * share
         self.previous = (sigma, share)
