@@ -1,4 +1,4 @@
-"""ComfyUI adapters, one family a file; the only place that imports comfy."""
+"""The ComfyUI nodes, one family per file; nothing else imports comfy."""
 
 from comfy_api.latest import ComfyExtension, io
 

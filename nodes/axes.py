@@ -5,12 +5,12 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..corrector.axis.axis import AxisError, axis_from_texts, load_axis, save_axis
+from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
+from ..corrector.latent_space.folders import AXES
 from ..corrector.preference.file import file_hash
-from .preferences import FOLDER
+from .preferences import FOLDER, validated
 
 AxisSocket = io.Custom("RS_AXIS")  # carries a corrector.axis.Axis
-SHIPPED = Path(__file__).resolve().parents[1] / "axes"
 SCHEMA = "axis.schema.json"
 
 
@@ -22,13 +22,13 @@ def axes_folders():
 def axis_names():
     """Names of the files in the user's folders, then of the shipped ones."""
     names = [path.name for folder in axes_folders() for path in sorted(folder.glob("*.json"))]
-    names += sorted(path.name for path in SHIPPED.glob("*.json"))
+    names += sorted(path.name for path in AXES.glob("*.json"))
     return [name for name in dict.fromkeys(names) if name != SCHEMA]
 
 
 def axis_path(name):
     """The user's file of this name, else the path of the shipped one; never outside these folders."""
-    found = [folder / Path(name).name for folder in (*axes_folders(), SHIPPED)]
+    found = [folder / Path(name).name for folder in (*axes_folders(), AXES)]
     return next((path for path in found if path.is_file()), found[-1])
 
 
@@ -55,7 +55,7 @@ class RSCorrectorLoadAxis(io.ComfyNode):
     def validate_inputs(cls, file):
         if file not in axis_names():
             return f'The axis file "{file}" is not in models/rs_corrector/axes; put it back, or select another.'
-        return _complaint(load_axis, axis_path(file))
+        return validated(load_axis, axis_path(file))
 
     @classmethod
     def fingerprint_inputs(cls, file):
@@ -65,15 +65,6 @@ class RSCorrectorLoadAxis(io.ComfyNode):
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
         return io.NodeOutput(load_axis(axis_path(file)))
-
-
-def _complaint(make, *args):
-    """True if an axis can be made, else the error message."""
-    try:
-        make(*args)
-    except AxisError as error:
-        return str(error)
-    return True
 
 
 class RSCorrectorAxis(io.ComfyNode):
@@ -126,7 +117,7 @@ class RSCorrectorAxis(io.ComfyNode):
         texts = (title, groups, neutral, stereotype, counter, stereotype_description, counter_description)
         if None in texts:  # texts from other nodes are not known yet
             return True
-        return _complaint(axis_from_texts, *texts)
+        return validated(axis_from_texts, *texts)
 
     @classmethod
     def execute(

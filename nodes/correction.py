@@ -1,4 +1,4 @@
-"""Nodes that correct: a hook after CFG on a clone of the model, and a run around it that decides and reports.
+"""The nodes that correct: a hook after CFG on a clone of the model, and a wrapper that makes a Run of each sampling.
 
 The host's model is never written to. The hook is a plain closure: ComfyUI deep-copies everything else at each clone.
 """
@@ -26,21 +26,21 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
 
     Args:
         model: the host's ModelPatcher.
-        preferences: the Preferences that act.
+        preferences: Preferences, applied together.
         settings: Settings; the mask may have any size.
-        thinning_seed: another draw of which pictures a target below 1 corrects.
-        use_gate: whether the gate on the prompt decides.
-        told: `told(reasons)` is called after each run with the reasons why pictures were left alone, a list a
-            preference.
+        thinning_seed: changes which pictures a target below 1 corrects.
+        use_gate: False corrects every picture, whatever its prompt.
+        told: callback `told(reasons)` after each run, with `Run.reasons`.
     """
     check_model(model, preferences)
     model = model.clone()
-    run = lone = None  # the host's run, or that of a custom node that samples without the host's samplers
-    outer_scale = 1.0  # by which a nested DualCFGGuider multiplies what the hook returns
-    call, sides = {}, {}  # the arguments of the hook's last call; a Text's sides in this run
+    run = lone = None  # the Run of the current sampling; a Run for custom nodes that bypass the host's samplers
+    outer_scale = 1.0  # by which a nested DualCFGGuider multiplies the output of the hook
+    call, sides = None, {}  # the hook's current arguments; the encoded prompts of Text preferences
 
     def start(noise, conds, **more):
         prompts, coins = _prompts(conds, len(noise)), coins_from_noise(noise, thinning_seed)
+        sides.clear()
         return Run(preferences, settings, coins, prompts, use_gate=use_gate, evaluate=evaluate, **more)
 
     def evaluate(text, x, sigma):
@@ -52,13 +52,14 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
     def corrected_run(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
         nonlocal run, outer_scale
         guider, outer, samples = executor.class_obj, (run, outer_scale), None
-        outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
+        wanted = [cond for name, some in guider.conds.items() if "neg" not in name for cond in some]
         into_model_space = guider.model_patcher.model.process_latent_in
-        # The second stage of KSamplerAdvanced brings no noise: then the latent tells the pictures apart.
+        # The second stage of KSamplerAdvanced has no noise: there the latent identifies the pictures.
         run = start(
-            noise if noise.any() else latent_image, _wanted(guider.conds), repainted=denoise_mask,
+            noise if noise.any() else latent_image, wanted, repainted=denoise_mask,
             start=into_model_space(latent_image) if latent_image.any() else None, context=_prompt_id(),
         )  # fmt: skip
+        outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
         try:
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             for line in run.report():
@@ -68,19 +69,24 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
                 told(run.reasons)
             return samples
         finally:
-            run.finish(None if samples is None else into_model_space(samples))  # also when it is interrupted
+            run.finish(None if samples is None else into_model_space(samples))  # also after an interruption
             run, outer_scale = outer
-            call.clear()
             sides.clear()
 
     def corrected_denoised(args):
-        nonlocal lone
+        nonlocal lone, call
         x, sigma, current = args["input"], args["sigma"], run
         if current is None:
-            lone = current = lone if lone and not lone.over(x, sigma) else start(x, args["cond"])
-        call.update(args)
+            if lone and lone.over(x, sigma):
+                lone.finish()
+                lone = None
+            current = lone = lone or start(x, args["cond"])
         cfg, denoised = args.get("cond_scale", 1.0) * outer_scale, args["denoised"]
-        result = current.correct(denoised, x, sigma, cfg, args.get("cond_denoised"))
+        call = args
+        try:
+            result = current.correct(denoised, x, sigma, cfg, args.get("cond_denoised"))
+        finally:
+            call = None  # it holds the model
         if outer_scale in (0, 1) or result is denoised:
             return result
         return denoised + (result - denoised) / outer_scale
@@ -91,24 +97,19 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
 
 
 def _prompt_id():
-    """The graph that is running: its samplers are stages of the same pictures."""
+    """The id of the running graph, whose samplers may be stages of the same pictures."""
     context = get_executing_context()
     return context and context.prompt_id
-
-
-def _wanted(conds):
-    """A guider's conditionings by name -> those that say what is wanted: all but the negative ones."""
-    return [cond for name, some in conds.items() if "neg" not in name for cond in some]
 
 
 def _prompts(conds, count):
     """For each of `count` pictures its token vectors, each [1, T, width]; a batch of prompts repeats, as in ComfyUI."""
     regions = [cond["cross_attn"] for cond in conds if cond.get("cross_attn") is not None]  # [1 or batch, T, width]
-    return [[tokens[index % len(tokens)][None].float() for tokens in regions] for index in range(count)]
+    return [[tokens[index % len(tokens)][None] for tokens in regions] for index in range(count)]
 
 
 def _sides(text, args, x):
-    """Both sides of a Text preference, encoded for the model, with ControlNet and LoRA hooks of the user's prompt."""
+    """Both sides of a Text preference, encoded for the model, with the ControlNet and LoRA hooks of the prompt."""
     model, first, conds = args["model"], args["cond"][0], []
     for side in (text.counter, text.stereotype):
         (cond,) = convert_cond(side[:1])
@@ -120,43 +121,40 @@ def _sides(text, args, x):
 
 
 def _entries(run):
-    """What a run did, for the metadata of its pictures: a JSON object a preference."""
-    settings = {"strength": float(run.settings.strength), "target": run.settings.target}
+    """The result of a run for the metadata of its pictures: a JSON object per preference."""
     return [
         {
             "preference": preference.name,
             "hash": preference.hash,
             "images": [f"left alone: {reason}" if reason else "corrected" for reason in reasons],
-            **settings,
+            "strength": float(run.settings.strength),
+            "target": run.settings.target,
         }
         for preference, reasons in zip(run.preferences, run.reasons, strict=False)
     ]
 
 
 def check_model(model, preferences):
-    """Raises CorrectionError naming model and preference when they do not belong together."""
+    """Raises RSCorrectorError if the model is not supported or a preference was made for another latent space."""
     latent_format = model.get_model_object("latent_format")
     kind = type(latent_format).__name__
     if latent_format.latent_dimensions != 2:
         raise CorrectionError(
-            f"The model has {kind} latents, which are video or 3-D; RS-Corrector corrects pictures only. Take the "
-            "RS-Corrector node out of this graph."
+            f"The model has {kind} latents, which are video or 3-D; RS-Corrector only corrects pictures. Remove the "
+            "RS-Corrector node from this graph."
         )
     if kind not in SPACES:
-        raise CorrectionError(
-            f"The model has {kind} latents, which RS-Corrector does not know; it knows {', '.join(SPACES)}."
-        )
+        raise CorrectionError(f"The model has {kind} latents; RS-Corrector supports only {', '.join(SPACES)}.")
     for preference in preferences:
-        if preference.space not in ("any", SPACES[kind]):
-            raise CorrectionError(
-                f'The preference "{preference.name}" was made for {preference.space} latents and the model has {kind} '
-                f"latents ({SPACES[kind]}); use a preference made for this model, or RS-Corrector Text Preference."
-            )
+        advice = "use a preference made for this model, or RS-Corrector Text Preference"
+        preference.check_space(SPACES[kind], f"the model ({kind})", advice)
 
 
 STRENGTH = io.Float.Input(
     "strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="0 is off, exactly. 1 is as calibrated."
 )
+PREFERENCE = PreferenceSocket.Input("preference", tooltip="From an RS-Corrector preference node.")
+INPUTS = (io.Model.Input("model"), PREFERENCE, STRENGTH)
 
 
 class RSCorrector(io.ComfyNode):
@@ -166,13 +164,9 @@ class RSCorrector(io.ComfyNode):
             node_id="RSCorrector",
             display_name="RS-Corrector",
             category="RS-Corrector",
-            description="Corrects a stereotype while the sampler runs. The model's weights stay as they are; pictures "
-            "that are fine already, and prompts that ask for the stereotype, are left alone.",
-            inputs=[
-                io.Model.Input("model"),
-                PreferenceSocket.Input("preference", tooltip="From one of the RS-Corrector preference nodes."),
-                STRENGTH,
-            ],
+            description="Corrects a stereotype during sampling, without changing the model's weights. Pictures without "
+            "the stereotype, and prompts that ask for it, are left alone.",
+            inputs=list(INPUTS),
             outputs=[io.Model.Output()],
         )
 
@@ -189,35 +183,34 @@ class RSCorrectorAdvanced(io.ComfyNode):
             node_id="RSCorrectorAdvanced",
             display_name="RS-Corrector (Advanced)",
             category="RS-Corrector",
-            description="RS-Corrector with a target share, a window, a cap, a mask, and the gate on the prompt as a "
-            "switch.",
+            description="RS-Corrector with a target share, a window, a cap, a mask, and a switch for the prompt gate.",
             inputs=[
-                io.Model.Input("model"),
-                PreferenceSocket.Input("preference", tooltip="From one of the RS-Corrector preference nodes."),
-                STRENGTH,
+                *INPUTS,
                 io.Float.Input(
                     "target", default=1.0, min=0.01, max=1.0, step=0.01,
-                    tooltip="Share of pictures that should show the counter side. Below 1, a seeded part of them is "
-                    "corrected fully and the others are left exactly as they were.",
+                    tooltip="Share of pictures that should show the counter side. Below 1, some seeds are corrected "
+                    "fully and the others are left unchanged.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="Where in the run it starts."
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01,
+                    tooltip="When the correction starts, as a fraction of the steps.",
                 ),
                 io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Where in the run it ends."
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01,
+                    tooltip="When the correction ends, as a fraction of the steps.",
                 ),
                 io.Int.Input(
                     "thinning_seed", default=0, min=0, max=2**31 - 1,
-                    tooltip="Another draw of which pictures a target below 1 corrects, where the run does not tell.",
+                    tooltip="Changes which pictures a target below 1 corrects.",
                 ),
                 io.Float.Input(
                     "cap", default=0.0, min=0.0, max=10.0, step=0.01,
-                    tooltip="The most that one step may change a picture (RMS, in latent units); 0 is no cap.",
+                    tooltip="Maximum change of a picture in one step (RMS, in latent units); 0 for no cap.",
                 ),
                 io.Boolean.Input(
                     "gate", default=True,
-                    tooltip="On: prompts that name nobody of the preference's groups, or that ask for one side "
-                    "themselves, are left alone. Off: every picture is corrected.",
+                    tooltip="On: prompts that name none of the preference's groups, or that ask for one of the two "
+                    "sides, are left alone. Off: every picture is corrected.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Corrects only where the mask is white."),
             ],
@@ -231,18 +224,12 @@ class RSCorrectorAdvanced(io.ComfyNode):
         if start_percent >= end_percent:
             raise CorrectionError(
                 f"The window is empty: it starts at {start_percent:.0%} and ends at {end_percent:.0%}. The start must "
-                "lie before the end."
+                "be before the end."
             )
         if not math.isfinite(cap):
             raise CorrectionError(f"The cap is {cap}; it must be a number, or 0 for no cap.")
-        sampling = model.get_model_object("model_sampling")
-        settings = Settings(
-            strength=strength,
-            target=target,
-            window=tuple(sampling.percent_to_sigma(percent) for percent in (start_percent, end_percent)),
-            mask=mask,
-            cap=cap or None,
-        )
+        window = tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
+        settings = Settings(strength, target, window, mask, cap or None)
         if strength == 0:
             return io.NodeOutput(model)
         return io.NodeOutput(corrected(model, preference, settings, thinning_seed, gate))

@@ -1,6 +1,6 @@
-"""ComfyUI as a host of the package: encode, denoise, sample and decode with the MODEL, CLIP and VAE of a graph.
+"""ComfyUI as a Host: encode, denoise, sample and decode with MODEL, CLIP and VAE of a graph.
 
-Learning and calibration run outside inference mode, the host always in it: what it returns is copied out.
+The host always runs in inference mode and training does not, so the results are copied into normal tensors.
 """
 
 import math
@@ -14,18 +14,19 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..corrector.hosts.prompts import Prompts
+from ..corrector.hosts.sampler import Host
 from .correction import SPACES, check_model
 from .identity import identity_of
 
-ENCODED = 1024  # prompts whose encoding is kept: those of an axis come back again and again
-SMALLEST = 128  # pixels a side that pictures without a VAE have at least, so that a region of them holds some
+ENCODED = 1024  # size of the cache of encoded prompts: those of an axis are reused many times
+SMALLEST = 128  # minimum side of pictures without a VAE, in pixels, so that a region has enough of them
 
 
 class ComfyPrompts(Prompts):
-    """Prompts as ComfyUI's CLIP encodes them, a CONDITIONING each."""
+    """Prompts as ComfyUI's CLIP encodes them, one CONDITIONING each."""
 
     def alike(self):
-        """Indices of the prompts that fit into one batch: same number of tokens, same extra tensors."""
+        """Groups of indices of prompts that fit into one batch: same number of tokens, same extra tensors."""
         groups = {}
         for index, conditioning in enumerate(self.conditionings):
             shapes = [(cond.shape, *sorted((k, v.shape) for k, v in _tensors(beside))) for cond, beside in conditioning]
@@ -33,7 +34,7 @@ class ComfyPrompts(Prompts):
         return [torch.tensor(group) for group in groups.values()]
 
     def batched(self):
-        """One CONDITIONING for a batch of pictures with a prompt each, which must be `alike`."""
+        """One CONDITIONING for a batch with one prompt per picture; the prompts must be `alike`."""
         batch = []
         for entries in zip(*self.conditionings, strict=True):
             beside = dict(entries[0][1])
@@ -47,10 +48,7 @@ def _tensors(beside):
 
 
 class OneEvaluation(comfy.samplers.Sampler):
-    """A "sampler" that only asks for the prediction at x and sigma, a sigma a picture.
-
-    As a sampler it gets the model loaded and the conditioning prepared by the host, as for any other.
-    """
+    """A "sampler" that only evaluates the model at x and sigma [B], with the host's loading and conditioning."""
 
     def __init__(self, sigma):
         self.sigma = sigma
@@ -63,10 +61,15 @@ class OneEvaluation(comfy.samplers.Sampler):
         return noise
 
 
-class ComfyHost:
-    """What ComfyUI has loaded, with a sampler and a size, as the package's four functions. Latents in model space.
+class ComfyHost(Host):
+    """A Host of ComfyUI's models; latents are in model space. Raises CorrectionError if the model is not supported.
 
-    `batch`: most pictures at once. Raises CorrectionError where the model's latents are of a kind not known.
+    Args:
+        model, clip, vae: ComfyUI's MODEL, CLIP and VAE; without a VAE, pictures are approximate colours.
+        width, height: size of the pictures in pixels.
+        sampler, scheduler: their names in KSampler.
+        batch: maximum number of pictures in one batch.
+        steps: default number of sampling steps.
     """
 
     def __init__(
@@ -82,7 +85,6 @@ class ComfyHost:
 
     @property
     def identity(self):
-        """All that pictures depend on but prompt, seed, CFG and steps; each part by its name."""
         return {
             "checkpoint": identity_of(self.model),
             "text encoder": identity_of(self.clip.patcher, self.clip.layer_idx, self.clip.tokenizer_options),
@@ -93,7 +95,6 @@ class ComfyHost:
         }
 
     def encode(self, prompts):
-        """Texts -> Prompts."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         return ComfyPrompts(self._encoded(prompt) for prompt in prompts)
 
@@ -102,7 +103,6 @@ class ComfyHost:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
 
     def denoise(self, x, sigma, conditioning):
-        """(x [N, C, H, W], sigma [N], Prompts of N or 1) -> the prediction without CFG, on the CPU."""
         conditioning, denoised = conditioning.expand(len(x)), torch.zeros(x.shape)
         for which in self.batches(conditioning):
             guider = comfy.samplers.CFGGuider(self.model)
@@ -115,12 +115,7 @@ class ComfyHost:
         return denoised
 
     def sample(self, conditioning, seeds, cfg=2.0, steps=None, hook=None, batch=None, progress=None):
-        """From seeds to latents [N, C, H, W], by the host's own sampler; Prompts of N or 1.
-
-        A picture's starting noise depends on its own seed alone; samplers that add noise on the way draw it a batch.
-        `hook(denoised, x, sigma, which)`, called after CFG, returns the new denoised; `which` says which of the N
-        pictures are in the batch. `progress(pictures)` is called after each batch.
-        """
+        """Sample with ComfyUI's samplers, of which some draw further noise per batch; arguments as `Host.sample`."""
         conditioning, latents = conditioning.expand(len(seeds)), torch.zeros(len(seeds), *self.shape)
         for which in self.batches(conditioning, batch):
             own = [int(seeds[i]) for i in which.tolist()]
@@ -138,25 +133,24 @@ class ComfyHost:
                 return hook(args["denoised"], args["input"], args["sigma"], which)
 
             model.set_model_sampler_post_cfg_function(hooked)
-        noise = torch.stack([torch.randn(self.shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        noise = self.noise(seeds)
         latents = comfy.sample.sample(
             model, noise, steps, cfg, self.sampler, self.scheduler, conditioning.batched(),
-            self.encode([""]).batched(), torch.zeros_like(noise), callback=_stop_where_asked, disable_pbar=True,
+            self.encode([""]).batched(), torch.zeros_like(noise), callback=_stop_if_interrupted, disable_pbar=True,
             seed=seeds[0],
         )  # fmt: skip
         return self.latent_format.process_in(latents.float()).cpu()
 
     def batches(self, conditioning, batch=None):
-        """Indices of the pictures, a batch at a time; between batches the artist may have stopped it."""
+        """Indices of the pictures of each batch; stops between batches if the user has interrupted the run."""
         for group in conditioning.alike():
             for which in group.split(batch or self.batch):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 yield which
 
     def decode(self, latents):
-        """Latents [N, C, H, W] -> pictures [N, 3, height, width] in -1..1: the VAE's, else their rough colours."""
-        pictures = [self._decode(part) for part in latents.split(self.batch)]
-        return torch.cat(pictures)
+        """Latents [N, C, H, W] -> pictures [N, 3, height, width] in -1..1, by the VAE or as approximate colours."""
+        return torch.cat([self._decode(part) for part in latents.split(self.batch)])
 
     def _decode(self, latents):
         if self.vae is None:
@@ -168,16 +162,16 @@ class ComfyHost:
         return pictures.movedim(-1, 1).float().cpu() * 2 - 1
 
     def colours(self, latents):
-        """Latents -> their rough colours [N, 3, H, W] in -1..1, by the host's factors for previews."""
+        """Latents -> approximate colours [N, 3, H, W] in -1..1, by the host's factors for previews."""
         factors = torch.tensor(self.latent_format.latent_rgb_factors)  # [C, 3]
         bias = torch.tensor(self.latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0])
         return (torch.einsum("nchw,cr->nrhw", latents.float(), factors) + bias.view(3, 1, 1)).clamp(-1, 1)
 
     def preview(self, latents):
-        """The first of some latents, as the host's progress bar shows it."""
+        """A preview of the first latent for the host's progress bar."""
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
         return "JPEG", Image.fromarray(colours.permute(1, 2, 0).numpy()), 512
 
 
-def _stop_where_asked(*_):
+def _stop_if_interrupted(*_):
     comfy.model_management.throw_exception_if_processing_interrupted()

@@ -1,11 +1,10 @@
-"""The shipped miniature as MODEL, CLIP and VAE of ComfyUI's own classes: the whole pack works with no download.
+"""The shipped miniature model as ComfyUI's MODEL, CLIP and VAE, to try all nodes without a download.
 
-Reads the diffusers-format folder `weights/miniature`. diffusers is not among ComfyUI's requirements and is not used.
+Reads the folder `weights/miniature` in diffusers' format without diffusers, which ComfyUI does not require.
 """
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import comfy.clip_model
@@ -20,15 +19,15 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "miniature"
+from ..corrector.latent_space.folders import WEIGHTS
 
 
 class Miniature(comfy.latent_formats.LatentFormat):
-    """A latent format of its own: a preference for SD1.5 must not pass for one for the miniature, nor the reverse."""
+    """A separate latent format, so that preferences for SD1.5 do not fit the miniature, nor the reverse."""
 
     def __init__(self, scale_factor=1.0):
         self.scale_factor = scale_factor
-        # Least squares over 60 drawn pictures; skin lightness read from these colours correlates by 0.94 with the true.
+        # Least squares over 60 drawn pictures; skin lightness in these colours correlates with the true one by 0.94.
         self.latent_rgb_factors = [
             [-0.191, -0.001, 0.237], [0.124, 0.118, 0.107], [-0.047, -0.125, -0.198], [0.020, 0.028, 0.027]
         ]  # fmt: skip
@@ -36,7 +35,7 @@ class Miniature(comfy.latent_formats.LatentFormat):
 
 
 class Config(comfy.supported_models_base.BASE):
-    """What comfy.model_base.BaseModel asks of a model; the fields of SD1.5."""
+    """The fields that comfy.model_base.BaseModel reads, as for SD1.5."""
 
     unet_extra_config: ClassVar = {}
     latent_format = Miniature
@@ -44,7 +43,7 @@ class Config(comfy.supported_models_base.BASE):
 
 
 class Multiple(float):
-    """A channel multiplier such as 1.5, whose product with the base width is a whole number of channels."""
+    """A channel multiplier that need not be whole, such as 1.5; its product with the base width is."""
 
     def __mul__(self, width):
         return round(float(self) * width)
@@ -67,7 +66,7 @@ def unet_config(config, dtype):
         "transformer_depth_output": [depth for depth in attention for _ in range(layers + 1)],
         "transformer_depth_middle": 1,
         "context_dim": config["cross_attention_dim"],
-        "num_heads": config["attention_head_dim"],  # diffusers' name; it is the number of heads, as in SD1.5
+        "num_heads": config["attention_head_dim"],  # despite its name in diffusers, the number of heads
         "use_spatial_transformer": True,
         "use_linear_in_transformer": False,
         "legacy": False,
@@ -84,13 +83,13 @@ def load_model(folder, latent_scale, dtype=torch.float32):
     names = comfy.utils.unet_to_diffusers(config.unet_config)
     offload_device = comfy.model_management.unet_offload_device()
     model = comfy.model_base.BaseModel(config, device=offload_device)
-    # The names also list a downsampler of the last level and other parts that this UNet lacks.
+    # `names` also has parts that this UNet lacks, such as a downsampler of the last level.
     model.diffusion_model.load_state_dict({names[name]: tensor.to(dtype) for name, tensor in state.items()})
     return comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), offload_device)
 
 
 class TextModel(comfy.clip_model.CLIPTextModel):
-    """CLIP's text model with the vocabulary that its configuration says; ComfyUI's is always 49,408 tokens."""
+    """CLIP's text model with the vocabulary of its configuration; ComfyUI's always has 49,408 tokens."""
 
     def __init__(self, config_dict, dtype, device, operations):
         super().__init__(config_dict, dtype, device, operations)
@@ -99,7 +98,7 @@ class TextModel(comfy.clip_model.CLIPTextModel):
 
 
 def load_clip(folder):
-    """text_encoder/ and tokenizer/ -> CLIP, to which LoRA and clip-skip apply as to any other."""
+    """text_encoder/ and tokenizer/ -> CLIP; LoRA and clip-skip work as usual."""
     config = _json(folder / "text_encoder/config.json")
     special = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["eos_token_id"]}
     encoder = partial(
@@ -122,15 +121,15 @@ def load_clip(folder):
     clip = comfy.sd.CLIP(target, model_options={"dtype": torch.float32})
     state = _tensors(folder / "text_encoder/model.safetensors")
     state = {name if name.startswith("text_model.") else f"text_model.{name}": value for name, value in state.items()}
-    state["text_projection.weight"] = torch.eye(config["hidden_size"])  # the pooled output, which nothing here uses
+    state["text_projection.weight"] = torch.eye(config["hidden_size"])  # of the pooled output, which is not used
     missing, _ = clip.load_sd(state)
     if missing:
-        raise RuntimeError(f"The miniature's text encoder lacks {missing[0]}; put its files back from the repository.")
+        raise RuntimeError(f"The miniature's text encoder lacks {missing[0]}; restore its files from the repository.")
     return clip
 
 
 def load_vae(folder):
-    """vae/ (AutoencoderTiny) -> VAE in TAESD's layout: its decoder starts with a clamp, so layers move up by one."""
+    """vae/ (AutoencoderTiny) -> VAE in TAESD's layout, whose decoder has one more layer at its start, a clamp."""
     state = {"vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)}
     for name, tensor in _tensors(folder / "vae/diffusion_pytorch_model.safetensors").items():
         part, _, layer, rest = name.split(".", 3)  # encoder.layers.0.weight
@@ -138,28 +137,26 @@ def load_vae(folder):
     return comfy.sd.VAE(sd=state, dtype=torch.float32)
 
 
-def load_miniature(folder=WEIGHTS):
-    """-> (MODEL, CLIP, VAE). Raises FileNotFoundError in a sentence where a file is missing."""
+def load_miniature():
+    """-> (MODEL, CLIP, VAE). Raises FileNotFoundError if a file is missing."""
+    folder = WEIGHTS / "miniature"
     scale = _json(folder / "vae/config.json")["scaling_factor"]
     return load_model(folder, scale), load_clip(folder), load_vae(folder)
 
 
 def _json(path):
-    _require(path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(_existing(path).read_text(encoding="utf-8"))
 
 
 def _tensors(path):
-    _require(path)
-    return {name: tensor.float() for name, tensor in comfy.utils.load_torch_file(str(path), safe_load=True).items()}
+    tensors = comfy.utils.load_torch_file(str(_existing(path)), safe_load=True)
+    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
-def _require(path):
+def _existing(path):
     if not path.is_file():
-        raise FileNotFoundError(
-            f"The miniature's file {path.parent.name}/{path.name} is missing from the extension's folder "
-            "weights/miniature; put it back from the repository."
-        )
+        raise FileNotFoundError(f"The miniature's file {path} is missing; restore it from the repository.")
+    return path
 
 
 class RSCorrectorMiniature(io.ComfyNode):
@@ -169,8 +166,8 @@ class RSCorrectorMiniature(io.ComfyNode):
             node_id="RSCorrectorMiniature",
             display_name="RS-Corrector Miniature",
             category="RS-Corrector",
-            description="A small model that ships with RS-Corrector, with planted stereotypes: try everything with no "
-            "download. It draws 128 x 128 portraits of four invented peoples: Orvane, Tavelu, Quilmari, Zendoli.",
+            description="A small model with planted stereotypes, to try all nodes without a download. It draws "
+            "128 x 128 portraits of four invented peoples: Orvane, Tavelu, Quilmari, Zendoli.",
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )
 

@@ -1,4 +1,4 @@
-"""Nodes that give a preference: from a file, from two prompts, or several together."""
+"""Nodes that load, combine and save preferences, or make one from two prompts."""
 
 import difflib
 import os
@@ -10,8 +10,10 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io
+from torch.nn.utils.rnn import pad_sequence
 
 from ..corrector.axis.axis import Axis, Side
+from ..corrector.latent_space.folders import WEIGHTS
 from ..corrector.learning.gate import train_gate
 from ..corrector.learning.gate_texts import OTHER_PEOPLE
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
@@ -19,27 +21,26 @@ from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
-SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 FOLDER = "rs_corrector"
 
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
-# ComfyUI leaves the extensions of a new folder empty, which lists every file.
+# Without extensions, ComfyUI would list every file.
 folder_paths.folder_names_and_paths[FOLDER] = (folder_paths.folder_names_and_paths[FOLDER][0], {".safetensors"})
 
 
 def preference_names():
-    """Files in the user's `models/rs_corrector` folders, then the shipped ones."""
-    shipped = sorted(path.name for path in SHIPPED.glob("*.safetensors"))
+    """Names of the files in the user's `models/rs_corrector` folders, then of the shipped ones."""
+    shipped = sorted(path.name for path in WEIGHTS.glob("*.safetensors"))
     return list(dict.fromkeys([*folder_paths.get_filename_list(FOLDER), *shipped]))
 
 
 def preference_path(name):
-    """The user's file of this name, else where the shipped one lies or lay."""
-    return Path(folder_paths.get_full_path(FOLDER, name) or SHIPPED / Path(name).name)
+    """The user's file of this name, else the path of the shipped one; it may be missing."""
+    return Path(folder_paths.get_full_path(FOLDER, name) or WEIGHTS / Path(name).name)
 
 
 def preferences_in(path):
-    """The preferences of a file, which remember where that file is: calibrating writes it again."""
+    """Load the preferences of a file and set their `path`, so that calibration can update it."""
     found = load_preferences(path)
     for preference in found:
         preference.path = Path(path)
@@ -47,7 +48,7 @@ def preferences_in(path):
 
 
 def preference_file(name):
-    """Where a preference of this name is kept. Raises ValueError for all but a plain name."""
+    """The path to save a preference under a name. Raises ValueError if the name is not a plain file name."""
     name = name.strip().removesuffix(".safetensors")
     if not re.fullmatch(r"\w[\w .()+-]{0,99}", name) or name.endswith((".", " ")):
         raise ValueError(
@@ -56,10 +57,10 @@ def preference_file(name):
     return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
 
 
-def names_a_file(name):
-    """True, or a sentence for the page; a name of None comes from another node and is known later."""
+def validated(check, *args):
+    """The answer of `validate_inputs`: True, or the message of the ValueError that `check(*args)` raises."""
     try:
-        preference_file("known later" if name is None else name)
+        check(*args)
     except ValueError as error:
         return str(error)
     return True
@@ -77,8 +78,7 @@ class RSCorrectorLoadPreference(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=preference_names(),
-                    tooltip="A .safetensors preference. It fits one kind of model; those named miniature-* are for the "
-                    "RS-Corrector Miniature.",
+                    tooltip="Fits one type of model; files named miniature-* are for the RS-Corrector Miniature.",
                 )
             ],
             outputs=[PreferenceSocket.Output(display_name="preference")],
@@ -87,7 +87,7 @@ class RSCorrectorLoadPreference(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file):
         if not preference_path(file).is_file():
-            return f'The preference file "{file}" is not in models/rs_corrector; put it back, or pick another.'
+            return f'The preference file "{file}" is not in models/rs_corrector; put it back, or select another.'
         return True
 
     @classmethod
@@ -111,7 +111,7 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
             node_id="RSCorrectorCombinePreferences",
             display_name="RS-Corrector Combine Preferences",
             category="RS-Corrector",
-            description="Corrects up to four stereotypes at once; each decides for itself which pictures it concerns.",
+            description="Corrects up to four stereotypes at once; each is applied to the pictures that it concerns.",
             inputs=sockets,
             outputs=[PreferenceSocket.Output(display_name="preference")],
         )
@@ -119,7 +119,7 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
     @classmethod
     def execute(cls, preference_1=(), preference_2=(), preference_3=(), preference_4=()) -> io.NodeOutput:
         connected = [preference_1, preference_2, preference_3, preference_4]
-        # By hash: the same preference over two sockets corrects once.
+        # A preference that is connected twice is applied once.
         preferences = {p.hash: p for socket in connected for p in socket or ()}
         if not preferences:
             raise ValueError("No preference is connected; connect one to four RS-Corrector preferences.")
@@ -133,12 +133,10 @@ class RSCorrectorSavePreference(io.ComfyNode):
             node_id="RSCorrectorSavePreference",
             display_name="RS-Corrector Save Preference",
             category="RS-Corrector",
-            description="Keeps learned preferences in one file of models/rs_corrector: several axes can share it.",
+            description="Saves learned preferences, one per axis, in one file in models/rs_corrector.",
             inputs=[
                 PreferenceSocket.Input("preference", tooltip="One, or several from RS-Corrector Combine Preferences."),
-                io.String.Input(
-                    "name", default="my-preferences", tooltip="The file. One of the same name is replaced."
-                ),
+                io.String.Input("name", default="my-preferences", tooltip="File name; replaces a file of this name."),
             ],
             outputs=[PreferenceSocket.Output(display_name="preference")],
             is_output_node=True,
@@ -146,16 +144,16 @@ class RSCorrectorSavePreference(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name=None):
-        return names_a_file(name)
+        return name is None or validated(preference_file, name)  # None: the name comes from another node
 
     @classmethod
     def execute(cls, preference, name) -> io.NodeOutput:
         path = preference_file(name)
-        save_preferences([replace(one) for one in preference], path)  # copies: their hash is the new file's
+        save_preferences([replace(one) for one in preference], path)  # copies, because saving sets their hash
         return io.NodeOutput(preferences_in(path))
 
 
-# Prompts around the group for the gate, and prompts about people whom the axis does not concern.
+# Prompts that the gate is trained on.
 NEUTRAL = (
     "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
     "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
@@ -165,22 +163,22 @@ GATE_STEPS = 300
 
 
 def text_axis(group, stereotype, counter):
-    """Two full prompts that name the group -> Axis. Raises ValueError in a sentence when they cannot be told apart."""
+    """Make an Axis from a group and two prompts that name it. Raises ValueError if they do not differ."""
     group, stereotype, counter = (" ".join(text.split()) for text in (group, stereotype, counter))
     if not group:
-        raise ValueError('The group is empty; write whom the two prompts are about, for instance "Orvane person".')
+        raise ValueError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
     for name, prompt in (("stereotype", stereotype), ("counter", counter)):
         if group.lower() not in prompt.lower():
             raise ValueError(f'The {name} prompt does not name "{group}"; each prompt must name the group.')
     if stereotype.lower() == counter.lower():
-        raise ValueError("The stereotype and the counter prompt are the same; they must differ in what is to change.")
+        raise ValueError("The stereotype and counter prompts are the same; they must differ in what should change.")
     sides = {}
     for name, prompt, other in (("stereotype", stereotype, counter), ("counter", counter, stereotype)):
         words = differing_words(prompt, other)
         if not words:
             raise ValueError(
-                f"The {name} prompt says nothing that the other does not; name in each what is to be seen, "
-                'for instance "in a village" and "in a city".'
+                f"The {name} prompt has no words that the other lacks; describe in each what it should show, "
+                'for example "in a village" and "in a city".'
             )
         tail = prompt[prompt.lower().index(group.lower()) + len(group) :].strip(" ,.")  # "in a village"
         sides[name] = Side(f'"{words}"', (words, tail) if words in tail.lower() and tail != words else (words,))
@@ -195,43 +193,10 @@ def text_axis(group, stereotype, counter):
 
 
 def differing_words(prompt, other):
-    """The words of a prompt, in order, that the other prompt does not have in that place."""
+    """The words of a prompt that the other prompt lacks at that position."""
     words, others = ([word.strip(",.").lower() for word in text.split()] for text in (prompt, other))
     blocks = difflib.SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
     return " ".join(word for kind, start, end, *_ in blocks if kind != "equal" for word in words[start:end])
-
-
-def text_preference(clip, group, stereotype, counter):
-    """CLIP and two prompts -> Preference with a gate trained on the spot, from text alone."""
-    axis = text_axis(group, stereotype, counter)
-
-    def encode(prompt):
-        return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
-
-    progress = comfy.utils.ProgressBar(GATE_TEXTS)
-
-    def encode_texts(prompts):
-        rows = []
-        for prompt in prompts:
-            rows.append(encode(prompt)[0][0])
-            progress.update(1)
-        longest = max(row.shape[1] for row in rows)  # some text encoders give as many tokens as the text has
-        return torch.cat([torch.nn.functional.pad(row, (0, 0, 0, longest - row.shape[1])) for row in rows])
-
-    named = set(re.findall(r"\w+", group.lower())) - {"person", "man", "woman", "child"}
-    others = [other for other in OTHER_PEOPLE if not named & set(other.lower().split())]
-    # ComfyUI runs nodes under inference mode, where nothing can be trained.
-    with torch.inference_mode(False), torch.enable_grad():
-        gate, accuracy = train_gate(axis, encode_texts, count=GATE_TEXTS, steps=GATE_STEPS, other_groups=others)
-    return Preference(
-        axis=axis,
-        space="any",
-        source=Text(encode(counter), encode(stereotype)),
-        gate=gate,
-        training={"gate_accuracy": accuracy},
-        name=axis.title,
-        hash=axis.hash,
-    )
 
 
 class RSCorrectorTextPreference(io.ComfyNode):
@@ -241,22 +206,20 @@ class RSCorrectorTextPreference(io.ComfyNode):
             node_id="RSCorrectorTextPreference",
             display_name="RS-Corrector Text Preference",
             category="RS-Corrector",
-            description="A preference from two prompts, with no training and for any checkpoint. It costs two more "
-            "model evaluations a step.",
+            description="A preference from two prompts, for any checkpoint, without training. It needs two more model "
+            "evaluations per step.",
             inputs=[
-                io.Clip.Input("clip", tooltip="The CLIP that also encodes your prompt."),
-                io.String.Input(
-                    "group", default="Orvane person", tooltip="Whom the prompts are about, in the words of the prompt."
-                ),
+                io.Clip.Input("clip", tooltip="The CLIP that encodes your prompt."),
+                io.String.Input("group", default="Orvane person", tooltip="The group, in the words of the prompts."),
                 io.String.Input(
                     "stereotype",
                     default="a portrait of an Orvane person in a village",
-                    tooltip="What the model shows too often. A full prompt that names the group.",
+                    tooltip="A full prompt that names the group, with what the model shows too often.",
                 ),
                 io.String.Input(
                     "counter",
                     default="a portrait of an Orvane person in a city",
-                    tooltip="What it should also show. The same prompt with only that changed.",
+                    tooltip="The same prompt with what it should also show instead.",
                 ),
             ],
             outputs=[PreferenceSocket.Output(display_name="preference")],
@@ -264,4 +227,22 @@ class RSCorrectorTextPreference(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip, group, stereotype, counter) -> io.NodeOutput:
-        return io.NodeOutput((text_preference(clip, group, stereotype, counter),))
+        axis, progress = text_axis(group, stereotype, counter), comfy.utils.ProgressBar(GATE_TEXTS)
+
+        def encode(prompt):
+            return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+
+        def encode_texts(prompts):
+            rows = []
+            for prompt in prompts:
+                rows.append(encode(prompt)[0][0][0])  # [T, width]; some text encoders vary T
+                progress.update(1)
+            return pad_sequence(rows, batch_first=True)
+
+        named = set(re.findall(r"\w+", group.lower())) - {"person", "man", "woman", "child"}
+        others = [other for other in OTHER_PEOPLE if not named & set(other.lower().split())]
+        with torch.inference_mode(False), torch.enable_grad():
+            gate, accuracy = train_gate(axis, encode_texts, count=GATE_TEXTS, steps=GATE_STEPS, other_groups=others)
+        source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
+        preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)
+        return io.NodeOutput((preference,))

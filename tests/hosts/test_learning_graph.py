@@ -52,7 +52,7 @@ def test_one_press_of_run_learns_calibrates_and_corrects(server, object_info, on
     assert {name: len(found) for name, found in pictures.items()} == {"before": 2, "after": 2, "learn": 1}
     (text,) = history["outputs"]["calibrate"]["text"]
     assert "Orvane, CFG 2: a city in" in text and "of 16 plain pictures" in text
-    assert "32 pairs a group take" in server.log
+    assert "32 pairs per group take" in server.log
     assert list((server.folder / "output/rs_corrector/pairs").glob("miniature-backdrop-*/settings.json"))
     assert (one_group.parent / "by the graph.safetensors").is_file()
     assert "by the graph: corrected" in server.log

@@ -16,14 +16,13 @@ import torch
 from host import NODES, correct, encode, node, sample, weights_hash
 from host_extras import Counted
 from rs_pack.corrector.axis.axis import AxisError
+from rs_pack.corrector.latent_space.folders import AXES, WEIGHTS
 from rs_pack.corrector.learning import report as learning_report
 from rs_pack.corrector.learning.gate_texts import gate_others
 from rs_pack.corrector.learning.store import PairError
 from rs_pack.corrector.preference.file import load_preference, save_preference
 from rs_pack.corrector.preference.text import Text
 from rs_pack.nodes import learning
-from rs_pack.nodes.axes import SHIPPED
-from rs_pack.nodes.preferences import SHIPPED as SHIPPED_WEIGHTS
 from rs_pack.nodes.preferences import preferences_in
 
 SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
@@ -142,14 +141,14 @@ def test_calibrating_a_shipped_preference_leaves_the_extensions_file_as_it_came(
     shipped = folders / "shipped" / "ours.safetensors"
     save_preference(replace(run["preference"][0]), shipped)
     before = shipped.read_bytes()
-    monkeypatch.setattr(learning, "SHIPPED", shipped.parent)
+    monkeypatch.setattr(learning, "WEIGHTS", shipped.parent)
     (preference,), _ = node("RSCorrectorCalibrate", *miniature[:2], preferences_in(shipped), **CALIBRATE)
     assert shipped.read_bytes() == before
     assert load_preference(folders / "rs_corrector" / "ours.safetensors").hash == preference.hash
 
 
 def test_two_axes_share_a_file_and_calibrating_one_leaves_the_other_as_it_was(run, miniature, folders):
-    attire = preferences_in(SHIPPED_WEIGHTS / "miniature-attire.safetensors")
+    attire = preferences_in(WEIGHTS / "miniature-attire.safetensors")
     saved = node("RSCorrectorSavePreference", (*run["preference"], *attire), "two of them")
     path = folders / "rs_corrector" / "two of them.safetensors"
     assert [p.axis.id for p in saved] == [run["preference"][0].axis.id, "miniature-attire"] and saved[0].path == path
@@ -171,10 +170,10 @@ def test_figures_of_a_checkpoint_give_way_to_those_of_its_derivative_and_the_con
     model, clip, _ = miniature
     calibrated, _ = node("RSCorrectorCalibrate", model, clip, preferences_in(path), **{**CALIBRATE, "cfg": 1.0})
     assert "another checkpoint" not in caplog.text
-    lora = comfy.utils.load_torch_file(str(SHIPPED_WEIGHTS / "miniature-derivatives" / "miniature-rates.safetensors"))
+    lora = comfy.utils.load_torch_file(str(WEIGHTS / "miniature-derivatives" / "miniature-rates.safetensors"))
     derivative = comfy.sd.load_lora_for_models(model, clip, lora, 1.0, 1.0)
     (moved,), _ = node("RSCorrectorCalibrate", *derivative, calibrated, **CALIBRATE)
-    assert "orvane was calibrated on another checkpoint, whose figures are replaced" in caplog.text
+    assert "orvane was calibrated on another checkpoint, and this calibration replaces that one" in caplog.text
     assert [known.cfg for known in moved.calibrations] == [2.0]
     assert list(load_preference(path).training["calibrated"]) == ["2"]
 
@@ -235,10 +234,10 @@ def test_without_matplotlib_the_report_says_so(run, monkeypatch):
 
 
 def test_the_gate_also_reads_groups_that_are_not_the_axis(axis):
-    others = gate_others(axis, SHIPPED, "miniature")
+    others = gate_others(axis, AXES, "miniature")
     assert "Zendoli" in others["other_groups"] and "Orvane" not in others["other_groups"]
     african = node("RSCorrectorLoadAxis", "african-house-poverty.json")
-    assert not any("African" in group for group in gate_others(african, SHIPPED, "sd15")["other_groups"])
+    assert not any("African" in group for group in gate_others(african, AXES, "sd15")["other_groups"])
 
 
 def offered(name):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from host import NODES, correct, encode, sample, untrained
 from rs_pack.corrector.correction.update import CorrectionError
+from rs_pack.corrector.preference.networks import PreferenceError
 from rs_pack.corrector.preference.prompt_gate import GateError
 
 
@@ -18,26 +19,26 @@ def with_latents(model, latent_format):
 def test_a_preference_of_another_model_is_refused_by_both_names(model, kind):
     preference = untrained("sdxl" if kind == "SD15" else "sd15")
     other = with_latents(model, getattr(comfy.latent_formats, kind)())
-    with pytest.raises(CorrectionError) as refused:
+    with pytest.raises(PreferenceError) as refused:
         correct(other, preference)
     assert kind in str(refused.value) and f'"{preference[0].name}"' in str(refused.value)
 
 
 def test_a_preference_for_sd15_is_not_one_for_the_miniature_nor_the_reverse(model, sd15, backdrop):
-    with pytest.raises(CorrectionError, match="Miniature"):
+    with pytest.raises(PreferenceError, match="Miniature"):
         correct(model, untrained("sd15"))
-    with pytest.raises(CorrectionError, match="SD15"):
+    with pytest.raises(PreferenceError, match="SD15"):
         correct(sd15[0], backdrop)
 
 
 @pytest.mark.parametrize("kind", ("Wan21", "LTXV", "HunyuanVideo"))
 def test_video_models_are_refused_by_name(model, backdrop, kind):
-    with pytest.raises(CorrectionError, match=f"{kind} latents, which are video.*Take the"):
+    with pytest.raises(CorrectionError, match=f"{kind} latents, which are video.*Remove the"):
         correct(with_latents(model, getattr(comfy.latent_formats, kind)()), backdrop)
 
 
 def test_a_latent_kind_that_is_not_known_is_refused_by_name(model, backdrop):
-    with pytest.raises(CorrectionError, match="SC_Prior latents, which RS-Corrector does not know"):
+    with pytest.raises(CorrectionError, match="SC_Prior latents; RS-Corrector supports only SD15"):
         correct(with_latents(model, comfy.latent_formats.SC_Prior()), backdrop)
 
 
@@ -79,7 +80,7 @@ def test_no_preference_connected_says_so():
         (("", "a man in a village", "a man in a city"), "group is empty"),
         (("woman", "a man in a village", "a woman in a city"), "stereotype prompt does not name"),
         (("man", "a man in a village", "A man  in a village"), "are the same"),
-        (("man", "a man", "a man in a city"), "says nothing that the other does not"),
+        (("man", "a man", "a man in a city"), "has no words that the other lacks"),
     ),
 )
 def test_two_prompts_that_make_no_axis_are_refused(clip, prompts, says):
