@@ -1,4 +1,4 @@
-"""install.py: what hosts call at every launch, and the newcomer's two commands."""
+"""install.py: the call of hosts at every launch, and the commands `demo` and `test`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Loaded before install.py in a process of its own: ends it when it writes, starts a program or reaches the network.
+# Loaded before install.py in a subprocess; exits if it writes a file, starts a program or uses the network.
 WATCH = """
 import os, sys
 
@@ -29,7 +29,7 @@ sys.addaudithook(watch)
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with install.py and the requirements, in which nothing was installed."""
+    """A folder with install.py and the requirements, without an installation."""
     for path in (ROOT / "install.py", *ROOT.glob("requirements*.txt")):
         shutil.copy(path, tmp_path)
     return tmp_path
@@ -41,7 +41,7 @@ def call(folder, *arguments, **environment):
 
 
 def pretend_installed(folder, command):
-    """A real, empty virtual environment that bears the stamp of a finished installation."""
+    """Make an empty virtual environment with the stamp of a finished installation."""
     venv.create(folder / ".venv", with_pip=False)
     script = (
         f"import install; (install.VENV / 'rs-corrector-{command}.stamp').write_text(install.fingerprint('{command}'))"
@@ -49,7 +49,7 @@ def pretend_installed(folder, command):
     subprocess.run([sys.executable, "-B", "-c", script], cwd=folder, check=True)
 
 
-def test_a_hosts_launch_takes_under_a_second_writes_nothing_and_touches_no_network(folder):
+def test_a_hosts_launch_takes_less_than_a_second_without_writing_or_network(folder):
     watch = folder / "watch"
     watch.mkdir()
     (watch / "sitecustomize.py").write_text(WATCH)
@@ -57,25 +57,25 @@ def test_a_hosts_launch_takes_under_a_second_writes_nothing_and_touches_no_netwo
     start = os.times()
     result = call(folder, PYTHONPATH=str(watch))
     spent = os.times()
-    # Processor time, as a clock would also count what else the machine does.
+    # CPU time, which does not depend on the load of the machine.
     assert spent.children_user + spent.children_system - start.children_user - start.children_system < 1
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert sorted(folder.rglob("*")) == before
 
 
-def test_the_watch_of_the_test_above_sees_a_write(folder):
+def test_the_test_above_detects_a_write(folder):
     (folder / "sitecustomize.py").write_text(WATCH)
     (folder / "install.py").write_text("open('x', 'w')")
     assert call(folder, PYTHONPATH=str(folder)).returncode == 99
 
 
-def test_an_unknown_command_is_answered_with_the_two_that_exist(folder):
+def test_an_unknown_command_lists_the_commands(folder):
     result = call(folder, "dmeo")
     assert result.returncode == 2
     assert '"dmeo"' in result.stdout and "install.py demo" in result.stdout and "install.py test" in result.stdout
 
 
-def test_a_python_without_venv_gets_a_sentence_with_the_debian_command(folder):
+def test_without_venv_the_error_has_debians_command(folder):
     (folder / "broken").mkdir()
     (folder / "broken" / "venv.py").write_text("raise SystemExit('ensurepip is not available')")
     result = call(folder, "demo", PYTHONPATH=str(folder / "broken"))
@@ -94,11 +94,11 @@ def test_a_failed_installation_says_what_to_do_and_leaves_no_stamp(folder):
     assert not list((folder / ".venv").glob("*.stamp"))
 
 
-def test_arguments_of_the_demo_are_passed_on_and_relative_files_stay_relative_to_the_caller(folder):
+def test_arguments_of_the_demo_are_passed_on_in_the_callers_folder(folder):
     pretend_installed(folder, "demo")
     package = folder / "corrector"
     package.mkdir()
-    (package / "__init__.py").touch()  # else a real `corrector` anywhere on PYTHONPATH goes before it
+    (package / "__init__.py").touch()  # otherwise a real `corrector` on PYTHONPATH has priority
     (package / "__main__.py").write_text("import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))")
     elsewhere = folder / "a folder"
     elsewhere.mkdir()
@@ -130,7 +130,7 @@ def test_a_changed_requirements_file_is_noticed(folder):
     assert fingerprint() != before
 
 
-def test_hosts_are_never_asked_for_torch_or_numpy_and_nothing_of_theirs_is_pinned():
+def test_requirements_have_no_torch_or_numpy_and_pin_nothing():
     lines = (ROOT / "requirements.txt").read_text().split()
     assert not {"torch", "numpy"} & set(lines)
     assert all(re.fullmatch(r"[A-Za-z-]+(>=[\d.]+)?", line) for line in lines)

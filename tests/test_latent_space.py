@@ -1,4 +1,4 @@
-"""The rules that tie x, sigma and the network's output together: eps, v and flow."""
+"""The relations between x, sigma and the network's output for eps, v and flow; masks."""
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from corrector.latent_space.spaces import (
     LATENT_SPACES,
     add_noise,
     denoised_from_output,
+    fit_mask,
     noise_level,
     push_from_gradient,
     scale_input,
@@ -72,13 +73,21 @@ def test_the_noise_level_rises_with_sigma_and_is_finite_at_zero():
     assert torch.isfinite(level).all() and (level.diff() > 0).all()
 
 
-def test_each_sigma_belongs_to_its_own_image():
+def test_each_picture_has_its_own_sigma():
     x0, noise = clean_and_noise(count=3)
     x = add_noise(x0, noise, torch.tensor([0.0, 1.0, 5.0]))
     torch.testing.assert_close(x[0], x0[0])
     torch.testing.assert_close(x[2], x0[2] + 5 * noise[2])
 
 
-def test_the_miniature_is_a_space_of_its_own():
+def test_the_miniature_has_its_own_space():
     assert {"sd15", "sdxl", "sd3", "flux", "miniature"} <= set(LATENT_SPACES)
     assert [name for name, space in LATENT_SPACES.items() if space.flow] == ["sd3", "flux"]
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (1, 64, 96), (2, 64, 96), (2, 1, 64, 96), (9, 1, 8, 12)], ids=str)
+def test_masks_of_any_size_and_number_fit_a_batch(shape):
+    mask, x = torch.zeros(shape), torch.zeros(5, 4, 8, 12)
+    mask[..., shape[-1] // 2 :] = 1
+    fitted = fit_mask(mask, x)
+    assert fitted.shape == (5, 1, 8, 12) and not fitted[..., :6].any() and (fitted[..., 6:] == 1).all()

@@ -1,4 +1,4 @@
-"""The three sources of the preference behind one call: log-odds [B] and push [B, C, H, W]."""
+"""The three sources: log-odds [B] and push [B, C, H, W]."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ SIZES = [(16, 16), (15, 16), (7, 13), (1, 1), (2, 33)]
 
 
 def fresh(kind, seed=0, **config):
-    """A source with random weights, also where they start at zero, ready for inference."""
+    """A source for inference whose weights are all random, also those that are initialised to zero."""
     generator = torch.Generator().manual_seed(seed)
     source = kind(**{"space": "miniature", "groups": 3, "width": 16, "blocks": 1, **config})
     for parameter in source.parameters():
@@ -28,7 +28,7 @@ def step(size=(16, 16), batch=3, channels=4):
 @pytest.mark.parametrize("kind", [Distilled, Classifier])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("patch", [1, 2])
-def test_a_push_has_the_size_of_the_latent_whatever_that_is(kind, size, patch):
+def test_a_push_has_the_size_of_the_latent(kind, size, patch):
     x, sigma, group = step(size)
     reading = fresh(kind, patch=patch)(x, sigma, group)
     assert reading.push.shape == x.shape and reading.log_odds.shape == (3,)
@@ -37,7 +37,7 @@ def test_a_push_has_the_size_of_the_latent_whatever_that_is(kind, size, patch):
 
 @pytest.mark.parametrize("kind", [Distilled, Classifier])
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_a_source_reads_the_same_under_inference_mode_as_hosts_run_it(kind, mode):
+def test_a_source_gives_the_same_result_in_inference_mode(kind, mode):
     x, sigma, group = step()
     source = fresh(kind)
     plain = source(x, sigma, group)
@@ -48,7 +48,7 @@ def test_a_source_reads_the_same_under_inference_mode_as_hosts_run_it(kind, mode
     assert not reading.push.requires_grad and not reading.log_odds.requires_grad
 
 
-def test_distilled_calls_no_autograd(monkeypatch):
+def test_distilled_does_not_use_autograd(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("autograd was called")
 
@@ -74,7 +74,7 @@ def test_the_classifiers_push_is_sigma_squared_times_the_gradient_of_its_log_odd
 
 
 @pytest.mark.parametrize("kind", [Distilled, Classifier])
-def test_images_of_a_batch_are_read_independently(kind):
+def test_pictures_of_a_batch_are_independent(kind):
     x, sigma, group = step()
     together = fresh(kind)(x, sigma, group)
     alone = fresh(kind)(x[1:2], sigma[1:2], group[1:2])
@@ -82,7 +82,7 @@ def test_images_of_a_batch_are_read_independently(kind):
     torch.testing.assert_close(together.log_odds[1:2], alone.log_odds, rtol=1e-4, atol=1e-5)
 
 
-def test_the_group_that_the_prompt_names_changes_the_reading():
+def test_the_reading_depends_on_the_group():
     x, sigma, _ = step()
     first, second = (fresh(Distilled)(x, sigma, torch.full((3,), group)) for group in (0, 1))
     assert not torch.allclose(first.push, second.push)
@@ -101,26 +101,26 @@ def test_latents_of_another_space_are_refused_with_both_channel_counts(kind):
 
 
 def text_of(counter=1.0, stereotype=-1.0):
-    """A Text source in a run, whose host predicts constant sides."""
+    """A Text source in a run whose host predicts constant values for both sides."""
     return Text("counter", "stereotype").in_run(
         lambda text, x, sigma: (torch.full_like(x, counter), torch.full_like(x, stereotype))
     )
 
 
 def mixed(x, share, counter=1.0, stereotype=-1.0):
-    """What a model predicts that believes in the counter side by `share` [B]."""
+    """The prediction of a model whose probability of the counter side is `share` [B]."""
     q = torch.as_tensor(share).view(-1, 1, 1, 1)
     return q * torch.full_like(x, counter) + (1 - q) * torch.full_like(x, stereotype)
 
 
-def test_text_finds_each_images_own_share():
+def test_text_finds_the_share_of_each_picture():
     x, _, group = step()
     reading = text_of()(x, torch.full((3,), 5.0), group, mixed(x, [0.1, 0.5, 0.9]))
     torch.testing.assert_close(reading.log_odds.sigmoid(), torch.tensor([0.1, 0.5, 0.9]))
     torch.testing.assert_close(reading.push, torch.full_like(x, 2.0))
 
 
-def test_text_smooths_along_a_run_and_forgets_when_sigma_rises_again():
+def test_text_smooths_over_steps_until_sigma_rises():
     x, _, group = step(batch=1)
     source = text_of()
 
@@ -129,11 +129,11 @@ def test_text_smooths_along_a_run_and_forgets_when_sigma_rises_again():
 
     assert share(10.0, 0.2) == pytest.approx(0.2)
     assert share(5.0, 0.8) == pytest.approx(0.5)
-    assert share(10.0, 0.8) == pytest.approx(0.8)  # a sampler that steps back: nothing is left of the first
+    assert share(10.0, 0.8) == pytest.approx(0.8)  # sigma rose: no smoothing with the previous step
     assert text_of().previous is None
 
 
-def test_text_with_two_sides_that_agree_pushes_nowhere_and_stays_finite():
+def test_text_with_equal_sides_has_no_push_and_is_finite():
     x, _, group = step()
     reading = text_of(1.0, 1.0)(x, torch.ones(3), group, mixed(x, [0.5] * 3, 1.0, 1.0))
     assert not reading.push.any() and torch.isfinite(reading.log_odds).all()

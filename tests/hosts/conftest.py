@@ -1,4 +1,4 @@
-"""A real ComfyUI: COMFYUI_PATH, else ~/ComfyUI, with its own Python in .venv. Where there is none, these tests skip."""
+"""A real ComfyUI in COMFYUI_PATH or ~/ComfyUI, with its own Python in .venv; without it, these tests are skipped."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def comfyui():
     """The host's folder."""
     folder = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "ComfyUI")
     if not (folder / "main.py").is_file():
-        pytest.skip(f"No ComfyUI in {folder}: set COMFYUI_PATH to a checkout of it.")
+        pytest.skip(f"There is no ComfyUI in {folder}: set COMFYUI_PATH to a checkout of it.")
     return folder
 
 
@@ -30,12 +30,12 @@ def host_python(comfyui):
     found = [comfyui / ".venv/bin/python", comfyui / "venv/bin/python", comfyui / ".venv/Scripts/python.exe"]
     for python in found:
         if python.is_file():
-            install_what_the_manager_would(python)
+            install_requirements(python)
             return python
-    pytest.skip(f"{comfyui} has no Python environment of its own: make .venv there from its requirements.txt.")
+    pytest.skip(f"{comfyui} has no virtual environment: create .venv there from its requirements.txt.")
 
 
-def install_what_the_manager_would(python):
+def install_requirements(python):
     """ComfyUI-Manager installs a pack's requirements.txt into the host's environment."""
     if subprocess.run([python, "-c", "import jsonschema, skimage"], capture_output=True).returncode:
         command = [python, "-m", "pip", "install", "--quiet", "-r", REPOSITORY / "requirements.txt"]
@@ -66,7 +66,7 @@ class Server:
             return json.loads(error.read())
 
     def run(self, prompt, **extra):
-        """Queue a graph in API format, wait for it -> its history. A refused graph comes back as the refusal."""
+        """Run a graph in API format -> its history, or the response if it is refused."""
         queued = self.post("/prompt", {"prompt": prompt, "extra_data": {"extra_pnginfo": extra}})
         return queued if queued.get("node_errors") else self.wait(queued["prompt_id"])
 
@@ -78,7 +78,7 @@ class Server:
         raise TimeoutError(f"The prompt was not done in {limit} s.\n{self.log[-3000:]}")
 
     def pictures(self, history):
-        """Paths of the pictures of a history, by node id."""
+        """Paths of the pictures in a history, by node id."""
         return {
             node: [self.folder / image["type"] / image["subfolder"] / image["filename"] for image in output["images"]]
             for node, output in history["outputs"].items()
@@ -87,7 +87,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(comfyui, host_python, tmp_path_factory):
-    """ComfyUI with this repository among its custom nodes and everything else empty; its cache too, a module each."""
+    """A new ComfyUI for each test module, with this repository as its only custom node."""
     folder = tmp_path_factory.mktemp("comfyui")
     (folder / "custom_nodes").mkdir()
     (folder / "custom_nodes" / "rs-corrector").symlink_to(REPOSITORY)
@@ -118,7 +118,7 @@ def server(comfyui, host_python, tmp_path_factory):
         process.wait(30)
 
 
-# Prompts of the checks on WebUI's hosts, and those that a part of them is made of.
+# The prompts, and parts of prompts, in the checks inside A1111 and Forge.
 WEBUI_PROMPTS = (
     "", "a portrait of an Orvane person", "a kitten", "a portrait of an Orvane person in a village",
 )  # fmt: skip
@@ -126,7 +126,7 @@ WEBUI_PROMPTS = (
 
 @pytest.fixture(scope="session")
 def webui_reference(tmp_path_factory):
-    """A folder: prompts as the miniature reads them, and its preference for models of SD1.5's kind."""
+    """A folder with encoded prompts, and with a preference of the miniature for SD1.5's latent space."""
     from safetensors.torch import save_file
 
     from corrector.miniature.host import Miniature

@@ -1,7 +1,4 @@
-"""A running Forge: its own launcher on the CPU, in a data folder of its own, with this repository among its extensions.
-
-A checkpoint of SD1.5's full size with random weights is made for it; nothing of Forge is replaced.
-"""
+"""Starts Forge on the CPU, in a separate data folder, with this extension and a full-size SD1.5 of random weights."""
 
 import base64
 import io
@@ -20,14 +17,18 @@ import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FETCHED = ("huggingface_guess", "BLIP", "stable-diffusion-webui-assets")  # what Forge's launcher clones at first
+FETCHED = (
+    "huggingface_guess",
+    "BLIP",
+    "stable-diffusion-webui-assets",
+)  # cloned by Forge's launcher
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": "127.0.0.1,localhost"}
-ENVIRONMENT |= {"PYTHONUNBUFFERED": "1"}  # the log says when the server is ready
+ENVIRONMENT |= {"PYTHONUNBUFFERED": "1"}  # to see in the log when the server is ready
 FLAGS = ("--skip-prepare-environment", "--skip-version-check", "--always-cpu", "--api", "--no-prompt-history")
 
 
 class ForgeServer:
-    """Its API. `call` answers JSON; `generate` -> (picture [H, W, 3], infotext); `saved`: what the page made last."""
+    """A running Forge and its API."""
 
     def __init__(self, address, folder):
         self.address, self.folder = address, folder
@@ -37,7 +38,7 @@ class ForgeServer:
         return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
 
     def wait_for_start(self, times, process=None):
-        """Until the page was started so often; before that the API answers, but without the scripts' defaults."""
+        """Wait until the page has started `times` times; before that the API lacks the scripts' defaults."""
         for _ in range(600):
             if self.log.count("Startup time") >= times:
                 return
@@ -53,7 +54,7 @@ class ForgeServer:
             return json.load(answer)
 
     def generate(self, *args, **settings):
-        """`args`: the script's, in the API's order; none: the script is not named at all."""
+        """-> (picture [H, W, 3], infotext). `args` are our script's; without any, the request does not name it."""
         asked = {"steps": 2, "width": 64, "height": 64, "cfg_scale": 7, "seed": 5, "sampler_name": "Euler", **settings}
         if args:
             asked["alwayson_scripts"] = {"RS-Corrector": {"args": list(args)}}
@@ -62,6 +63,7 @@ class ForgeServer:
         return np.asarray(picture), json.loads(answer["info"])["infotexts"][0]
 
     def saved(self):
+        """The last picture that the page made [H, W, 3]."""
         newest = max(self.folder.glob("output*/txt2img-images/*/*.png"), key=lambda path: path.stat().st_mtime)
         return np.asarray(Image.open(newest))[..., :3]  # Forge hides the infotext in an alpha channel
 
@@ -69,11 +71,11 @@ class ForgeServer:
 def need(forge):
     missing = [name for name in FETCHED if not (forge / "repositories" / name).is_dir()]
     if missing:
-        pytest.skip(f"{forge}/repositories lacks {', '.join(missing)}: start Forge once, so that it fetches them.")
+        pytest.skip(f"{forge}/repositories lacks {', '.join(missing)}: start Forge once to fetch them.")
 
 
 def make_folder(forge, python, folder):
-    """The data folder: extension, a checkpoint and another that is nearly the same, and a place for preferences."""
+    """Make the data folder: extension, a checkpoint and a slightly different one, and a folder for preferences."""
     for part in ("extensions", "models/Stable-diffusion", "models/rs_corrector"):
         (folder / part).mkdir(parents=True)
     (folder / "extensions" / "rs-corrector").symlink_to(REPOSITORY)
@@ -85,7 +87,7 @@ def make_folder(forge, python, folder):
     shutil.copy(checkpoint, other := checkpoint.with_name("other.safetensors"))
     with open(other, "r+b") as file:
         file.seek(-2, os.SEEK_END)
-        file.write(b"\0\0")  # its last weight: another file by its hash
+        file.write(b"\0\0")  # changes the last weight, and so the hash
     chosen = {"sd_model_checkpoint": checkpoint.name}
     (folder / "config.json").write_text(json.dumps(chosen))
 
@@ -95,7 +97,7 @@ def running(forge, python, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # With a data folder of its own, Gradio refuses Forge its own scripts unless their folder is named.
+    # With a separate data folder, Gradio must be allowed to read Forge's own scripts.
     command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--gradio-allowed-path", forge, "--port", port]
     environment = {**os.environ, **ENVIRONMENT}
     with open(folder / "log.txt", "w") as log:

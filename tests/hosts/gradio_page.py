@@ -1,4 +1,4 @@
-"""Serves our page in the Gradio that this Python has, with a box for infotext; no WebUI. Arguments: folder, port."""
+"""Serves our page, and a text box to paste infotexts, in Gradio without a WebUI. Arguments: folder, port."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ PACKAGE = "rs_corrector_extension"
 
 
 def load():
-    """The repository as the extension's package, without the host's script."""
+    """Load the repository as the extension's package, without its script."""
     package = ModuleType(PACKAGE)
     package.__path__ = [str(REPOSITORY)]
     sys.modules[PACKAGE] = package

@@ -1,7 +1,7 @@
-"""Writes a checkpoint of SD1.5's full size with random weights, as WebUIs read it. Arguments: Forge's folder, a file.
+"""Writes a full-size SD1.5 checkpoint with random weights for WebUIs. Arguments: Forge's folder, the file.
 
-Runs in Forge's own Python: the shapes are those of Forge's configurations, the names those of its converter. Weights
-keep the size of what they are given, so that pictures are finite and depend on the prompt.
+Runs in Forge's Python, with the shapes of its configurations and the names of its converter. The weights are scaled to
+preserve variance, so that pictures are finite and depend on the prompt.
 """
 
 import sys
@@ -26,7 +26,7 @@ def main(forge, file):
         "first_stage_model.": convert_vae_state_dict(vae.state_dict()),
         "cond_stage_model.transformer.": text.state_dict(),
     }
-    # Drawn once, since 10**9 normals take a minute; each tensor is another stretch of it.
+    # Drawn once, because 10**9 normal numbers take a minute; each tensor is a different section of it.
     noise = torch.randn(2**24, generator=torch.Generator().manual_seed(0)).repeat(4)
     tensors, at = {}, 0
     for prefix, state in parts.items():

@@ -1,4 +1,4 @@
-"""The checks in `inside_forge/` run on a real Forge's modules, in its own Python; where there is none, they skip."""
+"""Runs the checks in `inside_forge/` on Forge's modules, in its own Python; skipped without Forge."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from webui_checkouts import checks, folder_of, python_of
 INSIDE = Path(__file__).parent / "inside_forge"
 
 
-def test_every_check_holds_inside_forge(webui_reference, tmp_path):
+def test_all_checks_pass_inside_forge(webui_reference, tmp_path):
     forge = folder_of("FORGE_PATH", "stable-diffusion-webui-forge")
     python = python_of(forge, "FORGE_PYTHON")
     environment = {

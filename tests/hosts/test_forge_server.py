@@ -1,6 +1,6 @@
-"""A whole Forge server on the CPU with a full-size SD1.5 checkpoint (random weights): API, model switch, page, reload.
+"""A Forge server on the CPU with a full-size SD1.5 checkpoint of random weights: API, model switch, page, reload.
 
-It takes about two minutes and 10 GB of memory. Where there is no Forge that can start, it skips.
+Takes about two minutes and 10 GB of memory; skipped if Forge is missing or cannot start.
 """
 
 import json
@@ -23,7 +23,7 @@ SETTINGS = ("strength", "target")
 
 
 def random_preference(path):
-    """A preference for SD1.5 whose network is random: it moves every picture of any prompt, no gate asked."""
+    """A preference for SD1.5 with a random network and no gate, which changes every picture."""
     from corrector.axis.axis import load_axis
     from corrector.preference.file import save_preference
     from corrector.preference.networks import Distilled
@@ -50,9 +50,9 @@ def forge(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(forge):
-    """The picture of this host when our script is not even named."""
+    """The host's picture for a request that does not name our script."""
     picture, infotext = forge.generate(prompt=PROMPT)
-    assert picture.shape == (64, 64, 3) and picture.std() > 1, "the random checkpoint draws nothing"
+    assert picture.shape == (64, 64, 3) and picture.std() > 1, "the picture of the random checkpoint is empty"
     assert "RS-Corrector" not in infotext
     return picture
 
@@ -62,7 +62,7 @@ def corrected(forge):
     return forge.generate(*ON, prompt=PROMPT)
 
 
-def test_the_server_knows_the_script_once_on_each_tab_with_the_apis_arguments(forge):
+def test_the_script_is_listed_once_per_tab_with_the_apis_arguments(forge):
     names = forge.call("/sdapi/v1/scripts")
     assert names["txt2img"].count("rs-corrector") == names["img2img"].count("rs-corrector") == 1
     (ours, _) = [one for one in forge.call("/sdapi/v1/script-info") if one["name"] == "rs-corrector"]
@@ -71,7 +71,7 @@ def test_the_server_knows_the_script_once_on_each_tab_with_the_apis_arguments(fo
     assert "Error loading script: rs_corrector" not in forge.log
 
 
-def test_off_is_identical_to_a_request_that_does_not_name_us(forge, plain):
+def test_off_is_identical_to_a_request_without_our_script(forge, plain):
     for values in ((False,), (False, "random", 1.0), (True, "random", 0.0)):
         picture, infotext = forge.generate(*values, prompt=PROMPT)
         assert np.array_equal(picture, plain) and "RS-Corrector" not in infotext
@@ -87,8 +87,8 @@ def test_the_same_request_twice_makes_the_same_corrected_picture(forge, plain, c
     assert np.array_equal(forge.generate(prompt=PROMPT)[0], plain), "nothing is left behind"
 
 
-def test_what_the_infotext_says_makes_the_same_picture_through_the_api(forge, corrected):
-    """By hand: the API's own field `infotext` fails in this Forge for any text, at `styles`."""
+def test_the_settings_in_the_infotext_make_the_same_picture_through_the_api(forge, corrected):
+    """Parsed here, because the API's field `infotext` fails in this Forge for any text, at `styles`."""
     picture, infotext = corrected
     name = re.search(r"RS-Corrector preference: (random \[\w+\])", infotext).group(1)
     strength, target = (float(re.search(rf"RS-Corrector {key}: ([\d.]+)", infotext).group(1)) for key in SETTINGS)
@@ -96,7 +96,7 @@ def test_what_the_infotext_says_makes_the_same_picture_through_the_api(forge, co
     assert np.array_equal(picture, again) and infotext_again == infotext
 
 
-def test_the_readmes_request_runs_as_it_stands_but_for_its_size_and_its_preference(forge):
+def test_the_readmes_request_runs_with_another_size_and_preference(forge):
     asked = json.loads(re.search(r"curl .*? -d '(\{.*?\})'", README.read_text(encoding="utf-8"), re.DOTALL).group(1))
     asked["alwayson_scripts"]["RS-Corrector"]["args"][1] = "random"
     answer = forge.call("/sdapi/v1/txt2img", asked | {"steps": 1, "width": 64, "height": 64})
@@ -111,13 +111,13 @@ def test_the_readmes_request_runs_as_it_stands_but_for_its_size_and_its_preferen
         ((True, "gone"), "is not in models/rs_corrector"),
     ],
 )
-def test_what_does_not_fit_is_said_in_the_infotext_and_changes_nothing(forge, plain, values, says):
+def test_errors_are_in_the_infotext_and_change_nothing(forge, plain, values, says):
     picture, infotext = forge.generate(*values, prompt=PROMPT)
     assert np.array_equal(picture, plain)
     assert "RS-Corrector error" in infotext and says in infotext and "RS-Corrector result" not in infotext
 
 
-def test_another_checkpoint_and_back_neither_keeps_nor_doubles_the_correction(forge, plain, corrected):
+def test_switching_the_checkpoint_and_back_neither_keeps_nor_doubles_the_correction(forge, plain, corrected):
     other = {"override_settings": {"sd_model_checkpoint": "other"}, "override_settings_restore_afterwards": False}
     switched, infotext = forge.generate(*ON, prompt=PROMPT, **other)
     assert "Model: other" in infotext and "RS-Corrector result: corrected" in infotext
@@ -132,7 +132,7 @@ def test_another_checkpoint_and_back_neither_keeps_nor_doubles_the_correction(fo
 def page(forge):
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.skip("No chromium: install it to drive Forge's page.")
+        pytest.skip("There is no Chromium: install it to test Forge's page.")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -144,23 +144,23 @@ def page(forge):
         browser.close()
 
 
-def keep(page, name):
+def screenshot(page, name):
     if folder := os.environ.get("RS_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"forge-{name}.png", full_page=True)
 
 
 def generated(page, says):
-    """Press Generate and wait for what the infotext under the picture must say -> that infotext."""
+    """Press Generate and wait until the infotext under the picture contains `says` -> that infotext."""
     page.locator("#txt2img_generate").click()
     page.wait_for_function("says => document.querySelector('#html_info_txt2img').innerText.includes(says)", arg=says)
     return page.locator("#html_info_txt2img").inner_text()
 
 
-def test_the_page_corrects_and_what_is_pasted_comes_back(page, forge, corrected):
+def test_the_page_corrects_and_restores_pasted_settings(page, forge, corrected):
     page.locator("#txt2img_prompt textarea").fill(PROMPT)
     page.locator("#rs_corrector_txt2img_accordion").get_by_text("RS-Corrector", exact=True).click()
     page.locator("#rs_corrector_txt2img_enabled input").wait_for(state="visible")
-    # The infotext of the API's picture sets everything: our controls, size, steps and seed.
+    # The pasted infotext sets our controls, size, steps and seed.
     page.locator("#txt2img_prompt textarea").fill(corrected[1])
     page.locator("#txt2img_tools #paste").click()
     page.wait_for_function("document.querySelector('#rs_corrector_txt2img_enabled input').checked")
@@ -168,16 +168,16 @@ def test_the_page_corrects_and_what_is_pasted_comes_back(page, forge, corrected)
     assert page.locator("#rs_corrector_txt2img_preference input").first.input_value() == "random"
     assert float(page.locator("#rs_corrector_txt2img_strength input[type=number]").input_value()) == 0.5
     infotext = generated(page, "RS-Corrector result: corrected")
-    keep(page, "corrected")
+    screenshot(page, "corrected")
     assert "Seed: 5" in infotext and "RS-Corrector strength: 0.5" in infotext
-    assert np.array_equal(forge.saved(), corrected[0]), "the page makes the API's picture"
+    assert np.array_equal(forge.saved(), corrected[0]), "page and API make the same picture"
     box = page.locator("#rs_corrector_txt2img_preference input").first
     box.click()
     box.fill("miniature-backdrop")
     page.locator("li[aria-label='miniature-backdrop']").first.click()
     page.locator("#rs_corrector_txt2img_card .rs-corrector-warning").wait_for()
     infotext = generated(page, "RS-Corrector error")
-    keep(page, "wrong-model")
+    screenshot(page, "wrong-model")
     assert "the loaded model has sd15 latents" in infotext
 
 

@@ -1,4 +1,4 @@
-"""The page in real Gradio, driven in Chromium. RS_GRADIO_PYTHONS: Pythons that have 3.41 (A1111) and 4.40 (Forge)."""
+"""The page in Gradio and Chromium. RS_GRADIO_PYTHONS: Pythons with Gradio 3.41 (A1111) and 4.40 (Forge)."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PYTHONS = [path for path in os.environ.get("RS_GRADIO_PYTHONS", "").split(os.pat
 def browser():
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.skip("No chromium: install it to drive the page.")
+        pytest.skip("There is no Chromium: install it to test the page.")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -30,7 +30,7 @@ def browser():
 @pytest.fixture(params=PYTHONS or ["none"])
 def page(request, browser, webui_reference, tmp_path):
     if request.param == "none":
-        pytest.skip("No Gradio to test with: set RS_GRADIO_PYTHONS to Pythons that have Gradio 3.41 and 4.40.")
+        pytest.skip("There is no Gradio: set RS_GRADIO_PYTHONS to Pythons with Gradio 3.41 and 4.40.")
     folder = tmp_path / "rs_corrector"
     folder.mkdir()
     shutil.copy(webui_reference / "backdrop.safetensors", folder)
@@ -62,14 +62,14 @@ def page(request, browser, webui_reference, tmp_path):
         server.wait(20)
 
 
-def picture(page, name):
+def screenshot(page, name):
     if folder := os.environ.get("RS_SCREENSHOTS"):
         version = page.locator("text=/^gradio /").first.inner_text().replace("gradio ", "")
         page.screenshot(path=Path(folder) / f"{name}-gradio-{version}.png", full_page=True)
 
 
 def values(page):
-    """What the controls hold, through the server as at Generate."""
+    """The values of the controls as the server receives them when generating."""
     page.evaluate("document.querySelector('#values textarea').value = ''")
     page.locator("#show").click()
     page.wait_for_function("document.querySelector('#values textarea').value.startsWith('[')")
@@ -88,7 +88,7 @@ def paste(page, infotext):
     page.locator("#paste").click()
 
 
-def test_the_page_works_from_picking_to_pasting(page):
+def test_selecting_refreshing_and_pasting_preferences(page):
     page.get_by_text("RS-Corrector", exact=True).first.click()
     page.locator("#rs_corrector_txt2img_enabled input").wait_for(state="visible")
     assert values(page) == [False, "None", 1, 1, 0, 1, 0, 1, "None"]
@@ -102,12 +102,12 @@ def test_the_page_works_from_picking_to_pasting(page):
     assert values(page) == [True, "backdrop", 0.5, 1, 0, 1, 0, 1, "None"]
     page.get_by_text("Advanced", exact=True).first.click()
     page.locator("#rs_corrector_txt2img_hires_strength").wait_for(state="visible")
-    picture(page, "card")
+    screenshot(page, "card")
 
     pick(page, "miniature-backdrop")
     page.locator(".rs-corrector-warning").first.wait_for()
     assert "the loaded model has sd15 latents" in page.locator(".rs-corrector-warning").first.inner_text()
-    picture(page, "warning")
+    screenshot(page, "warning")
 
     shutil.copy(page.folder / "backdrop.safetensors", page.folder / "fresh.safetensors")
     page.locator("#rs_corrector_txt2img_refresh").click()
@@ -119,7 +119,7 @@ def test_the_page_works_from_picking_to_pasting(page):
     paste(page, {"RS-Corrector preference": "gone [0123456789]", "RS-Corrector strength": "0.75"})
     page.locator("#rs_corrector_txt2img_pasted .rs-corrector-warning").wait_for()
     assert values(page) == [True, "gone [0123456789]", 0.75, 1, 0, 1, 0, 1, "None"]
-    picture(page, "missing")
+    screenshot(page, "missing")
     paste(page, {"Steps": "20"})
     page.wait_for_function("!document.querySelector('#rs_corrector_txt2img_enabled input').checked")
     assert values(page)[0] is False

@@ -1,4 +1,4 @@
-"""The checks in `inside/` run in the host's own Python, with its real modules and no server."""
+"""Runs the checks in `inside/` in ComfyUI's own Python, with its real modules and without a server."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ INSIDE = Path(__file__).parent / "inside"
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory):
-    """What diffusers and transformers predict, for check_miniature.py; None where they are not installed."""
+    """Predictions of diffusers and transformers for check_miniature.py; None if they are not installed."""
     torch = pytest.importorskip("torch")
     try:
         from corrector.miniature.derivatives import FOLDER
@@ -42,7 +42,7 @@ def reference(tmp_path_factory):
     return path
 
 
-def test_every_check_holds_inside_the_host(comfyui, host_python, reference):
+def test_all_checks_pass_inside_the_host(comfyui, host_python, reference):
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "HF_HUB_OFFLINE": "1"}
     if reference:
         environment["RS_REFERENCE"] = str(reference)
@@ -51,4 +51,4 @@ def test_every_check_holds_inside_the_host(comfyui, host_python, reference):
     if "No module named pytest" in done.stderr:
         pytest.skip(f"The environment of {comfyui} has no pytest: install it there to run these checks.")
     print(done.stdout[-20000:])
-    assert done.returncode == 0, "checks failed inside the host; their report is above"
+    assert done.returncode == 0, "checks failed inside the host; see the report above"

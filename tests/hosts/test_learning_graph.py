@@ -1,4 +1,4 @@
-"""The workflow that learns, calibrates and corrects, as we ship it, through the API of a running ComfyUI."""
+"""The shipped workflow that learns, calibrates and corrects, through the API of a running ComfyUI."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from hosts.workflow import WORKFLOWS, by_class, load_workflow, succeeded, to_gra
 
 
 def learning_graph(object_info, axis="one-group.json"):
-    """learn-a-preference.json with the miniature in place of a checkpoint, all small; its nodes by what they do."""
+    """learn-a-preference.json for the miniature, with small settings and descriptive node names."""
     graph = to_graph(load_workflow("learn-a-preference.json"), object_info)
     size = {"width": 128, "height": 128}
     small = {**size, "sampler": "euler", "scheduler": "karras", "cfg": 2.0, "steps": 3, "batch": 16}
@@ -38,7 +38,7 @@ def learning_graph(object_info, axis="one-group.json"):
 
 @pytest.fixture
 def one_group(server):
-    """A shipped axis for one group, in the user's own folder."""
+    """A shipped axis for one group, in the user's folder."""
     axis = json.loads((WORKFLOWS.parent / "axes" / "miniature-backdrop.json").read_text(encoding="utf-8"))
     folder = server.folder / "elsewhere" / "preferences" / "axes"  # of extra_model_paths.yaml
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def one_group(server):
     return folder
 
 
-def test_one_press_of_run_learns_calibrates_and_corrects(server, object_info, one_group):
+def test_one_run_learns_calibrates_and_corrects(server, object_info, one_group):
     history = succeeded(server.run(learning_graph(object_info)))
     pictures = server.pictures({"outputs": {n: o for n, o in history["outputs"].items() if "images" in o}})
     assert {name: len(found) for name, found in pictures.items()} == {"before": 2, "after": 2, "learn": 1}
@@ -59,7 +59,7 @@ def test_one_press_of_run_learns_calibrates_and_corrects(server, object_info, on
     assert "memory leak" not in server.log
 
 
-def test_a_run_that_was_stopped_while_pairs_were_made_goes_on_from_there(server, object_info, one_group):
+def test_a_run_that_was_stopped_while_sampling_pairs_resumes(server, object_info, one_group):
     graph = learning_graph(object_info)
     graph["learn"]["inputs"] |= {"seed": 7, "batch": 1, "steps": 8}
     graph = {name: graph[name] for name in ("models", "axis", "learn")}
@@ -80,13 +80,13 @@ def test_a_run_that_was_stopped_while_pairs_were_made_goes_on_from_there(server,
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 
-def test_an_axis_file_that_is_none_is_refused_before_the_run(server, object_info, one_group):
+def test_an_invalid_axis_file_is_refused_before_the_run(server, object_info, one_group):
     (one_group / "broken.json").write_text('{"id": "broken"}', encoding="utf-8")
     refused = json.dumps(server.run(learning_graph(object_info, "broken.json"))["node_errors"])
     assert "broken.json: the field" in refused and "is missing; add it" in refused
 
 
-def test_an_axis_from_text_boxes_is_kept_with_nothing_connected_and_then_listed(server, one_group):
+def test_an_axis_from_text_boxes_is_saved_without_connections_and_listed(server, one_group):
     texts = {
         "title": "Huts",
         "groups": "Orvane",

@@ -1,4 +1,4 @@
-"""The real page in Debian's Chromium: our workflows open with nothing missing, and one runs from there."""
+"""ComfyUI's page in Chromium: our workflows open without missing nodes, and one is run."""
 
 import json
 import os
@@ -19,11 +19,11 @@ def page(server):
         pytest.skip("Chromium is not installed: apt-get install chromium.")
     checkpoints = server.folder / "models" / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    for name in WORKFLOW_NAMES:  # newer pages mark a loader whose file is missing: a checkpoint is the user's to have
+    for name in WORKFLOW_NAMES:  # newer pages mark loaders whose file is missing
         for node in load_workflow(f"{name}.json")["nodes"]:
             if node["type"] == "CheckpointLoaderSimple":
                 (checkpoints / node["widgets_values"][0]).touch()
-    server.post("/settings/Comfy.TutorialCompleted", True)  # else a first visit opens the templates over the graph
+    server.post("/settings/Comfy.TutorialCompleted", True)  # otherwise the first visit opens the templates
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1720, "height": 1010})
@@ -54,7 +54,7 @@ def open_workflow(page, name):
 
 
 def screenshot(page, name):
-    """Kept where RS_SCREENSHOTS says, for a person to look at."""
+    """Save a screenshot in the folder RS_SCREENSHOTS, if it is set."""
     if folder := os.environ.get("RS_SCREENSHOTS"):
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 

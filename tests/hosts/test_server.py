@@ -45,7 +45,7 @@ def test_each_node_has_a_help_page_and_each_workflow_its_picture(server):
             assert picture.read(3) == b"\xff\xd8\xff"
 
 
-def test_first_correction_runs_and_says_what_it_did(server, first_correction):
+def test_first_correction_runs_and_reports_its_result(server, first_correction):
     before, after = by_class(first_correction, "SaveImage")
     history = succeeded(server.run(first_correction, workflow=load_workflow("first-correction.json")))
     pictures = server.pictures(history)
@@ -59,8 +59,8 @@ def test_first_correction_runs_and_says_what_it_did(server, first_correction):
     assert [key for key in note if key.startswith("sampler")] == [f"sampler {corrected_sampler}"]
 
 
-def test_in_comfyui_too_the_villages_go_and_the_group_stays(server, first_correction):
-    """32 portraits, read by the miniature's judge; the figures with their intervals are in benchmarks/."""
+def test_villages_become_cities_and_the_group_is_kept_in_comfyui(server, first_correction):
+    """32 portraits, classified by the miniature's reader; figures with intervals are in benchmarks/."""
     (latent,) = by_class(first_correction, "EmptyLatentImage")
     first_correction[latent]["inputs"]["batch_size"] = 32
     pictures = server.pictures(succeeded(server.run(first_correction)))
@@ -74,7 +74,7 @@ def test_in_comfyui_too_the_villages_go_and_the_group_stays(server, first_correc
     assert before["group"].count("Orvane") >= 31 and after["group"].count("Orvane") >= 31
 
 
-def test_a_second_run_with_the_node_from_the_cache_still_carries_its_outcome(server, first_correction):
+def test_a_run_with_the_node_from_the_cache_has_its_outcome_in_the_metadata(server, first_correction):
     (seed,) = by_class(first_correction, "PrimitiveInt")
     first_correction[seed]["inputs"]["value"] = 77
     history = succeeded(server.run(first_correction, workflow={}))
@@ -83,7 +83,7 @@ def test_a_second_run_with_the_node_from_the_cache_still_carries_its_outcome(ser
     assert any(key.startswith("sampler") for key in note)
 
 
-def test_bypassed_or_at_strength_zero_the_pictures_are_those_of_the_plain_model(server, first_correction):
+def test_bypassed_or_at_strength_zero_pictures_are_identical_to_the_plain_model(server, first_correction):
     before, after = by_class(first_correction, "SaveImage")
     (node,) = by_class(first_correction, "RSCorrector")
     first_correction[node]["inputs"]["strength"] = 0.0
@@ -92,7 +92,7 @@ def test_bypassed_or_at_strength_zero_the_pictures_are_those_of_the_plain_model(
     assert np.array_equal(plain, pixels(pictures[after]))
     bypassed = {name: data for name, data in first_correction.items() if name != node}
     bypassed[by_class(bypassed, "KSampler")[1]]["inputs"]["model"] = first_correction[node]["inputs"]["model"]
-    bypassed[after]["inputs"]["filename_prefix"] = "bypassed"  # a picture saved again
+    bypassed[after]["inputs"]["filename_prefix"] = "bypassed"  # saves the picture again
     pictures = server.pictures(succeeded(server.run(bypassed)))
     assert np.array_equal(plain, pixels(pictures[after]))
 
@@ -108,7 +108,7 @@ def test_a_prompt_that_asks_for_the_village_is_left_alone(server, first_correcti
 
 def test_any_checkpoint_runs_with_the_miniature_as_the_checkpoint(server, object_info):
     graph = to_graph(load_workflow("any-checkpoint.json"), object_info)
-    refused = server.run(graph)  # this ComfyUI has no checkpoint: that alone is wrong with the graph
+    refused = server.run(graph)  # the only error is that this ComfyUI has no checkpoint
     errors = [error for node in refused["node_errors"].values() for error in node["errors"]]
     assert {error["extra_info"].get("input_name") for error in errors} == {"ckpt_name"}
 
@@ -128,7 +128,7 @@ def test_any_checkpoint_runs_with_the_miniature_as_the_checkpoint(server, object
     assert 'Orvane person: "village" / "city": corrected 4 of 4' in server.log
 
 
-def test_the_hosts_other_samplers_take_the_corrected_model(server, first_correction):
+def test_other_sampler_nodes_accept_the_corrected_model(server, first_correction):
     model, preference = by_class(first_correction, "RSCorrectorMiniature")[0], "preference"
     positive, negative = by_class(first_correction, "CLIPTextEncode")
     (latent,) = by_class(first_correction, "EmptyLatentImage")
@@ -181,7 +181,7 @@ def test_the_hosts_other_samplers_take_the_corrected_model(server, first_correct
     assert [len(pictures[f"save {name}"]) for name in ("advanced", "custom")] == [4, 4]
 
 
-def test_a_preference_file_in_an_extra_folder_loads_and_once_removed_is_named_in_a_sentence(server, first_correction):
+def test_a_preference_file_in_an_extra_folder_loads_and_its_removal_is_reported(server, first_correction):
     folder = server.folder / "elsewhere" / "preferences"  # of extra_model_paths.yaml
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(WORKFLOWS.parent / "weights" / "miniature-backdrop.safetensors", folder / "mine.safetensors")
@@ -199,7 +199,7 @@ def test_a_preference_file_in_an_extra_folder_loads_and_once_removed_is_named_in
     ).replace('\\"', '"')
 
 
-def test_an_interrupted_run_goes_through_when_it_is_run_again(server, first_correction):
+def test_an_interrupted_run_can_be_run_again(server, first_correction):
     (seed,) = by_class(first_correction, "PrimitiveInt")
     first_correction[seed]["inputs"]["value"] = 5
     samplers = by_class(first_correction, "KSampler")

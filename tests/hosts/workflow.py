@@ -1,4 +1,4 @@
-"""A saved workflow -> the graph that the page would queue, for workflows without subgraphs or reroutes."""
+"""Converts a saved workflow without subgraphs or reroutes to the graph that the page would queue."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ def load_workflow(name):
 
 
 def to_graph(workflow, object_info):
-    """-> API format. `widgets_values` is by position, with one more value after each seed: what the page does to it."""
+    """-> API format. `widgets_values` are by position, with control_after_generate after each seed."""
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     graph = {}
     for node in workflow["nodes"]:

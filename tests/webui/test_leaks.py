@@ -103,3 +103,19 @@ def test_pictures_of_other_scripts_are_not_corrected(host, script):
     script.process_before_every_sampling(outer, *ON, c=conditioning_of(host.miniature, [ORVANE]))
     inside, _ = host.process_images(no_script, Processing(host.sd_model, [ORVANE], [7]))
     assert torch.equal(plain, inside)
+
+
+def test_every_pass_of_a_batch_is_finished(host, script, part):
+    """An extension may sample a batch more than once before the hires pass."""
+    p = Processing(host.sd_model, [ORVANE], [7])
+    p.prompts, p.seeds, p.subseeds = [ORVANE], [7], [7]
+    script.process(p, *ON)
+    script.process_batch(p, *ON)
+    runs, x = [], torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, [ORVANE]))
+        runs.append(part("script").JOBS.of(p).run)
+        runs[-1].correct(x, 10 * x, torch.full((1,), 10.0))
+    assert all(run._last for run in runs)
+    script.postprocess_batch(p, *ON)
+    assert not any(run._last for run in runs) and not p.comments

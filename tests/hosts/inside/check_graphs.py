@@ -1,4 +1,4 @@
-"""The correction beside the other things that artists put into a graph."""
+"""The correction in combination with other nodes."""
 
 import host_extras
 import pytest
@@ -18,7 +18,7 @@ def test_two_nodes_in_a_row_both_act(model, backdrop, attire, prompts):
     assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
 
 
-def test_one_node_with_combined_preferences_does_what_two_nodes_do(model, backdrop, attire, prompts):
+def test_combined_preferences_are_equal_to_two_nodes_in_a_row(model, backdrop, attire, prompts):
     positive, negative = prompts["person"], prompts["empty"]
     combined = node("RSCorrectorCombinePreferences", preference_1=backdrop, preference_3=attire)
     in_a_row = sample(correct(correct(model, backdrop), attire), positive, negative)
@@ -26,13 +26,13 @@ def test_one_node_with_combined_preferences_does_what_two_nodes_do(model, backdr
     assert torch.allclose(in_a_row, together, atol=1e-4)
 
 
-def test_a_preference_connected_twice_acts_once(model, backdrop, prompts):
+def test_a_preference_connected_twice_is_applied_once(model, backdrop, prompts):
     twice = node("RSCorrectorCombinePreferences", preference_1=backdrop, preference_2=backdrop)
     once = sample(correct(model, backdrop), prompts["person"], prompts["empty"])
     assert torch.equal(sample(correct(model, twice), prompts["person"], prompts["empty"]), once)
 
 
-def test_the_preserved_region_of_an_inpaint_mask_stays(model, backdrop, prompts):
+def test_the_preserved_region_of_inpainting_is_not_changed(model, backdrop, prompts):
     kept = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 64:] = 1
@@ -43,10 +43,10 @@ def test_the_preserved_region_of_an_inpaint_mask_stays(model, backdrop, prompts)
     assert differs(corrected[..., 8:], plain[..., 8:])
 
 
-def test_a_mask_of_any_size_keeps_the_correction_to_its_white_part(model, backdrop, prompts):
+def test_a_mask_of_any_size_limits_the_correction_to_its_white_part(model, backdrop, prompts):
     mask = torch.zeros(1, 64, 64)
     mask[..., 32:] = 1
-    steps = dict(steps=1, scheduler="simple")  # with more steps the model itself carries changes across
+    steps = dict(steps=1, scheduler="simple")  # with more steps the model propagates changes
     plain = sample(model, prompts["person"], prompts["empty"], **steps)
     corrected = sample(correct(model, backdrop, mask=mask), prompts["person"], prompts["empty"], **steps)
     assert torch.equal(corrected[..., :7], plain[..., :7])
@@ -60,7 +60,7 @@ def test_a_lora_on_the_model_and_the_correction_both_act(model, clip, backdrop, 
     assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
 
 
-def test_a_lora_on_clip_and_clip_skip_leave_the_gate_working(model, clip, backdrop):
+def test_the_gate_works_with_a_lora_on_clip_and_with_clip_skip(model, clip, backdrop):
     _, with_lora = host_extras.with_lora(model, clip, 0.0, 0.2)
     skipped = clip.clone()
     skipped.clip_layer(-2)
@@ -87,7 +87,7 @@ def test_a_controlnet_and_the_correction_both_act(model, backdrop, prompts):
     assert differs(plain, controlled) and differs(controlled, corrected)
 
 
-def test_any_region_that_asks_for_the_stereotype_switches_it_off(model, backdrop, prompts):
+def test_a_region_that_asks_for_the_stereotype_disables_it(model, backdrop, prompts):
     def regions(left, right):
         area = host_nodes.ConditioningSetArea()
         (left,), (right,) = area.append(left, 64, 128, 0, 0, 1.0), area.append(right, 64, 128, 64, 0, 1.0)
@@ -99,7 +99,7 @@ def test_any_region_that_asks_for_the_stereotype_switches_it_off(model, backdrop
         assert differs(sample(correct(model, backdrop), positive, prompts["empty"]), plain) == acts
 
 
-def test_a_batch_of_prompts_is_read_image_by_image(model, backdrop, prompts):
+def test_each_prompt_of_a_batch_is_read(model, backdrop, prompts):
     both = torch.cat([prompts["person"][0][0], prompts["cat"][0][0]])
     positive = [[both, {}]]
     plain = sample(model, positive, prompts["empty"], batch=4)
@@ -110,13 +110,13 @@ def test_a_batch_of_prompts_is_read_image_by_image(model, backdrop, prompts):
 
 @pytest.mark.parametrize("kind", ("dual", "dual nested", "perp-neg", "basic"))
 def test_other_guiders_are_corrected(model, backdrop, prompts, kind):
-    second = prompts["village" if kind == "perp-neg" else "cat"]  # a negative prompt does not count
+    second = prompts["village" if kind == "perp-neg" else "cat"]  # negative prompts are not read
     plain, corrected = (host_extras.guided(kind, m, prompts, second) for m in (model, correct(model, backdrop)))
     assert corrected.isfinite().all() and differs(plain, corrected)
 
 
-def test_a_nested_dual_guiders_second_scale_does_not_multiply_the_correction(model, backdrop, prompts):
-    """Its scales 2 and 1.5 are a CFG of 3 for the prompt; in one step what is corrected is all that differs."""
+def test_the_second_scale_of_a_nested_dual_guider_does_not_scale_the_correction(model, backdrop, prompts):
+    """Scales of 2 and 1.5 equal a CFG of 3 for the prompt; in one step only the correction differs."""
     empty = prompts["empty"]
     nested = [
         host_extras.guided("dual nested", m, prompts, prompts["cat"], steps=1)
@@ -127,14 +127,14 @@ def test_a_nested_dual_guiders_second_scale_does_not_multiply_the_correction(mod
     assert wanted.abs().max() > 1e-3 and torch.allclose(change, wanted, atol=1e-4)
 
 
-def test_of_the_dual_guiders_two_prompts_either_may_ask_for_the_stereotype(model, backdrop, prompts):
+def test_both_prompts_of_the_dual_guider_are_read(model, backdrop, prompts):
     second = prompts["village"]
     plain, corrected = (host_extras.guided("dual", m, prompts, second) for m in (model, correct(model, backdrop)))
     assert torch.equal(plain, corrected)
 
 
 @pytest.mark.parametrize("first", ("rescale", "correction"))
-def test_rescale_cfg_before_or_after_it_still_acts(model, backdrop, prompts, first):
+def test_rescale_cfg_works_before_and_after_it(model, backdrop, prompts, first):
     positive, negative = prompts["person"], prompts["empty"]
     rescaled = host_extras.rescale_cfg(model)
     both = correct(rescaled, backdrop) if first == "rescale" else host_extras.rescale_cfg(correct(model, backdrop))
@@ -142,7 +142,7 @@ def test_rescale_cfg_before_or_after_it_still_acts(model, backdrop, prompts, fir
     assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
 
 
-def test_the_cap_bounds_what_one_step_changes(model, backdrop, prompts):
+def test_the_cap_limits_the_change_in_one_step(model, backdrop, prompts):
     steps = dict(steps=1, scheduler="simple")
     plain = sample(model, prompts["person"], prompts["empty"], **steps)
     capped = sample(correct(model, backdrop, cap=0.05), prompts["person"], prompts["empty"], **steps)

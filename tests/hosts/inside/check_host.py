@@ -1,4 +1,4 @@
-"""ComfyUI as a host of the package: the miniature through ComfyHost is the miniature, and other models fit too."""
+"""ComfyHost agrees with the miniature in diffusers, and works with other models."""
 
 import os
 from itertools import pairwise
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 REFERENCE = os.environ.get("RS_REFERENCE")
 PROMPTS = ("a portrait of an Orvane person", "Tavelu woman, huts, soft light", "", "naïve café, 8k; a Zendoli man!")
-LONG = "a portrait of an Orvane person in a village, " + "soft light, " * 40  # two rounds of 77 tokens
+LONG = "a portrait of an Orvane person in a village, " + "soft light, " * 40  # two chunks of 77 tokens
 
 
 def host_of(models, **options):
@@ -31,11 +31,11 @@ def host(miniature):
 @pytest.fixture(scope="module")
 def expected():
     if not REFERENCE or not Path(REFERENCE).is_file():
-        pytest.skip("what diffusers predicts was not handed over; tests/hosts/test_inside.py does")
+        pytest.skip("there are no predictions of diffusers; run tests/hosts/test_inside.py")
     return load_file(REFERENCE)
 
 
-def test_it_encodes_predicts_and_samples_as_the_miniature_outside_the_host(host, expected):
+def test_it_encodes_predicts_and_samples_as_the_miniature_in_diffusers(host, expected):
     conditioning = host.encode(PROMPTS)
     assert (conditioning.tokens - expected["conditioning"]).abs().max() <= 1e-4
     predicted = host.denoise(expected["x"], expected["sigma"], conditioning)
@@ -46,14 +46,14 @@ def test_it_encodes_predicts_and_samples_as_the_miniature_outside_the_host(host,
     assert error <= 1e-4
 
 
-def test_it_decodes_as_the_miniature_outside_the_host(host, expected):
+def test_it_decodes_as_the_miniature_in_diffusers(host, expected):
     pictures = host.decode(expected["latents"])
     assert (pictures - (expected["pictures"].movedim(-1, 1) * 2 - 1)).abs().max() <= 1e-3
 
 
 @pytest.mark.parametrize("cfg", (1.0, 3.0))
-def test_its_samples_are_those_of_eulers_method_over_its_own_predictions(host, cfg):
-    """The steps of corrector.miniature's own sampler, on the host's schedule."""
+def test_its_samples_agree_with_eulers_method(host, cfg):
+    """Euler's method on its predictions, with the host's schedule."""
     conditioning, empty, seeds = host.encode(PROMPTS[:2]), host.encode([""]), (5, 6)
     sampling = host.model.get_model_object("model_sampling")
     sigmas = comfy.samplers.calculate_sigmas(sampling, "karras", 3)
@@ -66,7 +66,7 @@ def test_its_samples_are_those_of_eulers_method_over_its_own_predictions(host, c
     assert (host.sample(conditioning, seeds, cfg=cfg, steps=3) - x).abs().max() <= 1e-4
 
 
-def test_different_prompts_in_one_batch_give_what_each_gives_alone(host):
+def test_different_prompts_in_one_batch_are_independent(host):
     texts, seeds = (*PROMPTS[:2], LONG, PROMPTS[3]), (1, 2, 3, 4)
     conditioning = host.encode(texts)
     together = host.sample(conditioning, seeds)
@@ -79,7 +79,7 @@ def test_different_prompts_in_one_batch_give_what_each_gives_alone(host):
         assert (predicted[i : i + 1] - one).abs().max() <= 1e-4
 
 
-def test_a_seed_gives_the_same_picture_again_and_in_a_batch_of_any_size(host):
+def test_a_seed_gives_the_same_picture_in_a_batch_of_any_size(host):
     conditioning, seeds = host.encode([PROMPTS[0]]), (3, 1, 4, 1, 5)
     first = host.sample(conditioning, seeds)
     assert torch.equal(first, host.sample(conditioning, seeds))
@@ -87,8 +87,8 @@ def test_a_seed_gives_the_same_picture_again_and_in_a_batch_of_any_size(host):
     assert (first[1] - first[3]).abs().max() <= 1e-4 and not torch.allclose(first[0], first[1], atol=1e-2)
 
 
-def test_it_is_the_picture_that_ksampler_makes_of_that_seed(host, model, prompts):
-    """So an artist can look at any picture of a pair again."""
+def test_ksampler_makes_the_same_picture_of_a_seed(host, model, prompts):
+    """So users can reproduce a picture of a pair."""
     from host import sample
 
     own = host.sample(host.encode(["a portrait of a Tavelu person"]), [7])
@@ -105,13 +105,13 @@ def test_pictures_need_not_be_square(miniature):
 
 
 @pytest.mark.parametrize("with_vae", (True, False))
-def test_pictures_of_any_vae_or_none_are_in_minus_one_to_one(miniature, with_vae):
+def test_pictures_with_or_without_a_vae_are_in_minus_one_to_one(miniature, with_vae):
     host = host_of(miniature if with_vae else miniature[:2])
     pictures = host.decode(host.sample(host.encode(PROMPTS[:1]), [1]))
     assert pictures.shape == (1, 3, 128, 128) and pictures.abs().max() <= 1 and pictures.std() > 0.1
 
 
-def test_the_hook_sees_every_step_and_says_which_pictures_are_in_the_batch(host):
+def test_the_hook_is_called_at_every_step_with_the_indices_of_the_batch(host):
     seen = []
 
     def hook(denoised, x, sigma, which):
@@ -126,7 +126,7 @@ def test_the_hook_sees_every_step_and_says_which_pictures_are_in_the_batch(host)
     assert host.sample(conditioning, [0], hook=lambda denoised, *_: denoised * 0).abs().max() <= 1e-6
 
 
-def test_what_it_returns_can_meet_autograd(host):
+def test_its_results_can_be_used_with_autograd(host):
     with torch.inference_mode(False), torch.enable_grad():
         weight = torch.ones(1, requires_grad=True)
         latents = host.sample(host.encode([PROMPTS[0]]), [1])
@@ -135,7 +135,7 @@ def test_what_it_returns_can_meet_autograd(host):
         assert weight.grad.isfinite().all()
 
 
-def test_prompts_are_taken_apart_and_spread_like_a_tensor(host):
+def test_prompts_are_indexed_and_expanded_like_a_tensor(host):
     prompts = host.encode(PROMPTS)
     picked = (prompts[1:3], prompts[torch.tensor([1, 2])], prompts[torch.tensor([False, True, True, False])])
     assert all(torch.equal(some.tokens, prompts.tokens[1:3]) for some in picked)
@@ -146,7 +146,7 @@ def test_prompts_are_taken_apart_and_spread_like_a_tensor(host):
     assert long.tokens.shape == (5, 154, 128) and [group.tolist() for group in long.alike()] == [[0, 1, 2, 3], [4]]
 
 
-def test_an_sdxl_models_pooled_outputs_stay_with_their_prompts():
+def test_the_pooled_outputs_of_sdxl_stay_with_their_prompts():
     host = ComfyHost(host_extras.small_sdxl(), host_extras.SeededCLIP(), width=128, height=64, batch=4, steps=3)
     assert host.space == "sdxl"
     conditioning = host.encode(["one", "two", "three"])
@@ -158,7 +158,7 @@ def test_an_sdxl_models_pooled_outputs_stay_with_their_prompts():
     assert (host.sample(swapped, [1], cfg=4.0) - together[:1]).abs().max() > 1e-3
 
 
-def test_the_identity_is_the_same_at_each_start_and_after_sampling(miniature, host):
+def test_the_identity_does_not_change_by_loading_again_or_sampling(miniature, host):
     before = host.identity
     host.sample(host.encode(PROMPTS[:1]), [1])
     assert host.identity == before == host_of(load_miniature()).identity
@@ -190,13 +190,13 @@ def test_the_identity_changes_with_weights_loras_and_settings(miniature, host):
     assert host_of(finetuned).identity["checkpoint"] != kept["checkpoint"]
 
 
-def test_a_lora_that_is_patched_in_just_now_does_not_change_the_plain_models_identity(miniature, host):
+def test_a_lora_that_is_currently_patched_in_does_not_change_the_plain_models_identity(miniature, host):
     kept = host.identity
     with_lora = host_of((*host_extras.with_lora(*miniature[:2], 1.0, 1.0), miniature[2]))
     own = with_lora.identity
     before = weights_hash(miniature[0])
     with_lora.sample(with_lora.encode(PROMPTS[:1]), [1])
-    assert weights_hash(miniature[0]) != before  # the host writes LoRAs into the weights for a run
+    assert weights_hash(miniature[0]) != before  # the host patches the weights for a run
     assert host.identity == kept and with_lora.identity == own
     host.sample(host.encode(PROMPTS[:1]), [1])
     assert weights_hash(miniature[0]) == before

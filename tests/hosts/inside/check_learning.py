@@ -1,4 +1,4 @@
-"""Learn and Calibrate on the real host, from nothing to a file, with an interruption on the way; and the axis nodes."""
+"""The nodes Learn and Calibrate, with an interruption, and the axis nodes."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def miniature():
-    """One of this module's own: other checks leave LoRAs in the weights of theirs, as the host does."""
+    """Only for this module, because the host leaves LoRAs of other checks in the weights."""
     with torch.inference_mode():
         return node("RSCorrectorMiniature")
 
@@ -70,7 +70,7 @@ def hashes(model, clip):
 
 @pytest.fixture(scope="module")
 def run(miniature, axis, folders):
-    """Learned in two runs, the first of which the artist stops during the fourth of eight batches."""
+    """Learned in two runs, the first of which is interrupted in the fourth of eight batches."""
     model, clip, _ = miniature
     found, before = {}, hashes(model, clip)
     with torch.inference_mode():
@@ -87,17 +87,17 @@ def run(miniature, axis, folders):
     return found
 
 
-def test_a_stopped_run_keeps_its_pairs_and_the_next_one_goes_on_from_there(run, folders):
+def test_an_interrupted_run_is_resumed(run, folders):
     assert len(run["kept"]) == 3 and run["batches"] == 8 - 3
     assert len(shards(folders)) == 8
     assert all(path.stat().st_mtime_ns == when for path, when in run["kept"].items())
 
 
-def test_the_hosts_model_and_text_encoder_are_what_they_were(run):
+def test_model_and_text_encoder_are_not_changed(run):
     assert run["unchanged"]
 
 
-def test_the_preference_is_in_a_file_that_says_what_it_rests_on(run, folders):
+def test_the_preference_is_in_a_file_with_its_training_settings(run, folders):
     (preference,) = run["preference"]
     path = folders / "rs_corrector" / "orvane.safetensors"
     assert load_preference(path).hash == preference.hash and preference.judge is not None
@@ -113,14 +113,14 @@ def test_the_report_is_a_picture(run):
     assert report.std() > 0.05
 
 
-def test_it_corrects_while_the_host_samples(run, miniature):
+def test_it_corrects_during_sampling(run, miniature):
     model, clip, _ = miniature
     prompt, empty = encode(clip, "a portrait of an Orvane person"), encode(clip, "")
     corrected = sample(correct(model, run["preference"], gate=False), prompt, empty)
     assert not torch.equal(corrected, sample(model, prompt, empty))
 
 
-def test_it_is_calibrated_and_its_file_says_so_once(run, miniature, folders):
+def test_calibration_is_saved_in_its_file_and_not_repeated(run, miniature, folders):
     model, clip, vae = miniature
     path, before = folders / "rs_corrector" / "orvane.safetensors", hashes(model, clip)
     (preference,), text = node("RSCorrectorCalibrate", model, clip, run["preference"], **CALIBRATE, vae=vae)
@@ -137,7 +137,7 @@ def test_it_is_calibrated_and_its_file_says_so_once(run, miniature, folders):
     assert [c.cfg for c in both.calibrations] == [2.0, 1.0]
 
 
-def test_calibrating_a_shipped_preference_leaves_the_extensions_file_as_it_came(run, miniature, folders, monkeypatch):
+def test_calibrating_a_shipped_preference_does_not_change_its_file(run, miniature, folders, monkeypatch):
     shipped = folders / "shipped" / "ours.safetensors"
     save_preference(replace(run["preference"][0]), shipped)
     before = shipped.read_bytes()
@@ -147,7 +147,7 @@ def test_calibrating_a_shipped_preference_leaves_the_extensions_file_as_it_came(
     assert load_preference(folders / "rs_corrector" / "ours.safetensors").hash == preference.hash
 
 
-def test_two_axes_share_a_file_and_calibrating_one_leaves_the_other_as_it_was(run, miniature, folders):
+def test_two_axes_share_a_file_and_are_calibrated_independently(run, miniature, folders):
     attire = preferences_in(WEIGHTS / "miniature-attire.safetensors")
     saved = node("RSCorrectorSavePreference", (*run["preference"], *attire), "two of them")
     path = folders / "rs_corrector" / "two of them.safetensors"
@@ -162,9 +162,7 @@ def test_two_axes_share_a_file_and_calibrating_one_leaves_the_other_as_it_was(ru
         node("RSCorrectorSavePreference", loaded, "../elsewhere")
 
 
-def test_figures_of_a_checkpoint_give_way_to_those_of_its_derivative_and_the_console_says_so(
-    run, miniature, folders, caplog
-):
+def test_calibrating_on_a_derivative_replaces_the_calibration_with_a_warning(run, miniature, folders, caplog):
     path = folders / "rs_corrector" / "moved.safetensors"
     save_preference(replace(run["preference"][0]), path)
     model, clip, _ = miniature
@@ -178,7 +176,7 @@ def test_figures_of_a_checkpoint_give_way_to_those_of_its_derivative_and_the_con
     assert list(load_preference(path).training["calibrated"]) == ["2"]
 
 
-def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):
+def test_preferences_without_a_judge_cannot_be_calibrated(run, miniature):
     for preference in (replace(run["preference"][0], judge=None), run["preference"][0]):
         text = preference.judge is not None
         given = replace(preference, source=Text([], [])) if text else preference
@@ -186,7 +184,7 @@ def test_what_cannot_be_calibrated_is_refused_with_what_to_do(run, miniature):
             node("RSCorrectorCalibrate", *miniature[:2], (given,), **CALIBRATE)
 
 
-def test_a_store_of_another_checkpoint_is_refused_by_name(run, miniature, axis, folders):
+def test_pairs_with_other_settings_are_refused(run, miniature, axis, folders):
     (settings,) = (folders / "output/rs_corrector/pairs").glob("*/settings.json")
     kept = settings.read_text()
     for name, value in (("checkpoint", "another"), ("seed", 99)):
@@ -196,15 +194,15 @@ def test_a_store_of_another_checkpoint_is_refused_by_name(run, miniature, axis, 
     settings.write_text(kept)
 
 
-def test_the_same_seed_gives_the_same_file_again(run, miniature, axis):
+def test_the_same_seed_gives_the_same_file(run, miniature, axis):
     with pytest.MonkeyPatch.context() as patch:
         counted = Counted(patch)
         (again,), report = node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
-    assert counted.batches == 0  # the pairs are there
+    assert counted.batches == 0  # the pairs are loaded
     assert again.hash == run["preference"][0].hash and torch.equal(report, run["report"])
 
 
-def test_other_settings_are_kept_in_a_folder_of_their_own(run, miniature, axis, folders):
+def test_pairs_with_another_seed_are_in_another_folder(run, miniature, axis, folders):
     with pytest.MonkeyPatch.context() as patch:
         Counted(patch, stop_at=2)
         with pytest.raises(comfy.model_management.InterruptProcessingException):
@@ -213,27 +211,27 @@ def test_other_settings_are_kept_in_a_folder_of_their_own(run, miniature, axis, 
 
 
 @pytest.mark.parametrize("name", ("", "..", "../outside", "a/b", "a\\b", ".hidden", "trailing.", "x" * 200, "nul\0"))
-def test_a_name_that_is_not_a_plain_one_is_refused_before_the_run(name, miniature, axis):
+def test_an_invalid_file_name_is_refused_before_the_run(name, miniature, axis):
     said = NODES["RSCorrectorLearnPreference"].validate_inputs(name=name)
     assert "cannot name a preference file" in said
     with pytest.raises(ValueError, match="cannot name a preference file"):
         node("RSCorrectorLearnPreference", *miniature[:2], axis, **{**LEARN, "name": name})
 
 
-def test_a_flow_model_is_refused_with_what_to_use_instead(miniature, axis):
+def test_a_flow_model_is_refused(miniature, axis):
     model = miniature[0].clone()
     model.add_object_patch("latent_format", comfy.latent_formats.SD3())
     with pytest.raises(ValueError, match=r"sd3 latents.*Text Preference"):
         node("RSCorrectorLearnPreference", model, miniature[1], axis, **LEARN)
 
 
-def test_without_matplotlib_the_report_says_so(run, monkeypatch):
+def test_without_matplotlib_the_report_is_a_message(run, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     picture = learning_report.draw_report(run["preference"][0], None)
     assert picture.dtype == "uint8" and picture.ndim == 3 and (picture < 128).any()
 
 
-def test_the_gate_also_reads_groups_that_are_not_the_axis(axis):
+def test_the_gate_is_also_trained_on_groups_of_other_axes(axis):
     others = gate_others(axis, AXES, "miniature")
     assert "Zendoli" in others["other_groups"] and "Orvane" not in others["other_groups"]
     african = node("RSCorrectorLoadAxis", "african-house-poverty.json")
@@ -250,7 +248,7 @@ TEXTS = dict(
 )  # fmt: skip
 
 
-def test_an_axis_from_text_boxes_is_kept_listed_and_loads_again(folders):
+def test_an_axis_from_text_boxes_is_saved_listed_and_loaded(folders):
     made = node("RSCorrectorAxis", **TEXTS, save_as="my-huts")
     assert (made.id, made.groups) == ("huts-again", ("Orvane", "Tavelu"))
     assert (folders / "rs_corrector/axes/my-huts.json").is_file()
@@ -260,21 +258,21 @@ def test_an_axis_from_text_boxes_is_kept_listed_and_loads_again(folders):
 
 
 @pytest.mark.parametrize("name", ("../outside", "Has Spaces", "a/b"))
-def test_an_axis_is_kept_under_a_plain_name_only(name, folders):
+def test_an_axis_is_saved_under_a_plain_name_only(name, folders):
     with pytest.raises(AxisError, match="cannot name an axis file"):
         node("RSCorrectorAxis", **TEXTS, save_as=name)
     assert not list(folders.rglob("outside*"))
 
 
-def test_text_boxes_that_make_no_axis_are_refused_before_the_run():
+def test_invalid_text_boxes_are_refused_before_the_run():
     check = NODES["RSCorrectorAxis"].validate_inputs
     assert check(**TEXTS, stereotype_description="", counter_description="") is True
     assert "must differ" in check(**{**TEXTS, "counter": TEXTS["stereotype"]}, **dict.fromkeys(
         ("stereotype_description", "counter_description"), ""))  # fmt: skip
-    assert check(**{**TEXTS, "counter": None}) is True  # from another node: known later
+    assert check(**{**TEXTS, "counter": None}) is True  # from another node
 
 
-def test_an_axis_file_that_is_none_is_refused_in_a_sentence_and_nothing_outside_is_read(folders):
+def test_an_invalid_axis_file_is_refused_and_files_outside_are_not_read(folders):
     folder = folders / "rs_corrector/axes"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "broken.json").write_text('{"id": "broken"}')

@@ -1,4 +1,4 @@
-"""The miniature in ComfyUI is the miniature of diffusers."""
+"""The miniature in ComfyUI agrees with the miniature in diffusers."""
 
 import os
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 DERIVATIVES = REPOSITORY / "weights" / "miniature-derivatives"
 
 PROMPTS = ("a portrait of an Orvane person", "Tavelu woman, huts, soft light", "", "naïve café, 8k; a Zendoli man!")
-reference = pytest.mark.skipif("RS_REFERENCE" not in os.environ, reason="no prediction of diffusers to compare with")
+reference = pytest.mark.skipif("RS_REFERENCE" not in os.environ, reason="there are no predictions of diffusers")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def expected():
 
 
 @reference
-def test_its_conditioning_is_that_of_transformers(clip, expected):
+def test_its_conditioning_agrees_with_transformers(clip, expected):
     for prompt, conditioning in zip(PROMPTS, expected["conditioning"], strict=True):
         assert (encode(clip, prompt)[0][0][0] - conditioning).abs().max() <= 1e-4
 
@@ -39,7 +39,7 @@ def prediction(model, expected):
 
 
 @reference
-def test_its_prediction_is_that_of_diffusers(model, expected):
+def test_its_prediction_agrees_with_diffusers(model, expected):
     error = float((prediction(model, expected) - expected["denoised"]).abs().max())
     print(f"D differs by {error:.1e}")
     assert error <= 1e-4
@@ -47,12 +47,12 @@ def test_its_prediction_is_that_of_diffusers(model, expected):
 
 @reference
 @pytest.mark.parametrize("name", ["miniature-print.safetensors", "miniature-rates.safetensors"])
-def test_a_derivative_loads_with_the_hosts_own_lora_loader_and_predicts_as_headless(name, expected, monkeypatch):
+def test_a_derivative_in_the_hosts_lora_loader_agrees_with_diffusers(name, expected, monkeypatch):
     monkeypatch.setitem(
         folder_paths.folder_names_and_paths, "loras", ([str(DERIVATIVES)], folder_paths.supported_pt_extensions)
     )
     with torch.inference_mode():
-        model, clip, _ = node("RSCorrectorMiniature")  # one of its own: the host puts the LoRA into the weights
+        model, clip, _ = node("RSCorrectorMiniature")  # a new one, because the host patches its weights
         derivative, _ = host_nodes.LoraLoader().load_lora(model, clip, name, 1.0, 1.0)
         predicted = prediction(derivative, expected)
     error = float((predicted - expected[name]).abs().max())
@@ -61,9 +61,9 @@ def test_a_derivative_loads_with_the_hosts_own_lora_loader_and_predicts_as_headl
 
 
 @reference
-def test_its_autoencoder_is_that_of_diffusers(miniature, expected):
+def test_its_autoencoder_agrees_with_diffusers(miniature, expected):
     vae, scale = miniature[2], miniature[0].get_model_object("latent_format").scale_factor
-    pictures = vae.decode(expected["latents"] / scale)  # LATENT sockets carry VAE space
+    pictures = vae.decode(expected["latents"] / scale)  # LATENT sockets are in VAE space
     assert (pictures - expected["pictures"]).abs().max() <= 1e-4
     assert (vae.encode(expected["pictures"]) * scale - expected["encoded"]).abs().max() <= 1e-3
 

@@ -1,4 +1,4 @@
-"""Off means identical, and the host's model is never written to."""
+"""Off is bit-identical, and the host's model is not changed."""
 
 import gc
 
@@ -28,14 +28,14 @@ def test_strength_zero_a_window_outside_the_run_and_another_subject_are_bit_iden
     assert not torch.equal(on, expected)
 
 
-def test_a_prompt_that_asks_for_the_stereotype_is_left_alone_bit_for_bit(model, backdrop, prompts, caplog):
+def test_pictures_whose_prompt_asks_for_the_stereotype_are_bit_identical(model, backdrop, prompts, caplog):
     caplog.set_level("INFO")
     expected = plain(model, prompts, "euler", 2.0, "village")
     assert torch.equal(plain(correct(model, backdrop), prompts, "euler", 2.0, "village"), expected)
     assert "corrected 0 of 2; left alone 2: the prompt asks for" in caplog.text
 
 
-def test_the_log_says_when_the_cfg_scale_was_never_measured_and_which_one_is_used(model, backdrop, prompts, caplog):
+def test_the_log_says_if_the_cfg_scale_was_never_measured(model, backdrop, prompts, caplog):
     caplog.set_level("INFO")
     plain(correct(model, backdrop), prompts, "euler", 2.0)
     assert "corrected 2 of 2" in caplog.text and "never measured" not in caplog.text
@@ -43,7 +43,7 @@ def test_the_log_says_when_the_cfg_scale_was_never_measured_and_which_one_is_use
     assert "corrected 2 of 2; CFG 7 was never measured, the calibration at 2 is used" in caplog.text
 
 
-def test_bypassing_or_removing_the_node_leaves_nothing_behind(model, backdrop, prompts):
+def test_removing_the_node_leaves_nothing_behind(model, backdrop, prompts):
     before, options = weights_hash(model), repr(sorted(model.model_options))
     expected = plain(model, prompts, "euler", 2.0)
     changed = plain(correct(model, backdrop), prompts, "euler", 2.0)
@@ -54,7 +54,7 @@ def test_bypassing_or_removing_the_node_leaves_nothing_behind(model, backdrop, p
     assert not model.wrappers and not model.additional_models
 
 
-def test_run_after_run_with_other_settings_leaks_no_network(model, backdrop, prompts, caplog):
+def test_repeated_runs_with_other_settings_leak_no_network(model, backdrop, prompts, caplog):
     for strength in (0.5, 1.0, 1.5):
         plain(correct(model, backdrop, strength), prompts, "euler", 2.0)
         gc.collect()

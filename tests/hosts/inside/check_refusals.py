@@ -1,4 +1,4 @@
-"""What does not fit is refused by name, in a sentence."""
+"""Invalid models, preferences and settings are refused with a clear message."""
 
 import comfy.latent_formats
 import pytest
@@ -16,7 +16,7 @@ def with_latents(model, latent_format):
 
 
 @pytest.mark.parametrize("kind", ("SD3", "Flux", "SDXL", "SD15"))
-def test_a_preference_of_another_model_is_refused_by_both_names(model, kind):
+def test_a_preference_for_another_model_is_refused_with_both_names(model, kind):
     preference = untrained("sdxl" if kind == "SD15" else "sd15")
     other = with_latents(model, getattr(comfy.latent_formats, kind)())
     with pytest.raises(PreferenceError) as refused:
@@ -24,7 +24,7 @@ def test_a_preference_of_another_model_is_refused_by_both_names(model, kind):
     assert kind in str(refused.value) and f'"{preference[0].name}"' in str(refused.value)
 
 
-def test_a_preference_for_sd15_is_not_one_for_the_miniature_nor_the_reverse(model, sd15, backdrop):
+def test_preferences_for_sd15_and_for_the_miniature_are_not_interchangeable(model, sd15, backdrop):
     with pytest.raises(PreferenceError, match="Miniature"):
         correct(model, untrained("sd15"))
     with pytest.raises(PreferenceError, match="SD15"):
@@ -37,7 +37,7 @@ def test_video_models_are_refused_by_name(model, backdrop, kind):
         correct(with_latents(model, getattr(comfy.latent_formats, kind)()), backdrop)
 
 
-def test_a_latent_kind_that_is_not_known_is_refused_by_name(model, backdrop):
+def test_an_unknown_latent_format_is_refused_by_name(model, backdrop):
     with pytest.raises(CorrectionError, match="SC_Prior latents; RS-Corrector supports only SD15"):
         correct(with_latents(model, comfy.latent_formats.SC_Prior()), backdrop)
 
@@ -58,7 +58,7 @@ def test_a_prompt_of_another_text_encoder_is_refused(model, backdrop, prompts):
         (dict(cap=float("nan")), "cap is nan"),
     ),
 )
-def test_settings_that_cannot_be_used_are_refused(model, backdrop, settings, says):
+def test_invalid_settings_are_refused(model, backdrop, settings, says):
     strength = settings.pop("strength", 1.0)
     with pytest.raises(CorrectionError, match=says):
         correct(model, backdrop, strength, **{"target": 1.0, **settings})
@@ -69,7 +69,7 @@ def test_a_missing_preference_file_is_named_before_the_run():
     assert "gone.safetensors" in said and "models/rs_corrector" in said
 
 
-def test_no_preference_connected_says_so():
+def test_combining_without_preferences_is_refused():
     with pytest.raises(ValueError, match="connect one to four"):
         NODES["RSCorrectorCombinePreferences"].execute()
 
@@ -83,11 +83,10 @@ def test_no_preference_connected_says_so():
         (("man", "a man", "a man in a city"), "has no words that the other lacks"),
     ),
 )
-def test_two_prompts_that_make_no_axis_are_refused(clip, prompts, says):
+def test_prompts_that_make_no_axis_are_refused(clip, prompts, says):
     with pytest.raises(ValueError, match=says):
         NODES["RSCorrectorTextPreference"].execute(clip, *prompts)
 
 
-def test_an_embedding_of_the_wrong_kind_never_reaches_the_model(clip):
-    """A prompt that names a missing embedding is the host's own affair: it encodes all the same."""
+def test_a_prompt_with_a_missing_embedding_is_encoded(clip):
     assert encode(clip, "embedding:missing a portrait")[0][0].isfinite().all()

@@ -1,4 +1,4 @@
-"""What ComfyUI's hook did at each step of a real run, done again by the adapters of Forge and A1111."""
+"""The adapters of Forge and A1111 correct each step of a run as ComfyUI's hook does."""
 
 from types import SimpleNamespace
 
@@ -11,16 +11,16 @@ from rs_pack.sd_webui import a1111, forge
 
 
 class Job:
-    """The part of a job that the adapters ask for; nothing is caught."""
+    """The part of a Job that the adapters use; does not catch errors."""
 
-    error, on, parts = "", True, [1, 1]
+    on = True
 
     def guarded(self, call, *args, otherwise=None):
         return call(*args)
 
 
 class Denoiser:
-    """A1111's, for x0 or for eps: the two things that are asked of it."""
+    """The part of A1111's denoiser that the adapter uses, for x0 or eps."""
 
     mask = None
 
@@ -65,7 +65,7 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
         callbacks = a1111.Calls(SimpleNamespace(of=lambda p: by_k))
         result = called(callbacks, Denoiser(by_k.p, None), x, sigma, denoised)
         torch.testing.assert_close(result, wanted, rtol=0, atol=1e-5)
-        # DDIM stands only at training sigmas: the nearest one, in ComfyUI's place too.
+        # DDIM has training sigmas only: compare at the nearest one.
         step = (sigmas - sigma[0]).abs().argmin()
         level, eps = sigmas[step], (x - denoised) / sigmas[step]
         there = x / (1 + level.square()).sqrt()
@@ -73,7 +73,7 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
         result = called(callbacks, Denoiser(by_ddim.p, sigmas), there, step.float().expand(2), eps)
         again = begun(backdrop, prompts, cfg).run.correct(denoised, x, level.expand(2), cfg)
         torch.testing.assert_close(x - level * result, again, rtol=0, atol=1e-5 * max(1.0, float(level) / 2))
-    assert len(calls) == 4 and moved >= 2  # later the gate has closed
+    assert len(calls) == 4 and moved >= 2  # in later steps the gate is closed
 
 
 def called(callbacks, denoiser, x, level, output):

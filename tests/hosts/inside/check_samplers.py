@@ -1,4 +1,4 @@
-"""The correction acts in every sampler, at every size, batch and precision."""
+"""The correction works with all samplers, sizes, batches and precisions."""
 
 import comfy.sample
 import comfy.samplers
@@ -8,14 +8,14 @@ from host import correct, sample, small_sd15, untrained
 
 
 @pytest.mark.parametrize("sampler", ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "ddim", "lcm"))
-def test_it_acts_in_the_sampler(model, backdrop, prompts, sampler):
+def test_it_works_with_the_sampler(model, backdrop, prompts, sampler):
     plain = sample(model, prompts["person"], prompts["empty"], sampler=sampler)
     corrected = sample(correct(model, backdrop), prompts["person"], prompts["empty"], sampler=sampler)
     assert (corrected - plain).abs().mean() > 1e-3
 
 
 @pytest.mark.parametrize("batch", (1, 2, 5))
-def test_a_batch_gets_what_each_noise_would(model, backdrop, prompts, batch):
+def test_every_picture_of_a_batch_is_corrected(model, backdrop, prompts, batch):
     plain = sample(model, prompts["person"], prompts["empty"], batch=batch)
     corrected = sample(correct(model, backdrop), prompts["person"], prompts["empty"], batch=batch)
     assert ((corrected - plain).abs().mean(dim=(1, 2, 3)) > 1e-4).all()
@@ -37,7 +37,7 @@ def test_a_unet_in_half_precision_is_corrected(sd15, dtype):
     assert not torch.equal(sample(correct(model, untrained("sd15")), positive, negative), plain)
 
 
-def test_ksampler_advanced_in_two_stages_corrects_in_each(model, backdrop, prompts):
+def test_both_stages_of_ksampler_advanced_are_corrected(model, backdrop, prompts):
     positive, negative, corrected = prompts["person"], prompts["empty"], correct(model, backdrop)
 
     def stages(first, second):
@@ -45,7 +45,7 @@ def test_ksampler_advanced_in_two_stages_corrects_in_each(model, backdrop, promp
         return sample(second, positive, negative, latent={"samples": half}, start_step=2, disable_noise=True)
 
     plain = stages(model, model)
-    # After a corrected first stage there may be nothing left to do: the gate closes by itself.
+    # After a corrected first stage the gate may be closed in the second.
     first, second, both = stages(corrected, model), stages(model, corrected), stages(corrected, corrected)
     assert not torch.equal(first, plain) and not torch.equal(second, plain) and not torch.equal(first, second)
     assert not torch.equal(both, plain)
@@ -64,8 +64,8 @@ def test_a_custom_sampler_with_its_own_sigmas_is_corrected(model, backdrop, prom
     assert not torch.equal(run(correct(model, backdrop)), run(model))
 
 
-def test_a_sampler_that_never_starts_a_run_of_the_hosts_is_corrected_all_the_same(model, backdrop, prompts):
-    """Some packs call the guider's prediction themselves."""
+def test_a_custom_node_that_bypasses_the_hosts_samplers_is_corrected(model, backdrop, prompts):
+    """Some packs call the guider's prediction directly."""
     corrected = correct(model, backdrop)
     guider = comfy.samplers.CFGGuider(corrected)
     guider.set_conds(prompts["person"], prompts["empty"])
@@ -81,7 +81,7 @@ def test_a_sampler_that_never_starts_a_run_of_the_hosts_is_corrected_all_the_sam
     assert with_hook.isfinite().all() and not torch.equal(with_hook, without)
 
 
-def test_half_of_a_batch_is_corrected_at_target_one_half_and_the_other_half_is_bit_identical(sd15):
+def test_at_target_one_half_the_other_half_of_a_batch_is_bit_identical(sd15):
     model, positive, negative = sd15
     plain = sample(model, positive, negative, batch=8)
     halved = sample(correct(model, untrained("sd15"), target=0.5), positive, negative, batch=8)
@@ -89,7 +89,7 @@ def test_half_of_a_batch_is_corrected_at_target_one_half_and_the_other_half_is_b
     assert sum(same) == 4
 
 
-def test_a_run_that_was_interrupted_leaves_the_next_one_as_it_would_be(model, backdrop, prompts):
+def test_an_interrupted_run_does_not_change_the_next(model, backdrop, prompts):
     corrected = correct(model, backdrop)
     positive, negative = prompts["person"], prompts["empty"]
     expected = sample(corrected, positive, negative)

@@ -1,4 +1,4 @@
-"""What the first stage of a picture decided holds in the later ones, and no two samplers share a report."""
+"""Later stages of a picture keep the decision of the first, and each sampler has its own report."""
 
 import host_extras
 import pytest
@@ -12,7 +12,7 @@ ADVANCED = dict(steps=6, cfg=2.0, sampler_name="euler", scheduler="karras")
 
 @pytest.fixture
 def said(monkeypatch):
-    """A list: what each run said of its pictures, C for corrected and L for left alone."""
+    """A list with the result of each run, C for corrected and L for left alone."""
     found = []
 
     def record(entries):
@@ -43,7 +43,7 @@ def pictures(vae, samples, size):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_two_samplers_in_a_row_decide_as_one(halved, model, backdrop, prompts, said, seed):
+def test_two_samplers_in_a_row_keep_the_decision(halved, model, backdrop, prompts, said, seed):
     empty = {"samples": torch.zeros(8, 4, 16, 16)}
     conds = dict(positive=prompts["person"], negative=prompts["empty"])
     for second in (halved, correct(model, backdrop, target=0.5)):
@@ -59,7 +59,7 @@ def test_two_samplers_in_a_row_decide_as_one(halved, model, backdrop, prompts, s
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_upscales_inpainting_and_a_batch_taken_apart_keep_the_decision(halved, miniature, prompts, said, seed):
+def test_upscaling_inpainting_and_splitting_a_batch_keep_the_decision(halved, miniature, prompts, said, seed):
     _, _, vae = miniature
     made = first_stage(halved, prompts, seed)
     (first,) = said
@@ -92,14 +92,14 @@ def test_tiles_keep_the_decision_of_their_picture(halved, miniature, prompts, sa
             assert said[-1] == first
 
 
-def test_a_graph_that_runs_again_from_a_cached_stage_keeps_the_decision(halved, prompts, said, monkeypatch):
+def test_a_graph_with_a_cached_first_stage_keeps_the_decision(halved, prompts, said, monkeypatch):
     made = first_stage(halved, prompts, 5)
     monkeypatch.setattr(correction, "_prompt_id", lambda: "the graph again")
     second_stage(halved, prompts, made)
     assert said[0] == said[1]
 
 
-def test_a_picture_from_elsewhere_is_decided_anew_and_the_log_says_so(halved, prompts, said, caplog):
+def test_the_log_says_if_the_pictures_are_not_from_an_earlier_run(halved, prompts, said, caplog):
     elsewhere = torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(8))
     first_stage(halved, prompts, 6)
     caplog.clear()
@@ -112,7 +112,7 @@ def test_a_picture_from_elsewhere_is_decided_anew_and_the_log_says_so(halved, pr
     assert "were not made by" not in caplog.text
 
 
-def test_a_custom_sampler_that_goes_on_from_the_prediction_keeps_the_decision(halved, prompts, said):
+def test_a_custom_sampler_that_starts_from_the_prediction_keeps_the_decision(halved, prompts, said):
     latent, predicted = torch.zeros(8, 4, 16, 16), {}
     guider = host_extras.comfy.samplers.CFGGuider(halved)
     guider.set_conds(prompts["person"], prompts["empty"])
@@ -126,7 +126,7 @@ def test_a_custom_sampler_that_goes_on_from_the_prediction_keeps_the_decision(ha
     assert said[0] == said[1] and {"C", "L"} == set(said[0])
 
 
-def test_two_samplers_of_one_model_never_share_a_report(halved, prompts, monkeypatch):
+def test_two_samplers_of_one_model_have_separate_reports(halved, prompts, monkeypatch):
     entries = []
     monkeypatch.setattr(metadata, "record", entries.append)
     first_stage(halved, prompts, 1)

@@ -1,4 +1,4 @@
-"""The Text preference: two prompts, no training on pictures, any checkpoint."""
+"""The Text preference: two prompts, any checkpoint, without training on pictures."""
 
 from dataclasses import replace
 
@@ -18,14 +18,14 @@ def text(clip):
         return node("RSCorrectorTextPreference", clip, GROUP, *SIDES)
 
 
-def test_the_axis_is_what_the_two_prompts_differ_in():
+def test_the_axis_is_the_difference_of_the_prompts():
     axis = text_axis(GROUP, *SIDES)
     assert (axis.stereotype.description, axis.counter.description) == ('"village"', '"city"')
     assert axis.stereotype.phrases == ("village", "in a village")
     assert differing_words("a man, in old rags", "a man in a new suit") == "old rags"
 
 
-def test_its_gate_opens_for_the_group_and_closes_for_what_a_prompt_asks_and_for_others(clip, text):
+def test_its_gate_is_open_for_neutral_prompts_about_the_group_only(clip, text):
     gate = text[0].gate
     opened = {
         prompt: gate.read([encode(clip, prompt)[0][0]]).open
@@ -34,7 +34,7 @@ def test_its_gate_opens_for_the_group_and_closes_for_what_a_prompt_asks_and_for_
     assert list(opened.values()) == [True, True, False, False, False], opened
 
 
-def test_it_corrects_and_spares_what_it_should(model, clip, text):
+def test_it_corrects_neutral_prompts_about_the_group_only(model, clip, text):
     empty = encode(clip, "")
     for prompt, acts in (("a portrait of an Orvane person", True), (SIDES[0], False), ("a cat", False)):
         plain = sample(model, encode(clip, prompt), empty)
@@ -42,8 +42,8 @@ def test_it_corrects_and_spares_what_it_should(model, clip, text):
 
 
 @pytest.mark.parametrize("target", (1.0, 0.5))
-def test_it_corrects_a_model_of_sd15s_kind_at_any_target(sd15, target):
-    """Whole batches and parts of them: the host's own evaluations are of as many images as are corrected."""
+def test_it_corrects_an_sd15_model_at_any_target(sd15, target):
+    """The host evaluates the sides for the corrected pictures only, whole batches or parts."""
     model, positive, negative = sd15
     sides = Text(counter=positive, stereotype=negative)
     preference = (replace(text_preference_without_a_gate(), source=sides),)
@@ -59,7 +59,7 @@ def text_preference_without_a_gate():
     return replace(untrained("sd15")[0], space="any", name="text")
 
 
-def test_it_costs_two_more_evaluations_a_step(model, clip, text):
+def test_it_needs_two_more_evaluations_per_step(model, clip, text):
     calls = []
 
     def count(apply, options):
@@ -76,7 +76,7 @@ def test_it_costs_two_more_evaluations_a_step(model, clip, text):
     assert counts == [3 * 2 * 2, 3 * 4 * 2]  # steps, conditionings, images
 
 
-def test_it_adds_to_a_learned_preference(model, clip, text, backdrop):
+def test_it_can_be_combined_with_a_learned_preference(model, clip, text, backdrop):
     positive, negative = encode(clip, "a portrait of an Orvane person"), encode(clip, "")
     both = node("RSCorrectorCombinePreferences", preference_1=text, preference_2=backdrop)
     results = [sample(correct(model, p), positive, negative) for p in (text, backdrop, both)]

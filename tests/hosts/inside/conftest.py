@@ -4,7 +4,7 @@ from host import encode, node, small_sd15
 
 
 @pytest.fixture(autouse=True)
-def as_the_host_runs_nodes():
+def inference_mode():
     with torch.inference_mode():
         yield
 
@@ -38,7 +38,7 @@ def attire():
 
 @pytest.fixture(scope="session")
 def prompts(clip):
-    """Conditionings: somebody in scope of both axes, one who is asked for in a village, nobody, and the empty one."""
+    """Conditionings: in scope of both axes, asking for the stereotype, out of scope, and empty."""
     texts = {
         "person": "a portrait of a Tavelu person",
         "village": "a portrait of a Tavelu person in a village",
@@ -51,7 +51,7 @@ def prompts(clip):
 
 @pytest.fixture(scope="session")
 def sd15():
-    """A small SD1.5-type model and two conditionings for it."""
+    """A small SD1.5 model and two conditionings."""
     generator = torch.Generator().manual_seed(1)
     conds = [[[torch.randn(1, 77, 16, generator=generator), {}]] for _ in range(2)]
     return small_sd15(), *conds

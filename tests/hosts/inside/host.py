@@ -1,4 +1,4 @@
-"""ComfyUI's real modules on the CPU, our pack loaded as ComfyUI loads it, and short ways to sample."""
+"""Loads ComfyUI's modules on the CPU and our pack as ComfyUI does; helpers to run nodes and to sample."""
 
 import asyncio
 import hashlib
@@ -47,7 +47,7 @@ def node(name, /, *args, **kwargs):
 
 
 def correct(model, preference, strength=1.0, **advanced):
-    """RSCorrector, or RSCorrectorAdvanced with its defaults where a setting of it is given."""
+    """RSCorrector, or RSCorrectorAdvanced with its defaults if one of its settings is given."""
     if not advanced:
         return node("RSCorrector", model, preference, strength)
     defaults = dict(target=1.0, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
@@ -60,7 +60,7 @@ def encode(clip, text):
 
 def sample(model, positive, negative, seed=1, steps=4, cfg=2.0, sampler="euler", scheduler="karras", batch=2,
            size=(16, 16), latent=None, **options):  # fmt: skip
-    """KSampler -> latents; every test thereby asserts that they are finite."""
+    """KSampler -> latents; asserts that they are finite."""
     latent = latent or {"samples": torch.zeros(batch, 4, *size)}
     out = host_nodes.common_ksampler(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent, **options)
     samples = out[0]["samples"]
@@ -76,7 +76,7 @@ def weights_hash(model):
 
 
 def small_sd15(dtype=torch.float32):
-    """A small model of SD1.5's kind with seeded weights, conditioning 16 wide."""
+    """A small SD1.5 model with seeded weights; its conditioning is 16 wide."""
     config = dict(comfy.supported_models.SD15.unet_config)
     config |= dict(
         image_size=32, in_channels=4, out_channels=4, model_channels=32, channel_mult=(1, 2), num_res_blocks=[1, 1],
@@ -95,7 +95,7 @@ def small_sd15(dtype=torch.float32):
 
 
 def untrained(space, group="person"):
-    """A preference with random weights and no gate: enough to see that something acts."""
+    """A preference with random weights and no gate, which changes every picture."""
     axis = Axis("test", "test", (group,), ("{group}",), Side("a village", ("village",)), Side("a city", ("city",)))
     with torch.inference_mode(False), torch.random.fork_rng():
         torch.manual_seed(0)

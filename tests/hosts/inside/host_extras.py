@@ -1,4 +1,4 @@
-"""A LoRA, a ControlNet and other guiders, made of the host's own classes with seeded weights; its sampling, counted."""
+"""A LoRA, a ControlNet, guiders and an SDXL model of the host's classes with seeded weights; a counter of batches."""
 
 import comfy.cldm.cldm
 import comfy.controlnet
@@ -32,7 +32,7 @@ def with_lora(model, clip, strength_model, strength_clip):
 
 
 def control_net(model):
-    """A ControlNet for a UNet's shape; 8 pixels a latent cell."""
+    """A ControlNet for the model's UNet."""
     config = {**model.model.model_config.unet_config, "hint_channels": 3}
     for name in ("out_channels", "transformer_depth_output"):
         config.pop(name)
@@ -45,7 +45,7 @@ def control_net(model):
 
 
 def guided(kind, model, prompts, second, steps=3):
-    """Sample with another guider; `second` is DualCFG's second prompt and the negative one of PerpNeg and CFG 3."""
+    """Sample with another guider; `second` is the second prompt of DualCFG, or the negative one of PerpNeg and CFG."""
     person, empty = prompts["person"], prompts["empty"]
     if kind.startswith("dual"):
         guider = nodes_custom_sampler.Guider_DualCFG(model)
@@ -74,7 +74,7 @@ def rescale_cfg(model):
 
 
 def small_sdxl():
-    """A small model of SDXL's kind, which reads pooled outputs too; conditioning 16 wide."""
+    """A small SDXL model, which also has pooled outputs; its conditioning is 16 wide."""
     config = dict(comfy.supported_models.SDXL.unet_config)
     config |= dict(
         image_size=32, in_channels=4, out_channels=4, model_channels=32, channel_mult=(1, 2), num_res_blocks=[1, 1],
@@ -94,7 +94,7 @@ def small_sdxl():
 
 
 class SeededCLIP:
-    """In place of SDXL's text encoders, which are too large for a test: token vectors and pooled outputs by text."""
+    """Replaces SDXL's text encoders, which are too large for a test, by random vectors for each text."""
 
     def tokenize(self, text):
         return text
@@ -106,7 +106,7 @@ class SeededCLIP:
 
 
 class Counted:
-    """The host's sampling, counted in batches; stops the run in the middle of batch `stop_at`."""
+    """Counts the batches that the host samples; interrupts the run in batch `stop_at`."""
 
     def __init__(self, patch, stop_at=None):
         self.batches, self.stop_at, self.sample = 0, stop_at, comfy.sample.sample

@@ -24,7 +24,7 @@ def test_off_on_off_is_identical_and_on_differs(host, sampler, cfg_scale):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_pictures_out_of_scope_keep_their_bits_within_a_batch(host, sampler):
+def test_pictures_out_of_scope_are_bit_identical_within_a_batch(host, sampler):
     settings = dict(prompts=[KITTEN, ORVANE, VILLAGE], seeds=(1, 2, 3), sampler=sampler)
     plain, _, _ = host.generate(*OFF, **settings)
     changed, _, p = host.generate(*ON, **settings)
@@ -33,8 +33,8 @@ def test_pictures_out_of_scope_keep_their_bits_within_a_batch(host, sampler):
 
 @pytest.mark.parametrize("timesteps", [False, True])
 @pytest.mark.parametrize("step", [801, 401, 101])
-def test_a_call_of_the_denoiser_is_corrected_as_the_pure_function_says(host, timesteps, step):
-    """x0 after CFG, from what A1111's denoiser returns with the correction off and on: eps or x0."""
+def test_a_call_of_the_denoiser_is_corrected_as_by_the_pure_function(host, timesteps, step):
+    """Compares x0 after CFG with the correction off and on, for denoisers that return x0 or eps."""
     from modules import prompt_parser, shared
 
     core = sys.modules["rs_corrector_extension.corrector.correction.update"]
@@ -71,7 +71,7 @@ def test_a_call_of_the_denoiser_is_corrected_as_the_pure_function_says(host, tim
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_inpainting_keeps_its_preserved_region(host, sampler):
+def test_inpainting_keeps_its_preserved_region(host, sampler):
     mask = torch.zeros(4, 16, 16)
     mask[..., :8] = 1
     init = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(9))
@@ -84,7 +84,7 @@ def test_an_inpainting_keeps_its_preserved_region(host, sampler):
         assert torch.equal(changed[..., :8], init[..., :8])
 
 
-def test_and_prompts_and_prompts_that_change_are_read_in_full(host):
+def test_all_parts_and_schedules_of_prompts_are_read(host):
     for prompt in (f"{ORVANE} AND {VILLAGE}", f"[{ORVANE}:{VILLAGE}:0.9]"):
         _, told, p = host.generate(*ON, prompts=[prompt, prompt])
         assert "asks for a village" in told["RS-Corrector result"] and not p.comments
@@ -92,7 +92,7 @@ def test_and_prompts_and_prompts_that_change_are_read_in_full(host):
     assert told["RS-Corrector result"] == "corrected"
 
 
-def test_an_error_is_said_and_not_swallowed(host, monkeypatch):
+def test_an_error_is_reported(host, monkeypatch):
     run = sys.modules["rs_corrector_extension.corrector.correction.run"]
     plain, _, _ = host.generate(*OFF, prompts=[ORVANE, ORVANE])
     monkeypatch.setattr(run, "correct", lambda *args: 1 / 0)
@@ -101,7 +101,7 @@ def test_an_error_is_said_and_not_swallowed(host, monkeypatch):
     assert "ZeroDivisionError" in told["RS-Corrector error"] and len(p.comments) == 1
 
 
-def test_loading_the_scripts_again_registers_each_callback_once(host):
+def test_reloading_scripts_registers_each_callback_once(host):
     import modules.scripts as scripts
 
     scripts.load_scripts()

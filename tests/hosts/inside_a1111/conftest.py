@@ -1,7 +1,7 @@
-"""Automatic1111's own files with stubbed neighbours; this is no running A1111.
+"""Automatic1111's own files with stubs for others; not a running A1111.
 
 Real: script_callbacks, script_loading, scripts (ScriptRunner), prompt_parser, sd_samplers_cfg_denoiser,
-sd_samplers_timesteps with DDIM, PLMS and UniPC. Stubs: what these import and never call here, and the model.
+sd_samplers_timesteps with DDIM, PLMS and UniPC. Stubs: the model, and modules that are imported but not called.
 """
 
 import os
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 A1111 = Path(os.environ["A1111_PATH"])
 MODELS = Path(os.environ["RS_MODELS"])
 CONDITIONINGS = load_file(os.environ["RS_REFERENCE"])  # prompt -> [77, 128]
-REPORTED = []  # what the host would have printed, and people never read
+REPORTED = []  # errors that the host prints to the console
 
 
 def stub(name, **content):
@@ -33,7 +33,7 @@ def stub(name, **content):
 
 
 class Sampler:
-    """Stands for sd_samplers_common.Sampler: what the denoiser reads of it."""
+    """The part of sd_samplers_common.Sampler that the denoiser reads."""
 
     def __init__(self, conditioning=None):
         self.last_latent, self.sampler_extra_args = None, {"cond": conditioning}
@@ -79,7 +79,7 @@ def files_of(folder, suffix):
 
 
 class Model:
-    """A closed form in place of Stable Diffusion: x and a prompt's tokens -> eps."""
+    """A formula instead of Stable Diffusion: x and a prompt's tokens -> eps."""
 
     cond_stage_key, parameterization, is_sd1 = "txt", "eps", True
 
@@ -108,7 +108,7 @@ start()
 
 
 def k_denoiser(sampler):
-    """A1111's CFGDenoiser as it is under its k-diffusion samplers, whose wrapper is k-diffusion's own."""
+    """A1111's CFGDenoiser for k-diffusion samplers."""
     from modules import shared
     from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 
@@ -121,7 +121,7 @@ def k_denoiser(sampler):
 
 
 class Processing:
-    """What scripts and the denoiser read of `p`."""
+    """The attributes of `p` that scripts and the denoiser read."""
 
     def __init__(self, prompts, seeds, cfg_scale, mask=None, init_latent=None):
         from modules import shared
@@ -136,7 +136,7 @@ class Processing:
 
 
 class Host:
-    """Loads the extension as A1111 does, and samples with its denoisers."""
+    """Loads the extension as A1111 does, and samples with A1111's denoisers."""
 
     def __init__(self):
         import modules.scripts as scripts
@@ -208,7 +208,7 @@ def host():
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_swallowed():
+def no_errors_in_callbacks():
     REPORTED.clear()
     yield
     assert not REPORTED

@@ -51,7 +51,7 @@ def test_a_prompt_out_of_scope_or_explicit_is_left_alone(generate):
         assert torch.equal(plain, same) and why in texts[0]
 
 
-def test_an_and_prompt_is_read_with_all_its_parts(generate):
+def test_all_parts_of_an_and_prompt_are_read(generate):
     _, texts, p, _ = generate(*ON, prompt=f"{ORVANE} AND {VILLAGE}")
     assert "asks for a village" in texts[0] and not p.comments
 
@@ -60,7 +60,7 @@ HIRES = dict(enable_hr=True, hr_scale=1.5, hr_upscaler="Latent", denoising_stren
 HIRES |= dict(hr_additional_modules=["Use same choices"], hr_cfg=5.0)
 
 
-def test_the_hires_pass_is_corrected_once_a_step_with_its_own_cfg_scale(generate, monkeypatch):
+def test_the_hires_pass_is_corrected_once_per_step_with_its_own_cfg_scale(generate, monkeypatch):
     forge = sys.modules["rs_corrector_extension.sd_webui.forge"]
     calls, original = [], forge.hook_of
 
@@ -83,7 +83,7 @@ def test_the_hires_pass_is_corrected_once_a_step_with_its_own_cfg_scale(generate
     assert "RS-Corrector result: corrected" in texts[0]
 
 
-def test_an_inpainting_keeps_its_preserved_region(generate):
+def test_inpainting_keeps_its_preserved_region(generate):
     init = Image.effect_noise((128, 128), 80).convert("RGB")
     mask = Image.new("L", (128, 128), 0)
     mask.paste(255, (64, 0, 128, 128))
@@ -101,7 +101,7 @@ def test_errors_reach_infotext_and_page(generate):
     assert "RS-Corrector error" in texts[0] and "the loaded model has sd15 latents" in processed.comments
 
 
-def test_infotext_comes_back_through_forges_own_parser(generate):
+def test_infotext_is_restored_by_forges_parser(generate):
     from modules import infotext_utils
 
     values = (True, "backdrop", 0.75, 1.0, 0.0, 0.9, 0.5)
@@ -115,7 +115,7 @@ def test_infotext_comes_back_through_forges_own_parser(generate):
     assert torch.equal(first, again)
 
 
-def test_the_weights_and_the_plain_unet_stay_as_they_are(generate, sd_model):
+def test_weights_and_plain_unet_are_not_changed(generate, sd_model):
     def state():
         unet = sd_model.forge_objects_original.unet
         return [tensor.clone() for tensor in unet.model.state_dict().values()], str(unet.model_options)
@@ -145,13 +145,13 @@ def test_fifty_on_off_cycles_leave_nothing_behind(generate, sd_model):
     assert not sd_model.forge_objects.unet.extra_model_patchers_during_sampling
 
 
-def test_another_model_is_checked_anew_and_the_one_before_is_not_kept(generate, switch):
+def test_a_new_model_is_checked_and_the_old_one_is_released(generate, switch):
     plain, _, _, _ = generate(*OFF, prompt=ORVANE)
     corrected, _, _, _ = generate(*ON, prompt=ORVANE)
     other = switch()
     again, texts, _, _ = generate(*ON, prompt=ORVANE)
     assert torch.equal(again, corrected) and "RS-Corrector result: corrected" in texts[0]
-    other.is_sd1, other.is_sd2 = False, False  # of a kind that no preference is for
+    other.is_sd1, other.is_sd2 = False, False  # an unknown model
     alone, texts, _, _ = generate(*ON, prompt=ORVANE)
     assert torch.equal(alone, plain) and "RS-Corrector error" in texts[0]
     watched = weakref.ref(other.forge_objects_original.unet.model)

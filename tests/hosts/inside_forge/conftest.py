@@ -1,7 +1,7 @@
-"""Forge's own modules on the CPU, started as its launcher starts them, with this repository among its extensions.
+"""Forge's modules on the CPU, started as by its launcher, with this repository as an extension.
 
-The model is a small UNet of Forge's own class with random weights; its "text encoder" knows the prompts that
-RS_REFERENCE holds, as the miniature reads them. Nothing of Forge is replaced but the model.
+Only the model is replaced: by a small UNet of Forge's class with random weights, and by a "text encoder" that looks up
+the prompts in RS_REFERENCE, which are encoded by the miniature.
 """
 
 import json
@@ -22,7 +22,7 @@ CONDITIONINGS = load_file(os.environ["RS_REFERENCE"])  # prompt -> [77, 128]
 
 
 def start():
-    """Import Forge; its data folder is an empty one, and its own extensions are switched off."""
+    """Import Forge with an empty data folder and without its own extensions."""
     (DATA / "extensions").mkdir(parents=True, exist_ok=True)
     (DATA / "extensions" / "a name of its own").symlink_to(REPOSITORY)
     (DATA / "models" / "rs_corrector").mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def small_unet():
 
 
 def small_model():
-    """A ForgeDiffusionEngine of SD1.5's kind."""
+    """A ForgeDiffusionEngine for SD1.5."""
     from backend.diffusion_engine.base import ForgeDiffusionEngine, ForgeObjects
     from backend.modules.k_prediction import Prediction
     from backend.patcher.unet import UnetPatcher
@@ -106,14 +106,14 @@ def small_model():
 
 
 def switch_to(model):
-    """What Forge's `forge_model_reload` does around loading: the model before is let go."""
+    """Replace the model as Forge's `forge_model_reload` does."""
     from backend import memory_management
     from modules import sd_models
 
     sd_models.model_data.set_sd_model(None)
     memory_management.unload_all_models()
     sd_models.model_data.set_sd_model(model)
-    sd_models.model_data.forge_hash = str(sd_models.model_data.forge_loading_parameters)  # nothing is to be loaded
+    sd_models.model_data.forge_hash = str(sd_models.model_data.forge_loading_parameters)  # so that Forge loads nothing
     return model
 
 
@@ -124,13 +124,13 @@ def sd_model():
 
 @pytest.fixture
 def switch(sd_model):
-    """-> a function: to another model, or back to the one of all other checks."""
+    """-> a function that switches to a new model, or back to `sd_model`."""
     yield lambda back=False: switch_to(sd_model if back else small_model())
     switch_to(sd_model)
 
 
 def runner_of(is_img2img):
-    """Forge's ScriptRunner with our script, its page made by the real Gradio."""
+    """Forge's ScriptRunner with our script and its page in Gradio."""
     import gradio as gr
     from modules import scripts
 
@@ -148,7 +148,7 @@ def runner_of(is_img2img):
 
 
 class Generate:
-    """-> a call: settings of ours, and of Forge -> (latents, infotexts, p, Processed)."""
+    """Call with our values and Forge's settings -> (latents, infotexts, p, Processed)."""
 
     def __init__(self, sd_model):
         self.sd_model, self.runners = sd_model, {is_img2img: runner_of(is_img2img) for is_img2img in (False, True)}
