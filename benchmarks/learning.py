@@ -1,10 +1,9 @@
-"""What learning costs and gives: `python benchmarks/learning.py --json FILE`.
+"""Cost and quality of learning: `python benchmarks/learning.py --json FILE`.
 
-`cost`: a preference of the shipped backdrop axis from nothing, timed beyond sampling the pairs. `few`: stereotype rates
-with a preference of 128 pairs a side. `sdxl`: the networks trained on 256 pairs of SDXL-size latents and pushes of
-random numbers, its time and memory. `derivatives`: the shipped preferences on both derivatives of the miniature, as
-they are and calibrated again. `both`: the two shipped preferences together, on groups that both name. `kill`: making
-pairs, killed 20 times.
+`cost`: time to learn a preference for the shipped backdrop axis, without sampling the pairs. `few`: stereotype rates
+with a preference from 128 pairs per side. `sdxl`: time and memory to train on 256 pairs of SDXL-size random latents and
+pushes. `derivatives`: the shipped preferences on both derivatives of the miniature, with their own calibration and with
+a new one. `both`: both shipped preferences together, for the groups of both. `kill`: sampling pairs, killed 20 times.
 """
 
 import argparse
@@ -27,9 +26,10 @@ sys.path.insert(0, str(ROOT))
 
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
+from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
-from corrector.learning.calibrate import calibrate, decide_all, first_leans, sample_corrected  # noqa: E402
+from corrector.learning.calibrate import calibrate  # noqa: E402
 from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.learning.learn import learn  # noqa: E402
 from corrector.learning.pairs import Pairs, make_pairs  # noqa: E402
@@ -59,11 +59,11 @@ class Bench:
 
     def some(self, group, n=None):
         n = n or self.n
-        prompts = [held_out(HELD_OUT_NEUTRAL, group, index // 8) for index in range(n)]  # batches of one wording
+        prompts = [held_out(HELD_OUT_NEUTRAL, group, index // 8) for index in range(n)]  # batches of one prompt
         return prompts, list(range(self.seed, self.seed + n))
 
     def rates(self, host, name, preferences, settings, groups, attributes, plain, **more):
-        """Corrected rates of each group, said; `plain`: {group: (latents, lightness, read)} of the same seeds."""
+        """Corrected rates of each group; `plain`: {group: (latents, lightness, labels)} of the same seeds."""
         for group in groups:
             before, lightness, _ = plain[group]
             some = self.some(group)
@@ -131,9 +131,9 @@ class Bench:
         self.say("SDXL size, 256 pairs: most memory, GiB", "all", memory, count)
 
     def derivatives(self):
-        """The shipped preferences on the derivatives; each seed is drawn once plain and once at full strength.
+        """The shipped preferences on the derivatives. Each seed is sampled plain and at full strength.
 
-        A target share chooses among these two pictures, by the decisions that a run makes in its batches of 8.
+        For a target share, the decisions of runs with batches of 8 select one of the two pictures.
         """
         for name in self.derivative:
             host = Miniature(bf16=self.bf16, lora=derivatives.FOLDER / f"miniature-{name}.safetensors")
@@ -175,7 +175,7 @@ class Bench:
             self.rates(host, name, preferences, Settings(), groups, list(SIDES), plain)
 
     def kill(self, tries=20):
-        """Pictures lost by `kill -9` at random moments: those whose batch was not written yet."""
+        """Pictures lost by `kill -9` at random times, because their batch was not written yet."""
         rng, lost = random.Random(self.seed), []
         with tempfile.TemporaryDirectory() as folder:
             code = (
@@ -196,14 +196,14 @@ class Bench:
                     work.send_signal(signal.SIGKILL)
                     told = there + 1 + work.stdout.read().count("one")
                 kept = len(list(Path(folder).glob("pairs/*-*.safetensors")))
-                lost.append(told - kept)  # what was told of was written before
+                lost.append(told - kept)  # a batch is written before it is reported
             last = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             self.say("kill -9: finished pictures lost, most", "all", max(lost), tries)
             self.say("kill -9: pictures at the end, of 240", "all", last.stdout.count("one"), tries)
 
 
 class Stopwatch:
-    """A function, and the seconds that it took in all."""
+    """A function with the total time of its calls in seconds."""
 
     def __init__(self, function):
         self.function, self.took = function, 0.0
@@ -217,7 +217,7 @@ class Stopwatch:
 
 
 class RandomPushes:
-    """A host whose pushes are random: only time and memory matter."""
+    """A host with random predictions, to measure time and memory."""
 
     def __init__(self, generator):
         self.generator = generator
@@ -233,7 +233,7 @@ def main():
     parts = ("cost", "few", "sdxl", "derivatives", "both", "kill")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=(*parts, []), default=list(parts))
-    parser.add_argument("--n", type=int, default=1000, help="pictures a group")
+    parser.add_argument("--n", type=int, default=1000, help="pictures per group")
     parser.add_argument("--seed", type=int, default=50_000_000)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--derivative", choices=("print", "rates"), help="only this one")

@@ -1,7 +1,7 @@
-"""Every figure of the README's table, measured on the miniature: `python benchmarks/miniature.py --json FILE`.
+"""The figures in the README's table, measured on the miniature: `python benchmarks/miniature.py --json FILE`.
 
-Prompts are the held-out wordings, seeds are used nowhere else. Pictures on which nothing acts are not sampled twice:
-they are bit-identical, which tests/ and the row "left alone, largest difference" check.
+Prompts are held out from training and seeds are used nowhere else. Pictures that are not corrected are not sampled
+twice because they are bit-identical, which tests/ and the rows "out of scope" check.
 """
 
 import argparse
@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from corrector.audit import statistics as audit  # noqa: E402
+from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
-from corrector.learning.calibrate import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
@@ -28,7 +28,7 @@ from corrector.miniature.world import GROUPS, draw, sample_scene, wanted_scene  
 from corrector.preference.file import load_preference  # noqa: E402
 
 CFG = 2.0
-EXPLICIT_N = 300  # pictures a group: what is left alone is left alone whatever the seed
+EXPLICIT_N = 300  # pictures per group with explicit prompts, where the decision does not depend on the seed
 SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
 HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
 
@@ -36,15 +36,15 @@ HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_
 class Bench:
     def __init__(self, n, seed, bf16, path=None, folder=ROOT / "weights"):
         self.host, self.n, self.seed, self.rows, self.path = Miniature(bf16=bf16), n, seed, [], path
-        self.folder = folder  # of the preferences
-        self.about = {}  # the axis at work
+        self.folder = folder  # with the preferences
+        self.about = {}  # the current axis
         self.plain, self.read, self.skin = {}, {}, {}
         self.started = time.time()
 
     def say(self, *row, **more):
         self.rows.append(audit.row(*row, self.seed, **self.about, **more))
         if self.path:
-            self.path.write_text(json.dumps(self.rows, indent=1) + "\n")  # after each, so that a stop loses nothing
+            self.path.write_text(json.dumps(self.rows, indent=1) + "\n")  # after each row, in case of interruption
         print(f"[{time.time() - self.started:5.0f} s] " + audit.table(self.rows[-1:]).splitlines()[1], flush=True)
 
     def seeds(self, group, n=None, start=0):
@@ -105,10 +105,10 @@ class Bench:
         self.quality(attribute, group, latents)
 
     def quality(self, attribute, group, latents, resamples=100):
-        """Frechet distance to true pictures of the wanted mix with the group's own skin tones, over the plain model's.
+        """Frechet distance to true pictures of the wanted mix with the group's skin tones, relative to the plain model.
 
-        True pictures of both mixes are the same scenes, of which one side is changed, and plain and corrected pictures
-        have the same seeds, so that the chance of the draw cancels in the ratio; its interval is a bootstrap of both.
+        The true pictures of both mixes have the same scenes except for the side, and plain and corrected pictures have
+        the same seeds, so that sampling noise cancels in the ratio; its interval is a bootstrap of both.
         """
         rng, counter = np.random.default_rng(self.seed + GROUPS.index(group)), SIDES[attribute][1]
         scenes = [sample_scene(rng, group) for _ in range(self.n)]
@@ -131,7 +131,7 @@ class Bench:
         self.say(f"{attribute}: Frechet distance, over plain's", group, (ours / own, low, high), self.n)
 
     def part(self, attribute, name):
-        """Only "quality" or "targets", of the corrected pictures that the full benchmark makes."""
+        """Only "quality", "targets" or "batches", on the corrected pictures of the full benchmark."""
         self.about = {"axis": attribute}
         preference = load_preference(self.folder / f"miniature-{attribute}.safetensors")
         if name == "batches":
@@ -145,7 +145,7 @@ class Bench:
                 self.targets(attribute, preference, group, latents, self.judge(latents)[0][attribute])
 
     def more_fine(self, attribute, preference, group, missing, chunk=500, most=8000):
-        """Plain images already on the counter side are rare in a near-deterministic group: look for more of them."""
+        """Sample more plain pictures on the counter side, which are rare in groups with a high stereotype rate."""
         changes, start = [], self.n
         while missing > 0 and start < most:
             seeds, prompts = self.seeds(group, chunk, start), self.prompts(group, n=chunk)
@@ -160,12 +160,12 @@ class Bench:
         return torch.cat(changes) if changes else torch.zeros(0)
 
     def targets(self, attribute, preference, group, latents, labels):
-        """Thinning takes each picture from the plain or from the fully corrected run of its seed.
+        """Counter shares at target shares, from the plain and the fully corrected picture of each seed.
 
-        `latents`, `labels`: of the fully corrected run. That a thinned run draws just these is checked on 48 pictures.
+        `latents` and `labels` are of the fully corrected run. On 48 pictures, a run with a target share is compared.
         """
         counter, seeds, prompts = SIDES[attribute][1], self.seeds(group), self.prompts(group)
-        order = sorted(range(self.n), key=lambda index: prompts[index])  # batches of one prompt, as programs draw them
+        order = sorted(range(self.n), key=lambda index: prompts[index])  # batches of one prompt, as in UIs
         prompts, seeds = ([values[i] for i in order] for values in (prompts, seeds))
         before, after = ([found[i] for i in order] for found in (self.read[group][attribute], labels))
         conditioning, coins = self.host.encode(prompts), coins_from_seeds(seeds)
@@ -199,7 +199,7 @@ class Bench:
         self.say(f"strength 1: {side} kept where asked for", group, kept, len(obeyed))
 
     def out_of_scope(self, attribute, preference):
-        """Another group, nobody in particular, nobody at all, only the other axis' attribute."""
+        """Prompts with another group, with no group, without people, and with an attribute of the other axis."""
         other = next(group for group in GROUPS if group not in preference.axis.groups)
         prompts = [text.format(group=other) for text in wordings.HELD_OUT_NEUTRAL]
         prompts += [*wordings.HELD_OUT_NO_GROUP, *wordings.HELD_OUT_NO_PERSON]
@@ -220,7 +220,7 @@ class Bench:
         self.say(f"{attribute}: out of scope, largest RMS", other, (worst,) * 3, len(prompts))
 
     def share_in_batches(self, attribute, preference, batches=200, size=8):
-        """Counter share at target 0.5 in batches of 8 pictures of one wording, as programs draw them."""
+        """Counter share at target 0.5 in batches of 8 pictures of one prompt, as in UIs."""
         counter, n = SIDES[attribute][1], batches * size
         for group in preference.axis.groups:
             if preference.calibration(group, CFG).base_rate >= 0.5:
@@ -254,12 +254,12 @@ class Bench:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=1000, help="pictures a group")
+    parser.add_argument("--n", type=int, default=1000, help="pictures per group")
     parser.add_argument("--seed", type=int, default=20_000_000)
     parser.add_argument("--axis", choices=(*SIDES, "both"), default="both")
     parser.add_argument("--only", choices=("quality", "targets", "batches"), help="only these figures")
-    parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="the folder of the two")
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster on CPUs that have it")
+    parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="folder with the two preferences")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16, faster on CPUs that support it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bench = Bench(args.n, args.seed, args.bf16, args.json, args.preferences)

@@ -1,8 +1,8 @@
-"""What the correction costs beside a full-size SD1.5 UNet (random weights, 64 x 64 latents) on a real ComfyUI, CPU.
+"""Cost of the correction relative to a full-size SD1.5 UNet (random weights, 64 x 64 latents) in ComfyUI on the CPU.
 
-`COMFYUI_PATH=... <ComfyUI's python> benchmarks/overhead.py --json overhead.json`. Time in the hook and time of the CFG
-step around it come from the same steps of the same run. Operations are counted where PyTorch dispatches them, without
-views, since on a GPU each of those is at least one kernel launch.
+`COMFYUI_PATH=... <ComfyUI's python> benchmarks/overhead.py --json overhead.json`. The times of the hook and of the CFG
+step are measured in the same steps of one run. Operations are counted when PyTorch dispatches them, without views,
+because on a GPU each is at least one kernel launch.
 """
 
 import argparse
@@ -26,7 +26,7 @@ VIEWS = (
 
 
 class Count(TorchDispatchMode):
-    """Counts dispatched operations that do work."""
+    """Counts dispatched operations except views."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class Count(TorchDispatchMode):
 
 
 def load_pack(comfyui):
-    """Our pack as ComfyUI loads it, on the CPU."""
+    """Load our pack as ComfyUI does, on the CPU."""
     sys.path.insert(0, str(comfyui))
     import comfy.cli_args
 
@@ -54,7 +54,7 @@ def load_pack(comfyui):
 
 
 def full_size_sd15():
-    """SD1.5's UNet, 860 million parameters from a seed."""
+    """SD1.5's UNet with 860 million random parameters."""
     import comfy.model_base
     import comfy.model_patcher
     import comfy.supported_models
@@ -77,7 +77,7 @@ def full_size_sd15():
 
 
 def preference():
-    """A distilled preference of the shipped size with random weights, always in scope."""
+    """A distilled preference of the shipped size with random weights and without a gate."""
     from rs_pack.corrector.axis.axis import Axis, Side
     from rs_pack.corrector.preference.networks import Distilled
     from rs_pack.corrector.preference.preference import Preference
@@ -88,7 +88,7 @@ def preference():
 
 
 def peak_memory(call):
-    """Bytes that a call allocates at most at one time."""
+    """Maximum memory that a call allocates, in bytes."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         call()
     held = peak = 0
@@ -111,9 +111,9 @@ def measure(steps, size=64):
     clock, times, counts = [time.perf_counter()], [], {}
 
     def timed(args):
-        """One pair of times a step: all of the step but the hook, and the hook."""
+        """Record two times per step: the step without the hook, and the hook."""
         began = time.perf_counter()
-        if len(times) == steps - 1:  # the last step, untimed, counts instead
+        if len(times) == steps - 1:  # the last step counts operations and is not timed
             with Count() as count:
                 denoised = hook(args)
             counts["hook_operations"] = count.operations

@@ -1,7 +1,7 @@
-"""What the correction costs beside a full-size SD1.5 UNet (random weights, 64 x 64 latents) on Forge's modules, CPU.
+"""Cost of the correction relative to a full-size SD1.5 UNet (random weights, 64 x 64 latents) in Forge on the CPU.
 
 `FORGE_PATH=... <Forge's python> benchmarks/overhead_forge.py --json figures.json`. The UNet, its patcher and the
-sampling function are Forge's; time in the hook and time of the CFG step around it come from the same steps of one run.
+sampling function are Forge's. The times of the hook and of the CFG step are measured in the same steps of one run.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PACKAGE = "rs_corrector_extension"
 
 
 def start(forge):
-    """Forge's modules on the CPU, and our package without the host's script."""
+    """Load Forge's modules on the CPU, and our package without its script."""
     sys.argv = ["launch.py", "--always-cpu"]
     sys.path.insert(0, str(forge))
     os.chdir(forge)
@@ -35,7 +35,7 @@ def start(forge):
 
 
 def full_size_sd15():
-    """SD1.5's UNet in Forge's class, 860 million parameters from a seed, in its patcher."""
+    """SD1.5's UNet in Forge's class and patcher, with 860 million random parameters."""
     from backend.modules.k_prediction import Prediction
     from backend.nn.unet import IntegratedUNet2DConditionModel
     from backend.patcher.unet import UnetPatcher
@@ -55,7 +55,7 @@ def full_size_sd15():
 
 
 def preference():
-    """A distilled preference of the shipped size with random weights, always in scope."""
+    """A distilled preference of the shipped size with random weights and without a gate."""
     from rs_corrector_extension.corrector.axis.axis import Axis, Side
     from rs_corrector_extension.corrector.preference.networks import Distilled
     from rs_corrector_extension.corrector.preference.preference import Preference
@@ -65,7 +65,7 @@ def preference():
 
 
 class Job:
-    """The part of a job that the hook asks for."""
+    """The part of a Job that the hook uses."""
 
     def guarded(self, call, *args, otherwise=None):
         return call(*args)
@@ -88,7 +88,7 @@ def measure(forge, run_module, steps, size=64):
     clock, times = [time.perf_counter()], []
 
     def timed(args):
-        """One pair of times a step: all of the step but the hook, and the hook."""
+        """Record two times per step: the step without the hook, and the hook."""
         began = time.perf_counter()
         denoised = hook(args)
         ended = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The README's tables: `python benchmarks/readme_table.py FILE`, FILE being what `benchmarks/miniature.py` wrote."""
+"""Prints the README's tables: `python benchmarks/readme_table.py FILE`, with FILE from `benchmarks/miniature.py`."""
 
 import argparse
 import json
