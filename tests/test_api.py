@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,12 +39,14 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_a_pipeline_is_learned_from_calibrated_and_audited(pipe, tmp_path, monkeypatch):
     monkeypatch.setattr(learn_module, "train_gate", lambda *_, **__: (None, {}))
+    monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
+    axis = replace(corrector.load_axis(AXES / "miniature-backdrop.json"), groups=("Orvane",))
     before = {name: tensor.clone() for name, tensor in pipe.unet.state_dict().items()}
-    preference = corrector.learn(pipe, AXES / "miniature-backdrop.json", count=4, steps=4, teacher_count=8, match=False)
+    preference = corrector.learn(pipe, axis, count=2, steps=4, teacher_count=4, match=False, cfg=1.0)
     assert preference.space == "miniature" and not preference.calibrations
-    preference = corrector.calibrate(pipe, preference, count=2, trials=2)
+    preference = corrector.calibrate(pipe, preference, count=2, trials=2, cfg=1.0)
     assert [known.group for known in preference.calibrations] == list(preference.axis.groups)
-    report = corrector.audit(pipe, preference.axis, [preference], tmp_path, images=2, explicit=1, steps=2)
+    report = corrector.audit(pipe, axis, [preference], tmp_path, images=2, explicit=1, steps=2, cfgs=(1.0,))
     assert report["figures"] and any(tmp_path.rglob("audit.html"))
     after = pipe.unet.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
