@@ -4,7 +4,6 @@ The host's model is never written to. The hook is a plain closure: ComfyUI deep-
 """
 
 import logging
-import math
 
 import comfy.samplers
 from comfy.patcher_extension import WrappersMP
@@ -226,8 +225,6 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 f"The window is empty: it starts at {start_percent:.0%} and ends at {end_percent:.0%}. The start must "
                 "be before the end."
             )
-        if not math.isfinite(cap):
-            raise CorrectionError(f"The cap is {cap}; it must be a number, or 0 for no cap.")
         window = tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
         settings = Settings(strength, target, window, mask, cap or None)
         if strength == 0:

@@ -41,10 +41,7 @@ def preference_path(name):
 
 def preferences_in(path):
     """Load the preferences of a file and set their `path`, so that calibration can update it."""
-    found = load_preferences(path)
-    for preference in found:
-        preference.path = Path(path)
-    return tuple(found)
+    return tuple(replace(preference, path=Path(path)) for preference in load_preferences(path))
 
 
 def preference_file(name):

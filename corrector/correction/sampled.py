@@ -23,8 +23,7 @@ def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
 
 def readings_of(preference, conditioning):
     """The gate's PromptReading of each prompt, or None for each if there is no gate."""
-    gate = preference.gate
-    return [gate and gate.read([conditioning[index : index + 1]]) for index in range(len(conditioning))]
+    return [preference.gate and preference.gate.read([conditioning[i : i + 1]]) for i in range(len(conditioning))]
 
 
 def first_predictions(host, conditioning, seeds, cfg):
