@@ -16,6 +16,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.update import drift  # noqa: E402
 from corrector.preference.networks import Reading  # noqa: E402
@@ -89,8 +90,8 @@ def main():
             stereotype = (world.sample(noise, axes) < 0).sum(dim=0).tolist()
             for axis, count in zip(("first", "second"), stereotype, strict=True):
                 title = f"phi {phi}, {name}: {axis} axis"
-                rows.append(audit.row(title, "four Gaussians", audit.rate(count, args.n), args.n, args.seed))
-    print(audit.table(rows))
+                rows.append(tables.row(title, "four Gaussians", audit.rate(count, args.n), args.n, args.seed))
+    print(tables.table(rows))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 

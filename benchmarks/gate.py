@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.learning.gate import train_gate  # noqa: E402
@@ -64,8 +65,8 @@ def main():
                     if said != answer and pooling == "attention":
                         print(f"  wrong ({name}): {prompt!r} -> {reading}")
                 measured = audit.rate(right, len(prompts))
-                rows.append(audit.row(f"{attribute}, {pooling}: {name}", "all", measured, len(prompts), args.seed))
-    print(audit.table(rows))
+                rows.append(tables.row(f"{attribute}, {pooling}: {name}", "all", measured, len(prompts), args.seed))
+    print(tables.table(rows))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 

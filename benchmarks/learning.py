@@ -24,6 +24,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
@@ -52,8 +53,8 @@ class Bench:
 
     def say(self, figure, group, measured, n, **more):
         measured = measured if isinstance(measured, tuple) else (measured,) * 3
-        self.rows.append(audit.row(figure, group, measured, n, self.seed, **more))
-        print(audit.table(self.rows[-1:]).splitlines()[1], flush=True)
+        self.rows.append(tables.row(figure, group, measured, n, self.seed, **more))
+        print(tables.table(self.rows[-1:]).splitlines()[1], flush=True)
         if self.path:
             self.path.write_text(json.dumps(self.rows, indent=1) + "\n")
 
@@ -71,7 +72,7 @@ class Bench:
             pictures = host.decode(latents)
             read, skin = host.reader.read(pictures), skin_lightness(pictures)
             for attribute in attributes:
-                count = audit.stereotype_count(read[attribute], SIDES[attribute][0])
+                count = tables.stereotype_count(read[attribute], SIDES[attribute][0])
                 self.say(f"{name}: {SIDES[attribute][0]}", group, audit.rate(count, self.n), self.n, **more)
             self.say(f"{name}: L* drift", group, audit.mean(skin - lightness), self.n, **more)
 
@@ -84,7 +85,7 @@ class Bench:
             read = host.reader.read(pictures)
             found[group] = latents, skin_lightness(pictures), read
             for attribute, (side, _) in SIDES.items():
-                count = audit.stereotype_count(read[attribute], side)
+                count = tables.stereotype_count(read[attribute], side)
                 self.say(f"{name}, plain: {side}", group, audit.rate(count, self.n), self.n, **more)
         return found
 
@@ -157,7 +158,7 @@ class Bench:
         corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness
         for target, chosen in ((1, np.full(self.n, True)), (0.5, decision.active.numpy())):
             labels = np.where(chosen, corrected, read[attribute])
-            rate = audit.rate(audit.stereotype_count(labels, side), self.n)
+            rate = audit.rate(tables.stereotype_count(labels, side), self.n)
             self.say(f"{name}, target {target}: {side}", group, rate, self.n, **more)
             drift = audit.mean(change * chosen)
             self.say(f"{name}, target {target}: L* drift, {attribute}", group, drift, self.n, **more)

@@ -17,6 +17,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
@@ -42,10 +43,10 @@ class Bench:
         self.started = time.time()
 
     def say(self, *row, **more):
-        self.rows.append(audit.row(*row, self.seed, **self.about, **more))
+        self.rows.append(tables.row(*row, self.seed, **self.about, **more))
         if self.path:
             self.path.write_text(json.dumps(self.rows, indent=1) + "\n")  # after each row, in case of interruption
-        print(f"[{time.time() - self.started:5.0f} s] " + audit.table(self.rows[-1:]).splitlines()[1], flush=True)
+        print(f"[{time.time() - self.started:5.0f} s] " + tables.table(self.rows[-1:]).splitlines()[1], flush=True)
 
     def seeds(self, group, n=None, start=0):
         base = self.seed + 100_000 * GROUPS.index(group) + start
@@ -65,7 +66,7 @@ class Bench:
             kept = sum(label == group for label in self.read[group]["group"])
             self.say("plain: group kept", group, audit.rate(kept, self.n), self.n)
             for attribute, (side, _) in SIDES.items():
-                count = audit.stereotype_count(self.read[group][attribute], side)
+                count = tables.stereotype_count(self.read[group][attribute], side)
                 self.say(f"plain: {side}", group, audit.rate(count, self.n), self.n)
         self.scale = torch.cat(list(self.plain.values())).std()
 
@@ -87,7 +88,7 @@ class Bench:
         self.say("UNet evaluations, over the plain run's", group, (used, used, used), self.n)
         read, skin = self.judge(latents)
         self.say(
-            f"strength 1: {side}", group, audit.rate(audit.stereotype_count(read[attribute], side), self.n), self.n
+            f"strength 1: {side}", group, audit.rate(tables.stereotype_count(read[attribute], side), self.n), self.n
         )
         kept = sum(label == group for label in read["group"])
         self.say("strength 1: group kept", group, audit.rate(kept, self.n), self.n)
@@ -100,7 +101,7 @@ class Bench:
         self.targets(attribute, preference, group, latents, read[attribute])
         for other, (other_side, _) in SIDES.items():
             if other != attribute:
-                shift = [audit.stereotype_count(r[other], other_side) / self.n for r in (self.read[group], read)]
+                shift = [tables.stereotype_count(r[other], other_side) / self.n for r in (self.read[group], read)]
                 self.say(f"{attribute}: shift of {other_side}", group, (shift[1] - shift[0],) * 3, self.n)
         self.quality(attribute, group, latents)
 
@@ -114,7 +115,7 @@ class Bench:
         scenes = [sample_scene(rng, group) for _ in range(self.n)]
         again = [wanted_scene(rng, group, **{attribute: counter}) for _ in range(self.n)]
         truth = {"plain": scenes, "wanted": [replace(s, **{attribute: counter}) for s in scenes], "again": again}
-        drawn = {k: audit.features(audit.draw_wanted(self.host, draw, scenes)) for k, scenes in truth.items()}
+        drawn = {k: audit.features(tables.draw_wanted(self.host, draw, scenes)) for k, scenes in truth.items()}
         made = audit.features(self.plain[group]), audit.features(latents)
 
         def distances(pictures, truths):
@@ -270,7 +271,7 @@ def main():
             bench.part(attribute, args.only)
         else:
             bench.axis(attribute)
-    print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + audit.table(bench.rows))
+    print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + tables.table(bench.rows))
 
 
 if __name__ == "__main__":

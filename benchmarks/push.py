@@ -15,6 +15,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.update import drift  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
@@ -43,8 +44,8 @@ def main():
     host, rows = Miniature(bf16=args.bf16), []
 
     def say(*row):
-        rows.append(audit.row(*row, args.seed))
-        print(audit.table(rows[-1:]).splitlines()[1], flush=True)
+        rows.append(tables.row(*row, args.seed))
+        print(tables.table(rows[-1:]).splitlines()[1], flush=True)
 
     for attribute, group, side, counter in CASES:
         preference = load_preference(ROOT / "weights" / f"miniature-{attribute}.safetensors")
@@ -73,7 +74,7 @@ def main():
                 return denoised + drift(reading, bases, gains, k)
 
             read = host.reader.read(host.decode(host.sample(*some(0, args.n), CFG, hook=hook)))
-            count = audit.stereotype_count(read[attribute], side)
+            count = tables.stereotype_count(read[attribute], side)
             say(f"{name}: {side}", group, audit.rate(count, args.n), args.n)
             if fine:
                 where = [some(i, 1) for i, _ in fine]

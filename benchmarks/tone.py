@@ -18,6 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.update import gate_opening  # noqa: E402
 from corrector.latent_space.spaces import expand  # noqa: E402
@@ -91,7 +92,7 @@ def main():
         before = skin_lightness(pictures)
         read = host.reader.read(pictures)
         fine = torch.tensor([label == "city" for label in read["backdrop"]])
-        dressed = audit.stereotype_count(read["attire"], "traditional")
+        dressed = tables.stereotype_count(read["attire"], "traditional")
         for name, (used, rule) in ways.items():
 
             def hook(denoised, x, sigma, which, used=used, rule=rule, known=known, index=index):
@@ -103,8 +104,8 @@ def main():
             latents = host.sample(conditioning, seeds, CFG, hook=hook)
             pictures = host.decode(latents)
             read = host.reader.read(pictures)
-            count = audit.stereotype_count(read["backdrop"], "village")
-            shift = (audit.stereotype_count(read["attire"], "traditional") - dressed) / args.n
+            count = tables.stereotype_count(read["backdrop"], "village")
+            shift = (tables.stereotype_count(read["attire"], "traditional") - dressed) / args.n
             drift = skin_lightness(pictures) - before
             for figure, measured in (
                 ("village", audit.rate(count, args.n)),
@@ -114,8 +115,8 @@ def main():
             ):
                 if measured:
                     n = int(fine.sum()) if "fine" in figure else args.n
-                    rows.append(audit.row(f"{name}: {figure}", group, measured, n, args.seed))
-                    print(audit.table(rows[-1:]).splitlines()[1], flush=True)
+                    rows.append(tables.row(f"{name}: {figure}", group, measured, n, args.seed))
+                    print(tables.table(rows[-1:]).splitlines()[1], flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
