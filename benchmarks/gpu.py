@@ -393,7 +393,8 @@ def inside(out, memory, on_cpu, quick):
     settings = dict(target=0.5, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
     (corrected,), _ = timed(nodes["Advanced"].execute, model, (one,), 1.0, **settings)
     conds = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a portrait of an Orvane person", "")]
-    steps, images, made = 2 if quick else 16, 2 if quick else 32, []
+    steps = images = 2 if quick else 16
+    made = []
     for which in (model, model, corrected):  # the first warms up
         empty = {"samples": torch.zeros(8, 4, 16, 16)}
         (latent,), seconds = timed(common_ksampler, which, SEED, steps, CFG, "euler", "karras", *conds, empty)
