@@ -31,12 +31,12 @@ class Choice:
     @property
     def names(self):
         """The selected preferences. Raises CorrectionError if there is none."""
-        picked = [name for name in (self.preference, self.second_preference) if name not in ("", NONE)]
-        if not picked:
+        selected = [name for name in (self.preference, self.second_preference) if name not in ("", NONE)]
+        if not selected:
             raise CorrectionError(
                 "RS-Corrector is enabled but no preference is selected; select one, or switch RS-Corrector off."
             )
-        return list(dict.fromkeys(picked))
+        return list(dict.fromkeys(selected))
 
 
 ARGUMENTS = tuple(field.name for field in fields(Choice))

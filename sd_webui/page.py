@@ -71,11 +71,11 @@ def build(tab, shelf, loaded_space):
 
     lists = [made["preference"], made["second_preference"]]
 
-    def describe(*picked):
-        return card(shelf, picked, loaded_space())
+    def describe(*selected):
+        return card(shelf, selected, loaded_space())
 
-    def refreshed(*picked):
-        return [*[gr.update(choices=names())] * 2, describe(*picked)]
+    def refreshed(*selected):
+        return [*[gr.update(choices=names())] * 2, describe(*selected)]
 
     for one in lists:
         one.change(describe, lists, [shown], show_progress=False)

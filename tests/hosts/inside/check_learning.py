@@ -180,7 +180,7 @@ def test_preferences_without_a_judge_cannot_be_calibrated(run, miniature):
     for preference in (replace(run["preference"][0], judge=None), run["preference"][0]):
         text = preference.judge is not None
         given = replace(preference, source=Text([], [])) if text else preference
-        with pytest.raises(ValueError, match=r"no judge of pictures.*learn it again"):
+        with pytest.raises(ValueError, match=r"no judge to calibrate.*learn it again"):
             node("RSCorrectorCalibrate", *miniature[:2], (given,), **CALIBRATE)
 
 
