@@ -24,7 +24,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import tables  # noqa: E402
+from benchmarks import derivatives, tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
@@ -35,7 +35,6 @@ from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.learning.learn import learn  # noqa: E402
 from corrector.learning.pairs import Pairs, make_pairs  # noqa: E402
 from corrector.learning.training import Teacher, train_distilled, train_judge, train_tone  # noqa: E402
-from corrector.miniature import derivatives  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.derivatives import FOLDER, OTHER_RATES, print_style, scenes, train
 from corrector.correction.sampled import sample_corrected
 from corrector.correction.update import Settings
 from corrector.miniature import prompts, world
-from corrector.miniature.derivatives import FOLDER, OTHER_RATES, print_style, scenes, train
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.derivatives import FOLDER, add_lora, save_lora
 from corrector.hosts.checkpoint import Checkpoint, hash_of
 from corrector.hosts.loading import CheckpointError, merge_lora
-from corrector.miniature.derivatives import FOLDER, add_lora, save_lora
 from corrector.miniature.host import Miniature
 from tiny_checkpoints import pipeline
 

@@ -14,7 +14,7 @@ def reference(tmp_path_factory):
     """Predictions of diffusers and transformers for check_miniature.py; None if they are not installed."""
     torch = pytest.importorskip("torch")
     try:
-        from corrector.miniature.derivatives import FOLDER
+        from corrector.latent_space.folders import WEIGHTS
         from corrector.miniature.host import Miniature
     except ImportError:
         return None
@@ -35,7 +35,7 @@ def reference(tmp_path_factory):
         latents=noise, pictures=pictures, encoded=encoded,
         seeds=seeds, sampled=miniature.sample(conditioning, seeds.tolist(), cfg=2.0, steps=4),
     )  # fmt: skip
-    for lora in sorted(FOLDER.glob("*.safetensors")):
+    for lora in sorted((WEIGHTS / "miniature-derivatives").glob("*.safetensors")):
         tensors[lora.name] = Miniature(lora=lora).denoise(x, sigma, conditioning)
     path = tmp_path_factory.mktemp("reference") / "reference.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)

@@ -1,11 +1,12 @@
 """Two derivatives of the miniature, as LoRA files: one with another drawing style, one with other planted rates.
 
-`python -m corrector.miniature.derivatives` trains both from the shipped checkpoint on drawn pictures, in a few minutes.
+`python benchmarks/derivatives.py` trains both from the shipped checkpoint on drawn pictures, in a few minutes.
 ComfyUI, WebUI and diffusers load the files with their own LoRA loaders.
 """
 
 import argparse
 import math
+import sys
 from itertools import cycle
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from ..learning.training import optimise
-from . import model, world
-from .host import Miniature
-from .train import diffusion_loss, named_sides, to_tensor
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from corrector.learning.training import optimise  # noqa: E402
+from corrector.miniature import model, world  # noqa: E402
+from corrector.miniature.host import Miniature  # noqa: E402
+from corrector.miniature.train import diffusion_loss, named_sides, to_tensor  # noqa: E402
 
 RANK = 8
 OTHER_RATES = {"Orvane": (0.8, 0.3), "Tavelu": (0.9, 0.7), "Quilmari": (0.6, 0.8), "Zendoli": (0.3, 0.5)}
