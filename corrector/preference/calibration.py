@@ -36,9 +36,7 @@ class Calibration:
         low = self.full_interval[0] if self.full_interval else self.full_rate
         where = f"{self.group} at CFG {self.cfg:g}"
         if self.base_rate >= target:
-            return (
-                f"{where}: the model already draws {self.base_rate:.0%}, a target of {target:.0%} does nothing."
-            )
+            return f"{where}: the model already draws {self.base_rate:.0%}, a target of {target:.0%} does nothing."
         if low >= target:
             return f"{where}: a target of {target:.0%} is within reach (full strength gives {self.full_rate:.1%})."
         return (
