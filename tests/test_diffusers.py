@@ -18,6 +18,7 @@ from corrector.correction.update import CorrectionError
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.loading import load_pipeline
 from corrector.latent_space.devices import device_of
+from corrector.latent_space.errors import RSCorrectorError
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
 from corrector.preference.file import load_preference
@@ -441,7 +442,7 @@ def test_preferences_that_do_not_fit_are_refused(make, preference, xl_preference
         (sd15, replace(preference, source=Text([], [])), "ComfyUI"),
     ]
     for pipe, preferences, told in refused:
-        with pytest.raises(CorrectionError, match=told), corrected(pipe, preferences):
+        with pytest.raises(RSCorrectorError, match=told), corrected(pipe, preferences):
             raise AssertionError("the block was entered")
     with corrected(sd15, replace(preference, gate=gate)):
         pass

@@ -100,6 +100,7 @@ def test_the_axis_in_a_preference_that_ships_keeps_its_hash(path):
 
 @pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
 def test_learning_finds_an_axis_sisters_beside_the_schema_and_the_readme(path):
-    found = gate_texts.other_wordings(load_axis(path), path.parent, ())["other_details"]
+    space = "miniature" if path.stem.startswith("miniature-") else "sd15"
+    found = gate_texts.gate_others(load_axis(path), path.parent, space)["other_details"]
     sisters = 1 if path.stem.startswith("miniature-") else 0
     assert (len(found) > len(gate_texts.OTHER_DETAILS)) == bool(sisters)

@@ -38,13 +38,11 @@ def prepared(host, axis, preferences, folder, judge=None, clip=None, **options):
             2 for the miniature and 7 for other models.
 
     Raises:
-        AuditError: if an option is out of range, or a preference or judge is for another model or axis.
+        AuditError: if an option is out of range, or a judge is for another model or axis.
+        PreferenceError: if a preference is for another model.
     """
-    if other := next((p for p in preferences if p.space != host.space), None):
-        raise AuditError(
-            f'The preference "{other.name}" was made for "{other.space}", and this checkpoint is "{host.space}"; use '
-            "one made for this model."
-        )
+    for preference in preferences:
+        preference.check_space(host.space, "this checkpoint")
     defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (2.0 if host.space == "miniature" else 7.0,)}
     plan = Plan(axis, **{**defaults, **options, **({} if preferences else {"strengths": ()})})
     return Audit(host, plan, judges_of(host, plan, preferences, folder, judge, clip), list(preferences))

@@ -44,7 +44,7 @@ def corrected(
             images = pipe("a portrait of ...", num_images_per_prompt=4).images
         print(run.report())
 
-    Raises CorrectionError if the preferences or the scheduler do not fit the pipeline.
+    Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline.
 
     Args:
         pipe: a pipeline for Stable Diffusion 1.5, 2.x or XL: text to image, img2img, inpaint or ControlNet.
@@ -212,7 +212,7 @@ def _replaced(owner, name, method):
 
 
 def check_pipeline(pipe, preferences):
-    """Raises CorrectionError if the preferences or the scheduler do not fit the pipeline."""
+    """Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline."""
     kind, unet = type(pipe).__name__, getattr(getattr(pipe, "unet", None), "config", {})
     known = any(parent.__name__.startswith(PIPELINES) for parent in type(pipe).__mro__)
     known = known and (unet.get("in_channels"), unet.get("out_channels")) in CHANNELS
@@ -232,11 +232,7 @@ def check_pipeline(pipe, preferences):
         name, gate = f'The preference "{preference.name}"', preference.gate
         if preference.source.kind == "text":
             raise CorrectionError(f"{name} consists of prompts for ComfyUI; load a learned one from a file.")
-        if preference.space != space:
-            raise CorrectionError(
-                f"{name} was made for {preference.space} latents and the {kind} has {space} latents; use a preference "
-                "made for this model."
-            )
+        preference.check_space(space, f"the {kind}")
         if gate is not None and gate.width != width:
             raise CorrectionError(
                 f"{name} was made for a text encoder of width {gate.width} and the {kind} has one of width {width}; "
