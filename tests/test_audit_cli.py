@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from audit_world import AXIS, ROOT, SHIPPED
-from corrector.audit.plan import AuditError
 from corrector.audit.whole import audit
 from corrector.cli.commands import main
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
+from corrector.preference.networks import PreferenceError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BACKDROP = ROOT / "axes" / "miniature-backdrop.json"
@@ -40,7 +40,7 @@ def test_an_audit_from_python_is_that_of_the_command_line_and_resumes_it(made, m
     monkeypatch.setattr(host, "sample", lambda *_, **__: pytest.fail("a picture was sampled again"))
     report = audit(host, AXIS, [preference], made, images=4, explicit=2)
     assert report == json.loads((made / "report.json").read_text()) and report["settings"]["cfgs"] == [2.0]
-    with pytest.raises(AuditError, match='was made for "sdxl"'):
+    with pytest.raises(PreferenceError, match="was made for sdxl latents"):
         audit(host, AXIS, [replace(preference, space="sdxl")], made)
 
 
