@@ -18,7 +18,7 @@ COMPARED = 128  # number of the newest that are compared; all are recognised by 
 SIDE = 32  # maximum cells per side at which latents are compared
 SMALLEST = 6  # minimum cells per side of a tile
 ALIKE = 0.75  # minimum likeness to any picture
-ALIKE_HERE = 0.1  # minimum likeness to a picture of the same graph or job, which probably is the same
+ALIKE_HERE = 0.0  # minimum likeness to a picture of the same graph or job, which probably is the same
 ALIKE_BATCH = 0.4  # minimum mean likeness to a batch of the same size, in its order
 MARGIN = 0.05  # by which the likeness to an older picture must be higher than to a newer one
 
@@ -86,7 +86,7 @@ class Memory:
             values[run] = _likeness(templates[shape], run.latents)
             if len(latents) == len(run.decided) > 1 and values[run].diagonal().mean() > ALIKE_BATCH:
                 return [one or own for one, own in zip(found, run.decided, strict=True)]  # the same batch
-        best = [1.0 if one else 0.0 for one in found]
+        best = [1.0 if one else -1.0 for one in found]
         for run, matrix in values.items():
             least = ALIKE_HERE if run in here else ALIKE
             for index, (value, which) in enumerate(zip(*(part.tolist() for part in matrix.max(dim=1)), strict=True)):
