@@ -22,13 +22,13 @@ def test_a_target_outside_zero_to_one_is_refused(target):
 
 @pytest.mark.parametrize("window", [(1.0, 1.0), (1.0, 2.0), (5.0, -1.0), (math.nan, 0.0), (0.0, 0.0)])
 def test_an_empty_window_is_refused(window):
-    with pytest.raises(CorrectionError, match=r"window .* is empty; its start must lie before its end"):
+    with pytest.raises(CorrectionError, match=r"window .* is empty; its start must be before its end"):
         Settings(window=window)
 
 
 @pytest.mark.parametrize("cap", [0.0, -1.0, math.nan])
 def test_a_cap_that_stops_everything_is_refused(cap):
-    with pytest.raises(CorrectionError, match=r"cap is .*above 0, or left out"):
+    with pytest.raises(CorrectionError, match=r"cap is .*above 0, or None"):
         Settings(cap=cap)
 
 
