@@ -222,5 +222,5 @@ def test_the_push_gain_scales_only_the_push_of_its_own_picture():
 
 def test_video_latents_are_refused_by_name_with_what_to_do():
     video = torch.zeros(1, 4, 5, 6, 6)
-    with pytest.raises(CorrectionError, match=r"5 dimensions.*[Vv]ideo.*take the node out"):
+    with pytest.raises(CorrectionError, match=r"5 dimensions.*[Vv]ideo.*Remove RS-Corrector"):
         correct(video, video, torch.ones(1), [], [], Settings())
