@@ -269,6 +269,32 @@ def test_half_precision_keeps_its_dtype_and_is_computed_in_float32(preference, m
     assert run.outcomes() == ["corrected"] and seen == {torch.float32}
 
 
+def store_in_float8(unet):
+    unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    return unet
+
+
+@pytest.mark.parametrize(
+    "prepared",
+    [
+        store_in_float8,
+        lambda unet: torch.compile(unet, backend="eager"),
+        lambda unet: unet.to(memory_format=torch.channels_last),
+    ],
+    ids=["float8 storage", "torch.compile", "channels_last"],
+)
+@pytest.mark.parametrize("count", [1, 5])
+def test_with_a_unet_that_is_stored_or_run_otherwise(preference, prepared, count):
+    pipe = pipeline("sd15")
+    pipe.unet = prepared(pipe.unet)
+    plain = latents_of(pipe, seeds=range(count), num_images_per_prompt=count)
+    with corrected(pipe, preference) as run:
+        changed = latents_of(pipe, seeds=range(count), num_images_per_prompt=count)
+    assert changed.isfinite().all() and not torch.equal(plain, changed)
+    assert run.outcomes() == ["corrected"] * count
+    assert torch.equal(plain, latents_of(pipe, seeds=range(count), num_images_per_prompt=count))
+
+
 @pytest.mark.parametrize("offload", [accelerate.cpu_offload_with_hook, accelerate.cpu_offload])
 def test_with_cpu_offload(make, preference, offload):
     with corrected(pipe := make("sd15"), preference):

@@ -37,6 +37,14 @@ def test_a_unet_in_half_precision_is_corrected(sd15, dtype):
     assert not torch.equal(sample(correct(model, untrained("sd15")), positive, negative), plain)
 
 
+def test_a_unet_that_is_stored_in_float8_is_corrected(sd15):
+    _, positive, negative = sd15
+    model = small_sd15(torch.float8_e4m3fn, torch.float32)
+    assert model.model.get_dtype() == torch.float8_e4m3fn
+    plain = sample(model, positive, negative)
+    assert not torch.equal(sample(correct(model, untrained("sd15")), positive, negative), plain)
+
+
 def test_both_stages_of_ksampler_advanced_are_corrected(model, backdrop, prompts):
     positive, negative, corrected = prompts["person"], prompts["empty"], correct(model, backdrop)
 

@@ -75,7 +75,7 @@ def weights_hash(model):
     return digest.hexdigest()
 
 
-def small_sd15(dtype=torch.float32):
+def small_sd15(dtype=torch.float32, computed=None):
     """A small SD1.5 model with seeded weights; its conditioning is 16 wide."""
     config = dict(comfy.supported_models.SD15.unet_config)
     config |= dict(
@@ -86,6 +86,7 @@ def small_sd15(dtype=torch.float32):
     config.pop("use_temporal_attention", None)
     config = comfy.supported_models.SD15(config)
     config.unet_config |= {"num_heads": 4, "num_head_channels": -1}
+    config.set_inference_dtype(dtype, computed)
     model = comfy.model_base.BaseModel(config)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
