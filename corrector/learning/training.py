@@ -140,7 +140,7 @@ def optimise(
     averaged = AveragedModel(network, multi_avg_fn=running_average)
     parts = {"network": network, "averaged": averaged, "optimizer": optimizer, "decay": decay}
     if path and path.exists():
-        for name, state in torch.load(path).items():
+        for name, state in torch.load(path, weights_only=True).items():
             parts[name].load_state_dict(state)
     bar = dict(initial=decay.last_epoch, total=steps, desc=label, mininterval=10, leave=False)
     for step in trange(decay.last_epoch, steps, **bar, disable=progress is not None):
@@ -165,7 +165,8 @@ def _train(network, steps, seed, loss_of_step, label, progress=None):
     generator = torch.Generator().manual_seed(seed)
     return optimise(
         network, steps, lambda step: loss_of_step(generator), label, 2e-3,
-        lambda step: min(1, (step + 1) / 50) * (1 - step / steps), average=0.99, progress=progress, weight_decay=1e-3,
+        lambda step: min(1, (step + 1) / 50) * (1 - step / max(1, steps)), average=0.99, progress=progress,
+        weight_decay=1e-3,
     )  # fmt: skip
 
 
