@@ -31,6 +31,7 @@ LATENT_SPACES = {
         LatentSpace("sd3", 16, 1.5305, 0.0609, flow=True),
         LatentSpace("flux", 16, 0.3611, 0.1159, flow=True),
         LatentSpace("miniature", 4, 0.94277),
+        LatentSpace("second-world", 4, 2.0),  # benchmarks/second_world
     )
 }
 
