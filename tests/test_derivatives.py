@@ -1,5 +1,6 @@
 """The miniature's two derivatives: another style, other rates, and the shipped preferences on them; small numbers."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-COUNT, SEED = 40, 930_000
+COUNT, SEED = 24, 930_000
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def some(group):
     )
 
 
+@cache
 def plain(host, group):
     wordings, seeds = some(group)
     return host.decode(host.sample(host.encode(wordings), seeds))

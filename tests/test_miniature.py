@@ -16,7 +16,8 @@ from corrector.miniature.world import GROUPS, TRADITIONAL_RATE, VILLAGE_RATE
 from corrector.preference.file import load_preference
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-COUNT, SEED = 32, 910_000  # pictures a group; seeds that neither training nor calibration nor the benchmark uses
+COUNT, STEPS = 32, 10  # pictures a group; sampling steps
+SEED = 910_000  # used by neither training nor calibration nor the benchmark
 STEREOTYPE = {"backdrop": "village", "attire": "traditional"}
 RATES = {"backdrop": VILLAGE_RATE, "attire": TRADITIONAL_RATE}
 
@@ -38,9 +39,9 @@ def portraits(host, preferences):
     for group in GROUPS:
         wordings = [prompts.held_out(prompts.HELD_OUT_NEUTRAL, group, index) for index in range(COUNT)]
         seeds = range(SEED, SEED + COUNT)
-        plain = host.sample(host.encode(wordings), seeds)
+        plain = host.sample(host.encode(wordings), seeds, steps=STEPS)
         both = [preferences[name] for name in STEREOTYPE]
-        corrected, _ = sample_corrected(host, wordings, seeds, both, Settings(), plain=plain)
+        corrected, _ = sample_corrected(host, wordings, seeds, both, Settings(), plain=plain, steps=STEPS)
         drawn[group] = Portraits(host, plain), Portraits(host, corrected)
     return drawn
 
@@ -98,7 +99,7 @@ def test_a_target_share_is_kept_and_the_other_pictures_are_bit_identical(host, p
     plain = portraits[group][0].latents
     wordings = [prompts.held_out(prompts.HELD_OUT_NEUTRAL, group, index) for index in range(COUNT)]
     seeds = range(SEED, SEED + COUNT)
-    latents, (reasons,) = sample_corrected(host, wordings, seeds, [preference], Settings(target=0.5))
+    latents, (reasons,) = sample_corrected(host, wordings, seeds, [preference], Settings(target=0.5), steps=STEPS)
     left = Portraits(host, latents).count(attribute, STEREOTYPE[attribute])
     assert abs(left / COUNT - 0.5) <= 0.15, left
     for index, why in enumerate(reasons):
@@ -111,8 +112,8 @@ def test_a_prompt_that_asks_for_the_stereotype_gets_it(host, preferences, attrib
     label = STEREOTYPE[attribute]
     wordings = [text.format(group=group) for group in preferences[attribute].axis.groups for text in named[label]]
     seeds = range(SEED, SEED + len(wordings))
-    plain = host.sample(host.encode(wordings), seeds)
-    latents, _ = sample_corrected(host, wordings, seeds, [preferences[attribute]], Settings(), plain=plain)
+    plain = host.sample(host.encode(wordings), seeds, steps=STEPS)
+    latents, _ = sample_corrected(host, wordings, seeds, [preferences[attribute]], Settings(), plain=plain, steps=STEPS)
     obeyed, kept = (host.reader.read(host.decode(z))[attribute] for z in (plain, latents))
     assert obeyed.count(label) >= 0.85 * len(wordings)
     still = sum(after == label for before, after in zip(obeyed, kept, strict=True) if before == label)
