@@ -30,7 +30,8 @@ def host():
 
 @pytest.fixture(scope="module")
 def scenes():
-    return {group: [sample_scene(np.random.default_rng((1, i)), group) for i in range(3000)] for group in GROUPS}
+    rng = np.random.default_rng(1)
+    return {group: [sample_scene(rng, group) for _ in range(3000)] for group in GROUPS}
 
 
 def pictures_of(scenes):
@@ -88,17 +89,17 @@ def test_farmers_have_darker_skin_and_the_wanted_world_keeps_the_tone(scenes):
 
 def test_the_skin_region_holds_skin_in_every_drawn_picture():
     rng = np.random.default_rng(4)
-    some = [sample_scene(rng, group, work) for group in GROUPS for work in WORK for _ in range(6)]
+    some = [sample_scene(rng, group, work) for group in GROUPS for work in WORK for _ in range(3)]
     assert np.abs(skin_lightness(pictures_of(some)) - [scene.skin for scene in some]).max() < 1.5
 
 
 def test_the_reader_reads_drawn_pictures_and_says_unreadable_of_blends_and_noise(host):
     rng = np.random.default_rng(5)
-    some = [sample_scene(rng, group, work) for group in GROUPS for work in WORK for _ in range(8)]
+    some = [sample_scene(rng, group, work) for group in GROUPS for work in WORK for _ in range(4)]
     pictures = pictures_of(some)
     read = host.reader.read(pictures)
     assert read["group"] == [scene.group for scene in some] and read["work"] == [scene.work for scene in some]
-    blends = (pictures + pictures.roll(32, dims=0)) / 2  # of another group and another work
+    blends = (pictures + pictures.roll(16, dims=0)) / 2  # of another group and another work
     for unclear in (blends, torch.randn_like(pictures)):
         read = host.reader.read(unclear)
         for name in ("group", "work"):
@@ -107,16 +108,16 @@ def test_the_reader_reads_drawn_pictures_and_says_unreadable_of_blends_and_noise
 
 @pytest.mark.parametrize("work", WORK)
 def test_it_draws_the_work_and_the_group_that_a_held_out_prompt_asks_for(host, work):
-    groups = [group for group in GROUPS for _ in range(3)]
+    groups = [group for group in GROUPS for _ in range(2)]
     wordings = [prompts.held_out(prompts.HELD_OUT_WORK[work], group, index) for index, group in enumerate(groups)]
-    latents = host.sample(host.encode(wordings), range(SEED, SEED + len(wordings)), cfg=3.0)
+    latents = host.sample(host.encode(wordings), range(SEED, SEED + len(wordings)), cfg=3.0, steps=8)
     read = host.reader.read(host.decode(latents))
     assert read["work"].count(work) >= len(wordings) - 1
     assert sum(found == group for found, group in zip(read["group"], groups, strict=True)) >= len(groups) - 1
 
 
 def test_neutral_prompts_show_the_stereotype(host):
-    wordings = [text.format(group=group) for group in GROUPS for text in prompts.HELD_OUT_NEUTRAL[:3]]
-    latents = host.sample(host.encode(wordings), range(SEED, SEED + len(wordings)), cfg=3.0)
+    wordings = [text.format(group=group) for group in GROUPS for text in prompts.HELD_OUT_NEUTRAL[:2]]
+    latents = host.sample(host.encode(wordings), range(SEED, SEED + len(wordings)), cfg=3.0, steps=8)
     read = host.reader.read(host.decode(latents))
     assert read["work"].count("farmer") >= len(wordings) - 2
