@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
+from corrector.correction.decision import Decision  # noqa: E402
 from corrector.correction.update import drift  # noqa: E402
 from corrector.preference.networks import Reading  # noqa: E402
 
@@ -64,8 +65,9 @@ class World:
         def slope(x, sigma):
             denoised = self.denoised(x, sigma)[0]
             for axis in axes:
-                base = torch.full((count,), 1 - SHARES[axis])
-                added = drift(self.preference(axis, x, sigma), base, torch.zeros(count), 1.0)
+                prior, nothing = torch.full((count,), 1 - SHARES[axis]).logit(), torch.zeros(count)
+                decision = Decision(nothing == 0, torch.zeros(count, dtype=torch.long), prior, nothing, nothing)
+                added = drift(self.preference(axis, x, sigma), decision, 1.0)
                 denoised = denoised + added[:, :, 0, 0]
             return (x - denoised) / sigma
 

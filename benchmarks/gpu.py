@@ -178,23 +178,23 @@ def learn(bench):
 
     sizes, fewer = dict(count=64, steps=1000), {}
     if bench.quick:
-        sizes = dict(count=4, steps=4, teacher_count=8, match=False)
+        sizes = dict(count=4, steps=4, points=20)
         fewer = dict(
             train_gate=partial(module.train_gate, count=60, steps=2), train_judge=partial(module.train_judge, steps=4)
         )
     with mock.patch.multiple(module, **fewer) if fewer else nullcontext():
         made, seconds = bench.timed(corrector.learn, bench.miniature(), bench.preference().axis, seed=SEED, **sizes)
     bench.say(f"time, {sizes['steps']} training steps", None, seconds, "s", sizes["count"])
-    for name in ("push_r2", "judge_cross_fitted_accuracy"):
-        bench.say(name, None, made.training[name], "R2" if name == "push_r2" else "share", sizes["count"])
+    for name in ("update_r2", "judge_cross_fitted_accuracy"):
+        bench.say(name, None, made.training[name], "R2" if name == "update_r2" else "share", sizes["count"])
     bench.check_networks(made)
 
 
 def calibrate(bench):
     import corrector
 
-    sizes, before = dict(count=2, trials=1) if bench.quick else dict(count=100, trials=50), bench.preference()
-    after, seconds = bench.timed(corrector.calibrate, bench.miniature(), before, cfg=CFG, seed=SEED, **sizes)
+    sizes, before = dict(count=2) if bench.quick else dict(count=84), bench.preference()
+    after, seconds = bench.timed(corrector.calibrate, bench.miniature(), before, cfgs=(CFG,), seed=SEED, **sizes)
     bench.say("time", None, seconds, "s", sizes["count"])
     for known in (known for known in after.calibrations if known.cfg == CFG):
         bench.say(f"{known.group}: counter side", known.base_rate, known.full_rate, "share", known.full_n)

@@ -34,7 +34,8 @@ from corrector.learning.calibrate import calibrate  # noqa: E402
 from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.learning.learn import learn  # noqa: E402
 from corrector.learning.pairs import Pairs, make_pairs  # noqa: E402
-from corrector.learning.training import Teacher, train_distilled, train_judge, train_tone  # noqa: E402
+from corrector.learning.points import sample_points  # noqa: E402
+from corrector.learning.training import train_distilled, train_judge, train_tone  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
@@ -107,12 +108,12 @@ class Bench:
         self.say(f"{name}: seconds of decoding and storing", "all", keeping, count)
         for stage, (first, last) in times.items():
             self.say(f"{name}: seconds of {stage}", "all", last - first, count)
-        self.say(f"{name}: teacher's UNet evaluations", "all", host.evaluations - before, count)
+        self.say(f"{name}: UNet evaluations at points", "all", host.evaluations - before, count)
         return host, preference, judge
 
     def few(self):
         host, preference, judge = self.cost(128, "128 pairs")
-        preference = calibrate(host, preference, judge, count=200, cfg=CFG)
+        preference = calibrate(host, preference, judge)
         plain = self.plain(host, "128 pairs", preference.axis.groups)
         self.rates(host, "128 pairs", [preference], Settings(), preference.axis.groups, ["backdrop"], plain)
 
@@ -121,10 +122,10 @@ class Bench:
         latents = torch.randn(1, 2, count, 4, size, size, generator=generator)
         pairs = Pairs(latents, 50 + 5 * torch.randn(1, 2, count, generator=generator), torch.zeros(1, count))
         axis = replace(load_axis(ROOT / "axes" / "miniature-backdrop.json"), groups=("Orvane",))
-        teacher = Teacher(RandomPushes(generator), axis, pairs, 8000, 0)
+        points = sample_points(RandomPushes(generator), axis, pairs, 6000, 0)
         started = time.time()
-        tone = train_tone("sdxl", pairs, 1000, 0)
-        train_distilled("sdxl", pairs, teacher, tone, 2500, 0, axis.skin_region)
+        tone = train_tone("sdxl", pairs, 800, 0)
+        train_distilled("sdxl", 1, points, tone, 2000, 0, axis.skin_region)
         train_judge(pairs, 0)
         self.say("SDXL size, 256 pairs: seconds of training", "all", time.time() - started, count)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -141,7 +142,7 @@ class Bench:
             groups = dict.fromkeys(group for preference in used.values() for group in preference.axis.groups)
             plain = self.plain(host, name, groups, derivative=name)
             for attribute, preference in used.items():
-                again = calibrate(host, preference, preference.judge, count=400, cfg=CFG)
+                again = calibrate(host, preference, preference.judge)
                 for said, which in (("as it is", preference), ("calibrated again", again)):
                     for group in which.axis.groups:
                         self.targets(host, f"{name}, {said}", which, group, attribute, plain[group], derivative=name)
@@ -151,7 +152,7 @@ class Bench:
         (before, lightness, read), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
         full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), CFG, batch=8, plain=before)
         conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
-        lean = first_leans(host, preference, conditioning, seeds, CFG, 0.5)
+        lean = first_leans(host, preference, conditioning, seeds)
         decision, _ = decide_all(preference, conditioning, coins, 0.5, CFG, 8, lean)
         pictures = host.decode(full)
         corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness

@@ -170,7 +170,7 @@ class Bench:
         prompts, seeds = ([values[i] for i in order] for values in (prompts, seeds))
         before, after = ([found[i] for i in order] for found in (self.read[group][attribute], labels))
         conditioning, coins = self.host.encode(prompts), coins_from_seeds(seeds)
-        lean = first_leans(self.host, preference, conditioning, seeds, CFG, 0.5)
+        lean = first_leans(self.host, preference, conditioning, seeds)
         for target in (0.25, 0.5, 0.75):
             decision, _ = decide_all(preference, conditioning, coins, target, CFG, 8, lean)
             chosen = decision.active.numpy()

@@ -19,13 +19,13 @@ FAILURES = "does nothing", "changes the group", "collapses variety", "lightens s
 class Push(nn.Module):
     """A source that always pushes by `push(x, sigma)`; x is [B, C, H, W] and sigma is [B, 1, 1, 1]."""
 
-    kind, includes_base_rate = "planted", True
+    kind, knows_belief = "planted", True
 
     def __init__(self, push):
         super().__init__()
         self.push = push
 
-    def forward(self, x, sigma, group):
+    def forward(self, x, sigma, group, conditional=None):
         return Reading(torch.full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)))
 
 

@@ -37,7 +37,7 @@ def learn(model, axis, **options):
     Args:
         model: a diffusers pipeline for Stable Diffusion 1.5, 2.x or XL, or a host (`hosts.sampler.Host`).
         axis: an Axis, or the path of an axis file.
-        options: of `learning.learn.learn`: count, seed, cfg, steps, pairs, progress and so on.
+        options: of `learning.learn.learn`: count, seed, cfg, steps, points, pairs, progress and so on.
     """
     from .latent_space.folders import AXES
     from .learning.gate_texts import gate_others
@@ -53,7 +53,7 @@ def calibrate(model, preference, **options):
     Args:
         model: as for `learn`.
         preference: a learned Preference.
-        options: of `learning.calibrate.calibrate`: count, cfg, seed, narrow, progress and so on.
+        options: of `learning.calibrate.calibrate`: count, cfgs, seed, progress and folder.
     """
     from .learning.calibrate import calibrate
 

@@ -130,7 +130,7 @@ class ComfyHost(Host):
         if hook:
 
             def hooked(args):
-                return hook(args["denoised"], args["input"], args["sigma"], which)
+                return hook(args["denoised"], args["input"], args["sigma"], which, args["cond_denoised"])
 
             model.set_model_sampler_post_cfg_function(hooked)
         noise = self.noise(seeds)

@@ -14,7 +14,7 @@ from comfy_api.latest import io, ui
 
 from ..corrector.latent_space.folders import AXES, WEIGHTS
 from ..corrector.latent_space.spaces import LATENT_SPACES
-from ..corrector.learning.calibrate import calibrate, of_other_models
+from ..corrector.learning.calibrate import calibrate, of_other_models, pictures_needed, scales
 from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import make_pairs
@@ -25,7 +25,6 @@ from .correction import check_model
 from .host import ComfyHost
 from .preferences import PreferenceSocket, preference_file, preferences_in, validated
 
-TRIALS = 160  # maximum number of pictures per group in a trial of gains, as in `calibrate`
 TARGET = 0.95  # the text says whether this target share is within reach
 
 
@@ -114,7 +113,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                     tooltip="File name in models/rs_corrector; replaces a file of this name.",
                 ),
                 io.Int.Input(
-                    "training_steps", default=2500, min=20, max=20000,
+                    "training_steps", default=2000, min=20, max=20000,
                     tooltip="For the small network, not for the model. Fewer are faster and give a weaker preference.",
                 ),
                 VAE,
@@ -162,7 +161,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         return io.NodeOutput(found, report, ui=ui.PreviewImage(report, cls=cls))
 
 
-def _calibrated(host, preference, images, cfg, seed, narrow):
+def _calibrated(host, preference, images, cfg, seed):
     """Calibrate a learned preference, unless its file has the result, and update the file -> Preference."""
     if preference.source.kind == "text" or preference.judge is None:
         raise ValueError(
@@ -172,23 +171,29 @@ def _calibrated(host, preference, images, cfg, seed, narrow):
     path = preference.path
     if path and path.is_file():
         preference = _latest(preference, path)
-    settings = digest([host.identity, host.steps, images, seed, narrow])
-    marks = preference.training.get("calibrated", {})
-    if marks.get(f"{cfg:g}") == settings:
+    cfgs, marks = scales(cfg), preference.training.get("calibrated", {})
+    settings = digest([host.identity, host.steps, images, seed, cfgs])
+    if all(marks.get(f"{cfg:g}") == settings for cfg in cfgs):
         return preference
     if of_other_models(preference, host):
         logging.warning(
             "RS-Corrector: %s was calibrated on another checkpoint, and this calibration replaces that one; to keep "
             "both, save the preference under another name first (RS-Corrector Save Preference).", preference.name,
         )  # fmt: skip
-    progress, total = Progress(), len(preference.axis.groups) * (2 * images + 5 * min(TRIALS, images))
+    progress, total = Progress(), pictures_needed(len(preference.axis.groups), images, cfgs)
+    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "calibrations"
+    folder /= f"{preference.axis.id}-{digest([settings, _weights(preference)])}"
+    logging.info(
+        "RS-Corrector: calibration at CFG %s draws at most %d pictures, kept in %s if it is stopped",
+        " and ".join(f"{cfg:g}" for cfg in cfgs), total, folder,
+    )  # fmt: skip
     with torch.inference_mode(False):
         preference = calibrate(
-            host, preference, preference.judge, images, cfg, seed,
-            progress=lambda count: progress.drawn(count, total), narrow=narrow,
+            host, preference, preference.judge, images, cfgs, seed,
+            progress=lambda count: progress.drawn(count, total), folder=folder,
         )  # fmt: skip
     kept = {f"{known.cfg:g}" for known in preference.calibrations}  # without those of another checkpoint
-    marks = {at: mark for at, mark in marks.items() if at in kept} | {f"{cfg:g}": settings}
+    marks = {at: mark for at, mark in marks.items() if at in kept} | {f"{cfg:g}": settings for cfg in cfgs}
     preference = replace(preference, training={**preference.training, "calibrated": marks})
     if path is None:
         return preference
@@ -197,6 +202,11 @@ def _calibrated(host, preference, images, cfg, seed, narrow):
     update_preference(preference, path)
     logging.info("RS-Corrector: the calibration is in %s", path)
     return next(found for found in preferences_in(path) if found.axis.id == preference.axis.id)
+
+
+def _weights(preference):
+    """A number that tells the weights of two preferences apart, also where they have no file."""
+    return float(sum(tensor.double().abs().sum() for tensor in preference.source.state_dict().values()))
 
 
 def _latest(preference, path):
@@ -210,15 +220,16 @@ def _latest(preference, path):
 
 
 def _described(preference, cfg):
-    """The calibration at a CFG scale as text."""
+    """The calibrations for a CFG scale as text."""
     lines = [f"{preference.name} ({preference.hash}), measured on {preference.space} latents"]
-    for found in (c for c in preference.calibrations if c.cfg == cfg):
+    for found in (c for c in preference.calibrations if c.cfg in scales(cfg)):
         intervals = [f"[{low:.3f}, {high:.3f}]" for low, high in (found.base_interval, found.full_interval)]
         lines += [
             f"{found.group}, CFG {found.cfg:g}: {preference.axis.counter.description} in {found.base_rate:.3f} "
             f"{intervals[0]} of {found.base_n} plain pictures, {found.full_rate:.3f} {intervals[1]} of {found.full_n} "
             f"corrected ones; skin lightness changes by {found.tone_drift:+.2f} L*",
             found.reach(TARGET),
+            *([f"Beware: {found.harm}"] if found.harm else []),
         ]
     return "\n".join(lines)
 
@@ -237,7 +248,9 @@ class RSCorrectorCalibrate(io.ComfyNode):
                 io.Clip.Input("clip"),
                 PreferenceSocket.Input("preference", tooltip="A learned preference."),
                 io.Int.Input(
-                    "images", default=400, min=16, max=4096, tooltip="Pictures per group, plain and as many corrected."
+                    "images", default=84, min=16, max=4096,
+                    tooltip="Plain pictures per group and CFG scale, and as many corrected. It measures at two scales: "
+                    "yours and a distant one.",
                 ),
                 CFG,
                 STEPS,
@@ -247,7 +260,7 @@ class RSCorrectorCalibrate(io.ComfyNode):
                 VAE,
                 io.Float.Input(
                     "narrow", default=0.03, min=0.0, max=0.49, step=0.01, optional=True,
-                    tooltip="Stops after 200 pictures or more if the base rate is known to within this; 0: never.",
+                    tooltip="Not used any more; it is here so that older workflows open.",
                 ),
             ],
             outputs=[PreferenceSocket.Output(display_name="preference"), io.String.Output(display_name="text")],
@@ -261,7 +274,7 @@ class RSCorrectorCalibrate(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         check_model(model, preference)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
-        done = [_calibrated(host, one, images, cfg, seed, narrow) for one in preference]
+        done = [_calibrated(host, one, images, cfg, seed) for one in preference]
         text = "\n\n".join(_described(one, cfg) for one in done)
         logging.info("RS-Corrector: %s", text)
         return io.NodeOutput(tuple(done), text, ui=ui.PreviewText(text))

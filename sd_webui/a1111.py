@@ -1,7 +1,8 @@
 """Automatic1111: corrects in its callbacks around CFG, without a hook on the UNet or any change to the host's objects.
 
-`on_cfg_after_cfg` gets neither x nor sigma, so `on_cfg_denoiser` saves them earlier in the same call. Its batch has one
-row per part of each picture's prompt, then one row per picture for the negative prompt. The output of CFG is x0 for
+`on_cfg_after_cfg` gets neither x, sigma nor the predictions before CFG, so `on_cfg_denoiser` and `on_cfg_denoised` save
+them earlier in the same call. Their batch has one row per part of each picture's prompt, then one row per picture for
+the negative prompt. The output of CFG is x0 for
 k-diffusion samplers and eps for DDIM, PLMS and UniPC, whose "sigma" is a timestep and whose x is variance-preserving:
 
     x0 = get_pred_x0(x, eps, t) = a x - s eps,   a x = x0 + s n:   a x is the x of this package, and s its sigma.
@@ -14,14 +15,14 @@ from .host import cfg_of, is_forge
 
 
 class Calls:
-    """State between the two callbacks of one denoiser call; `jobs` is a Jobs."""
+    """State between the callbacks of one denoiser call; `jobs` is a Jobs."""
 
     def __init__(self, jobs):
         self.jobs = jobs
         self.forget()
 
     def forget(self):
-        self.job = self.denoiser = self.x = self.sigma = None
+        self.job = self.denoiser = self.x = self.sigma = self.before = None
 
     def on_cfg_denoiser(self, params):
         """Before the UNet: save x and sigma if the call belongs to a pass that is corrected."""
@@ -30,6 +31,11 @@ class Calls:
         job = denoiser and self.jobs.of(denoiser.p)
         if job and job.on and job.run is not None and not is_forge(denoiser.p.sd_model):
             self.job, self.denoiser, self.x, self.sigma = job, denoiser, params.x, params.sigma
+
+    def on_cfg_denoised(self, params):
+        """After the UNet: save its output before CFG."""
+        if self.denoiser is not None:
+            self.before = params.x
 
     def on_cfg_after_cfg(self, params):
         """After CFG and, for k-diffusion, after the inpainting mask was applied."""
@@ -42,12 +48,13 @@ class Calls:
         count, denoiser = len(output), self.denoiser
         x, sigma = self.x[-count:], self.sigma[-count:]
 
-        def predicted():
+        def denoised(output):
             return denoiser.get_pred_x0(x, output, sigma)
 
-        predicts_x0 = predicted() is output
+        predicts_x0, cfg = denoised(output) is output, cfg_of(denoiser.p)
         ve_x, ve_sigma = (x, sigma) if predicts_x0 else variance_exploding(denoiser, x, sigma)
-        change = self.job.run.change(ve_x, ve_sigma, cfg_of(denoiser.p), predicted)
+        conditional = denoised(self.conditional(output, cfg))
+        change = self.job.run.change(ve_x, ve_sigma, cfg, conditional, lambda: denoised(output))
         if change is None:
             return output
         if denoiser.mask is not None:
@@ -55,6 +62,11 @@ class Calls:
         if not predicts_x0:
             change = -change / expand(ve_sigma, change)
         return torch.where(change != 0, (output.float() + change).to(output.dtype), output)
+
+    def conditional(self, output, cfg):
+        """The output without CFG [B, C, H, W]; of a prompt with several parts, from CFG's own sum of them."""
+        parts, negative = self.before[: -len(output)], self.before[-len(output) :]
+        return parts if len(parts) == len(output) else negative + (output - negative) / cfg
 
 
 def variance_exploding(denoiser, x, timestep):

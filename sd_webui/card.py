@@ -24,6 +24,7 @@ def card(shelf, names, space):
     for preference in (preference for loaded in files for preference in loaded.preferences):
         if space:
             attempt(check_space, preference, space)
+        parts += [warning(f"{preference.name}: {sentence}") for sentence in preference.caveats()]
         parts.append(_table(preference))
     return "".join(parts)
 
@@ -55,7 +56,9 @@ def _table(preference):
 
 
 def accuracy(training):
-    """Held-out accuracy of the log-odds in the worst group, at each sigma that was measured."""
+    """What held-out points or, in files of version 0.1, held-out pictures say."""
+    if "update_r2" in training:
+        return f"explains {training['update_r2']:.0%} of the model's own updates at held-out points"
     curves = list((training.get("held_out_accuracy_and_confidence") or {}).values())
     if not curves:
         return "not measured"

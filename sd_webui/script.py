@@ -69,4 +69,5 @@ class RSCorrectorScript(scripts.Script):
 
 script_callbacks.on_before_ui(lambda: xyz.register(scripts.scripts_data, SHELF))
 script_callbacks.on_cfg_denoiser(CALLS.on_cfg_denoiser)
+script_callbacks.on_cfg_denoised(CALLS.on_cfg_denoised)
 script_callbacks.on_cfg_after_cfg(CALLS.on_cfg_after_cfg)

@@ -61,7 +61,7 @@ class DrawnHost:
             latent[2, 0, :2] = torch.tensor([seed // 65536, seed % 65536]) / 65536
         latents = latents.to(self.device)
         sigma = torch.ones(len(seeds), device=self.device)
-        return hook(latents, latents, sigma, torch.arange(len(seeds))) if hook else latents
+        return hook(latents, latents, sigma, torch.arange(len(seeds)), latents) if hook else latents
 
     def decode(self, latents):
         pictures = []

@@ -45,7 +45,8 @@ def exact(axis):
 
     def make(world=None, shape=(4, 6, 10), space="miniature", **more):
         world = world or GaussianWorld(means=(0.3, -0.3), spreads=(0.8, 0.9), shape=shape)
-        return Preference(axis=axis, space=space, source=world, name="exact", **more)
+        known = {"training": {"tone_slopes": {}}, **more}
+        return Preference(axis=axis, space=space, source=world, name="exact", **known)
 
     return make
 

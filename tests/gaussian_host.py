@@ -15,7 +15,7 @@ PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # the difference of the sides;
 class GaussianHost:
     """The four functions of a host. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype."""
 
-    space, identity, device = "miniature", {"checkpoint": "two Gaussians"}, torch.device("cpu")
+    space, identity, device, batch = "miniature", {"checkpoint": "two Gaussians"}, torch.device("cpu"), 50
 
     def __init__(self):
         self.world = GaussianWorld(beta=0.1, means=(PATTERN, -PATTERN), spreads=(0.6, 0.6), shape=SHAPE)
@@ -47,7 +47,7 @@ class GaussianHost:
                 level = sigma.expand(len(which))
                 denoised = self.denoise(x, level, conditioning[which])
                 if hook:
-                    denoised = hook(denoised, x, level, which)
+                    denoised = hook(denoised, x, level, which, denoised)
                 x = denoised + following / sigma * (x - denoised)
             latents.append(x)
         return torch.cat(latents)

@@ -26,7 +26,7 @@ class GaussianWorld(nn.Module):
     """
 
     kind = "exact"
-    includes_base_rate = False
+    knows_belief = False
 
     def __init__(self, beta=0.2, means=(1.5, -1.5), spreads=(0.5, 0.5), shape=(1, 1, 1), flow=False):
         super().__init__()
@@ -63,7 +63,7 @@ class GaussianWorld(nn.Module):
         q = expand(self.counter_share(x, sigma, beta), x)
         return q * self.denoised_of(x, sigma, 0) + (1 - q) * self.denoised_of(x, sigma, 1)
 
-    def forward(self, x, sigma, group=None):
+    def forward(self, x, sigma, group=None, conditional=None):
         x, sigma = x.double(), sigma.double()
         push = self.denoised_of(x, sigma, 0) - self.denoised_of(x, sigma, 1)
         return Reading(self.log_odds(x, sigma).float(), push.float())

@@ -20,7 +20,7 @@ def small_preference(axis):
     source, gate = Distilled(**SMALL), PromptGate(width=12, groups=2)
     for module in (source, gate):
         module.eval().requires_grad_(False)
-    known = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone_gain=-2.5, tone_drift=0.1, seed=7),)
+    known = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone=-2.5, tone_drift=0.1, seed=7),)
     training = {"accuracy_by_sigma": {"1.0": 0.99}, "push_r2": 0.95}
     return Preference(axis, "miniature", source, gate, known, training, name="Village backdrop")
 

@@ -42,9 +42,9 @@ def test_a_pipeline_is_learned_from_calibrated_and_audited(pipe, tmp_path, monke
     monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
     axis = replace(corrector.load_axis(AXES / "miniature-backdrop.json"), groups=("Orvane",))
     before = {name: tensor.clone() for name, tensor in pipe.unet.state_dict().items()}
-    preference = corrector.learn(pipe, axis, count=2, steps=4, teacher_count=4, match=False, cfg=1.0)
+    preference = corrector.learn(pipe, axis, count=2, steps=4, points=10, cfg=1.0)
     assert preference.space == "miniature" and not preference.calibrations
-    preference = corrector.calibrate(pipe, preference, count=2, trials=2, cfg=1.0)
+    preference = corrector.calibrate(pipe, preference, count=2, cfgs=(1.0,))
     assert [known.group for known in preference.calibrations] == list(preference.axis.groups)
     report = corrector.audit(pipe, axis, [preference], tmp_path, images=2, explicit=1, steps=2, cfgs=(1.0,))
     assert report["figures"] and any(tmp_path.rglob("audit.html"))

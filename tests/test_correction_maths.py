@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scipy.stats import binomtest, kstest, norm
+from scipy.stats import binomtest
 
 from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
-from corrector.correction.update import Settings, correct, drift, gate_opening
+from corrector.correction.update import EARLY, Settings, correct, drift
 from corrector.latent_space.spaces import push_from_gradient
 from corrector.preference.calibration import Calibration
+from corrector.preference.networks import Reading
 from corrector.preference.text import Text
 from gaussian_world import GaussianWorld
 
@@ -38,17 +39,9 @@ def noisy(world, count=64, seed=0):
 
 def everyone(count, beta):
     """A Decision that corrects every picture."""
-    return Decision(
-        torch.ones(count, dtype=torch.bool),
-        torch.zeros(count, dtype=torch.long),
-        torch.full((count,), float(beta)),
-        torch.zeros(count),
-    )
-
-
-def tilted(beta, omega):
-    """The counter share after weighting counter pictures by omega."""
-    return omega * beta / (omega * beta + 1 - beta)
+    prior = torch.full((count,), float(beta)).logit(eps=1e-4)
+    everywhere, nowhere = torch.ones(count, dtype=torch.bool), torch.zeros(count)
+    return Decision(everywhere, torch.zeros(count, dtype=torch.long), prior, nowhere, nowhere)
 
 
 @worlds
@@ -71,38 +64,22 @@ def test_the_text_source_finds_the_models_own_q_from_three_predictions(world):
 
 
 @worlds
-@pytest.mark.parametrize("omega", [1.0, 4.0, 60.0])
-def test_the_drift_gives_the_denoised_of_the_reweighted_world(world, omega):
-    x, sigma = noisy(world)
-    beta = torch.full((len(x),), world.beta)
-    corrected = world.denoised(x, sigma) + drift(world(x, sigma), beta, torch.zeros(len(x)), 1.0, omega)
-    wanted = world.denoised(x, sigma, beta=tilted(world.beta, omega))
-    torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-4)
-
-
-@worlds
 def test_correcting_all_pictures_gives_the_counter_sides_own_denoised(world, exact):
     x, sigma = noisy(world)
     corrected = correct(world.denoised(x, sigma), x, sigma, [exact(world)], [everyone(len(x), world.beta)], Settings())
     torch.testing.assert_close(corrected, world.denoised_of(x, sigma, 0), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("world", [WORLDS["one dimension"], WORLDS["flow"]], ids=["eps", "flow"])
-@pytest.mark.parametrize("omega", [3.0, 30.0])
-def test_sampling_with_the_drift_gives_exactly_the_reweighted_distribution(world, omega):
-    beta = torch.full((3000,), world.beta)
-
-    def hook(denoised, x, sigma):
-        return denoised + drift(world(x, sigma), beta, torch.zeros(3000), 1.0, omega)
-
-    samples = world.sample(3000, seed=1, hook=hook).flatten().numpy()
-    share = tilted(world.beta, omega)
-
-    def cumulative(x):
-        sides = [norm.cdf(x, float(m), s) for m, s in zip(world.means, world.spreads, strict=True)]
-        return share * sides[0] + (1 - share) * sides[1]
-
-    assert kstest(samples, cumulative).pvalue > 0.001
+@worlds
+@pytest.mark.parametrize("cfg", [2.0, 7.0])
+def test_at_a_cfg_scale_the_corrected_denoised_is_that_of_a_prompt_for_the_counter_side(world, cfg, exact):
+    x, sigma = noisy(world)
+    unconditional, conditional = 0.3 * x, world.denoised(x, sigma)
+    guided = unconditional + cfg * (conditional - unconditional)
+    decision = everyone(len(x), world.beta)
+    corrected = correct(guided, x, sigma, [exact(world)], [decision], Settings(), cfg, conditional)
+    wanted = unconditional + cfg * (world.denoised_of(x, sigma, 0) - unconditional)
+    torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["one dimension", "flow", "many dimensions"])
@@ -133,22 +110,26 @@ def test_thinning_gives_the_target_share_within_the_binomial_error(target, exact
     assert binomtest(counter, 3000, target).pvalue > 0.001
 
 
+def opening(log_odds, beta=0.5, chance=0.0):
+    """How far the gate is open: the drift along a push of length 1."""
+    decision = replace(everyone(1, beta), chance=torch.tensor([chance]))
+    push = torch.ones(1, 1, 1, 1)
+    return float(drift(Reading(torch.tensor([log_odds]), push), decision, 1.0))
+
+
 def test_the_gate_closes_on_a_counter_picture_and_is_open_on_a_stereotype():
-    log_odds = torch.tensor([-12.0, 0.0, 12.0])
-    opening = gate_opening(log_odds, torch.full((3,), 0.5))
-    torch.testing.assert_close(opening, torch.tensor([1.0, 0.5, 0.0]), rtol=0, atol=1e-4)
+    assert [opening(log_odds) for log_odds in (-12.0, 0.0, 12.0)] == pytest.approx([1.0, 0.5, 0.0], abs=1e-4)
 
 
-def test_a_low_base_rate_opens_the_gate_and_a_weight_of_one_closes_it():
-    beta = torch.tensor([0.01, 0.5, 0.99])
-    opening = gate_opening(torch.zeros(3), beta)
-    assert opening[0] > opening[1] > opening[2]
-    assert gate_opening(torch.zeros(3), beta, omega=1.0).abs().max() == 0
+def test_a_low_base_rate_opens_the_gate_of_a_source_that_does_not_know_the_belief():
+    assert opening(0.0, 0.01) > opening(0.0, 0.5) > opening(0.0, 0.99)
+    assert opening(0.0, 0.0) > 0.99 and opening(0.0, 1.0) < 0.01
 
 
-def test_base_rates_of_zero_and_one_stay_finite():
-    opening = gate_opening(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 1.0]))
-    assert torch.isfinite(opening).all() and opening[0] > 0.99 and opening[1] < 0.01
+def test_the_gate_closes_earlier_for_a_picture_that_comes_out_fine_by_itself_and_is_as_open_on_a_sure_stereotype():
+    assert opening(0.0, chance=1.0) == pytest.approx(max(0.0, 1 - 0.5 / (1 - EARLY)), abs=1e-6)
+    assert opening(0.0) > opening(0.0, chance=0.5) > opening(0.0, chance=1.0) >= 0
+    assert opening(-12.0, chance=1.0) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
@@ -156,13 +137,13 @@ def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
     first, second = GaussianWorld(beta=0.2), GaussianWorld(beta=0.4, means=(0.8, -1.0))
 
     class OnOne(torch.nn.Module):
-        kind = "exact"
+        kind, knows_belief = "exact", False
 
         def __init__(self, world, channel):
             super().__init__()
             self.world, self.channel = world, channel
 
-        def forward(self, x, sigma, group):
+        def forward(self, x, sigma, group, conditional=None):
             reading = self.world(x[:, self.channel : self.channel + 1], sigma)
             push = torch.zeros_like(x)
             push[:, self.channel : self.channel + 1] = reading.push

@@ -134,8 +134,8 @@ class Elsewhere(GaussianHost):
         return super().denoise(x.cpu(), sigma.cpu(), conditioning).to(OTHER)
 
     def sample(self, conditioning, seeds, *args, hook=None, **more):
-        def moved(denoised, x, sigma, which):
-            return hook(denoised.to(OTHER), x.to(OTHER), sigma.to(OTHER), which).cpu()
+        def moved(denoised, x, sigma, which, conditional):
+            return hook(denoised.to(OTHER), x.to(OTHER), sigma.to(OTHER), which, conditional.to(OTHER)).cpu()
 
         # the CPU's own, whose hook sees the other device
         return GaussianHost().sample(conditioning, seeds, *args, hook=hook and moved, **more).to(OTHER)
@@ -145,9 +145,9 @@ class Elsewhere(GaussianHost):
 
 
 def learned(host, axis):
-    options = dict(count=16, seed=0, steps=6, teacher_count=32, match=False)
+    options = dict(count=16, seed=0, steps=6, points=40)
     preference, judge = learn_module.learn(host, axis, **options)
-    return calibrate(host, preference, judge, 8, trials=4), judge
+    return calibrate(host, preference, judge, 8), judge
 
 
 def test_learning_calibrating_and_sampling_give_the_same_there(axis, monkeypatch):

@@ -134,7 +134,33 @@ def test_the_oldest_format_still_loads(saved):
         del metadata["axis_hash"]
 
     rewrite(saved, older)
-    assert load_preference(saved).calibrations[0].tone_gain == 0.0
+    assert load_preference(saved).calibrations[0].tone == 0.0
+
+
+def test_of_a_calibration_by_version_0_1_only_the_rates_are_read(saved):
+    """Its gains and leans are those of another update."""
+
+    def older(metadata):
+        known = metadata["calibrations"][0]
+        del known["tone"], known["distance"], known["spread"]
+        known |= {"tone_gain": 4.0, "tone_drift": 0.1, "push_gain": 3.0, "lean_slope": 2.0, "lean_sigma": 14.6}
+
+    rewrite(saved, older)
+    known = load_preference(saved).calibrations[0]
+    assert known.base_rate == 0.05 and known.full_rate == 0.99
+    assert known.tone == known.tone_drift == known.lean_slope == 0.0
+
+
+def test_a_preference_that_knows_the_belief_has_a_format_that_older_versions_refuse(preference, tmp_path):
+    torch.manual_seed(0)
+    knowing = Distilled("miniature", 2, width=16, blocks=1, belief=True).eval()
+    save_preference(replace(preference, source=knowing), path := tmp_path / "new.safetensors")
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["rs_corrector"])["format"] == 3
+    loaded = load_preference(path)
+    assert loaded.source.knows_belief and not preference.source.knows_belief
+    inputs = torch.randn(2, 4, 16, 16), torch.ones(2), torch.zeros(2, dtype=torch.long), torch.randn(2, 4, 16, 16)
+    torch.testing.assert_close(loaded.source(*inputs).push, knowing(*inputs).push, rtol=0.02, atol=0.02)
 
 
 def refused(path, words):

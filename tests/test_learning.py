@@ -8,19 +8,17 @@ import torch
 import torch.nn.functional as F
 from skimage.color import rgb2lab
 
-from corrector.correction.decision import decide
 from corrector.correction.sampled import first_leans, sample_corrected
-from corrector.correction.thinning import leaning
 from corrector.correction.update import Settings
 from corrector.latent_space.skin import lightness, skin_mask
 from corrector.learning import training
-from corrector.learning.calibrate import _logistic_fit, calibrate
-from corrector.learning.learn import accuracy_by_group, learn, sight, weakness
-from corrector.learning.pairs import Pairs, make_pairs, match_tones
+from corrector.learning.calibrate import _logistic_fit, calibrate, pictures_needed, scales
+from corrector.learning.learn import learn, tone_slopes, weakness
+from corrector.learning.pairs import Pairs, make_pairs
+from corrector.learning.points import along, sample_points
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
 from corrector.preference.networks import _silu
-from corrector.preference.prompt_gate import PromptReading
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 
 
@@ -31,30 +29,54 @@ def host():
 
 @pytest.fixture(scope="module")
 def learned(host, axis, one_thread):
-    preference, judge = learn(host, axis, count=80, seed=0, cfg=1.0, teacher_count=1500, steps=250)
-    return calibrate(host, preference, judge, count=60, cfg=1.0, trials=30), judge
+    preference, judge = learn(host, axis, count=80, seed=0, cfg=1.0, points=1500, steps=250)
+    return calibrate(host, preference, judge, count=60, cfgs=(1.0,)), judge
 
 
 def noisy(host, count=200):
+    """x, sigma, group and the host's own prediction for a neutral prompt."""
     generator = torch.Generator().manual_seed(9)
-    sigma = torch.logspace(-1, 1, count)
-    x0 = host.world.draw(count, seed=9, beta=0.5).float()
-    return x0 + sigma.view(-1, 1, 1, 1) * torch.randn(count, *SHAPE, generator=generator), sigma
+    sigma = torch.logspace(0, 1, count)
+    x0 = host.world.draw(count, seed=9).float()
+    x = x0 + sigma.view(-1, 1, 1, 1) * torch.randn(count, *SHAPE, generator=generator)
+    conditional = host.denoise(x, sigma, host.encode(["a portrait of a Orvane person"]))
+    return x, sigma, torch.zeros(count, dtype=torch.long), conditional
 
 
 def test_the_learned_push_is_the_worlds_own(host, learned):
-    x, sigma = noisy(host)
-    reading, exact = learned[0].source(x, sigma, torch.zeros(200, dtype=torch.long)), host.world(x, sigma)
+    inputs = noisy(host)
+    reading, exact = learned[0].source(*inputs), host.world(*inputs[:2])
     error = (reading.push - exact.push).square().mean() / exact.push.square().mean()
     assert error < 0.15
     assert learned[0].training["push_r2"] > 0.85
 
 
-def test_the_learned_log_odds_side_with_the_exact_ones(host, learned):
-    x, sigma = noisy(host)
-    reading, exact = learned[0].source(x, sigma, torch.zeros(200, dtype=torch.long)), host.world(x, sigma)
-    sure = exact.log_odds.abs() > 3
-    assert ((reading.log_odds > 0) == (exact.log_odds > 0))[sure].float().mean() > 0.97
+def test_the_learned_log_odds_are_the_models_own_belief(host, learned):
+    x, sigma, group, conditional = noisy(host)
+    believed = learned[0].source(x, sigma, group, conditional).log_odds.sigmoid()
+    exact = host.world.counter_share(x.double(), sigma.double()).float()
+    assert float((believed - exact).square().mean() / exact.var()) < 0.3
+    assert learned[0].training["update_r2"] > 0.7
+
+
+def test_points_say_what_the_model_predicts_for_both_sides_and_for_the_neutral_prompt(host, axis, learned):
+    pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
+    points = sample_points(host, axis, pairs, 100, seed=3)
+    assert len(points.x) == 100 and points.sigma.min() >= 0.6 and points.sigma.max() <= 14.7
+    wanted = [host.world.denoised_of(points.x.double(), points.sigma.double(), side) for side in (0, 1)]
+    torch.testing.assert_close(points.push.double(), wanted[0] - wanted[1], rtol=1e-3, atol=1e-3)
+    neutral = host.world.denoised(points.x.double(), points.sigma.double())
+    torch.testing.assert_close(points.conditional.double(), neutral, rtol=1e-3, atol=1e-3)
+    exact = host.world.counter_share(points.x.double(), points.sigma.double())
+    torch.testing.assert_close(points.belief.double(), exact, rtol=1e-2, atol=1e-2)
+    assert exact.min() < 0.1 and exact.max() > 0.9  # some were corrected, and some were not
+    assert torch.equal(along(2 * points.push, points.push), torch.full((100,), 2.0))
+
+
+def test_points_are_the_same_again_from_their_seed(host, axis):
+    pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
+    first, again, other = (sample_points(host, axis, pairs, 50, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(first.x, again.x) and not torch.equal(first.x, other.x)
 
 
 def test_calibration_finds_the_base_rate_and_the_rate_at_full_strength(learned, axis):
@@ -63,7 +85,8 @@ def test_calibration_finds_the_base_rate_and_the_rate_at_full_strength(learned, 
     for calibration in preference.calibrations:
         assert calibration.base_rate == pytest.approx(0.1, abs=0.12) and calibration.base_n == 60
         assert calibration.full_rate >= 0.95
-        assert abs(calibration.tone_drift) < 1.0
+        assert calibration.distance < 0.5 and calibration.spread == pytest.approx(1.0, abs=0.1)
+        assert calibration.harm == ""
 
 
 @pytest.mark.parametrize("target", [0.5, 1.0])
@@ -125,46 +148,29 @@ def test_the_skin_mask_covers_the_box_and_a_margin_and_parts_of_cells_at_its_edg
 
 
 def test_the_learned_tone_push_stays_around_the_skin(host, learned, axis):
-    x, sigma = noisy(host)
-    tone = learned[0].source(x, sigma, torch.zeros(200, dtype=torch.long)).tone
+    tone = learned[0].source(*noisy(host)).tone
     inside = skin_mask(SHAPE, axis.skin_region) > 0
     assert inside.any() and not inside.all()
     assert tone[..., ~inside].square().mean() < 0.05 * tone[..., inside].square().mean()
 
 
-def test_matched_pictures_have_a_partner_of_their_tone_and_each_is_used_once():
-    tones = torch.rand(1, 2, 40, generator=torch.Generator().manual_seed(1)) * 20
-    pairs = Pairs(torch.zeros(1, 2, 40, 1, 1, 1), tones, torch.zeros(1, 40))
-    ((stereotype, counter),) = match_tones(pairs, tolerance=1.5)
-    assert len(stereotype) == len(counter) > 10
-    assert len(set(stereotype)) == len(stereotype) and len(set(counter)) == len(counter)
-    assert (tones[0, 0, stereotype] - tones[0, 1, counter]).abs().max() <= 1.5
+def lightness_pairs(gaps, spread, count=400):
+    """Pairs of one group a gap, whose stereotype pictures are darker by it, in points of L*."""
+    tones = 60 + spread * torch.randn(len(gaps), 2, count, generator=torch.Generator().manual_seed(1))
+    tones[:, 0] -= torch.tensor(gaps).view(-1, 1)
+    return Pairs(torch.zeros(len(gaps), 2, count, 1, 1, 1), tones, torch.zeros(len(gaps), count))
 
 
-def test_sight_is_where_held_out_accuracy_falls_below_95_in_100_on_a_line_in_log_sigma():
-    assert sight({"0.5": 1.0, "4.0": 1.0, "8.0": 0.9}) == pytest.approx(4 * 2**0.5)
-    assert sight({"0.5": 0.99, "14.0": 0.96}) == 14.0
-    assert sight({"0.5": 0.9, "14.0": 0.6}) == 0.0
+def test_the_tone_slope_is_the_density_ratio_of_two_normal_distributions():
+    pairs = lightness_pairs([0.0, 6.0, -3.0], spread=4.0)
+    scale = float(pairs.lightness.std())  # the slopes are in standardised lightness
+    wanted = torch.tensor([0.0, -6.0, 3.0]) / 4.0**2 * scale
+    torch.testing.assert_close(tone_slopes(pairs), wanted, rtol=0.15, atol=0.15)
 
 
-def test_a_few_held_out_pictures_move_a_group_from_the_others_only_as_far_as_they_show():
-    curves = {group: {"0.1": [share, 1.0]} for group, share in (("a", 0.92), ("b", 1.0), ("c", 1.0), ("blind", 0.5))}
-    few, many = (accuracy_by_group(curves, pictures) for pictures in (24, 4000))
-    assert few["a"]["0.1"] == pytest.approx(0.96)  # the median: 22 of 24 might be that
-    assert few["blind"]["0.1"] == pytest.approx(0.69, abs=0.01)  # the upper end of 12 of 24
-    assert all(many[group]["0.1"] == pytest.approx(curves[group]["0.1"][0], abs=0.02) for group in curves)
-    alone = {"a": {"0.1": [0.875, 1.0]}}
-    assert accuracy_by_group(alone, 24)["a"]["0.1"] == 0.875
-
-
-def test_each_group_has_a_sight_of_its_own_which_its_pictures_are_corrected_by(learned, axis):
-    preference = replace(learned[0], training={"sight": {"Orvane": 2.0, "Tavelu": 3.5}})
-    readings = [PromptReading(group, "neither") for group in (1, 0, -1)]
-    decision, _ = decide(preference, readings, torch.full((3,), 0.5))
-    assert decision.sight[:2].tolist() == [3.5, 2.0] and decision.active.tolist() == [True, True, False]
-    assert set(learned[0].training["sight"]) == set(axis.groups)
-    assert replace(preference, training={}).sight.isinf().all()
-    assert replace(preference, training={"sight": 0.0}).sight.tolist() == [0.0, 0.0]  # an older file's, of all groups
+def test_sides_that_differ_by_far_more_than_their_spread_have_a_bounded_slope_and_none_is_refused():
+    slopes = tone_slopes(lightness_pairs([14.0, 14.0], spread=0.0))
+    assert slopes.isfinite().all() and (slopes < 0).all() and slopes.abs().max() < 20
 
 
 def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
@@ -175,24 +181,17 @@ def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
     assert (told - F.silu(features)).abs().max() < 3e-12
 
 
-def test_the_file_says_held_out_accuracy_and_confidence_of_each_group_by_sigma(learned, axis):
-    curves = learned[0].training["held_out_accuracy_and_confidence"]
-    assert list(curves) == list(axis.groups)
-    for group in axis.groups:
-        accuracy, confidence = zip(*curves[group].values(), strict=True)
-        assert accuracy[0] > 0.9 and accuracy[0] > accuracy[-1]  # nearly clean, and nearly noise
-        assert all(abs(a - c) < 0.2 for a, c in zip(accuracy, confidence, strict=True))
+def test_the_file_says_how_much_of_the_models_belief_it_explains_by_sigma(learned):
+    found = learned[0].training["belief_r2_by_sigma"]
+    assert list(found) == ["0.7 to 2", "2 to 4", "4 to 8", "8 to 15"]
+    assert all(value <= 1 for value in found.values()) and max(found.values()) > 0.7
 
 
-def test_a_preference_says_what_it_is_weak_in_and_for_which_group():
-    sound = {"0.1": [1.0, 1.0], "1.0": [0.97, 0.99], "14.0": [0.6, 0.6]}
-    curves = {"one": sound, "two": sound, "three": sound}
-    figures = {"held_out_accuracy_and_confidence": curves, "held_out_pictures_a_group": 40, "push_r2": 0.86}
+def test_a_preference_says_what_it_is_weak_in():
+    figures = {"update_r2": 0.8, "judge_cross_fitted_accuracy": 0.99}
     assert weakness(figures) == ""
-    assert "30%" in weakness(figures | {"push_r2": 0.3}) and "nan" in weakness(figures | {"push_r2": float("nan")})
-    blind = {**curves, "two": {"0.1": [0.7, 0.9], "1.0": [0.65, 0.8], "14.0": [0.5, 0.5]}}
-    said = weakness(figures | {"held_out_accuracy_and_confidence": blind})
-    assert "of 40 nearly clean held-out pictures a group it tells the side only in 65% for two (" in said
+    assert "30%" in weakness(figures | {"update_r2": 0.3}) and "nan" in weakness(figures | {"update_r2": float("nan")})
+    assert "told apart in 60% only" in weakness(figures | {"judge_cross_fitted_accuracy": 0.6})
 
 
 def test_the_file_brings_the_judge_that_calibration_needs(host, learned, tmp_path):
@@ -204,14 +203,33 @@ def test_the_file_brings_the_judge_that_calibration_needs(host, learned, tmp_pat
     assert loaded.calibrations == preference.calibrations
 
 
-def test_calibration_stops_once_the_interval_is_narrow_enough_and_says_the_interval(host, learned):
+def test_a_calibration_measures_at_the_users_cfg_scale_and_at_a_distant_one():
+    assert scales(7.0) == (2.0, 7.0) and scales(2.0) == (2.0, 7.0)
+    assert scales(1.0) == (1.0, 7.0) and scales(9.0) == (2.0, 9.0)
+
+
+def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it_kept(host, learned, tmp_path):
     preference, judge = learned
-    early = calibrate(host, preference, judge, count=300, cfg=1.0, trials=20, narrow=0.09)
-    for calibration in early.calibrations:
+    drawn = []
+    whole = calibrate(host, preference, judge, 24, (1.0, 3.0), progress=drawn.append, folder=tmp_path / "kept")
+    assert sum(drawn) <= pictures_needed(2, 24, (1.0, 3.0)) == 2 * 2 * (24 + 24 + 12 + 8)
+
+    def stop(count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(host, preference, judge, 24, (1.0, 3.0), progress=stop, folder=tmp_path / "stopped")
+    again = calibrate(host, preference, judge, 24, (1.0, 3.0), folder=tmp_path / "stopped")
+    assert again.calibrations == whole.calibrations
+    for calibration in whole.calibrations:
         low, high = calibration.base_interval
-        assert calibration.base_n == 200 and high - low <= 0.18 and low < calibration.base_rate < high
-        assert "within reach" in calibration.reach(0.5)
-        assert "already draws" in calibration.reach(0.01)
+        assert low < calibration.base_rate < high and "within reach" in calibration.reach(0.5)
+
+
+def test_a_correction_that_ruins_pictures_is_named():
+    ruined = Calibration("Orvane", 7.0, 0.05, 84, 0.99, 84, distance=1.32, spread=1.14)
+    assert "harms pictures of Orvane at CFG 7" in ruined.harm and "1.32 times" in ruined.harm
+    assert replace(ruined, distance=0.1, spread=1.01).harm == ""
 
 
 def test_a_target_out_of_reach_is_said_with_what_to_do():
@@ -226,20 +244,20 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
         assert known.lean_slope > 0
     prompts, seeds = ["a portrait of a Tavelu person"] * 60, range(900, 960)
     conditioning = host.encode(prompts)
-    found = first_leans(host, preference, conditioning, seeds, 2.0, 0.5)
+    found = first_leans(host, preference, conditioning, seeds)
     x = torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds]) * 14.6
     sigma, group = torch.full((60,), 14.6), torch.full((60,), axis.groups.index("Tavelu"))
-    by_hand = leaning(host.denoise(x, sigma, conditioning), preference.source(x, sigma, group).push)
+    by_hand = preference.source(x, sigma, group, host.denoise(x, sigma, conditioning)).log_odds
     torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
-    assert first_leans(host, preference, conditioning, seeds, 2.0, 1.0) is None
+    assert first_leans(host, replace(preference, calibrations=()), conditioning, seeds) is None
 
 
-def test_a_logistic_fit_finds_slope_and_offset_and_keeps_to_its_prior_where_there_is_nothing_to_see():
-    z = torch.tensor([-1.0, 1.0]).repeat(300)
-    counter = torch.tensor([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
-    slope, offset = _logistic_fit(z, counter.double(), 0.5)
-    assert slope == pytest.approx(np.log(9.0), rel=0.03) and abs(offset) < 0.01
-    slope, offset = _logistic_fit(torch.zeros(4), torch.tensor([0.0, 0.0, 0.0, 1.0]).double(), 0.25)
+def test_a_logistic_fit_finds_a_common_slope_and_keeps_to_its_prior_where_there_is_nothing_to_see():
+    z = np.tile([-1.0, 1.0], 300)
+    counter = np.array([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
+    slope, (offset, other) = _logistic_fit([z, z], [counter, counter])
+    assert slope == pytest.approx(np.log(9.0), rel=0.03) and abs(offset) < 0.01 and abs(other) < 0.01
+    slope, (offset,) = _logistic_fit([np.zeros(4)], [np.array([0.0, 0.0, 0.0, 1.0])])
     assert slope == 0 and offset == pytest.approx(np.log(1 / 3), abs=0.01)
 
 

@@ -146,11 +146,11 @@ def test_a_change_is_the_corrected_less_the_plain_and_none_where_nothing_acts(pr
     denoised = torch.randn(x.shape)
     whole = run_of(preference, Memory(), target=1.0).correct(denoised, x, sigma, 2.0)
     run = run_of(preference, Memory(), target=1.0)
-    torch.testing.assert_close(run.change(x, sigma, 2.0, lambda: denoised), whole - denoised)
+    torch.testing.assert_close(run.change(x, sigma, 2.0, denoised, lambda: denoised), whole - denoised)
     run.finish()
     torch.testing.assert_close(run.memory.runs[0].latents, whole)
     nobody = run_of(preference, Memory(), asked=prompts(*[1] * COUNT))
-    assert nobody.change(x, sigma, 2.0, lambda: denoised) is None
+    assert nobody.change(x, sigma, 2.0, denoised, lambda: denoised) is None
 
 
 def test_another_batch_than_the_announced_is_refused(preference):

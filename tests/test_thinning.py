@@ -101,10 +101,9 @@ def test_a_group_at_or_above_its_target_is_left_alone(beta, target):
 
 def test_a_batch_whose_leans_indicate_another_model_is_filled_to_its_target():
     coins, known, around = coins_from_seeds(range(8)), seeing(0.6, 3.0), torch.linspace(-0.5, 0.5, 8)
-    assert not thinned(coins, 0.5, known, around - 1.4, cfg=2.0).any()  # plausible for some wordings
-    assert not thinned(coins[:1], 0.5, known, torch.tensor([-3.5]), cfg=2.0).any()  # plausible for some seeds
-    assert not thinned(coins, 0.5, known, around - 1.8, cfg=7.0).any()  # leans at another CFG do not identify a model
-    chosen, chances = thinned(coins, 0.5, known, around - 1.8, cfg=2.0), known.chance(around - 1.8)
+    assert not thinned(coins, 0.5, known, around - 1.4).any()  # plausible for some wordings
+    assert not thinned(coins[:1], 0.5, known, torch.tensor([-3.5])).any()  # plausible for some seeds
+    chosen, chances = thinned(coins, 0.5, known, around - 1.8), known.chance(around - 1.8)
     expected = float(torch.where(chosen, 1.0, chances).sum())
     assert chosen.any() and not chosen.all() and abs(expected - 4) < 1
 
@@ -179,35 +178,22 @@ def test_the_level_gives_the_target_on_average_over_batches(batch, middle, sprea
         assert float(expected.clamp(min=level).mean()) == pytest.approx(batch * target, rel=1e-6)
 
 
-def test_the_lean_of_a_first_prediction_is_its_component_along_the_push(exact):
+def test_the_lean_is_the_log_odds_of_the_first_prediction_at_the_calibrated_sigma_only(exact):
     preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
-    x, sigma, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.full((3,), 14.6), torch.tensor([0, -1, 1])
-    with torch.no_grad():
-        push = preference.source(x, sigma, groups).push
-    aside = noises(3, seed=5, shape=(4, 4, 4))
-    aside -= (aside * push).sum(dim=(1, 2, 3), keepdim=True) / push.square().sum(dim=(1, 2, 3), keepdim=True) * push
-    denoised = torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1, 1) * push + aside
-    found = first_lean(preference, denoised, x, sigma, groups, 0.5)
-    torch.testing.assert_close(found[[0, 2]], torch.tensor([-1.0, 2.0]), rtol=1e-4, atol=1e-4)
+    x, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.tensor([0, -1, 1])
+    found = first_lean(preference, x, torch.full((3,), 14.6), groups, x)
+    wanted = preference.source(x, torch.full((3,), 14.6), groups).log_odds
+    torch.testing.assert_close(found[[0, 2]], wanted[[0, 2]])
     assert found[1].isnan()  # out of scope
-
-
-def test_the_lean_is_read_only_below_target_one_and_at_the_calibrated_sigma(exact):
-    preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
-    x, groups = noises(2, shape=(4, 4, 4)), torch.tensor([0, 1])
-    read = lambda sigma, target: first_lean(  # noqa: E731
-        preference, x, sigma * x, torch.full((2,), sigma), groups, target
-    )
-    assert read(14.6, 0.5) is not None
-    assert read(14.6, 1.0) is None and read(6.0, 0.5) is None  # img2img starts at a lower sigma
+    assert first_lean(preference, x, torch.full((3,), 6.0), groups, x) is None  # img2img starts at a lower sigma
     never = replace(preference, calibrations=(unknown(0.3),))
-    assert first_lean(never, x, x, torch.full((2,), 14.6), groups, 0.5) is None
+    assert first_lean(never, x, torch.full((3,), 14.6), groups, x) is None
 
 
 @pytest.fixture
 def calibrated(exact):
     known = (
-        Calibration("Orvane", 2.0, 0.05, 400, 1.0, 400, tone_gain=-3.0),
+        Calibration("Orvane", 2.0, 0.05, 400, 1.0, 400, tone=-3.0),
         Calibration("Tavelu", 2.0, 0.6, 400, 0.99, 400),
     )
     return replace(exact(), calibrations=known)
@@ -237,30 +223,36 @@ def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_with_a_reason(
     assert "target share" in next(reason for reason in reasons[:4] if reason)
 
 
-def test_base_rate_and_tone_gain_come_from_the_groups_own_calibration(calibrated):
+def test_prior_chance_and_tone_come_from_the_groups_own_calibration(calibrated):
     decision, _ = decide(calibrated, [named(0), named(1)], torch.rand(2), cfg=2.0)
-    torch.testing.assert_close(decision.base_rate, torch.tensor([0.05, 0.6]))
-    torch.testing.assert_close(decision.tone_gain, torch.tensor([-3.0, 0.0]))
+    torch.testing.assert_close(decision.prior.sigmoid(), torch.tensor([0.05, 0.6]))
+    torch.testing.assert_close(decision.chance, torch.tensor([0.05, 0.6]))
+    torch.testing.assert_close(decision.tone, torch.tensor([-3.0, 0.0]))
 
 
-def test_the_calibration_at_the_nearest_cfg_scale_is_used(exact):
-    known = tuple(Calibration("Orvane", cfg, cfg / 100, 400, 1.0, 400) for cfg in (2.0, 7.0))
-    preference = replace(exact(), calibrations=known)
-    assert preference.calibration("Orvane", 3.0).cfg == 2.0
-    assert preference.calibration("Orvane", 6.0).cfg == 7.0
-    assert preference.calibration("Tavelu", 6.0) is None
+def test_between_measured_cfg_scales_a_calibration_is_interpolated_and_beyond_them_the_nearest_holds(exact):
+    low, high = (
+        Calibration("Orvane", cfg, rate, 400, 1.0, 400, tone=tone, lean_slope=4.0, lean_offset=offset)
+        for cfg, rate, tone, offset in ((2.0, 0.2, 1.0, -1.0), (8.0, 0.1, 3.0, -3.0))
+    )
+    preference = replace(exact(), calibrations=(high, low))
+    middle = preference.calibration("Orvane", 4.0)
+    assert 0.1 < middle.base_rate < 0.2 and middle.tone == pytest.approx(2.0)
+    assert middle.lean_offset == pytest.approx(-2.0) and middle.lean_slope == pytest.approx(4.0)
+    assert preference.calibration("Orvane", 1.0) is low and preference.calibration("Orvane", 9.0) is high
+    assert preference.calibration("Orvane", 2.0) is low and preference.calibration("Tavelu", 6.0) is None
 
 
 def test_an_uncalibrated_preference_shifts_no_prior_and_still_thins(exact):
     decision, _ = decide(exact(), [None] * 8, coins_from_seeds(range(8)), target=0.5)
-    assert (decision.base_rate == 0.5).all()
+    assert (decision.prior == 0).all() and (decision.chance == 0).all()
     assert int(decision.active.sum()) == 4
 
 
-def test_the_base_rate_is_not_counted_twice_for_the_text_source(calibrated):
+def test_the_base_rate_is_not_counted_twice_for_a_source_that_knows_the_belief(calibrated):
     text = replace(calibrated, source=Text(None, None))
     decision, _ = decide(text, [named(0)] * 8, coins_from_seeds(range(8)), target=0.5, cfg=2.0)
-    assert (decision.base_rate == 0.5).all()
+    assert (decision.prior == 0).all()
     assert int(decision.active.sum()) in (3, 4)  # thinning still starts from the measured 0.05
 
 
@@ -275,9 +267,17 @@ def test_the_log_line_counts_corrected_pictures_and_gives_the_reasons_for_others
 
 
 def test_the_log_line_says_if_the_cfg_scale_or_the_preference_was_not_calibrated(calibrated, exact):
-    assert "CFG 7 was never measured, the calibration at 2 is used" in summary(calibrated, [""], cfg=7.0)
-    assert summary(calibrated, [""], cfg=2.0) == "exact: corrected 1 of 1"
+    assert "calibrated at CFG 2 only, and CFG 7 is far from it" in summary(calibrated, [""], cfg=7.0)
+    assert summary(calibrated, [""], cfg=3.0) == "exact: corrected 1 of 1"
     assert "not calibrated" in summary(exact(), [""], cfg=2.0)
+
+
+def test_the_log_line_says_that_the_skin_tone_is_not_kept_or_that_the_correction_harms(calibrated):
+    assert "does not keep the skin tone" in summary(replace(calibrated, training={}), [""], cfg=2.0)
+    harmful = replace(calibrated.calibrations[0], distance=1.3, spread=1.2)
+    said = summary(replace(calibrated, calibrations=(harmful,)), [""], cfg=2.0)
+    assert "the correction harms pictures of Orvane at CFG 2" in said and "Use a lower strength" in said
+    assert "harms" not in summary(replace(calibrated, calibrations=(harmful,)), ["asked for"], cfg=2.0)
 
 
 def test_the_decision_follows_the_lean_and_keeps_the_groups_base_rate(exact):
@@ -285,5 +285,6 @@ def test_the_decision_follows_the_lean_and_keeps_the_groups_base_rate(exact):
     lean = torch.linspace(-2, 2, count)
     decision, reasons = decide(preference, [named(0)] * count, torch.rand(count), 0.5, 2.0, lean)
     chosen = decision.active.tolist()
-    assert any(chosen) and chosen == sorted(chosen) and (decision.base_rate == 0.3).all()
+    assert any(chosen) and chosen == sorted(chosen)
+    torch.testing.assert_close(decision.prior.sigmoid(), torch.full((count,), 0.3))
     assert [why == "" for why in reasons] == chosen

@@ -7,11 +7,9 @@ import math
 from itertools import combinations
 
 import numpy as np
-import torch.nn.functional as F
-from scipy.linalg import sqrtm
 from scipy.stats import binomtest, sem
 
-from ..latent_space.statistics import rate
+from ..latent_space.statistics import features, frechet, rate  # noqa: F401, for those who read reports
 
 FIRST_LOOK = 20  # minimum number of pictures before sampling may stop: a short run of equal results is often chance
 
@@ -79,18 +77,6 @@ def mean(values):
     values = np.asarray(values, dtype=float)
     half = 1.96 * sem(values) if len(values) > 1 else float("nan")
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
-
-
-def features(latents):
-    """Latents [N, C, H, W] on the CPU -> [N, 16 C]: each channel averaged over a 4 x 4 grid."""
-    return F.adaptive_avg_pool2d(latents.double(), 4).flatten(1).numpy()
-
-
-def frechet(first, second):
-    """Frechet distance between Gaussians fitted to two sets of features [N, F] (Heusel et al. 2017)."""
-    mean_gap = np.square(first.mean(0) - second.mean(0)).sum()
-    a, b = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    return float(mean_gap + np.trace(a + b - 2 * sqrtm(a @ b).real))
 
 
 def latent_change(before, after, scale):

@@ -1,6 +1,5 @@
 """`learn`, `calibrate`, `combine` and `inspect`: preference files from the command line."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -11,14 +10,13 @@ def add_commands(commands):
     one = commands.add_parser("learn", help="learn and calibrate a preference from an axis file")
     one.add_argument("axis", type=Path)
     one.add_argument("--out", type=Path, help="the file to write (weights/AXIS.safetensors)")
-    one.add_argument("--pairs", type=count, default=200, help="pictures per side and group (%(default)s)")
+    one.add_argument("--pairs", type=count, default=128, help="pictures per side and group (%(default)s)")
     folder = "where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
     one.add_argument("--pairs-folder", type=Path, metavar="FOLDER", help=folder)
-    match = "learn the side only from pictures with matching skin tones (the default)"
-    one.add_argument("--match", action=argparse.BooleanOptionalAction, default=True, help=match)
-    one.add_argument("--teacher", type=count, help="number of the checkpoint's own pushes to learn from (8000)")
-    images = "pictures per group for calibration (%(default)s); 0 skips it"
-    one.add_argument("--calibration", type=lambda text: 0 if text == "0" else count(text), default=400, help=images)
+    one.add_argument("--points", type=count, default=6000,
+                     help="points of the checkpoint's own runs to learn from (%(default)s)")  # fmt: skip
+    images = "plain pictures per group and CFG scale for calibration (%(default)s); 0 skips it"
+    one.add_argument("--calibration", type=lambda text: 0 if text == "0" else count(text), default=84, help=images)
     one.add_argument("--seed", type=int, default=0)
     add_host_options(one)
     one.set_defaults(run=learn)
@@ -26,10 +24,10 @@ def add_commands(commands):
     one = commands.add_parser("calibrate", help="measure a preference on a checkpoint and save the result in its file")
     one.add_argument("preference", type=Path)
     one.add_argument("--out", type=Path, help="the file to write; by default the same file")
-    one.add_argument("--images", type=count, default=400, help="pictures per group, at most (%(default)s)")
-    one.add_argument("--narrow", type=float, default=0.03, metavar="W",
-                     help="stop after 200 pictures or more once the base rate's 95 %% interval is +-W or narrower "
-                     "(%(default)s); 0 never stops early")  # fmt: skip
+    images = "plain pictures per group and CFG scale, and as many corrected ones (%(default)s)"
+    one.add_argument("--images", type=count, default=84, help=images)
+    folder = "where pictures are saved as they are made; an interrupted run resumes from them"
+    one.add_argument("--pictures-folder", type=Path, metavar="FOLDER", help=folder)
     one.add_argument("--target", type=float, default=0.95, help="report whether this target is reachable (%(default)s)")
     one.add_argument("--seed", type=int, default=1)
     add_host_options(one)
@@ -52,6 +50,7 @@ def learn(args):
     from ..axis.axis import load_axis
     from ..latent_space.folders import AXES, HOME
     from ..learning import learn as learning
+    from ..learning.calibrate import pictures_needed, scales
     from ..learning.gate_texts import gate_others
     from ..learning.pairs import make_pairs
     from ..learning.report import draw_report
@@ -64,14 +63,15 @@ def learn(args):
     name = store_name(axis, args.pairs, args.seed, args.cfg, args.steps, host.batch, host.identity)
     folder = args.pairs_folder or HOME / "out" / "pairs" / name
     height, width = (8 * side for side in host.shape[1:])
+    later = pictures_needed(len(axis.groups), args.calibration, scales(args.cfg)) if args.calibration else 0
     print(f"{total} pictures of {width} x {height} for the pairs: {size:.1f} MB on disk in {folder}, kept if you stop. "
-          f"Calibration samples at least {2 * args.calibration * len(axis.groups)}.", flush=True)  # fmt: skip
+          f"Calibration samples at most {later}.", flush=True)  # fmt: skip
     with tqdm(total=total, desc="pairs", unit="picture") as bar:
         pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=folder, batch=host.batch,
                            progress=lambda latents: bar.update(len(latents)))  # fmt: skip
     preference, judge = learning.learn(
-        host, axis, args.pairs, args.seed, args.cfg, teacher_count=args.teacher, pairs=pairs, match=args.match,
-        progress=_stages(), **gate_others(axis, AXES, host.space),
+        host, axis, args.pairs, args.seed, args.cfg, points=args.points, pairs=pairs, progress=_stages(),
+        **gate_others(axis, AXES, host.space),
     )  # fmt: skip
     preference.training["host"] = {**host.identity, "steps": args.steps}
     print(json.dumps(preference.training, indent=1), flush=True)
@@ -80,12 +80,12 @@ def learn(args):
     print(f"Wrote {path} ({save_preference(preference, path)}), not calibrated yet.", flush=True)
     if args.calibration:
         args.seed += 1  # other pictures than the pairs
-        preference = _calibrated(host, preference, judge, args.calibration, args)
+        preference = _calibrated(host, preference, judge, args.calibration, args, folder / "calibration")
         print(f"Wrote {path} ({save_preference(preference, path)}).")
     shown = pairs.latents[:, :, :6]
     pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
     draw_report(preference, pairs, path.with_suffix(".png"), pictures)
-    print(f"Wrote {path.with_suffix('.png')}: held-out curves, skin tones and pairs.")
+    print(f"Wrote {path.with_suffix('.png')}: held-out figures, skin tones and pairs.")
 
 
 def _file(path):
@@ -113,26 +113,34 @@ def _stages():
     return progress
 
 
-def _calibrated(host, preference, judge, images, args, narrow=0.0, target=0.95):
-    """Calibrate on `images` pictures per group and print the result -> the calibrated preference."""
+def _calibrated(host, preference, judge, images, args, folder, target=0.95):
+    """Calibrate on `images` plain pictures per group and CFG scale and print the result -> the preference."""
     from tqdm import tqdm
 
-    from ..learning.calibrate import calibrate
+    from ..learning.calibrate import calibrate, pictures_needed, scales
 
-    with tqdm(desc="calibration", unit="picture") as bar:
-        preference = calibrate(host, preference, judge, images, args.cfg, args.seed, progress=bar.update, narrow=narrow)
+    cfgs = scales(args.cfg)
+    total = pictures_needed(len(preference.axis.groups), images, cfgs)
+    print(f"Calibration at CFG {' and '.join(f'{cfg:g}' for cfg in cfgs)}: at most {total} pictures, kept in {folder} "
+          "if you stop.", flush=True)  # fmt: skip
+    with tqdm(desc="calibration", unit="picture", total=total) as bar:
+        preference = calibrate(host, preference, judge, images, cfgs, args.seed, bar.update, folder)
     for measured in preference.calibrations:
         print(measured, measured.reach(target), sep="\n", flush=True)
+        if measured.harm:
+            print(f"Beware: {measured.harm}", flush=True)
     return preference
 
 
 def calibrate(args):
     """Measure a preference's base rates and full-strength rates on a checkpoint and save them in its file."""
+    from ..latent_space.folders import HOME
     from ..learning.calibrate import of_other_models
+    from ..learning.store import digest
     from ..preference.file import PreferenceFileError, load_preference, save_preference
 
-    if not 0 < args.target <= 1 or not 0 <= args.narrow < 0.5:
-        raise PreferenceFileError("--target must be above 0 and at most 1, --narrow at least 0 and below 0.5.")
+    if not 0 < args.target <= 1:
+        raise PreferenceFileError("--target must be above 0 and at most 1.")
     path, preference, host = _file(args.out or args.preference), load_preference(args.preference), open_host(args)
     preference.check_space(host.space, "this checkpoint")
     if preference.judge is None:
@@ -142,7 +150,11 @@ def calibrate(args):
             f"{args.preference.name}: calibrated on another checkpoint or LoRA, and that calibration would be lost; "
             "name another file with --out."
         )
-    preference = _calibrated(host, preference, preference.judge, args.images, args, args.narrow, args.target)
+    name = (
+        f"{preference.axis.id}-{digest([preference.hash, args.images, args.seed, args.cfg, args.steps, host.identity])}"
+    )
+    folder = args.pictures_folder or HOME / "out" / "calibrations" / name
+    preference = _calibrated(host, preference, preference.judge, args.images, args, folder, args.target)
     print(f"Wrote {path} ({save_preference(preference, path)}).")
 
 

@@ -1,13 +1,12 @@
 """Decides once per run which pictures a preference corrects, from prompts, calibration and coins."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 
 from .thinning import thinned
 
-NEUTRAL_BASE_RATE = 0.5  # without calibration: no prior shift
+FAR = 2.0  # factor between a run's CFG scale and the nearest calibrated one from which it is said
 
 
 @dataclass(frozen=True)
@@ -16,15 +15,9 @@ class Decision:
 
     active: torch.Tensor  # bool [B], whether it is corrected: in scope, not explicit, and chosen by thinning
     group: torch.Tensor  # long [B], index into the axis' groups; -1 if out of scope
-    base_rate: torch.Tensor  # [B], share of counter pictures that the plain model draws
-    tone_gain: torch.Tensor  # [B], see `update.drift`
-    push_gain: torch.Tensor | None = None  # [B], 1 by default
-    sight: torch.Tensor | None = None  # [B], `Preference.sight` of the group; infinity by default
-
-    def __post_init__(self):
-        for name, default in (("push_gain", 1.0), ("sight", math.inf)):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, torch.full_like(self.base_rate, default))
+    prior: torch.Tensor  # [B], added to the log-odds: 0 if the source knows the model's belief, else logit base rate
+    chance: torch.Tensor  # [B], probability that the picture comes out on the counter side without correction
+    tone: torch.Tensor  # [B], weight of the tone push for a picture that would not, see `update.drift`
 
     def to(self, device):
         return Decision(*(column.to(device) for column in vars(self).values()))
@@ -61,7 +54,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
     axis, count = preference.axis, len(readings)
     groups, earlier = groups_of(readings), earlier or [None] * count
     active, kept, reasons = *torch.zeros(2, count, dtype=torch.bool), [""] * count
-    base_rate, tone_gain, push_gain = torch.full((count,), NEUTRAL_BASE_RATE), torch.zeros(count), torch.ones(count)
+    prior, chance, tone = torch.zeros(3, count)
     for index, (reading, known) in enumerate(zip(readings, earlier, strict=True)):
         if reading and reading.group < 0:
             reasons[index] = f"the prompt names nobody of {', '.join(axis.groups)}"
@@ -76,18 +69,19 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
         known = preference.calibration(axis.groups[group], cfg)
         why = "this seed is one of those that the target share leaves"
         if known:
-            tone_gain[members], push_gain[members] = known.tone_gain, known.push_gain
-            if not preference.source.includes_base_rate:
-                base_rate[members] = known.base_rate
+            tone[members] = known.tone
+            chance[members] = known.chance(None if lean is None else lean[members])
+            if not preference.source.knows_belief:
+                prior[members] = torch.tensor(known.base_rate).logit(eps=1e-4)
         members = members[~kept[members]]
         if target < 1 and len(members):
-            chosen = thinned(coins[members], target, known, None if lean is None else lean[members], cfg)
+            chosen = thinned(coins[members], target, known, None if lean is None else lean[members])
             if known and known.base_rate >= target and not chosen.any():
                 why = f"the model already draws {known.base_rate:.0%} of such {axis.groups[group]} pictures on the "
                 why += "counter side"
             for member in members[~chosen].tolist():
                 active[member], reasons[member] = False, why
-    return Decision(active, groups, base_rate, tone_gain, push_gain, preference.sight[groups.clamp(min=0)]), reasons
+    return Decision(active, groups, prior, chance, tone), reasons
 
 
 def groups_of(readings):
@@ -101,10 +95,15 @@ def summary(preference, reasons, cfg=None):
     line = f"{preference.name or preference.axis.title}: corrected {corrected} of {len(reasons)}"
     for why in sorted(set(reasons) - {""}):
         line += f"; left alone {reasons.count(why)}: {why}"
-    measured = sorted({known.cfg for known in preference.calibrations})
-    if cfg is not None and measured and cfg not in measured:
-        nearest = preference.calibration(preference.calibrations[0].group, cfg).cfg
-        line += f"; CFG {cfg:g} was never measured, the calibration at {nearest:g} is used"
-    if not measured and preference.source.kind != "text":
+    if not preference.calibrations and preference.source.kind != "text":
         line += "; not calibrated: its rates and the drift of tone are unknown"
-    return line
+    elif cfg is not None and (far := _far_from(preference, cfg)):
+        line += f"; calibrated at CFG {far} only, and CFG {cfg:g} is far from it: rates and tone may differ"
+    return "; ".join([line, *preference.caveats(cfg)] if "" in reasons else [line])
+
+
+def _far_from(preference, cfg):
+    """The calibrated CFG scales in words if `cfg` is outside them by more than a factor of FAR, else ""."""
+    scales = sorted({known.cfg for known in preference.calibrations})
+    inside = not scales or scales[0] / FAR <= cfg <= scales[-1] * FAR
+    return "" if inside else " and ".join(f"{scale:g}" for scale in scales)

@@ -59,7 +59,7 @@ class Run:
         self.decisions, self.acted, self.cfg, self.homes, self.sigmas = None, False, None, {}, (0.0, math.inf)
         self._reasons, self._last = [], None  # a list per preference; a function -> the last corrected prediction
 
-    def correct(self, denoised, x, sigma, cfg=1.0, conditional=None, predicted=None):
+    def correct(self, denoised, x, sigma, cfg=1.0, conditional=None):
         """The corrected denoised [B, C, H, W]; the same tensor object if no picture is corrected.
 
         Args:
@@ -67,12 +67,11 @@ class Run:
             x: the noisy latent in variance-exploding form, x = x0 + sigma n.
             sigma: [B].
             cfg: the CFG scale of this call.
-            conditional: the prediction for the user's prompt, without CFG, if the host has it; Text needs it.
-            predicted: `predicted()` -> the prediction after CFG, if `denoised` is not that.
+            conditional: the prediction for the user's prompt, without CFG; by default `denoised`.
         """
         if denoised.ndim == 4:
             if self.decisions is None:
-                self._decide(predicted() if predicted else denoised, x, sigma, cfg)
+                self._decide(denoised if conditional is None else conditional, x, sigma, cfg)
             self._place(x.device)
         result = correct(denoised, x, sigma, self.preferences, self.decisions, self.settings, cfg, conditional)
         self.acted |= result is not denoised
@@ -85,17 +84,21 @@ class Run:
         self.sigmas = max(first, level := float(sigma.max())), level
         return (level > last and level >= first > 0) or len(x) != len(self.coins)
 
-    def change(self, x, sigma, cfg, predicted):
+    def change(self, x, sigma, cfg, conditional, predicted):
         """D* - D [B, C, H, W] in float32, or None if no picture is corrected; for hosts whose model output is not x0.
 
-        It does not depend on D, so the host's output for other pictures stays bit-identical. Args as in `correct`.
+        It does not depend on D, so the host's output for other pictures stays bit-identical.
+
+        Args:
+            x, sigma, cfg, conditional: as for `correct`.
+            predicted: `predicted()` -> the prediction after CFG, called at the end of the run.
         """
         nothing = torch.zeros_like(x, dtype=torch.float32)
-        change = self.correct(nothing, x.float(), sigma.float(), cfg, predicted=predicted)
+        change = self.correct(nothing, x.float(), sigma.float(), cfg, conditional)
         self._last = lambda: predicted().float() + change
         return None if change is nothing else change
 
-    def _decide(self, denoised, x, sigma, cfg):
+    def _decide(self, conditional, x, sigma, cfg):
         if len(x) != len(self.coins):
             raise CorrectionError(
                 f"The host samples {len(x)} pictures, but announced {len(self.coins)}; another extension changes the "
@@ -107,7 +110,7 @@ class Run:
         self._place(x.device)
         decided = []
         for preference, readings in zip(self.preferences, self.readings, strict=True):
-            lean = first_lean(preference, denoised, x, sigma, groups_of(readings), target)
+            lean = first_lean(preference, x, sigma, groups_of(readings), conditional)
             earlier = [known and known.get(preference.axis.hash) for known in self.earlier]
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier))
         self.decisions = [decision.to(x.device) for decision, _ in decided]

@@ -26,28 +26,27 @@ def readings_of(preference, conditioning):
     return [preference.gate and preference.gate.read([conditioning[i : i + 1]]) for i in range(len(conditioning))]
 
 
-def first_predictions(host, conditioning, seeds, cfg):
-    """Denoised and noisy latents [N, C, H, W] and sigma [N] at the first step of a run; samples 2 steps."""
+def first_predictions(host, conditioning, seeds):
+    """Noisy latents [N, C, H, W], sigma [N] and the model's predictions without CFG at the first step of a run."""
     first = {}
 
-    def look(denoised, x, sigma, which):
-        seen = [part.detach().float().cpu().clone() for part in (denoised, x, sigma.expand(len(x)))]
+    def look(denoised, x, sigma, which, conditional):
+        seen = [part.detach().float().cpu().clone() for part in (x, sigma.expand(len(x)), conditional)]
         for index, *parts in zip(torch.as_tensor(which).tolist(), *seen, strict=True):
             first.setdefault(index, parts)
         return denoised
 
-    host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # schedules of one step may start at any sigma
+    host.sample(conditioning, seeds, 1.0, steps=2, hook=look)  # schedules of one step may start at any sigma
     return [torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True)]
 
 
-def first_leans(host, preference, conditioning, seeds, cfg, target):
+def first_leans(host, preference, conditioning, seeds):
     """`first_lean` of many pictures [N], or None if not applicable."""
-    if target == 1 or not any(known.lean_slope for known in preference.calibrations):
+    if not any(known.lean_slope for known in preference.calibrations):
         return None
-    groups = groups_of(readings_of(preference, conditioning))
-    columns = (*first_predictions(host, conditioning, seeds, cfg), groups)
-    parts = zip(*(column.split(CHUNK) for column in columns), strict=True)
-    found = [first_lean(preference, *some, target) for some in parts]
+    x, sigma, conditional = first_predictions(host, conditioning, seeds)
+    columns = x, sigma, groups_of(readings_of(preference, conditioning)), conditional
+    found = [first_lean(preference, *some) for some in zip(*(column.split(CHUNK) for column in columns), strict=True)]
     return None if any(part is None for part in found) else torch.cat(found)
 
 
@@ -67,7 +66,7 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     """
     conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
     for preference in preferences:
-        lean = first_leans(host, preference, conditioning, seeds, cfg, settings.target)
+        lean = first_leans(host, preference, conditioning, seeds)
         decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean))
     decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
     wanted = torch.arange(len(seeds))
@@ -76,9 +75,9 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
         if not len(wanted):
             return plain, reasons
 
-    def hook(denoised, x, sigma, which):
+    def hook(denoised, x, sigma, which, conditional):
         own = [d.select(wanted[which]) for d in decisions]
-        return correct(denoised, x, sigma, preferences, own, settings, cfg)
+        return correct(denoised, x, sigma, preferences, own, settings, cfg, conditional)
 
     some = [seeds[i] for i in wanted.tolist()]
     with placed([preference.source for preference in preferences], host.device):

@@ -9,7 +9,6 @@ the batch nearly exact.
 import math
 
 import torch
-from einops import reduce
 
 from ..preference.networks import read
 
@@ -34,44 +33,36 @@ def coins_from_seeds(seeds, seed=0):
     return torch.stack(draws) if draws else torch.zeros(0)
 
 
-def first_lean(preference, denoised, x, sigma, groups, target):
-    """The lean of a run's first prediction D along the push P, <D, P> / |P|^2 [B], or None if not applicable.
+def first_lean(preference, x, sigma, groups, conditional):
+    """The log-odds of the model's belief at the first step of a run [B], or None if not applicable.
 
-    Since D = q D_c + (1-q) D_s, it is the model's own q plus a constant offset (METHOD.md, "Text"). It is used only for
-    a target share, and only at the first sigma of the calibration.
+    They tell how a picture will come out at every CFG scale (METHOD.md). Read only at the first sigma of the
+    calibration.
 
     Args:
         preference: Preference.
-        denoised, x: [B, C, H, W] in model space.
+        x, conditional: [B, C, H, W] in model space: the noisy latent, and the prediction for the user's prompt.
         sigma: [B].
         groups: [B], index of the group; -1 is out of scope and gives NaN.
-        target: wanted share of counter pictures.
     """
     known = next((known for known in preference.calibrations if known.lean_slope), None)
-    if target == 1 or known is None or not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
+    if known is None or not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
         return None
     lean, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
     if len(some):
         with torch.no_grad():
-            push = read(preference.source, x[some].float(), sigma[some].float(), groups[some]).push
-        lean[some] = leaning(denoised[some].float(), push).float().cpu()
+            own = x[some].float(), sigma[some].float(), groups[some], conditional[some].float()
+            lean[some] = read(preference.source, *own).log_odds.float().cpu()
     return lean
 
 
-def leaning(denoised, push):
-    """<D, P> / |P|^2 -> [B]."""
-    along, size = reduce(denoised * push, "b ... -> b", "sum"), reduce(push.square(), "b ... -> b", "sum")
-    return along / size.clamp(min=1e-9)
-
-
-def leans_away(lean, known, cfg):
+def leans_away(lean, known):
     """Whether a batch leans [B] so far to the stereotype that its model must differ from the calibrated one.
 
     The limit is 1.5 standard deviations of a picture and 4 standard errors of the batch. None of 1500 batches of 8 from
-    the calibrated model exceeds it; 20 % of batches from a derivative with different base rates do. Leans at a CFG
-    scale without calibration are not comparable: the answer is False.
+    the calibrated model exceeds it; 20 % of batches from a derivative with different base rates do.
     """
-    if lean is None or not known.lean_slope or cfg != known.cfg:
+    if lean is None or not known.lean_slope:
         return False
     away = (known.lean_mean - float(lean.double().mean())) / known.lean_spread
     return away > max(1.5, 4 / math.sqrt(len(lean)))
@@ -118,7 +109,7 @@ def chosen_images(coins, chances, level, full_rate=1.0):
     return chosen
 
 
-def thinned(coins, target, known=None, lean=None, cfg=None):
+def thinned(coins, target, known=None, lean=None):
     """Choose the pictures of one group that are corrected -> bool [B].
 
     If the calibrated base rate reaches the target, none is, unless the leans show that this is another model.
@@ -128,19 +119,18 @@ def thinned(coins, target, known=None, lean=None, cfg=None):
         target: wanted share of counter pictures.
         known: the group's Calibration; without it, all pictures are assumed to show the stereotype.
         lean: [B] from `first_lean`, or None; without it, all pictures have the base rate as their chance.
-        cfg: the CFG scale of this run.
     """
     count = len(coins)
     full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
     chances, batches = torch.full((count,), base_rate), torch.full((1, count), base_rate)
-    if known and lean is not None:
+    if known and known.lean_slope and lean is not None:
         chances = known.chance(lean)
         noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))
         batches = known.chance(known.lean_mean + known.lean_spread * noise)
     wanted = min(target, full_rate)
     if base_rate < target:
         level = level_of(batches, wanted)
-    elif leans_away(lean, known, cfg):
+    elif leans_away(lean, known):
         level = count * wanted
     else:
         return torch.zeros(count, dtype=torch.bool)

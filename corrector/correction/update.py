@@ -1,13 +1,14 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
-    D* = D + strength * gate * k * (P - tone_gain * <P, T> / |T|^2 T)
-    gate = sigmoid(l' + log omega) - sigmoid(l')        l' = l + logit(beta)
+    D* = D + strength * (k * opening * P + (1 - c) * tone * T)
+    opening = max(0, 1 - q / (1 - EARLY * c))        q = sigmoid(l + prior)
 
-(METHOD.md; Doob's h-transform of the sampling process for the weight omega on counter pictures.) T, the tone push, is
-the direction in which skin becomes lighter. The push's component along T is removed, `tone_gain` times, so that a
-corrected picture keeps the skin tone of its uncorrected version. k is 1 at high sigma, where the log-odds cannot tell
-the sides apart yet and a larger k would change pictures that need no correction; below `sight` it is the CFG scale
-times the push gain.
+For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture comes
+out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with k, the CFG scale, D* is
+what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u) (METHOD.md). c is the chance
+that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
+T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
+picture keeps the skin tone of its uncorrected version.
 """
 
 import math
@@ -19,6 +20,8 @@ from einops import reduce
 from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import expand
 from ..preference.networks import read
+
+EARLY = 0.5  # how much earlier the push ends for a picture that comes out on the counter side by itself
 
 
 class CorrectionError(RSCorrectorError):
@@ -50,28 +53,20 @@ class Settings:
             raise CorrectionError(f"The cap is {self.cap}; it must be above 0, or None for no cap.")
 
 
-def gate_opening(log_odds, base_rate, omega=math.inf):
-    """The gate [B] in 0..1: 1 - sigmoid(l') for omega = inf, where all pictures are corrected; less otherwise."""
-    prior = log_odds + base_rate.logit(eps=1e-4)
-    share = prior.sigmoid()
-    return 1 - share if math.isinf(omega) else (prior + math.log(omega)).sigmoid() - share
-
-
-def drift(reading, base_rate, tone_gain, k, omega=math.inf):
+def drift(reading, decision, k):
     """D* - D of one preference at strength 1, [B, C, H, W] in units of x0.
 
     Args:
         reading: Reading.
-        base_rate, tone_gain: [B], of Decision.
-        k: a number or [B], factor on the push.
-        omega: weight of counter pictures; infinity corrects all pictures.
+        decision: Decision for the same pictures, on the same device.
+        k: the CFG scale, a number or [B].
     """
-    opening = gate_opening(reading.log_odds, base_rate, omega)
-    push, tone = reading.push, reading.tone
-    if tone is not None:
-        along = reduce(push * tone, "b ... -> b", "sum") / reduce(tone.square(), "b ... -> b", "sum").clamp(min=1e-9)
-        push = push - expand(tone_gain * along, push) * tone
-    return expand(k * opening, push) * push
+    belief = (reading.log_odds + decision.prior).sigmoid()
+    opening = (1 - belief / (1 - EARLY * decision.chance)).clamp(min=0)
+    total = expand(k * opening, reading.push) * reading.push
+    if reading.tone is not None:
+        total = total + expand((1 - decision.chance) * decision.tone, total) * reading.tone
+    return total
 
 
 def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, conditional=None):
@@ -86,7 +81,8 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         preferences, decisions: one Decision per Preference; their drifts are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
         cfg: the CFG scale; values below 1 count as 1.
-        conditional: the prediction for the user's prompt, without CFG; Text needs it.
+        conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
+            which it is at a CFG scale of 1.
     """
     if denoised.ndim != 4:
         raise CorrectionError(
@@ -102,11 +98,9 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         if not active.any():
             continue
         some = active.nonzero()[:, 0]
-        own = conditional[some].float() if preference.source.kind == "text" else None
+        own = (denoised if conditional is None else conditional)[some].float()
         reading = read(preference.source, x[some].float(), sigma[some], decision.group[some], own)
-        late = max(float(cfg), 1.0) * decision.push_gain[some]
-        k = torch.where(sigma[some] <= decision.sight[some], late, 1.0)
-        total[some] += drift(reading, decision.base_rate[some], decision.tone_gain[some], k)
+        total[some] += drift(reading, decision.select(some), max(float(cfg), 1.0))
         touched |= active
     if not touched.any():
         return denoised

@@ -125,10 +125,11 @@ class PipelineRun:
                 run.end_call()
             elif run._scheduler and run.last:
                 run.last.finish(run._made)
-        self.last = self._start = self._noise = self._repainted = self._made = None
+        self.last = self._start = self._noise = self._repainted = self._made = self._output = None
         self._prompts, self._scheduler = [[row[None]] for row in encoded[0].detach()], scheduler
         self._hooks.enter_context(_replaced(scheduler, "step", self._step))
         self._hooks.enter_context(_replaced(scheduler, "add_noise", self._add_noise))
+        self._hooks.callback(self.pipe.unet.register_forward_hook(self._seen).remove)
         return encoded
 
     def _maybe_free_model_hooks(self, original):
@@ -148,6 +149,10 @@ class PipelineRun:
             self._start = masked if self._start is None else self._start
         return prepared
 
+    def _seen(self, unet, inputs, output):
+        """The output of the UNet: a row for each picture without CFG, with it those of the negative prompts before."""
+        self._output = output[0]
+
     def _step(self, original, model_output, timestep, sample, *args, **kwargs):
         stepped = original(self._correct(model_output, timestep, sample), timestep, sample, *args, **kwargs)
         self._made = stepped[0]
@@ -166,13 +171,16 @@ class PipelineRun:
         x, prediction = sample.float() / alpha, self._scheduler.config.prediction_type
         levels = torch.full((len(x),), sigma, device=x.device)
 
-        def predicted():
+        def denoised(output):
             if prediction == "sample":
                 return output
             return denoised_from_output(output.float(), x, levels, {"epsilon": "eps", "v_prediction": "v"}[prediction])
 
-        cfg = self.pipe.guidance_scale if self.pipe.do_classifier_free_guidance else 1.0
-        change = self.last.change(x, levels, cfg, predicted)
+        guided = self.pipe.do_classifier_free_guidance
+        # Without a forward hook, as in a UNet that was compiled in place, the prediction after CFG stands in.
+        own = output if self._output is None else self._output.split(len(x))[int(guided)]
+        cfg = self.pipe.guidance_scale if guided else 1.0
+        change = self.last.change(x, levels, cfg, denoised(own), lambda: denoised(output))
         if change is None:
             return output
         unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]

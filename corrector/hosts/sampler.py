@@ -57,8 +57,8 @@ class Host:
             seeds: N integers.
             cfg: CFG scale; the negative prompt is empty.
             steps: by default `self.steps`.
-            hook: `hook(denoised, x, sigma, which)`, called after CFG, returns the new denoised; `which` [B] are the
-                indices of the batch's pictures.
+            hook: `hook(denoised, x, sigma, which, conditional)`, called after CFG, returns the new denoised; `which`
+                [B] are the indices of the batch's pictures, `conditional` is the prediction without CFG.
             batch: most pictures at once, by default `self.batch`.
             progress: `progress(pictures)`, called after each batch.
         """
@@ -71,12 +71,12 @@ class Host:
             for sigma, following in pairwise(sigmas):
                 level = sigma.to(self.device).expand(len(which))
                 if cfg == 1.0:
-                    denoised = self.denoise(x, level, both[: len(which)])
+                    denoised = conditional = self.denoise(x, level, both[: len(which)])
                 else:
-                    wanted, plain = self.denoise(x.repeat(2, 1, 1, 1), level.repeat(2), both).chunk(2)
-                    denoised = plain + cfg * (wanted - plain)
+                    conditional, plain = self.denoise(x.repeat(2, 1, 1, 1), level.repeat(2), both).chunk(2)
+                    denoised = plain + cfg * (conditional - plain)
                 if hook:
-                    denoised = hook(denoised, x, level, which)
+                    denoised = hook(denoised, x, level, which, conditional)
                 x = denoised + following / sigma * (x - denoised)  # Euler step
             latents.append(x)
             if progress:

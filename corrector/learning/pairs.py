@@ -109,21 +109,3 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
         torch.stack([seeds[:even] for *_, seeds in groups]),
         sum(broken.values()),
     )
-
-
-def match_tones(pairs, tolerance=1.5):
-    """Keep, within each group, pictures of both sides whose skin lightness has a partner within `tolerance` L*.
-
-    -> by group (stereotype indices, counter indices), of equal length.
-    """
-    matched = []
-    for stereotype, counter in pairs.lightness:
-        free, kept = set(range(len(counter))), ([], [])
-        for index in stereotype.argsort().tolist():
-            best = min(free, key=lambda j: abs(float(counter[j] - stereotype[index])), default=None)
-            if best is not None and abs(float(counter[best] - stereotype[index])) <= tolerance:
-                free.remove(best)
-                kept[0].append(index)
-                kept[1].append(best)
-        matched.append(kept)
-    return matched

@@ -1,6 +1,5 @@
 """The report of a learned preference as one picture."""
 
-import math
 import textwrap
 
 import numpy as np
@@ -9,12 +8,9 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 
 from ..latent_space.drawing import CORRECTED, GAP, PLAIN, montage_of
-from .learn import held_out_curves, split
-from .pairs import SIDES, match_tones
+from .pairs import SIDES
 
 MOST_COLUMNS = 12  # pairs in the picture, of all groups together
-SIGMAS = (0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 14.0)
-DRAWS = 8  # noise samples per held-out picture and sigma
 STYLE = {
     "figure.facecolor": "white", "figure.titlesize": 9, "axes.titlesize": 9, "axes.labelsize": 8, "legend.fontsize": 7,
     "xtick.labelsize": 7, "ytick.labelsize": 7,
@@ -22,7 +18,7 @@ STYLE = {
 
 
 def draw_report(preference, pairs, path=None, pictures=None):
-    """Held-out curves, skin tones and some pairs -> uint8 [H, W, 3]; only text if matplotlib is not installed.
+    """Held-out figures, skin tones and some pairs -> uint8 [H, W, 3]; only text if matplotlib is not installed.
 
     Args:
         preference: as `learn` returns it.
@@ -51,9 +47,9 @@ def _report(preference, pairs, pictures):
         canvas = FigureCanvasAgg(figure)
         above, below = figure.subfigures(2, 1, height_ratios=heights)
         above.suptitle("\n".join(_said(preference)))
-        curves, before, after = above.subplots(1, 3)
-        _curves(curves, preference, pairs)
-        _tones(before, after, pairs)
+        beliefs, tones = above.subplots(1, 2)
+        _beliefs(beliefs, preference)
+        _tones(tones, pairs)
         if montage is not None:
             panel = below.subplots()
             panel.imshow(montage, interpolation="nearest")
@@ -75,46 +71,31 @@ def _said(preference):
         f"{', '.join(axis.groups)}; seed {training.get('seed', '?')}.",
         f"Measured on the model that it was learned on ({preference.space} latents), and on nothing else.",
     ]
-    known = {"push_r2": "push R2", "judge_cross_fitted_accuracy": "judge"}
+    known = {"update_r2": "update R2", "push_r2": "push R2", "judge_cross_fitted_accuracy": "judge"}
     figures = [f"{name} {training[key]:.2f}" for key, name in known.items() if key in training]
-    if "sight" in training:
-        ends = dict.fromkeys(f"{end(preference.sight):.2f}" for end in (torch.min, torch.max))
-        figures.append(f"sees up to sigma {' to '.join(ends)}")
     gate = training.get("gate_held_out_accuracy", {})
     figures += [f"gate on {name} {value:.2f}" for name, value in gate.items() if name != "n"]
     lines += [f"Held out: {', '.join(figures)}."] if figures else []
     return lines + ([f"WEAK: {training['weak']}."] if training.get("weak") else [])
 
 
-def _curves(panel, preference, pairs):
-    accuracy, confidence = held_out_curves(preference.source, split(pairs)[1], 0, SIGMAS, DRAWS)
-    colours = [f"C{index % 10}" for index in range(len(accuracy))]
-    for group, right, sure, colour in zip(preference.axis.groups, accuracy, confidence, colours, strict=True):
-        panel.plot(SIGMAS, right, color=colour, label=textwrap.shorten(group, 24))
-        panel.plot(SIGMAS, sure, color=colour, linestyle=":")
-    for sight, colour in zip(preference.sight.tolist(), colours, strict=True):
-        if 0 < sight < math.inf:
-            panel.axvline(sight, color=colour, linewidth=1, linestyle="--")
-    title = "held-out accuracy, and confidence (dotted)"
-    panel.set(xscale="log", ylim=(0.35, 1.02), xlabel="sigma", title=title)
-    panel.legend(loc="lower left", ncols=2 if len(accuracy) > 6 else 1)
-    panel.grid(alpha=0.3)
+def _beliefs(panel, preference):
+    """How much of the model's own belief is explained at held-out points, by sigma."""
+    found = preference.training.get("belief_r2_by_sigma", {})
+    panel.bar(list(found), [max(value, 0) for value in found.values()], color=CORRECTED)
+    panel.set(ylim=(0, 1.02), xlabel="sigma", title="held out: explained variance of the model's belief")
+    panel.grid(alpha=0.3, axis="y")
 
 
-def _tones(before, after, pairs):
-    """Lightness of both sides minus the group's mean, for all pairs and for matched pictures."""
-    own, _ = split(pairs)
-    tones = own.lightness - own.lightness.mean(dim=(1, 2), keepdim=True)  # [G, 2, N]
-    kept = match_tones(own)
-    matched = [torch.cat([tone[side][sides[side]] for tone, sides in zip(tones, kept, strict=True)]) for side in (0, 1)]
+def _tones(panel, pairs):
+    """Lightness of both sides minus the group's mean."""
+    tones = pairs.lightness - pairs.lightness.mean(dim=(1, 2), keepdim=True)  # [G, 2, N]
     edges = torch.linspace(float(tones.min()), float(tones.max()) + 1e-3, 25).numpy()
-    for panel, sides, when in ((before, tones.transpose(0, 1).flatten(1), "before"), (after, matched, "after")):
-        for side, name, colour in zip(sides, SIDES, (PLAIN, CORRECTED), strict=True):
-            panel.hist(side.numpy(), bins=edges, alpha=0.6, color=colour, label=f"{name}, {len(side)}")
-            if len(side):
-                panel.axvline(float(side.mean()), color=colour, linewidth=1)
-        panel.set(title=f"skin lightness {when} matching", xlabel="CIE L* less the group's mean")
-        panel.legend()
+    for side, name, colour in zip(tones.transpose(0, 1).flatten(1), SIDES, (PLAIN, CORRECTED), strict=True):
+        panel.hist(side.numpy(), bins=edges, alpha=0.6, color=colour, label=f"{name}, {len(side)}")
+        panel.axvline(float(side.mean()), color=colour, linewidth=1)
+    panel.set(title="skin lightness of the pairs", xlabel="CIE L* less the group's mean")
+    panel.legend()
 
 
 def _pair_montage(pictures):

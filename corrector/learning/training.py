@@ -1,14 +1,14 @@
-"""Networks trained on pairs: the preference (Distilled), its teacher and tone push, the Classifier, and the judge.
+"""Networks that are trained: the preference (Distilled) on points; its tone push, Classifier and judge on pairs.
 
 Each is reproducible from its seed and leaves torch's global generator unchanged. Pairs and batches are on the CPU; each
 batch is moved to `device`, where the network is trained and remains.
 """
 
-import random
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -16,17 +16,16 @@ from tqdm import trange
 
 from ..latent_space.devices import beside, place
 from ..latent_space.skin import skin_mask
-from ..latent_space.spaces import add_noise
+from ..latent_space.spaces import add_noise, expand
 from ..preference.judge import Judge
 from ..preference.networks import MOST_CELLS, Classifier, Distilled, read
-from .pairs import refuse_broken
 
 SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
-TEACHER_BYTES = 2**28  # of noised latents, and of pushes; beyond, half precision and then fewer evaluations
 CHECKPOINT_EVERY = 250  # steps
 CPU = torch.device("cpu")
 SIDE_LOSS = F.binary_cross_entropy_with_logits
-SIGMA_BINS = torch.tensor([0.1, 0.3, 1.0, 2.0, 4.0, 8.0])
+HELD = 0.06  # share of the runs that are held out
+SIGMA_EDGES = (0.7, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
 
 
 def random_sigmas(count, generator):
@@ -50,7 +49,7 @@ def batch_of(batch, shape):
     return min(batch, max(8, batch * 256 // (shape[-2] * shape[-1])))
 
 
-def flatten(pairs, keep=None):
+def flatten(pairs):
     """Pairs -> (latents [M, C, H, W], side [M] 0 or 1, group [M], standardised lightness [M])."""
     groups, _, count = pairs.latents.shape[:3]
     latents = rearrange(pairs.latents, "g s n ... -> (g s n) ...")
@@ -58,60 +57,7 @@ def flatten(pairs, keep=None):
     group, side = index // (2 * count), index // count % 2
     tone = pairs.lightness.flatten()
     tone = (tone - tone.mean()) / tone.std()
-    if keep is not None:
-        return latents[keep], side[keep], group[keep], tone[keep]
     return latents, side, group, tone
-
-
-class Teacher:
-    """The host's own push D_c - D_s at noised pairs: two UNet evaluations each, computed once and reused.
-
-    Raises PairError if too many pushes hold NaN or infinity; otherwise those are left out and counted in `broken`.
-
-    Args:
-        host, axis, pairs: as for `learn`.
-        count: number of pushes, or fewer if they need more than TEACHER_BYTES; a larger latent teaches more at once.
-        seed: of pictures, sigmas, noise and prompts.
-        batch: pushes computed at once.
-        progress: `progress("push", done, total)`, called after each batch.
-    """
-
-    def __init__(self, host, axis, pairs, count, seed, batch=64, progress=None):
-        rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
-        latents, _, group, _ = flatten(pairs)
-        size = latents[0].numel()
-        dtype = torch.float32 if 4 * size * count <= TEACHER_BYTES else torch.float16
-        count = min(count, TEACHER_BYTES // (dtype.itemsize * size))
-        chosen = torch.randint(len(latents), (count,), generator=generator)
-        group, sigma = group[chosen], random_sigmas(count, generator)
-        noised, pushes = (torch.empty(count, *latents.shape[1:], dtype=dtype) for _ in range(2))
-        for which in torch.arange(count).split(batch):
-            noise = torch.randn(len(which), *latents.shape[1:], generator=generator)
-            x = add_noise(latents[chosen[which]], noise, sigma[which])
-            neutral = [rng.choice(axis.prompts(axis.groups[g])) for g in group[which].tolist()]
-            predictions = []
-            for side in ("counter", "stereotype"):
-                prompts = [f"{prompt} {rng.choice(getattr(axis, side).phrases)}" for prompt in neutral]
-                predictions.append(host.denoise(x, sigma[which], host.encode(prompts)))
-            noised[which], pushes[which] = x.to(dtype), (predictions[0] - predictions[1]).to(pushes)
-            if progress:
-                progress("push", int(which[-1]) + 1, count)
-        self.evaluations = 2 * count
-        fine = torch.stack([push.isfinite().all() for push in pushes])
-        self.broken = int((~fine).sum())
-        refuse_broken(self.broken, count, what="pushes of the model")
-        self.group, self.sigma, self.x, self.push = group[fine], sigma[fine], noised[fine], pushes[fine]
-
-    def taught(self, which):
-        """x, sigma, group and push at some indices, float32."""
-        return self.x[which].float(), self.sigma[which], self.group[which], self.push[which].float()
-
-    def weights(self):
-        """Weights of the pushes in the loss [count]: 1 / mean squared push at their noise level, which is capped."""
-        bins, count = torch.bucketize(self.sigma, SIGMA_BINS), len(SIGMA_BINS) + 1
-        each = torch.stack([push.float().square().mean() for push in self.push])
-        power = torch.zeros(count).index_add_(0, bins, each) / bins.bincount(minlength=count).clamp(min=1)
-        return 1 / power.clamp(min=0.3 * float(power.max()))[bins]
 
 
 def optimise(
@@ -186,11 +132,9 @@ def _noised(latents, batch, generator):
     return chosen, add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma), sigma
 
 
-def train_classifier(
-    space, pairs, steps, seed, batch=128, keep=None, progress=None, device=CPU, tone=False
-):  # fmt: skip
+def train_classifier(space, pairs, steps, seed, batch=128, progress=None, device=CPU, tone=False):
     """A Classifier of the side (a baseline), or with `tone` a regression of lightness; arguments: `train_distilled`."""
-    latents, side, group, lightness = flatten(pairs, keep)
+    latents, side, group, lightness = flatten(pairs)
     wanted, loss, label = (lightness, F.mse_loss, "tone") if tone else (side.float(), SIDE_LOSS, "classifier")
     batch = batch_of(batch, latents.shape)
     network = _fresh(seed, device, Classifier, space, len(pairs.latents), patch=patch_of(latents.shape))
@@ -210,80 +154,105 @@ def train_tone(space, pairs, steps, seed, batch=64, progress=None, device=CPU):
     Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is that of both sides together, so where
     stereotype pictures are darker, the tone push also contains the part of the side that correlates with lightness.
     """
-    return train_classifier(space, pairs, steps, seed, batch, None, progress, device, tone=True)
+    return train_classifier(space, pairs, steps, seed, batch, progress, device, tone=True)
 
 
-def train_distilled(
-    space, pairs, teacher, tone, steps, seed, region, batch=48, keep=None, progress=None, device=CPU
-):  # fmt: skip
-    """Cross-entropy of the side, regression of the teacher's push and tone push -> (Distilled, held-out figures).
+def train_distilled(space, groups, points, tone, steps, seed, region, batch=64, progress=None, device=CPU):
+    """Regression of push, update and tone push at Points -> (Distilled that knows the belief, held-out figures).
+
+    The loss is on what the correction uses: the push P, and (1 - q) P against the update D_c - D_cond.
 
     Args:
         space: name in LATENT_SPACES.
-        pairs, teacher, tone: Pairs, their Teacher, and the network of `train_tone`.
-        steps, seed: number of training steps; seed of weights and batches.
+        groups: number of groups.
+        points, tone: Points, and the network of `train_tone`.
+        steps, seed: number of training steps; seed of weights, batches, and held-out runs.
         region: the axis' box of skin. Outside it the tone push is set to zero: there it contains what correlates with
-            skin, such as clothes, and removing that from the push would change them.
-        batch: latents in a batch if they are 16 x 16; larger latents have smaller batches.
-        keep: indices of the pictures that the side is learned from, such as those with matching tones; default all.
+            skin, such as clothes.
+        batch: points in a batch if latents are 16 x 16; larger latents have smaller batches.
         progress: `progress(label, done, total)`, called after each step; may raise to stop.
         device: torch.device of the network.
     """
-    latents, side, group, _ = flatten(pairs, keep)
-    batch = batch_of(batch, latents.shape)
-    network = _fresh(seed, device, Distilled, space, len(pairs.latents), patch=patch_of(latents.shape))
-    weights, count = teacher.weights(), len(teacher.x)
-    held = max(min(1, count - 1), count // 20)  # at least one, if another is left to learn from
-    tone_push = _SkinPush(teacher, tone, region)
+    shape = points.x.shape
+    batch = batch_of(batch, shape)
+    network = _fresh(seed, device, Distilled, space, groups, patch=patch_of(shape), belief=True)
+    weights, skin = points.weights, _SkinPush(points, tone, region)
+    held, own = _held_out(points, seed)
+
+    def losses(which):
+        *inputs, push, update = points.at(which)
+        reading = network(*beside(network, *inputs))
+        push, update, skin_push, weight = beside(network, push, update, skin[which], weights[which])
+        closed = expand(1 - reading.log_odds.sigmoid(), push) * reading.push
+        errors = reading.push - push, closed - update, reading.tone - skin_push
+        return [reduce(error.square(), "b ... -> b", "mean") for error in errors], weight, reading
 
     def loss_of_step(generator):
-        chosen, x, sigma = _noised(latents, batch, generator)
-        which = held + torch.randint(count - held, (batch,), generator=generator)
-        *taught, push = teacher.taught(which)
-        inputs = [torch.cat(both) for both in zip((x, sigma, group[chosen]), taught, strict=True)]
-        reading = network(*beside(network, *inputs))
-        wanted, push, skin, weight = beside(network, side[chosen].float(), push, tone_push[which], weights[which])
-        odds = SIDE_LOSS(reading.log_odds[:batch], wanted)
-        error = (reading.push[batch:] - push).square().mean(dim=(1, 2, 3))
-        tone_error = (reading.tone[batch:] - skin).square().mean()
-        return odds + (error * weight).mean() + 0.3 / tone_push.power * tone_error
+        which = own[torch.randint(len(own), (batch,), generator=generator)]
+        (push, update, skin_push), weight, _ = losses(which)
+        return ((push + 2 * update) * weight).mean() + 0.3 / skin.power * skin_push.mean()
 
     _train(network, steps, seed, loss_of_step, "preference", progress)
-    sums = torch.zeros(4, dtype=torch.float64)  # held out: error and power of the push, and of the tone push
-    for which in torch.arange(held).split(batch_of(200, latents.shape)):
-        *taught, push = teacher.taught(which)
+    found = []
+    for which in held.split(batch_of(256, shape)):
         with torch.no_grad():
-            reading, skin = read(network, *taught), tone_push[which]
-        both = [part.square().mean(dim=(1, 2, 3)) * weights[which] for part in (reading.push - push, push)]
-        both += [part.square().mean(dim=(1, 2, 3)) for part in (reading.tone - skin, skin)]
-        sums += torch.stack(both).sum(dim=1)
-    figures = {
-        "push_r2": float(1 - sums[0] / sums[1]),
-        "tone_r2": float(1 - sums[2] / sums[3]),
-        "teacher_evaluations": teacher.evaluations,
-        "teacher_pushes_broken": teacher.broken,
+            (push, update, skin_push), _, reading = losses(which)
+        *_, own_push, own_update = points.at(which)
+        powers = [reduce(z.square(), "b ... -> b", "mean") for z in (own_push, own_update, skin[which])]
+        found.append(torch.stack([push, update, skin_push, *powers, reading.log_odds.sigmoid()]).cpu())
+    return network, _held_out_figures(torch.cat(found, dim=1).double(), points, held)
+
+
+def _held_out(points, seed):
+    """Indices of the points of held-out runs, at least one, and of the others."""
+    runs = int(points.run.max()) + 1
+    order = torch.randperm(runs, generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(runs, dtype=torch.bool)
+    chosen[order[: max(1, round(HELD * runs))]] = True
+    out = chosen[points.run]
+    return out.nonzero()[:, 0], (~out).nonzero()[:, 0]
+
+
+def _held_out_figures(found, points, held):
+    """Explained variances at the held-out points: of push, update and tone push, and of the belief by sigma."""
+    (push, update, skin, *powers), belief = found[:6], found[6]
+    weight, sigma, exact = points.weights[held], points.sigma[held], points.belief[held].double()
+    by_sigma = {}
+    for low, high in pairwise(SIGMA_EDGES):
+        some = (sigma > low) & (sigma <= high)
+        if some.sum() > 1:
+            error = (belief[some] - exact[some]).square().mean() / exact[some].var(correction=0).clamp(min=1e-6)
+            by_sigma[f"{low:g} to {high:g}"] = round(float(1 - error), 3)
+    return {
+        "push_r2": float(1 - (push * weight).sum() / (powers[0] * weight).sum()),
+        "update_r2": float(1 - (update * weight).sum() / (powers[1] * weight).sum()),
+        "tone_r2": float(1 - skin.sum() / powers[2].sum()),
+        "belief_r2_by_sigma": by_sigma,
+        "held_out_points": len(held),
+        "points": len(points.x),
+        "points_broken": points.broken,
+        "evaluations": points.evaluations,
     }
-    return network, figures
 
 
 class _SkinPush:
-    """The tone push at the teacher's x, zero where no skin is expected; `power` is its mean square."""
+    """The tone push at Points, zero where no skin is expected; `power` is its mean square."""
 
-    def __init__(self, teacher, tone, region):
-        mask, (height, width) = skin_mask(teacher.x.shape, region), teacher.x.shape[-2:]
+    def __init__(self, points, tone, region):
+        mask, (height, width) = skin_mask(points.x.shape, region), points.x.shape[-2:]
         rows, columns = ((mask > 0).any(dim=dim).nonzero()[:, 0].tolist() for dim in (1, 0))
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         self.margins = columns[0], width - 1 - columns[-1], rows[0], height - 1 - rows[-1]  # left, right, top, bottom
         pushes = []
-        for which in torch.arange(len(teacher.x)).split(batch_of(200, teacher.x.shape)):
-            x, sigma, group, _ = teacher.taught(which)
-            pushes.append((read(tone, x, sigma, group).push * mask)[(..., *box)].to(teacher.x.dtype))
+        for which in torch.arange(len(points.x)).split(batch_of(200, points.x.shape)):
+            x, sigma, group, *_ = points.at(which)
+            pushes.append((read(tone, x, sigma, group).push * mask)[(..., *box)].to(points.x.dtype))
         self.pushes = torch.cat(pushes)
-        share = self.pushes[0].numel() / teacher.x[0].numel()
+        share = self.pushes[0].numel() / points.x[0].numel()
         self.power = float(self.pushes.float().square().mean()) * share
 
     def __getitem__(self, which):
-        """Tone pushes [B, C, H, W] at some of the teacher's indices."""
+        """Tone pushes [B, C, H, W] at some indices."""
         return F.pad(self.pushes[which].float(), self.margins)
 
 

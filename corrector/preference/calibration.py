@@ -1,6 +1,12 @@
-"""The calibration of a preference on one model, for one group at one CFG scale."""
+"""What calibration measured of a preference on one model, for one group at one CFG scale."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+HARMED = 0.5  # Frechet distance to the model's own counter pictures, over the plain pictures', at which all is not well
+SPREAD = 0.1  # deviation from 1 of the latents' spread, over that of the model's own counter pictures
 
 
 @dataclass(frozen=True)
@@ -13,22 +19,29 @@ class Calibration:
     base_n: int
     full_rate: float  # share of counter pictures if all are corrected at strength 1
     full_n: int
-    tone_gain: float = 0.0  # factor on the component along the tone push that is removed from the push
-    tone_drift: float = 0.0  # mean difference in CIE L* of corrected and plain pictures, same seeds
+    tone: float = 0.0  # weight of the tone push (`update.drift`) for a picture that would show the stereotype
+    tone_drift: float = 0.0  # mean difference in CIE L* of corrected and plain pictures before `tone` made up for it
     seed: int = 0
-    push_gain: float = 1.0  # k = cfg * push_gain where sigma <= Preference.sight of the group, and 1 above
     base_interval: tuple[float, float] | None = None  # 95 %, Wilson
     full_interval: tuple[float, float] | None = None
     lean_slope: float = 0.0  # logit of the chance of the counter side without correction is offset + slope * lean,
-    lean_offset: float = 0.0  # where lean is `thinning.first_lean`
+    lean_offset: float = 0.0  # where lean is `thinning.first_lean`; a slope of 0 is unknown
     lean_mean: float = 0.0
     lean_spread: float = 0.0  # standard deviation
     lean_sigma: float = 0.0  # at which it was measured, the first of a run
     broken: int = 0  # number of excluded pictures that contained NaN or infinity
     checkpoint: str = ""  # Host.identity["checkpoint"]
+    # Corrected pictures beside the model's own counter pictures; None if not measured:
+    distance: float | None = None  # Frechet distance to them, over that of the plain pictures
+    spread: float | None = None  # standard deviation of the latents, over theirs
 
-    def chance(self, lean):
-        """Lean at the start of a run -> the probability of the counter side without correction."""
+    def chance(self, lean=None):
+        """Lean at the start of a run [B] -> the probability of the counter side without correction [B].
+
+        It is the base rate, a number, if the lean is unknown.
+        """
+        if lean is None or not self.lean_slope:
+            return self.base_rate
         return (self.lean_offset + self.lean_slope * lean).sigmoid()
 
     def reach(self, target):
@@ -43,3 +56,45 @@ class Calibration:
             f"{where}: a target of {target:.0%} may be out of reach; full strength gives {self.full_rate:.1%} of "
             f"{self.full_n}. Learn from more pairs, or choose a lower target."
         )
+
+    @property
+    def harm(self):
+        """A sentence that says how the correction harms pictures of this group at this CFG scale, or ""."""
+        far = self.distance is not None and self.distance > HARMED and self.base_rate < 0.5
+        torn = self.spread is not None and abs(self.spread - 1) > SPREAD
+        if not far and not torn:
+            return ""
+        return (
+            f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: their distance to the model's own "
+            f"counter pictures is {self.distance:.2f} times that of the plain ones (up to {HARMED:g} is sound), their "
+            f"latents spread {self.spread:.2f} times as far. Use a lower strength or CFG scale, or learn again from "
+            "more pairs."
+        )
+
+
+def between(measured, cfg):
+    """Calibrations of one group at several CFG scales -> one at `cfg`, interpolated in log CFG; None if there are none.
+
+    Beyond the measured scales, the nearest one holds. Only what depends on the scale smoothly is interpolated: the base
+    rate, as log-odds, and the chance of a picture by its lean.
+    """
+    nearest = min(measured, key=lambda c: abs(_log(c.cfg) - _log(cfg)), default=None)
+    below = max((c for c in measured if c.cfg <= cfg), key=lambda c: c.cfg, default=None)
+    above = min((c for c in measured if c.cfg >= cfg), key=lambda c: c.cfg, default=None)
+    if not below or not above or below is above:
+        return nearest
+    part = (_log(cfg) - _log(below.cfg)) / (_log(above.cfg) - _log(below.cfg))
+
+    def mixed(name):
+        return (1 - part) * getattr(below, name) + part * getattr(above, name)
+
+    odds = [torch.tensor(c.base_rate, dtype=torch.float64).logit(eps=1e-3) for c in (below, above)]
+    names = ["tone"]
+    if below.lean_slope and above.lean_slope:
+        names += ["lean_slope", "lean_offset", "lean_mean", "lean_spread"]
+    rate = float(torch.lerp(*odds, part).sigmoid())
+    return replace(nearest, base_rate=rate, **{name: mixed(name) for name in names})
+
+
+def _log(cfg):
+    return math.log(max(cfg, 0.1))

@@ -25,7 +25,7 @@ from .networks import Classifier, Distilled
 from .preference import Preference
 from .prompt_gate import PromptGate
 
-FORMAT = 2  # 1: one preference; 2: one or several
+FORMAT = 3  # 1: one preference; 2: one or several; 3: one or several, of which some know the model's belief
 KEY = "rs_corrector"
 LARGEST = 16 * 2**20  # bytes; a preference is a few MB
 SOURCES = {source.kind: source for source in (Distilled, Classifier)}
@@ -54,7 +54,8 @@ def save_preferences(preferences, path):
     axes = Counter(preference.axis.id for preference in preferences)
     if twice := next((axis for axis, times in axes.items() if times > 1), None):
         raise PreferenceFileError(f'Two preferences of the axis "{twice}" cannot share a file; keep one of them.')
-    metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
+    newest = max(2, *(metadata["format"] for metadata in described))
+    metadata = described[0] if len(described) == 1 else {"format": newest, "preferences": described}
     path, halves = Path(path), {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
     if broken := _not_finite(halves):
         raise PreferenceFileError(
@@ -75,7 +76,7 @@ def _described(preference):
     parts = {part: getattr(preference, part) for part in ("source", "gate", "judge") if getattr(preference, part)}
     tensors = {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
     metadata = {
-        "format": 1,
+        "format": 3 if preference.source.knows_belief else 1,
         "name": preference.name,
         "axis": preference.axis.to_dict(),
         "axis_hash": preference.axis.hash,
@@ -181,7 +182,7 @@ def _build(metadata, tensors, path):
     # ComfyUI runs nodes in inference mode; tensors created in it cannot be used with autograd, as by the Classifier.
     with torch.inference_mode(False):
         parts = {name: _filled(*network, _part(tensors, f"{name}.")) for name, network in networks.items()}
-    preference = Preference(
+    return Preference(
         axis=axis_from_dict(metadata["axis"], path.name),
         space=metadata["latent_space"],
         calibrations=tuple(_calibration(values) for values in metadata["calibrations"]),
@@ -189,12 +190,14 @@ def _build(metadata, tensors, path):
         name=metadata["name"] or path.stem,
         **parts,
     )
-    _ = preference.sight  # raises an error if it is not a number
-    return preference
 
 
 def _calibration(values):
-    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in dict(values).items()})
+    """A Calibration; of one by version 0.1 only the rates, since its gains and leans are of another update."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(values).items()}
+    if "tone_gain" in values:
+        values = {name: v for name, v in values.items() if not name.startswith(("tone", "push", "lean"))}
+    return Calibration(**values)
 
 
 def _filled(kind, config, tensors):

@@ -1,8 +1,11 @@
 """The trained sources: x at sigma -> log-odds of the counter side, and the push towards it.
 
-Each source is called as `source(x, sigma, group)` with x [B, C, H, W] in model space, sigma [B] and the group's index
-[B], and returns a `Reading`. `q = P(counter | x, sigma)`, `log_odds = logit q` on balanced pairs; the push is
-`D_c - D_s` in units of x0, which equals `sigma^2 grad log_odds` (classifier guidance, Dhariwal & Nichol 2021).
+Each source is called as `source(x, sigma, group, conditional)` with x [B, C, H, W] in model space, sigma [B], the
+group's index [B] and the model's prediction for the user's prompt, without CFG, [B, C, H, W], and returns a `Reading`:
+the push `D_c - D_s` in units of x0, and the log-odds of `q`. A source that `knows_belief` gives q as the model's own
+belief that the picture comes out on the counter side, from `D_cond = q D_c + (1 - q) D_s` (METHOD.md). Otherwise the
+log-odds are those of balanced pairs, and the push equals `sigma^2 grad log_odds` (classifier guidance, Dhariwal &
+Nichol 2021).
 """
 
 import math
@@ -41,11 +44,12 @@ def read(source, x, sigma, group, conditional=None):
         x: [B, C, H, W] in model space.
         sigma: [B].
         group: [B], index of the group that each prompt names.
-        conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W]; Text needs it.
+        conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W]; a source that
+            `knows_belief` needs it.
     """
     if source.kind == "text":
         return source(x, sigma, group, conditional)
-    reading = source(*beside(source, x, sigma, group))
+    reading = source(*beside(source, x, sigma, group, conditional))
     parts = reading.log_odds, reading.push, reading.tone
     return Reading(*(None if part is None else part.to(x.device) for part in parts))
 
@@ -70,13 +74,14 @@ class Trunk(nn.Module):
         width: number of features.
         blocks: number of residual blocks at the coarse scale.
         patch: side of a patch in latent cells.
+        belief: whether it also reads the model's prediction for the user's prompt.
     """
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
         super().__init__()
         self.space, self.groups, self.flow, self.patch = space, groups, LATENT_SPACES[space].flow, patch
-        self.channels = channels = LATENT_SPACES[space].channels
-        self.stem = nn.Conv2d(channels * patch * patch, width, 3, padding=1)
+        self.channels, self.belief = LATENT_SPACES[space].channels, belief
+        self.stem = nn.Conv2d(self.channels * (1 + belief) * patch * patch, width, 3, padding=1)
         self.condition = nn.Sequential(nn.Linear(17 + groups, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width))
         self.register_buffer("frequencies", 2.0 ** torch.arange(8) * math.pi / 8, persistent=False)
         self.down = nn.Conv2d(width, width, 4, stride=2, padding=1)
@@ -85,13 +90,15 @@ class Trunk(nn.Module):
         self.skip = Block(width, 2 * width)
         self.last = Block(width, 2 * width)
 
-    def forward(self, x, sigma, group):
+    def forward(self, x, sigma, group, conditional=None):
         if x.shape[1] != self.channels:
             raise PreferenceError(
                 f'The model\'s latents have {x.shape[1]} channels and this preference is for "{self.space}", which has '
                 f"{self.channels}; use a preference made for this model."
             )
         x = scale_input(x, sigma, self.flow)
+        if self.belief:
+            x = torch.cat([x, conditional], dim=1)
         height, width = x.shape[-2:]
         fit = 2 * self.patch  # pad sizes that are no multiple of both scales
         x = F.pad(x, (0, -width % fit, 0, -height % fit), mode="replicate")
@@ -130,32 +137,38 @@ class Block(nn.Module):
 class _Trained(nn.Module):
     """A source with a Trunk, whose arguments it takes."""
 
-    includes_base_rate = False  # the log-odds are for balanced pairs, and calibration adds the prior
+    knows_belief = False  # the log-odds are for balanced pairs, and the base rate is added as a prior
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
         super().__init__()
         self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
-        self.trunk = Trunk(space, groups, width, blocks, patch)
+        self.trunk = Trunk(space, groups, width, blocks, patch, belief)
         self.odds = nn.Linear(2 * width, 1)
 
-    def features(self, x, sigma, group):
+    def features(self, x, sigma, group, conditional=None):
         """-> log-odds [B], features [B, width, H/patch, W/patch] of the padded latent, and its size before padding."""
-        fine, coarse, size = self.trunk(x, sigma, group)
+        fine, coarse, size = self.trunk(x, sigma, group, conditional)
         pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
         return self.odds(pooled)[:, 0], fine, size
 
 
 class Distilled(_Trained):
-    """The learned preference: one forward pass gives log-odds, push and tone push, without UNet or autograd."""
+    """The learned preference: one forward pass gives log-odds, push and tone push, without UNet or autograd.
+
+    Args:
+        belief: whether it `knows_belief`; files of version 0.1 do not.
+    """
 
     kind = "distilled"
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1):
-        super().__init__(space, groups, width, blocks, patch)
+    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
+        super().__init__(space, groups, width, blocks, patch, belief)
+        self.knows_belief = belief
+        self.config |= {"belief": True} if belief else {}
         self.pushes = nn.Conv2d(width, 2 * self.trunk.channels * patch * patch, 3, padding=1)
 
-    def forward(self, x, sigma, group):
-        log_odds, fine, (height, width) = self.features(x, sigma, group)
+    def forward(self, x, sigma, group, conditional=None):
+        log_odds, fine, (height, width) = self.features(x, sigma, group, conditional)
         pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
         return Reading(log_odds, *pushes.split(self.trunk.channels, dim=1))
 
@@ -168,7 +181,7 @@ class Classifier(_Trained):
     def log_odds(self, x, sigma, group):
         return self.features(x, sigma, group)[0]
 
-    def forward(self, x, sigma, group):
+    def forward(self, x, sigma, group, conditional=None):
         with torch.inference_mode(False), torch.enable_grad():
             x, sigma, group = x.detach().clone().requires_grad_(), sigma.clone(), group.clone()
             log_odds = self.log_odds(x, sigma, group)

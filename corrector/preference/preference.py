@@ -1,12 +1,9 @@
 """The anti-stereotypical preference: a source of log-odds and push (`networks.py`, `text.py`) and its description."""
 
-import math
 from dataclasses import dataclass, field
 
-import torch
-
 from ..axis.axis import Axis
-from .calibration import Calibration
+from .calibration import Calibration, between
 from .networks import PreferenceError
 
 
@@ -26,11 +23,20 @@ class Preference:
     path: object = None  # of its file, if any
 
     @property
-    def sight(self):
-        """By group [G], the highest sigma at which the log-odds tell the sides apart (`learn.sight`), or infinity."""
-        known = self.training.get("sight", math.inf)
-        by_group = known if isinstance(known, dict) else dict.fromkeys(self.axis.groups, known)
-        return torch.tensor([float(by_group.get(group, math.inf)) for group in self.axis.groups])
+    def keeps_tone(self):
+        """Whether it has what keeps the skin tone; Text, Classifier and files of version 0.1 have not."""
+        return "tone_slopes" in self.training
+
+    def caveats(self, cfg=None):
+        """What it does badly or not at all, in sentences; of calibrations only those nearest to a CFG scale, or all."""
+        known = [self.calibration(group, cfg) for group in self.axis.groups] if cfg else self.calibrations
+        said = [one.harm for one in known if one and one.harm]
+        if not self.keeps_tone:
+            said.append(
+                "it does not keep the skin tone: where a model's counter pictures have lighter skin, corrected ones "
+                "get lighter (by 5 to 7 points of L* on the miniature)"
+            )
+        return said
 
     def check_space(self, space, model="the model", advice="use a preference made for this model"):
         """Raises PreferenceError with `advice` if the preference is not for the latents of `model`, in `space`."""
@@ -41,6 +47,5 @@ class Preference:
             )
 
     def calibration(self, group, cfg):
-        """The calibration of a group at the nearest measured CFG scale, or None."""
-        found = [c for c in self.calibrations if c.group == group]
-        return min(found, key=lambda c: abs(math.log(max(c.cfg, 0.1) / max(cfg, 0.1))), default=None)
+        """The calibration of a group at a CFG scale, interpolated between the measured ones; None without any."""
+        return between([c for c in self.calibrations if c.group == group], cfg)

@@ -18,7 +18,7 @@ class Text:
     """
 
     kind = "text"
-    includes_base_rate = True  # q is that of the model, with its prior
+    knows_belief = True
 
     def __init__(self, counter, stereotype, evaluate=None):
         self.counter, self.stereotype, self.evaluate, self.previous = counter, stereotype, evaluate, None

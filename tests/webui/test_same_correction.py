@@ -23,15 +23,17 @@ def inputs(miniature, sigma):
     return x, level, cond, uncond
 
 
-def pure(part, script, miniature, x, sigma, denoised, cfg):
+def pure(part, script, miniature, x, sigma, denoised, conditional, cfg):
     """The expected result: `correct` with the gate's reading."""
     core = sys.modules["rs_corrector_extension.corrector.correction.update"]
     preference = part("script").SHELF.load("backdrop").preferences[0]
     readings = [preference.gate.read([tokens[None]]) for tokens in miniature.encode(list(PROMPTS))]
-    decision, _ = sys.modules["rs_corrector_extension.corrector.correction.decision"].decide(
-        preference, readings, torch.rand(3), 1.0, cfg
+    thinning, decision = (
+        sys.modules[f"rs_corrector_extension.corrector.correction.{name}"] for name in ("thinning", "decision")
     )
-    return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), cfg)
+    lean = thinning.first_lean(preference, x, sigma, decision.groups_of(readings), conditional)
+    decision, _ = decision.decide(preference, readings, torch.rand(3), 1.0, cfg, lean)
+    return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), cfg, conditional)
 
 
 def begun(script, host, cfg):
@@ -49,7 +51,7 @@ def test_the_hosts_and_the_pure_function_agree_to_1e_5(part, script, miniature, 
     sigma = miniature.sigmas[timestep]
     x, level, cond, uncond = inputs(miniature, sigma)
     denoised = cond if cfg == 1 else uncond + cfg * (cond - uncond)
-    wanted = pure(part, script, miniature, x, level, denoised, cfg)
+    wanted = pure(part, script, miniature, x, level, denoised, cond, cfg)
     assert not torch.equal(wanted, denoised)
 
     p = begun(script, forge_model(forge), cfg)
@@ -67,12 +69,12 @@ def test_the_hosts_and_the_pure_function_agree_to_1e_5(part, script, miniature, 
         a = a1111.alphas_cumprod[timestep]
         timesteps = kind is TimestepsDenoiser
         there, now = (x * a.sqrt(), torch.full((3,), float(timestep))) if timesteps else (x, level)
-        out = (x - denoised) / sigma if timesteps else denoised
+        out, *before = ((x - one) / sigma if timesteps else one for one in (denoised, cond, uncond))
         with torch.no_grad():
             a1111.modules.call(
                 "cfg_denoiser", SimpleNamespace(x=there.repeat(2, 1, 1, 1), sigma=now.repeat(2), denoiser=denoiser)
             )
-            a1111.modules.call("cfg_denoised", SimpleNamespace(x=out.repeat(2, 1, 1, 1)))
+            a1111.modules.call("cfg_denoised", SimpleNamespace(x=torch.cat(before)))
             after = SimpleNamespace(x=out)
             a1111.modules.call("cfg_after_cfg", after)
         assert not p.comments and not a1111.modules.swallowed

@@ -114,9 +114,9 @@ def test_pictures_with_or_without_a_vae_are_in_minus_one_to_one(miniature, with_
 def test_the_hook_is_called_at_every_step_with_the_indices_of_the_batch(host):
     seen = []
 
-    def hook(denoised, x, sigma, which):
+    def hook(denoised, x, sigma, which, conditional):
         seen.append((which.tolist(), float(sigma[0])))
-        assert denoised.shape == x.shape and sigma.shape == (len(which),)
+        assert denoised.shape == x.shape == conditional.shape and sigma.shape == (len(which),)
         return denoised
 
     conditioning, seeds = host.encode([PROMPTS[0]]), range(6)

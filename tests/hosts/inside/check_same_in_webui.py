@@ -49,7 +49,8 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
 
     def watched(args):
         result = hook(args)
-        calls.append((args["denoised"].clone(), args["input"].clone(), args["sigma"].clone(), result.clone()))
+        names = "denoised", "cond_denoised", "uncond_denoised", "input", "sigma"
+        calls.append([*(args[name].clone() for name in names), result.clone()])
         return result
 
     corrected.model_options["sampler_post_cfg_function"] = [watched]
@@ -58,26 +59,28 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
     by_forge, by_k, by_ddim = (begun(backdrop, prompts, cfg) for _ in range(3))
     function = forge.hook_of(by_forge, by_forge.run, cfg)
     moved = 0
-    for denoised, x, sigma, wanted in calls:
+    for denoised, cond, uncond, x, sigma, wanted in calls:
         moved += not torch.equal(denoised, wanted)
-        arguments = dict(denoised=denoised, input=x, sigma=sigma, cond_denoised=denoised, uncond_denoised=denoised * 0)
+        arguments = dict(denoised=denoised, input=x, sigma=sigma, cond_denoised=cond, uncond_denoised=uncond)
         torch.testing.assert_close(function(arguments), wanted, rtol=0, atol=1e-5)
         callbacks = a1111.Calls(SimpleNamespace(of=lambda p: by_k))
-        result = called(callbacks, Denoiser(by_k.p, None), x, sigma, denoised)
+        result = called(callbacks, Denoiser(by_k.p, None), x, sigma, denoised, cond, uncond)
         torch.testing.assert_close(result, wanted, rtol=0, atol=1e-5)
         # DDIM has training sigmas only: compare at the nearest one.
         step = (sigmas - sigma[0]).abs().argmin()
-        level, eps = sigmas[step], (x - denoised) / sigmas[step]
+        level = sigmas[step]
+        outputs = ((x - one) / level for one in (denoised, cond, uncond))
         there = x / (1 + level.square()).sqrt()
         callbacks = a1111.Calls(SimpleNamespace(of=lambda p: by_ddim))
-        result = called(callbacks, Denoiser(by_ddim.p, sigmas), there, step.float().expand(2), eps)
-        again = begun(backdrop, prompts, cfg).run.correct(denoised, x, level.expand(2), cfg)
+        result = called(callbacks, Denoiser(by_ddim.p, sigmas), there, step.float().expand(2), *outputs)
+        again = begun(backdrop, prompts, cfg).run.correct(denoised, x, level.expand(2), cfg, cond)
         torch.testing.assert_close(x - level * result, again, rtol=0, atol=1e-5 * max(1.0, float(level) / 2))
     assert len(calls) == 4 and moved >= 2  # in later steps the gate is closed
 
 
-def called(callbacks, denoiser, x, level, output):
+def called(callbacks, denoiser, x, level, output, cond, uncond):
     callbacks.on_cfg_denoiser(SimpleNamespace(x=x.repeat(2, 1, 1, 1), sigma=level.repeat(2), denoiser=denoiser))
+    callbacks.on_cfg_denoised(SimpleNamespace(x=torch.cat([cond, uncond])))
     after = SimpleNamespace(x=output)
     callbacks.on_cfg_after_cfg(after)
     return after.x

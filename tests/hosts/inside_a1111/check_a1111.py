@@ -43,7 +43,8 @@ def test_a_call_of_the_denoiser_is_corrected_as_by_the_pure_function(host, times
     sigma = ((1 - a) / a).sqrt()
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(2, 4, 16, 16, generator=generator) * (1 + sigma.square()).sqrt()
-    outputs = {}
+    outputs, between = {}, []
+    host.callbacks.on_cfg_denoised(lambda params: between.append(params.x[:2].clone()))
     for values in (OFF, ON):
         from conftest import Processing
 
@@ -58,14 +59,18 @@ def test_a_call_of_the_denoiser_is_corrected_as_by_the_pure_function(host, times
         there, level = (x * a.sqrt(), torch.full((2,), float(step))) if timesteps else (x, sigma.expand(2))
         with torch.no_grad():
             output = denoiser(there, level, p.uc, p.c, 7.0, 0.0, torch.zeros(2, 5, 1, 1))
+            conditional = denoiser.get_pred_x0(there, between[-1], level)
             outputs[values] = denoiser.get_pred_x0(there, output, level)
     preference = script.SHELF.load("backdrop").preferences[0]
     tokens = shared.sd_model.get_learned_conditioning([ORVANE])
     readings = [preference.gate.read([tokens])] * 2
-    decision, _ = sys.modules["rs_corrector_extension.corrector.correction.decision"].decide(
-        preference, readings, torch.rand(2), 1.0, 7.0
+    thinning, decisions = (
+        sys.modules[f"rs_corrector_extension.corrector.correction.{name}"] for name in ("thinning", "decision")
     )
-    wanted = core.correct(outputs[OFF], x, sigma.expand(2), [preference], [decision], core.Settings(), 7.0)
+    sigmas = sigma.expand(2)
+    lean = thinning.first_lean(preference, x, sigmas, decisions.groups_of(readings), conditional)
+    decision, _ = decisions.decide(preference, readings, torch.rand(2), 1.0, 7.0, lean)
+    wanted = core.correct(outputs[OFF], x, sigmas, [preference], [decision], core.Settings(), 7.0, conditional)
     assert not torch.equal(wanted, outputs[OFF])
     torch.testing.assert_close(outputs[ON], wanted, rtol=0, atol=1e-5 * max(1.0, float(sigma)))
 
