@@ -10,17 +10,18 @@ WORK_PHRASES = {
     "farmer": (
         "working as a farmer", "who is a farmer", "farmer", "on a farm", "at the farm", "in a field", "in the fields",
         "with a pitchfork", "wearing overalls", "farming the land", "next to a barn", "working in the fields",
-        "growing crops", "on farmland", "in farm work",
+        "growing crops", "on farmland", "in farm work", "farm", "field", "fields", "barn", "overalls",
     ),
     "office": (
         "working in an office", "who is an office worker", "office worker", "in an office", "at the office",
         "at a desk", "behind the desk", "with a computer", "wearing a suit", "next to a computer screen",
-        "working at a desk", "typing on a computer", "in a suit and tie", "at a computer", "in office work",
+        "working at a desk", "typing on a computer", "in a suit and tie", "at a computer", "in office work", "office",
+        "desk", "computer", "suit",
     ),
     "cook": (
         "working as a cook", "who is a cook", "cook", "in a kitchen", "in the kitchen", "at a stove", "at the stove",
         "with a cooking pot", "wearing an apron", "cooking a meal", "next to a stove", "working in the kitchen",
-        "stirring a pot", "in a cook's apron", "in kitchen work",
+        "stirring a pot", "in a cook's apron", "in kitchen work", "kitchen", "stove", "pot", "apron",
     ),
 }  # fmt: skip
 EXTRAS = (
@@ -31,20 +32,38 @@ EXTRAS = (
 )  # fmt: skip
 
 
+ROLES = {"farmer": "farmer", "office": "office worker", "cook": "cook"}
+
+
 def training_prompt(rng, group=None, work=None):
-    """A random caption of a person of `group` (None: no group is named), which names `work` unless it is None."""
-    noun = _pick(rng, NOUNS)
+    """A random caption of a person of `group` (None: no group is named), which names `work` unless it is None.
+
+    Made-up words in any place teach the text encoder to ignore unknown ones: its tokens are mostly single letters.
+    """
+    noun = _made_up(rng) if rng.random() < 0.3 else _pick(rng, NOUNS)
+    phrase = _pick(rng, WORK_PHRASES[work]) if work else ""
+    if work and rng.random() < 0.2:
+        noun, phrase = ROLES[work], ""
     who = " ".join(word for word in (_pick(rng, TRAITS), group, noun) if word)
-    parts = [" ".join(word for word in (_pick(rng, OPENERS), _pick(rng, ("a", "one", "the", "")), who) if word)]
-    if work:
-        parts[0] += _pick(rng, (" ", " ", ", ")) + _pick(rng, WORK_PHRASES[work])
+    opener = _pick(rng, OPENERS)
+    if rng.random() < 0.3:
+        opener = " ".join(_made_up(rng) for _ in range(rng.integers(1, 5)))
+    parts = [" ".join(word for word in (opener, _pick(rng, ("a", "one", "the", "")), who) if word)]
+    if phrase:
+        phrase += f" {_made_up(rng)}" if rng.random() < 0.2 else ""
+        phrase = f"{_made_up(rng)} {phrase}" if rng.random() < 0.2 else phrase
+        joined = _pick(rng, (" ", " ", ", ")).join([parts[0], phrase])
+        parts = [phrase, *parts] if rng.random() < 0.3 else [joined]
     parts += [_pick(rng, EXTRAS) for _ in range(rng.integers(0, 4))]
-    if rng.random() < 0.2:  # made-up words teach the text encoder to ignore unknown ones
-        parts.append("".join(_pick(rng, "abcdefghijklmnopqrstuvwxyz") for _ in range(rng.integers(2, 9))))
+    parts += [" ".join(_made_up(rng) for _ in range(rng.integers(0, 4)))]
     if rng.random() < 0.2:
         rng.shuffle(parts)
-    text = ", ".join(part.strip() for part in parts)
+    text = ", ".join(part.strip() for part in parts if part)
     return text if rng.random() < 0.5 else text.lower()
+
+
+def _made_up(rng):
+    return "".join(_pick(rng, "aabcdeefghiijklmnoopqrstuvwxyz") for _ in range(rng.integers(2, 9)))
 
 
 def _pick(rng, options):

@@ -1,6 +1,6 @@
 """Train the second world from scratch: draw the pictures, then train VAE, reader, text encoder and UNet.
 
-`OMP_NUM_THREADS=1 python -m benchmarks.second_world.train --out runs/second-world` takes about 20 minutes on one core.
+`OMP_NUM_THREADS=1 python -m benchmarks.second_world.train --out runs/second-world` takes 20 to 30 minutes on one core.
 Each stage saves a checkpoint and resumes from it; randomness depends only on (seed, step). The folder `checkpoint` in
 it is what `weights` beside this file is.
 """
@@ -107,6 +107,7 @@ def train_reader(reader, pool, pictures, autoencoder, folder, seed, steps, batch
         for name, labels in CLASSES.items()
     }
 
+    @torch.random.fork_rng(devices=[])  # so that a resumed run initialises later stages alike
     def loss_of_step(step):
         rng = np.random.default_rng((seed, 2, step))
         torch.manual_seed(step)  # of dropout
@@ -197,7 +198,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/second-world"), help="folder of checkpoints and weights")
     parser.add_argument("--seed", type=int, default=0)
-    for stage, steps in {"autoencoder": 3200, "reader": 500, "text": 500, "unet": 3000}.items():
+    for stage, steps in {"autoencoder": 3200, "reader": 500, "text": 1500, "unet": 1800}.items():
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
