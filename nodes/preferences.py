@@ -204,7 +204,7 @@ class RSCorrectorTextPreference(io.ComfyNode):
             display_name="RS-Corrector Text Preference",
             category="RS-Corrector",
             description="A preference from two prompts, for any checkpoint, without training. It needs two more model "
-            "evaluations per step.",
+            "evaluations per step, and does not keep the skin tone: corrected pictures may show lighter skin.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP that encodes your prompt."),
                 io.String.Input("group", default="Orvane person", tooltip="The group, in the words of the prompts."),

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from corrector.learning import store as store_module
-from corrector.learning.learn import matched_pictures
-from corrector.learning.pairs import Pairs, make_pairs
+from corrector.learning.pairs import make_pairs
 from corrector.learning.store import PairError, disk_use
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -217,21 +216,6 @@ def test_disk_use_is_known_before_it_starts(axis, tmp_path):
     make(Host(), axis, tmp_path, count=400, batch=200)
     written = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     assert written == pytest.approx(disk_use(axis, 400, SHAPE), rel=0.05)
-
-
-def test_too_few_pairs_of_one_tone_are_refused_with_what_to_do():
-    tones = torch.stack([torch.linspace(20, 30, 30), torch.linspace(60, 70, 30)])[None]
-    with pytest.raises(PairError, match=r"Only 0 of 30 pairs of Orvane have.*same tone.*[Mm]ake more pairs"):
-        matched_pictures(Pairs(torch.zeros(1, 2, 30, 1, 1, 1), tones, torch.zeros(1, 30)), ["Orvane"])
-
-
-def test_matching_closes_the_gap_of_tone_and_says_so():
-    generator = torch.Generator().manual_seed(0)
-    tones = torch.randn(2, 2, 200, generator=generator) * 5 + torch.tensor([54.0, 60.0])[None, :, None]
-    keep, gaps = matched_pictures(Pairs(torch.zeros(2, 2, 200, 1, 1, 1), tones, torch.zeros(2, 200)), ["one", "two"])
-    assert len(keep) == len(set(keep.tolist())) > 200
-    for before, after in gaps:
-        assert before < -4 and abs(after) < 1.0
 
 
 def test_settings_are_readable_beside_the_pairs(axis, tmp_path):

@@ -199,7 +199,8 @@ def train_distilled(space, groups, points, tone, steps, seed, region, batch=64, 
             (push, update, skin_push), _, reading = losses(which)
         *_, own_push, own_update = points.at(which)
         powers = [reduce(z.square(), "b ... -> b", "mean") for z in (own_push, own_update, skin[which])]
-        found.append(torch.stack([push, update, skin_push, *powers, reading.log_odds.sigmoid()]).cpu())
+        ours = (push, update, skin_push, reading.log_odds.sigmoid())
+        found.append(torch.stack([*powers, *(part.cpu() for part in ours)]))
     return network, _held_out_figures(torch.cat(found, dim=1).double(), points, held)
 
 
@@ -215,7 +216,7 @@ def _held_out(points, seed):
 
 def _held_out_figures(found, points, held):
     """Explained variances at the held-out points: of push, update and tone push, and of the belief by sigma."""
-    (push, update, skin, *powers), belief = found[:6], found[6]
+    *powers, push, update, skin, belief = found
     weight, sigma, exact = points.weights[held], points.sigma[held], points.belief[held].double()
     by_sigma = {}
     for low, high in pairwise(SIGMA_EDGES):
