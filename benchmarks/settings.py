@@ -119,6 +119,33 @@ class Bench:
         print(f"[{time.time() - self.started:5.0f} s] {where}: {line}", flush=True)
 
 
+def markdown(rows):
+    """Rows of the benchmark as a table, one line a group and cell."""
+    lines = [
+        "| axis, group | sampler, CFG, steps | plain rate | corrected | group kept | skin L* drift (counter prompt's) "
+        "| Frechet distance over plain's | spread | change of fine pictures |",
+        "|" + "---|" * 9,
+    ]
+    cells = {}
+    for row in rows:
+        where = row["axis"], row["group"], row["sampler"], row["cfg"], row["steps"]
+        cells.setdefault(where, {})[row["figure"]] = row
+    for (axis, group, sampler, cfg, steps), found in cells.items():
+        side = SIDES[axis][0]
+        plain, ours = found[f"plain: {side}"], found[f"corrected: {side}"]
+        drift, asked = found["skin L* drift"], found["skin L* of counter prompts over plain"]
+        fine = found.get("change of fine pictures, RMS")
+        lines.append(
+            f"| {axis}, {group} | {sampler}, {cfg:g}, {steps} | {plain['value']:.2f} | {ours['value']:.3f} "
+            f"[{ours['low']:.3f}, {ours['high']:.3f}] | {found['corrected: group kept']['value']:.2f} | "
+            f"{drift['value']:+.1f} [{drift['low']:+.1f}, {drift['high']:+.1f}] ({asked['value']:+.1f}) | "
+            f"{found['Frechet distance, over plain' + chr(39) + 's']['value']:.2f} | "
+            f"{found['spread of the latents, over counter prompts' + chr(39)]['value']:.2f} | "
+            + (f"{fine['value']:.2f} (n = {fine['n']}) |" if fine else "- |")
+        )
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=100, help="pictures per group and cell")
@@ -136,7 +163,7 @@ def main():
             preference = load_preference(args.preferences / f"miniature-{attribute}.safetensors")
             for group in (group for group in preference.axis.groups if group in args.groups):
                 bench.cell(attribute, preference, group, *CELLS[which])
-    print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + tables.table(bench.rows))
+    print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + markdown(bench.rows))
 
 
 if __name__ == "__main__":

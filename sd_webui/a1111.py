@@ -65,6 +65,8 @@ class Calls:
 
     def conditional(self, output, cfg):
         """The output without CFG [B, C, H, W]; of a prompt with several parts, from CFG's own sum of them."""
+        if self.before is None:  # no UNet was asked, as with extensions that cache its output
+            return output
         parts, negative = self.before[: -len(output)], self.before[-len(output) :]
         return parts if len(parts) == len(output) else negative + (output - negative) / cfg
 

@@ -54,7 +54,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
     axis, count = preference.axis, len(readings)
     groups, earlier = groups_of(readings), earlier or [None] * count
     active, kept, reasons = *torch.zeros(2, count, dtype=torch.bool), [""] * count
-    prior, chance, tone = torch.zeros(3, count)
+    prior, tone = torch.zeros(2, count)
     for index, (reading, known) in enumerate(zip(readings, earlier, strict=True)):
         if reading and reading.group < 0:
             reasons[index] = f"the prompt names nobody of {', '.join(axis.groups)}"
@@ -70,7 +70,6 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
         why = "this seed is one of those that the target share leaves"
         if known:
             tone[members] = known.tone
-            chance[members] = known.chance(None if lean is None else lean[members])
             if not preference.source.knows_belief:
                 prior[members] = torch.tensor(known.base_rate).logit(eps=1e-4)
         members = members[~kept[members]]
@@ -81,7 +80,20 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
                 why += "counter side"
             for member in members[~chosen].tolist():
                 active[member], reasons[member] = False, why
-    return Decision(active, groups, prior, chance, tone), reasons
+    return Decision(active, groups, prior, chances_of(preference, groups, cfg, lean), tone), reasons
+
+
+def chances_of(preference, groups, cfg, lean=None):
+    """The probability that each picture comes out on the counter side without correction [B].
+
+    It is 0 without a calibration, and the base rate without a lean. Args as for `decide`, with `groups` [B].
+    """
+    chances = torch.zeros(len(groups))
+    for group in groups[groups >= 0].unique().tolist():
+        known, members = preference.calibration(preference.axis.groups[group], cfg), groups == group
+        if known:
+            chances[members] = known.chance(None if lean is None else lean[members])
+    return chances
 
 
 def groups_of(readings):

@@ -1,9 +1,11 @@
 """Samples corrected pictures with a standalone host, for calibration and audits."""
 
+from dataclasses import replace
+
 import torch
 
 from ..latent_space.devices import placed
-from .decision import Decision, decide, groups_of
+from .decision import Decision, chances_of, decide, groups_of
 from .thinning import coins_from_seeds, first_lean
 from .update import correct
 
@@ -66,7 +68,8 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     """
     conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
     for preference in preferences:
-        lean = first_leans(host, preference, conditioning, seeds)
+        # A target share needs the leans of all pictures before the first is sampled.
+        lean = first_leans(host, preference, conditioning, seeds) if settings.target < 1 else None
         decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean))
     decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
     wanted = torch.arange(len(seeds))
@@ -75,11 +78,23 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
         if not len(wanted):
             return plain, reasons
 
+    begun = {}
+
     def hook(denoised, x, sigma, which, conditional):
-        own = [d.select(wanted[which]) for d in decisions]
-        return correct(denoised, x, sigma, preferences, own, settings, cfg, conditional)
+        if int(which[0]) not in begun:
+            own = [d.select(wanted[which]) for d in decisions]
+            if settings.target == 1:
+                own = [_informed(*both, x, sigma, conditional, cfg) for both in zip(preferences, own, strict=True)]
+            begun[int(which[0])] = own
+        return correct(denoised, x, sigma, preferences, begun[int(which[0])], settings, cfg, conditional)
 
     some = [seeds[i] for i in wanted.tolist()]
     with placed([preference.source for preference in preferences], host.device):
         latents = host.sample(conditioning[wanted], some, cfg, hook=hook, **options).cpu()
     return latents if plain is None else plain.index_copy(0, wanted, latents), reasons
+
+
+def _informed(preference, decision, x, sigma, conditional, cfg):
+    """A Decision with the chances that the first prediction of a run tells."""
+    lean = first_lean(preference, x, sigma, decision.group, conditional)
+    return replace(decision, chance=chances_of(preference, decision.group, cfg, lean))
