@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-HARMED = 0.5  # Frechet distance to the model's own counter pictures, over the plain pictures', at which all is not well
+HARMED = 1.0  # Frechet distance to the model's own counter pictures, over the plain pictures': worse than doing nothing
 SPREAD = 0.1  # deviation from 1 of the latents' spread, over that of the model's own counter pictures
 
 
@@ -66,7 +66,7 @@ class Calibration:
             return ""
         return (
             f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: their distance to the model's own "
-            f"counter pictures is {self.distance:.2f} times that of the plain ones (up to {HARMED:g} is sound), their "
+            f"counter pictures is {self.distance:.2f} times that of the plain ones (below {HARMED:g} is sound), their "
             f"latents spread {self.spread:.2f} times as far. Use a lower strength or CFG scale, or learn again from "
             "more pairs."
         )
