@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from corrector.latent_space.spaces import push_from_gradient
-from corrector.preference.networks import Classifier, Distilled, PreferenceError
+from corrector.preference.networks import LOWEST_SIGMA, Classifier, Distilled, PreferenceError
 from corrector.preference.text import Text
 
 SIZES = [(16, 16), (15, 16), (7, 13), (1, 1), (2, 33)]
@@ -86,6 +86,16 @@ def test_the_reading_depends_on_the_group():
     x, sigma, _ = step()
     first, second = (fresh(Distilled)(x, sigma, torch.full((3,), group)) for group in (0, 1))
     assert not torch.allclose(first.push, second.push)
+
+
+def test_a_source_that_knows_the_belief_reads_the_prediction_for_the_prompt_and_pushes_nowhere_below_its_sigmas():
+    source, (x, _, group) = fresh(Distilled, belief=True), step()
+    sigma = torch.tensor([LOWEST_SIGMA * 0.99, LOWEST_SIGMA, 8.0])
+    first, second = (source(x, sigma, group, prediction) for prediction in (x, -x))
+    assert source.knows_belief and not fresh(Distilled).knows_belief
+    assert (first.log_odds != second.log_odds).all()
+    for part in (first.push, first.tone):
+        assert part[0].abs().max() == 0 and (part[1:].abs().amax(dim=(1, 2, 3)) > 0).all()
 
 
 def test_distilled_works_for_flow_latents_at_sigma_one():

@@ -1,7 +1,7 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
     D* = D + strength * (k * opening * P + (1 - c) * tone * T)
-    opening = max(0, 1 - q / (1 - EARLY * c))        q = sigmoid(l + prior)
+    opening = max(0, 1 - q / (1 - EARLY * c^2))      q = sigmoid(l + prior)
 
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture comes
 out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with k, the CFG scale, D* is
@@ -62,7 +62,7 @@ def drift(reading, decision, k):
         k: the CFG scale, a number or [B].
     """
     belief = (reading.log_odds + decision.prior).sigmoid()
-    opening = (1 - belief / (1 - EARLY * decision.chance)).clamp(min=0)
+    opening = (1 - belief / (1 - EARLY * decision.chance.square())).clamp(min=0)
     total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
         total = total + expand((1 - decision.chance) * decision.tone, total) * reading.tone

@@ -17,10 +17,11 @@ import torch
 from einops import reduce
 
 from ..latent_space.spaces import expand
+from ..preference.networks import LOWEST_SIGMA
 from .pairs import SIDES, refuse_broken
 
 STEPS = 5  # points of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
-TOP, LOW = 14.6, 0.7  # sigmas between which points lie: SD's first, and below which all is decided
+TOP = 14.6  # sigma from which runs start that begin with noise: SD's first
 PICTURES_FROM = 2.0  # sigma from which runs start that begin with a picture
 FROM_NOISE = 0.4  # share of runs that begin with pure noise
 UNGUIDED = 0.4  # share of runs at a CFG scale of 1; the others are at up to MOST_CFG
@@ -125,7 +126,7 @@ class _Runs:
         first = torch.where(from_noise, TOP, PICTURES_FROM * (TOP / PICTURES_FROM) ** self._random())
         part = (torch.arange(STEPS) + 0.9 * torch.rand(count, STEPS, generator=generator)) / STEPS
         part[:, 0] = 0
-        self.sigmas = first[:, None] * (LOW / first[:, None]) ** part  # [count, STEPS]
+        self.sigmas = first[:, None] * (LOWEST_SIGMA / first[:, None]) ** part  # [count, STEPS]
         side, index = self._whole(2), self._whole(pairs.latents.shape[2])
         pictures, noise = pairs.latents[self.group, side, index], self._noise(pairs.latents)
         pure = noise * (TOP**2 + 1) ** 0.5

@@ -18,8 +18,9 @@ from torch import nn
 
 from ..latent_space.devices import beside
 from ..latent_space.errors import RSCorrectorError
-from ..latent_space.spaces import LATENT_SPACES, noise_level, push_from_gradient, scale_input
+from ..latent_space.spaces import LATENT_SPACES, expand, noise_level, push_from_gradient, scale_input
 
+LOWEST_SIGMA = 0.7  # below it all is decided: the model's own push is a hundredth of that at high sigma
 MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 
 
@@ -156,7 +157,8 @@ class Distilled(_Trained):
     """The learned preference: one forward pass gives log-odds, push and tone push, without UNet or autograd.
 
     Args:
-        belief: whether it `knows_belief`; files of version 0.1 do not.
+        belief: whether it `knows_belief`; files of version 0.1 do not. It then learned at LOWEST_SIGMA and above, and
+            pushes nowhere below.
     """
 
     kind = "distilled"
@@ -170,6 +172,8 @@ class Distilled(_Trained):
     def forward(self, x, sigma, group, conditional=None):
         log_odds, fine, (height, width) = self.features(x, sigma, group, conditional)
         pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
+        if self.knows_belief:
+            pushes = pushes * expand(sigma >= LOWEST_SIGMA, pushes)
         return Reading(log_odds, *pushes.split(self.trunk.channels, dim=1))
 
 

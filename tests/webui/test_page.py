@@ -63,7 +63,7 @@ def test_a_selected_preference_shows_its_card(script):
     for text in (
         "Village backdrop (miniature)",
         "Orvane, Tavelu, Quilmari",
-        "100% at sigma 0.1",
+        "own updates at held-out points",
         "miniature",
         "at CFG 2",
     ):

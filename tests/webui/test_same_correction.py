@@ -52,7 +52,7 @@ def test_the_hosts_and_the_pure_function_agree_to_1e_5(part, script, miniature, 
     x, level, cond, uncond = inputs(miniature, sigma)
     denoised = cond if cfg == 1 else uncond + cfg * (cond - uncond)
     wanted = pure(part, script, miniature, x, level, denoised, cond, cfg)
-    assert not torch.equal(wanted, denoised)
+    assert torch.equal(wanted, denoised) == (sigma < 0.7), "below, all is decided"
 
     p = begun(script, forge_model(forge), cfg)
     (hook,) = p.sd_model.forge_objects.unet.model_options["sampler_post_cfg_function"]
