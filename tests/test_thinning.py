@@ -230,7 +230,7 @@ def test_prior_chance_and_tone_come_from_the_groups_own_calibration(calibrated):
     torch.testing.assert_close(decision.tone, torch.tensor([-3.0, 0.0]))
 
 
-def test_between_measured_cfg_scales_a_calibration_is_interpolated_and_beyond_them_the_nearest_holds(exact):
+def test_a_calibration_lies_on_the_line_through_the_nearest_cfg_scales_and_a_little_beyond_them(exact):
     low, high = (
         Calibration("Orvane", cfg, rate, 400, 1.0, 400, tone=tone, lean_slope=4.0, lean_offset=offset)
         for cfg, rate, tone, offset in ((2.0, 0.2, 1.0, -1.0), (8.0, 0.1, 3.0, -3.0))
@@ -239,7 +239,9 @@ def test_between_measured_cfg_scales_a_calibration_is_interpolated_and_beyond_th
     middle = preference.calibration("Orvane", 4.0)
     assert 0.1 < middle.base_rate < 0.2 and middle.tone == pytest.approx(2.0)
     assert middle.lean_offset == pytest.approx(-2.0) and middle.lean_slope == pytest.approx(4.0)
-    assert preference.calibration("Orvane", 1.0) is low and preference.calibration("Orvane", 9.0) is high
+    assert preference.calibration("Orvane", 1.0).tone == pytest.approx(0.0)
+    assert preference.calibration("Orvane", 0.01).tone == preference.calibration("Orvane", 0.1).tone
+    assert preference.calibration("Orvane", 100.0).tone == pytest.approx(3.0 + 0.6 * 2)
     assert preference.calibration("Orvane", 2.0) is low and preference.calibration("Tavelu", 6.0) is None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 HARMED = 1.0  # Frechet distance to the model's own counter pictures, over the plain pictures': worse than doing nothing
+BEYOND = 0.6  # how far beyond the nearest measured CFG scale a calibration is continued, over the scales' distance
 SPREAD = 0.1  # deviation from 1 of the latents' spread, over that of the model's own counter pictures
 
 
@@ -73,27 +74,23 @@ class Calibration:
 
 
 def between(measured, cfg):
-    """Calibrations of one group at several CFG scales -> one at `cfg`, interpolated in log CFG; None if there are none.
+    """Calibrations of one group at several CFG scales -> one at `cfg`, linear in log CFG; None if there are none.
 
-    Beyond the measured scales, the nearest one holds. Only what depends on the scale smoothly is interpolated: the base
-    rate, as log-odds, and the chance of a picture by its lean.
+    It lies on the line through the two nearest scales, a little beyond them as well. Only what depends on the scale
+    smoothly is interpolated: the base rate, as log-odds, the chance of a picture by its lean, and the tone.
     """
-    nearest = min(measured, key=lambda c: abs(_log(c.cfg) - _log(cfg)), default=None)
-    below = max((c for c in measured if c.cfg <= cfg), key=lambda c: c.cfg, default=None)
-    above = min((c for c in measured if c.cfg >= cfg), key=lambda c: c.cfg, default=None)
-    if not below or not above or below is above:
-        return nearest
-    part = (_log(cfg) - _log(below.cfg)) / (_log(above.cfg) - _log(below.cfg))
-
-    def mixed(name):
-        return (1 - part) * getattr(below, name) + part * getattr(above, name)
-
-    odds = [torch.tensor(c.base_rate, dtype=torch.float64).logit(eps=1e-3) for c in (below, above)]
+    first, *others = sorted(measured, key=lambda c: abs(_log(c.cfg) - _log(cfg))) or [None]
+    if not others or first.cfg == cfg:
+        return first
+    second = others[0]
+    part = (_log(cfg) - _log(first.cfg)) / (_log(second.cfg) - _log(first.cfg))
+    part = max(part, -BEYOND)
     names = ["tone"]
-    if below.lean_slope and above.lean_slope:
+    if first.lean_slope and second.lean_slope:
         names += ["lean_slope", "lean_offset", "lean_mean", "lean_spread"]
-    rate = float(torch.lerp(*odds, part).sigmoid())
-    return replace(nearest, base_rate=rate, **{name: mixed(name) for name in names})
+    mixed = {name: (1 - part) * getattr(first, name) + part * getattr(second, name) for name in names}
+    odds = [torch.tensor(c.base_rate, dtype=torch.float64).logit(eps=1e-3) for c in (first, second)]
+    return replace(first, base_rate=float(torch.lerp(*odds, part).sigmoid()), **mixed)
 
 
 def _log(cfg):
