@@ -62,4 +62,11 @@ def _one_picture(host, group):
 def _lighter(host, group):
     """Pushes along the tone push of the shipped preference, which is the direction of lighter skin."""
     source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
-    return lambda x, sigma: 2.0 * source(x, sigma.flatten(), torch.zeros(len(x), dtype=torch.long)).tone
+    tokens = host.encode([f"a portrait of a {group} person"])
+
+    def push(x, sigma):
+        sigma = sigma.flatten()
+        predicted = host.denoise(x, sigma, tokens.expand(len(x), -1, -1))
+        return 4.0 * source(x, sigma, torch.zeros(len(x), dtype=torch.long), predicted).tone
+
+    return push

@@ -243,7 +243,7 @@ def test_with_a_lora(make, preference):
 def test_the_cfg_scale_is_that_of_each_step(make, preference, monkeypatch):
     scales, change = [], Run.change
     monkeypatch.setattr(
-        Run, "change", lambda run, x, sigma, cfg, made: scales.append(cfg) or change(run, x, sigma, cfg, made)
+        Run, "change", lambda run, x, sigma, cfg, *more: scales.append(cfg) or change(run, x, sigma, cfg, *more)
     )
 
     def switch_off(pipe, step, timestep, given):

@@ -71,9 +71,9 @@ def run_and_spy(pipe, preference, cfg=1.0, steps=6, **call):
         seen.inputs.append((given[0].clone(), given[1]))
         seen.outputs.append(output[0])
 
-    def read(x, sigma, group):
+    def read(x, sigma, group, conditional):
         seen.read.append((x.clone(), sigma.clone()))
-        return source(x, sigma, group)
+        return source(x, sigma, group, conditional)
 
     @functools.wraps(own)
     def step(self, model_output, *args, **kwargs):
@@ -121,7 +121,7 @@ def test_the_model_output_is_corrected_as_correct_corrects_the_denoised(pipe, pr
         (lambda output, x, sigma: output) if kind is None else functools.partial(denoised_from_output, prediction=kind)
     )
     every = torch.ones(2, dtype=torch.bool)
-    decision = Decision(every, torch.zeros(2, dtype=torch.long), torch.full((2,), 0.5), torch.zeros(2))
+    decision = Decision(every, torch.zeros(2, dtype=torch.long), *torch.zeros(3, 2))
     changes = []
     for output, stepped, (x, sigma) in zip(seen.outputs, seen.stepped, seen.read, strict=True):
         wanted = correct(to_x0(output, x, sigma), x, sigma, [preference], [decision], Settings(), cfg=1.0)

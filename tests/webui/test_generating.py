@@ -61,9 +61,8 @@ def test_the_correction_moves_pictures_towards_the_counter_side(host, script, pa
     latents = {}
     for values in (OFF, ON):
         latents[values], _, _ = make(host, script, *values, prompts=[ORVANE] * 6, seeds=range(6))
-    low, group = torch.full((6,), 0.1), torch.zeros(6, dtype=torch.long)
-    odds = {values: preference.source(x.clone(), low, group).log_odds.mean() for values, x in latents.items()}
-    assert odds[OFF] < 0 < odds[ON]
+    counter = {values: preference.judge.counter(x.clone()).float().mean() for values, x in latents.items()}
+    assert counter[OFF] < 0.5 < counter[ON]
 
 
 def test_all_parts_of_an_and_prompt_are_read_except_those_with_a_negative_weight(host, script):
