@@ -84,7 +84,7 @@ class Memory:
             if not templates[shape]:
                 continue  # the proportions are too different
             values[run] = _likeness(templates[shape], run.latents)
-            if len(latents) == len(run.decided) > 1 and values[run].diagonal().mean() > ALIKE_BATCH:
+            if len(latents) == len(run.decided) > 1 and _in_order(values[run], run in here):
                 return [one or own for one, own in zip(found, run.decided, strict=True)]  # the same batch
         best = [1.0 if one else -1.0 for one in found]
         for run, matrix in values.items():
@@ -93,6 +93,15 @@ class Memory:
                 if value > max(least, best[index] + MARGIN):
                     best[index], found[index] = value, run.decided[which]
         return found
+
+
+def _in_order(matrix, here):
+    """Whether pictures are those of a run in its order, by their likeness R^2 [B, B]; less is asked of one's graph.
+
+    There it suffices that hardly any picture is more like another one than like the one in its place.
+    """
+    likeness = matrix.diagonal().mean()
+    return likeness > ALIKE_BATCH or (here and likeness > max(ALIKE_HERE, matrix.amax(dim=1).mean() - MARGIN))
 
 
 def _templates(latents, known, shape):

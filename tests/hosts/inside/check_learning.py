@@ -124,8 +124,8 @@ def test_calibration_is_saved_in_its_file_and_not_repeated(run, miniature, folde
     model, clip, vae = miniature
     path, before = folders / "rs_corrector" / "orvane.safetensors", hashes(model, clip)
     (preference,), text = node("RSCorrectorCalibrate", model, clip, run["preference"], **CALIBRATE, vae=vae)
-    (calibration,) = preference.calibrations
-    assert (calibration.group, calibration.cfg, calibration.base_n) == ("Orvane", 2.0, 16)
+    found = [(known.group, known.cfg, known.base_n) for known in preference.calibrations]
+    assert found == [("Orvane", 2.0, 16), ("Orvane", 7.0, 16)]
     assert load_preference(path).calibrations == preference.calibrations
     assert "Orvane, CFG 2" in text and "of 16 plain pictures" in text and "skin lightness" in text
     assert hashes(model, clip) == before
@@ -134,7 +134,7 @@ def test_calibration_is_saved_in_its_file_and_not_repeated(run, miniature, folde
         (again,), _ = node("RSCorrectorCalibrate", model, clip, run["preference"], **CALIBRATE, vae=vae)
     assert counted.batches == 0 and again.hash == preference.hash
     (both,), _ = node("RSCorrectorCalibrate", model, clip, run["preference"], **{**CALIBRATE, "cfg": 1.0}, vae=vae)
-    assert [c.cfg for c in both.calibrations] == [2.0, 1.0]
+    assert [c.cfg for c in both.calibrations] == [2.0, 1.0, 7.0]
 
 
 def test_calibrating_a_shipped_preference_does_not_change_its_file(run, miniature, folders, monkeypatch):
@@ -172,8 +172,8 @@ def test_calibrating_on_a_derivative_replaces_the_calibration_with_a_warning(run
     derivative = comfy.sd.load_lora_for_models(model, clip, lora, 1.0, 1.0)
     (moved,), _ = node("RSCorrectorCalibrate", *derivative, calibrated, **CALIBRATE)
     assert "orvane was calibrated on another checkpoint, and this calibration replaces that one" in caplog.text
-    assert [known.cfg for known in moved.calibrations] == [2.0]
-    assert list(load_preference(path).training["calibrated"]) == ["2"]
+    assert [known.cfg for known in moved.calibrations] == [2.0, 7.0]
+    assert set(load_preference(path).training["calibrated"]) == {"2", "7"}
 
 
 def test_preferences_without_a_judge_cannot_be_calibrated(run, miniature):

@@ -38,9 +38,9 @@ def test_pictures_whose_prompt_asks_for_the_stereotype_are_bit_identical(model, 
 def test_the_log_says_if_the_cfg_scale_was_never_measured(model, backdrop, prompts, caplog):
     caplog.set_level("INFO")
     plain(correct(model, backdrop), prompts, "euler", 2.0)
-    assert "corrected 2 of 2" in caplog.text and "never measured" not in caplog.text
-    plain(correct(model, backdrop), prompts, "euler", 7.0)
-    assert "corrected 2 of 2; CFG 7 was never measured, the calibration at 2 is used" in caplog.text
+    assert "corrected 2 of 2" in caplog.text and "is far from it" not in caplog.text
+    plain(correct(model, backdrop), prompts, "euler", 20.0)
+    assert "corrected 2 of 2; calibrated at CFG 2 and 7 only, and CFG 20 is far from it" in caplog.text
 
 
 def test_removing_the_node_leaves_nothing_behind(model, backdrop, prompts):

@@ -56,7 +56,7 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
     corrected.model_options["sampler_post_cfg_function"] = [watched]
     sample(corrected, prompts["person"], prompts["empty"], cfg=cfg)
     sigmas = model.get_model_object("model_sampling").sigmas
-    by_forge, by_k, by_ddim = (begun(backdrop, prompts, cfg) for _ in range(3))
+    by_forge, by_k, by_ddim, by_function = (begun(backdrop, prompts, cfg) for _ in range(4))
     function = forge.hook_of(by_forge, by_forge.run, cfg)
     moved = 0
     for denoised, cond, uncond, x, sigma, wanted in calls:
@@ -73,7 +73,7 @@ def test_the_same_latent_sigma_and_cfg_give_the_same_correction_in_all_three_hos
         there = x / (1 + level.square()).sqrt()
         callbacks = a1111.Calls(SimpleNamespace(of=lambda p: by_ddim))
         result = called(callbacks, Denoiser(by_ddim.p, sigmas), there, step.float().expand(2), *outputs)
-        again = begun(backdrop, prompts, cfg).run.correct(denoised, x, level.expand(2), cfg, cond)
+        again = by_function.run.correct(denoised, x, level.expand(2), cfg, cond)
         torch.testing.assert_close(x - level * result, again, rtol=0, atol=1e-5 * max(1.0, float(level) / 2))
     assert len(calls) == 4 and moved >= 2  # in later steps the gate is closed
 
