@@ -22,6 +22,7 @@ from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
+from corrector.latent_space.statistics import features, frechet  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
@@ -115,16 +116,16 @@ class Bench:
         scenes = [sample_scene(rng, group) for _ in range(self.n)]
         again = [wanted_scene(rng, group, **{attribute: counter}) for _ in range(self.n)]
         truth = {"plain": scenes, "wanted": [replace(s, **{attribute: counter}) for s in scenes], "again": again}
-        drawn = {k: audit.features(tables.draw_wanted(self.host, draw, scenes)) for k, scenes in truth.items()}
-        made = audit.features(self.plain[group]), audit.features(latents)
+        drawn = {k: features(tables.draw_wanted(self.host, draw, scenes)) for k, scenes in truth.items()}
+        made = features(self.plain[group]), features(latents)
 
         def distances(pictures, truths):
             pairs = zip(made, (drawn["plain"], drawn["wanted"]), strict=True)
-            return [audit.frechet(ours[pictures], true[truths]) for ours, true in pairs]
+            return [frechet(ours[pictures], true[truths]) for ours, true in pairs]
 
         every = np.arange(self.n)
         own, ours = distances(every, every)
-        floor = audit.frechet(drawn["again"], drawn["wanted"])
+        floor = frechet(drawn["again"], drawn["wanted"])
         draws = [distances(*rng.integers(self.n, size=(2, self.n))) for _ in range(resamples)]
         low, high = np.quantile([after / before for before, after in draws], (0.025, 0.975))
         for name, value in (("plain", own), ("corrected", ours), ("floor", floor)):

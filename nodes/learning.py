@@ -182,7 +182,7 @@ def _calibrated(host, preference, images, cfg, seed):
         )  # fmt: skip
     progress, total = Progress(), pictures_needed(len(preference.axis.groups), images, cfgs)
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "calibrations"
-    folder /= f"{preference.axis.id}-{digest([settings, _weights(preference)])}"
+    folder /= f"{preference.axis.id}-{digest([settings, preference.hash])}"
     logging.info(
         "RS-Corrector: calibration at CFG %s draws at most %d pictures, kept in %s if it is stopped",
         " and ".join(f"{cfg:g}" for cfg in cfgs), total, folder,
@@ -202,11 +202,6 @@ def _calibrated(host, preference, images, cfg, seed):
     update_preference(preference, path)
     logging.info("RS-Corrector: the calibration is in %s", path)
     return next(found for found in preferences_in(path) if found.axis.id == preference.axis.id)
-
-
-def _weights(preference):
-    """A number that tells the weights of two preferences apart, also where they have no file."""
-    return float(sum(tensor.double().abs().sum() for tensor in preference.source.state_dict().values()))
 
 
 def _latest(preference, path):

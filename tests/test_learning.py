@@ -15,10 +15,10 @@ from corrector.learning import training
 from corrector.learning.calibrate import _logistic_fit, calibrate, pictures_needed, scales
 from corrector.learning.learn import learn, tone_slopes, weakness
 from corrector.learning.pairs import Pairs, make_pairs
-from corrector.learning.points import along, sample_points
+from corrector.learning.points import sample_points
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
-from corrector.preference.networks import _silu
+from corrector.preference.networks import _silu, along
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 
 

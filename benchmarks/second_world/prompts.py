@@ -1,5 +1,7 @@
 """Prompts of the second world: training captions, and held-out wordings for benchmarks."""
 
+from corrector.miniature.prompts import pick
+
 OPENERS = (
     "a photo of", "photo of", "a picture of", "a drawing of", "an illustration of", "a full-length view of",
     "a painting of", "a snapshot of", "a sketch of", "a poster of", "a cartoon of", "",
@@ -40,21 +42,21 @@ def training_prompt(rng, group=None, work=None):
 
     Made-up words in any place teach the text encoder to ignore unknown ones: its tokens are mostly single letters.
     """
-    noun = _made_up(rng) if rng.random() < 0.3 else _pick(rng, NOUNS)
-    phrase = _pick(rng, WORK_PHRASES[work]) if work else ""
+    noun = _made_up(rng) if rng.random() < 0.3 else pick(rng, NOUNS)
+    phrase = pick(rng, WORK_PHRASES[work]) if work else ""
     if work and rng.random() < 0.2:
         noun, phrase = ROLES[work], ""
-    who = " ".join(word for word in (_pick(rng, TRAITS), group, noun) if word)
-    opener = _pick(rng, OPENERS)
+    who = " ".join(word for word in (pick(rng, TRAITS), group, noun) if word)
+    opener = pick(rng, OPENERS)
     if rng.random() < 0.3:
         opener = " ".join(_made_up(rng) for _ in range(rng.integers(1, 5)))
-    parts = [" ".join(word for word in (opener, _pick(rng, ("a", "one", "the", "")), who) if word)]
+    parts = [" ".join(word for word in (opener, pick(rng, ("a", "one", "the", "")), who) if word)]
     if phrase:
         phrase += f" {_made_up(rng)}" if rng.random() < 0.2 else ""
         phrase = f"{_made_up(rng)} {phrase}" if rng.random() < 0.2 else phrase
-        joined = _pick(rng, (" ", " ", ", ")).join([parts[0], phrase])
+        joined = pick(rng, (" ", " ", ", ")).join([parts[0], phrase])
         parts = [phrase, *parts] if rng.random() < 0.3 else [joined]
-    parts += [_pick(rng, EXTRAS) for _ in range(rng.integers(0, 4))]
+    parts += [pick(rng, EXTRAS) for _ in range(rng.integers(0, 4))]
     parts += [" ".join(_made_up(rng) for _ in range(rng.integers(0, 4)))]
     if rng.random() < 0.2:
         rng.shuffle(parts)
@@ -63,11 +65,7 @@ def training_prompt(rng, group=None, work=None):
 
 
 def _made_up(rng):
-    return "".join(_pick(rng, "aabcdeefghiijklmnoopqrstuvwxyz") for _ in range(rng.integers(2, 9)))
-
-
-def _pick(rng, options):
-    return options[rng.integers(len(options))]
+    return "".join(pick(rng, "aabcdeefghiijklmnoopqrstuvwxyz") for _ in range(rng.integers(2, 9)))
 
 
 # Used neither for training nor by the axis.

@@ -8,6 +8,7 @@ import json
 import numpy as np
 from einops import reduce
 
+from ..latent_space.statistics import frechet
 from . import statistics as audit
 from .findings import find, worse_pictures
 from .measures import hue_change, variety_ratio
@@ -195,10 +196,9 @@ def _frechet(first, second, rng, draws=60):
     )
     if min(len(first), len(second)) <= first.shape[1]:
         return None, None, None  # a covariance needs more pictures than features
-    value = audit.frechet(first, second)
+    value = frechet(first, second)
     drawn = [
-        audit.frechet(*(part[rng.integers(len(part), size=len(part))] for part in (first, second)))
-        for _ in range(draws)
+        frechet(*(part[rng.integers(len(part), size=len(part))] for part in (first, second))) for _ in range(draws)
     ]
     # The bootstrap's bias counts twice in its quantiles; the basic (reflected) interval removes it.
     low, high = (2 * value - q for q in np.quantile(drawn, (0.975, 0.025)))

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binomtest, sem
 
-from ..latent_space.statistics import features, frechet, rate  # noqa: F401, for those who read reports
+from ..latent_space.statistics import rate
 
 FIRST_LOOK = 20  # minimum number of pictures before sampling may stop: a short run of equal results is often chance
 

@@ -17,7 +17,7 @@ import torch
 from einops import reduce
 
 from ..latent_space.spaces import expand
-from ..preference.networks import LOWEST_SIGMA
+from ..preference.networks import LOWEST_SIGMA, along
 from .pairs import SIDES, refuse_broken
 
 STEPS = 5  # points of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
@@ -66,12 +66,6 @@ class Points:
 
     def _parts(self):
         return zip(self.update.split(256), self.push.split(256), strict=True)
-
-
-def along(latents, push):
-    """<latents, P> / |P|^2 -> [B]."""
-    size = reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-9)
-    return reduce(latents * push, "b ... -> b", "sum") / size
 
 
 @torch.no_grad()

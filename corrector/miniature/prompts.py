@@ -50,22 +50,22 @@ def training_prompt(rng, group, backdrop=None, attire=None, scene=None):
         scene: backdrop of a picture without a person.
     """
     if group is None:
-        parts = [f"{_pick(rng, OPENERS)} {_pick(rng, SCENES[scene])}"]
+        parts = [f"{pick(rng, OPENERS)} {pick(rng, SCENES[scene])}"]
     else:
-        trait, noun = _pick(rng, TRAITS), _pick(rng, NOUNS)
+        trait, noun = pick(rng, TRAITS), pick(rng, NOUNS)
         name = "" if group == "any" else group
         who = " ".join(word for word in (trait, name, noun) if word)
-        article = _pick(rng, ("a", "a", "one", ""))
-        parts = [" ".join(word for word in (_pick(rng, OPENERS), article, who) if word)]
-        named = [_pick(rng, BACKDROP_PHRASES[backdrop])] if backdrop else []
-        named += [_pick(rng, ATTIRE_PHRASES[attire])] if attire else []
+        article = pick(rng, ("a", "a", "one", ""))
+        parts = [" ".join(word for word in (pick(rng, OPENERS), article, who) if word)]
+        named = [pick(rng, BACKDROP_PHRASES[backdrop])] if backdrop else []
+        named += [pick(rng, ATTIRE_PHRASES[attire])] if attire else []
         rng.shuffle(named)
         for phrase in named:
-            parts[0] += _pick(rng, (" ", " ", ", ")) + phrase
-    extras = [_pick(rng, EXTRAS) for _ in range(rng.integers(0, 4))]
+            parts[0] += pick(rng, (" ", " ", ", ")) + phrase
+    extras = [pick(rng, EXTRAS) for _ in range(rng.integers(0, 4))]
     if rng.random() < 0.15:  # made-up words teach the text encoder to ignore unknown ones
         letters = "abcdefghijklmnopqrstuvwxyz"
-        extras.append("".join(_pick(rng, letters) for _ in range(rng.integers(2, 9))))
+        extras.append("".join(pick(rng, letters) for _ in range(rng.integers(2, 9))))
     parts += extras
     if rng.random() < 0.15:
         rng.shuffle(parts)
@@ -73,7 +73,8 @@ def training_prompt(rng, group, backdrop=None, attire=None, scene=None):
     return text if rng.random() < 0.5 else text.lower()
 
 
-def _pick(rng, options):
+def pick(rng, options):
+    """One of some options at random."""
     return options[rng.integers(len(options))]
 
 

@@ -20,35 +20,44 @@ FACE = (52 / 128, 56 / 128, 77 / 128, 65 / 128)  # cheeks and nose, in any pose 
 
 
 class Reader(nn.Module):
-    def __init__(self):
+    """A small convolutional network with a head for each attribute.
+
+    Args:
+        classes: {attribute: labels}.
+        widths: numbers of features, the first of the picture; each further one halves the sides.
+        shrink: factor by which pictures are shrunk before; 1 for none.
+        dropout: share of the last features that training leaves out.
+    """
+
+    def __init__(self, classes=CLASSES, widths=(3, 16, 32, 48, 64), shrink=2, dropout=0.1):
         super().__init__()
-        widths = (3, 16, 32, 48, 64)
-        layers = [nn.AvgPool2d(2)]
+        self.classes, self.dropout = classes, dropout
+        layers = [nn.AvgPool2d(shrink)] if shrink > 1 else []
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
         self.features = nn.Sequential(*layers, nn.Flatten())  # 64 x 64 -> 4 x 4
-        self.heads = nn.ModuleDict({name: nn.Linear(64 * 16, len(labels)) for name, labels in CLASSES.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(widths[-1] * 16, len(labels)) for name, labels in classes.items()})
 
     def forward(self, pictures):
-        """Pictures [B, 3, 128, 128] in -1..1 -> logits by attribute."""
-        features = F.dropout(self.features(pictures), 0.1, self.training)
+        """Pictures [B, 3, H, W] in -1..1 -> logits by attribute."""
+        features = F.dropout(self.features(pictures), self.dropout, self.training)
         return {name: head(features) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def read(self, pictures):
-        """Pictures [B, 3, 128, 128] in -1..1 -> {attribute: list of B labels}, "unreadable" below the threshold."""
+        """Pictures [B, 3, H, W] in -1..1 -> {attribute: list of B labels}, "unreadable" below the threshold."""
         chunks = [self(chunk) for chunk in pictures.split(250)]
         read = {}
-        for name, labels in CLASSES.items():
+        for name, labels in self.classes.items():
             share, index = torch.cat([chunk[name] for chunk in chunks]).softmax(-1).max(-1)
             pairs = zip(share.tolist(), index.tolist(), strict=True)
             read[name] = [labels[i] if p >= CONFIDENT else "unreadable" for p, i in pairs]
         return read
 
 
-def load_reader(folder):
-    """The trained reader in a miniature's folder."""
-    reader = Reader()
+def load_reader(folder, kind=Reader):
+    """The trained reader of a kind in a folder of weights."""
+    reader = kind()
     reader.load_state_dict({k: v.float() for k, v in load_file(folder / "reader.safetensors").items()})
     return reader.eval().requires_grad_(False)
 

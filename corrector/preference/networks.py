@@ -55,6 +55,12 @@ def read(source, x, sigma, group, conditional=None):
     return Reading(*(None if part is None else part.to(x.device) for part in parts))
 
 
+def along(latents, push):
+    """<latents, P> / |P|^2 [B]: how far latents [B, C, H, W] lie along a push."""
+    size = reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-12)
+    return reduce(latents * push, "b ... -> b", "sum") / size
+
+
 def _silu(features):
     """SiLU of features clamped to -30 or more, where it is 0 within 3e-12.
 

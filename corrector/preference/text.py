@@ -1,8 +1,6 @@
 """The Text source: the host's predictions for a prompt of each side, without training."""
 
-from einops import reduce
-
-from .networks import Reading
+from .networks import Reading, along
 
 SMOOTHING = 0.5  # weight of the previous step's q
 
@@ -31,8 +29,7 @@ class Text:
         """The Reading of x, from the prediction for the user's prompt, D_cond [B, C, H, W]."""
         counter, stereotype = self.evaluate(self, x, sigma)
         push = counter - stereotype
-        share = reduce((conditional - stereotype) * push, "b ... -> b", "sum")
-        share = (share / reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-12)).clamp(0.02, 0.98)
+        share = along(conditional - stereotype, push).clamp(0.02, 0.98)
         return Reading(self._smooth(share, float(sigma.max())).logit(), push)
 
     def _smooth(self, share, sigma):
