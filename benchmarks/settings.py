@@ -1,9 +1,12 @@
 """The correction where people work: `python benchmarks/settings.py --json FILE`.
 
-Cells of CFG scale, steps and sampler, through diffusers' own pipeline and schedulers on the miniature, for each group
-of both axes. Corrected pictures are measured beside the plain ones of the same seeds, and beside what the model draws
-if the prompt asks for the counter side: Frechet distance (64 pooled latent features) over the plain pictures', spread
-and 99th percentile of the latents. Wordings that no training saw.
+Cells of CFG scale, steps and sampler, through diffusers' own pipeline and schedulers, for the groups of each axis of a
+drawn world. Corrected pictures are measured beside the plain ones of the same seeds, and beside what the model draws if
+the prompt asks for the counter side. Wordings that no training saw.
+
+Frechet distances are of 64 pooled latent features, over those of the plain pictures. *Tone kept*: to counter-prompt
+pictures weighed so that their mean lightness of skin is the plain pictures', which is what correction aims at. *Without
+tone*: of a correction without the tone push, to counter-prompt pictures as they are.
 """
 
 import argparse
@@ -11,26 +14,25 @@ import json
 import logging
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables  # noqa: E402
+from benchmarks.shares import shares  # noqa: E402
+from benchmarks.two_judges import NEITHER, Judge  # noqa: E402
+from benchmarks.worlds import WORLDS  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.hosts.diffusers import corrected  # noqa: E402
-from corrector.latent_space.statistics import features, frechet  # noqa: E402
-from corrector.miniature import prompts as wordings  # noqa: E402
-from corrector.miniature.host import Miniature  # noqa: E402
-from corrector.miniature.reader import skin_lightness  # noqa: E402
-from corrector.miniature.world import GROUPS  # noqa: E402
+from corrector.latent_space.statistics import features, frechet, tilted  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
-SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
-ASKING = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
 SAMPLERS = {
     "Euler": ("EulerDiscreteScheduler", dict(use_karras_sigmas=True)),
     "Euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
@@ -46,27 +48,40 @@ CELLS = (  # sampler, CFG scale, steps
     ("LCM", 1.0, 4),
     *((sampler, 7.0, 16) for sampler in ("Euler ancestral", "DPM++ 2M", "DPM++ 2M SDE", "DDIM", "UniPC")),
 )
+CALIBRATED = CELLS[:2]  # where target shares are measured as well
 BATCH = 50
+COLUMNS = {  # of the printed table: heading, figure, digits
+    "plain rate": ("plain: rate", 2),
+    "corrected": ("rate", 3),
+    "group kept": ("group kept", 3),
+    "skin L* drift": ("skin L* drift", 2),
+    "counter prompt's": ("counter prompts: skin L* over plain", 1),
+    "Frechet, tone kept": ("Frechet distance, tone kept", 3),
+    "without tone": ("Frechet distance, without tone", 3),
+    "spread": ("spread", 3),
+    "99th percentile": ("99th percentile", 3),
+    "fine pictures": ("change of fine pictures, RMS", 3),
+    "judges agree": ("judges agree", 3),
+    "neither side, over counter prompts": ("neither side, over counter prompts'", 3),
+}
 
 
 class Bench:
     def __init__(self, args):
-        self.n, self.seed, self.path, self.folder, self.rows = args.n, args.seed, args.json, args.preferences, []
-        self.host, self.started = Miniature(), time.time()
+        self.args, self.world, self.rows, self.started = args, WORLDS[args.world], [], time.time()
+        options = {"lora": args.lora} if args.lora else {}
+        self.host, self.judges = self.world.host(**options), {}
         self.pipe, self.config = self.host.pipe, self.host.pipe.scheduler.config
         self.pipe.set_progress_bar_config(disable=True)
 
     def say(self, figure, group, measured, n, **about):
-        self.rows.append(tables.row(figure, group, measured, n, self.seed, **about))
-        if self.path:
-            self.path.write_text(json.dumps(self.rows, indent=1) + "\n")  # after each row, in case of interruption
+        self.rows.append(tables.row(figure, group, measured, n, self.args.seed, **about))
+        if self.args.json:
+            self.args.json.write_text(json.dumps(self.rows, indent=1) + "\n")  # after each row, if interrupted
 
-    def seeds(self, group):
-        return [self.seed + 100_000 * GROUPS.index(group) + index for index in range(self.n)]
-
-    def sample(self, prompts, seeds, sampler, cfg, steps, preference=None):
+    def sample(self, prompts, seeds, cell, preference=None):
         """Latents [N, C, H, W] on the CPU, in bfloat16 by autocast."""
-        kind, options = SAMPLERS[sampler]
+        (kind, options), cfg, steps = SAMPLERS[cell[0]], *cell[1:]
         made = []
         for start in range(0, len(seeds), BATCH):
             self.pipe.scheduler = getattr(diffusers, kind).from_config(self.config, **options)
@@ -83,87 +98,126 @@ class Bench:
                         made.append(self.pipe(**call).images)
         return torch.cat(made).float()
 
-    def cell(self, attribute, preference, group, sampler, cfg, steps):
-        side, counter = SIDES[attribute]
-        about = {"axis": attribute, "sampler": sampler, "cfg": cfg, "steps": steps}
-        seeds = self.seeds(group)
-        prompts = [wordings.held_out(wordings.HELD_OUT_NEUTRAL, group, index) for index in range(self.n)]
-        asking = [wordings.held_out(ASKING[attribute][counter], group, index) for index in range(self.n)]
-        plain, wanted = (self.sample(texts, seeds, sampler, cfg, steps) for texts in (prompts, asking))
-        ours = self.sample(prompts, seeds, sampler, cfg, steps, preference)
-        pictures = [self.host.decode(latents) for latents in (plain, wanted, ours)]
-        read = [self.host.reader.read(some) for some in pictures]
-        tones = [skin_lightness(some) for some in pictures]
-        for name, one in zip(("plain", "asked for the counter side", "corrected"), read, strict=True):
-            rate = audit.rate(tables.stereotype_count(one[attribute], side), self.n)
-            self.say(f"{name}: {side}", group, rate, self.n, **about)
-        kept = sum(label == group for label in read[2]["group"])
-        self.say("corrected: group kept", group, audit.rate(kept, self.n), self.n, **about)
-        unsure = [sum(label == "unreadable" for label in one[attribute]) for one in read[1:]]
-        for name, count in zip(("asked for the counter side", "corrected"), unsure, strict=True):
-            self.say(f"{name}: neither side", group, audit.rate(count, self.n), self.n, **about)
-        self.say("skin L* drift", group, audit.mean(tones[2] - tones[0]), self.n, **about)
-        self.say("skin L* of counter prompts over plain", group, audit.mean(tones[1] - tones[0]), self.n, **about)
-        far, near = (frechet(features(latents), features(wanted)) for latents in (plain, ours))
-        self.say("Frechet distance, over plain's", group, (near / far,) * 3, self.n, plain=round(far, 2), **about)
-        spread = float(ours.std() / wanted.std())
-        self.say("spread of the latents, over counter prompts'", group, (spread,) * 3, self.n, **about)
-        ends = [float(latents.abs().flatten()[::7].quantile(0.99)) for latents in (ours, wanted)]
-        self.say("99th percentile, over counter prompts'", group, (ends[0] / ends[1],) * 3, self.n, **about)
-        fine = torch.tensor([label == counter for label in read[0][attribute]])
+    def seen(self, attribute, latents):
+        """-> (labels of the attribute, of the group, lightness of skin, labels of the two judges)."""
+        parts = [self.host.decode(part) for part in latents.split(BATCH)]
+        pictures = torch.cat(parts)
+        read, judges = self.host.reader.read(pictures), self.judges.get(attribute, ())
+        return read[attribute], read["group"], self.world.lightness(pictures), [one.read(pictures) for one in judges]
+
+    def train_judges(self, attribute):
+        if self.world.name == "miniature" and not self.args.lora and attribute not in self.judges:
+            with torch.autocast("cpu", torch.bfloat16):
+                own = [Judge(self.host, attribute, self.world.sides[attribute], seed) for seed in (1, 2)]
+            self.judges[attribute] = own
+
+    def cell(self, attribute, preference, group, cell):
+        """Measure a cell: the rate on n pictures, the rest on `--few` of them."""
+        stereotype, counter = self.world.sides[attribute]
+        n, few = self.args.n, min(self.args.n, self.args.few)
+        about = {"axis": attribute, "sampler": cell[0], "cfg": cell[1], "steps": cell[2]}
+        base = self.args.seed + 100_000 * self.world.groups.index(group)
+        prompts, seeds = self.world.prompts(group, n), list(range(base, base + n))
+        asking = self.world.prompts(group, few, attribute, counter)
+        ours = self.sample(prompts, seeds, cell, preference)
+        plain, wanted = (self.sample(texts, seeds[:few], cell) for texts in (prompts[:few], asking))
+        labels, groups, tones, judged = self.seen(attribute, ours)
+        before, _, dark, _ = self.seen(attribute, plain)
+        asked, _, light, judged_asked = self.seen(attribute, wanted)
+
+        def say(figure, measured, count=few, **more):
+            self.say(figure, group, measured, count, **about, **more)
+
+        def rate(found, wrong):
+            return audit.rate(sum(label in wrong for label in found), len(found))
+
+        wrong = {stereotype, "unreadable"}
+        say("plain: rate", rate(before, wrong))
+        say("counter prompts: rate", rate(asked, wrong))
+        say("rate", rate(labels, wrong), n)
+        say("group kept", rate(groups, {group}), n)
+        say("skin L* drift", audit.mean(tones[:few] - dark))
+        say("counter prompts: skin L* over plain", audit.mean(light - dark))
+        weights, own = tilted(light, float(np.mean(dark))), features(wanted)
+        far, near = (frechet(features(some), own, weights) for some in (plain, ours[:few]))
+        kept = dict(plain=round(far, 2), effective_n=round(float(1 / np.square(weights).sum())))
+        say("Frechet distance, tone kept", (near / far,) * 3, **kept)
+        if self.args.without_tone:
+            toneless = replace(
+                preference, calibrations=tuple(replace(one, tone=0.0) for one in preference.calibrations)
+            )
+            bare = self.sample(prompts[:few], seeds[:few], cell, toneless)
+            far, near = (frechet(features(some), own) for some in (plain, bare))
+            say("Frechet distance, without tone", (near / far,) * 3, plain=round(far, 2))
+        say("spread", (float(ours[:few].std() / wanted.std()),) * 3)
+        ends = [np.quantile(latents.abs(), 0.99) for latents in (ours[:few], wanted)]
+        say("99th percentile", (float(ends[0] / ends[1]),) * 3)
+        fine = torch.tensor([label == counter for label in before])
         if fine.any():
-            change = audit.latent_change(plain[fine], ours[fine], plain.std())
-            self.say("change of fine pictures, RMS", group, audit.mean(change), int(fine.sum()), **about)
-        line = ", ".join(f"{row['figure']} {row['value']:.3f}" for row in self.rows[-11:])
-        where = f"{attribute}, {group}, {sampler}, CFG {cfg:g}, {steps} steps"
-        print(f"[{time.time() - self.started:5.0f} s] {where}: {line}", flush=True)
+            change = audit.latent_change(plain[fine], ours[:few][fine], plain.std())
+            say("change of fine pictures, RMS", audit.mean(change), int(fine.sum()))
+        if judged:
+            agree = [one == two for one, two in zip(*judged, strict=True)]
+            say("judges agree", audit.rate(sum(agree), n), n)
+            found, usual = (np.mean([rate(one, {NEITHER})[0] for one in both]) for both in (judged, judged_asked))
+            say("neither side, over counter prompts'", (float(found - usual),) * 3, n)
+        if cell in CALIBRATED:
+            sides = ([label == counter for label in some[:few]] for some in (before, labels))
+            for row in shares(self.host, preference, prompts[:few], seeds[:few], *sides, cell[1]):
+                say(*row)
+        where = f"{attribute}, {group}, {cell[0]}, CFG {cell[1]:g}, {cell[2]} steps"
+        print(f"[{time.time() - self.started:5.0f} s] {where}", flush=True)
 
 
 def markdown(rows):
     """Rows of the benchmark as a table, one line a group and cell."""
-    lines = [
-        "| axis, group | sampler, CFG, steps | plain rate | corrected | group kept | skin L* drift (counter prompt's) "
-        "| Frechet distance over plain's | spread | change of fine pictures |",
-        "|" + "---|" * 9,
-    ]
     cells = {}
     for row in rows:
         where = row["axis"], row["group"], row["sampler"], row["cfg"], row["steps"]
         cells.setdefault(where, {})[row["figure"]] = row
+    names = [name for name, (figure, _) in COLUMNS.items() if any(figure in found for found in cells.values())]
+    heads = ["axis, group", "sampler, CFG, steps", "n", *names]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for (axis, group, sampler, cfg, steps), found in cells.items():
-        side = SIDES[axis][0]
-        plain, ours = found[f"plain: {side}"], found[f"corrected: {side}"]
-        drift, asked = found["skin L* drift"], found["skin L* of counter prompts over plain"]
-        fine = found.get("change of fine pictures, RMS")
-        lines.append(
-            f"| {axis}, {group} | {sampler}, {cfg:g}, {steps} | {plain['value']:.2f} | {ours['value']:.3f} "
-            f"[{ours['low']:.3f}, {ours['high']:.3f}] | {found['corrected: group kept']['value']:.2f} | "
-            f"{drift['value']:+.1f} [{drift['low']:+.1f}, {drift['high']:+.1f}] ({asked['value']:+.1f}) | "
-            f"{found['Frechet distance, over plain' + chr(39) + 's']['value']:.2f} | "
-            f"{found['spread of the latents, over counter prompts' + chr(39)]['value']:.2f} | "
-            + (f"{fine['value']:.2f} (n = {fine['n']}) |" if fine else "- |")
-        )
+        texts = [f"{axis}, {group}", f"{sampler}, {cfg:g}, {steps}", str(found["rate"]["n"])]
+        for figure, digits in (COLUMNS[name] for name in names):
+            row = found.get(figure)
+            texts.append("-" if row is None else _number(row, digits))
+        lines.append("| " + " | ".join(texts) + " |")
     return "\n".join(lines)
+
+
+def _number(row, digits):
+    text = f"{row['value']:.{digits}f}"
+    if row["low"] != row["high"]:
+        text += f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    return text
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=100, help="pictures per group and cell")
-    parser.add_argument("--seed", type=int, default=110_000_000)
-    parser.add_argument("--axis", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=GROUPS)
+    parser.add_argument("--n", type=int, default=100, help="corrected pictures per group and cell")
+    parser.add_argument("--few", type=int, default=200, help="of them, that are drawn plain and for counter prompts")
+    parser.add_argument("--seed", type=int, default=150_000_000)
+    parser.add_argument("--world", choices=WORLDS, default="miniature")
+    parser.add_argument("--axis", nargs="+", help="attributes; all of the world")
+    parser.add_argument("--groups", nargs="+", help="all that the model draws as a stereotype in 5 % or more")
     parser.add_argument("--cells", type=int, nargs="+", default=range(len(CELLS)), help="numbers of cells; all")
-    parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="folder with the two preferences")
+    parser.add_argument("--without-tone", action="store_true", help="also a correction without the tone push")
+    parser.add_argument("--lora", type=Path, help="LoRA file that makes the miniature a derivative")
+    parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="folder of WORLD-AXIS.safetensors")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     bench = Bench(args)
     for which in args.cells:
-        for attribute in args.axis:
-            preference = load_preference(args.preferences / f"miniature-{attribute}.safetensors")
-            for group in (group for group in preference.axis.groups if group in args.groups):
-                bench.cell(attribute, preference, group, *CELLS[which])
-    print(f"\nMeasured on the miniature in {time.time() - bench.started:.0f} s.\n" + markdown(bench.rows))
+        for attribute in args.axis or bench.world.sides:
+            preference = load_preference(args.preferences / f"{args.world}-{attribute}.safetensors")
+            bench.train_judges(attribute)
+            for group in preference.axis.groups:
+                if group in (args.groups or [group]):
+                    bench.cell(attribute, preference, group, CELLS[which])
+    print(f"\nMeasured in {time.time() - bench.started:.0f} s.\n" + markdown(bench.rows))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,16 @@ def report():
         grids.append({"title": f"{group} & co.", "before": before, "after": after, "captions": captions})
         value, low, high = rate(1, 32)
         numbers = {"plain": 30 / 32, "corrected": value, "low": low, "high": high, "n": 32, "seed": 2026}
-        rows.append({"figure": "backdrop: village", "group": group, **numbers, "unit": "share", "model": "miniature"})
+        rows.append(
+            {
+                "figure": "backdrop: village",
+                "group": group,
+                "cfg": 7.0,
+                **numbers,
+                "unit": "share",
+                "model": "miniature",
+            }
+        )
     return rows, grids
 
 

@@ -8,6 +8,7 @@ from ..latent_space.folders import HOME, WEIGHTS
 from .options import count
 
 SEED = 2026
+CFGS = (2.0, 7.0)  # the miniature's own, and the one that hosts begin with
 STEREOTYPES = {"backdrop": "village", "attire": "traditional"}
 
 
@@ -20,7 +21,7 @@ def add_commands(commands):
 
 
 def demo(args):
-    """Every group of the miniature, plain and corrected with both shipped preferences, from the same seeds."""
+    """Every group of the miniature at CFGS, plain and corrected with both shipped preferences, from the same seeds."""
     from ..miniature.host import Miniature
     from ..miniature.world import GROUPS
     from ..preference.file import load_preference
@@ -29,13 +30,14 @@ def demo(args):
     started, host = time.time(), Miniature()
     preferences = [load_preference(WEIGHTS / f"miniature-{axis}.safetensors") for axis in STEREOTYPES]
     rows, grids = [], []
-    for group in GROUPS:
-        rates, grid = _compare(host, preferences, group, args.images)
-        rows += rates
-        grids.append(grid)
-    print(f"\n{'stereotype':<24}{'group':<10}{'plain':>7}{'corrected':>11}   95 % interval     n   seed")
+    for cfg in CFGS:
+        for group in GROUPS:
+            rates, grid = _compare(host, preferences, group, args.images, cfg)
+            rows += rates
+            grids.append(grid)
+    print(f"\n{'stereotype':<24}{'group':<10}{'CFG':>4}{'plain':>7}{'corrected':>11}   95 % interval     n   seed")
     for r in rows:
-        print(f"{r['figure']:<24}{r['group']:<10}{r['plain']:>7.2f}{r['corrected']:>11.2f}   "
+        print(f"{r['figure']:<24}{r['group']:<10}{r['cfg']:>4g}{r['plain']:>7.2f}{r['corrected']:>11.2f}   "
               f"[{r['low']:.2f}, {r['high']:.2f}]  {r['n']:>6}   {r['seed']}")  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     picture, page = args.out / "demo.png", args.out / "demo.html"
@@ -46,7 +48,7 @@ def demo(args):
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def _compare(host, preferences, group, images):
+def _compare(host, preferences, group, images, cfg):
     """One group, plain and corrected -> (rows of rates, grid of pictures), as demo_page.py describes them."""
     from ..correction.decision import summary
     from ..correction.sampled import sample_corrected
@@ -57,17 +59,17 @@ def _compare(host, preferences, group, images):
 
     seeds = [SEED + index for index in range(images)]
     prompts = [held_out(HELD_OUT_NEUTRAL, group, index) for index in range(images)]
-    plain = host.decode(host.sample(host.encode(prompts), seeds))
-    latents, reasons = sample_corrected(host, prompts, seeds, preferences, Settings())
+    plain = host.decode(host.sample(host.encode(prompts), seeds, cfg))
+    latents, reasons = sample_corrected(host, prompts, seeds, preferences, Settings(), cfg)
     corrected = host.decode(latents)
     read = [host.reader.read(pictures) for pictures in (plain, corrected)]
     rows = []
     for preference, why, (attribute, side) in zip(preferences, reasons, STEREOTYPES.items(), strict=True):
-        print(f"{group}: {summary(preference, why)}", flush=True)
+        print(f"{group}, CFG {cfg:g}: {summary(preference, why, cfg)}", flush=True)
         counts = [sum(label in (side, "unreadable") for label in labels[attribute]) for labels in read]
         before, (after, low, high) = rate(counts[0], images)[0], rate(counts[1], images)
-        row = dict(figure=f"{attribute}: {side}", group=group, plain=before, corrected=after, low=low, high=high)
-        rows.append(row | dict(n=images, seed=SEED, unit="share", model="miniature"))
+        row = dict(figure=f"{attribute}: {side}", group=group, cfg=cfg, plain=before, corrected=after)
+        rows.append(row | dict(low=low, high=high, n=images, seed=SEED, unit="share", model="miniature"))
     before, after = (pictures_to_uint8(pictures[:8]) for pictures in (plain, corrected))
     captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts[:8], seeds[:8], strict=True)]
-    return rows, dict(title=group, before=before, after=after, captions=captions)
+    return rows, dict(title=f"{group}, CFG {cfg:g}", before=before, after=after, captions=captions)

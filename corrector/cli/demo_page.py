@@ -1,7 +1,8 @@
 """The demo's figures as one picture and one self-contained HTML page, before beside after.
 
-`rows`: dicts {figure, group, plain, corrected, low, high, n, seed, unit, model}; low and high are the 95 % interval of
-the corrected share. `grids`: dicts {title, before, after, captions} with uint8 pictures [N, H, W, 3], same seeds.
+`rows`: dicts {figure, group, cfg, plain, corrected, low, high, n, seed, unit, model}, where low and high are the 95 %
+interval of the corrected share. `grids`: dicts {title, before, after, captions} with uint8 pictures [N, H, W, 3] of the
+same seeds.
 """
 
 import html
@@ -14,7 +15,7 @@ SAID = (
     "Measured on the miniature, a small model with planted stereotypes of invented peoples that ships with "
     "RS-Corrector. Nothing here was measured on Stable Diffusion."
 )
-COLUMNS = ("Figure", "Group", "Plain", "Corrected", "95 % interval", "n", "Seed", "Chart")
+COLUMNS = ("Figure", "Group", "CFG", "Plain", "Corrected", "95 % interval", "n", "Seed", "Chart")
 
 
 def rates_of(row):
@@ -44,7 +45,9 @@ def draw_demo(rows, grids, path_png):
         panel.set_xticks([])
         panel.spines[:].set_visible(False)
     panel = below.subplots()
-    draw_rates(panel, [f"{row['group']}, {row['figure']}" for row in rows], [rates_of(row) for row in rows])
+    draw_rates(
+        panel, [f"{row['group']}, {row['figure']}, CFG {row['cfg']:g}" for row in rows], [rates_of(row) for row in rows]
+    )
     for place, row in enumerate(reversed(rows)):
         text = f"{row['plain']:.2f} -> {row['corrected']:.2f}  [{row['low']:.2f}, {row['high']:.2f}]"
         panel.text(1.03, place, f"{text}   n = {row['n']}, seed {row['seed']}", va="center", fontsize=8.5)
@@ -56,7 +59,7 @@ def write_page(rows, grids, path_html):
     """One HTML page that needs no other file and no network, for narrow and wide screens, light and dark."""
     lines, sections = [], ""
     for row in rows:
-        cells = [row["figure"], row["group"], f"{row['plain']:.3f}", f"{row['corrected']:.3f}"]
+        cells = [row["figure"], row["group"], f"{row['cfg']:g}", f"{row['plain']:.3f}", f"{row['corrected']:.3f}"]
         cells += [f"{row['low']:.3f} to {row['high']:.3f}", row["n"], row["seed"]]
         lines.append([*(html.escape(str(cell)) for cell in cells), bar_html(*rates_of(row))])
     for grid in grids:

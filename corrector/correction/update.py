@@ -1,12 +1,13 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
-    D* = D + strength * (k * opening * P + (1 - c) * tone * T)
+    D* = D + strength * (k * opening * P + (1 - c)^2 * tone * T)
     opening = max(0, 1 - q / (1 - EARLY * c^2))      q = sigmoid(l + prior)
 
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture comes
 out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with k, the CFG scale, D* is
-what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u) (METHOD.md). c is the chance
-that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
+what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u) (METHOD.md). A learned push
+gets a MARGIN more. c is the chance that the picture comes out on the counter side by itself: such a picture is hardly
+moved. The tone push
 T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
 picture keeps the skin tone of its uncorrected version.
 """
@@ -21,6 +22,7 @@ from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import expand
 from ..preference.networks import read
 
+MARGIN = 0.25  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
 EARLY = 0.5  # how much earlier the push ends for a picture that comes out on the counter side by itself
 
 
@@ -59,13 +61,13 @@ def drift(reading, decision, k):
     Args:
         reading: Reading.
         decision: Decision for the same pictures, on the same device.
-        k: the CFG scale, a number or [B].
+        k: the CFG scale and the margin.
     """
     belief = (reading.log_odds + decision.prior).sigmoid()
     opening = (1 - belief / (1 - EARLY * decision.chance.square())).clamp(min=0)
     total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
-        total = total + expand((1 - decision.chance) * decision.tone, total) * reading.tone
+        total = total + expand((1 - decision.chance).square() * decision.tone, total) * reading.tone
     return total
 
 
@@ -100,7 +102,8 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         some = active.nonzero()[:, 0]
         own = (denoised if conditional is None else conditional)[some].float()
         reading = read(preference.source, x[some].float(), sigma[some], decision.group[some], own)
-        total[some] += drift(reading, decision.select(some), max(float(cfg), 1.0))
+        k = max(float(cfg), 1.0) + MARGIN * preference.source.knows_belief
+        total[some] += drift(reading, decision.select(some), k)
         touched |= active
     if not touched.any():
         return denoised

@@ -22,10 +22,30 @@ def features(latents, grid=4):
     return F.adaptive_avg_pool2d(latents.double(), grid).flatten(1).numpy()
 
 
-def frechet(first, second):
-    """Frechet distance between Gaussians fitted to two sets of features [N, F] (Heusel et al. 2017)."""
+def frechet(first, second, weights=None):
+    """Frechet distance between Gaussians fitted to two sets of features [N, F] (Heusel et al. 2017).
+
+    `weights` [N] are of the second set; by default all count alike.
+    """
     from scipy.linalg import sqrtm
 
-    mean_gap = np.square(first.mean(0) - second.mean(0)).sum()
-    a, b = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    mean_gap = np.square(first.mean(0) - np.average(second, axis=0, weights=weights)).sum()
+    a, b = np.cov(first, rowvar=False), np.cov(second, rowvar=False, aweights=weights)
     return float(mean_gap + np.trace(a + b - 2 * sqrtm(a @ b).real))
+
+
+def tilted(values, wanted):
+    """Weights [N], exp(a * value) up to a factor, with which the mean of `values` [N] is as near `wanted` as can be.
+
+    They are those of the distribution nearest to the values' own that has this mean (exponential tilting).
+    """
+    from scipy.optimize import minimize_scalar
+
+    centred = (values - values.mean()) / max(float(values.std()), 1e-9)
+
+    def weights(a):
+        raw = np.exp(a * centred - np.max(a * centred))
+        return raw / raw.sum()
+
+    best = minimize_scalar(lambda a: (weights(a) @ values - wanted) ** 2, bounds=(-4, 4), method="bounded")
+    return weights(best.x)

@@ -28,6 +28,7 @@ from .store import PairError, PairStore
 
 COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
 TRIAL_TONE = 1.0  # weight of the tone push in the trial, in units of the group's tone slope
+SLOPE = 4.0  # of the chance, per standard deviation of the lean: how far from 0 it may be expected
 MOST_TONE = 5.0  # largest weight, in the same units; larger ones distort the picture
 GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
 FEWEST = 24  # counter pictures that a distance needs
@@ -116,33 +117,35 @@ class _Group:
         """The Calibration at a CFG scale, from plain pictures and what the lean says."""
         slope = self.preference.training.get("tone_slopes", {}).get(self.group, 0.0)
         known = Calibration(self.group, cfg, *plain.rate, 1.0, 0, seed=self.seed, **lean)
-        counter = self.drawn("counter", cfg, self.asking, COUNTER)
+        order = plain.stereotypes_first()
+        counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER)])
+        weight = TRIAL_TONE  # of the tone push, in units of its slope
         if slope:
-            trial = self.drawn("trial", cfg, self.prompts, TRIAL, replace(known, tone=TRIAL_TONE * slope))
-            same = plain.drift(counter, len(trial.tones))
-            gained = (plain.drift(trial) - same) / TRIAL_TONE  # the drift is linear in the weight
-            known = replace(known, tone=slope * _weight(-plain.drift(counter), gained))
+            known = replace(known, tone=weight * slope)
+            trial = self.drawn("trial", cfg, self.prompts, order[: -(-len(order) // TRIAL)], known)
+            weight = _weight(weight, plain.change(trial), plain.change(counter))
+            known = replace(known, tone=weight * slope)
         corrected = self.drawn("corrected", cfg, self.prompts, known=known)
         drift, (full_rate, full_n) = plain.drift(corrected), corrected.rate
-        tone = known.tone + slope * _weight(-drift, gained, signed=True) if slope else 0.0
+        weight = _weight(weight, drift, (1 - plain.rate[0]) * plain.change(counter))  # on average over all pictures
         distance, spread = _beside(plain, corrected, counter)
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
-            known, full_rate=full_rate, full_n=full_n, tone=tone, tone_drift=drift, base_interval=intervals[0],
-            full_interval=intervals[1], distance=distance, spread=spread,
+            known, full_rate=full_rate, full_n=full_n, tone=weight * slope, tone_drift=drift,
+            base_interval=intervals[0], full_interval=intervals[1], distance=distance, spread=spread,
             broken=sum(int((~pictures.fine).sum()) for pictures in (plain, corrected)),
         )  # fmt: skip
 
-    def drawn(self, stage, cfg, prompts, one_in=1, known=None):
-        """The first pictures of a stage, one in so many; corrected as a Calibration says, or plain."""
-        count, region = -(-len(prompts) // one_in), self.preference.axis.skin_region
-        latents, tones, broken, total = [], [], {}, 0
+    def drawn(self, stage, cfg, prompts, which=None, known=None):
+        """The pictures of a stage, some or all; corrected as a Calibration says, or plain."""
+        which, region = range(len(prompts)) if which is None else which, self.preference.axis.skin_region
+        latents, tones, broken, total, count = [], [], {}, 0, len(which)
         for start in range(0, count, self.host.batch):
             name = f"{self.index:02d}-{stage}-{cfg:g}-{start:05d}"
-            some = slice(start, min(count, start + self.host.batch))
+            some = which[start : start + self.host.batch]
             shard = self.store and self.store.load(name)
             if not shard:
-                made = self.sampled(prompts[some], self.seeds[some], cfg, known)
+                made = self.sampled([prompts[i] for i in some], [self.seeds[i] for i in some], cfg, known)
                 shard = {"latents": made, "lightness": lightness(self.host.decode(made), region)}
                 if self.store:
                     self.store.save(name, **shard)
@@ -159,7 +162,7 @@ class _Group:
                     raise
             if self.progress:
                 self.progress(len(shard["latents"]))
-        return _Pictures(torch.cat(latents), torch.cat(tones), self.judge)
+        return _Pictures(torch.cat(latents), torch.cat(tones), list(which), self.judge)
 
     def sampled(self, prompts, seeds, cfg, known):
         if known is None:
@@ -191,10 +194,11 @@ class _Group:
 
 
 class _Pictures:
-    """Latents of one stage and CFG scale, with their lightness and sides."""
+    """Latents of one stage and CFG scale, with their lightness and sides; `which` are their numbers in the group."""
 
-    def __init__(self, latents, tones, judge):
-        self.latents, self.tones, self.fine = latents, tones, finite_pictures(latents, tones)
+    def __init__(self, latents, tones, which, judge):
+        self.latents, self.tones, self.which = latents, tones, which
+        self.fine = finite_pictures(latents, tones)
         self.counter = torch.zeros(len(latents), dtype=torch.float64)
         self.counter[self.fine] = judge.counter(latents[self.fine]).double()
 
@@ -204,30 +208,49 @@ class _Pictures:
         n = int(self.fine.sum())
         return float(self.counter[self.fine].mean()), n
 
-    def drift(self, other, count=None):
-        """The mean difference in lightness of others with the same seeds, of the first `count` or all."""
-        count = count or min(len(self.tones), len(other.tones))
-        fine = self.fine[:count] & other.fine[:count]
-        return float((other.tones[:count] - self.tones[:count])[fine].mean())
+    def stereotypes_first(self):
+        """The numbers of the pictures, those of the stereotype side before the others."""
+        return sorted(self.which, key=lambda index: float(self.counter[index]) > 0.5)
+
+    def differences(self, other):
+        """(difference in lightness of others with the same seeds [N], whether this one is of the stereotype side [N])
+
+        Only of those that are whole in both.
+        """
+        both = self.fine[other.which] & other.fine
+        stereotype = self.counter[other.which] < 0.5
+        return (other.tones - self.tones[other.which])[both], stereotype[both]
+
+    def drift(self, other):
+        """The mean difference in lightness of others with the same seeds."""
+        return float(self.differences(other)[0].mean())
+
+    def change(self, other):
+        """As `drift`, of the pictures that show the stereotype here; 0 if there are none."""
+        difference, stereotype = self.differences(other)
+        return float(difference[stereotype].mean()) if stereotype.any() else 0.0
 
 
-def _weight(wanted, gained, signed=False):
-    """The weight of the tone push, in units of the tone slope, that changes the drift by `wanted`.
+def _weight(tried, changed, without):
+    """The weight of the tone push at which skin keeps its lightness, on the line through two changes of it.
 
-    A weight of 1 changes it by `gained`. Without a measurable gain it is 0.
+    Args:
+        tried: a weight, in units of the tone slope.
+        changed: the change in lightness with it.
+        without: the change at a weight of 0, which counter pictures show.
     """
-    if not abs(gained) > 1e-3:
-        return 0.0
-    return min(max(wanted / gained, -MOST_TONE if signed else 0.0), MOST_TONE)
+    if not abs(without - changed) > 1e-3:
+        return tried
+    return min(max(tried * without / (without - changed), 0.0), MOST_TONE)
 
 
 def _beside(plain, corrected, counter):
     """Corrected pictures beside the model's own counter pictures of the same seeds -> (distance, spread), or Nones."""
-    count = len(counter.latents)
-    fine = plain.fine[:count] & corrected.fine[:count] & counter.fine
+    which = torch.tensor(counter.which)
+    fine = plain.fine[which] & corrected.fine[which] & counter.fine
     if int(fine.sum()) < FEWEST:
         return None, None
-    own, ours, wanted = (pictures.latents[:count][fine] for pictures in (plain, corrected, counter))
+    own, ours, wanted = plain.latents[which][fine], corrected.latents[which][fine], counter.latents[fine]
     far, near = (frechet(*(features(latents, GRID) for latents in (some, wanted))) for some in (own, ours))
     return near / max(far, 1e-9), float(ours.std() / wanted.std())
 
@@ -235,16 +258,17 @@ def _beside(plain, corrected, counter):
 def _logistic_fit(z, sides):
     """Common slope and an offset a set of a logistic regression of sides [N] on standardised z [N].
 
-    The prior is normal with variance 1 around a slope of 0 and each set's own rate.
+    The prior is normal: of the slope around 0 with a standard deviation of SLOPE, of the offsets around each set's own
+    rate with 1.
     """
     from scipy.optimize import minimize
     from scipy.special import logit
 
     rates = [np.clip(side.mean() if len(side) else 0.5, 1e-3, 1 - 1e-3) for side in sides]
-    prior = np.array([0.0, *logit(rates)])
+    prior, scale = np.array([0.0, *logit(rates)]), np.array([SLOPE, *np.ones(len(rates))])
 
     def loss(parameters):
-        total = 0.5 * np.square(parameters - prior).sum()
+        total = 0.5 * np.square((parameters - prior) / scale).sum()
         for one, side, offset in zip(z, sides, parameters[1:], strict=True):
             logits = offset + parameters[0] * one
             total += np.logaddexp(0, logits).sum() - (side * logits).sum()

@@ -86,4 +86,4 @@ def test_first_correction_runs_from_the_page(server, page):
     page.wait_for_timeout(2500)
     screenshot(page, "first-correction-run")
     saved = page.evaluate("app.graph._nodes.filter(n => n.type == 'SaveImage').map(n => (n.imgs || []).length)")
-    assert saved == [4, 4]
+    assert saved == [4, 4, 4, 4]

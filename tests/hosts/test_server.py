@@ -46,7 +46,7 @@ def test_each_node_has_a_help_page_and_each_workflow_its_picture(server):
 
 
 def test_first_correction_runs_and_reports_its_result(server, first_correction):
-    before, after = by_class(first_correction, "SaveImage")
+    before, after = by_class(first_correction, "SaveImage")[:2]
     history = succeeded(server.run(first_correction, workflow=load_workflow("first-correction.json")))
     pictures = server.pictures(history)
     assert [len(pictures[node]) for node in (before, after)] == [4, 4]
@@ -67,7 +67,7 @@ def test_villages_become_cities_and_the_group_is_kept_in_comfyui(server, first_c
     reader = Miniature().reader
     before, after = (
         reader.read(torch.from_numpy(pixels(pictures[node])).permute(0, 3, 1, 2) / 127.5 - 1)
-        for node in by_class(first_correction, "SaveImage")
+        for node in by_class(first_correction, "SaveImage")[:2]
     )
     assert before["backdrop"].count("village") >= 26
     assert after["backdrop"].count("city") >= 30
@@ -78,13 +78,13 @@ def test_a_run_with_the_node_from_the_cache_has_its_outcome_in_the_metadata(serv
     (seed,) = by_class(first_correction, "PrimitiveInt")
     first_correction[seed]["inputs"]["value"] = 77
     history = succeeded(server.run(first_correction, workflow={}))
-    _, after = by_class(first_correction, "SaveImage")
+    _, after = by_class(first_correction, "SaveImage")[:2]
     note = json.loads(Image.open(server.pictures(history)[after][0]).text["rs_corrector"])
     assert any(key.startswith("sampler") for key in note)
 
 
 def test_bypassed_or_at_strength_zero_pictures_are_identical_to_the_plain_model(server, first_correction):
-    before, after = by_class(first_correction, "SaveImage")
+    before, after = by_class(first_correction, "SaveImage")[:2]
     (node,) = by_class(first_correction, "RSCorrector")
     first_correction[node]["inputs"]["strength"] = 0.0
     pictures = server.pictures(succeeded(server.run(first_correction)))
@@ -100,7 +100,7 @@ def test_bypassed_or_at_strength_zero_pictures_are_identical_to_the_plain_model(
 def test_a_prompt_that_asks_for_the_village_is_left_alone(server, first_correction):
     prompt = by_class(first_correction, "CLIPTextEncode")[0]
     first_correction[prompt]["inputs"]["text"] = "a portrait of an Orvane person in a village"
-    before, after = by_class(first_correction, "SaveImage")
+    before, after = by_class(first_correction, "SaveImage")[:2]
     pictures = server.pictures(succeeded(server.run(first_correction)))
     assert np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
     assert "corrected 0 of 4; left alone 4: the prompt asks for" in server.log
