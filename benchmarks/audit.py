@@ -188,7 +188,7 @@ def page(host, axis, folder, seed, tries=5):
 
 
 def failures(host, axis, folder, images, seed):
-    """Findings of the report for four correctors that are wrong on purpose, and for the shipped one."""
+    """Findings of the report for five correctors that are wrong on purpose, and for the shipped one."""
     from benchmarks.planted import FAILURES, planted
     from corrector.audit.report import build
 

@@ -13,7 +13,8 @@ from corrector.preference.file import load_preference  # noqa: E402
 from corrector.preference.networks import Reading  # noqa: E402
 from corrector.preference.preference import Preference  # noqa: E402
 
-FAILURES = "does nothing", "changes the group", "collapses variety", "lightens skin"  # as a report names them
+# As a report names them.
+FAILURES = "does nothing", "changes the group", "collapses variety", "lightens skin", "ruins pictures"
 
 
 class Push(nn.Module):
@@ -31,7 +32,7 @@ class Push(nn.Module):
 
 def planted(host, axis, name):
     """A preference for `axis` on the miniature with one of FAILURES; it has no gate and corrects every prompt."""
-    make = dict(zip(FAILURES, (_nothing, _another_group, _one_picture, _lighter), strict=True))[name]
+    make = dict(zip(FAILURES, (_nothing, _another_group, _one_picture, _lighter, _melted), strict=True))[name]
     return Preference(axis, host.space, Push(make(host, axis.groups[0])), name=name, hash=name)
 
 
@@ -61,12 +62,27 @@ def _one_picture(host, group):
 
 def _lighter(host, group):
     """Pushes along the tone push of the shipped preference, which is the direction of lighter skin."""
+    reading = _shipped(host, group)
+    return lambda x, sigma: 4.0 * reading(x, sigma).tone
+
+
+def _melted(host, group):
+    """Pushes twice as far as the shipped preference, and until the end as at sigma 5, when nothing is decided yet.
+
+    At CFG 7 faces melt and skies burn, and the miniature's reader still finds the group and the city.
+    """
+    reading = _shipped(host, group, 5.0)
+    return lambda x, sigma: 2.0 * reading(x, sigma).push
+
+
+def _shipped(host, group, lowest=0.0):
+    """The shipped preference for a prompt that names a group: (x, sigma) -> Reading, as at `lowest` sigma or more."""
     source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
     tokens = host.encode([f"a portrait of a {group} person"])
 
-    def push(x, sigma):
+    def reading(x, sigma):
         sigma = sigma.flatten()
         predicted = host.denoise(x, sigma, tokens.expand(len(x), -1, -1))
-        return 4.0 * source(x, sigma, torch.zeros(len(x), dtype=torch.long), predicted).tone
+        return source(x, sigma.clamp(min=lowest), torch.zeros(len(x), dtype=torch.long), predicted)
 
-    return push
+    return reading

@@ -8,7 +8,7 @@ import torch
 from audit_world import DRAWN, Push, drawn_audit, failures, plan, report_of, to_the_counter_side
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FAILURES = {"does nothing", "changes the group", "collapses variety", "lightens skin"}
+FAILURES = {"does nothing", "changes the group", "collapses variety", "lightens skin", "ruins pictures"}
 CFG = 2.0  # the factor by which a push is multiplied
 
 
@@ -77,6 +77,14 @@ def test_a_corrector_that_lightens_skin_is_named(tmp_path):
     assert failures(report) & FAILURES == {"lightens skin"}
     (finding,) = [f for f in report["findings"] if f["name"] == "lightens skin"]
     assert "Orvane by +" in finding["words"] and "points of L*" in finding["words"]
+
+
+def test_a_corrector_that_ruins_pictures_is_named_and_its_pictures_are_listed(tmp_path):
+    report = report_with(lambda x, sigma: 8 * to_the_counter_side(x, sigma), tmp_path)
+    assert failures(report) == {"ruins pictures"}
+    (finding,) = [f for f in report["findings"] if f["name"] == "ruins pictures"]
+    assert "Orvane" in finding["words"] and "Use a lower strength or CFG scale" in finding["words"]
+    assert any("the model finds it unlikely" in why for why in report["worse"][0]["why"])
 
 
 def test_a_corrector_that_works_has_none_of_these_failures(tmp_path):

@@ -10,7 +10,9 @@ SOME = 0.2  # relative drop of the stereotype rate; a larger drop that is not si
 LEFT = 0.02  # tolerance above the target's stereotype rate, since judges make errors
 SURE = 0.05  # significance level of McNemar's test
 SKIN_JUMP = 8.0  # points of L* in one picture
+RUINED = 1.5  # ratio of denoising errors that is a failure; on the miniature sound groups reach 1.2, melted ones 2.4
 TORN = 0.2  # SSIM of one picture with its plain twin
+UNLIKELY = 2.0  # ratio of one picture's denoising error to that of its plain twin; sound corrections reach 1.5
 LEVELS = ("failure", "note", "success")  # in the order of a report
 
 # Ratios that all have to be significantly below 1 and below a limit: (name, limit, figures, words). Losing one side
@@ -26,6 +28,13 @@ RATIOS = (
     ("blurs pictures", BLURRED, ("sharpness, over plain",),
      "Corrected pictures of {group} are {0[value]:.2f} times as sharp as the plain ones."),
 )  # fmt: skip
+
+RUIN = (
+    "Corrected pictures of {group} are ruined, such as melted faces or burnt colours: when the model denoises them "
+    "again, its error is {0[value]:.1f} times that of plain ones [{0[low]:.1f}, {0[high]:.1f}], and {1[value]:.1f} "
+    "times that of its own counter pictures [{1[low]:.1f}, {1[high]:.1f}]. Use a lower strength or CFG scale, "
+    "calibrate at this CFG scale, or learn again from more pairs."
+)
 
 
 class Findings:
@@ -98,11 +107,16 @@ class Findings:
                      f"[{drift['low']:+.1f}, {drift['high']:+.1f}] on the same seeds.")  # fmt: skip
 
     def pictures(self, group, strength):
-        """Variety, sharpness and explicit prompts."""
+        """Variety, sharpness, ruin and explicit prompts."""
         for name, limit, figures, words in RATIOS:
             rows = [self.row(ratio, group, strength) for ratio in figures]
             if all(r and r["high"] is not None and r["value"] < limit and r["high"] < 1 for r in rows):
                 self.say("failure", name, group, words.format(*rows, group=group))
+        errors = [self.row(f"denoising error, over {of}", group, strength) for of in (
+            "plain", "the model's own counter pictures",
+        )]  # fmt: skip
+        if all(row and row["low"] is not None and row["low"] > RUINED for row in errors):
+            self.say("failure", "ruins pictures", group, RUIN.format(*errors, group=group))
         for asked in ("stereotype", "counter"):
             before, after = self.both(f"asked for {asked}: obeyed", group, strength, self.judges[0])
             if before and after and before["value"] - after["value"] > OBEYED and after["high"] < before["value"]:
@@ -165,6 +179,8 @@ def _why_worse(before, after, judge, axis):
         why.append(f"skin changed by {after['L'] - before['L']:+.0f} points of L*")
     if after["structure"] < TORN:
         why.append(f"the picture changed almost completely (SSIM {after['structure']:.2f})")
+    if (error := after["denoising_error"] / max(before["denoising_error"], 1e-9)) > UNLIKELY:
+        why.append(f"the model finds it unlikely: {error:.1f} times the error when it denoises it again")
     if after["sharpness"] < 0.5 * before["sharpness"]:
         why.append("it lost half of its sharpness")
     return why

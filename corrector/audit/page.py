@@ -107,7 +107,8 @@ def _rates(report, chart):
 CHANGED = (
     "group kept", "asked for stereotype: obeyed", "asked for counter: obeyed", "skin L* drift", "skin ITA drift",
     "skin hue drift", "variety, over plain", "distance to other groups, over plain", "structure kept (SSIM)",
-    "sharpness, over plain",
+    "sharpness, over plain", "denoising error, over plain",
+    "denoising error, over the model's own counter pictures",
 )  # fmt: skip
 
 

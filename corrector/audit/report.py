@@ -15,7 +15,7 @@ from .measures import hue_change, variety_ratio
 from .plan import KINDS
 from .report_file import FORMAT
 
-MEASURED = "L", "ita", "hue", "sharpness", "structure", "change"
+MEASURED = "L", "ita", "hue", "sharpness", "structure", "change", "denoising_error"
 GRID = 2  # cells per side of the features in a Frechet distance: few, so that some dozens of pictures suffice
 
 
@@ -99,10 +99,15 @@ class Figures:
             ("skin ITA drift", audit.mean(new["ita"] - old["ita"]), "degrees"),
             ("skin hue drift", audit.mean(hue_change(old["hue"], new["hue"])), "degrees"),
             ("structure kept (SSIM)", audit.mean(new["structure"]), "ratio"),
-            ("sharpness, over plain", _ratio(new["sharpness"], old["sharpness"]), "ratio"),
+            ("sharpness, over plain", audit.ratio(new["sharpness"], old["sharpness"]), "ratio"),
+            ("denoising error, over plain", audit.ratio(new["denoising_error"], old["denoising_error"]), "ratio"),
             ("change of the latent, RMS", audit.mean(new["change"]), "standard deviations"),
         ):
             self.add(figure, measured, n, unit, **where)
+        own = [r["denoising_error"] for r in self.of(group, "counter", self.plan.cfgs[0], 0.0)]
+        if len(own) > 1:
+            measured = audit.ratio(new["denoising_error"], own, paired=False)
+            self.add("denoising error, over the model's own counter pictures", measured, len(own), "ratio", **where)
         self.add_rate("pictures that were changed", list(new["change"] > 0), **where)
         self.variety(group, cfg, strength)
 
@@ -180,12 +185,6 @@ def build(run, records, features):
     report["worse"] = worse_pictures(report)
     report["findings"] = find(report)
     return report
-
-
-def _ratio(after, before):
-    """Geometric mean of paired ratios with its interval."""
-    logs = np.log(np.maximum(after, 1e-9)) - np.log(np.maximum(before, 1e-9))
-    return tuple(float(np.exp(value)) for value in audit.mean(logs))
 
 
 def _frechet(first, second, rng, draws=60):

@@ -9,7 +9,7 @@ import torch
 from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
 from ..latent_space.statistics import features as features_of
-from .measures import sharpness, skin, structure, to_uint8
+from .measures import denoising_error, sharpness, skin, structure, to_uint8
 from .plan import CHUNK, AuditError, AuditStore
 from .statistics import latent_change
 
@@ -21,7 +21,7 @@ class Audit:
     """The audit of one axis on one host.
 
     Args:
-        host: the model: encode, sample, decode and `identity`, as hosts.sampler.Host has them.
+        host: the model: encode, sample, denoise, decode and `identity`, as hosts.sampler.Host has them.
         plan: Plan.
         judges: at least one judge (see judges.py); the first one decides when sampling may stop and gives the findings.
         preferences: the Preferences that correct; empty audits the plain model alone.
@@ -47,7 +47,7 @@ class Audit:
     def settings(self):
         """Everything that the pictures and their labels depend on, as JSON types."""
         return {
-            "what": "audit",
+            "what": "audit, with denoising errors",
             "axis": self.plan.axis.hash,
             **self.plan.settings,
             "preferences": [[p.name, p.hash] for p in self.preferences],
@@ -104,7 +104,7 @@ class Audit:
         """Sample, judge and measure one chunk -> (latents at the last strength, records, features, thumbnails)."""
         group, kind, cfg = chunk.cell
         base = {"group": self.plan.axis.groups[group], "kind": kind, "cfg": cfg}
-        records, features, thumbnails = [], [], []
+        records, features, thumbnails, conditioning = [], [], [], self.host.encode(list(chunk.prompts))
         for strength, latents, why in self._variants(chunk):
             clean, finite = latents.nan_to_num(), latents.isfinite().flatten(1).all(dim=1).tolist()
             pictures = self.host.decode(clean)
@@ -114,6 +114,7 @@ class Audit:
             change = latent_change(plain, latents, plain.std()).nan_to_num().tolist()
             tones, sharp = skin(shown, self.plan.axis.skin_region), sharpness(shown)
             similar = structure(plain_shown, shown)
+            errors = denoising_error(self.host, clean, conditioning, chunk.seeds).tolist()
             for i, (prompt, seed) in enumerate(zip(chunk.prompts, chunk.seeds, strict=True)):
                 records.append(
                     base
@@ -123,7 +124,7 @@ class Audit:
                     | {"groups": {name: groups[i] for name, (_, groups) in verdicts.items() if groups}}
                     | {name: round(float(values[i]), 2) for name, values in tones.items()}
                     | {"sharpness": round(float(sharp[i]), 6), "structure": round(float(similar[i]), 4)}
-                    | {"change": round(change[i], 4)}
+                    | {"change": round(change[i], 4), "denoising_error": round(errors[i], 6)}
                 )
                 # An unchanged picture reuses the thumbnail of its plain twin, which comes first in the list.
                 changed = change[i] or not (strength and finite[i])

@@ -7,7 +7,7 @@ import math
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import binomtest, sem
+from scipy.stats import binomtest, sem, ttest_ind
 
 from ..latent_space.statistics import rate
 
@@ -77,6 +77,19 @@ def mean(values):
     values = np.asarray(values, dtype=float)
     half = 1.96 * sem(values) if len(values) > 1 else float("nan")
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
+def ratio(after, before, paired=True):
+    """Ratio of the geometric means of positive values [N] and [M] with its interval -> (value, low, high).
+
+    `paired`: the values are of the same seeds; otherwise the interval is Welch's (1947).
+    """
+    after, before = (np.log(np.maximum(values, 1e-9)) for values in (after, before))
+    if paired:
+        logs = mean(after - before)
+    else:
+        logs = after.mean() - before.mean(), *ttest_ind(after, before, equal_var=False).confidence_interval()
+    return tuple(float(np.exp(value)) for value in logs)
 
 
 def latent_change(before, after, scale):
