@@ -23,10 +23,10 @@ PUBLISHED_STEPS = 50  # of the runs for which warm-ups are published
 # generate_images.py of github.com/ml-research/Fair-Diffusion, which made the paper's pictures.
 FAIR_DIFFUSION = dict(edit_guidance_scale=4, edit_threshold=0.95, edit_momentum_scale=0.5, edit_mom_beta=0.6)
 FAIR_DIFFUSION_WARMUP = 5
-SAFE = ("WEAK", "MEDIUM", "STRONG", "MAX")
+SAFE = ("WEAK", "MEDIUM", "STRONG", "MAX")  # configurations that come with the pipeline
 UCE = {  # defaults of the authors' two programs, trainscripts/uce_sd_erase.py and train-scripts/train_erase.py
-    "today": dict(lam=0.5, edit=1.0, preserve=1.0, whole=False),
-    "first": dict(lam=0.1, edit=1.0, preserve=0.1, whole=True),
+    "2025": dict(lam=0.5, edit=1.0, preserve=1.0, whole=False),
+    "2023": dict(lam=0.1, edit=1.0, preserve=0.1, whole=True),
 }
 LEARNING = "about 8 minutes on one core, 128 pairs that the model draws itself (docs/measurements.md)"
 NOTHING = "nothing"
@@ -90,13 +90,8 @@ class Methods:
     """
 
     def __init__(self, host, preference, others, steps):
-        self.host, self.preference, self.axis, self.others, self.steps = (
-            host,
-            preference,
-            preference.axis,
-            others,
-            steps,
-        )
+        self.host, self.preference, self.axis = host, preference, preference.axis
+        self.others, self.steps = others, steps
         self.schedule = host.pipe.scheduler.config
         self.village, self.city = self.axis.stereotype.phrases, self.axis.counter.phrases  # or those of the attire
         parts = {name: part for name, part in host.pipe.components.items() if name != "image_encoder"}
@@ -113,11 +108,12 @@ class Methods:
             "rs": lambda: Method("RS-Corrector", self.ours, LEARNING, self.ours),
             "text": self.text,
             "word": lambda: Method(f'word in the prompt: "{self.city[0]}"', self.word),
-            "negative": lambda: Method(f'negative prompt: "{self.village[0]}"', self.negative),
+            "negative": lambda: self.negative(f'"{self.village[0]}"', self.village[0]),
+            "negative-all": lambda: self.negative("all phrases", ", ".join(self.village)),
             "sega": lambda: Method("SEGA, Fair Diffusion's settings", self.sega),
             **{f"sld-{name.lower()}": lambda name=name: self.safe_method(name) for name in SAFE},
-            "uce": lambda: self.uce("UCE, today's code", **UCE["today"]),
-            "uce-first": lambda: self.uce("UCE, first code", **UCE["first"]),
+            "uce": lambda: self.uce("UCE, authors' code of 2025", **UCE["2025"]),
+            "uce-2023": lambda: self.uce("UCE, authors' code of 2023", **UCE["2023"]),
         }
         return {key: make() for key, make in made.items() if keys is None or key in (*keys, "plain")}
 
@@ -153,8 +149,11 @@ class Methods:
         """Added to each prompt, whatever it asks for, as a service would."""
         return self.plain([f"{prompt}, {self.city[0]}" for prompt in prompts], seeds, cfg)
 
-    def negative(self, prompts, seeds, cfg):
-        return self.run(self.host.pipe, prompts, seeds, cfg, negative_prompt=[self.village[0]] * len(prompts))
+    def negative(self, name, text):
+        def draw(prompts, seeds, cfg):
+            return self.run(self.host.pipe, prompts, seeds, cfg, negative_prompt=[text] * len(prompts))
+
+        return Method(f"negative prompt: {name}", draw)
 
     def sega(self, prompts, seeds, cfg):
         """Semantic Guidance (Brack et al. 2023) as in Fair Diffusion: away from one side, to the other.
