@@ -28,7 +28,7 @@ UCE = {  # defaults of the authors' two programs, trainscripts/uce_sd_erase.py a
     "2025": dict(lam=0.5, edit=1.0, preserve=1.0, whole=False),
     "2023": dict(lam=0.1, edit=1.0, preserve=0.1, whole=True),
 }
-LEARNING = "about 8 minutes on one core, 128 pairs that the model draws itself (docs/measurements.md)"
+LEARNING = "about 8 minutes on one core (benchmarks/learning.py measures it), on pictures that the model draws itself"
 NOTHING = "nothing"
 
 
