@@ -39,10 +39,11 @@ BATCH = 50
 TIMED = 4  # pictures in each round of timing, at most
 NOTES = """\
 Each method was applied to every prompt, as a service would; a user can leave a word away where the prompt asks for
-something else. At target 0.5 methods without a share were applied to half of the pictures, picked by a coin; the error
-is that of the share, given where the plain share is below 0.5. The Frechet distance is to pictures of prompts that ask
-for the counter side. Warm-ups published for 50 steps were scaled to 16: 2 for SEGA, 5, 3, 2 and 0 for Safe Latent
-Diffusion. EquiSteer was not measured: its code knows only its own attributes, models and layers (peer_methods.py)."""
+something else. At target 0.5 methods without a share were applied to half of the pictures, picked by a coin; the
+error is that of the share, given where the plain share is below 0.5. The Frechet distance is to pictures of prompts
+that ask for the counter side, which also have lighter skin: what keeps skin as it was is a little farther from them.
+Warm-ups published for 50 steps were scaled to 16: 2 for SEGA, 5, 3, 2 and 0 for Safe Latent Diffusion. EquiSteer was
+not measured: its code knows only its own attributes, models and layers (peer_methods.py)."""
 
 
 class Bench:
