@@ -107,9 +107,8 @@ class Bench:
 
     def train_judges(self, attribute):
         if self.world.name == "miniature" and not self.args.lora and attribute not in self.judges:
-            with torch.autocast("cpu", torch.bfloat16):
-                own = [Judge(self.host, attribute, self.world.sides[attribute], seed) for seed in (1, 2)]
-            self.judges[attribute] = own
+            sides = self.world.sides[attribute]
+            self.judges[attribute] = [Judge(self.host, attribute, sides, seed) for seed in (1, 2)]
 
     def cell(self, attribute, preference, group, cell):
         """Measure a cell: the rate on n pictures, the rest on `--few` of them."""

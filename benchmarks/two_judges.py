@@ -52,11 +52,12 @@ class Judge:
         return [self.labels[i] for i in index.tolist()]
 
 
+@torch.autocast("cpu", torch.bfloat16)
 def _training_set(host, name, sides, rng, count):
     """-> pictures that show a side [M, 3, H, W], which one [M], and pictures that show none [K, 3, H, W]."""
     scenes = [sample_scene(rng, GROUPS[i // 2 % 4], **{name: sides[i % 2]}) for i in range(count)]
     drawn = to_tensor(np.stack([draw(scene) for scene in scenes]))
-    latents = torch.cat([host.encode_pictures(part) for part in drawn.split(100)])
+    latents = torch.cat([host.encode_pictures(part).float() for part in drawn.split(100)])
     first, second = latents[0::2], latents[1::2]  # of the two sides
     noise = latents.std() * torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
     few = count // 8
@@ -68,7 +69,7 @@ def _training_set(host, name, sides, rng, count):
         noise[-few:],
     )
     shown, unsure = (
-        torch.cat([host.decode(part) for part in some.split(50)])
+        torch.cat([host.decode(part).float() for part in some.split(50)])
         for some in (latents[: count // 2] + 0.15 * noise[: count // 2], torch.cat(nothing))
     )
     middle = drawn.shape[-1] // 2

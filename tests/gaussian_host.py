@@ -36,13 +36,15 @@ class GaussianHost:
         neutral = self.world.denoised(x, sigma)
         return torch.where(side > 0, counter, torch.where(side < 0, stereotype, neutral)).float()
 
+    def noise(self, seeds):
+        return torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
     def sample(self, conditioning, seeds, cfg=1.0, steps=24, hook=None, batch=50, progress=None):
         conditioning = conditioning.expand(len(seeds), -1, -1)
         sigmas = torch.cat([torch.logspace(np.log10(14.6), -1.5, steps), torch.zeros(1)])
         latents = []
         for which in torch.arange(len(seeds)).split(batch):
-            draws = [torch.randn(SHAPE, generator=torch.Generator().manual_seed(seeds[i])) for i in which.tolist()]
-            x = torch.stack(draws) * sigmas[0]
+            x = self.noise([seeds[i] for i in which.tolist()]) * sigmas[0]
             for sigma, following in pairwise(sigmas):
                 level = sigma.expand(len(which))
                 denoised = self.denoise(x, level, conditioning[which])

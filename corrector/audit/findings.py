@@ -1,5 +1,6 @@
 """Findings of a report in words: failures as prominent as successes, and the pictures that got worse."""
 
+from ..preference.calibration import RUINED
 from .report_file import figure, share, twins_of
 
 LIGHTER = 1.0  # points of CIE L*: mean drift of skin, in either direction, that is a failure
@@ -10,7 +11,6 @@ SOME = 0.2  # relative drop of the stereotype rate; a larger drop that is not si
 LEFT = 0.02  # tolerance above the target's stereotype rate, since judges make errors
 SURE = 0.05  # significance level of McNemar's test
 SKIN_JUMP = 8.0  # points of L* in one picture
-RUINED = 1.5  # ratio of denoising errors that is a failure; on the miniature sound groups reach 1.2, melted ones 2.4
 TORN = 0.2  # SSIM of one picture with its plain twin
 UNLIKELY = 2.0  # ratio of one picture's denoising error to that of its plain twin; sound corrections reach 1.5
 LEVELS = ("failure", "note", "success")  # in the order of a report

@@ -6,9 +6,7 @@ from einops import reduce
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from ..latent_space.skin import box_of, cie_lab
-from ..latent_space.spaces import LATENT_SPACES, add_noise
 
-RENOISED = 0.5  # sigma at which finished latents are denoised again: composition is kept, and details are not
 STRUCTURE_SIDE = 128  # pixels; larger pictures are downscaled to about this side before they are compared
 
 
@@ -68,29 +66,6 @@ def sharpness(pictures):
     from skimage.filters import laplace
 
     return np.array([laplace(picture).var() for picture in _grey(pictures)])
-
-
-def denoising_error(host, latents, conditioning, seeds):
-    """How unlikely finished latents are by the model itself -> [N]: its error when it denoises them once more.
-
-    The loss with which diffusion models are trained, on a sampled picture: what the model could have made itself is
-    restored well, and what is off its data manifold is pulled back towards it (Vincent 2011; Li et al. 2023 classify
-    by this error). It needs no other network.
-
-    Args:
-        host: has `denoise`, `noise` and `space`.
-        latents: [N, C, H, W], model space, on the CPU.
-        conditioning: of the N prompts.
-        seeds: those of the pictures; the noise is drawn from the next ones.
-
-    Returns:
-        Mean squared error of the denoised latents over the variance of the noise.
-    """
-    sigma, flow = torch.full((len(latents),), RENOISED), LATENT_SPACES[host.space].flow
-    with torch.no_grad():
-        noised = add_noise(latents, host.noise([seed + 1 for seed in seeds]), RENOISED, flow)
-        denoised = host.denoise(noised, sigma, conditioning).float().cpu()
-    return (denoised - latents).square().mean(dim=(1, 2, 3)) / RENOISED**2
 
 
 def variety(first, second=None):

@@ -1,10 +1,15 @@
-"""Shares of pictures with their confidence intervals, and the Frechet distance between sets of pictures.
+"""Shares of pictures with their confidence intervals, and how far pictures are from what a model draws.
 
 SciPy is imported where it is used, because it is slow to import and hosts load this module at start.
 """
 
 import numpy as np
+import torch
 import torch.nn.functional as F
+
+from .spaces import LATENT_SPACES, add_noise
+
+RENOISED = 0.5  # sigma at which finished latents are denoised again: composition is kept, and details are not
 
 
 def rate(successes, n, level=0.95):
@@ -49,3 +54,26 @@ def tilted(values, wanted):
 
     best = minimize_scalar(lambda a: (weights(a) @ values - wanted) ** 2, bounds=(-4, 4), method="bounded")
     return weights(best.x)
+
+
+def denoising_error(host, latents, conditioning, seeds):
+    """How unlikely finished latents are by the model itself -> [N]: its error when it denoises them once more.
+
+    The loss with which diffusion models are trained, on a sampled picture: what the model could have made itself is
+    restored well, and what is off its data manifold is pulled back towards it (Vincent 2011; Li et al. 2023 classify
+    by this error). It needs no other network.
+
+    Args:
+        host: has `denoise`, `noise` and `space`.
+        latents: [N, C, H, W], model space, on the CPU.
+        conditioning: of the N prompts.
+        seeds: those of the pictures; the noise is drawn from the next ones.
+
+    Returns:
+        Mean squared error of the denoised latents over the variance of the noise.
+    """
+    sigma, flow = torch.full((len(latents),), RENOISED), LATENT_SPACES[host.space].flow
+    with torch.no_grad():
+        noised = add_noise(latents, host.noise([seed + 1 for seed in seeds]), RENOISED, flow)
+        denoised = host.denoise(noised, sigma, conditioning).float().cpu()
+    return (denoised - latents).square().mean(dim=(1, 2, 3)) / RENOISED**2

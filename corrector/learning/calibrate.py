@@ -19,7 +19,7 @@ import torch
 from ..correction.sampled import CHUNK, first_predictions, readings_of, sample_corrected
 from ..correction.update import Settings
 from ..latent_space.skin import lightness
-from ..latent_space.statistics import features, frechet, rate
+from ..latent_space.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
 from ..preference.networks import read
 from ..preference.prompt_gate import PromptReading
@@ -27,9 +27,9 @@ from .pairs import finite_pictures, refuse_broken
 from .store import PairError, PairStore
 
 COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
-TRIAL_TONE = 1.0  # weight of the tone push in the trial, in units of the group's tone slope
+TRIAL_TONE = 2.0  # weight of the tone push in the trial, in units of the group's tone slope
 SLOPE = 4.0  # of the chance, per standard deviation of the lean: how far from 0 it may be expected
-MOST_TONE = 5.0  # largest weight, in the same units; larger ones distort the picture
+MOST_TONE = 8.0  # largest weight, in the same units
 GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
 FEWEST = 24  # counter pictures that a distance needs
 OTHER_CFG = (2.0, 7.0)  # the second CFG scale is the one of these that is farther from the first
@@ -59,7 +59,7 @@ def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progre
     another text encoder, PairError if too many pictures hold NaN or infinity.
 
     Args:
-        host: its functions encode, sample and decode.
+        host: its functions encode, denoise, noise, sample and decode.
         preference, judge: as `learn` returns them.
         count: plain pictures per group and CFG scale, and as many corrected ones; broken ones are left out and counted.
         cfgs: CFG scales; what lies between them is interpolated.
@@ -128,11 +128,10 @@ class _Group:
         corrected = self.drawn("corrected", cfg, self.prompts, known=known)
         drift, (full_rate, full_n) = plain.drift(corrected), corrected.rate
         weight = _weight(weight, drift, (1 - plain.rate[0]) * plain.change(counter))  # on average over all pictures
-        distance, spread = _beside(plain, corrected, counter)
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
             known, full_rate=full_rate, full_n=full_n, tone=weight * slope, tone_drift=drift,
-            base_interval=intervals[0], full_interval=intervals[1], distance=distance, spread=spread,
+            base_interval=intervals[0], full_interval=intervals[1], **self.beside(plain, corrected, counter),
             broken=sum(int((~pictures.fine).sum()) for pictures in (plain, corrected)),
         )  # fmt: skip
 
@@ -171,6 +170,35 @@ class _Group:
         gate = SimpleNamespace(read=lambda conditionings: named)
         candidate = replace(self.preference, calibrations=(known,), gate=gate)
         return sample_corrected(self.host, prompts, seeds, [candidate], Settings(), cfg)[0]
+
+    def beside(self, plain, corrected, counter):
+        """Corrected pictures beside the model's own counter pictures of the same seeds, as arguments of Calibration."""
+        which = torch.tensor(counter.which)
+        fine = plain.fine[which] & corrected.fine[which] & counter.fine
+        if int(fine.sum()) < FEWEST:
+            return {}
+        own, ours, wanted = plain.latents[which][fine], corrected.latents[which][fine], counter.latents[fine]
+        far, near = (frechet(*(features(latents, GRID) for latents in (some, wanted))) for some in (own, ours))
+        ends = [np.quantile(latents.abs(), 0.99) for latents in (ours, wanted)]
+        some = which[fine].tolist()
+        asked = [(ours, self.prompts), (wanted, self.asking)]
+        errors = [self.error(latents, [prompts[i] for i in some], some).log().mean() for latents, prompts in asked]
+        return {
+            "distance": near / max(far, 1e-9),
+            "spread": float(ours.std() / wanted.std()),
+            "extremes": float(ends[0] / ends[1]),
+            "error": float((errors[0] - errors[1]).exp()),
+            "agreement": self.judge.agreement(ours),
+        }
+
+    def error(self, latents, prompts, which):
+        """`denoising_error` of pictures with some prompts and numbers, in batches."""
+        seeds, parts = [self.seeds[i] for i in which], []
+        for start in range(0, len(latents), self.host.batch):
+            some = slice(start, start + self.host.batch)
+            conditioning = self.host.encode(prompts[some])
+            parts.append(denoising_error(self.host, latents[some], conditioning, seeds[some]))
+        return torch.cat(parts)
 
     def leans(self, plain):
         """What the lean says at each CFG scale, as arguments of Calibration: a logistic regression of the side.
@@ -239,20 +267,10 @@ def _weight(tried, changed, without):
         changed: the change in lightness with it.
         without: the change at a weight of 0, which counter pictures show.
     """
-    if not abs(without - changed) > 1e-3:
+    gained = without - changed
+    if not gained * without > 1e-3:  # it does not do what it should: more of it would not help
         return tried
-    return min(max(tried * without / (without - changed), 0.0), MOST_TONE)
-
-
-def _beside(plain, corrected, counter):
-    """Corrected pictures beside the model's own counter pictures of the same seeds -> (distance, spread), or Nones."""
-    which = torch.tensor(counter.which)
-    fine = plain.fine[which] & corrected.fine[which] & counter.fine
-    if int(fine.sum()) < FEWEST:
-        return None, None
-    own, ours, wanted = plain.latents[which][fine], corrected.latents[which][fine], counter.latents[fine]
-    far, near = (frechet(*(features(latents, GRID) for latents in (some, wanted))) for some in (own, ours))
-    return near / max(far, 1e-9), float(ours.std() / wanted.std())
+    return min(tried * without / gained, MOST_TONE)
 
 
 def _logistic_fit(z, sides):

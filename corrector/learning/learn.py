@@ -1,32 +1,28 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
-import torch
-
 from ..latent_space.devices import place
 from ..preference.preference import Preference
 from .gate import train_gate
 from .pairs import make_pairs
 from .points import sample_points
 from .store import PairError
-from .training import CPU, flatten, train_distilled, train_judge, train_tone
+from .training import CPU, train_distilled, train_judge, train_tone
 
 SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
 CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
 
 
 def tone_slopes(pairs):
-    """How much the tone of skin tells about the side, by group [G], in standardised lightness t (`flatten`).
+    """How much the tone of skin tells about the side, by group [G], in units of `flatten`.
 
     To keep the tone of the stereotype side, counter pictures are weighed by p(t | s) / p(t | c); for two normal
     distributions of the same spread that is exp(a t) with a = (mean_s - mean_c) / variance within a side (METHOD.md).
-    A side without spread of tone counts as one that has a hundredth of all pictures' variance.
+    Sides that differ by more than CERTAIN standard deviations count as that far apart.
     """
-    groups, _, count = pairs.lightness.shape
-    _, _, _, tone = flatten(pairs)
-    stereotype, counter = tone.view(groups, 2, count).unbind(dim=1)
-    variance = (stereotype.var(dim=1) + counter.var(dim=1)) / 2
-    gap = stereotype.mean(dim=1) - counter.mean(dim=1)
-    return gap / torch.maximum(variance, (gap / CERTAIN).square()).clamp(min=1e-2)
+    spread = (pairs.lightness - pairs.lightness.mean(dim=2, keepdim=True)).std().clamp(min=1e-6)
+    stereotype, counter = (pairs.lightness / spread).unbind(dim=1)
+    own = ((stereotype.var(dim=1) + counter.var(dim=1)) / 2).sqrt().clamp(min=0.1)
+    return ((stereotype.mean(dim=1) - counter.mean(dim=1)) / own).clamp(-CERTAIN, CERTAIN) / own
 
 
 def learn(

@@ -50,14 +50,17 @@ def batch_of(batch, shape):
 
 
 def flatten(pairs):
-    """Pairs -> (latents [M, C, H, W], side [M] 0 or 1, group [M], standardised lightness [M])."""
+    """Pairs -> (latents [M, C, H, W], side [M] 0 or 1, group [M], lightness of skin [M]).
+
+    The lightness is over the mean of its group and side, in standard deviations of all of these: what it says of a
+    person and not of the side.
+    """
     groups, _, count = pairs.latents.shape[:3]
     latents = rearrange(pairs.latents, "g s n ... -> (g s n) ...")
     index = torch.arange(groups * 2 * count)
     group, side = index // (2 * count), index // count % 2
-    tone = pairs.lightness.flatten()
-    tone = (tone - tone.mean()) / tone.std()
-    return latents, side, group, tone
+    tone = pairs.lightness - pairs.lightness.mean(dim=2, keepdim=True)
+    return latents, side, group, (tone / tone.std().clamp(min=1e-6)).flatten()
 
 
 def optimise(
@@ -151,8 +154,8 @@ def train_tone(space, pairs, steps, seed, batch=64, progress=None, device=CPU):
     """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
 
     Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
-    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is that of both sides together, so where
-    stereotype pictures are darker, the tone push also contains the part of the side that correlates with lightness.
+    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is that within a side (`flatten`), so that
+    darkening is not a push to the stereotype where its pictures are darker.
     """
     return train_classifier(space, pairs, steps, seed, batch, progress, device, tone=True)
 

@@ -7,7 +7,10 @@ import torch
 
 HARMED = 1.0  # Frechet distance to the model's own counter pictures, over the plain pictures': worse than doing nothing
 BEYOND = 0.6  # how far beyond the nearest measured CFG scale a calibration is continued, over the scales' distance
-SPREAD = 0.1  # deviation from 1 of the latents' spread, over that of the model's own counter pictures
+SPREAD = 0.1  # deviation from 1 of the latents' spread and extremes, over those of the model's own counter pictures
+RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
+LIGHTER = 3.0  # points of L*: mean drift of skin, in either direction, that the tone's weight cannot have made up for
+UNSURE = 0.1  # share of corrected pictures of which two judges say different things
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Calibration:
     # Corrected pictures beside the model's own counter pictures; None if not measured:
     distance: float | None = None  # Frechet distance to them, over that of the plain pictures
     spread: float | None = None  # standard deviation of the latents, over theirs
+    extremes: float | None = None  # 99th percentile of the latents' sizes, over theirs
+    error: float | None = None  # denoising error (`statistics.denoising_error`), over theirs
+    agreement: float | None = None  # share of corrected pictures of which the judge's two halves say the same
 
     def chance(self, lean=None):
         """Lean at the start of a run [B] -> the probability of the counter side without correction [B].
@@ -61,15 +67,21 @@ class Calibration:
     @property
     def harm(self):
         """A sentence that says how the correction harms pictures of this group at this CFG scale, or ""."""
-        far = self.distance is not None and self.distance > HARMED and self.base_rate < 0.5
-        torn = self.spread is not None and abs(self.spread - 1) > SPREAD
-        if not far and not torn:
+        found = [
+            (self.distance, "their distance to the model's own counter pictures is {:.2f} times that of the plain ones",
+             lambda value: value > HARMED and self.base_rate < 0.5),
+            (self.spread, "their latents spread {:.2f} times as far as those", lambda value: abs(value - 1) > SPREAD),
+            (self.extremes, "their latents' extremes are {:.2f} times those", lambda value: abs(value - 1) > SPREAD),
+            (self.error, "the model finds them {:.1f} times as unlikely as those", lambda value: value > RUINED),
+            (self.tone_drift, "their skin is {:+.1f} points of L* lighter", lambda value: abs(value) > LIGHTER),
+            (self.agreement, "two judges agree about {:.0%} of them only", lambda value: value < 1 - UNSURE),
+        ]  # fmt: skip
+        said = [words.format(value) for value, words, wrong in found if value is not None and wrong(value)]
+        if not said:
             return ""
         return (
-            f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: their distance to the model's own "
-            f"counter pictures is {self.distance:.2f} times that of the plain ones (below {HARMED:g} is sound), their "
-            f"latents spread {self.spread:.2f} times as far. Use a lower strength or CFG scale, or learn again from "
-            "more pairs."
+            f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: {', '.join(said)}. Use a lower "
+            "strength or CFG scale, or learn again from more pairs."
         )
 
 

@@ -35,3 +35,9 @@ class Judge(nn.Module):
     def counter(self, latents):
         """Latents that were not used in training -> bool [N], whether they are on the counter side."""
         return torch.cat([self(*beside(self, part)) for part in latents.split(500)]) > 0
+
+    @torch.no_grad()
+    def agreement(self, latents):
+        """The share of latents [N, C, H, W] of which the folds' networks, trained apart, say the same side."""
+        sides = torch.stack([self(*beside(self, latents), fold) > 0 for fold in range(self.FOLDS)])
+        return float((sides == sides[0]).all(dim=0).float().mean())
