@@ -1,11 +1,14 @@
-"""Invalid settings raise an error that says what was found and what is expected."""
+"""Invalid settings raise an error that says what was found and what is expected; odd ones do no harm."""
 
 import math
 
 import pytest
 import torch
 
-from corrector.correction.update import CorrectionError, Settings
+from corrector.correction.decision import decide, summary
+from corrector.correction.update import CorrectionError, Settings, correct
+from corrector.preference.file import load_preference
+from corrector.preference.prompt_gate import PromptReading
 
 
 @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, torch.tensor([1.0, -1.0]), torch.tensor([math.nan])])
@@ -36,3 +39,46 @@ def test_the_defaults_and_the_ends_of_every_range_are_accepted():
     Settings()
     Settings(strength=0.0, target=1.0, window=(math.inf, 0.0), cap=1e-3)
     Settings(strength=torch.tensor([0.0, 3.0]), target=1e-6)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_preference("weights/miniature-backdrop.safetensors")
+
+
+def corrected(preference, cfg, sigma=8.0, change=None):
+    """Three noisy pictures and their corrected predictions; `change` edits the model's predictions before."""
+    x = 8.0 * torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    denoised = torch.zeros_like(x) if change is None else change(torch.zeros_like(x))
+    readings = [PromptReading(0, "neither")] * 3
+    decision, reasons = decide(preference, readings, torch.tensor([0.1, 0.5, 0.9]), cfg=cfg)
+    found = correct(denoised, x, torch.full((3,), sigma), [preference], [decision], Settings(), cfg, denoised)
+    return denoised, found, summary(preference, reasons, cfg)
+
+
+@pytest.mark.parametrize("cfg", [0.0, -3.0])
+def test_a_cfg_scale_below_one_counts_as_one(shipped, cfg):
+    assert torch.equal(corrected(shipped, cfg)[1], corrected(shipped, 1.0)[1])
+
+
+def test_a_cfg_scale_far_from_the_calibrated_ones_is_said_and_one_between_them_is_not(shipped):
+    _, found, said = corrected(shipped, 30.0)
+    assert found.isfinite().all() and "CFG 30 is far from it" in said
+    assert "far from" not in corrected(shipped, 4.0)[2] and "far from" not in corrected(shipped, 9.0)[2]
+
+
+@pytest.mark.parametrize("sigma", [0.001, 2000.0])
+def test_a_sigma_that_was_never_seen_gives_finite_pictures_and_no_push_where_all_is_decided(shipped, sigma):
+    denoised, found, _ = corrected(shipped, 7.0, sigma)
+    assert found.isfinite().all() and torch.equal(found, denoised) == (sigma < 0.7)
+
+
+def test_nan_in_one_picture_of_a_batch_leaves_the_others_as_they_would_be(shipped):
+    def broken(denoised):
+        denoised[1] = math.nan
+        return denoised
+
+    _, found, _ = corrected(shipped, 7.0, change=broken)
+    _, sound, _ = corrected(shipped, 7.0)
+    assert found[1].isnan().any()
+    torch.testing.assert_close(found[[0, 2]], sound[[0, 2]])

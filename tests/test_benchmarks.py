@@ -36,9 +36,8 @@ def test_the_frechet_distance_to_weighed_pictures_is_that_to_the_pictures_they_s
 def test_target_shares_mix_plain_and_corrected_pictures_as_the_decision_says(host):
     preference = load_preference("weights/miniature-backdrop.safetensors")
     prompts, count = MINIATURE.prompts("Orvane", 5 * SIZE + 3), 5 * SIZE + 3
-    found = dict((name, (measured, n)) for name, measured, n in shares(
-        host, preference, prompts, list(range(count)), [False] * count, [True] * count, 2.0
-    ))  # fmt: skip
+    rows = shares(host, preference, prompts, list(range(count)), [False] * count, [True] * count, 2.0)
+    found = {name: (measured, n) for name, measured, n in rows}
     for target in TARGETS:
         (share, *_), n = found[f"share at target {target}"]
         assert n == 5 * SIZE and share == pytest.approx(target, abs=0.1)

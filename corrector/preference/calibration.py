@@ -89,9 +89,12 @@ def between(measured, cfg):
     """Calibrations of one group at several CFG scales -> one at `cfg`, linear in log CFG; None if there are none.
 
     It lies on the line through the two nearest scales, a little beyond them as well. Only what depends on the scale
-    smoothly is interpolated: the base rate, as log-odds, the chance of a picture by its lean, and the tone.
+    smoothly is interpolated: the base rate, as log-odds, the chance of a picture by its lean, and the tone. Scales
+    below 1 count as 1.
     """
+    cfg = max(cfg, 1.0)
     first, *others = sorted(measured, key=lambda c: abs(_log(c.cfg) - _log(cfg))) or [None]
+    others = [one for one in others if _log(one.cfg) != _log(first.cfg)]
     if not others or first.cfg == cfg:
         return first
     second = others[0]
@@ -106,4 +109,4 @@ def between(measured, cfg):
 
 
 def _log(cfg):
-    return math.log(max(cfg, 0.1))
+    return math.log(max(cfg, 1.0))
