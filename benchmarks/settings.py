@@ -50,6 +50,7 @@ CELLS = (  # sampler, CFG scale, steps
 )
 CALIBRATED = CELLS[:2]  # where target shares are measured as well
 BATCH = 50
+ENOUGH = 0.2  # share of counter-prompt pictures that weights must leave, as Kish's effective number
 COLUMNS = {  # of the printed table: heading, figure, digits
     "plain rate": ("plain: rate", 2),
     "corrected": ("rate", 3),
@@ -139,8 +140,10 @@ class Bench:
         say("counter prompts: skin L* over plain", audit.mean(light - dark))
         weights, own = tilted(light, float(np.mean(dark))), features(wanted)
         far, near = (frechet(features(some), own, weights) for some in (plain, ours[:few]))
-        kept = dict(plain=round(far, 2), effective_n=round(float(1 / np.square(weights).sum())))
-        say("Frechet distance, tone kept", (near / far,) * 3, **kept)
+        effective = 1 / float(np.square(weights).sum())
+        if effective > ENOUGH * few:  # otherwise the model hardly draws counter pictures of that tone
+            kept = dict(plain=round(far, 2), effective_n=round(effective))
+            say("Frechet distance, tone kept", (near / far,) * 3, **kept)
         if self.args.without_tone:
             toneless = replace(
                 preference, calibrations=tuple(replace(one, tone=0.0) for one in preference.calibrations)
