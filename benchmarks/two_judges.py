@@ -28,7 +28,7 @@ class Judge:
         steps: of training.
     """
 
-    def __init__(self, host, name, sides, seed, pictures=1000, steps=400):
+    def __init__(self, host, name, sides, seed, pictures=500, steps=250):
         self.name, self.labels = name, (*sides, NEITHER)
         clear, side, unsure = _training_set(host, name, sides, np.random.default_rng((17, seed)), pictures)
         with torch.random.fork_rng(devices=[]):

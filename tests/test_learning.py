@@ -18,7 +18,7 @@ from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
-from corrector.preference.networks import _silu, along
+from corrector.preference.networks import LOWEST_SIGMA, _silu, along
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 
 
@@ -61,8 +61,8 @@ def test_the_learned_log_odds_are_the_models_own_belief(host, learned):
 
 def test_points_say_what_the_model_predicts_for_both_sides_and_for_the_neutral_prompt(host, axis, learned):
     pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
-    points = sample_points(host, axis, pairs, 100, seed=3)
-    assert len(points.x) == 100 and points.sigma.min() >= 0.6 and points.sigma.max() <= 14.7
+    points = sample_points(host, axis, pairs, 120, seed=3)
+    assert len(points.x) == 120 and points.sigma.min() >= LOWEST_SIGMA and points.sigma.max() <= 14.7
     wanted = [host.world.denoised_of(points.x.double(), points.sigma.double(), side) for side in (0, 1)]
     torch.testing.assert_close(points.push.double(), wanted[0] - wanted[1], rtol=1e-3, atol=1e-3)
     neutral = host.world.denoised(points.x.double(), points.sigma.double())
@@ -70,7 +70,7 @@ def test_points_say_what_the_model_predicts_for_both_sides_and_for_the_neutral_p
     exact = host.world.counter_share(points.x.double(), points.sigma.double())
     torch.testing.assert_close(points.belief.double(), exact, rtol=1e-2, atol=1e-2)
     assert exact.min() < 0.1 and exact.max() > 0.9  # some were corrected, and some were not
-    assert torch.equal(along(2 * points.push, points.push), torch.full((100,), 2.0))
+    assert torch.equal(along(2 * points.push, points.push), torch.full((120,), 2.0))
 
 
 def test_points_are_the_same_again_from_their_seed(host, axis):
@@ -183,7 +183,7 @@ def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
 
 def test_the_file_says_how_much_of_the_models_belief_it_explains_by_sigma(learned):
     found = learned[0].training["belief_r2_by_sigma"]
-    assert list(found) == ["0.7 to 2", "2 to 4", "4 to 8", "8 to 15"]
+    assert list(found) == ["0.15 to 2", "2 to 4", "4 to 8", "8 to 15"]
     assert all(value <= 1 for value in found.values()) and max(found.values()) > 0.7
 
 

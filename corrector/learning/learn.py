@@ -38,13 +38,13 @@ def learn(
         seed, cfg: seed and CFG scale of the pairs.
         steps: of training the preference.
         tone_steps: of training the tone push, by default 2/5 of `steps`.
-        points: number of points on the model's own trajectories, by default three a step.
+        points: number of points on the model's own trajectories, by default four a step.
         pairs: Pairs that are already sampled.
         progress: `progress(stage, done, total)`, called after each step; may raise to stop.
         gate_others: for `gate_texts`.
     """
     tone_steps = steps * 2 // 5 if tone_steps is None else tone_steps
-    points = 3 * steps if points is None else points
+    points = 4 * steps if points is None else points
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
     count = pairs.latents.shape[2]
     if count < 2:

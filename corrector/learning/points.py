@@ -20,7 +20,7 @@ from ..latent_space.spaces import expand
 from ..preference.networks import LOWEST_SIGMA, along
 from .pairs import SIDES, refuse_broken
 
-STEPS = 5  # points of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
+STEPS = 6  # points of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
 TOP = 14.6  # sigma from which runs start that begin with noise: SD's first
 PICTURES_FROM = 2.0  # sigma from which runs start that begin with a picture
 FROM_NOISE = 0.4  # share of runs that begin with pure noise

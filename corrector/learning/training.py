@@ -20,12 +20,12 @@ from ..latent_space.spaces import add_noise, expand
 from ..preference.judge import Judge
 from ..preference.networks import MOST_CELLS, Classifier, Distilled, read
 
-SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: what a picture shows is decided above 0.7
+SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: most of a picture is decided above 0.7
 CHECKPOINT_EVERY = 250  # steps
 CPU = torch.device("cpu")
 SIDE_LOSS = F.binary_cross_entropy_with_logits
 HELD = 0.06  # share of the runs that are held out
-SIGMA_EDGES = (0.7, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
+SIGMA_EDGES = (0.15, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
 
 
 def random_sigmas(count, generator):
