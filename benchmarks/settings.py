@@ -107,7 +107,7 @@ class Bench:
         return read[attribute], read["group"], self.world.lightness(pictures), [one.read(pictures) for one in judges]
 
     def train_judges(self, attribute):
-        if self.world.name == "miniature" and not self.args.lora and attribute not in self.judges:
+        if self.args.judges and attribute not in self.judges:
             sides = self.world.sides[attribute]
             self.judges[attribute] = [Judge(self.host, attribute, sides, seed) for seed in (1, 2)]
 
@@ -206,6 +206,7 @@ def main():
     parser.add_argument("--groups", nargs="+", help="all that the model draws as a stereotype in 5 % or more")
     parser.add_argument("--cells", type=int, nargs="+", default=range(len(CELLS)), help="numbers of cells; all")
     parser.add_argument("--without-tone", action="store_true", help="also a correction without the tone push")
+    parser.add_argument("--judges", action="store_true", help="also what two judges of the miniature say")
     parser.add_argument("--lora", type=Path, help="LoRA file that makes the miniature a derivative")
     parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="folder of WORLD-AXIS.safetensors")
     parser.add_argument("--json", type=Path)
