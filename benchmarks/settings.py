@@ -50,7 +50,7 @@ CELLS = (  # sampler, CFG scale, steps
 )
 CALIBRATED = CELLS[:2]  # where target shares are measured as well
 BATCH = 50
-ENOUGH = 0.2  # share of counter-prompt pictures that weights must leave, as Kish's effective number
+ENOUGH = 0.1  # share of counter-prompt pictures that weights must leave, as Kish's effective number
 COLUMNS = {  # of the printed table: heading, figure, digits
     "plain rate": ("plain: rate", 2),
     "corrected": ("rate", 3),
