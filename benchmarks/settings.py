@@ -191,7 +191,7 @@ def markdown(rows):
 
 def _number(row, digits):
     text = f"{row['value']:.{digits}f}"
-    if row["low"] != row["high"]:
+    if row["low"] < row["high"]:  # not a bare number, and of more than one picture
         text += f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
     return text
 
