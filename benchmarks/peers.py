@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables  # noqa: E402
 from benchmarks.peer_methods import Methods  # noqa: E402
-from benchmarks.settings import ASKING, SIDES  # noqa: E402
+from benchmarks.worlds import MINIATURE  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
 from corrector.latent_space.statistics import features, frechet  # noqa: E402
@@ -62,7 +62,7 @@ class Bench:
 
     def __init__(self, axis, n, seed, keys=None, steps=16, rounds=5, path=None, folder=ROOT / "weights"):
         self.axis, self.n, self.seed, self.steps, self.path, self.rows = axis, n, seed, steps, path, []
-        self.rounds, (self.side, self.counter) = rounds, SIDES[axis]
+        self.rounds, (self.side, self.counter) = rounds, MINIATURE.sides[axis]
         self.host, self.started = Miniature(), time.time()
         preference = load_preference(folder / f"miniature-{axis}.safetensors")
         self.groups = preference.axis.groups
@@ -96,7 +96,7 @@ class Bench:
         seeds, explicit = list(range(start, start + self.n)), list(range(start + 50_000, start + 50_000 + few))
         prompts = [wordings.held_out(wordings.HELD_OUT_NEUTRAL, group, index) for index in range(self.n)]
         wanted, asked = (
-            [wordings.held_out(ASKING[self.axis][side], group, index) for index in range(count)]
+            [wordings.held_out(MINIATURE.asking[self.axis][side], group, index) for index in range(count)]
             for side, count in ((self.counter, self.n), (self.side, few))
         )
         plain = self.methods["plain"].draw
@@ -197,7 +197,7 @@ def markdown(rows, methods):
     found = {}
     for row in rows:
         found.setdefault((row["group"], row["cfg"], row["method"]), {})[row["figure"]] = row
-    side, counter = SIDES[rows[0]["axis"]]
+    side, counter = MINIATURE.sides[rows[0]["axis"]]
     lines = [
         f"| group, CFG | method | {side} | group kept | Frechet distance over plain's | skin L* over plain "
         f"| change of fine pictures | {side} kept where asked for | {counter} at target 0.5 (error) |",
@@ -241,7 +241,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=100, help="pictures per group and CFG scale")
     parser.add_argument("--seed", type=int, default=140_000_000)
-    parser.add_argument("--axis", choices=SIDES, default="backdrop")
+    parser.add_argument("--axis", choices=MINIATURE.sides, default="backdrop")
     parser.add_argument("--methods", nargs="+", choices=KEYS, help="all by default; plain is always measured")
     parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="folder with the two preferences")
     parser.add_argument("--json", type=Path)

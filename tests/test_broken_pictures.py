@@ -43,10 +43,10 @@ def pairs(axis):
 
 
 def test_points_with_nan_are_left_out_and_counted(axis, pairs):
-    points, whole = (sample_points(host, axis, pairs, 200, 0) for host in (Broken(predictions=100), GaussianHost()))
+    points, whole = (sample_points(host, axis, pairs, 204, 0) for host in (Broken(predictions=100), GaussianHost()))
     assert 0 < points.broken <= 10 and whole.broken == 0 and points.evaluations == whole.evaluations
     columns = points.x, points.sigma, points.group, points.conditional, points.push, points.update, points.run
-    assert {len(column) for column in columns} == {200 - points.broken}
+    assert {len(column) for column in columns} == {204 - points.broken}
     assert all(column.isfinite().all() for column in columns) and points.weights.isfinite().all()
 
 
@@ -58,8 +58,8 @@ def test_a_preference_learned_from_such_a_checkpoint_is_whole_and_says_how_many(
 
 
 def test_a_checkpoint_whose_predictions_are_too_often_nan_is_refused(axis, pairs):
-    with pytest.raises(PairError, match=r"of 200 predictions of the model came out as NaN.*at most 5%.*float32"):
-        sample_points(Broken(predictions=10), axis, pairs, 200, 0)
+    with pytest.raises(PairError, match=r"of 204 predictions of the model came out as NaN.*at most 5%.*float32"):
+        sample_points(Broken(predictions=10), axis, pairs, 204, 0)
 
 
 def finite(calibration):

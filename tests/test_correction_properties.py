@@ -189,7 +189,7 @@ def test_the_tone_push_is_added_whatever_the_gate_and_less_for_a_picture_that_co
     toned = replace(decision([True] * 2), chance=torch.tensor([0.0, 0.75]), tone=torch.full((2,), -3.0))
     added = drift(reading, toned, k=7.0)
     wanted = torch.zeros(2, 4, 3, 3)
-    wanted[0, 3], wanted[1, 3] = -0.3, -0.075
+    wanted[0, 3], wanted[1, 3] = -0.3, -0.3 * 0.25**2
     torch.testing.assert_close(added, wanted)
 
 

@@ -86,7 +86,7 @@ def sample_points(host, axis, pairs, count, seed, batch=64, progress=None):
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     size = pairs.latents[0, 0, 0].numel()
     dtype = torch.float32 if 4 * size * count <= BYTES else torch.float16
-    runs = min(count, BYTES // (dtype.itemsize * size)) // STEPS
+    runs = max(2, min(count, BYTES // (dtype.itemsize * size)) // STEPS)  # one is held out
     found, evaluations = [], 0
     for start in range(0, runs, batch):
         own = _Runs(host, axis, pairs, min(batch, runs - start), rng, generator)

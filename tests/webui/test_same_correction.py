@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from corrector.preference.networks import LOWEST_SIGMA
 from webui_hosts import Denoiser, Processing, TimestepsDenoiser, conditioning_of
 
 PROMPTS = ("a portrait of an Orvane person", "a photo of a Tavelu man", "a kitten")
@@ -52,7 +53,7 @@ def test_the_hosts_and_the_pure_function_agree_to_1e_5(part, script, miniature, 
     x, level, cond, uncond = inputs(miniature, sigma)
     denoised = cond if cfg == 1 else uncond + cfg * (cond - uncond)
     wanted = pure(part, script, miniature, x, level, denoised, cond, cfg)
-    assert torch.equal(wanted, denoised) == (sigma < 0.7), "below, all is decided"
+    assert torch.equal(wanted, denoised) == (sigma < LOWEST_SIGMA), "below, all is decided"
 
     p = begun(script, forge_model(forge), cfg)
     (hook,) = p.sd_model.forge_objects.unet.model_options["sampler_post_cfg_function"]
