@@ -60,7 +60,7 @@ class Bench:
         start = self.drawn(self.host.pipe, village, height=128, width=128)
         tone = self.read(start)[1]
         for kind, maker in KINDS.items():
-            pipe = maker.from_pipe(self.host.pipe)
+            pipe = maker(**self.host.pipe.components, requires_safety_checker=False)
             own = {"mask_image": self.mask, "height": 128, "width": 128} if kind == "inpainting" else {}
             for denoise in DENOISE:
                 options = dict(image=(start + 1) / 2, strength=denoise, **own)
