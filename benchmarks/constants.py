@@ -16,7 +16,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.settings import Bench as Cells  # noqa: E402
+from benchmarks.sampling_settings import Bench as Cells  # noqa: E402
 from corrector.correction import update  # noqa: E402
 from corrector.preference import networks  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402

@@ -1,4 +1,4 @@
-"""The correction where people work: `python benchmarks/settings.py --json FILE`.
+"""The correction where people work: `python benchmarks/sampling_settings.py --json FILE`.
 
 Cells of CFG scale, steps and sampler, through diffusers' own pipeline and schedulers, for the groups of each axis of a
 drawn world. Corrected pictures are measured beside the plain ones of the same seeds, and beside what the model draws if
