@@ -16,7 +16,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.sampling_settings import Bench as Cells  # noqa: E402
+from benchmarks.sampling_settings import Bench  # noqa: E402
 from corrector.correction import update  # noqa: E402
 from corrector.preference import networks  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
@@ -63,33 +63,19 @@ def main():
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     preference = load_preference(args.preferences / "miniature-backdrop.safetensors")
-    made, rows = {}, []
-    own = argparse.Namespace(**vars(args), few=args.n, world="miniature", lora=None, without_tone=False)
-    own.json = None
-
-    class Once(Cells):
-        """Samples plain pictures and counter prompts once for all constants."""
-
-        def sample(self, prompts, seeds, cell, used=None):
-            key = tuple(prompts), seeds[0], cell
-            if used is not None or key not in made:
-                latents = super().sample(prompts, seeds, cell, used)
-                if used is not None:
-                    return latents
-                made[key] = latents
-            return made[key]
-
+    path, args.json = args.json, None  # the rows are written here, with the constants
+    settings = dict(few=args.n, world="miniature", lora=None, without_tone=False)
+    bench, rows = Bench(argparse.Namespace(**vars(args), **settings)), []
     for name, module in CONSTANTS.items():
         for factor in FACTORS:
             value = getattr(module, name) * factor
-            bench = Once(own)
             with mock.patch.object(module, name, value):
                 for cell in CELLS:
                     for group in args.groups:
                         bench.cell("backdrop", preference, group, cell)
-            rows += [row | {"constant": name, "constant_value": value} for row in bench.rows]
-            if args.json:
-                args.json.write_text(json.dumps(rows, indent=1) + "\n")
+            rows += [row | {"constant": name, "constant_value": value} for row in bench.rows[len(rows) :]]
+            if path:
+                path.write_text(json.dumps(rows, indent=1) + "\n")
     print(markdown(rows))
 
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import derivatives, tables  # noqa: E402
+from benchmarks.worlds import MINIATURE  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
@@ -42,7 +43,7 @@ from corrector.miniature.reader import skin_lightness  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
 CFG = 2.0
-SIDES = {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}
+SIDES = MINIATURE.sides
 
 
 class Bench:

@@ -24,10 +24,6 @@ from benchmarks.worlds import MINIATURE  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
 from corrector.latent_space.statistics import features, frechet  # noqa: E402
-from corrector.miniature import prompts as wordings  # noqa: E402
-from corrector.miniature.host import Miniature  # noqa: E402
-from corrector.miniature.reader import skin_lightness  # noqa: E402
-from corrector.miniature.world import GROUPS  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
 KEYS = (
@@ -63,10 +59,10 @@ class Bench:
     def __init__(self, axis, n, seed, keys=None, steps=16, rounds=5, path=None, folder=ROOT / "weights"):
         self.axis, self.n, self.seed, self.steps, self.path, self.rows = axis, n, seed, steps, path, []
         self.rounds, (self.side, self.counter) = rounds, MINIATURE.sides[axis]
-        self.host, self.started = Miniature(), time.time()
+        self.host, self.started = MINIATURE.host(), time.time()
         preference = load_preference(folder / f"miniature-{axis}.safetensors")
         self.groups = preference.axis.groups
-        self.others = [group for group in GROUPS if group not in self.groups]
+        self.others = [group for group in MINIATURE.groups if group not in self.groups]
         self.methods = Methods(self.host, preference, self.others, steps).make(keys)
 
     def say(self, figure, group, measured, n, **about):
@@ -81,7 +77,7 @@ class Bench:
 
     def read(self, latents):
         pictures = self.host.decode(latents)
-        return self.host.reader.read(pictures), skin_lightness(pictures)
+        return self.host.reader.read(pictures), MINIATURE.lightness(pictures)
 
     def run(self, groups=None, cfgs=CFGS):
         for cfg in cfgs:
@@ -92,13 +88,11 @@ class Bench:
 
     def group(self, group, cfg):
         """Every method on the neutral and on the explicit prompts of a group."""
-        start, few = self.seed + 100_000 * GROUPS.index(group), max(1, self.n // 2)
+        start, few = self.seed + 100_000 * MINIATURE.groups.index(group), max(1, self.n // 2)
         seeds, explicit = list(range(start, start + self.n)), list(range(start + 50_000, start + 50_000 + few))
-        prompts = [wordings.held_out(wordings.HELD_OUT_NEUTRAL, group, index) for index in range(self.n)]
-        wanted, asked = (
-            [wordings.held_out(MINIATURE.asking[self.axis][side], group, index) for index in range(count)]
-            for side, count in ((self.counter, self.n), (self.side, few))
-        )
+        prompts = MINIATURE.prompts(group, self.n)
+        wanted = MINIATURE.prompts(group, self.n, self.axis, self.counter)
+        asked = MINIATURE.prompts(group, few, self.axis, self.side)
         plain = self.methods["plain"].draw
         reference = self.draw(plain, wanted, seeds, cfg)
         before, obeyed = self.draw(plain, prompts, seeds, cfg), self.draw(plain, asked, explicit, cfg)
@@ -141,9 +135,8 @@ class Bench:
         return [new if head else old for head, old, new in zip(heads, before, after, strict=True)]
 
     def out_of_scope(self, cfg):
-        """One picture each, and at most n: other groups, no group, nobody."""
-        prompts = [text.format(group=other) for other in self.others for text in wordings.HELD_OUT_NEUTRAL]
-        prompts += [*wordings.HELD_OUT_NO_GROUP, *wordings.HELD_OUT_NO_PERSON]
+        """One picture each, and at most n."""
+        prompts = MINIATURE.out_of_scope(self.groups, self.axis)
         prompts = prompts[:: -(-len(prompts) // self.n)]
         seeds = [self.seed + 900_000 + index for index in range(len(prompts))]
         before = self.draw(self.methods["plain"].draw, prompts, seeds, cfg)
@@ -157,7 +150,7 @@ class Bench:
     def costs(self, cfg):
         """UNet evaluations and wall time, over a plain run's; timed in turns, because other work disturbs them."""
         n, plain = min(self.n, TIMED), self.methods["plain"].draw
-        prompts = [wordings.held_out(wordings.HELD_OUT_NEUTRAL, self.groups[0], index) for index in range(n)]
+        prompts = MINIATURE.prompts(self.groups[0], n)
         seeds = [self.seed + 950_000 + index for index in range(n)]
         timed(plain, prompts, seeds, cfg)  # to warm up
         for key, method in self.methods.items():

@@ -30,7 +30,7 @@ from benchmarks.two_judges import NEITHER, Judge  # noqa: E402
 from benchmarks.worlds import WORLDS  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.hosts.diffusers import corrected  # noqa: E402
-from corrector.latent_space.statistics import features, frechet, tilted  # noqa: E402
+from corrector.latent_space.statistics import features, frechet  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
 SAMPLERS = {
@@ -71,7 +71,7 @@ class Bench:
     def __init__(self, args):
         self.args, self.world, self.rows, self.started = args, WORLDS[args.world], [], time.time()
         options = {"lora": args.lora} if args.lora else {}
-        self.host, self.judges = self.world.host(**options), {}
+        self.host, self.judges, self.drawn = self.world.host(**options), {}, {}
         self.pipe, self.config = self.host.pipe, self.host.pipe.scheduler.config
         self.pipe.set_progress_bar_config(disable=True)
 
@@ -99,6 +99,13 @@ class Bench:
                         made.append(self.pipe(**call).images)
         return torch.cat(made).float()
 
+    def without(self, prompts, seeds, cell):
+        """`sample` without correction, once for the same arguments."""
+        key = tuple(prompts), tuple(seeds), cell
+        if key not in self.drawn:
+            self.drawn[key] = self.sample(prompts, seeds, cell)
+        return self.drawn[key]
+
     def seen(self, attribute, latents):
         """-> (labels of the attribute, of the group, lightness of skin, labels of the two judges)."""
         parts = [self.host.decode(part) for part in latents.split(BATCH)]
@@ -120,7 +127,7 @@ class Bench:
         prompts, seeds = self.world.prompts(group, n), list(range(base, base + n))
         asking = self.world.prompts(group, few, attribute, counter)
         ours = self.sample(prompts, seeds, cell, preference)
-        plain, wanted = (self.sample(texts, seeds[:few], cell) for texts in (prompts[:few], asking))
+        plain, wanted = (self.without(texts, seeds[:few], cell) for texts in (prompts[:few], asking))
         labels, groups, tones, judged = self.seen(attribute, ours)
         before, _, dark, _ = self.seen(attribute, plain)
         asked, _, light, judged_asked = self.seen(attribute, wanted)
@@ -169,6 +176,23 @@ class Bench:
                 say(*row)
         where = f"{attribute}, {group}, {cell[0]}, CFG {cell[1]:g}, {cell[2]} steps"
         print(f"[{time.time() - self.started:5.0f} s] {where}", flush=True)
+
+
+def tilted(values, wanted):
+    """Weights [N], exp(a * value) up to a factor, with which the mean of `values` [N] is as near `wanted` as can be.
+
+    They are those of the distribution nearest to the values' own that has this mean (exponential tilting).
+    """
+    from scipy.optimize import minimize_scalar
+
+    centred = (values - values.mean()) / max(float(values.std()), 1e-9)
+
+    def weights(a):
+        raw = np.exp(a * centred - np.max(a * centred))
+        return raw / raw.sum()
+
+    best = minimize_scalar(lambda a: (weights(a) @ values - wanted) ** 2, bounds=(-4, 4), method="bounded")
+    return weights(best.x)
 
 
 def markdown(rows):

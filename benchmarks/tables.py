@@ -1,8 +1,5 @@
 """Rows and tables of the benchmarks' figures, and what several of them count."""
 
-import numpy as np
-import torch
-
 
 def row(figure, group, measured, n, seed, **more):
     """One row of a benchmark's table; `measured` is (value, low, high)."""
@@ -23,10 +20,3 @@ def table(rows):
 def stereotype_count(labels, stereotype):
     """Number of pictures that show the stereotype; unreadable pictures count as failures, i.e. as the stereotype."""
     return sum(label in (stereotype, "unreadable") for label in labels)
-
-
-def draw_wanted(host, draw, scenes):
-    """Draw and encode scenes of the miniature's world -> latents [N, C, H, W], the reference of quality figures."""
-    pictures = np.stack([draw(scene) for scene in scenes])
-    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return host.encode_pictures(tensor)

@@ -18,8 +18,8 @@ def host():
     return Miniature(bf16=True)
 
 
-def report_with(host, preference, folder, steps, groups=("Orvane",), cfg=2.0):
-    settings = plan(groups, strengths=(1.0,), images=20, explicit=6, steps=steps, cfgs=(cfg,))
+def report_with(host, preference, folder, steps, groups=("Orvane",), cfg=2.0, images=20):
+    settings = plan(groups, strengths=(1.0,), images=images, explicit=6, steps=steps, cfgs=(cfg,))
     return report_of(audit_of(host, settings, [preference]), folder)
 
 
@@ -37,12 +37,12 @@ def test_a_planted_failure_is_named(host, name, tmp_path):
 
 @pytest.mark.parametrize("cfg", [2.0, 7.0])
 def test_ruined_pictures_are_named_in_every_group(host, cfg, tmp_path):
-    report = report_with(host, planted(host, AXIS, "ruins pictures"), tmp_path, 8, AXIS.groups, cfg)
+    report = report_with(host, planted(host, AXIS, "ruins pictures"), tmp_path, 6, AXIS.groups, cfg, 8)
     ruined = {finding["group"] for finding in report["findings"] if finding["name"] == "ruins pictures"}
     assert ruined == set(AXIS.groups)
 
 
 @pytest.mark.parametrize("cfg", [2.0, 7.0])
 def test_the_shipped_corrector_has_none_of_these_failures(host, cfg, tmp_path):
-    report = report_with(host, load_preference(SHIPPED), tmp_path, 16, AXIS.groups, cfg)
+    report = report_with(host, load_preference(SHIPPED), tmp_path, 8, AXIS.groups, cfg)
     assert not failures(report) & set(FAILURES)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.sampling_settings import tilted
 from benchmarks.shares import SIZE, TARGETS, shares
 from benchmarks.two_judges import NEITHER, Judge
 from benchmarks.worlds import MINIATURE, SECOND, WORLDS
-from corrector.latent_space.statistics import features, frechet, tilted
+from corrector.latent_space.statistics import features, frechet
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 
@@ -58,7 +59,7 @@ def test_the_second_world_is_measured_by_the_same_functions():
 
 
 def test_a_judge_reads_both_sides_and_says_neither_of_ruined_pictures(host):
-    judge = Judge(host, "backdrop", MINIATURE.sides["backdrop"], seed=3, pictures=300, steps=120)
+    judge = Judge(host, "backdrop", MINIATURE.sides["backdrop"], seed=3, pictures=160, steps=80)
     for side in MINIATURE.sides["backdrop"]:
         prompts = MINIATURE.prompts("Orvane", 20, "backdrop", side)
         latents = host.sample(host.encode(prompts), range(20), 2.0, steps=8)

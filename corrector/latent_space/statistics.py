@@ -39,23 +39,6 @@ def frechet(first, second, weights=None):
     return float(mean_gap + np.trace(a + b - 2 * sqrtm(a @ b).real))
 
 
-def tilted(values, wanted):
-    """Weights [N], exp(a * value) up to a factor, with which the mean of `values` [N] is as near `wanted` as can be.
-
-    They are those of the distribution nearest to the values' own that has this mean (exponential tilting).
-    """
-    from scipy.optimize import minimize_scalar
-
-    centred = (values - values.mean()) / max(float(values.std()), 1e-9)
-
-    def weights(a):
-        raw = np.exp(a * centred - np.max(a * centred))
-        return raw / raw.sum()
-
-    best = minimize_scalar(lambda a: (weights(a) @ values - wanted) ** 2, bounds=(-4, 4), method="bounded")
-    return weights(best.x)
-
-
 def denoising_error(host, latents, conditioning, seeds):
     """How unlikely finished latents are by the model itself -> [N]: its error when it denoises them once more.
 
