@@ -38,7 +38,7 @@ SAMPLERS = {
     "Euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
     "DPM++ 2M": ("DPMSolverMultistepScheduler", dict(use_karras_sigmas=True)),
     "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", dict(use_karras_sigmas=True, algorithm_type="sde-dpmsolver++")),
-    "DDIM": ("DDIMScheduler", {}),
+    "DDIM": ("DDIMScheduler", dict(clip_sample=False)),  # as in SD's own configuration
     "UniPC": ("UniPCMultistepScheduler", dict(use_karras_sigmas=True)),
     "LCM": ("LCMScheduler", {}),
 }

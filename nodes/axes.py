@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
 from ..corrector.latent_space.folders import AXES
 from ..corrector.preference.file import file_hash
-from .preferences import FOLDER, validated
+from .preferences import FOLDER, WORDINGS, validated
 
 AxisSocket = io.Custom("RS_AXIS")  # carries a corrector.axis.Axis
 SCHEMA = "axis.schema.json"
@@ -104,6 +104,7 @@ class RSCorrectorAxis(io.ComfyNode):
                     "save_as", default="",
                     tooltip="File name to save the axis in models/rs_corrector/axes; not saved if empty.",
                 ),
+                *WORDINGS,
             ],
             outputs=[AxisSocket.Output(display_name="axis")],
             is_output_node=True,  # runs, and saves the axis, with nothing connected
@@ -112,18 +113,25 @@ class RSCorrectorAxis(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, title=None, groups=None, neutral=None, stereotype=None, counter=None, stereotype_description=None,
-        counter_description=None,
+        counter_description=None, aliases="", stereotype_paraphrases="", counter_paraphrases="",
     ):  # fmt: skip
-        texts = (title, groups, neutral, stereotype, counter, stereotype_description, counter_description)
+        texts = (
+            title, groups, neutral, stereotype, counter, stereotype_description, counter_description, aliases,
+            stereotype_paraphrases, counter_paraphrases,
+        )  # fmt: skip
         if None in texts:  # texts from other nodes are not known yet
             return True
         return validated(axis_from_texts, *texts)
 
     @classmethod
     def execute(
-        cls, title, groups, neutral, stereotype, counter, stereotype_description="", counter_description="", save_as=""
-    ) -> io.NodeOutput:
-        axis = axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_description, counter_description)
+        cls, title, groups, neutral, stereotype, counter, stereotype_description="", counter_description="",
+        save_as="", aliases="", stereotype_paraphrases="", counter_paraphrases="",
+    ) -> io.NodeOutput:  # fmt: skip
+        axis = axis_from_texts(
+            title, groups, neutral, stereotype, counter, stereotype_description, counter_description, aliases,
+            stereotype_paraphrases, counter_paraphrases,
+        )  # fmt: skip
         said = f"{axis.title}: {len(axis.groups)} groups, not saved"
         if save_as.strip():
             said = f"Saved as {save_axis(axis, axes_folders()[0], save_as.strip())}"

@@ -10,12 +10,10 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io
-from torch.nn.utils.rnn import pad_sequence
 
-from ..corrector.axis.axis import Axis, Side
+from ..corrector.axis.axis import Axis, Side, aliases_from_text
 from ..corrector.latent_space.folders import WEIGHTS
 from ..corrector.learning.gate import train_gate
-from ..corrector.learning.gate_texts import OTHER_PEOPLE
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
@@ -150,17 +148,36 @@ class RSCorrectorSavePreference(io.ComfyNode):
         return io.NodeOutput(preferences_in(path))
 
 
+WORDINGS = (
+    io.String.Input(
+        "aliases", default="", multiline=True, optional=True,
+        tooltip="Other words for the groups, a line a group, such as Orvane: Orvanese, from Orvania. Prompts that use "
+        "them are in scope too.",
+    ),
+    io.String.Input(
+        "stereotype_paraphrases", default="", multiline=True, optional=True,
+        tooltip="Other ways to ask for the stereotype, one per line, such as villager. Such prompts are left alone.",
+    ),
+    io.String.Input(
+        "counter_paraphrases", default="", multiline=True, optional=True,
+        tooltip="Other ways to ask for the counter side, one per line, such as skyline.",
+    ),
+)  # fmt: skip
+
 # Prompts that the gate is trained on.
 NEUTRAL = (
     "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
     "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
 )  # fmt: skip
-GATE_TEXTS = 300
-GATE_STEPS = 300
+GATE_TEXTS = 1000
+GATE_STEPS = 250
 
 
-def text_axis(group, stereotype, counter):
-    """Make an Axis from a group and two prompts that name it. Raises ValueError if they do not differ."""
+def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases=""):
+    """Make an Axis from a group and two prompts that name it, and from more wordings, as for `axis_from_texts`.
+
+    Raises ValueError if the prompts do not differ, and AxisError if the wordings contradict each other.
+    """
     group, stereotype, counter = (" ".join(text.split()) for text in (group, stereotype, counter))
     if not group:
         raise ValueError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
@@ -170,7 +187,10 @@ def text_axis(group, stereotype, counter):
     if stereotype.lower() == counter.lower():
         raise ValueError("The stereotype and counter prompts are the same; they must differ in what should change.")
     sides = {}
-    for name, prompt, other in (("stereotype", stereotype, counter), ("counter", counter, stereotype)):
+    for name, prompt, other, more in (
+        ("stereotype", stereotype, counter, stereotype_paraphrases),
+        ("counter", counter, stereotype, counter_paraphrases),
+    ):
         words = differing_words(prompt, other)
         if not words:
             raise ValueError(
@@ -178,11 +198,13 @@ def text_axis(group, stereotype, counter):
                 'for example "in a village" and "in a city".'
             )
         tail = prompt[prompt.lower().index(group.lower()) + len(group) :].strip(" ,.")  # "in a village"
-        sides[name] = Side(f'"{words}"', (words, tail) if words in tail.lower() and tail != words else (words,))
+        phrases = (words, tail) if words in tail.lower() and tail != words else (words,)
+        sides[name] = Side(f'"{words}"', phrases, tuple(line.strip() for line in more.splitlines() if line.strip()))
     return Axis(
         id="text",
         title=f"{group}: {sides['stereotype'].description} / {sides['counter'].description}",
         groups=(group,),
+        aliases={name: tuple(names) for name, names in aliases_from_text(aliases, (group,)).items()},
         neutral=NEUTRAL,
         **sides,
         scope="made from two prompts in ComfyUI",
@@ -218,28 +240,27 @@ class RSCorrectorTextPreference(io.ComfyNode):
                     default="a portrait of an Orvane person in a city",
                     tooltip="The same prompt with what it should also show instead.",
                 ),
+                *WORDINGS,
             ],
             outputs=[PreferenceSocket.Output(display_name="preference")],
         )
 
     @classmethod
-    def execute(cls, clip, group, stereotype, counter) -> io.NodeOutput:
-        axis, progress = text_axis(group, stereotype, counter), comfy.utils.ProgressBar(GATE_TEXTS)
+    def execute(
+        cls, clip, group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases=""
+    ) -> io.NodeOutput:
+        axis = text_axis(group, stereotype, counter, aliases, stereotype_paraphrases, counter_paraphrases)
+        progress = comfy.utils.ProgressBar(GATE_TEXTS)
 
         def encode(prompt):
             return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
-        def encode_texts(prompts):
-            rows = []
-            for prompt in prompts:
-                rows.append(encode(prompt)[0][0][0])  # [T, width]; some text encoders vary T
-                progress.update(1)
-            return pad_sequence(rows, batch_first=True)
+        def encode_text(prompts):  # one
+            progress.update(1)
+            return encode(prompts[0])[0][0]
 
-        named = set(re.findall(r"\w+", group.lower())) - {"person", "man", "woman", "child"}
-        others = [other for other in OTHER_PEOPLE if not named & set(other.lower().split())]
         with torch.inference_mode(False), torch.enable_grad():
-            gate, accuracy = train_gate(axis, encode_texts, count=GATE_TEXTS, steps=GATE_STEPS, other_groups=others)
+            gate, accuracy = train_gate(axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False)
         source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
         preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)
         return io.NodeOutput((preference,))

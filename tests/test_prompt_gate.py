@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from corrector.axis.axis import load_axis
 from corrector.learning.gate import train_gate
-from corrector.learning.gate_texts import NOBODY, SOMEBODY, gate_texts
+from corrector.learning.gate_checks import CATEGORIES, check_texts
+from corrector.learning.gate_texts import Grammar, gate_texts, noun_of, words_of
 from corrector.miniature.prompts import (
     HELD_OUT_BACKDROP,
     HELD_OUT_NEUTRAL,
@@ -18,22 +20,29 @@ from corrector.miniature.prompts import (
 )
 from corrector.preference.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
 
+AXES = Path(__file__).resolve().parents[1] / "axes"
 WIDTH, LENGTH = 128, 24
 
 
+@cache
+def vector(word):
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:6], "big")
+    return torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
 def encode(prompts):
-    """Prompts -> conditioning [N, 24, 128]: word vectors, padded with zeros."""
-    conditioning = torch.zeros(len(prompts), LENGTH, WIDTH)
-    for row, prompt in zip(conditioning, prompts, strict=True):
-        for place, word in enumerate(re.findall(r"\w+", prompt.lower())[:LENGTH]):
-            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:6], "big")
-            row[place] = torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed))
+    """Prompts -> conditioning [N, 24 k, 128]: word vectors, padded with zeros to whole chunks."""
+    words = [re.findall(r"\w+", prompt.lower()) for prompt in prompts]
+    conditioning = torch.zeros(len(prompts), LENGTH * max(1, -(-max(map(len, words)) // LENGTH)), WIDTH)
+    for row, own in zip(conditioning, words, strict=True):
+        for place, word in enumerate(own):
+            row[place] = vector(word)
     return conditioning
 
 
 @pytest.fixture(scope="module")
 def backdrop():
-    return load_axis(Path(__file__).resolve().parents[1] / "axes" / "miniature-backdrop.json")
+    return load_axis(AXES / "miniature-backdrop.json")
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +59,12 @@ def read(gate, *prompts):
     return gate.read([encode([prompt]) for prompt in prompts])
 
 
-def test_the_gate_reports_its_accuracy_on_held_out_texts(trained):
-    accuracy = trained[1]
-    assert accuracy["n"] == 400 and accuracy["group"] > 0.97 and accuracy["explicit"] > 0.97
+def test_training_says_what_the_thresholds_cost_on_held_out_and_on_hand_written_texts(trained):
+    gate, figures = trained
+    assert figures["n"] == 500 and figures["group"] > 0.9 and figures["explicit"] > 0.9
+    assert figures["false activation"] < 0.05 and figures["overridden"] < 0.1
+    assert list(figures["by_hand"]) == list(CATEGORIES) and min(figures["by_hand"].values()) > 0.3
+    assert 0.8 <= gate.config["in_scope"] <= 0.95 and 0.3 <= gate.config["asked"] <= 0.7
 
 
 def test_the_group_is_found_in_held_out_templates(gate, backdrop):
@@ -87,16 +99,53 @@ def test_the_first_named_group_counts_in_any_region(gate):
     assert read(gate, "clouds", "a portrait of a Quilmari man").group == 2
 
 
-def test_an_uncertain_group_is_out_of_scope():
-    gate = PromptGate(width=4, groups=2)
+def constant_gate(*, group, asked, **options):
+    """A gate for two groups that answers the same to every prompt: leads of the first group and of the stereotype."""
+    gate = PromptGate(width=4, groups=2, pooling="features", hidden=3, sides=4, **options)
     with torch.no_grad():
-        for layer in (gate.queries, gate.group_probe, gate.explicit_probe):
-            layer.weight.zero_()
-            layer.bias.zero_()
-        gate.explicit_probe.bias[0] = 9.0
-        for lead, group in ((1.0, OUT_OF_SCOPE), (9.0, 0)):
-            gate.group_probe.bias[0] = lead
-            assert gate.read([torch.zeros(1, 3, 4)]) == PromptReading(group, "neither")
+        for parameter in gate.parameters():
+            parameter.zero_()
+        gate.group_probe.bias[0], gate.explicit_probe.bias[1] = group, asked
+    return gate
+
+
+def test_an_uncertain_group_is_out_of_scope_and_almost_said(backdrop):
+    for lead, group in ((1.0, OUT_OF_SCOPE), (9.0, 0)):
+        gate = constant_gate(group=lead, asked=-9.0)
+        assert gate.read([torch.zeros(1, 3, 4)]) == PromptReading(group, "neither")
+    reading = constant_gate(group=1.0, asked=-9.0, in_scope=0.9).read([torch.zeros(1, 3, 4)])
+    assert reading.said(backdrop) == "the prompt names nobody of Orvane, Tavelu, Quilmari (almost: Orvane 0.8)"
+
+
+def test_a_gate_has_thresholds_of_its_own():
+    doubtful = constant_gate(group=9.0, asked=0.5, in_scope=0.8)
+    assert doubtful.read([torch.zeros(1, 3, 4)]).explicit == "stereotype"
+    doubtful.config["asked"] = 0.99
+    assert doubtful.read([torch.zeros(1, 3, 4)]).explicit == "neither"
+
+
+def test_a_gate_of_version_0_1_reads_as_before():
+    """Its configuration has a pooling and no thresholds."""
+    gate = PromptGate(width=8, groups=3, pooling="attention")
+    assert {name.split(".")[0] for name in gate.state_dict()} == {
+        "centre", "spread", "queries", "group_probe", "explicit_probe",
+    }  # fmt: skip
+    groups, explicit = gate(torch.randn(5, 7, 8))
+    assert groups.shape == (5, 4) and explicit.shape == (5, 3)
+
+
+def test_padding_is_not_read_in_training():
+    gate = PromptGate(width=8, groups=3, pooling="features", hidden=5, sides=4)
+    tokens, padding = torch.randn(2, 7, 8), torch.zeros(2, 7, dtype=torch.bool)
+    padding[:, 4:] = True
+    for padded, short in zip(gate(tokens, padding), gate(tokens[:, :4]), strict=True):
+        torch.testing.assert_close(padded, short)
+
+
+def test_nothing_to_read_is_out_of_scope(gate):
+    assert gate.read([]).group == gate.read([torch.zeros(1, 0, WIDTH)]).group == OUT_OF_SCOPE
+    with pytest.raises(GateError, match="without token vectors"):
+        gate.read([torch.zeros(WIDTH)])
 
 
 def test_padding_and_half_precision_change_nothing(gate):
@@ -109,12 +158,6 @@ def test_the_conditioning_of_another_text_encoder_is_refused_with_both_widths(ga
         gate.read([torch.zeros(1, 77, 768)])
 
 
-@pytest.mark.parametrize("pooling", ["attention", "mean", "last"])
-def test_each_pooling_gives_logits_for_groups_and_sides(pooling):
-    group, explicit = PromptGate(width=8, groups=3, pooling=pooling)(torch.randn(5, 7, 8))
-    assert group.shape == (5, 4) and explicit.shape == (5, 3)
-
-
 def test_training_is_reproducible_and_leaves_the_global_generator_alone(backdrop):
     torch.manual_seed(5)
     first, _ = train_gate(backdrop, encode, seed=3, count=200, steps=5)
@@ -125,20 +168,78 @@ def test_training_is_reproducible_and_leaves_the_global_generator_alone(backdrop
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_training_texts_have_correct_labels(backdrop):
-    for text, group, explicit in gate_texts(backdrop, 500, seed=0, other_groups=("Zendoli",)):
-        named = [index for index, name in enumerate(backdrop.groups) if name.lower() in text.lower()]
-        assert named == ([] if group == OUT_OF_SCOPE else [group])
-        sides = [[p.lower() for p in side.phrases] for side in (backdrop.stereotype, backdrop.counter)]
-        if explicit:  # a phrase, or its last word
-            assert any(phrase.split()[-1] in text.lower() for phrase in sides.pop(explicit - 1))
-        assert not any(phrase in text.lower() for side in sides for phrase in side)
+@pytest.fixture(scope="module", params=["miniature-backdrop", "african-house-poverty", "worn-places"])
+def axis(request):
+    return load_axis(AXES / f"{request.param}.json")
+
+
+def names_of(axis, text):
+    """The groups that a text names by their own name or an alias."""
+    said = " ".join(words_of(text))
+    return {
+        index
+        for index, group in enumerate(axis.groups)
+        if any(f" {' '.join(words_of(name))} " in f" {said} " for name in (group, *axis.aliases.get(group, ())))
+    }
+
+
+def test_training_texts_are_labelled_with_the_group_that_they_name(axis):
+    """Things that are called after a group are out of scope and may hold its name; texts in scope must hold it."""
+    texts = gate_texts(axis, 1500, seed=0)
+    inside = [(text, group) for text, group, _ in texts if group != OUT_OF_SCOPE]
+    assert 0.35 < len(inside) / len(texts) < 0.55
+    assert sum(group in names_of(axis, text) for text, group in inside) > 0.94 * len(inside)  # others are misspelt
+    outside = [text for text, group, _ in texts if group == OUT_OF_SCOPE]
+    called_after = sum(bool(names_of(axis, text)) for text in outside)
+    assert 0.1 < called_after / len(outside) < 0.45
+
+
+def test_training_texts_ask_for_what_their_label_says(axis):
+    sides = [axis.stereotype.wordings, axis.counter.wordings]
+    for text, _, explicit in gate_texts(axis, 1500, seed=1):
+        asked = [any(noun_of(phrase).lower() in text.lower() for phrase in side) for side in sides]
+        if explicit in (1, 2) and not asked[explicit - 1]:  # a denial of the other side, an ending, or misspelt
+            assert asked[2 - explicit] or set(words_of(text)) & {w for p in sides[explicit - 1] for w in words_of(p)}
+
+
+def test_training_texts_are_of_all_lengths_also_with_the_group_at_the_end(axis):
+    texts = gate_texts(axis, 1500, seed=2)
+    counts = [len(text.split()) for text, group, _ in texts if group != OUT_OF_SCOPE]
+    assert min(counts) <= 3 and sum(count > 25 for count in counts) > 0.15 * len(counts) and max(counts) > 90
+    other = [len(text.split()) for text, group, _ in texts if group == OUT_OF_SCOPE]
+    assert sum(count > 25 for count in other) > 0.15 * len(other)  # as long as those in scope
+
+
+def test_aliases_and_paraphrases_of_an_axis_are_never_its_negatives():
+    axis = load_axis(AXES / "african-house-poverty.json")
+    grammar = Grammar(axis, 0)
+    own = {word for name in (*axis.groups, *axis.aliases["African"]) for word in words_of(name)} - {"people", "south"}
+    assert not [name for name in grammar.others if own & set(words_of(name))]
+    asked = " ".join(axis.stereotype.paraphrases + axis.counter.paraphrases)
+    assert not [text for text in grammar.contexts if text in asked]
+
+
+def test_another_value_of_the_attribute_is_a_request_too():
+    axis = load_axis(AXES / "dark-skin-low-status.json")  # "working as a manager"
+    another = [text for text, _, explicit in gate_texts(axis, 3000, seed=0) if explicit == 3]
+    assert another and all("working as a" in text.lower() for text in another[:5] if ":" not in text)
+
+
+def test_what_thresholds_are_set_on_is_worded_otherwise_than_what_is_trained_on(axis):
+    trained, held = Grammar(axis, 0), Grammar(axis, 0, held_out=True)
+    for name in ("openers", "styles", "contexts", "neutral"):
+        assert getattr(held, name) and not set(getattr(trained, name)) & set(getattr(held, name))
+
+
+def test_hand_written_texts_are_of_all_categories_and_of_a_hundred_or_more(axis):
+    texts = check_texts(axis)
+    assert len(texts) >= 100 and {category for *_, category in texts} == set(CATEGORIES)
+    assert not any("[" in text or "{" in text for text, *_ in texts)
+    trained = {text.lower() for text, *_ in gate_texts(axis, 4000, seed=0)} - {""}
+    assert not trained & {text.lower() for text, *_ in texts}
 
 
 def test_training_texts_exclude_the_held_out_wordings(backdrop):
-    texts = {text.lower() for text, _, _ in gate_texts(backdrop, 20000, seed=0, other_groups=("Zendoli",))}
-    held_out = [prompt.lower() for prompt in HELD_OUT_NO_GROUP + HELD_OUT_NO_PERSON]
-    held_out += [t.format(group=g).lower() for g in backdrop.groups for t in HELD_OUT_NEUTRAL]
-    assert not texts & set(held_out)
-    subjects = {text.split(",")[0] for text in held_out}
-    assert not subjects & {text.lower() for text in NOBODY + SOMEBODY}
+    texts = {text.lower() for text, *_ in gate_texts(backdrop, 20000, seed=0, other_groups=("Zendoli",))}
+    held_out = [t.format(group=g).lower() for g in backdrop.groups for t in HELD_OUT_NEUTRAL]
+    assert not texts & {text.lower() for text in (*held_out, *HELD_OUT_NO_GROUP)}

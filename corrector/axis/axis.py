@@ -21,10 +21,21 @@ class AxisError(RSCorrectorError):
 
 @dataclass(frozen=True)
 class Side:
-    """One side of an axis: a description of what is seen, and prompt wordings that ask for it."""
+    """One side of an axis.
+
+    Args:
+        description: what is seen.
+        phrases: wordings that ask for it, appended to neutral prompts to draw it.
+        paraphrases: other ways in which people ask for it, which the gate on the prompt learns to read.
+    """
 
     description: str
     phrases: tuple[str, ...]
+    paraphrases: tuple[str, ...] = ()
+
+    @property
+    def wordings(self):
+        return self.phrases + self.paraphrases
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class Axis:
         neutral: prompt templates with {group} that ask for neither side.
         stereotype: what models draw too often.
         counter: what to draw instead.
+        aliases: other words for a group, by group, which the gate on the prompt learns to read: countries and cities,
+            adjectives, plurals.
         skin_region: the box in which portraits show skin: left, top, right, bottom in 0..1. The default is that of the
             miniature's portraits.
         protected: what a correction must leave unchanged.
@@ -50,6 +63,7 @@ class Axis:
     neutral: tuple[str, ...]
     stereotype: Side
     counter: Side
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)
     protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
     author: str = ""
@@ -72,8 +86,15 @@ class Axis:
         for name, side in (("stereotype", self.stereotype), ("counter", self.counter)):
             if not side.phrases or not all(phrase.strip() for phrase in side.phrases):
                 raise AxisError(f'Axis "{self.id}": "{name}.phrases" has an empty prompt; write what that side shows.')
-        if set(self.stereotype.phrases) & set(self.counter.phrases):
-            raise AxisError(f'Axis "{self.id}": stereotype and counter share a phrase; the two sides must differ.')
+        if shared := set(self.stereotype.wordings) & set(self.counter.wordings):
+            raise AxisError(
+                f'Axis "{self.id}": stereotype and counter share "{min(shared)}"; the two sides must differ.'
+            )
+        if unknown := set(self.aliases) - set(self.groups):
+            raise AxisError(
+                f'Axis "{self.id}": "aliases" names the group "{min(unknown)}", which "groups" does not have; add it '
+                "there, or remove its aliases."
+            )
 
     def prompts(self, group, side=None):
         """All prompts of a group: neutral ones, or those of a side, "stereotype" or "counter"."""
@@ -87,10 +108,20 @@ class Axis:
     @property
     def hash(self):
         """Ten hex digits that change with any word of the axis."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        return hashlib.sha256(json.dumps(self._fields(), sort_keys=True).encode()).hexdigest()[:10]
 
     def to_dict(self):
-        return {"format": 1, **asdict(self)}
+        return {"format": 1, **self._fields()}
+
+    def _fields(self):
+        """All fields as JSON, without empty aliases and paraphrases: axes that have none keep their hash."""
+        fields = asdict(self)
+        if not self.aliases:
+            del fields["aliases"]
+        for side in (fields["stereotype"], fields["counter"]):
+            if not side["paraphrases"]:
+                del side["paraphrases"]
+        return fields
 
 
 def axis_from_dict(data, where="axis"):
@@ -114,8 +145,14 @@ def axis_from_dict(data, where="axis"):
         side = values[name]
         if not isinstance(side, dict) or "phrases" not in side:
             raise AxisError(f'{where}: "{name}" must be an object with "description" and "phrases".')
-        _check_texts(side["phrases"], f"{name}.phrases", where)
-        values[name] = Side(side.get("description", ""), tuple(side["phrases"]))
+        for texts in ("phrases", "paraphrases"):
+            _check_texts(side.get(texts, ()), f"{name}.{texts}", where)
+        values[name] = Side(side.get("description", ""), tuple(side["phrases"]), tuple(side.get("paraphrases", ())))
+    if not isinstance(values.get("aliases", {}), dict):
+        raise AxisError(f'{where}: "aliases" must be an object of lists, such as {{"Orvane": ["Orvanese"]}}.')
+    for group, names in values.get("aliases", {}).items():
+        _check_texts(names, f"aliases.{group}", where)
+    values["aliases"] = {group: tuple(names) for group, names in values.get("aliases", {}).items()}
     return Axis(**values)
 
 
@@ -139,7 +176,10 @@ def axis_from_user(data, where="axis"):
     return axis_from_dict(data, where)
 
 
-def axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_description="", counter_description=""):
+def axis_from_texts(
+    title, groups, neutral, stereotype, counter, stereotype_description="", counter_description="", aliases="",
+    stereotype_paraphrases="", counter_paraphrases="",
+):  # fmt: skip
     """The contents of text boxes -> Axis, with an id made from the title. Raises AxisError as `axis_from_user` does.
 
     Args:
@@ -148,26 +188,48 @@ def axis_from_texts(title, groups, neutral, stereotype, counter, stereotype_desc
         neutral: prompt templates with {group}, one per line.
         stereotype, counter: phrases of the two sides, one per line.
         stereotype_description, counter_description: what each side shows; by default its first phrase.
+        aliases: other words for the groups, a line a group: "Orvane: Orvanese, from Orvania". The group may be left out
+            if there is only one.
+        stereotype_paraphrases, counter_paraphrases: other ways to ask for a side, one per line.
     """
     title = " ".join(title.split())
     ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     name = "-".join(re.findall("[a-z0-9]+", ascii_title))[:100]
     sides = {}
-    for side, phrases, description in (
-        ("stereotype", _lines(stereotype), stereotype_description),
-        ("counter", _lines(counter), counter_description),
+    for side, phrases, description, paraphrases in (
+        ("stereotype", _lines(stereotype), stereotype_description, stereotype_paraphrases),
+        ("counter", _lines(counter), counter_description, counter_paraphrases),
     ):
-        sides[side] = {"description": description.strip() or "".join(phrases[:1]), "phrases": phrases}
+        sides[side] = {
+            "description": description.strip() or "".join(phrases[:1]),
+            "phrases": phrases,
+            "paraphrases": _lines(paraphrases),
+        }
+    groups = _lines(groups.replace(",", "\n"))
     return axis_from_user(
         {
             # A title without Latin letters or digits gets a hash as its id.
             "id": name or f"axis-{hashlib.sha256(title.encode()).hexdigest()[:10]}",
             "title": title,
-            "groups": _lines(groups.replace(",", "\n")),
+            "groups": groups,
+            "aliases": aliases_from_text(aliases, groups),
             "neutral": _lines(neutral),
             **sides,
         }
     )
+
+
+def aliases_from_text(text, groups):
+    """Lines such as "Orvane: Orvanese, from Orvania" -> {group: [alias]}. Raises AxisError if a line names no group."""
+    found = {}
+    for line in _lines(text):
+        group, colon, names = line.partition(":")
+        if not colon and len(groups) == 1:
+            group, names = groups[0], line
+        elif not colon:
+            raise AxisError(f'The line "{line}" of the aliases names no group; write "{groups[0]}: {line}".')
+        found.setdefault(group.strip(), []).extend(_lines(names.replace(",", "\n")))
+    return found
 
 
 def _lines(text):

@@ -45,6 +45,8 @@ def _sentence(error):
             words = words or f"has {len(found)} entries; keep {limit} at most"
         case "maxLength":
             words = f"has {len(found)} characters; shorten it to {limit} at most"
+        case "maxProperties":
+            words = words or f"has {len(found)} entries; keep {limit} at most"
         case "uniqueItems":
             words = f'has "{_twice(found)}" twice; remove one'
     return f'"{path}" {words}.'
@@ -54,10 +56,26 @@ def _across_fields(data):
     """Checks across fields, which JSON Schema cannot express."""
     if twice := _twice(data["groups"]):
         return f'"groups" has "{twice}" twice; remove one.'
-    phrases = [(side, phrase) for side in ("stereotype", "counter") for phrase in data[side]["phrases"]]
-    sides = [{_plain(phrase) for name, phrase in phrases if name == side} for side in ("stereotype", "counter")]
-    if shared := sides[0] & sides[1]:
-        return f'"stereotype.phrases" and "counter.phrases" share "{min(shared)}"; the two sides must differ.'
+    owners = {_plain(group): group for group in data["groups"]}
+    for group, names in data.get("aliases", {}).items():
+        if group not in data["groups"]:
+            return f'"aliases" names the group "{group}", which "groups" does not have; add it there, or remove it.'
+        for name in names:
+            owner = owners.setdefault(_plain(name), group)
+            if owner != group or _plain(name) == _plain(group):
+                return f'"aliases.{group}" has "{name}", which names {owner} already; remove one.'
+    wordings = [
+        (side, field, text)
+        for side in ("stereotype", "counter")
+        for field in ("phrases", "paraphrases")
+        for text in data[side].get(field, ())
+    ]
+    asked = {}
+    for side, field, text in wordings:
+        other, earlier = asked.setdefault(_plain(text), (side, field))
+        if other != side:
+            return f'"{other}.{earlier}" and "{side}.{field}" share "{text}"; the two sides must differ.'
+    phrases = [(side, text) for side, field, text in wordings if field == "phrases"]
     for index, template in enumerate(data["neutral"]):
         for side, phrase in phrases:
             if re.search(rf"(?<!\w){re.escape(_plain(phrase))}(?!\w)", _plain(template)):

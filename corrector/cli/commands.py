@@ -4,7 +4,7 @@ import argparse
 
 from ..latent_space.errors import RSCorrectorError
 from ..latent_space.whole_files import FULL, why_not
-from . import audit, demo, learning
+from . import audit, demo, learning, read
 
 PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corrector once installed
 
@@ -12,7 +12,7 @@ PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corre
 def main(argv=None):
     parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=__doc__.partition(":")[0] + ".")
     commands = parser.add_subparsers(dest="command", required=True)
-    for group in (demo, learning, audit):
+    for group in (demo, learning, read, audit):
         group.add_commands(commands)
     args = parser.parse_args(argv)
     where = f"{parser.prog} {args.command}:"

@@ -56,10 +56,8 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
     active, kept, reasons = *torch.zeros(2, count, dtype=torch.bool), [""] * count
     prior, tone = torch.zeros(2, count)
     for index, (reading, known) in enumerate(zip(readings, earlier, strict=True)):
-        if reading and reading.group < 0:
-            reasons[index] = f"the prompt names nobody of {', '.join(axis.groups)}"
-        elif reading and reading.explicit != "neither":
-            reasons[index] = f"the prompt asks for {getattr(axis, reading.explicit).description}"
+        if reading and not reading.open:
+            reasons[index] = reading.said(axis)
         elif known and known.group == groups[index]:
             active[index], reasons[index], kept[index] = known.active, known.reason, True
         else:

@@ -80,15 +80,25 @@ class Checkpoint(Host):
 
     @torch.no_grad()
     def encode(self, prompts):
-        """Prompts -> token vectors [N, 77, W], or Prompts for SDXL. Longer prompts are cut off."""
+        """Prompts -> token vectors [N, 77, W], or Prompts for SDXL.
+
+        Longer prompts are encoded in chunks, which follow each other: [N, 77 k, W]. Shorter ones are repeated up to the
+        same length, which changes nothing in cross-attention.
+        """
+        chunks = [chunks_of(self.pipe.tokenizer, prompt) for prompt in prompts]
         tokens, _, *pooled = self.pipe.encode_prompt(
-            list(prompts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            [chunk for some in chunks for chunk in some],
+            device=self.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
         )
-        tokens = tokens.float().cpu()
-        if not self.sdxl:
-            return tokens
-        pooled = pooled[0].float().cpu()
-        return Prompts([[t[None], {"pooled_output": p[None]}]] for t, p in zip(tokens, pooled, strict=True))
+        counts = [len(some) for some in chunks]
+        rows = [torch.cat(list(some))[None] for some in tokens.float().cpu().split(counts)]
+        more = [{}] * len(rows)
+        if self.sdxl:
+            more = [{"pooled_output": some[:1]} for some in pooled[0].float().cpu().split(counts)]
+        encoded = Prompts([[row, also]] for row, also in zip(rows, more, strict=True))
+        return encoded if self.sdxl else encoded.tokens
 
     @torch.no_grad()
     def denoise(self, x, sigma, conditioning):
@@ -128,6 +138,20 @@ class Checkpoint(Host):
                 z = (part.to(self.device) / self.scale + self.shift).to(vae.dtype)
                 pictures.append(vae.decode(z).sample.float().cpu())
         return torch.cat(pictures).clamp(-1, 1)
+
+
+def chunks_of(tokenizer, prompt):
+    """A prompt in parts that fit into the text encoder, cut between words as in ComfyUI; one part if it fits."""
+    room, chunks, used = tokenizer.model_max_length - 2, [[]], 0  # without the tokens of start and end
+    words = prompt.split()
+    counts = map(len, tokenizer(words, add_special_tokens=False).input_ids) if words else ()
+    for word, count in zip(words, counts, strict=True):
+        if chunks[-1] and used + count > room:
+            chunks.append([])
+            used = 0
+        chunks[-1].append(word)
+        used += count
+    return [" ".join(some) for some in chunks] if len(chunks) > 1 else [prompt]
 
 
 def space_of(pipe):

@@ -5,6 +5,17 @@ import math
 import torch
 
 
+def joined(*conditionings):
+    """Conditionings of some prompts each, Prompts or tensors [N, T, W], in one.
+
+    Shorter tensors are repeated up to a common length, as ComfyUI does: in cross-attention that changes nothing.
+    """
+    if isinstance(conditionings[0], Prompts):
+        return torch.cat(conditionings)
+    length = math.lcm(*(tokens.shape[1] for tokens in conditionings))
+    return torch.cat([tokens.repeat(1, length // tokens.shape[1], 1) for tokens in conditionings])
+
+
 class Prompts:
     """N prompts that are indexed, repeated and joined like a tensor [N, ...]; their vectors are read on the CPU.
 
@@ -18,10 +29,8 @@ class Prompts:
 
     @property
     def tokens(self):
-        """Token vectors [N, T, W]. Shorter prompts are repeated up to a common length, as ComfyUI does."""
-        rows = [conditioning[0][0].float().cpu() for conditioning in self.conditionings]
-        length = math.lcm(*(row.shape[1] for row in rows))
-        return torch.cat([row.repeat(1, length // row.shape[1], 1) for row in rows])
+        """Token vectors [N, T, W]."""
+        return joined(*(conditioning[0][0].float().cpu() for conditioning in self.conditionings))
 
     @property
     def pooled(self):

@@ -4,6 +4,8 @@ from itertools import pairwise
 
 import torch
 
+from .prompts import joined
+
 
 class Host:
     """A model as four functions: encode, denoise, sample and decode.
@@ -67,7 +69,7 @@ class Host:
         sigmas, latents = self.schedule(steps or self.steps), []
         for which in torch.arange(len(seeds)).split(batch or self.batch):
             x = (self.noise([seeds[i] for i in which.tolist()]) * (sigmas[0].square() + 1).sqrt()).to(self.device)
-            both = torch.cat([conditioning[which], empty.expand(len(which), -1, -1)])
+            both = joined(conditioning[which], empty.expand(len(which), -1, -1))
             for sigma, following in pairwise(sigmas):
                 level = sigma.to(self.device).expand(len(which))
                 if cfg == 1.0:

@@ -5,58 +5,147 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..preference.prompt_gate import OUT_OF_SCOPE, PromptGate, token_vectors
+from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, token_vectors
+from .gate_checks import check_texts
 from .gate_texts import gate_texts
 from .training import optimise
 
-TOKEN_BYTES = 2**29  # of token vectors in training; beyond, half precision and then fewer texts
+TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
+HIDDEN = 40  # features
+HELD = 8  # one of so many texts is held out
+BATCH = 128
+MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
+FALSE_SCOPE, LEFT_OUT = 0.01, 0.05  # shares of held-out texts: of strangers taken into scope, of groups left out
+FALSE_REQUEST, OVERRIDDEN = 0.015, 0.03  # of plain prompts taken for a request, of requests overridden
+IN_SCOPE, ASKED = (0.6, 0.95), (0.3, 0.7)  # between which thresholds are
 
 
-def train_gate(axis, encode, seed=0, count=4000, steps=800, pooling="attention", **others):
-    """Train a gate on text alone -> (gate, held-out accuracies).
+def train_gate(axis, encode, seed=0, count=4000, steps=450, pooling=FEATURES, check=True, **others):
+    """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:
         axis: Axis.
-        encode: `encode(prompts)` -> conditioning [N, T, width].
+        encode: `encode(prompts)` -> conditioning [N, T, width]; it is asked for one prompt at a time.
         seed: of texts, weights and batches.
         count: number of texts, or fewer if they need more than TOKEN_BYTES.
         steps: number of training steps.
         pooling: as for PromptGate.
+        check: whether to measure it on hand-written texts as well.
         others: for `gate_texts`.
     """
-    with torch.no_grad():
-        size = token_vectors(encode([""]))[0].numel()
-    dtype = torch.float32 if 4 * size * count <= TOKEN_BYTES else torch.float16
-    count = min(count, TOKEN_BYTES // (dtype.itemsize * size))
-    texts = gate_texts(axis, count, seed, **others)
-    prompts, groups, explicit = zip(*texts, strict=True)
-    with torch.no_grad():
-        parts = (token_vectors(encode(prompts[i : i + 100])) for i in range(0, count, 100))
-        tokens = torch.cat([part.to("cpu", dtype) for part in parts])
-    groups = torch.tensor([g if g != OUT_OF_SCOPE else len(axis.groups) for g in groups])
-    explicit = torch.tensor(explicit)
+    held = _Encoded(gate_texts(axis, count // HELD, seed, held_out=True, **others), axis, encode)
+    data = _Encoded(gate_texts(axis, count - count // HELD, seed, **others), axis, encode)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = PromptGate(tokens.shape[-1], len(axis.groups), pooling)
-    held = count // 10
-    gate.centre.copy_(tokens[held:].mean(dim=(0, 1), dtype=torch.float32))
-    squares = sum((part.float() - gate.centre).square().sum(dim=(0, 1)) for part in tokens[held:].split(100))
-    gate.spread.copy_((squares / (tokens[held:, :, 0].numel() - 1)).sqrt().clamp(min=1e-4))
+        gate = PromptGate(data.tokens.shape[1], len(axis.groups), pooling, HIDDEN, sides=len(EXPLICIT))
+    some = data.tokens[:: max(1, len(data.tokens) // 50_000)].float()
+    gate.centre.copy_(some.mean(dim=0))
+    gate.spread.copy_(some.std(dim=0).clamp(min=1e-4))
     generator = torch.Generator().manual_seed(seed)
+    fillers = ((data.groups == len(axis.groups)) & (data.explicit == NEITHER)).nonzero()[:, 0]
+    joined = round(MIXED * BATCH)
 
     def loss_of_step(step):
-        chosen = held + torch.randint(count - held, (128,), generator=generator)
-        group_logits, explicit_logits = gate(tokens[chosen])
-        return F.cross_entropy(group_logits, groups[chosen]) + F.cross_entropy(explicit_logits, explicit[chosen])
+        chosen = torch.randint(len(data), (BATCH,), generator=generator)
+        others = fillers[torch.randint(len(fillers), (joined,), generator=generator)]
+        chosen = chosen[data.lengths[chosen].argsort()]  # parts of like length need little padding
+        short, *parts = chosen.split([joined, *[(BATCH - joined) // 3] * 2, BATCH - joined - (BATCH - joined) // 3 * 2])
+        losses = []
+        for part, several in ((short, (short, others)), *((part, (part,)) for part in parts)):
+            found = gate(*data.batch(*several[:: 1 if step % 2 else -1]))
+            for logits, wanted in zip(found, (data.groups[part], data.explicit[part]), strict=True):
+                losses.append(F.cross_entropy(logits, wanted, reduction="sum"))
+        return sum(losses) / BATCH
 
     optimise(
-        gate, steps, loss_of_step, "gate", 5e-3, lambda step: 1 - step / steps, clip=math.inf, progress=lambda *_: None
-    )
-    with torch.no_grad():
-        group_logits, explicit_logits = gate(tokens[:held])
-    accuracy = {
-        "group": float((group_logits.argmax(-1) == groups[:held]).float().mean()),
-        "explicit": float((explicit_logits.argmax(-1) == explicit[:held]).float().mean()),
-        "n": held,
+        gate, steps, loss_of_step, "gate", 4e-3, lambda step: min(1, (step + 1) / 30) * (1 - step / steps),
+        clip=math.inf, progress=lambda *_: None, weight_decay=0.5,
+    )  # fmt: skip
+    figures = {**_set_thresholds(gate, *held.probabilities(gate), held), "n": len(held)}
+    if check:
+        texts = check_texts(axis)
+        figures["by_hand"] = _check(gate, _Encoded(texts, axis, encode), texts)
+    return gate, figures
+
+
+def _set_thresholds(gate, groups, explicit, held):
+    """Set the thresholds of a gate on held-out texts -> what they cost there.
+
+    Each is the mean of what lets FALSE_SCOPE or FALSE_REQUEST pass and of what loses
+    LEFT_OUT or OVERRIDDEN, within IN_SCOPE and ASKED. The shares say which errors are worst: overriding a request, then
+    acting on something else.
+    """
+    named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
+    scope, request = held.groups < gate.groups, held.explicit != NEITHER
+    for name, without, passing, having, lost, (least, most) in (
+        ("in_scope", named[~scope], FALSE_SCOPE, named[scope], LEFT_OUT, IN_SCOPE),
+        ("asked", asked[scope & ~request], FALSE_REQUEST, asked[scope & request], OVERRIDDEN, ASKED),
+    ):
+        found = [float(some.quantile(at)) for some, at in ((without, 1 - passing), (having, lost)) if len(some)]
+        mean = sum(found) / len(found) if found else least
+        gate.config[name] = round(min(max(mean, least), most), 3)
+    inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
+    right = groups[:, :-1].argmax(dim=1) == held.groups
+    shares = {
+        "group": torch.where(scope, inside & right, ~inside),
+        "explicit": torch.where(request, ~open_, open_)[scope],
+        "overridden": (inside & open_)[scope & request],
+        "false activation": inside[~scope],
     }
-    return gate, accuracy
+    return {name: round(float(share.float().mean()), 4) if len(share) else None for name, share in shares.items()}
+
+
+class _Encoded:
+    """Texts with labels, encoded: token vectors [M, width] of all texts in a row, starts and lengths."""
+
+    def __init__(self, texts, axis, encode):
+        parts, room = [], TOKEN_BYTES
+        for text, *_ in texts:
+            with torch.no_grad():
+                parts.append(token_vectors(encode([text]))[0].to("cpu", torch.float16))
+            room -= 2 * parts[-1].numel()
+            if room < 0:
+                break
+        texts = texts[: len(parts)]
+        self.tokens = torch.cat(parts)
+        self.lengths = torch.tensor([len(part) for part in parts])
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        self.groups = torch.tensor([len(axis.groups) if group == OUT_OF_SCOPE else group for _, group, *_ in texts])
+        self.explicit = torch.tensor([explicit for _, _, explicit, *_ in texts])
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def batch(self, *several):
+        """Token vectors [B, T, width] of some texts, and which of them are padding; several texts follow each other."""
+        tokens, padding = [], []
+        for which in several:
+            places = torch.arange(int(self.lengths[which].max())).expand(len(which), -1)
+            padding.append(places >= self.lengths[which, None])
+            tokens.append(self.tokens[self.starts[which, None] + places.minimum(self.lengths[which, None] - 1)].float())
+        return torch.cat(tokens, dim=1), torch.cat(padding, dim=1)
+
+    @torch.no_grad()
+    def probabilities(self, gate):
+        """What a gate says of each text -> probabilities of groups [N, G + 1] and of requests [N, sides]."""
+        found = [gate(*self.batch(which)) for which in torch.arange(len(self)).split(BATCH)]
+        return [torch.cat(logits).softmax(dim=-1) for logits in zip(*found, strict=True)]
+
+
+def _check(gate, checks, labelled):
+    """The share of hand-written texts that a gate reads right, by category."""
+    groups, explicit = checks.probabilities(gate)
+    inside, asked = 1 - groups[:, -1] >= gate.config["in_scope"], 1 - explicit[:, NEITHER] >= gate.config["asked"]
+    named = torch.where(inside, groups[:, :-1].argmax(dim=1), gate.groups)
+    request = torch.where(asked, explicit[:, 1:].argmax(dim=1) + 1, NEITHER)
+    right = {}
+    for (*_, category), group, own, said, wanted in zip(
+        labelled, named.tolist(), checks.groups.tolist(), request.tolist(), checks.explicit.tolist(), strict=True
+    ):
+        good = group == own if wanted == NEITHER else said != NEITHER or group == gate.groups
+        if category == "denied":
+            good = said != STEREOTYPE
+        elif own < gate.groups and wanted == NEITHER:
+            good = good and said == NEITHER
+        right.setdefault(category, []).append(good)
+    return {category: round(sum(some) / len(some), 3) for category, some in right.items()}

@@ -1,63 +1,54 @@
-"""Training prompts for the gate: prompts of the axis with random additions, and prompts about other subjects."""
+"""A grammar of prompts that trains the gate: what people write about an axis' groups, and about anything else.
+
+A prompt is somebody or something, what may be asked of a side of the axis, and other details, as a sentence or as a
+list of tags, of 1 to 120 words. Each comes with its labels: which group it names, and what it asks for.
+"""
 
 import random
+import re
 
 from ..axis.axis import load_axis
 from ..axis.schema import SCHEMA
-from ..preference.prompt_gate import OUT_OF_SCOPE
+from ..preference.prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
+from . import vocabulary
 
-EXTRAS = (
-    "smiling", "looking at the camera", "soft light", "highly detailed", "sharp focus", "warm colours", "best quality",
-    "masterpiece", "at noon", "in the evening", "4k", "cinematic", "oil on canvas", "watercolour", "natural", "vivid",
-    "black and white", "pen and ink", "light and shadow", "front and centre", "a wide view", "one of a series",
-    "detailed hair and eyes", "a fine picture of", "seen from the side", "made with care and patience", "film grain",
-    "professional", "front view", "gentle smile", "high resolution", "upper body", "charcoal", "dusk", "looking away",
-)  # fmt: skip
-NOBODY = (
-    "a kitten", "a dog in the grass", "a plate of bread", "a river", "hills", "a green tractor", "a chair by a wall",
-    "a pattern of circles", "a flower", "a tree", "a quiet lake", "a map", "a book on a desk", "clouds", "a car", "",
-)  # fmt: skip
-OTHER_DETAILS = (
-    "in a garden", "on a beach", "in a forest", "in a kitchen", "wearing a hat", "holding a book", "at a table", "", "",
-    "with a dog", "under a tree", "by a window", "with a necklace", "in the rain",
-)  # fmt: skip
-SOMEBODY = (
-    "a portrait of a person", "a photo of a man", "a picture of a woman", "portrait of an old man", "a teacher",
-    "a drawing of a young woman", "a doctor", "a student smiling", "a painting of one person", "a friend, close-up",
-)  # fmt: skip
-OTHER_PEOPLE = (
-    "person", "man", "woman", "child", "neighbour", "tall person", "Danish man", "Canadian person", "Peruvian woman",
-    "Korean man", "Kenyan person", "Indian woman", "Egyptian man", "Polish person", "Samoan woman", "Navajo man",
-)  # fmt: skip
-OTHER_NAMES = (
-    "cheerful", "tall", "polite", "clever", "friendly", "tidy", "gentle", "busy", "brave", "young", "old", "happy",
-    "serious", "calm", "kind", "tired", "proud", "famous", "local", "retired",
-)  # fmt: skip
-OTHER_NOUNS = (
-    "plumber", "clerk", "dentist", "swimmer", "writer", "baker", "judge", "guest", "miner", "actor", "tourist", "child",
-    "aunt", "uncle", "voter", "poet", "banker", "cyclist", "referee", "grocer", "scientist", "model", "volunteer",
-)  # fmt: skip
-FUNCTION_WORDS = {"a", "an", "and", "the", "of", "on", "in", "to", "with", "some", "at", "by"}
+FUNCTION_WORDS = {
+    "a", "an", "and", "any", "as", "at", "behind", "by", "from", "front", "full", "half", "her", "his", "in", "into",
+    "its", "like", "near", "next", "of", "off", "on", "one", "or", "out", "over", "own", "their", "the", "them", "they",
+    "to", "too", "under", "up", "with", "without", "all", "around", "is", "are", "who", "that",
+}  # fmt: skip
+LEADING = FUNCTION_WORDS | {
+    "wearing", "dressed", "surrounded", "standing", "sitting", "living", "working", "doing", "holding", "carrying",
+    "shown", "framed", "decorated", "bound", "using", "built", "among", "beside", "close", "far",
+}  # fmt: skip
+PLACE_WORDS = ("in", "at", "on", "near", "next", "surrounded", "standing", "behind", "among", "beside", "by")
+REPLACED = {  # in phrases that begin so, the rest may be another value of the same attribute
+    "working as a": vocabulary.ROLES,
+    "working as an": vocabulary.ROLES,
+    "wearing a": vocabulary.GARMENTS,
+    "wearing an": vocabulary.GARMENTS,
+    "dressed in a": vocabulary.GARMENTS,
+    "holding a": vocabulary.HELD,
+    "carrying a": vocabulary.HELD,
+    "playing": vocabulary.GAMES,
+}
+QUALITIES = ("small", "big", "quiet", "busy", "typical", "sunny", "wide")
+LONGEST = 120  # words
+HELD_OUT = 6  # every sixth wording is for held-out texts only
 
 
-def made_up_word(rng):
-    """A word that no text encoder knows: the gate must not take unknown words for a group."""
-    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randrange(3, 9)))
+def words_of(text):
+    """The words of a text in small letters."""
+    return re.findall(r"[^\W_]+", text.lower())
 
 
-def other_name(rng, groups=()):
-    """A replacement for a group's name: another group, an adjective or a made-up word."""
-    word = rng.choice(OTHER_NAMES)
-    return rng.choice([*groups, *groups, word, word, made_up_word(rng), made_up_word(rng).capitalize()])
+PEOPLE_WORDS = {word for noun in vocabulary.PEOPLE for word in words_of(noun)}
 
 
-def reworded(rng, template, chance=0.3):
-    """Replace a random word, so that the gate does not overfit the templates."""
-    words = template.split()
-    free = [i for i, word in enumerate(words) if "{group}" not in word and word not in FUNCTION_WORDS]
-    if free and rng.random() < chance:
-        words[rng.choice(free)] = rng.choice([made_up_word(rng), rng.choice(OTHER_NOUNS)])
-    return " ".join(words)
+def named_words(axis):
+    """The words that name an axis' groups, without those for any person."""
+    names = [name for group in axis.groups for name in (group, *axis.aliases.get(group, ()))]
+    return {word for name in names for word in words_of(name)} - PEOPLE_WORDS - FUNCTION_WORDS
 
 
 def shortened(side, other):
@@ -67,57 +58,400 @@ def shortened(side, other):
         words = [phrase.split() for phrase in phrases]
         return {" ".join(w[i:]) for w in words for i in range(len(w)) if w[i] not in FUNCTION_WORDS}
 
-    return tuple(side.phrases) + tuple(sorted(endings(side.phrases) - endings(other.phrases) - set(side.phrases)))
+    own = endings(side.phrases) - endings(other.phrases + other.paraphrases) - set(side.phrases)
+    return tuple(side.phrases) + tuple(sorted(own))
 
 
-def gate_texts(axis, count, seed, other_groups=(), other_details=OTHER_DETAILS):
-    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, explicit index).
+def noun_of(phrase):
+    """What a phrase names: "in a large sombrero" -> "large sombrero"."""
+    words = phrase.split()
+    while len(words) > 1 and words[0].lower() in LEADING:
+        words = words[1:]
+    return " ".join(words)
+
+
+def made_up_word(rng):
+    """A word that no text encoder knows: the gate must not take unknown words for a group."""
+    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randrange(3, 9)))
+
+
+def misspelt(rng, text):
+    """One of the longer words with two letters exchanged, or one lost or doubled."""
+    words = text.split(" ")
+    long = [index for index, word in enumerate(words) if len(word) > 4 and word.isalpha()]
+    if long:
+        index = rng.choice(long)
+        word, at = words[index], rng.randrange(1, len(words[index]) - 1)
+        words[index] = rng.choice(
+            (word[:at] + word[at + 1] + word[at] + word[at + 2 :], word[:at] + word[at + 1 :], word[:at] + word[at:])
+        )
+    return " ".join(words)
+
+
+class Grammar:
+    """The prompts of one axis.
 
     Args:
         axis: Axis.
-        count: number of prompts.
-        seed: of the random choices.
-        other_groups, other_details: what prompts may also name that is not of this axis.
+        seed: of all choices.
+        held_out: False for training; True for prompts in wordings that training leaves out, to set thresholds.
+        other_groups: names of groups that are not of this axis.
+        other_details: what prompts may also ask for, such as the phrases of a related axis.
     """
-    rng = random.Random(seed)
-    texts = []
-    sides = shortened(axis.stereotype, axis.counter), shortened(axis.counter, axis.stereotype)
-    for _ in range(count):
-        explicit = rng.choice((0, 0, 0, 1, 1, 2))
-        phrase = "" if explicit == 0 else rng.choice(sides[explicit - 1])
-        kind = rng.choice(("group", "group", "group", "nobody", "somebody", "other", "other"))
-        group = OUT_OF_SCOPE
-        if kind == "group":
-            group = rng.randrange(len(axis.groups))
-            text = reworded(rng, rng.choice(axis.neutral)).format(group=axis.groups[group])
-        elif kind == "other":
-            text = reworded(rng, rng.choice(axis.neutral)).format(group=other_name(rng, other_groups))
+
+    def __init__(self, axis, seed, held_out=False, other_groups=(), other_details=()):
+        self.axis, self.rng = axis, random.Random(f"{seed} {held_out}")
+        self.held_out = held_out
+        self.neutral = self._own(axis.neutral) if len(axis.neutral) >= HELD_OUT else axis.neutral
+        sides = (axis.stereotype, axis.counter), (axis.counter, axis.stereotype)
+        self.sides = {
+            name: (shortened(*pair), pair[0].paraphrases)
+            for name, pair in zip((STEREOTYPE, COUNTER), sides, strict=True)
+        }
+        self.names = [(group, axis.aliases.get(group, ())) for group in axis.groups]
+        self.aliases = {name for _, aliases in self.names for name in aliases}
+        own = named_words(axis)
+        self.others = [name for name in (*other_groups, *vocabulary.OTHER_PEOPLE) if not own & set(words_of(name))]
+        self.elsewhere = [name for name in vocabulary.OTHER_PLACES if not own & set(words_of(name))]
+        shown = [text.replace("{group}", axis.groups[0]) for text in axis.neutral]
+        self.about_people = 2 * sum(bool(PEOPLE_WORDS & set(words_of(text))) for text in shown) >= len(shown)
+        self.placed = any(re.search(r"\b(in|from) \{group\}", text) for text in axis.neutral)
+        wordings = {noun_of(text) for side in self._pair for text in side.wordings}
+        wordings |= {ending for phrases, _ in self.sides.values() for ending in phrases}
+        self.asked = {f" {' '.join(words_of(text))} " for text in wordings}
+        self.contexts = self._free(self._own(vocabulary.SCENES + vocabulary.ACTIONS)) + list(other_details)
+        self.details = self._free(f"with {c} {part}" for c in vocabulary.COLOURS for part in vocabulary.BODY)
+        self.details += self._free(f"in a {c} {worn}" for c in vocabulary.COLOURS for worn in vocabulary.GARMENTS)
+        self.styles = self._free(self._own(vocabulary.STYLES))
+        self.openers = self._own(vocabulary.OPENERS)
+        self.another = self._another()
+
+    def _own(self, wordings):
+        """The wordings of training, or those that are held out."""
+        return [text for index, text in enumerate(wordings) if (index % HELD_OUT == HELD_OUT - 1) == self.held_out]
+
+    def _free(self, wordings):
+        """The wordings that ask for no side of the axis."""
+        said = [(text, f" {' '.join(words_of(text))} ") for text in wordings]
+        return [text for text, words in said if not any(asked in words for asked in self.asked)]
+
+    def _another(self):
+        """Requests for another value of the attribute that the sides name, such as another job."""
+        phrases = self.axis.stereotype.phrases + self.axis.counter.phrases
+        found = []
+        for start, values in REPLACED.items():
+            if any(phrase.startswith(f"{start} ") for phrase in phrases):
+                found += [f"{start} {value}" for value in self._free(values)]
+        where = [sum(p.split()[0] in PLACE_WORDS for p in side.phrases) / len(side.phrases) for side in self._pair]
+        if min(where) >= 2 / 3:
+            found += [f"{at} a {place}" for place in self._free(vocabulary.SURROUNDINGS) for at in ("in", "near")]
+        if found:
+            named = {word for text in found for word in words_of(text)} - FUNCTION_WORDS
+            for kept in (self.contexts, self.details):
+                kept[:] = [text for text in kept if not named & set(words_of(text))]
+        return found
+
+    @property
+    def _pair(self):
+        return self.axis.stereotype, self.axis.counter
+
+    def pick(self, *options):
+        return self.rng.choice(options[0] if len(options) == 1 else options)
+
+    def chance(self, share):
+        return self.rng.random() < share
+
+    # Somebody or something
+
+    def called(self, name, noun):
+        """A noun with a group's name: "Orvane teacher", "teacher of colour", "street in Colombia"."""
+        if name.startswith(("from ", "of ", "in ", "with ")):
+            return f"{noun} {name}"
+        if re.search(r"\bperson\b", name):
+            return re.sub(r"\bperson\b", noun, name)
+        if self.placed:
+            return f"{noun} {'from' if self.about_people else 'in'} {name}"
+        return f"{name} {noun}"
+
+    def adjective(self, name):
+        """A group's name without what makes it somebody: "dark-skinned person" -> "dark-skinned"."""
+        return re.sub(r"^(from|of|in|with) |\b(person|people) of\b|\b(person|people)\b", "", name).strip()
+
+    def somebody(self, name):
+        """Somebody of a group, or for axes about places a place: "a young Orvane teacher", "a street in Colombia"."""
+        noun = self.pick(vocabulary.PEOPLE if self.about_people else vocabulary.BUILT)
+        look = self.pick(vocabulary.LOOKS if self.about_people else QUALITIES) if self.chance(0.3) else ""
+        listed = name in self.aliases
+        form = self.rng.random()
+        if self.about_people and form < (0.25 if listed else 0.05):  # "two Orvanes"
+            who = f"{self.pick('', '', 'two', 'some') if name.endswith('s') else ''} {name}"
+        elif form < 0.5 and listed and not name.startswith("from "):
+            who = f"{noun} {'from' if self.about_people else 'in'} {name}"
+        elif form < 0.7 and self.placed:
+            who = f"{name} {noun}"
         else:
-            text = rng.choice(NOBODY if kind == "nobody" else SOMEBODY)
-        parts = [text, phrase, rng.choice(other_details)]
-        if rng.random() < 0.4:
-            rng.shuffle(parts)
-        text = rng.choice((" ", ", ")).join(part for part in parts if part)
-        extras = [rng.choice(EXTRAS) for _ in range(rng.choice((0, 0, 1, 2, 3)))]
-        text = ", ".join([text, *extras])
-        texts.append((text if rng.random() < 0.5 else text.lower(), group, explicit))
-    texts[::40] = [("", OUT_OF_SCOPE, 0)] * len(texts[::40])  # an empty prompt names nobody
-    return texts
+            who = self.called(self.hyphenated(name), noun)
+        return self.with_article(f"{look} {who}")
+
+    def hyphenated(self, name):
+        return name.replace(" ", "-") if " " in name and "person" not in name and self.chance(0.1) else name
+
+    def with_article(self, who):
+        who = " ".join(who.split())
+        article = self.pick("a", "a", "an" if who[:1].lower() in "aeiou" else "a", "the", "one", "my", "", "", "")
+        return f"{article} {who}".strip()
+
+    def opened(self, who):
+        return f"{self.pick(self.openers)} {who}" if self.chance(0.6) else who
+
+    def named(self):
+        """A prompt's subject that names a group of the axis -> (text, group)."""
+        group = self.rng.randrange(len(self.names))
+        name, aliases = self.names[group]
+        if aliases and self.chance(0.5):
+            name = self.pick(aliases)
+        if self.chance(0.35):
+            text = self.pick(self.neutral).replace("{group}", name)
+        else:
+            text = self.opened(self.somebody(name))
+            if self.about_people and self.chance(0.2):  # with somebody else
+                other = self.somebody(self.pick(self.others)) if self.chance(0.7) else self.pick(vocabulary.CHARACTERS)
+                joint = self.pick(" and ", " and ", ", ", ", ", " next to ", " with ", " talking to ", " behind ")
+                text = joint.join((text, other) if self.chance(0.5) else (self.opened(other), self.somebody(name)))
+                text += self.pick(
+                    "", "", "", ", two people", ", duo", ", together", ", group of people", " shaking hands"
+                )
+        return text, group
+
+    def thing(self):
+        """Something that is called after a group."""
+        group = self.rng.randrange(len(self.names))
+        name, aliases = self.names[group]
+        if aliases and self.chance(0.5):
+            name = self.pick(aliases)
+        name = self.adjective(name)
+        thing = self.pick(self.pick(vocabulary.PRODUCTS, vocabulary.CREATURES, self.lands()))
+        form = self.rng.random()
+        if form < 0.7:
+            text = f"{name} {thing}"
+        elif form < 0.8:
+            text = f"{self.pick('map', 'flag', 'history', 'coast', 'music', 'animals', 'food', 'gulf')} of {name}"
+        elif form < 0.9 or not self.about_people:
+            text = f"{thing} {self.pick('from', 'in', 'of')} {name}" if self.about_people else f"{name} {thing}"
+        else:
+            creature, noun = self.pick(vocabulary.CREATURES), self.pick(vocabulary.PEOPLE)
+            text = f"{creature} {self.pick('dressed as', 'as', 'in the costume of')} a {name} {noun}"
+        if not self.about_people and self.chance(0.25):
+            text = f"{name} {self.pick(vocabulary.PEOPLE)}"
+        text = self.with_article(text)
+        if self.chance(0.4):
+            text += " " + self.pick(
+                "on a white wall", "on a plate", "in a pot", "in a jar", "in the snow", "at sunset", "on a branch",
+                "on a table", "in a museum", "waving", "on a sofa", "wearing a leather jacket", "drinking water",
+                "exterior",
+            )  # fmt: skip
+        return self.opened(text)
+
+    def lands(self):
+        return vocabulary.LANDSCAPES if self.about_people else vocabulary.LANDSCAPES[:18]
+
+    def neighbour(self):
+        """Somebody whose name only shares a part with a group's: "an East Asian man" is no South Asian."""
+        named = [group for group, _ in self.names]
+        name = self.pick(named)
+        parts = [part for part in re.split(r"[ -]", name) if part not in ("person", "of", "an", "a")]
+        changed = self.pick(
+            "light", "medium", "pale", "East", "North", "West", "Southeast", "Central", "Latin", "Old", "New", "half",
+            "non", "pseudo", "upper", self.pick(self.others), made_up_word(self.rng),
+        )  # fmt: skip
+        if len(parts) > 1:
+            found = self.pick(name.replace(self.pick(parts), changed), self.pick(parts))
+        else:
+            found = self.pick(self.others)
+        if found in named or any(found == alias for _, aliases in self.names for alias in aliases):
+            found = self.pick(self.others)
+        return self.opened(self.somebody(found))
+
+    def stranger(self):
+        """Somebody, or for axes about places some place, of no group of the axis."""
+        form = self.rng.random()
+        if self.chance(0.15):
+            return self.pick(self.neutral).replace("{group}", self.unrelated())
+        if not self.about_people and form < 0.6:
+            name = self.pick(self.elsewhere) if form < 0.5 else made_up_word(self.rng)
+            return self.opened(self.somebody(name) if form < 0.55 else self.with_article(self.pick(vocabulary.BUILT)))
+        if form < 0.15:
+            return self.opened(self.pick(vocabulary.CHARACTERS))
+        if form < 0.27:
+            who = f"{self.pick(vocabulary.FIRST_NAMES)} {self.pick(vocabulary.LAST_NAMES)}"
+            return self.opened(f"{who} as {self.pick(vocabulary.CHARACTERS)}" if self.chance(0.3) else who)
+        if form < 0.5:
+            looks = self.rng.sample(vocabulary.LOOKS, self.pick(0, 0, 1, 1, 2))
+            return self.opened(self.with_article(" ".join((*looks, self.pick(vocabulary.PEOPLE)))))
+        if form < 0.56:
+            return self.opened(f"{self.stranger_of()} and {self.stranger_of()}")
+        return self.opened(self.stranger_of())
+
+    def stranger_of(self):
+        """Somebody of an unrelated group: "a Danish teacher"."""
+        look = self.pick(vocabulary.LOOKS) if self.chance(0.3) else ""
+        return self.with_article(f"{look} {self.unrelated()} {self.pick(vocabulary.PEOPLE)}")
+
+    def unrelated(self):
+        """The name of a group that is not of the axis, or a word in its place."""
+        word = made_up_word(self.rng)
+        form = self.rng.random()
+        if form < 0.8:
+            return self.pick(self.others if self.about_people or not self.placed else self.elsewhere)
+        return self.pick(self.pick(vocabulary.LOOKS), word, word.capitalize())
+
+    def nothing(self):
+        """No person and no group: objects, animals, landscapes, or words without a meaning."""
+        form = self.rng.random()
+        if form < 0.45:
+            return self.opened(self.pick(vocabulary.OBJECTS))
+        if form < 0.7:
+            look = self.pick(vocabulary.LOOKS) if self.chance(0.3) else ""
+            return self.opened(self.with_article(f"{look} {self.pick(vocabulary.CREATURES)}".strip()))
+        if form < 0.8:
+            return self.opened(self.with_article(self.pick(vocabulary.LANDSCAPES)))
+        if form < 0.9:
+            kinds = vocabulary.OBJECTS, vocabulary.CREATURES, vocabulary.LANDSCAPES, vocabulary.CHARACTERS
+            several = [self.with_article(self.pick(self.pick(kinds))) for _ in range(self.rng.randrange(2, 4))]
+            return self.pick(" and ", ", ", " on ", " in front of ", " made of ", " next to ", " with ").join(several)
+        pool = (vocabulary.OBJECTS, vocabulary.CREATURES, vocabulary.ACTIONS, vocabulary.STYLES, vocabulary.LOOKS)
+        words = [word for _ in range(self.rng.randrange(1, 9)) for word in self.pick(self.pick(pool)).split()]
+        words = [word if self.chance(0.85) else made_up_word(self.rng) for word in words]
+        self.rng.shuffle(words)
+        return " ".join(words[: self.rng.randrange(1, 12)])
+
+    # What is asked for
+
+    def request(self, side):
+        """A phrase or paraphrase of a side."""
+        phrases, paraphrases = self.sides[side]
+        return self.pick(paraphrases if paraphrases and self.chance(0.6) else phrases)
+
+    def denial(self, side):
+        """That a side is not wanted, in words that name it."""
+        phrase = self.request(side)
+        named = noun_of(phrase)
+        text = self.pick(
+            f"not {phrase}", f"no {named}", f"without {named}", f"without any {named}", f"not {named}",
+            f"anything but {named}", f"definitely not {phrase}", f"never {phrase}", f"there is no {named}",
+            f"free of {named}",
+            f"no {named}, no {noun_of(self.request(side))}", f"no {named} and no {noun_of(self.request(side))}",
+            f"far from any {named}",
+        )  # fmt: skip
+        return text
+
+    def wish(self):
+        """What a prompt asks for -> (text or "", one of EXPLICIT)."""
+        form = self.rng.random()
+        if form < 0.18:
+            return self.request(STEREOTYPE), STEREOTYPE
+        if form < 0.34:
+            return self.request(COUNTER), COUNTER
+        if form < 0.37:
+            side, other = self.rng.sample((STEREOTYPE, COUNTER), 2)
+            joint = self.pick("instead of", "rather than", "and not", "but not")
+            return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
+        if form < 0.40 and self.another:
+            return self.pick(self.another), ANOTHER
+        if form < 0.50:
+            return self.denial(STEREOTYPE), NEITHER
+        if form < 0.52:
+            return self.denial(COUNTER), STEREOTYPE
+        return "", NEITHER
+
+    # The whole prompt
+
+    def text(self):
+        """-> (text, group index or OUT_OF_SCOPE, one of EXPLICIT)."""
+        form, group = self.rng.random(), OUT_OF_SCOPE
+        if form < 0.45:
+            subject, group = self.named()
+        elif form < 0.58:
+            subject = self.thing()
+        elif form < 0.63:
+            subject = self.neighbour()
+        elif form < 0.80:
+            subject = self.stranger()
+        elif form < 0.98:
+            subject = self.nothing()
+        else:
+            return "", OUT_OF_SCOPE, NEITHER
+        asked, explicit = self.wish() if group != OUT_OF_SCOPE or self.chance(0.4) else ("", NEITHER)
+        text = self.tagged(subject, asked) if self.chance(0.45) else self.sentence(subject, asked)
+        if self.chance(0.04):
+            text = misspelt(self.rng, text)
+        return text.lower() if self.chance(0.45) else text, group, explicit
+
+    def context(self):
+        """A detail that asks for neither side: where, doing what, looking how."""
+        if self.details and self.chance(0.2):
+            return self.pick(self.details)
+        return self.pick(self.contexts)
+
+    def length(self):
+        """The number of words that a prompt should have."""
+        low, high = self.rng.choices(((1, 8), (8, 20), (20, 45), (45, LONGEST)), (38, 32, 18, 12))[0]
+        return self.rng.randrange(low, high)
+
+    def sentence(self, subject, asked):
+        """A sentence, perhaps with details of style after it or before it."""
+        parts = [part for part in (subject, asked) if part]
+        if self.chance(0.35):
+            parts.insert(self.rng.randrange(1, len(parts) + 1), self.context())
+        if asked and self.chance(0.12):
+            parts = [asked, *(part for part in parts if part != asked)]
+        text = self.pick(" ", " ", " ", ", ", ", ", " is ", " who is ").join(parts)
+        before, after = [], []
+        wanted = self.length() - len(text.split())
+        while wanted > 0:
+            detail = self.pick(self.styles) if self.chance(0.75) else self.context()
+            (before if self.chance(0.25) else after).append(detail)
+            wanted -= len(detail.split())
+        return self.pick(", ", ", ", ", ", ". ", " ").join([*before, text, *after])
+
+    def tagged(self, subject, asked):
+        """A list of tags, some of them weighted as in ComfyUI and A1111."""
+        parts = [part for part in (subject, asked) if part]
+        if self.chance(0.3):
+            parts.append(self.context())
+        tags, wanted = [], self.length() - sum(len(part.split()) for part in parts)
+        while wanted > 0:
+            tags.append(self.pick(self.styles) if self.chance(0.85) else self.context())
+            wanted -= len(tags[-1].split())
+        at = self.pick(0, 0, len(tags), self.rng.randrange(len(tags) + 1))
+        tags[at:at] = parts
+        if self.chance(0.15):
+            self.rng.shuffle(tags)
+        return self.pick(", ", ", ", ", ", " , ", " ").join(self.weighted(tag) for tag in tags)
+
+    def weighted(self, tag):
+        form = self.rng.random()
+        if form < 0.06:
+            return f"({tag}:{self.rng.randrange(7, 15) / 10})"
+        return f"(({tag}))" if form < 0.08 else f"[{tag}]" if form < 0.09 else tag
+
+
+def gate_texts(axis, count, seed, held_out=False, **others):
+    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, index in EXPLICIT); see Grammar."""
+    grammar = Grammar(axis, seed, held_out, **others)
+    return [grammar.text() for _ in range(count)]
 
 
 def gate_others(axis, folder, space):
     """What training prompts of the gate may also name -> {"other_groups", "other_details"} for `gate_texts`.
 
-    Groups are from the axes in `folder` for the same kind of model, and people of no shipped axis; none shares a word
-    with the axis' own groups. Details are the phrases of the axes whose ids begin alike.
+    Groups are those of the axes in `folder` for the same kind of model; none shares a word with the axis' own. Details
+    are the phrases of the axes whose ids begin alike.
     """
     axes = [load_axis(path) for path in sorted(folder.glob("*.json")) if path.name != SCHEMA.name]
     alike = [other for other in axes if other.id.split("-")[0] == axis.id.split("-")[0] and other.id != axis.id]
     axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
-    groups = dict.fromkeys([group for other in axes for group in other.groups if group not in axis.groups])
-    groups |= dict.fromkeys(OTHER_PEOPLE if space != "miniature" else ())
-    named = {word for group in axis.groups for word in group.lower().split()} - {"person", "man", "woman"}
-    return {
-        "other_groups": tuple(group for group in groups if not named & set(group.lower().split())),
-        "other_details": (*(p for o in alike for p in o.stereotype.phrases + o.counter.phrases), *OTHER_DETAILS),
-    }
+    own = named_words(axis)
+    groups = dict.fromkeys(group for other in axes for group in other.groups if not own & set(words_of(group)))
+    details = tuple(p for other in alike for p in other.stereotype.phrases + other.counter.phrases)
+    return {"other_groups": tuple(groups), "other_details": details}

