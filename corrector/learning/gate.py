@@ -11,13 +11,13 @@ from .gate_texts import gate_texts
 from .training import optimise
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
-HIDDEN = 40  # features
+HIDDEN = 64  # features
 HELD = 8  # one of so many texts is held out
 BATCH = 128
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 FALSE_SCOPE, LEFT_OUT = 0.01, 0.05  # shares of held-out texts: of strangers taken into scope, of groups left out
 FALSE_REQUEST, OVERRIDDEN = 0.015, 0.03  # of plain prompts taken for a request, of requests overridden
-IN_SCOPE, ASKED = (0.6, 0.95), (0.3, 0.7)  # between which thresholds are
+IN_SCOPE, ASKED = (0.5, 0.95), (0.3, 0.7)  # between which thresholds are
 
 
 def train_gate(axis, encode, seed=0, count=4000, steps=450, pooling=FEATURES, check=True, **others):
@@ -71,7 +71,7 @@ def train_gate(axis, encode, seed=0, count=4000, steps=450, pooling=FEATURES, ch
 def _set_thresholds(gate, groups, explicit, held):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
-    Each is the mean of what lets FALSE_SCOPE or FALSE_REQUEST pass and of what loses
+    Each is the geometric mean of what lets FALSE_SCOPE or FALSE_REQUEST pass and of what loses
     LEFT_OUT or OVERRIDDEN, within IN_SCOPE and ASKED. The shares say which errors are worst: overriding a request, then
     acting on something else.
     """
@@ -82,7 +82,7 @@ def _set_thresholds(gate, groups, explicit, held):
         ("asked", asked[scope & ~request], FALSE_REQUEST, asked[scope & request], OVERRIDDEN, ASKED),
     ):
         found = [float(some.quantile(at)) for some, at in ((without, 1 - passing), (having, lost)) if len(some)]
-        mean = sum(found) / len(found) if found else least
+        mean = math.prod(found) ** (1 / max(len(found), 1))
         gate.config[name] = round(min(max(mean, least), most), 3)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups

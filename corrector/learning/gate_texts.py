@@ -119,7 +119,8 @@ class Grammar:
         wordings = {noun_of(text) for side in self._pair for text in side.wordings}
         wordings |= {ending for phrases, _ in self.sides.values() for ending in phrases}
         self.asked = {f" {' '.join(words_of(text))} " for text in wordings}
-        self.contexts = self._free(self._own(vocabulary.SCENES + vocabulary.ACTIONS)) + list(other_details)
+        self.contexts = self._free(self._own(vocabulary.SCENES + vocabulary.ACTIONS))
+        self.related = list(other_details)
         self.details = self._free(f"with {c} {part}" for c in vocabulary.COLOURS for part in vocabulary.BODY)
         self.details += self._free(f"in a {c} {worn}" for c in vocabulary.COLOURS for worn in vocabulary.GARMENTS)
         self.styles = self._free(self._own(vocabulary.STYLES))
@@ -389,6 +390,8 @@ class Grammar:
 
     def context(self):
         """A detail that asks for neither side: where, doing what, looking how."""
+        if self.related and self.chance(0.3):
+            return self.pick(self.related)
         if self.details and self.chance(0.2):
             return self.pick(self.details)
         return self.pick(self.contexts)

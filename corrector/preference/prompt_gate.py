@@ -52,7 +52,7 @@ def token_vectors(conditioning):
 
 
 class PromptGate(nn.Module):
-    """Features of each token, pooled over the tokens by a weight of their own, and two linear probes on them.
+    """Linear features of the tokens, of each the largest over the prompt, and two linear probes on them.
 
     Args:
         width: of the text encoder's token vectors.
@@ -73,7 +73,7 @@ class PromptGate(nn.Module):
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         if pooling == FEATURES:
-            self.features, self.weights = nn.Linear(width, hidden), nn.Linear(width, hidden)
+            self.features = nn.Linear(width, hidden)
         else:
             self.queries = nn.Linear(width, 2)
         size = hidden if pooling == FEATURES else width
@@ -86,16 +86,17 @@ class PromptGate(nn.Module):
         `padding` [N, T] says which token vectors are none.
         """
         tokens = (conditioning.float() - self.centre) / self.spread
-        attention = self.pooling == ATTENTION
-        weights = (self.queries if attention else self.weights)(tokens)  # [N, T, 2 probes], or [N, T, hidden]
+        if self.pooling == ATTENTION:
+            scores = self.queries(tokens)  # [N, T, 2]
+            if padding is not None:
+                scores = scores.masked_fill(padding[..., None], -torch.inf)
+            first, second = torch.einsum("ntd,ntq->qnd", tokens, scores.softmax(dim=1))
+            return self.group_probe(first), self.explicit_probe(second)
+        features = self.features(tokens)  # [N, T, hidden]
         if padding is not None:
-            weights = weights.masked_fill(padding[..., None], -torch.inf)
-        weights = weights.softmax(dim=1)
-        if attention:
-            first, second = torch.einsum("ntd,ntq->qnd", tokens, weights)
-        else:
-            first = second = (F.gelu(self.features(tokens)) * weights).sum(dim=1)
-        return self.group_probe(first), self.explicit_probe(second)
+            features = features.masked_fill(padding[..., None], -torch.inf)
+        found = F.gelu(features.amax(dim=1))
+        return self.group_probe(found), self.explicit_probe(found)
 
     @torch.no_grad()
     def read(self, conditionings):
