@@ -114,7 +114,7 @@ def test_a_batch_of_unknown_size_leaves_the_places_behind_it_untold(run_in):
             empty=made_by("EmptyLatentImage", batch_size=2),
             plain=made_by("KSampler", latent_image=["plain_empty", 0], seed=1),
             sampler=made_by("KSampler", latent_image=["empty", 0], seed=2),
-            both=made_by("LatentBatch", samples1=["plain", 0], samples2=["sampler", 0]),
+            both=made_by("ImageBatch", image1=["plain", 0], image2=["sampler", 0]),
             last=made_by("LatentFromBatch", samples=["both", 0], batch_index=-1, length=1),
             twice=made_by("RepeatLatentBatch", samples=["last", 0], amount=2),
             save=made_by("SaveImage", images=["both", 0]),

@@ -15,10 +15,10 @@ def said(monkeypatch):
     """A list with the result of each run, C for corrected and L for left alone."""
     found = []
 
-    def tell(_, run):
+    def remember(run, _):
         found.append("".join("L" if why else "C" for why in run.reasons[0]))
 
-    monkeypatch.setattr(outcome.Outcome, "tell", tell)
+    monkeypatch.setattr(outcome, "remember", remember)
     monkeypatch.setattr(correction, "_prompt_id", lambda: "the graph")
     monkeypatch.setattr(MEMORY, "runs", type(MEMORY.runs)())
     return found
@@ -128,7 +128,7 @@ def test_a_custom_sampler_that_starts_from_the_prediction_keeps_the_decision(hal
 
 def test_two_samplers_of_one_model_have_separate_reports(halved, prompts, monkeypatch):
     runs = []
-    monkeypatch.setattr(outcome.Outcome, "tell", lambda _, run: runs.append(run.reasons[0]))
+    monkeypatch.setattr(outcome, "remember", lambda run, _: runs.append(run.reasons[0]))
     first_stage(halved, prompts, 1)
     sample(halved, prompts["cat"], prompts["empty"], seed=2, batch=3)
     assert [len(reasons) for reasons in runs] == [8, 3]
