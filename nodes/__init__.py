@@ -20,7 +20,7 @@ class RSCorrectorExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         # Not in `on_load`, which ComfyUI 0.8.0 and before never call.
         metadata.watch_prompts()
-        outcome.add_route()
+        outcome.add_routes()
         return [
             RSCorrector,
             RSCorrectorAdvanced,

@@ -14,7 +14,7 @@ from comfy_execution.utils import get_executing_context
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
-from .outcome import Outcome
+from .outcome import tell
 from .preferences import PreferenceSocket
 
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
@@ -143,11 +143,11 @@ INPUTS = (io.Model.Input("model"), PREFERENCE, STRENGTH)
 
 def correct_and_tell(cls, model, preference, settings, *options):
     """The output of a correcting node, on which the outcome of each run is shown. Args as for `corrected`."""
-    outcome = Outcome(cls.hidden and cls.hidden.unique_id)
+    node = cls.hidden and cls.hidden.unique_id
     if settings.strength == 0:
-        outcome.say("off: the strength is 0")
+        tell(node)
         return io.NodeOutput(model)
-    return io.NodeOutput(corrected(model, preference, settings, *options, told=outcome.tell))
+    return io.NodeOutput(corrected(model, preference, settings, *options, told=lambda run: tell(node, run)))
 
 
 class RSCorrector(io.ComfyNode):

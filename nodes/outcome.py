@@ -1,4 +1,8 @@
-"""Show on a correcting node what the last run did, through web/outcome.js; the page may ask again after a reload."""
+"""Show on each correcting node what it did, through web/outcome.js.
+
+A message goes out when a sampling ends. The page asks again when a prompt ends, because nothing runs when all comes
+from the host's cache, and after a reload.
+"""
 
 from collections import OrderedDict
 
@@ -8,86 +12,88 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 from ..corrector.correction.decision import counts
-from .provenance import remember
+from . import provenance
 
+NODES = ("RSCorrector", "RSCorrectorAdvanced")
 EVENT = "rs_corrector.outcome"
-ROUTE = "/rs_corrector/outcomes/{workflow}"
 KEPT = 64  # number of workflows whose outcomes are kept
 
 _shown = OrderedDict()  # {id of a workflow: {id of a node: the last message about it}}
 
 
-def add_route():
-    """Answer the page's question for the outcomes of a workflow. Called once, before the server starts."""
+def add_routes():
+    """Answer the page's questions for outcomes. Called once, before the server starts."""
     if getattr(PromptServer, "instance", None) is not None:
-        PromptServer.instance.routes.get(ROUTE)(_answer)
+        PromptServer.instance.routes.get("/rs_corrector/outcomes/prompt/{id}")(_of_prompt)
+        PromptServer.instance.routes.get("/rs_corrector/outcomes/workflow/{id}")(_of_workflow)
 
 
-async def _answer(request):
-    return web.json_response(list(_shown.get(request.match_info["workflow"], {}).values()))
+async def _of_prompt(request):
+    """The outcomes of the prompt that just ended."""
+    graph = get_progress_state().dynprompt
+    nodes = [node for node in graph.all_node_ids() if graph.get_node(node)["class_type"] in NODES]
+    known = get_progress_state().prompt_id == request.match_info["id"]
+    return web.json_response([_message(node, request.match_info["id"]) for node in nodes] if known else [])
 
 
-class Outcome:
-    """What the runs of a correcting node did in the current prompt.
+async def _of_workflow(request):
+    return web.json_response(list(_shown.get(request.match_info["id"], {}).values()))
+
+
+def tell(node, run=None):
+    """Remember and show what a correcting node did.
 
     Args:
-        node: the id of the correcting node, or None outside a graph.
+        node: its id, or None outside a graph.
+        run: a finished Run of the executing node, or None if the node is switched off.
     """
-
-    def __init__(self, node):
-        self.node, self.prompt_id = node, None
-        self.samplers, self.notes = {}, []  # {id of a sampler: {name of a preference: reasons of all pictures}}
-
-    def tell(self, run):
-        """A sampling ended: remember its Run for the metadata of pictures, and show it."""
-        remember(run, self.node)
-        context = get_executing_context()
-        if context is None:
-            return
-        if context.prompt_id != self.prompt_id:
-            self.prompt_id, self.samplers, self.notes = context.prompt_id, {}, []
-        reasons = self.samplers.setdefault(context.node_id, {})  # a sampler may run several times, for tiles
-        for preference, own in zip(run.preferences, run.reasons, strict=False):
-            reasons.setdefault(preference.name or preference.axis.title, []).extend(own)
-        self.notes += [note for note in run.notes() if note not in self.notes]
-        lines = [line for sampler in self.samplers for line in self._lines(sampler)]
-        self._show(list({str(line): line for line in lines}.values()), self.notes)
-
-    def _lines(self, sampler):
-        titles = [_title(sampler)] if len({str(own) for own in self.samplers.values()}) > 1 else []
-        for name, reasons in self.samplers[sampler].items():
-            names = [*titles, *([name] if len(self.samplers[sampler]) > 1 else [])]
-            text = " · ".join(counts(reasons))
-            yield {"text": ": ".join([*names, text]), "corrected": "" in reasons}
-
-    def say(self, text):
-        """Show why the node corrects nothing."""
-        self._show([{"text": text, "corrected": False}])
-
-    def _show(self, lines, notes=()):
-        context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-        if context is None or server is None or self.node is None:
-            return
-        node, workflow = get_progress_state().dynprompt.get_display_node_id(self.node), _workflow(context.prompt_id)
-        message = {"node": node, "workflow": workflow, "lines": lines, "notes": list(notes)}
-        if workflow:
-            _shown.setdefault(workflow, {})[node] = message
-            _shown.move_to_end(workflow)
-            while len(_shown) > KEPT:
-                _shown.popitem(last=False)
-        server.send_sync(EVENT, message, server.client_id)
+    provenance.remember(run, node)
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None and node is not None:
+        server.send_sync(EVENT, _message(node, context.prompt_id), server.client_id)
 
 
-def _title(node):
+def _message(node, prompt_id):
+    """What the page shows on a node: lines {text, corrected} and notes."""
+    graph, workflow = get_progress_state().dynprompt, _workflow(prompt_id)
+    samplings, lines, notes = provenance.samplings_of(graph, node), {}, {}
+    alike = len({str(own) for own in samplings.values()}) == 1
+    for sampler, runs in samplings.items():
+        if not runs:
+            lines["off: the strength is 0"] = False
+        reasons = {}  # {name of a preference: for each picture why it was left alone}; tiles are several runs
+        for run in runs:
+            notes |= dict.fromkeys(run.notes)
+            for outcome in (outcome for correction in run.corrections for outcome in correction.preferences):
+                reasons.setdefault(outcome.name, []).append(outcome.reason)
+        for name, own in reasons.items():
+            names = [*([] if alike else [_title(graph, sampler)]), *([name] if len(reasons) > 1 else [])]
+            lines[": ".join([*names, " · ".join(counts(own))])] = "" in own
+    message = {
+        "node": graph.get_display_node_id(node),
+        "workflow": workflow,
+        "lines": [{"text": text, "corrected": corrected} for text, corrected in lines.items()],
+        "notes": list(notes),
+    }
+    if workflow:
+        _shown.setdefault(workflow, {})[node] = message
+        _shown.move_to_end(workflow)
+        while len(_shown) > KEPT:
+            _shown.popitem(last=False)
+    return message
+
+
+def _title(graph, node):
     """The title of a node on the page."""
-    graph = get_progress_state().dynprompt
     data = graph.get_node(graph.get_display_node_id(node))
     return data.get("_meta", {}).get("title") or data["class_type"]
 
 
 def _workflow(prompt_id):
-    """The id of the workflow of a running prompt on the page, or None."""
-    for _, running, _, extra_data, *_ in list(PromptServer.instance.prompt_queue.currently_running.values()):
-        if running == prompt_id:
+    """The id of the page's workflow from which a running or finished prompt was queued, or None."""
+    queue = PromptServer.instance.prompt_queue
+    prompts = [*queue.currently_running.values(), *(past["prompt"] for past in queue.get_history(prompt_id).values())]
+    for _, prompt, _, extra_data, *_ in prompts:
+        if prompt == prompt_id:
             return ((extra_data.get("extra_pnginfo") or {}).get("workflow") or {}).get("id")
     return None

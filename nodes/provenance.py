@@ -6,6 +6,7 @@ for all pictures is said; a node that samples and returns pictures itself may re
 
 import hashlib
 import json
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -58,39 +59,64 @@ UNKNOWN = Batch(())
 PLAIN = Batch(((),))
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """What a Run of a correcting node did."""
+
+    corrections: tuple  # a Correction for each picture
+    notes: tuple  # from `Run.notes`
+
+
 @dataclass
-class _Sampled:
+class _Executed:
     """What the correcting nodes did in one execution of a node."""
 
     prompt_id: str
     node: str
-    runs: dict = field(default_factory=dict)  # {correcting node: a tuple of corrections, one a picture, for each run}
+    samplings: dict = field(default_factory=dict)  # {id of the correcting node: its Samplings}
     inside: bool = False  # whether a node inside this one sampled
 
 
-_sampled = OrderedDict()  # {signature: _Sampled}; the host's cache may outlive the ids of its nodes
+_executed = OrderedDict()  # {signature: _Executed}; the host's cache may outlive the ids of its nodes
 
 
 def remember(run, corrector=None):
-    """Remember a finished Run of the executing node; `corrector` is the id of the node that corrects."""
+    """Remember what a correcting node did in the executing node.
+
+    Args:
+        run: a finished Run, or None if the correcting node itself is executing, and switched off.
+        corrector: the id of the correcting node.
+    """
     context, state = get_executing_context(), get_progress_state()
     if context is None or context.prompt_id != state.prompt_id:
         return
     graph, node = state.dynprompt, context.node_id
-    if corrections := corrections_of(run):
-        _of_execution(graph, node, context.prompt_id).runs.setdefault(corrector, []).append(corrections)
+    made = [Sampling(corrections, tuple(run.notes()))] if run and (corrections := corrections_of(run)) else []
+    if made or run is None:
+        _of_execution(graph, node, context.prompt_id).samplings.setdefault(corrector, []).extend(made)
     while (node := graph.get_parent_node_id(node)) is not None:  # an expanded node, whose outputs may be any of these
         _of_execution(graph, node, context.prompt_id).inside = True
 
 
+def samplings_of(graph, corrector):
+    """What a correcting node did in a graph -> {id of a node: its Samplings}; also from the host's cache."""
+    executed = {node: _executed.get(_signature(graph, node)) for node in sorted(graph.all_node_ids(), key=_number)}
+    return {node: one.samplings[corrector] for node, one in executed.items() if one and corrector in one.samplings}
+
+
+def _number(node):
+    """The key by which ids are sorted."""
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"[:.]", node)]
+
+
 def _of_execution(graph, node, prompt_id):
     key = _signature(graph, node)
-    if key not in _sampled or (_sampled[key].prompt_id, _sampled[key].node) != (prompt_id, node):
-        _sampled[key] = _Sampled(prompt_id, node)
-    _sampled.move_to_end(key)
-    while len(_sampled) > KEPT:
-        _sampled.popitem(last=False)
-    return _sampled[key]
+    if key not in _executed or (_executed[key].prompt_id, _executed[key].node) != (prompt_id, node):
+        _executed[key] = _Executed(prompt_id, node)
+    _executed.move_to_end(key)
+    while len(_executed) > KEPT:
+        _executed.popitem(last=False)
+    return _executed[key]
 
 
 def _signature(graph, node, known=None):
@@ -128,10 +154,10 @@ def _output_of(graph, node, slot, known):
     """The Batch that comes out of a socket."""
     if (node, slot) not in known:
         known[node, slot] = UNKNOWN  # in case of a cycle
-        sampled, batch = _sampled.get(_signature(graph, node)), _inputs_of(graph, node, known)
-        if sampled is not None:
-            certain = _type(graph, node, slot) == "LATENT" and not sampled.inside
-            batch = _after(batch, list(sampled.runs.values())) if certain else UNKNOWN
+        executed, batch = _executed.get(_signature(graph, node)), _inputs_of(graph, node, known)
+        if executed is not None:
+            certain = _type(graph, node, slot) == "LATENT" and not executed.inside
+            batch = _after(batch, list(executed.samplings.values())) if certain else UNKNOWN
         known[node, slot] = batch
     return known[node, slot]
 
@@ -167,13 +193,14 @@ def _combined(data, found):
     return Batch(tuple(dict.fromkeys(pictures)))
 
 
-def _after(batch, runs):
-    """The Batch after a node that sampled it; `runs` are those of each correcting node."""
+def _after(batch, samplings):
+    """The Batch after a node that sampled it; `samplings` are those of each correcting node."""
+    runs = [[sampling.corrections for sampling in own] for own in samplings if own]
     if all(len(own) == 1 for own in runs) and len({len(own[0]) for own in runs}) == 1:
         rows = zip(*(own[0] for own in runs), strict=True)  # each picture's corrections by nodes in a row
         sampled = Batch(tuple(rows), True)
     elif len(runs) == 1:  # a list of batches, or tiles
-        sampled = Batch(tuple(dict.fromkeys((picture,) for run in runs[0] for picture in run)))
+        sampled = Batch(tuple(dict.fromkeys((correction,) for run in runs[0] for correction in run)))
     else:
         return UNKNOWN
     if len(set(batch.pictures)) == 1:

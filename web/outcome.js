@@ -40,6 +40,7 @@ function widgetOf(node) {
 
 /** Show lines {text, corrected} and notes on a node. */
 function show(node, lines, notes = []) {
+  if (lines.length === 0 && !node.widgets?.some((widget) => widget.name === NAME)) return;
   const { element } = widgetOf(node);
   const box = document.createElement("div");
   for (const { text, corrected } of lines) {
@@ -73,10 +74,10 @@ function receive({ node: id, workflow, lines, notes }) {
   if (node) show(node, lines, notes);
 }
 
-async function restore() {
-  const id = rootGraph()?.id;
+/** Ask for the outcomes of a prompt or a workflow and show them. */
+async function ask(kind, id) {
   if (!id || correctingNodes().length === 0) return;
-  const answer = await api.fetchApi(`/rs_corrector/outcomes/${encodeURIComponent(id)}`);
+  const answer = await api.fetchApi(`/rs_corrector/outcomes/${kind}/${encodeURIComponent(id)}`);
   if (answer.ok) (await answer.json()).forEach(receive);
   showBypassed();
 }
@@ -95,7 +96,7 @@ app.registerExtension({
   name: "RSCorrector.Outcome",
   setup() {
     api.addEventListener("rs_corrector.outcome", ({ detail }) => receive(detail));
-    api.addEventListener("execution_start", showBypassed);
+    api.addEventListener("execution_success", ({ detail }) => ask("prompt", detail.prompt_id));
   },
-  afterConfigureGraph: restore,
+  afterConfigureGraph: () => ask("workflow", rootGraph()?.id),
 });

@@ -18,10 +18,15 @@ class Samples:
     RETURN_TYPES = ("LATENT", "IMAGE")
 
 
+class Number:
+    RETURN_TYPES = ("INT",)
+
+
 @pytest.fixture(autouse=True)
 def forgets(monkeypatch):
-    monkeypatch.setattr(provenance, "_sampled", type(provenance._sampled)())
-    monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, "Samples", Samples)
+    monkeypatch.setattr(provenance, "_executed", type(provenance._executed)())
+    for kind in (Samples, Number):
+        monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, kind.__name__, kind)
 
 
 @pytest.fixture
@@ -109,7 +114,7 @@ def test_an_expanded_node_says_nothing_and_what_it_saves_inside_is_right(run_in)
 def test_a_batch_of_unknown_size_leaves_the_places_behind_it_untold(run_in):
     def joined(count):
         return graph_of(
-            count=made_by("PrimitiveInt", value=2),
+            count=made_by("Number", value=2),
             plain_empty=made_by("EmptyLatentImage", batch_size=count),
             empty=made_by("EmptyLatentImage", batch_size=2),
             plain=made_by("KSampler", latent_image=["plain_empty", 0], seed=1),

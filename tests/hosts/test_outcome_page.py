@@ -1,0 +1,76 @@
+"""ComfyUI's page in Chromium: each correcting node shows what its last run did, in both renderers."""
+
+import pytest
+
+from hosts.comfy_page import open_workflow, screenshot
+
+PERSON, VILLAGE = "a portrait of a Tavelu person", "a portrait of a Tavelu person in a village"
+SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.id,
+    [...(n.widgets?.find(w => w.name == "rs_outcome")?.element.querySelectorAll(".rs-corrected, .rs-nothing") ?? [])]
+    .map(line => [line.className.slice(3), line.textContent])]).filter(([_, lines]) => lines.length))"""
+ASKS = "left alone 4: the prompt asks for a village"
+
+
+@pytest.fixture(params=("classic", "Nodes 2.0"))
+def renderer(request, page):
+    modern = request.param == "Nodes 2.0"
+    page.evaluate("modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)", modern)
+    page.wait_for_timeout(1000)
+    if modern and page.locator("[data-node-id]").count() == 0:
+        pytest.skip("This front end has no Nodes 2.0.")
+    return request.param
+
+
+@pytest.fixture
+def workflow(page, renderer):
+    """The miniature's workflow, zoomed to the correcting node."""
+    open_workflow(page, "first-correction.json")
+    page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -150]; }")
+
+
+def run(server, page):
+    """Run the workflow on the page -> what its nodes show."""
+    done = set(server.get("/history"))
+    page.evaluate("app.queuePrompt(0)")
+    for _ in range(240):
+        page.wait_for_timeout(500)
+        if new := set(server.get("/history")) - done:
+            assert server.get(f"/history/{(one := new.pop())}")[one]["status"]["status_str"] == "success"
+            page.wait_for_timeout(1500)
+            return page.evaluate(SHOWN)
+    raise TimeoutError("The run did not end.")
+
+
+def change(page, node, values):
+    page.evaluate(
+        """([id, values]) => { const node = app.graph.getNodeById(id);
+        for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name == name).value = value; }""",
+        [node, values],
+    )
+
+
+def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server, page, workflow, renderer):
+    corrected = {"RSCorrector 8": [["corrected", "corrected 4 of 4"]]}
+    assert run(server, page) == corrected
+    screenshot(page, f"outcome-{renderer}")
+    page.wait_for_timeout(2000)  # the page stores its draft
+    page.reload()
+    page.wait_for_function("window.app && window.app.graph && app.graph._nodes?.length > 5", timeout=120_000)
+    page.wait_for_timeout(3000)
+    assert page.evaluate(SHOWN) == corrected
+    open_workflow(page, "first-correction.json")
+    assert run(server, page) == corrected
+
+
+def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workflow, renderer):
+    change(page, 6, {"text": "a portrait of an Orvane person in a village"})
+    assert run(server, page) == {"RSCorrector 8": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
+    screenshot(page, f"outcome-asked-{renderer}")
+    change(page, 6, {"text": "a kitten"})
+    ((kind, text),) = run(server, page)["RSCorrector 8"]
+    assert kind == "nothing" and text.startswith("corrected 0 of 4 · left alone 4: the prompt names nobody of ")
+    change(page, 8, {"strength": 0})
+    assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the strength is 0"]]}
+    screenshot(page, f"outcome-off-{renderer}")
+    page.evaluate("() => { app.graph.getNodeById(8).mode = 4; }")
+    assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the node is bypassed"]]}
