@@ -25,41 +25,37 @@ function correctingNodes(graph = rootGraph()) {
   );
 }
 
+/** The widget of a node with the box for its lines; it grows with them. */
 function widgetOf(node) {
   const known = node.widgets?.find((widget) => widget.name === NAME);
   if (known) return known;
   const element = document.createElement("div");
   element.className = "rs-outcome";
-  const height = () => Math.max(24, element.firstElementChild?.scrollHeight ?? 0);
+  const box = element.appendChild(document.createElement("div"));
+  const height = () => Math.max(24, box.offsetHeight);
   const widget = node.addDOMWidget(NAME, "rs_outcome", element, {
     serialize: false, hideOnZoom: false, getMinHeight: height, getMaxHeight: height,
   });
   widget.serialize = false; // not a part of the saved workflow
+  new ResizeObserver(() => {
+    const [width, least] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
+    node.setDirtyCanvas(true, true);
+  }).observe(box);
   return widget;
 }
 
 /** Show lines {text, corrected} and notes on a node. */
 function show(node, lines, notes = []) {
   if (lines.length === 0 && !node.widgets?.some((widget) => widget.name === NAME)) return;
+  const shown = [
+    ...lines.map(({ text, corrected }) => [text, corrected ? "rs-corrected" : "rs-nothing"]),
+    ...notes.map((note) => [note, "rs-note"]),
+  ];
   const { element } = widgetOf(node);
-  const box = document.createElement("div");
-  for (const { text, corrected } of lines) {
-    const line = box.appendChild(document.createElement("div"));
-    line.className = corrected ? "rs-corrected" : "rs-nothing";
-    line.textContent = text;
-  }
-  for (const note of notes) {
-    const line = box.appendChild(document.createElement("div"));
-    line.className = "rs-note";
-    line.textContent = note;
-  }
-  element.replaceChildren(box);
-  element.title = [...lines.map((line) => line.text), ...notes].join("\n");
-  requestAnimationFrame(() => {
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-    node.setDirtyCanvas(true, true);
-  });
+  element.firstElementChild.replaceChildren(
+    ...shown.map(([text, className]) => Object.assign(document.createElement("div"), { textContent: text, className })),
+  );
 }
 
 function showBypassed() {

@@ -74,3 +74,60 @@ def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workf
     screenshot(page, f"outcome-off-{renderer}")
     page.evaluate("() => { app.graph.getNodeById(8).mode = 4; }")
     assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the node is bypassed"]]}
+    screenshot(page, f"outcome-bypassed-{renderer}")
+    page.evaluate("() => { app.graph.getNodeById(8).mode = 0; }")
+
+
+ADVANCED = {
+    "strength": 1.0, "target": 1.0, "start_percent": 0.0, "end_percent": 1.0, "thinning_seed": 0, "cap": 0.0,
+    "gate": True,
+}  # fmt: skip
+
+
+def add_advanced(page, **changes):
+    """Put an Advanced node in the place of node 8, with both preferences of the miniature."""
+    page.evaluate(
+        """values => { const graph = app.graph, add = (type, x, y) => {
+            const node = LiteGraph.createNode(type); node.pos = [x, y]; graph.add(node); return node; };
+        const [advanced, both] = [add("RSCorrectorAdvanced", 400, 480), add("RSCorrectorCombinePreferences", 0, 800)];
+        const attire = add("RSCorrectorLoadPreference", 0, 1000);
+        attire.widgets[0].value = "miniature-attire.safetensors";
+        const old = graph.getNodeById(8), set = (n, name, from, slot) =>
+            from.connect(slot, n, n.inputs.findIndex(input => input.name == name));
+        set(both, "preference_1", graph.getNodeById(3), 0);
+        set(both, "preference_2", attire, 0);
+        set(advanced, "preference", both, 0);
+        set(advanced, "model", graph.getNodeById(2), 0);
+        for (const id of [10, 16]) set(graph.getNodeById(id), "model", advanced, 0);
+        for (const [name, value] of Object.entries(values)) advanced.widgets.find(w => w.name == name).value = value;
+        graph.remove(old); }""",
+        ADVANCED | changes,
+    )
+
+
+def test_each_of_two_preferences_and_samplers_has_its_line(server, page, workflow, renderer):
+    add_advanced(page)
+    change(page, 6, {"text": VILLAGE})
+    (lines,) = run(server, page).values()
+    screenshot(page, f"outcome-two-{renderer}")
+    assert lines == [
+        ["nothing", f"miniature-backdrop: corrected 0 of 4 · {ASKS}"],
+        ["corrected", "miniature-attire: corrected 4 of 4"],
+    ]
+
+
+def test_a_window_without_steps_is_said(server, page, workflow, renderer):
+    add_advanced(page, start_percent=0.001, end_percent=0.002)
+    change(page, 6, {"text": PERSON})
+    (lines,) = run(server, page).values()
+    screenshot(page, f"outcome-window-{renderer}")
+    why = "left alone 4: the window contains none of this run's steps"
+    assert lines == [["nothing", f"miniature-{axis}: corrected 0 of 4 · {why}"] for axis in ("backdrop", "attire")]
+
+
+def test_a_share_of_the_pictures_is_counted_for_each_sampler(server, page, workflow, renderer):
+    add_advanced(page, target=0.4)
+    change(page, 6, {"text": PERSON})
+    (lines,) = run(server, page).values()
+    screenshot(page, f"outcome-target-{renderer}")
+    assert all("corrected " in text and " of 4" in text for _, text in lines)
