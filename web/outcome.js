@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js";
 
 const TYPES = ["RSCorrector", "RSCorrectorAdvanced"];
 const NAME = "rs_outcome";
+const MARGIN = 5; // around the widget, in the classic renderer
 const BYPASSED = 4, NEVER = 2; // LGraphEventMode
 
 const rootGraph = () => app.rootGraph ?? app.graph;
@@ -32,9 +33,9 @@ function widgetOf(node) {
   const element = document.createElement("div");
   element.className = "rs-outcome";
   const box = element.appendChild(document.createElement("div"));
-  const height = () => Math.max(24, box.offsetHeight);
+  const height = () => box.offsetHeight + 2 * MARGIN;
   const widget = node.addDOMWidget(NAME, "rs_outcome", element, {
-    serialize: false, hideOnZoom: false, getMinHeight: height, getMaxHeight: height,
+    serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: height, getMaxHeight: height,
   });
   widget.serialize = false; // not a part of the saved workflow
   new ResizeObserver(() => {

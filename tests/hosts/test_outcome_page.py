@@ -8,6 +8,8 @@ PERSON, VILLAGE = "a portrait of a Tavelu person", "a portrait of a Tavelu perso
 SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.id,
     [...(n.widgets?.find(w => w.name == "rs_outcome")?.element.querySelectorAll(".rs-corrected, .rs-nothing") ?? [])]
     .map(line => [line.className.slice(3), line.textContent])]).filter(([_, lines]) => lines.length))"""
+CUT = """() => app.graph._nodes.flatMap(n => n.widgets ?? []).filter(w => w.name == "rs_outcome")
+    .map(w => w.element.firstElementChild.offsetHeight - w.element.clientHeight).filter(missing => missing > 1)"""
 ASKS = "left alone 4: the prompt asks for a village"
 
 
@@ -25,7 +27,7 @@ def renderer(request, page):
 def workflow(page, renderer):
     """The miniature's workflow, zoomed to the correcting node."""
     open_workflow(page, "first-correction.json")
-    page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -150]; }")
+    page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -350]; }")
 
 
 def run(server, page):
@@ -37,6 +39,7 @@ def run(server, page):
         if new := set(server.get("/history")) - done:
             assert server.get(f"/history/{(one := new.pop())}")[one]["status"]["status_str"] == "success"
             page.wait_for_timeout(1500)
+            assert page.evaluate(CUT) == []
             return page.evaluate(SHOWN)
     raise TimeoutError("The run did not end.")
 
@@ -63,7 +66,7 @@ def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server,
 
 
 def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workflow, renderer):
-    change(page, 6, {"text": "a portrait of an Orvane person in a village"})
+    change(page, 6, {"text": VILLAGE})
     assert run(server, page) == {"RSCorrector 8": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
     screenshot(page, f"outcome-asked-{renderer}")
     change(page, 6, {"text": "a kitten"})
