@@ -126,11 +126,3 @@ def test_a_window_without_steps_is_said(server, page, workflow, renderer):
     screenshot(page, f"outcome-window-{renderer}")
     why = "left alone 4: the window contains none of this run's steps"
     assert lines == [["nothing", f"miniature-{axis}: corrected 0 of 4 · {why}"] for axis in ("backdrop", "attire")]
-
-
-def test_a_share_of_the_pictures_is_counted_for_each_sampler(server, page, workflow, renderer):
-    add_advanced(page, target=0.4)
-    change(page, 6, {"text": PERSON})
-    (lines,) = run(server, page).values()
-    screenshot(page, f"outcome-target-{renderer}")
-    assert all("corrected " in text and " of 4" in text for _, text in lines)
