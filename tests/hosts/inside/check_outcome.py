@@ -10,7 +10,7 @@ from rs_pack.corrector.latent_space.errors import RSCorrectorError
 from rs_pack.nodes import outcome, provenance
 
 ASKS = "the prompt asks for a village"
-NOBODY = "the prompt names nobody of Orvane, Tavelu, Quilmari, Zendoli"
+NOBODY = "the prompt names nobody of Orvane, Tavelu, Quilmari"
 OUTSIDE = "the window contains none of this run's steps"
 ADVANCED = dict(strength=1.0, target=1.0, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
 
