@@ -100,7 +100,8 @@ def remember(run, corrector=None):
 
 def samplings_of(graph, corrector):
     """What a correcting node did in a graph -> {id of a node: its Samplings}; also from the host's cache."""
-    executed = {node: _executed.get(_signature(graph, node)) for node in sorted(graph.all_node_ids(), key=_number)}
+    nodes, known = sorted(graph.all_node_ids(), key=_number), {}
+    executed = {node: _executed.get(_signature(graph, node, known)) for node in nodes}
     return {node: one.samplings[corrector] for node, one in executed.items() if one and corrector in one.samplings}
 
 
@@ -120,18 +121,26 @@ def _of_execution(graph, node, prompt_id):
 
 
 def _signature(graph, node, known=None):
-    """A hash of a node and all before it, from which its output follows; as in the host's cache, mostly without ids."""
-    known = {} if known is None else known
-    if node not in known:
-        known[node] = ""  # in case of a cycle
-        data = graph.get_node(node)
+    """A hash of a node and all before it, from which its output follows; as in the host's cache, mostly without ids.
+
+    Args:
+        known: signatures of other nodes, which are looked up and added to; or None.
+    """
+    known, waiting = {} if known is None else known, [node]
+    while node not in known:
+        data = graph.get_node(waiting[-1])
+        links = [value[0] for value in data["inputs"].values() if is_link(value)]
+        missing = [link for link in links if graph.has_node(link) and link not in known and link not in waiting]
+        if missing:
+            waiting.append(missing[0])
+            continue
         inputs = {
-            name: [_signature(graph, value[0], known), value[1]] if is_link(value) else value
+            name: [known.get(value[0]), value[1]] if is_link(value) else value
             for name, value in sorted(data["inputs"].items())
         }
-        own_id = node if getattr(_class(data), "NOT_IDEMPOTENT", False) else ""
+        own_id = waiting[-1] if getattr(_class(data), "NOT_IDEMPOTENT", False) else ""
         text = json.dumps([data["class_type"], own_id, inputs, data.get("is_changed")], default=repr)
-        known[node] = hashlib.sha256(text.encode()).hexdigest()
+        known[waiting.pop()] = hashlib.sha256(text.encode()).hexdigest()
     return known[node]
 
 
@@ -139,7 +148,7 @@ def pictures_of(graph, node):
     """The Batch of pictures that a saving node receives. Args: the host's DynamicPrompt, the node's id."""
     try:
         return _inputs_of(graph, node, {})
-    except NodeNotFoundError:
+    except (NodeNotFoundError, RecursionError):  # a graph of hundreds of nodes in a row
         return UNKNOWN
 
 
@@ -154,7 +163,7 @@ def _output_of(graph, node, slot, known):
     """The Batch that comes out of a socket."""
     if (node, slot) not in known:
         known[node, slot] = UNKNOWN  # in case of a cycle
-        executed, batch = _executed.get(_signature(graph, node)), _inputs_of(graph, node, known)
+        executed, batch = _executed.get(_signature(graph, node, known)), _inputs_of(graph, node, known)
         if executed is not None:
             certain = _type(graph, node, slot) == "LATENT" and not executed.inside
             batch = _after(batch, list(executed.samplings.values())) if certain else UNKNOWN
