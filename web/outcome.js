@@ -38,9 +38,12 @@ function widgetOf(node) {
     serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: height, getMaxHeight: height,
   });
   widget.serialize = false; // not a part of the saved workflow
+  let chosen = node.size[1], ours = chosen; // the height that the user chose, and the one set below
   new ResizeObserver(() => {
+    if (node.size[1] !== ours) chosen = node.size[1];
     const [width, least] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
+    node.setSize([Math.max(node.size[0], width), Math.max(chosen, least)]);
+    ours = node.size[1];
     node.setDirtyCanvas(true, true);
   }).observe(box);
   return widget;

@@ -10,6 +10,10 @@ SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.
     .map(line => [line.className.slice(3), line.textContent])]).filter(([_, lines]) => lines.length))"""
 CUT = """() => app.graph._nodes.flatMap(n => n.widgets ?? []).filter(w => w.name == "rs_outcome")
     .map(w => w.element.firstElementChild.offsetHeight - w.element.clientHeight).filter(missing => missing > 1)"""
+EMPTY = """() => { const node = app.graph.getNodeById(8);
+    return node.size[1] - Math.max(90, node.computeSize()[1]); }"""  # height without content; 90 is the template's
+QUEUED = """async () => { const { output, workflow } = await app.graphToPrompt();
+    return [Object.keys(output[8].inputs).sort(), workflow.nodes.find(n => n.id == 8).widgets_values]; }"""
 ASKS = "left alone 4: the prompt asks for a village"
 
 
@@ -56,6 +60,7 @@ def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server,
     corrected = {"RSCorrector 8": [["corrected", "corrected 4 of 4"]]}
     assert run(server, page) == corrected
     screenshot(page, f"outcome-{renderer}")
+    assert page.evaluate(QUEUED) == [["model", "preference", "strength"], [1]]  # the text is not a part of the workflow
     page.wait_for_timeout(2000)  # the page stores its draft
     page.reload()
     page.wait_for_function("window.app && window.app.graph && app.graph._nodes?.length > 5", timeout=120_000)
@@ -75,6 +80,7 @@ def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workf
     change(page, 8, {"strength": 0})
     assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the strength is 0"]]}
     screenshot(page, f"outcome-off-{renderer}")
+    assert renderer != "classic" or page.evaluate(EMPTY) <= 2  # the node is as high as it must be, again
     page.evaluate("() => { app.graph.getNodeById(8).mode = 4; }")
     assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the node is bypassed"]]}
     screenshot(page, f"outcome-bypassed-{renderer}")
