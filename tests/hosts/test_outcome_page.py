@@ -59,7 +59,10 @@ def change(page, node, values):
 def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server, page, workflow, renderer):
     corrected = {"RSCorrector 8": [["corrected", "corrected 4 of 4"]]}
     assert run(server, page) == corrected
-    screenshot(page, f"outcome-{renderer}")
+    for palette in ("light", "dark"):
+        page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
+        page.wait_for_timeout(500)
+        screenshot(page, f"outcome-{palette}-{renderer}")
     assert page.evaluate(QUEUED) == [["model", "preference", "strength"], [1]]  # the text is not a part of the workflow
     page.wait_for_timeout(2000)  # the page stores its draft
     page.reload()
