@@ -70,7 +70,7 @@ function showBypassed() {
 }
 
 function receive({ node: id, workflow, lines, notes }) {
-  const node = !workflow || workflow === rootGraph().id ? find(id) : null;
+  const node = workflow === rootGraph().id ? find(id) : null; // a prompt of another program has no workflow
   if (node) show(node, lines, notes);
 }
 
