@@ -61,12 +61,12 @@ def _message(node, prompt_id):
     for sampler, runs in samplings.items():
         if not runs:
             lines["off: the strength is 0"] = False
-        reasons = {}  # {name of a preference: for each picture why it was left alone}; tiles are several runs
+        reasons = {}  # {(name, hash) of a preference: for each picture why it was left alone}; tiles are several runs
         for run in runs:
             notes |= dict.fromkeys(run.notes)
             for outcome in (outcome for correction in run.corrections for outcome in correction.preferences):
-                reasons.setdefault(outcome.name, []).append(outcome.reason)
-        for name, own in reasons.items():
+                reasons.setdefault((outcome.name, outcome.hash), []).append(outcome.reason)
+        for (name, _), own in reasons.items():
             names = [*([] if alike else [_title(graph, sampler)]), *([name] if len(reasons) > 1 else [])]
             lines[": ".join([*names, " · ".join(counts(own))])] = "" in own
     message = {

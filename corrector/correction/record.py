@@ -35,7 +35,7 @@ def corrections_of(run):
             float(settings.strength),
             float(settings.target),
             tuple(
-                PreferenceOutcome(preference.name, preference.hash, not why, why)
+                PreferenceOutcome(preference.name or preference.axis.title, preference.hash, not why, why)
                 for preference, why in zip(run.preferences, row, strict=True)
             ),
         )
