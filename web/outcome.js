@@ -85,6 +85,7 @@ async function ask(kind, id) {
 const style = document.createElement("style");
 style.textContent = `
   .rs-outcome { font: 12px/1.35 sans-serif; overflow: hidden; color: var(--input-text, #ddd); }
+  .rs-outcome > div { min-width: 180px; } /* the first layout has no width, and would wrap into many lines */
   .rs-outcome .rs-corrected, .rs-outcome .rs-nothing { padding: 3px 7px; margin-bottom: 3px; border-radius: 4px; }
   .rs-outcome .rs-corrected { background: var(--comfy-input-bg, #222); border-left: 3px solid #4a9d5b; }
   .rs-outcome .rs-nothing { background: #f5c14e; color: #2b1d00; border-left: 3px solid #b06f00; font-weight: 600; }
