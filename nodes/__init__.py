@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import metadata
+from . import metadata, outcome
 from .audit import RSCorrectorAudit, RSCorrectorMap
 from .axes import RSCorrectorAxis, RSCorrectorLoadAxis
 from .correction import RSCorrector, RSCorrectorAdvanced
@@ -18,7 +18,9 @@ from .preferences import (
 
 class RSCorrectorExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        metadata.watch_prompts()  # not in `on_load`, which ComfyUI 0.8.0 and before never call
+        # Not in `on_load`, which ComfyUI 0.8.0 and before never call.
+        metadata.watch_prompts()
+        outcome.add_routes()
         return [
             RSCorrector,
             RSCorrectorAdvanced,

@@ -24,6 +24,7 @@ from .correction import STRENGTH, check_model, corrected
 from .host import ComfyHost
 from .learning import BATCH, CFG, HOST_INPUTS, STEPS, Progress, digest, seed_input
 from .preferences import PreferenceSocket
+from .provenance import remember
 
 
 def audited(host, plan, preferences, clip):
@@ -193,7 +194,7 @@ class RSCorrectorMap(io.ComfyNode):
         acts, model = Acts(), model.clone()
         model.set_model_sampler_post_cfg_function(lambda args: acts.seen(args["denoised"]))
         if strength > 0:
-            model = corrected(model, preference, Settings(strength=strength))
+            model = corrected(model, preference, Settings(strength=strength), told=remember)
         model.set_model_sampler_post_cfg_function(lambda args: acts.acted(args["denoised"]))
         (latent,) = host_nodes.common_ksampler(
             model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise=denoise

@@ -14,7 +14,7 @@ def sample_as_in_a_graph(host, prompts, seeds, preferences, settings, cfg=2.0, p
     """
     conditioning, runs = host.encode(prompts).expand(len(seeds)), []
     corrected_host = copy.copy(host)
-    corrected_host.model = corrected(host.model, preferences, settings, told=runs.append)
+    corrected_host.model = corrected(host.model, preferences, settings, told=lambda run: runs.append(run.reasons))
     latents = corrected_host.sample(conditioning, seeds, cfg, steps)
     reasons = [[""] * len(seeds) for _ in preferences]
     for which, run in zip(corrected_host.batches(conditioning), runs, strict=True):

@@ -14,7 +14,7 @@ from comfy_execution.utils import get_executing_context
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
-from . import metadata
+from .outcome import tell
 from .preferences import PreferenceSocket
 
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
@@ -29,7 +29,7 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
         settings: Settings; the mask may have any size.
         thinning_seed: changes which pictures a target below 1 corrects.
         use_gate: False corrects every picture, whatever its prompt.
-        told: callback `told(reasons)` after each run, with `Run.reasons`.
+        told: callback `told(run)` after each sampling, with its Run.
     """
     check_model(model, preferences)
     model = model.clone()
@@ -63,9 +63,8 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             for line in run.report():
                 logging.info("RS-Corrector: %s", line)
-            metadata.record(_entries(run))
             if told:
-                told(run.reasons)
+                told(run)
             return samples
         finally:
             run.finish(None if samples is None else into_model_space(samples))  # also after an interruption
@@ -119,20 +118,6 @@ def _sides(text, args, x):
     return conds
 
 
-def _entries(run):
-    """The result of a run for the metadata of its pictures: a JSON object per preference."""
-    return [
-        {
-            "preference": preference.name,
-            "hash": preference.hash,
-            "images": [f"left alone: {reason}" if reason else "corrected" for reason in reasons],
-            "strength": float(run.settings.strength),
-            "target": run.settings.target,
-        }
-        for preference, reasons in zip(run.preferences, run.reasons, strict=False)
-    ]
-
-
 def check_model(model, preferences):
     """Raises RSCorrectorError if the model is not supported or a preference was made for another latent space."""
     latent_format = model.get_model_object("latent_format")
@@ -156,6 +141,15 @@ PREFERENCE = PreferenceSocket.Input("preference", tooltip="From an RS-Corrector 
 INPUTS = (io.Model.Input("model"), PREFERENCE, STRENGTH)
 
 
+def correct_and_tell(cls, model, preference, settings, *options):
+    """The output of a correcting node, on which the outcome of each run is shown. Args as for `corrected`."""
+    node = cls.hidden and cls.hidden.unique_id
+    if settings.strength == 0:
+        tell(node)
+        return io.NodeOutput(model)
+    return io.NodeOutput(corrected(model, preference, settings, *options, told=lambda run: tell(node, run)))
+
+
 class RSCorrector(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -167,12 +161,13 @@ class RSCorrector(io.ComfyNode):
             "the stereotype, and prompts that ask for it, are left alone.",
             inputs=list(INPUTS),
             outputs=[io.Model.Output()],
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # each node shows its own outcome, so the host's cache must not share its model
         )
 
     @classmethod
     def execute(cls, model, preference, strength) -> io.NodeOutput:
-        settings = Settings(strength=strength)
-        return io.NodeOutput(corrected(model, preference, settings) if strength > 0 else model)
+        return correct_and_tell(cls, model, preference, Settings(strength=strength))
 
 
 class RSCorrectorAdvanced(io.ComfyNode):
@@ -214,6 +209,8 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 io.Mask.Input("mask", optional=True, tooltip="Corrects only where the mask is white."),
             ],
             outputs=[io.Model.Output()],
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # each node shows its own outcome, so the host's cache must not share its model
         )  # fmt: skip
 
     @classmethod
@@ -227,6 +224,4 @@ class RSCorrectorAdvanced(io.ComfyNode):
             )
         window = tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
         settings = Settings(strength, target, window, mask, cap or None)
-        if strength == 0:
-            return io.NodeOutput(model)
-        return io.NodeOutput(corrected(model, preference, settings, thinning_seed, gate))
+        return correct_and_tell(cls, model, preference, settings, thinning_seed, gate)

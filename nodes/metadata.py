@@ -1,46 +1,61 @@
-"""Record in the metadata of saved pictures what a run did: preference, hash, strength, target, result per picture.
+"""Write into saved pictures what the correction did to each of them; docs/metadata.md describes the format.
 
-ComfyUI writes a prompt's `extra_pnginfo` into every picture that it saves. The result is known only after sampling,
-when the node that patched the model may have come from the cache. So each prompt gets an empty note when it is queued,
-and the run fills it in under the id of its sampler node.
+ComfyUI copies the entries of a prompt's `extra_pnginfo` into the pictures that it saves. Only the saving node and the
+picture at hand tell which entry is right, so `extra_pnginfo` becomes a dict that looks this up whenever it is read.
 """
 
-import uuid
-from collections import OrderedDict
-
+from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-KEY = "rs_corrector"
-NODES = ("RSCorrector", "RSCorrectorAdvanced")
-KEPT = 256  # maximum number of notes in memory
+from ..corrector.correction.record import KEY, record_of
+from .provenance import pictures_of
 
-_notes = OrderedDict()
+NODES = ("RSCorrector", "RSCorrectorAdvanced", "RSCorrectorMap")
+READ_FOR_EACH_PICTURE = ("SaveImage", "PreviewImage", "SaveImageAdvanced")  # in the order of the batch
 
 
 def watch_prompts():
-    """Attach a note to every prompt that is queued from now on."""
+    """Replace `extra_pnginfo` of every prompt with our nodes that is queued from now on."""
     if getattr(PromptServer, "instance", None) is not None:
-        PromptServer.instance.add_on_prompt_handler(_add_note)
+        PromptServer.instance.add_on_prompt_handler(_replace_picture_info)
 
 
-def _add_note(json_data):
-    picture_info = json_data.get("extra_data", {}).get("extra_pnginfo")
+def _replace_picture_info(json_data):
+    extra_data = json_data.get("extra_data", {})
     nodes = json_data.get("prompt", {}).values()
-    if isinstance(picture_info, dict) and any(str(n.get("class_type")) in NODES for n in nodes):
-        note = {"id": uuid.uuid4().hex}
-        picture_info[KEY] = _notes[note["id"]] = note
-        while len(_notes) > KEPT:
-            _notes.popitem(last=False)
+    if isinstance(extra_data.get("extra_pnginfo"), dict) and any(str(n.get("class_type")) in NODES for n in nodes):
+        extra_data["extra_pnginfo"] = PictureInfo(extra_data["extra_pnginfo"])
     return json_data
 
 
-def record(entries):
-    """Add a run's entries, one JSON object per preference, under the id of the sampler that is executing."""
-    context = get_executing_context()
-    if context is None or getattr(PromptServer, "instance", None) is None:
-        return
-    for _, prompt_id, _, extra_data, *_ in list(PromptServer.instance.prompt_queue.currently_running.values()):
-        copied = (extra_data.get("extra_pnginfo") or {}).get(KEY, {})  # the queue holds a copy of the running prompt
-        if prompt_id == context.prompt_id and copied.get("id") in _notes:
-            _notes[copied["id"]].setdefault(f"sampler {context.node_id}", []).extend(entries)
+class PictureInfo(dict):
+    """`extra_pnginfo` with an entry KEY for the next picture that the executing node saves, if it was corrected."""
+
+    def __init__(self, entries):
+        super().__init__(entries)
+        self._batches = {}  # {executing context: [Batch, number of pictures saved]}
+
+    def __iter__(self):
+        self._update()
+        return iter(list(super().__iter__()))  # a copy: a nested loop may update the entries
+
+    def keys(self):
+        return list(self)
+
+    def items(self):
+        return [(key, self[key]) for key in self]
+
+    def _update(self):
+        self.pop(KEY, None)
+        context, state = get_executing_context(), get_progress_state()
+        if context is None or context.prompt_id != state.prompt_id:
+            return
+        if context not in self._batches:
+            self._batches[context] = [pictures_of(state.dynprompt, context.node_id), 0]
+        batch, saved = self._batches[context]
+        one_by_one = state.dynprompt.get_node(context.node_id)["class_type"] in READ_FOR_EACH_PICTURE
+        corrections = batch.corrections(saved if one_by_one else None)
+        self._batches[context][1] += 1
+        if corrections:
+            self[KEY] = record_of(corrections)

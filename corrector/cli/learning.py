@@ -38,7 +38,9 @@ def add_commands(commands):
     one.add_argument("--out", type=Path, required=True)
     one.set_defaults(run=combine)
 
-    one = commands.add_parser("inspect", help="print the metadata of a preference file as JSON")
+    one = commands.add_parser(
+        "inspect", help="print the metadata of a preference file as JSON, or what was done to a picture in sentences"
+    )
     one.add_argument("file", type=Path)
     one.set_defaults(run=inspect)
 
@@ -168,9 +170,13 @@ def combine(args):
 
 
 def inspect(args):
-    """Print the metadata of a preference file as JSON; a list if it holds several preferences."""
+    """Print the metadata of a preference file as JSON, a list if it holds several; or what was done to a picture."""
     from ..preference.file import load_preferences
+    from .pictures import describe, is_picture
 
+    if is_picture(args.file):
+        print("\n".join(describe(args.file)))
+        return
     said = [
         {name: getattr(preference, name) for name in ("name", "hash", "space", "training")}
         | {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}

@@ -101,15 +101,24 @@ def groups_of(readings):
 
 def summary(preference, reasons, cfg=None):
     """A log line: how many pictures were corrected, why others were not, and missing calibration."""
-    corrected = reasons.count("")
-    line = f"{preference.name or preference.axis.title}: corrected {corrected} of {len(reasons)}"
-    for why in sorted(set(reasons) - {""}):
-        line += f"; left alone {reasons.count(why)}: {why}"
+    line = f"{preference.name or preference.axis.title}: {'; '.join(counts(reasons))}"
+    return "; ".join([line, *notes(preference, reasons, cfg)])
+
+
+def counts(reasons):
+    """How many pictures were corrected, and how many were left alone for each reason -> short texts."""
+    corrected = f"corrected {reasons.count('')} of {len(reasons)}"
+    return [corrected, *(f"left alone {reasons.count(why)}: {why}" for why in sorted(set(reasons) - {""}))]
+
+
+def notes(preference, reasons, cfg=None):
+    """What a user should know about a run: missing calibration and the preference's caveats -> short texts."""
+    said = []
     if not preference.calibrations and preference.source.kind != "text":
-        line += "; not calibrated: its rates and the drift of tone are unknown"
+        said.append("not calibrated: its rates and the drift of tone are unknown")
     elif cfg is not None and (far := _far_from(preference, cfg)):
-        line += f"; calibrated at CFG {far} only, and CFG {cfg:g} is far from it: rates and tone may differ"
-    return "; ".join([line, *preference.caveats(cfg)] if "" in reasons else [line])
+        said.append(f"calibrated at CFG {far} only, and CFG {cfg:g} is far from it: rates and tone may differ")
+    return said + (preference.caveats(cfg) if "" in reasons else [])
 
 
 def _far_from(preference, cfg):

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
 from ..latent_space.devices import device_of, place
 from ..latent_space.spaces import fit_mask
 from ..preference.prompt_gate import PromptReading
-from .decision import Decided, decide, groups_of, summary
+from .decision import Decided, decide, groups_of, notes, summary
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, correct
@@ -167,12 +168,20 @@ class Run:
     def report(self):
         """Log lines, one per preference; empty before the first call."""
         lines = [summary(*one, self.cfg) for one in zip(self.preferences, self.reasons, strict=False)]
-        if self.unknown and self.settings.target < 1 and lines:
-            lines.append(
-                f"{self.unknown} of {len(self.coins)} pictures that this run starts from were not made by an earlier "
-                "run in memory, so the target share was applied to them again"
-            )
-        return lines
+        return lines + self._unknown() if lines else []
+
+    def notes(self):
+        """What a user should know about the run besides its reasons -> short texts, each once."""
+        own = [notes(*one, self.cfg) for one in zip(self.preferences, self.reasons, strict=False)]
+        return list(dict.fromkeys([*chain(*own), *self._unknown()]))
+
+    def _unknown(self):
+        if not self.unknown or self.settings.target == 1:
+            return []
+        return [
+            f"{self.unknown} of {len(self.coins)} pictures that this run starts from were not made by an earlier run "
+            "in memory, so the target share was applied to them again"
+        ]
 
 
 def _read(gate, prompts, use_gate):

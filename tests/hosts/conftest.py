@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -10,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from hosts.workflow import WORKFLOW_NAMES, load_workflow
 
 collect_ignore = ["inside", "inside_forge", "inside_a1111"]  # these run under the hosts' own Pythons
 
@@ -142,3 +145,29 @@ def webui_reference(tmp_path_factory):
 @pytest.fixture(scope="module")
 def object_info(server):
     return server.get("/object_info")
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    """ComfyUI's page in Chromium."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: pip install playwright."
+    )
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium.")
+    checkpoints = server.folder / "models" / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    for name in WORKFLOW_NAMES:  # newer pages mark loaders whose file is missing
+        for node in load_workflow(f"{name}.json")["nodes"]:
+            if node["type"] == "CheckpointLoaderSimple":
+                (checkpoints / node["widgets_values"][0]).touch()
+    server.post("/settings/Comfy.TutorialCompleted", True)  # otherwise the first visit opens the templates
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1720, "height": 1010})
+        page.goto(server.address)
+        page.wait_for_function("window.app && window.app.graph && window.LiteGraph", timeout=120_000)
+        page.wait_for_timeout(3000)
+        yield page
+        browser.close()

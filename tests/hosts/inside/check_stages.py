@@ -5,7 +5,7 @@ import pytest
 import torch
 from host import correct, host_nodes, sample
 from rs_pack.corrector.correction.run import MEMORY
-from rs_pack.nodes import correction, metadata
+from rs_pack.nodes import correction, provenance
 
 ADVANCED = dict(steps=6, cfg=2.0, sampler_name="euler", scheduler="karras")
 
@@ -15,10 +15,10 @@ def said(monkeypatch):
     """A list with the result of each run, C for corrected and L for left alone."""
     found = []
 
-    def record(entries):
-        found.append("".join("C" if image == "corrected" else "L" for image in entries[0]["images"]))
+    def remember(run, _):
+        found.append("".join("L" if why else "C" for why in run.reasons[0]))
 
-    monkeypatch.setattr(metadata, "record", record)
+    monkeypatch.setattr(provenance, "remember", remember)
     monkeypatch.setattr(correction, "_prompt_id", lambda: "the graph")
     monkeypatch.setattr(MEMORY, "runs", type(MEMORY.runs)())
     return found
@@ -127,9 +127,9 @@ def test_a_custom_sampler_that_starts_from_the_prediction_keeps_the_decision(hal
 
 
 def test_two_samplers_of_one_model_have_separate_reports(halved, prompts, monkeypatch):
-    entries = []
-    monkeypatch.setattr(metadata, "record", entries.append)
+    runs = []
+    monkeypatch.setattr(provenance, "remember", lambda run, _: runs.append(run.reasons[0]))
     first_stage(halved, prompts, 1)
     sample(halved, prompts["cat"], prompts["empty"], seed=2, batch=3)
-    assert [len(one[0]["images"]) for one in entries] == [8, 3]
-    assert all("names nobody" in image for image in entries[1][0]["images"])
+    assert [len(reasons) for reasons in runs] == [8, 3]
+    assert all("names nobody" in why for why in runs[1])

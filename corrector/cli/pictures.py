@@ -1,0 +1,87 @@
+"""`inspect` for pictures: what the correction did to a picture, by its metadata, in sentences."""
+
+import json
+import re
+
+from PIL import Image, UnidentifiedImageError
+
+from ..correction.record import FORMAT, KEY
+from ..latent_space.errors import RSCorrectorError
+
+NOTHING = (
+    "The picture carries nothing of RS-Corrector: it was not corrected, or a program that saved it later removed its "
+    "metadata."
+)
+EXIF, USER_COMMENT = 0x8769, 0x9286  # where the WebUIs write the infotext of JPEG and WebP files
+INFOTEXT = re.compile(r'RS-Corrector (\w[\w \-/]*): ("(?:\\.|[^\\"])*"|[^,]*)')  # values with commas are JSON strings
+
+
+def is_picture(path):
+    """Whether the name of a file is that of a picture."""
+    return path.suffix.lower() in Image.registered_extensions()
+
+
+def describe(path):
+    """What the correction did to a picture -> sentences. Raises RSCorrectorError if it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()  # text may come after the pixels
+            text = {key: value for key, value in picture.info.items() if isinstance(value, str)}
+            comment = picture.getexif().get_ifd(EXIF).get(USER_COMMENT, b"")
+    except (UnidentifiedImageError, SyntaxError, ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+            raise
+        raise RSCorrectorError(f"{path} is not a picture that can be read, or it is damaged.") from None
+    if KEY in text:
+        return _of_comfyui(path, text[KEY])
+    return _of_webui(text.get("parameters", "") or _decoded(comment))
+
+
+def _of_comfyui(path, text):
+    try:
+        record = json.loads(text)
+        corrections = record["corrections"] if record["format"] == FORMAT else None
+        return [
+            (f"Correction {number}: " if len(corrections) > 1 else "")
+            + _sentence(preference, correction["strength"], correction["target"])
+            for number, correction in enumerate(corrections, 1)
+            for preference in correction["preferences"]
+        ]
+    except (ValueError, TypeError, KeyError):
+        raise RSCorrectorError(
+            f'The entry "{KEY}" in the metadata of {path} is damaged, or another version of RS-Corrector wrote it; '
+            f"this version reads format {FORMAT}."
+        ) from None
+
+
+def _sentence(preference, strength, target):
+    settings = f"strength {strength:g}" + (f", target {target:g}" if target < 1 else "")
+    what = "was corrected" if preference["corrected"] else f"was left alone, because {preference['reason']}"
+    return f"The picture {what} (preference {preference['name']} [{preference['hash']}], {settings})."
+
+
+def _of_webui(infotext):
+    """Settings and result in an infotext of Automatic1111 or Forge."""
+    found = {key: _unquoted(value) for key, value in INFOTEXT.findall(infotext.strip().rpartition("\n")[2])}
+    if not found:
+        return [NOTHING]
+    result = found.pop("result", None)
+    settings = ", ".join(f"{key} {value}" for key, value in found.items() if key != "error")
+    sentences = [f"The result was: {result}."] if result else []
+    sentences += [f"RS-Corrector reported an error: {found['error']}"] if "error" in found else []
+    return [*sentences, f"The settings were: {settings}."]
+
+
+def _unquoted(value):
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value
+    except ValueError:
+        return value
+
+
+def _decoded(comment):
+    """An EXIF user comment as text; the WebUIs write UTF-16, with the more significant byte first."""
+    if isinstance(comment, str):
+        return comment
+    code, text = comment[:8], comment[8:]
+    return text.decode("utf-16-be" if code.startswith(b"UNICODE") else "utf-8", errors="replace")

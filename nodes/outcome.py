@@ -1,0 +1,99 @@
+"""Show on each correcting node what it did, through web/outcome.js.
+
+A message goes out when a sampling ends. The page asks again when a prompt ends, because nothing runs when all comes
+from the host's cache, and after a reload.
+"""
+
+from collections import OrderedDict
+
+from aiohttp import web
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
+
+from ..corrector.correction.decision import counts
+from . import provenance
+
+NODES = ("RSCorrector", "RSCorrectorAdvanced")
+EVENT = "rs_corrector.outcome"
+KEPT = 64  # number of workflows whose outcomes are kept
+
+_shown = OrderedDict()  # {id of a workflow: {id of a node: the last message about it}}
+
+
+def add_routes():
+    """Answer the page's questions for outcomes. Called once, before the server starts."""
+    if getattr(PromptServer, "instance", None) is not None:
+        PromptServer.instance.routes.get("/rs_corrector/outcomes/prompt/{id}")(_of_prompt)
+        PromptServer.instance.routes.get("/rs_corrector/outcomes/workflow/{id}")(_of_workflow)
+
+
+async def _of_prompt(request):
+    """The outcomes of the prompt that just ended."""
+    graph = get_progress_state().dynprompt
+    nodes = [node for node in graph.all_node_ids() if graph.get_node(node)["class_type"] in NODES]
+    known = get_progress_state().prompt_id == request.match_info["id"]
+    return web.json_response([_message(node, request.match_info["id"]) for node in nodes] if known else [])
+
+
+async def _of_workflow(request):
+    return web.json_response(list(_shown.get(request.match_info["id"], {}).values()))
+
+
+def tell(node, run=None):
+    """Remember and show what a correcting node did.
+
+    Args:
+        node: its id, or None outside a graph.
+        run: a finished Run of the executing node, or None if the node is switched off.
+    """
+    provenance.remember(run, node)
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None and node is not None:
+        server.send_sync(EVENT, _message(node, context.prompt_id), server.client_id)
+
+
+def _message(node, prompt_id):
+    """What the page shows on a node: lines {text, corrected} and notes."""
+    graph, workflow = get_progress_state().dynprompt, _workflow(prompt_id)
+    samplings, lines, notes = provenance.samplings_of(graph, node), {}, {}
+    alike = len({str(own) for own in samplings.values()}) == 1
+    for sampler, runs in samplings.items():
+        if not runs:
+            lines["off: the strength is 0"] = False
+        reasons = {}  # {(name, hash) of a preference: for each picture why it was left alone}; tiles are several runs
+        for run in runs:
+            notes |= dict.fromkeys(run.notes)
+            for outcome in (outcome for correction in run.corrections for outcome in correction.preferences):
+                reasons.setdefault((outcome.name, outcome.hash), []).append(outcome.reason)
+        for (name, _), own in reasons.items():
+            names = [*([] if alike else [_title(graph, sampler)]), *([name] if len(reasons) > 1 else [])]
+            lines[": ".join([*names, " · ".join(counts(own))])] = "" in own
+    message = {
+        "node": graph.get_display_node_id(node),
+        "workflow": workflow,
+        "lines": [{"text": text, "corrected": corrected} for text, corrected in lines.items()],
+        "notes": list(notes),
+    }
+    if workflow:
+        _shown.setdefault(workflow, {})[node] = message
+        _shown.move_to_end(workflow)
+        while len(_shown) > KEPT:
+            _shown.popitem(last=False)
+    return message
+
+
+def _title(graph, node):
+    """The title of a node on the page."""
+    data = graph.get_node(graph.get_display_node_id(node))
+    return data.get("_meta", {}).get("title") or data["class_type"]
+
+
+def _workflow(prompt_id):
+    """The id of the page's workflow from which a running or finished prompt was queued, or None."""
+    queue = PromptServer.instance.prompt_queue
+    prompts = [*queue.currently_running.values(), *(past["prompt"] for past in queue.get_history(prompt_id).values())]
+    for _, prompt, _, extra_data, *_ in prompts:
+        if prompt == prompt_id:
+            return ((extra_data.get("extra_pnginfo") or {}).get("workflow") or {}).get("id")
+    return None

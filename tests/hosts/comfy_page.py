@@ -1,0 +1,31 @@
+"""What the tests do on ComfyUI's page in Chromium."""
+
+import os
+from pathlib import Path
+
+from hosts.workflow import load_workflow
+
+
+def open_workflow(page, name):
+    workflow = load_workflow(name)
+    page.evaluate(
+        "async ([workflow, name]) => { await app.loadGraphData(workflow, true, true, name); }", [workflow, name]
+    )
+    page.wait_for_timeout(1500)
+    page.evaluate(
+        """() => { const canvas = app.canvas, nodes = app.graph._nodes;
+        const left = Math.min(...nodes.map(n => n.pos[0])), top = Math.min(...nodes.map(n => n.pos[1])) - 60;
+        const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0]));
+        const bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1]));
+        canvas.ds.scale = Math.min(1640 / (right - left), 860 / (bottom - top));
+        canvas.ds.offset = [80 / canvas.ds.scale - left, 90 / canvas.ds.scale - top];
+        canvas.setDirty(true, true); }"""
+    )
+    page.wait_for_timeout(500)
+    return workflow
+
+
+def screenshot(page, name):
+    """Save a screenshot in the folder RS_SCREENSHOTS, if it is set."""
+    if folder := os.environ.get("RS_SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))

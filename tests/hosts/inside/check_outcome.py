@@ -1,0 +1,94 @@
+"""What a correcting node shows after its samplings, on the host's own graphs and contexts."""
+
+import pytest
+import torch
+from comfy_execution.graph import DynamicPrompt
+from comfy_execution.progress import reset_progress_state
+from comfy_execution.utils import CurrentNodeContext
+from host import NODES, host_nodes, node, sample
+from rs_pack.corrector.latent_space.errors import RSCorrectorError
+from rs_pack.nodes import outcome, provenance
+
+ASKS = "the prompt asks for a village"
+NOBODY = "the prompt names nobody of Orvane, Tavelu, Quilmari"
+OUTSIDE = "the window contains none of this run's steps"
+ADVANCED = dict(strength=1.0, target=1.0, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
+
+
+@pytest.fixture
+def shown(model, backdrop, prompts, monkeypatch):
+    """`shown(positives, **settings)` samples four pictures of each positive in KSamplers -> the lines of the node."""
+    monkeypatch.setattr(provenance, "_executed", type(provenance._executed)())
+    monkeypatch.setattr(outcome, "_workflow", lambda prompt_id: None)
+    monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, "RSCorrectorAdvanced", NODES["RSCorrectorAdvanced"])
+
+    def run(*positives, preference=backdrop, model=model, runs=1, **settings):
+        provenance._executed.clear()
+        samplers = {str(i): {"class_type": "KSampler", "inputs": {"seed": i}} for i, _ in enumerate(positives)}
+        ours = {"class_type": "RSCorrectorAdvanced", "inputs": {}}
+        reset_progress_state("a prompt", DynamicPrompt(samplers | {"ours": ours}))
+        hidden = type("Hidden", (), {"unique_id": "ours"})
+        corrected = type("Clone", (NODES["RSCorrectorAdvanced"],), {"hidden": hidden})
+        with CurrentNodeContext("a prompt", "ours", 0):
+            (ours,) = corrected.execute(model, preference, **(ADVANCED | settings)).result
+        for name, positive in zip(samplers, positives, strict=True):
+            positive = prompts[positive] if isinstance(positive, str) else positive
+            with CurrentNodeContext("a prompt", name, 0):
+                for _ in range(runs):
+                    sample(ours, positive, prompts["empty"], batch=4, steps=2)
+        return [(line["text"], line["corrected"]) for line in outcome._message("ours", "a prompt")["lines"]]
+
+    return run
+
+
+def test_corrected_asked_for_and_nobody_named(shown):
+    assert shown("person") == [("corrected 4 of 4", True)]
+    assert shown("village") == [(f"corrected 0 of 4 · left alone 4: {ASKS}", False)]
+    assert shown("cat") == [(f"corrected 0 of 4 · left alone 4: {NOBODY}", False)]
+
+
+def test_a_batch_of_four_with_two_prompts(shown, prompts):
+    both = [[torch.cat([prompts["person"][0][0], prompts["village"][0][0]]), {}]]
+    assert shown(both) == [(f"corrected 2 of 4 · left alone 2: {ASKS}", True)]
+
+
+def test_a_target_that_the_model_already_meets(shown):
+    ((text, corrected),) = shown("person", target=0.01)
+    assert not corrected and text.startswith("corrected 0 of 4 · left alone 4: the model already draws ")
+
+
+def test_strength_zero_and_a_window_without_steps(shown):
+    assert shown("person", strength=0.0) == [("off: the strength is 0", False)]
+    window = dict(start_percent=0.001, end_percent=0.002)
+    assert shown("person", **window) == [(f"corrected 0 of 4 · left alone 4: {OUTSIDE}", False)]
+
+
+def test_two_preferences_have_a_line_each(shown, backdrop, attire):
+    assert shown("village", preference=(*backdrop, *attire)) == [
+        (f"miniature-backdrop: corrected 0 of 4 · left alone 4: {ASKS}", False),
+        ("miniature-attire: corrected 4 of 4", True),
+    ]
+
+
+def test_two_samplers_have_a_line_each_only_if_they_differ(shown):
+    assert shown("person", "person") == [("corrected 4 of 4", True)]
+    assert shown("person", "village") == [
+        ("KSampler: corrected 4 of 4", True),
+        (f"KSampler: corrected 0 of 4 · left alone 4: {ASKS}", False),
+    ]
+
+
+def test_tiles_of_one_sampler_are_counted_together(shown):
+    assert shown("person", runs=3) == [("corrected 12 of 12", True)]
+
+
+def test_a_wrong_model_is_an_error(shown, sd15):
+    with pytest.raises(RSCorrectorError, match="was made for"):
+        shown("person", model=sd15[0])
+
+
+def test_outside_a_graph_the_node_corrects_all_the_same(model, backdrop, prompts):
+    plain = sample(model, prompts["person"], prompts["empty"])
+    assert not torch.equal(
+        plain, sample(node("RSCorrector", model, backdrop, 1.0), prompts["person"], prompts["empty"])
+    )

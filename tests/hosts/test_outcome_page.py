@@ -1,0 +1,137 @@
+"""ComfyUI's page in Chromium: each correcting node shows what its last run did, in both renderers."""
+
+import pytest
+
+from hosts.comfy_page import open_workflow, screenshot
+
+PERSON, VILLAGE = "a portrait of a Tavelu person", "a portrait of a Tavelu person in a village"
+SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.id,
+    [...(n.widgets?.find(w => w.name == "rs_outcome")?.element.querySelectorAll(".rs-corrected, .rs-nothing") ?? [])]
+    .map(line => [line.className.slice(3), line.textContent])]).filter(([_, lines]) => lines.length))"""
+CUT = """() => app.graph._nodes.flatMap(n => n.widgets ?? []).filter(w => w.name == "rs_outcome")
+    .map(w => w.element.firstElementChild.offsetHeight - w.element.clientHeight).filter(missing => missing > 1)"""
+EMPTY = """() => { const node = app.graph.getNodeById(8);
+    return node.size[1] - Math.max(90, node.computeSize()[1]); }"""  # height without content; 90 is the template's
+QUEUED = """async () => { const { output, workflow } = await app.graphToPrompt();
+    return [Object.keys(output[8].inputs).sort(), workflow.nodes.find(n => n.id == 8).widgets_values]; }"""
+ASKS = "left alone 4: the prompt asks for a village"
+
+
+@pytest.fixture(params=("classic", "Nodes 2.0"))
+def renderer(request, page):
+    modern = request.param == "Nodes 2.0"
+    page.evaluate("modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)", modern)
+    page.wait_for_timeout(1000)
+    if modern and page.locator("[data-node-id]").count() == 0:
+        pytest.skip("This front end has no Nodes 2.0.")
+    return request.param
+
+
+@pytest.fixture
+def workflow(page, renderer):
+    """The miniature's workflow, zoomed to the correcting node."""
+    open_workflow(page, "first-correction.json")
+    page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -350]; }")
+
+
+def run(server, page):
+    """Run the workflow on the page -> what its nodes show."""
+    done = set(server.get("/history"))
+    page.evaluate("app.queuePrompt(0)")
+    for _ in range(240):
+        page.wait_for_timeout(500)
+        if new := set(server.get("/history")) - done:
+            assert server.get(f"/history/{(one := new.pop())}")[one]["status"]["status_str"] == "success"
+            page.wait_for_timeout(1500)
+            assert page.evaluate(CUT) == []
+            return page.evaluate(SHOWN)
+    raise TimeoutError("The run did not end.")
+
+
+def change(page, node, values):
+    page.evaluate(
+        """([id, values]) => { const node = app.graph.getNodeById(id);
+        for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name == name).value = value; }""",
+        [node, values],
+    )
+
+
+def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server, page, workflow, renderer):
+    corrected = {"RSCorrector 8": [["corrected", "corrected 4 of 4"]]}
+    assert run(server, page) == corrected
+    for palette in ("light", "dark"):
+        page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
+        page.wait_for_timeout(500)
+        screenshot(page, f"outcome-{palette}-{renderer}")
+    assert page.evaluate(QUEUED) == [["model", "preference", "strength"], [1]]  # the text is not a part of the workflow
+    page.wait_for_timeout(2000)  # the page stores its draft
+    page.reload()
+    page.wait_for_function("window.app && window.app.graph && app.graph._nodes?.length > 5", timeout=120_000)
+    page.wait_for_timeout(3000)
+    assert page.evaluate(SHOWN) == corrected
+    open_workflow(page, "first-correction.json")
+    assert run(server, page) == corrected
+
+
+def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workflow, renderer):
+    change(page, 6, {"text": VILLAGE})
+    assert run(server, page) == {"RSCorrector 8": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
+    screenshot(page, f"outcome-asked-{renderer}")
+    change(page, 6, {"text": "a kitten"})
+    ((kind, text),) = run(server, page)["RSCorrector 8"]
+    assert kind == "nothing" and text.startswith("corrected 0 of 4 · left alone 4: the prompt names nobody of ")
+    change(page, 8, {"strength": 0})
+    assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the strength is 0"]]}
+    screenshot(page, f"outcome-off-{renderer}")
+    assert renderer != "classic" or page.evaluate(EMPTY) <= 40  # about two lines; ComfyUI 0.3.64 never shrinks a node
+    page.evaluate("() => { app.graph.getNodeById(8).mode = 4; }")
+    assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the node is bypassed"]]}
+    screenshot(page, f"outcome-bypassed-{renderer}")
+    page.evaluate("() => { app.graph.getNodeById(8).mode = 0; }")
+
+
+ADVANCED = {
+    "strength": 1.0, "target": 1.0, "start_percent": 0.0, "end_percent": 1.0, "thinning_seed": 0, "cap": 0.0,
+    "gate": True,
+}  # fmt: skip
+
+
+def add_advanced(page, **changes):
+    """Put an Advanced node in the place of node 8, with both preferences of the miniature."""
+    page.evaluate(
+        """values => { const graph = app.graph, add = (type, x, y) => {
+            const node = LiteGraph.createNode(type); node.pos = [x, y]; graph.add(node); return node; };
+        const [advanced, both] = [add("RSCorrectorAdvanced", 400, 480), add("RSCorrectorCombinePreferences", 0, 800)];
+        const attire = add("RSCorrectorLoadPreference", 0, 1000);
+        attire.widgets[0].value = "miniature-attire.safetensors";
+        const old = graph.getNodeById(8), set = (n, name, from, slot) =>
+            from.connect(slot, n, n.inputs.findIndex(input => input.name == name));
+        set(both, "preference_1", graph.getNodeById(3), 0);
+        set(both, "preference_2", attire, 0);
+        set(advanced, "preference", both, 0);
+        set(advanced, "model", graph.getNodeById(2), 0);
+        for (const id of [10, 16]) set(graph.getNodeById(id), "model", advanced, 0);
+        for (const [name, value] of Object.entries(values)) advanced.widgets.find(w => w.name == name).value = value;
+        graph.remove(old); }""",
+        ADVANCED | changes,
+    )
+
+
+def test_each_of_two_preferences_and_samplers_has_its_line(server, page, workflow, renderer):
+    add_advanced(page)
+    change(page, 6, {"text": VILLAGE})
+    (lines,) = run(server, page).values()
+    screenshot(page, f"outcome-two-{renderer}")
+    assert lines == [
+        ["nothing", f"miniature-backdrop: corrected 0 of 4 · {ASKS}"],
+        ["corrected", "miniature-attire: corrected 4 of 4"],
+    ]
+
+
+def test_a_window_without_steps_is_said(server, page, workflow, renderer):
+    add_advanced(page, start_percent=0.001, end_percent=0.002)
+    change(page, 6, {"text": PERSON})
+    (lines,) = run(server, page).values()
+    screenshot(page, f"outcome-window-{renderer}")
+    why = "left alone 4: the window contains none of this run's steps"
+    assert lines == [["nothing", f"miniature-{axis}: corrected 0 of 4 · {why}"] for axis in ("backdrop", "attire")]
