@@ -360,7 +360,8 @@ class Grammar:
         if form < 0.40 and self.another:
             return self.pick(self.another), ANOTHER
         if form < 0.50:
-            return self.denial(STEREOTYPE), NEITHER
+            text = self.denial(STEREOTYPE)
+            return text, COUNTER if text in self.axis.counter.paraphrases else NEITHER  # "no hat" may ask for a side
         if form < 0.52:
             return self.denial(COUNTER), STEREOTYPE
         return "", NEITHER
@@ -382,7 +383,7 @@ class Grammar:
             subject = self.nothing()
         else:
             return "", OUT_OF_SCOPE, NEITHER
-        asked, explicit = self.wish() if group != OUT_OF_SCOPE or self.chance(0.4) else ("", NEITHER)
+        asked, explicit = self.wish() if group != OUT_OF_SCOPE or self.chance(0.25) else ("", NEITHER)
         text = self.tagged(subject, asked) if self.chance(0.45) else self.sentence(subject, asked)
         if self.chance(0.04):
             text = misspelt(self.rng, text)
