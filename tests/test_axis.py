@@ -58,6 +58,19 @@ def test_a_group_that_the_axis_lacks_is_answered_with_those_it_has(axis):
         axis.prompts("Zendoli")
 
 
+def test_aliases_and_paraphrases_change_the_hash_and_an_axis_without_them_keeps_that_of_version_0_1(data):
+    for part in (data, data["stereotype"], data["counter"]):
+        part.pop("aliases", None)
+        part.pop("paraphrases", None)
+    bare = axis_from_dict(data)
+    assert bare.hash == axis_from_dict(data | {"aliases": {}}).hash
+    assert "aliases" not in bare.to_dict() and "paraphrases" not in bare.to_dict()["counter"]
+    named = axis_from_dict(data | {"aliases": {bare.groups[0]: ["Highlander"]}})
+    asked = axis_from_dict(data | {"counter": data["counter"] | {"paraphrases": ["townsperson"]}})
+    assert len({bare.hash, named.hash, asked.hash}) == 3
+    assert named.to_dict()["aliases"] == {bare.groups[0]: ("Highlander",)}
+
+
 def test_the_hash_changes_with_any_word(data):
     before = axis_from_dict(data).hash
     data["counter"]["phrases"][0] += " today"
@@ -122,7 +135,7 @@ def test_braces_other_than_group_are_refused_before_they_break_a_run(data):
         ({"counter": {"phrases": "in a city"}}, '"counter.phrases" must be a list of texts, such as ["in a village", '),
         ({"counter": {"phrases": ["a"] * 201}}, '"counter.phrases" has 201 entries; keep 200 at most.'),
         ({"counter": {"prases": ["a"]}}, 'the field "counter.phrases" is missing; add it.'),
-        ({"counter": {"phrases": ["a"], "x": 1}}, 'unknown field "counter.x"; known are description, phrases.'),
+        ({"counter": {"phrases": ["a"], "x": 1}}, 'unknown field "counter.x"; known are description, paraphrases,'),
         ({"counter": ["in a city"]}, '"counter" must be an object with "description" and "phrases".'),
         ({"counter": {"phrases": [" In a  VILLAGE"]}}, 'share "in a village"; the two sides must differ.'),
         ({"groups": []}, '"groups" is empty; name at least one group.'),
@@ -131,6 +144,31 @@ def test_braces_other_than_group_are_refused_before_they_break_a_run(data):
         ({"groups": ["Orvane", "Tavelu", "Orvane"]}, '"groups" has "Orvane" twice; remove one.'),
         ({"groups": ["Orvane", "orvane "]}, '"groups" has "orvane " twice; remove one.'),
         ({"groups": [f"group {n}" for n in range(10_000)]}, '"groups" has 10000 entries; keep 64 at most.'),
+        ({"aliases": ["Orvanese"]}, '"aliases" must be an object of lists, such as {"Orvane": ["Orvanese"]}.'),
+        ({"aliases": {"Nobody": ["x"]}}, '"aliases" names the group "Nobody", which "groups" does not have; add it'),
+        (
+            {"aliases": {"Orvane": ["tavelu "]}},
+            '"aliases.Orvane" has "tavelu ", which names Tavelu already; remove one.',
+        ),
+        (
+            {"aliases": {"Orvane": ["highlander"], "Tavelu": ["Highlander"]}},
+            '"aliases.Tavelu" has "Highlander", which names Orvane already; remove one.',
+        ),
+        ({"aliases": {"Orvane": [f"a{n}" for n in range(10_000)]}}, '"aliases.Orvane" has 10000 entries; keep 500'),
+        ({"aliases": {"Orvane": ["x", "x"]}}, '"aliases.Orvane" has "x" twice; remove one.'),
+        (
+            {"aliases": {"Orvane": ""}},
+            '"aliases.Orvane" must be a list of texts, such as ["Orvanese", "from Orvania"].',
+        ),
+        (
+            {"counter": {"phrases": ["a"], "paraphrases": ["In a village"]}},
+            '"stereotype.phrases" and "counter.paraphrases" share "in a village"; the two sides must differ.',
+        ),
+        ({"counter": {"phrases": ["a"], "paraphrases": "b"}}, '"counter.paraphrases" must be a list of texts, such as'),
+        (
+            {"counter": {"phrases": ["a"], "paraphrases": ["b"] * 501}},
+            '"counter.paraphrases" has 501 entries; keep 500',
+        ),
         ({"neutral": []}, '"neutral" is empty; write at least one prompt with {group}.'),
         ({"neutral": ["a portrait"]}, '"neutral[0]" must contain {group}; write it where'),
         ({"neutral": ["{group}, {mood}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
@@ -170,7 +208,7 @@ def test_a_phrase_inside_a_word_of_a_template_is_no_phrase(data):
 
 def test_whatever_the_schema_can_refuse_has_words():
     """Each rule's failure is put in words by the schema itself, or in general by the loader."""
-    general = {"type", "maxItems", "maxLength", "uniqueItems", "required", "additionalProperties"}
+    general = {"type", "maxItems", "maxProperties", "maxLength", "uniqueItems", "required", "additionalProperties"}
     rules = general | {"const", "minItems", "minLength", "pattern", "minimum", "maximum"}
 
     def parts(schema):
@@ -178,7 +216,10 @@ def test_whatever_the_schema_can_refuse_has_words():
         for name in ("properties", "$defs"):
             for part in schema.get(name, {}).values():
                 yield from parts(part)
-        for part in [*schema.get("allOf", []), *([schema["items"]] if "items" in schema else [])]:
+        for part in [
+            *schema.get("allOf", []),
+            *(schema[name] for name in ("items", "additionalProperties") if schema.get(name)),
+        ]:
             yield from parts(part)
 
     for part in parts(axis_schema()):

@@ -25,6 +25,19 @@ def test_an_axis_from_text_boxes_loads_back_the_same(tmp_path):
     assert load_axis(save_axis(axis, tmp_path)) == axis
 
 
+def test_aliases_and_paraphrases_have_boxes_of_their_own(tmp_path):
+    axis = axis_from_texts(
+        **TEXTS,
+        aliases="Orvane: Orvanese, from Orvania\nTavelu:Tavelian",
+        stereotype_paraphrases="villager\n\noutside a hut",
+    )
+    assert axis.aliases == {"Orvane": ("Orvanese", "from Orvania"), "Tavelu": ("Tavelian",)}
+    assert axis.stereotype.paraphrases == ("villager", "outside a hut") and axis.counter.paraphrases == ()
+    assert load_axis(save_axis(axis, tmp_path)) == axis
+    alone = axis_from_texts(**TEXTS | {"groups": "Orvane"}, aliases="Orvanese, from Orvania")
+    assert alone.aliases == {"Orvane": ("Orvanese", "from Orvania")}
+
+
 def test_titles_in_other_scripts_give_ids_of_their_own():
     first, second = (axis_from_texts(**TEXTS | {"title": title}).id for title in ("村庄", "城市"))
     assert first != second and re.fullmatch("axis-[0-9a-f]{10}", first)
@@ -39,6 +52,9 @@ def test_titles_in_other_scripts_give_ids_of_their_own():
         ({"neutral": "a photo"}, '"neutral[0]" must contain {group}'),
         ({"stereotype": "\n"}, '"stereotype.phrases" is empty; write what that side shows'),
         ({"counter": "In a village"}, "the two sides must differ"),
+        ({"aliases": "Orvanese"}, 'The line "Orvanese" of the aliases names no group; write "Orvane: Orvanese".'),
+        ({"aliases": "Nobody: x"}, '"aliases" names the group "Nobody", which "groups" does not have'),
+        ({"counter_paraphrases": "near huts, at noon"}, "the two sides must differ"),
         ({"counter": "close-up"}, '"neutral[1]" already says "close-up"'),
     ],
 )

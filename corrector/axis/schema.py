@@ -74,13 +74,12 @@ def _across_fields(data):
     for side, field, text in wordings:
         other, earlier = asked.setdefault(_plain(text), (side, field))
         if other != side:
-            return f'"{other}.{earlier}" and "{side}.{field}" share "{text}"; the two sides must differ.'
-    phrases = [(side, text) for side, field, text in wordings if field == "phrases"]
+            return f'"{other}.{earlier}" and "{side}.{field}" share "{_plain(text)}"; the two sides must differ.'
     for index, template in enumerate(data["neutral"]):
-        for side, phrase in phrases:
+        for side, field, phrase in wordings:
             if re.search(rf"(?<!\w){re.escape(_plain(phrase))}(?!\w)", _plain(template)):
                 return (
-                    f'"neutral[{index}]" already says "{phrase}" of "{side}.phrases"; neutral prompts name neither '
+                    f'"neutral[{index}]" already says "{phrase}" of "{side}.{field}"; neutral prompts name neither '
                     "side, so reword one of the two."
                 )
     left, top, right, bottom = data.get("skin_region", (0, 0, 1, 1))

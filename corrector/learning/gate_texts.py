@@ -331,7 +331,7 @@ class Grammar:
     def request(self, side):
         """A phrase or paraphrase of a side."""
         phrases, paraphrases = self.sides[side]
-        return self.pick(paraphrases if paraphrases and self.chance(0.6) else phrases)
+        return self.pick(paraphrases if paraphrases and self.chance(0.55) else phrases)
 
     def denial(self, side):
         """That a side is not wanted, in words that name it."""
@@ -349,20 +349,20 @@ class Grammar:
     def wish(self):
         """What a prompt asks for -> (text or "", one of EXPLICIT)."""
         form = self.rng.random()
-        if form < 0.18:
+        if form < 0.20:
             return self.request(STEREOTYPE), STEREOTYPE
-        if form < 0.34:
+        if form < 0.38:
             return self.request(COUNTER), COUNTER
-        if form < 0.37:
+        if form < 0.41:
             side, other = self.rng.sample((STEREOTYPE, COUNTER), 2)
             joint = self.pick("instead of", "rather than", "and not", "but not")
             return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
-        if form < 0.40 and self.another:
+        if form < 0.44 and self.another:
             return self.pick(self.another), ANOTHER
-        if form < 0.50:
+        if form < 0.52:
             text = self.denial(STEREOTYPE)
             return text, COUNTER if text in self.axis.counter.paraphrases else NEITHER  # "no hat" may ask for a side
-        if form < 0.52:
+        if form < 0.54:
             return self.denial(COUNTER), STEREOTYPE
         return "", NEITHER
 
@@ -371,13 +371,13 @@ class Grammar:
     def text(self):
         """-> (text, group index or OUT_OF_SCOPE, one of EXPLICIT)."""
         form, group = self.rng.random(), OUT_OF_SCOPE
-        if form < 0.45:
+        if form < 0.46:
             subject, group = self.named()
-        elif form < 0.58:
+        elif form < 0.59:
             subject = self.thing()
-        elif form < 0.63:
+        elif form < 0.64:
             subject = self.neighbour()
-        elif form < 0.80:
+        elif form < 0.81:
             subject = self.stranger()
         elif form < 0.98:
             subject = self.nothing()
@@ -399,7 +399,7 @@ class Grammar:
 
     def length(self):
         """The number of words that a prompt should have."""
-        low, high = self.rng.choices(((1, 8), (8, 20), (20, 45), (45, LONGEST)), (38, 32, 18, 12))[0]
+        low, high = self.rng.choices(((1, 8), (8, 20), (20, 45), (45, LONGEST)), (34, 30, 20, 16))[0]
         return self.rng.randrange(low, high)
 
     def sentence(self, subject, asked):
