@@ -68,6 +68,7 @@ def test_aliases_and_paraphrases_change_the_hash_and_an_axis_without_them_keeps_
     named = axis_from_dict(data | {"aliases": {bare.groups[0]: ["Highlander"]}})
     asked = axis_from_dict(data | {"counter": data["counter"] | {"paraphrases": ["townsperson"]}})
     assert len({bare.hash, named.hash, asked.hash}) == 3
+    assert {bare.hash} == {one.hash_of_pictures for one in (bare, named, asked)}  # pairs are not made again
     assert named.to_dict()["aliases"] == {bare.groups[0]: ("Highlander",)}
 
 
@@ -191,7 +192,7 @@ def test_braces_other_than_group_are_refused_before_they_break_a_run(data):
         ({"sources": ["arXiv"]}, '"sources[0]" must be an object.'),
         ({"sources": [{"title": "A study"}]}, 'the field "sources[0].identifier" is missing; add it.'),
         ({"sources": [{"title": "a", "identifier": "b", "year": "2023"}]}, '"sources[0].year" must be a whole number.'),
-        ({"gruops": []}, 'unknown field "gruops"; known are $schema, author, counter, '),
+        ({"gruops": []}, 'unknown field "gruops"; known are $schema, aliases, author, counter, '),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_in_a_sentence_that_names_file_field_and_fix(data, write, change, words):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..latent_space.errors import RSCorrectorError
@@ -109,6 +109,12 @@ class Axis:
     def hash(self):
         """Ten hex digits that change with any word of the axis."""
         return hashlib.sha256(json.dumps(self._fields(), sort_keys=True).encode()).hexdigest()[:10]
+
+    @property
+    def hash_of_pictures(self):
+        """Ten hex digits that change with any word of the axis but aliases and paraphrases, which draw no pictures."""
+        sides = (replace(side, paraphrases=()) for side in (self.stereotype, self.counter))
+        return replace(self, **dict(zip(("stereotype", "counter"), sides, strict=True)), aliases={}).hash
 
     def to_dict(self):
         return {"format": 1, **self._fields()}

@@ -5,18 +5,18 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, token_vectors
+from ..preference.prompt_gate import FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, token_vectors
 from .gate_checks import check_texts
 from .gate_texts import gate_texts
 from .training import optimise
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
-HIDDEN = 64  # features
+HIDDEN = 40  # features
 HELD = 8  # one of so many texts is held out
 BATCH = 128
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-FALSE_SCOPE, LEFT_OUT = 0.01, 0.05  # shares of held-out texts: of strangers taken into scope, of groups left out
-FALSE_REQUEST, OVERRIDDEN = 0.015, 0.03  # of plain prompts taken for a request, of requests overridden
+FALSE_SCOPE, LEFT_OUT = 0.005, 0.1  # shares of held-out texts: of strangers taken into scope, of groups left out
+FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
 IN_SCOPE, ASKED = (0.5, 0.95), (0.3, 0.7)  # between which thresholds are
 
 
@@ -37,17 +37,25 @@ def train_gate(axis, encode, seed=0, count=4000, steps=450, pooling=FEATURES, ch
     data = _Encoded(gate_texts(axis, count - count // HELD, seed, **others), axis, encode)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = PromptGate(data.tokens.shape[1], len(axis.groups), pooling, HIDDEN, sides=len(EXPLICIT))
+        gate = _trained(PromptGate(data.tokens.shape[1], len(axis.groups), pooling, HIDDEN, sides=4), data, steps)
+    figures = {**_set_thresholds(gate, *held.probabilities(gate), held), "n": len(held)}
+    if check:
+        texts = check_texts(axis)
+        figures["by_hand"] = _check(gate, _Encoded(texts, axis, encode), texts)
+    return gate, figures
+
+
+def _trained(gate, data, steps):
+    """A gate after `steps` of training on _Encoded texts; uses torch's global generator."""
     some = data.tokens[:: max(1, len(data.tokens) // 50_000)].float()
     gate.centre.copy_(some.mean(dim=0))
     gate.spread.copy_(some.std(dim=0).clamp(min=1e-4))
-    generator = torch.Generator().manual_seed(seed)
-    fillers = ((data.groups == len(axis.groups)) & (data.explicit == NEITHER)).nonzero()[:, 0]
+    fillers = ((data.groups == gate.groups) & (data.explicit == NEITHER)).nonzero()[:, 0]
     joined = round(MIXED * BATCH)
 
     def loss_of_step(step):
-        chosen = torch.randint(len(data), (BATCH,), generator=generator)
-        others = fillers[torch.randint(len(fillers), (joined,), generator=generator)]
+        chosen = torch.randint(len(data), (BATCH,))
+        others = fillers[torch.randint(len(fillers), (joined,))]
         chosen = chosen[data.lengths[chosen].argsort()]  # parts of like length need little padding
         short, *parts = chosen.split([joined, *[(BATCH - joined) // 3] * 2, BATCH - joined - (BATCH - joined) // 3 * 2])
         losses = []
@@ -57,23 +65,18 @@ def train_gate(axis, encode, seed=0, count=4000, steps=450, pooling=FEATURES, ch
                 losses.append(F.cross_entropy(logits, wanted, reduction="sum"))
         return sum(losses) / BATCH
 
-    optimise(
-        gate, steps, loss_of_step, "gate", 4e-3, lambda step: min(1, (step + 1) / 30) * (1 - step / steps),
+    return optimise(
+        gate.train(), steps, loss_of_step, "gate", 4e-3, lambda step: min(1, (step + 1) / 30) * (1 - step / steps),
         clip=math.inf, progress=lambda *_: None, weight_decay=0.5,
     )  # fmt: skip
-    figures = {**_set_thresholds(gate, *held.probabilities(gate), held), "n": len(held)}
-    if check:
-        texts = check_texts(axis)
-        figures["by_hand"] = _check(gate, _Encoded(texts, axis, encode), texts)
-    return gate, figures
 
 
 def _set_thresholds(gate, groups, explicit, held):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
-    Each is the geometric mean of what lets FALSE_SCOPE or FALSE_REQUEST pass and of what loses
-    LEFT_OUT or OVERRIDDEN, within IN_SCOPE and ASKED. The shares say which errors are worst: overriding a request, then
-    acting on something else.
+    Each is the geometric mean of what lets FALSE_SCOPE or FALSE_REQUEST pass and of what loses LEFT_OUT or OVERRIDDEN,
+    within IN_SCOPE and ASKED. The shares say which errors are worst: overriding a request, then acting on something
+    else.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER

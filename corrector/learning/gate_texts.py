@@ -124,6 +124,7 @@ class Grammar:
         self.details = self._free(f"with {c} {part}" for c in vocabulary.COLOURS for part in vocabulary.BODY)
         self.details += self._free(f"in a {c} {worn}" for c in vocabulary.COLOURS for worn in vocabulary.GARMENTS)
         self.styles = self._free(self._own(vocabulary.STYLES))
+        self.objects = self._free(self._own(vocabulary.OBJECTS))
         self.openers = self._own(vocabulary.OPENERS)
         self.another = self._another()
 
@@ -389,6 +390,11 @@ class Grammar:
             text = misspelt(self.rng, text)
         return text.lower() if self.chance(0.45) else text, group, explicit
 
+    def detail(self):
+        """What fills a longer prompt: mostly style, some of what else is in the picture."""
+        form = self.rng.random()
+        return self.pick(self.styles) if form < 0.75 else self.context() if form < 0.9 else self.pick(self.objects)
+
     def context(self):
         """A detail that asks for neither side: where, doing what, looking how."""
         if self.related and self.chance(0.3):
@@ -413,7 +419,7 @@ class Grammar:
         before, after = [], []
         wanted = self.length() - len(text.split())
         while wanted > 0:
-            detail = self.pick(self.styles) if self.chance(0.75) else self.context()
+            detail = self.detail()
             (before if self.chance(0.25) else after).append(detail)
             wanted -= len(detail.split())
         return self.pick(", ", ", ", ", ", ". ", " ").join([*before, text, *after])
@@ -425,7 +431,7 @@ class Grammar:
             parts.append(self.context())
         tags, wanted = [], self.length() - sum(len(part.split()) for part in parts)
         while wanted > 0:
-            tags.append(self.pick(self.styles) if self.chance(0.85) else self.context())
+            tags.append(self.detail())
             wanted -= len(tags[-1].split())
         at = self.pick(0, 0, len(tags), self.rng.randrange(len(tags) + 1))
         tags[at:at] = parts

@@ -60,7 +60,7 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
     """
     rng, store = random.Random(seed), None
     if folder:
-        settings = dict(axis=axis.hash, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch)
+        settings = dict(axis=axis.hash_of_pictures, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch)
         store = PairStore(folder, settings | host.identity)
     broken, made, planned, groups = {}, 0, 2 * count * len(axis.groups), []
     try:

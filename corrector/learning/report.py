@@ -74,8 +74,12 @@ def _said(preference):
     known = {"update_r2": "update R2", "push_r2": "push R2", "judge_cross_fitted_accuracy": "judge"}
     figures = [f"{name} {training[key]:.2f}" for key, name in known.items() if key in training]
     gate = training.get("gate_held_out_accuracy", {})
-    figures += [f"gate on {name} {value:.2f}" for name, value in gate.items() if name != "n"]
+    figures += [f"gate on {name} {gate[name]:.2f}" for name in ("group", "explicit") if gate.get(name) is not None]
     lines += [f"Held out: {', '.join(figures)}."] if figures else []
+    if checked := gate.get("by_hand"):
+        lines.append(
+            "Gate, read right of prompts by hand: " + ", ".join(f"{n} {v:.2f}" for n, v in checked.items()) + "."
+        )
     return lines + ([f"WEAK: {training['weak']}."] if training.get("weak") else [])
 
 

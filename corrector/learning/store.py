@@ -84,7 +84,7 @@ def digest(settings):
 
 def store_name(axis, *settings):
     """Name of a folder for the pairs of an axis at these settings, which are JSON-serialisable."""
-    return f"{axis.id}-{digest([axis.hash, *settings])}"
+    return f"{axis.id}-{digest([axis.hash_of_pictures, *settings])}"
 
 
 def disk_use(axis, count, shape):

@@ -18,6 +18,7 @@ EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of t
 NEITHER, STEREOTYPE, COUNTER, ANOTHER = range(len(EXPLICIT))
 ALMOST = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
 FEATURES, ATTENTION = "features", "attention"
+DROPPED = 0.1  # share of the features in training
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def token_vectors(conditioning):
 
 
 class PromptGate(nn.Module):
-    """Linear features of the tokens, of each the largest over the prompt, and two linear probes on them.
+    """Features of the tokens, each averaged over the prompt with weights of its own, and two linear probes on them.
 
     Args:
         width: of the text encoder's token vectors.
@@ -73,7 +74,7 @@ class PromptGate(nn.Module):
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         if pooling == FEATURES:
-            self.features = nn.Linear(width, hidden)
+            self.features, self.scores = nn.Linear(width, hidden), nn.Linear(width, hidden)
         else:
             self.queries = nn.Linear(width, 2)
         size = hidden if pooling == FEATURES else width
@@ -86,17 +87,15 @@ class PromptGate(nn.Module):
         `padding` [N, T] says which token vectors are none.
         """
         tokens = (conditioning.float() - self.centre) / self.spread
-        if self.pooling == ATTENTION:
-            scores = self.queries(tokens)  # [N, T, 2]
-            if padding is not None:
-                scores = scores.masked_fill(padding[..., None], -torch.inf)
-            first, second = torch.einsum("ntd,ntq->qnd", tokens, scores.softmax(dim=1))
-            return self.group_probe(first), self.explicit_probe(second)
-        features = self.features(tokens)  # [N, T, hidden]
+        scores = (self.queries if self.pooling == ATTENTION else self.scores)(tokens)  # [N, T, 2 or hidden]
         if padding is not None:
-            features = features.masked_fill(padding[..., None], -torch.inf)
-        found = F.gelu(features.amax(dim=1))
-        return self.group_probe(found), self.explicit_probe(found)
+            scores = scores.masked_fill(padding[..., None], -torch.inf)
+        weights = scores.softmax(dim=1)
+        if self.pooling == ATTENTION:
+            first, second = torch.einsum("ntd,ntq->qnd", tokens, weights)
+        else:
+            first = second = F.dropout((F.gelu(self.features(tokens)) * weights).sum(dim=1), DROPPED, self.training)
+        return self.group_probe(first), self.explicit_probe(second)
 
     @torch.no_grad()
     def read(self, conditionings):
