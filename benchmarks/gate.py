@@ -1,12 +1,16 @@
-"""Three ways to pool a prompt's tokens for the gate, compared on held-out wordings.
+"""Designs of the gate, compared on the miniature's text encoder and on held-out wordings.
 
-`python benchmarks/gate.py`: attention pooling (as shipped), the mean of all tokens, the last token (SD's "pooled").
+`python benchmarks/gate.py`: features averaged with weights of their own (as shipped), the largest features, and the
+attention-pooled linear probes of version 0.1. `benchmarks/gate_english.py` compares them on a trained text encoder.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+
+import torch
+import torch.nn.functional as F
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -19,7 +23,25 @@ from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.world import GROUPS  # noqa: E402
+from corrector.preference.prompt_gate import ATTENTION, PromptGate  # noqa: E402
 
+
+class Largest(PromptGate):
+    """The largest value of each feature over the prompt, in place of an average with weights."""
+
+    def forward(self, conditioning, padding=None):
+        features = self.features((conditioning.float() - self.centre) / self.spread)
+        if padding is not None:
+            features = features.masked_fill(padding[..., None], -torch.inf)
+        found = F.gelu(features.amax(dim=1))
+        return self.group_probe(found), self.explicit_probe(found)
+
+
+def probes(width, groups, pooling, hidden, sides):
+    return PromptGate(width, groups, ATTENTION, sides=sides)
+
+
+DESIGNS = {"features": PromptGate, "largest": Largest, "attention": probes}
 HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
 
 
@@ -52,20 +74,19 @@ def main():
     host, rows = Miniature(), []
     for attribute in HELD_OUT:
         axis = load_axis(ROOT / "axes" / f"miniature-{attribute}.json")
-        for pooling in ("attention", "mean", "last"):
-            gate, _ = train_gate(
-                axis, host.encode, args.seed, pooling=pooling, **gate_others(axis, ROOT / "axes", host.space)
-            )
+        for design, network in DESIGNS.items():
+            others = gate_others(axis, ROOT / "axes", host.space)
+            gate, _ = train_gate(axis, host.encode, args.seed, network=network, **others)
             for name, prompts in cases(axis, attribute).items():
                 right = 0
                 for prompt, answer in prompts:
                     reading = gate.read([host.encode([prompt])])
                     said = reading.group if reading.open else None
                     right += said == answer
-                    if said != answer and pooling == "attention":
+                    if said != answer and network is PromptGate:
                         print(f"  wrong ({name}): {prompt!r} -> {reading}")
                 measured = audit.rate(right, len(prompts))
-                rows.append(tables.row(f"{attribute}, {pooling}: {name}", "all", measured, len(prompts), args.seed))
+                rows.append(tables.row(f"{attribute}, {design}: {name}", "all", measured, len(prompts), args.seed))
     print(tables.table(rows))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -18,6 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.gate import DESIGNS  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.hosts.checkpoint import chunks_of  # noqa: E402
@@ -64,15 +65,16 @@ class MiniLM:
 def tally(axis, read, labelled, show=False):
     """{figure: [bool]} of an axis' labelled prompts."""
     found = {}
+
+    def say(figure, value):
+        found.setdefault(figure, []).append(bool(value))
+        if show and bool(value) != figure.startswith(("named", "alias", "other l", "missp", "two")):
+            print(f"  {figure}: {text[:110]!r} (named {reading.named:.2f}, asked {reading.asked:.2f})")
+
     for row in labelled:
-        reading, kind = read(row["text"]), row["cat"]
+        text, kind = row["text"], row["cat"]
+        reading = read(text)
         scope, explicit = reading.group >= 0, reading.explicit
-
-        def say(figure, value):
-            found.setdefault(figure, []).append(bool(value))
-            if show and bool(value) != figure.startswith(("named", "alias", "other l", "missp", "two")):
-                print(f"  {figure}: {row['text'][:110]!r} (named {reading.named:.2f}, asked {reading.asked:.2f})")
-
         if kind in NAMED:
             if kind != "alias" or named_words(axis) & set(words_of(row["text"])):
                 say(NAMED[kind], reading.group == row["group"])
@@ -96,8 +98,8 @@ def main():
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--axes", nargs="+", help="ids; all that ship for people's checkpoints")
-    parser.add_argument("--designs", nargs="+", default=["features"], help="features, attention, tokens")
-    parser.add_argument("--count", type=int, default=4000, help="training texts (%(default)s)")
+    parser.add_argument("--designs", nargs="+", default=["features"], choices=DESIGNS, help="(features)")
+    parser.add_argument("--count", type=int, help="training texts; as many as training takes")
     parser.add_argument("--show", action="store_true", help="print the labelled prompts that are misread")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -124,7 +126,7 @@ def main():
         for design in args.designs:
             started = time.perf_counter()
             others = gate_others(axis, ROOT / "axes", "sd15")
-            gate, figures = train_gate(axis, encode, args.seed, args.count, pooling=design, **others)
+            gate, figures = train_gate(axis, encode, args.seed, args.count, network=DESIGNS[design], **others)
             spent = time.perf_counter() - started
 
             def read(text, gate=gate):

@@ -18,7 +18,7 @@ from corrector.cli import commands as cli
 from corrector.cli import learning as cli_learning
 from corrector.correction.sampled import sample_corrected
 from corrector.correction.update import Settings
-from corrector.hosts.checkpoint import Checkpoint, space_of
+from corrector.hosts.checkpoint import Checkpoint, chunks_of, space_of
 from corrector.hosts.prompts import Prompts
 from corrector.latent_space import folders
 from corrector.learning import learn as learning
@@ -96,6 +96,23 @@ def test_conditionings_are_those_of_diffusers_pipelines(checkpoints, hosts):
     conditioning = hosts["sdxl"].encode(PROMPTS)
     assert torch.equal(conditioning.tokens, tokens) and tokens.shape == (2, 77, 40)
     assert torch.equal(conditioning.pooled, pooled) and pooled.shape == (2, 20)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_a_long_prompt_is_encoded_in_chunks_between_words_and_a_short_one_beside_it_is_repeated(checkpoints, kind):
+    host = Checkpoint.load(checkpoints[kind])
+    long, short = " ".join(["a person in a village"] * 40), PROMPTS[0]
+    parts = chunks_of(host.pipe.tokenizer, long)
+    assert len(parts) > 1 and " ".join(parts) == long
+    alone = [token_vectors(host.encode([text])) for text in (*parts, short)]
+    both = token_vectors(host.encode([long, short]))
+    assert torch.equal(both[:1], torch.cat(alone[:-1], dim=1))
+    assert torch.equal(both[1:], alone[-1].repeat(1, both.shape[1] // 77, 1))
+    # Repeated token vectors change nothing in cross-attention, nor does the negative prompt's length.
+    latents = host.sample(host.encode([long, short]), [1, 2], cfg=2.0, steps=2)
+    torch.testing.assert_close(
+        latents[1:], host.sample(host.encode([short]), [2], cfg=2.0, steps=2), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_prompts_are_indexed_and_joined_like_a_tensor(hosts):

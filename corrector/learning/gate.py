@@ -5,12 +5,13 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..preference.prompt_gate import FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, token_vectors
+from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, token_vectors
 from .gate_checks import check_texts
 from .gate_texts import gate_texts
 from .training import optimise
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
+TEXTS, TEXTS_A_WORDING = 4000, 15
 HIDDEN = 40  # features
 HELD = 8  # one of so many texts is held out
 BATCH = 128
@@ -20,24 +21,29 @@ FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, 
 IN_SCOPE, ASKED = (0.5, 0.95), (0.3, 0.7)  # between which thresholds are
 
 
-def train_gate(axis, encode, seed=0, count=4000, steps=450, pooling=FEATURES, check=True, **others):
+def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, check=True, **others):
     """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:
         axis: Axis.
         encode: `encode(prompts)` -> conditioning [N, T, width]; it is asked for one prompt at a time.
         seed: of texts, weights and batches.
-        count: number of texts, or fewer if they need more than TOKEN_BYTES.
+        count: number of texts, by default TEXTS and TEXTS_A_WORDING for each alias and paraphrase; fewer if they need
+            more than TOKEN_BYTES.
         steps: number of training steps.
-        pooling: as for PromptGate.
+        network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
         others: for `gate_texts`.
     """
+    if count is None:
+        wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
+        count = TEXTS + TEXTS_A_WORDING * sum(map(len, wordings))
     held = _Encoded(gate_texts(axis, count // HELD, seed, held_out=True, **others), axis, encode)
     data = _Encoded(gate_texts(axis, count - count // HELD, seed, **others), axis, encode)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = _trained(PromptGate(data.tokens.shape[1], len(axis.groups), pooling, HIDDEN, sides=4), data, steps)
+        gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT))
+        gate = _trained(gate, data, steps)
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held), "n": len(held)}
     if check:
         texts = check_texts(axis)

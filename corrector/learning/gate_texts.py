@@ -125,6 +125,7 @@ class Grammar:
         self.details += self._free(f"in a {c} {worn}" for c in vocabulary.COLOURS for worn in vocabulary.GARMENTS)
         self.styles = self._free(self._own(vocabulary.STYLES))
         self.objects = self._free(self._own(vocabulary.OBJECTS))
+        self.prose = self._free(self._own(vocabulary.PROSE))
         self.openers = self._own(vocabulary.OPENERS)
         self.another = self._another()
 
@@ -282,15 +283,17 @@ class Grammar:
         if not self.about_people and form < 0.6:
             name = self.pick(self.elsewhere) if form < 0.5 else made_up_word(self.rng)
             return self.opened(self.somebody(name) if form < 0.55 else self.with_article(self.pick(vocabulary.BUILT)))
-        if form < 0.15:
+        if form < 0.2:
+            return self.filled(self.pick(self._own(vocabulary.PLAIN_SENTENCES)))
+        if form < 0.28:
             return self.opened(self.pick(vocabulary.CHARACTERS))
-        if form < 0.27:
+        if form < 0.36:
             who = f"{self.pick(vocabulary.FIRST_NAMES)} {self.pick(vocabulary.LAST_NAMES)}"
             return self.opened(f"{who} as {self.pick(vocabulary.CHARACTERS)}" if self.chance(0.3) else who)
-        if form < 0.5:
+        if form < 0.54:
             looks = self.rng.sample(vocabulary.LOOKS, self.pick(0, 0, 1, 1, 2))
             return self.opened(self.with_article(" ".join((*looks, self.pick(vocabulary.PEOPLE)))))
-        if form < 0.56:
+        if form < 0.6:
             return self.opened(f"{self.stranger_of()} and {self.stranger_of()}")
         return self.opened(self.stranger_of())
 
@@ -343,7 +346,9 @@ class Grammar:
             f"anything but {named}", f"definitely not {phrase}", f"never {phrase}", f"there is no {named}",
             f"free of {named}",
             f"no {named}, no {noun_of(self.request(side))}", f"no {named} and no {noun_of(self.request(side))}",
-            f"far from any {named}",
+            f"far from any {named}", f"not a {named}", f"isn't {phrase}", f"zero {named}", f"minus the {named}",
+            f"avoid {named}", f"except {named}", f"{named} is missing", f"no sign of {named}", f"(no {named}:1.2)",
+            f"leaving out the {named}", f"no {named}", f"without {named}", f"not {phrase}", f"no more {named}",
         )  # fmt: skip
         return text
 
@@ -360,10 +365,10 @@ class Grammar:
             return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
         if form < 0.44 and self.another:
             return self.pick(self.another), ANOTHER
-        if form < 0.52:
+        if form < 0.55:
             text = self.denial(STEREOTYPE)
             return text, COUNTER if text in self.axis.counter.paraphrases else NEITHER  # "no hat" may ask for a side
-        if form < 0.54:
+        if form < 0.575:
             return self.denial(COUNTER), STEREOTYPE
         return "", NEITHER
 
@@ -393,7 +398,18 @@ class Grammar:
     def detail(self):
         """What fills a longer prompt: mostly style, some of what else is in the picture."""
         form = self.rng.random()
-        return self.pick(self.styles) if form < 0.75 else self.context() if form < 0.9 else self.pick(self.objects)
+        if form < 0.88:
+            return self.pick(self.styles) if form < 0.66 else self.context()
+        return self.filled(self.pick(self.prose)) if form < 0.96 else self.pick(self.objects)
+
+    def filled(self, sentence):
+        """A sentence with words for its {places}."""
+        words = {
+            "thing": self.objects, "creature": vocabulary.CREATURES, "person": vocabulary.PEOPLE, "doing": self.contexts,
+            "where": vocabulary.SCENES, "look": vocabulary.LOOKS, "colour": vocabulary.COLOURS,
+            "garment": vocabulary.GARMENTS, "character": vocabulary.CHARACTERS,
+        }  # fmt: skip
+        return re.sub(r"\{(\w+)\}", lambda found: self.pick(words[found[1]]), sentence)
 
     def context(self):
         """A detail that asks for neither side: where, doing what, looking how."""

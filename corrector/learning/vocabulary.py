@@ -218,3 +218,25 @@ COLOURS = _listed("""
 BODY = _listed(
     "hair, long hair, short hair, curly hair, eyes, lips, beard, skin, freckles, braids, ponytail, bob cut, face"
 )
+PROSE = (
+    "there is {thing} on {thing}", "{thing} lies next to {thing}", "behind it stands {thing}",
+    "{creature} sleeps nearby", "the light of the evening falls on {thing}", "somebody has left {thing} on the floor",
+    "a {creature} watches from afar", "in the corner there is {thing}", "far away one can see {thing}",
+    "{thing} is about to fall", "all of it is quiet", "the wind moves the leaves",
+    "a story about {thing} and {thing}", "it has just stopped raining", "nobody else is there",
+    "and everything smells of coffee", "with {thing} in the background", "while {thing} is glowing softly",
+    "shelves full of books", "the camera moves slowly past {thing}", "the colours are warm and the shadows are long",
+    "who has been waiting for hours", "{thing} reflected in a puddle", "as if time had stopped",
+    "the first day of spring", "steam rises from {thing}", "dust dances in the sunlight",
+    "a little {creature} on the windowsill", "the picture is taken with an old lens",
+    "printed on thick paper with a white border", "{thing} made of paper", "a song plays on the radio",
+    "the street lamps are already on", "{creature} and {creature} play in the background",
+)  # fmt: skip
+PLAIN_SENTENCES = (
+    "the {person} is {doing}", "a {person} is {doing}", "a person is {doing}", "{person} {doing} and {doing}",
+    "two {person}s are {doing}", "an old {person} {doing} {where}", "a {person} holds {thing}",
+    "a {look} {person} {doing}", "a {person} and a {person} are {doing}", "the {look} {person} {where} is {doing}",
+    "a {person} with {thing}", "a gorgeous {person} with {colour} hair and {colour} eyes",
+    "a {person} made of {thing}", "a {person} in armor", "a {person} wearing a {colour} {garment}, {doing}",
+    "half {creature} half {person}", "a {person} as {character}",
+)  # fmt: skip

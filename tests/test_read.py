@@ -1,0 +1,44 @@
+"""`read` says in words what the gates of a file read in prompts."""
+
+import pytest
+
+from corrector.cli.commands import main
+from corrector.latent_space.folders import WEIGHTS
+
+FILE = str(WEIGHTS / "miniature-backdrop.safetensors")
+
+
+@pytest.fixture
+def read(capsys):
+    """`read(prompts)` -> what `read` prints about each."""
+
+    def read(*prompts):
+        main(["read", FILE, *prompts])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[::2] == [f'"{prompt}"' for prompt in prompts]
+        return lines[1::2]
+
+    return read
+
+
+def test_each_prompt_is_read_with_how_sure_the_gate_is(read):
+    named, asked, nobody = read("a portrait of an Orvane person", "an Orvane person in a village", "a cat")
+    assert "corrected as Orvane (names Orvane " in named and ", asks for something 0." in named
+    assert "left alone, the prompt asks for a village (names Orvane" in asked
+    assert "left alone, the prompt names nobody of Orvane, Tavelu, Quilmari" in nobody
+
+
+@pytest.mark.parametrize("prompt", ["", "a", "🙂🙂", "صورة لرجل", "a\x07b\x1b[31m", "x" * 3000])
+def test_a_prompt_of_any_characters_is_read(read, prompt):
+    (line,) = read(prompt)
+    assert "left alone, the prompt names nobody of" in line
+
+
+def test_a_request_in_words_that_the_axis_lists_is_one(read):
+    lines = read(
+        "a portrait of an Orvane person in front of her hut", "a villager, Orvane woman", "an Orvane man, skyline",
+        "photo of a Tavelu teacher among cottages", "Tavelu man, skyscrapers", "a Quilmari woman, village life",
+        "drawing of a Quilmari person, tower blocks", "a Tavelu farmer outside a hut", "an Orvane person, city street",
+        "portrait of a Quilmari man near thatched roofs",
+    )  # fmt: skip
+    assert sum("the prompt asks for" in line for line in lines) >= 9
