@@ -23,7 +23,8 @@ from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.hosts.checkpoint import chunks_of  # noqa: E402
 from corrector.learning.gate import train_gate  # noqa: E402
-from corrector.learning.gate_texts import gate_others, named_words, words_of  # noqa: E402
+from corrector.learning.gate_texts import gate_others  # noqa: E402
+from corrector.learning.wordings import named_words, words_of  # noqa: E402
 
 NAMED = {
     "named_sent": "named: sentences", "named_tag": "named: tags", "named_weight": "named: weights",

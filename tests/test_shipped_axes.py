@@ -9,7 +9,7 @@ import pytest
 
 from corrector.axis.axis import load_axis
 from corrector.axis.schema import SCHEMA, axis_schema
-from corrector.learning import gate_texts
+from corrector.learning import gate_texts, wordings
 from corrector.preference.file import load_preference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +80,7 @@ def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path
     grammar = gate_texts.Grammar(axis, 0)
     neither = [*axis.neutral, *grammar.styles, *grammar.contexts, *grammar.details]
     for side, other in ((axis.stereotype, axis.counter), (axis.counter, axis.stereotype)):
-        for phrase in (*gate_texts.shortened(side, other), *side.paraphrases):
+        for phrase in (*wordings.shortened(side, other), *side.paraphrases):
             named = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
             assert not [text for text in neither if named.search(text)]
 

@@ -7,7 +7,8 @@ after a group; {stereotype} and {counter} are wordings of the two sides, {bare} 
 import re
 
 from ..preference.prompt_gate import COUNTER, EXPLICIT, NEITHER, OUT_OF_SCOPE, STEREOTYPE
-from .gate_texts import Grammar, noun_of
+from .gate_texts import Grammar
+from .wordings import noun_of
 
 NAMED = (
     "[grandson] learning to whistle", "the hands of a [weaver], detail", "our new [tenant] said hello this morning",

@@ -11,16 +11,8 @@ from ..axis.axis import load_axis
 from ..axis.schema import SCHEMA
 from ..preference.prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
 from . import vocabulary
+from .wordings import FUNCTION_WORDS, PEOPLE_WORDS, made_up_word, misspelt, named_words, noun_of, shortened, words_of
 
-FUNCTION_WORDS = {
-    "a", "an", "and", "any", "as", "at", "behind", "by", "from", "front", "full", "half", "her", "his", "in", "into",
-    "its", "like", "near", "next", "of", "off", "on", "one", "or", "out", "over", "own", "their", "the", "them", "they",
-    "to", "too", "under", "up", "with", "without", "all", "around", "is", "are", "who", "that",
-}  # fmt: skip
-LEADING = FUNCTION_WORDS | {
-    "wearing", "dressed", "surrounded", "standing", "sitting", "living", "working", "doing", "holding", "carrying",
-    "shown", "framed", "decorated", "bound", "using", "built", "among", "beside", "close", "far",
-}  # fmt: skip
 PLACE_WORDS = ("in", "at", "on", "near", "next", "surrounded", "standing", "behind", "among", "beside", "by")
 REPLACED = {  # in phrases that begin so, the rest may be another value of the same attribute
     "working as a": vocabulary.ROLES,
@@ -35,57 +27,6 @@ REPLACED = {  # in phrases that begin so, the rest may be another value of the s
 QUALITIES = ("small", "big", "quiet", "busy", "typical", "sunny", "wide")
 LONGEST = 120  # words
 HELD_OUT = 6  # every sixth wording is for held-out texts only
-
-
-def words_of(text):
-    """The words of a text in small letters."""
-    return re.findall(r"[^\W_]+", text.lower())
-
-
-PEOPLE_WORDS = {word for noun in vocabulary.PEOPLE for word in words_of(noun)}
-
-
-def named_words(axis):
-    """The words that name an axis' groups, without those for any person."""
-    names = [name for group in axis.groups for name in (group, *axis.aliases.get(group, ()))]
-    return {word for name in names for word in words_of(name)} - PEOPLE_WORDS - FUNCTION_WORDS
-
-
-def shortened(side, other):
-    """The phrases of a side and their endings ("in a woven robe", "woven robe", "robe") that the other side lacks."""
-
-    def endings(phrases):
-        words = [phrase.split() for phrase in phrases]
-        return {" ".join(w[i:]) for w in words for i in range(len(w)) if w[i] not in FUNCTION_WORDS}
-
-    own = endings(side.phrases) - endings(other.phrases + other.paraphrases) - set(side.phrases)
-    return tuple(side.phrases) + tuple(sorted(own))
-
-
-def noun_of(phrase):
-    """What a phrase names: "in a large sombrero" -> "large sombrero"."""
-    words = phrase.split()
-    while len(words) > 1 and words[0].lower() in LEADING:
-        words = words[1:]
-    return " ".join(words)
-
-
-def made_up_word(rng):
-    """A word that no text encoder knows: the gate must not take unknown words for a group."""
-    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randrange(3, 9)))
-
-
-def misspelt(rng, text):
-    """One of the longer words with two letters exchanged, or one lost or doubled."""
-    words = text.split(" ")
-    long = [index for index, word in enumerate(words) if len(word) > 4 and word.isalpha()]
-    if long:
-        index = rng.choice(long)
-        word, at = words[index], rng.randrange(1, len(words[index]) - 1)
-        words[index] = rng.choice(
-            (word[:at] + word[at + 1] + word[at] + word[at + 2 :], word[:at] + word[at + 1 :], word[:at] + word[at:])
-        )
-    return " ".join(words)
 
 
 class Grammar:
@@ -348,7 +289,7 @@ class Grammar:
             f"no {named}, no {noun_of(self.request(side))}", f"no {named} and no {noun_of(self.request(side))}",
             f"far from any {named}", f"not a {named}", f"isn't {phrase}", f"zero {named}", f"minus the {named}",
             f"avoid {named}", f"except {named}", f"{named} is missing", f"no sign of {named}", f"(no {named}:1.2)",
-            f"leaving out the {named}", f"no {named}", f"without {named}", f"not {phrase}", f"no more {named}",
+            f"leaving out the {named}", f"no {named}", f"without {named}", f"not {phrase}",
         )  # fmt: skip
         return text
 
@@ -405,8 +346,8 @@ class Grammar:
     def filled(self, sentence):
         """A sentence with words for its {places}."""
         words = {
-            "thing": self.objects, "creature": vocabulary.CREATURES, "person": vocabulary.PEOPLE, "doing": self.contexts,
-            "where": vocabulary.SCENES, "look": vocabulary.LOOKS, "colour": vocabulary.COLOURS,
+            "thing": self.objects, "creature": vocabulary.CREATURES, "person": vocabulary.PEOPLE,
+            "doing": self.contexts, "where": vocabulary.SCENES, "look": vocabulary.LOOKS, "colour": vocabulary.COLOURS,
             "garment": vocabulary.GARMENTS, "character": vocabulary.CHARACTERS,
         }  # fmt: skip
         return re.sub(r"\{(\w+)\}", lambda found: self.pick(words[found[1]]), sentence)
