@@ -1,7 +1,8 @@
 """Designs of the gate, compared on the miniature's text encoder and on held-out wordings.
 
-`python benchmarks/gate.py`: features averaged with weights of their own (as shipped), the largest features, and the
-attention-pooled linear probes of version 0.1. `benchmarks/gate_english.py` compares them on a trained text encoder.
+`python benchmarks/gate.py`: features averaged with weights of their own and their largest values (as shipped), only the
+largest values, and the attention-pooled linear probes of version 0.1. `benchmarks/gate_english.py` compares them on a
+trained text encoder.
 """
 
 import argparse
@@ -23,17 +24,17 @@ from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.world import GROUPS  # noqa: E402
-from corrector.preference.prompt_gate import ATTENTION, PromptGate  # noqa: E402
+from corrector.preference.prompt_gate import ATTENTION, DROPPED, PromptGate  # noqa: E402
 
 
 class Largest(PromptGate):
-    """The largest value of each feature over the prompt, in place of an average with weights."""
+    """Only the largest value of each feature over the prompt."""
 
     def forward(self, conditioning, padding=None):
         features = self.features((conditioning.float() - self.centre) / self.spread)
         if padding is not None:
             features = features.masked_fill(padding[..., None], -torch.inf)
-        found = F.gelu(features.amax(dim=1))
+        found = F.dropout(F.gelu(features.amax(dim=1)).repeat(1, 2), DROPPED, self.training)
         return self.group_probe(found), self.explicit_probe(found)
 
 

@@ -9,16 +9,17 @@ from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, 
 from .gate_checks import check_texts
 from .gate_texts import gate_texts
 from .training import optimise
+from .wordings import named_words, words_of
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 4000, 15
-HIDDEN = 40  # features
+HIDDEN = 36  # features
 HELD = 8  # one of so many texts is held out
 BATCH = 128
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-FALSE_SCOPE, LEFT_OUT = 0.005, 0.1  # shares of held-out texts: of strangers taken into scope, of groups left out
+FALSE_SCOPE = 0.005  # share of held-out texts without a word of the groups that are taken into scope
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
-IN_SCOPE, ASKED = (0.5, 0.95), (0.3, 0.7)  # between which thresholds are
+IN_SCOPE, ASKED = (0.45, 0.95), (0.35, 0.7)  # between which thresholds are
 
 
 def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, check=True, **others):
@@ -80,19 +81,19 @@ def _trained(gate, data, steps):
 def _set_thresholds(gate, groups, explicit, held):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
-    Each is the geometric mean of what lets FALSE_SCOPE or FALSE_REQUEST pass and of what loses LEFT_OUT or OVERRIDDEN,
-    within IN_SCOPE and ASKED. The shares say which errors are worst: overriding a request, then acting on something
-    else.
+    `in_scope` lets FALSE_SCOPE of the texts pass that hold no word of the groups. Things that are called after a group
+    do not count: some text encoders cannot tell them from people, and would leave everybody out. `asked` is the
+    geometric mean of what takes FALSE_REQUEST of plain prompts for a request and of what overrides OVERRIDDEN of the
+    requests, which is the worst error.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
-    for name, without, passing, having, lost, (least, most) in (
-        ("in_scope", named[~scope], FALSE_SCOPE, named[scope], LEFT_OUT, IN_SCOPE),
-        ("asked", asked[scope & ~request], FALSE_REQUEST, asked[scope & request], OVERRIDDEN, ASKED),
-    ):
-        found = [float(some.quantile(at)) for some, at in ((without, 1 - passing), (having, lost)) if len(some)]
-        mean = math.prod(found) ** (1 / max(len(found), 1))
-        gate.config[name] = round(min(max(mean, least), most), 3)
+    strangers, plain, requests = named[~scope & ~held.mentioned], asked[scope & ~request], asked[scope & request]
+    passing = strangers.quantile(1 - FALSE_SCOPE) if len(strangers) else torch.tensor(0.0)
+    gate.config["in_scope"] = round(float(passing.clamp(*IN_SCOPE)), 3)
+    found = [some.quantile(at) for some, at in ((plain, 1 - FALSE_REQUEST), (requests, OVERRIDDEN)) if len(some)]
+    mean = torch.stack(found).log().mean().exp() if found else torch.tensor(ASKED[1])
+    gate.config["asked"] = round(float(mean.clamp(*ASKED)), 3)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
     shares = {
@@ -120,6 +121,8 @@ class _Encoded:
         self.lengths = torch.tensor([len(part) for part in parts])
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.groups = torch.tensor([len(axis.groups) if group == OUT_OF_SCOPE else group for _, group, *_ in texts])
+        own = named_words(axis)
+        self.mentioned = torch.tensor([bool(own & set(words_of(text))) for text, *_ in texts])
         self.explicit = torch.tensor([explicit for _, _, explicit, *_ in texts])
 
     def __len__(self):

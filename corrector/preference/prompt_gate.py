@@ -53,7 +53,8 @@ def token_vectors(conditioning):
 
 
 class PromptGate(nn.Module):
-    """Features of the tokens, each averaged over the prompt with weights of its own, and two linear probes on them.
+    """Features of the tokens, of each an average over the prompt with weights of its own and the largest value, and two
+    linear probes on them.
 
     Args:
         width: of the text encoder's token vectors.
@@ -77,7 +78,7 @@ class PromptGate(nn.Module):
             self.features, self.scores = nn.Linear(width, hidden), nn.Linear(width, hidden)
         else:
             self.queries = nn.Linear(width, 2)
-        size = hidden if pooling == FEATURES else width
+        size = 2 * hidden if pooling == FEATURES else width
         self.group_probe = nn.Linear(size, groups + 1)  # the last class: out of scope
         self.explicit_probe = nn.Linear(size, sides)
 
@@ -93,9 +94,13 @@ class PromptGate(nn.Module):
         weights = scores.softmax(dim=1)
         if self.pooling == ATTENTION:
             first, second = torch.einsum("ntd,ntq->qnd", tokens, weights)
-        else:
-            first = second = F.dropout((F.gelu(self.features(tokens)) * weights).sum(dim=1), DROPPED, self.training)
-        return self.group_probe(first), self.explicit_probe(second)
+            return self.group_probe(first), self.explicit_probe(second)
+        features = F.gelu(self.features(tokens))
+        mean = (features * weights).sum(dim=1)
+        if padding is not None:
+            features = features.masked_fill(padding[..., None], -torch.inf)
+        found = F.dropout(torch.cat([mean, features.amax(dim=1)], dim=-1), DROPPED, self.training)
+        return self.group_probe(found), self.explicit_probe(found)
 
     @torch.no_grad()
     def read(self, conditionings):
