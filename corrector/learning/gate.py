@@ -19,7 +19,7 @@ BATCH = 128
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 FALSE_SCOPE = 0.005  # share of held-out texts without a word of the groups that are taken into scope
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
-IN_SCOPE, ASKED = (0.45, 0.95), (0.35, 0.7)  # between which thresholds are
+IN_SCOPE, ASKED = (0.45, 0.95), (0.4, 0.7)  # between which thresholds are
 
 
 def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, check=True, **others):
