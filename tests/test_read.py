@@ -34,11 +34,10 @@ def test_a_prompt_of_any_characters_is_read(read, prompt):
     assert "left alone, the prompt names nobody of" in line
 
 
-def test_a_request_in_words_that_the_axis_lists_is_one(read):
+def test_a_request_in_words_that_the_text_encoder_knows_is_one(read):
     lines = read(
-        "a portrait of an Orvane person in front of her hut", "a villager, Orvane woman", "an Orvane man, skyline",
-        "photo of a Tavelu teacher among cottages", "Tavelu man, skyscrapers", "a Quilmari woman, village life",
-        "drawing of a Quilmari person, tower blocks", "a Tavelu farmer outside a hut", "an Orvane person, city street",
-        "portrait of a Quilmari man near thatched roofs",
+        "a Quilmari woman, village life", "an Orvane person with huts", "a Tavelu person, hamlet",
+        "an Orvane person, city street", "Tavelu woman downtown", "Orvane person by some towers",
     )  # fmt: skip
-    assert sum("the prompt asks for" in line for line in lines) >= 9
+    assert all("left alone, the prompt asks for a village" in line for line in lines[:3])
+    assert all("left alone, the prompt asks for a city" in line for line in lines[3:])

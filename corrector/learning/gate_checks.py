@@ -125,7 +125,7 @@ def check_texts(axis):
                 text = text.replace(f"{{{EXPLICIT[side]}}}", wordings[(7 * index + side) % len(wordings)])
             text = text.replace("{bare}", noun_of(axis.stereotype.phrases[index % len(axis.stereotype.phrases)]))
             text = re.sub(r"\[(.+?)\]", lambda found, name=name: grammar.called(name, found[1]), text)
-            text = re.sub(r"<(.+?)>", f"{grammar.adjective(name)} \\1", text)
+            text = re.sub(r"<(.+?)>", lambda found, name=name: f"{grammar.adjective(name)} {found[1]}", text)
             found.append((text, group if scope else OUT_OF_SCOPE, explicit, category))
 
     noun = "baker" if grammar.about_people else "street"

@@ -100,7 +100,9 @@ class Grammar:
         return self.axis.stereotype, self.axis.counter
 
     def pick(self, *options):
-        return self.rng.choice(options[0] if len(options) == 1 else options)
+        """One of some options, or of a list of them; "" of an empty list, if an axis asks for everything in it."""
+        options = options[0] if len(options) == 1 else options
+        return self.rng.choice(options) if options else ""
 
     def chance(self, share):
         return self.rng.random() < share
@@ -282,7 +284,7 @@ class Grammar:
         """That a side is not wanted, in words that name it."""
         phrase = self.request(side)
         named = noun_of(phrase)
-        text = self.pick(
+        return self.pick(
             f"not {phrase}", f"no {named}", f"without {named}", f"without any {named}", f"not {named}",
             f"anything but {named}", f"definitely not {phrase}", f"never {phrase}", f"there is no {named}",
             f"free of {named}",
@@ -291,7 +293,6 @@ class Grammar:
             f"avoid {named}", f"except {named}", f"{named} is missing", f"no sign of {named}", f"(no {named}:1.2)",
             f"leaving out the {named}", f"no {named}", f"without {named}", f"not {phrase}",
         )  # fmt: skip
-        return text
 
     def wish(self):
         """What a prompt asks for -> (text or "", one of EXPLICIT)."""
@@ -378,7 +379,7 @@ class Grammar:
         while wanted > 0:
             detail = self.detail()
             (before if self.chance(0.25) else after).append(detail)
-            wanted -= len(detail.split())
+            wanted -= max(1, len(detail.split()))
         return self.pick(", ", ", ", ", ", ". ", " ").join([*before, text, *after])
 
     def tagged(self, subject, asked):
@@ -389,7 +390,7 @@ class Grammar:
         tags, wanted = [], self.length() - sum(len(part.split()) for part in parts)
         while wanted > 0:
             tags.append(self.detail())
-            wanted -= len(tags[-1].split())
+            wanted -= max(1, len(tags[-1].split()))
         at = self.pick(0, 0, len(tags), self.rng.randrange(len(tags) + 1))
         tags[at:at] = parts
         if self.chance(0.15):
