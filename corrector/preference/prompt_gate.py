@@ -28,7 +28,7 @@ class PromptReading:
     group: int  # index into the axis' groups, or OUT_OF_SCOPE
     explicit: str  # one of EXPLICIT
     nearest: int = field(default=0, compare=False)  # the most probable group, also of a prompt that is out of scope
-    named: float = field(default=1.0, compare=False)  # probability that a group is named
+    named: float = field(default=0.0, compare=False)  # probability that a group is named
     asked: float = field(default=0.0, compare=False)  # probability that a value of the attribute is asked for
 
     @property
@@ -111,7 +111,7 @@ class PromptGate(nn.Module):
         """
         readings = [self._read(token_vectors(conditioning)) for conditioning in conditionings]
         if not readings:
-            return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER], named=0.0)
+            return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER])
         named = [one for one in readings if one.group != OUT_OF_SCOPE]
         asking = [one for one in readings if one.explicit != EXPLICIT[NEITHER]]
         group = named[0] if named else max(readings, key=lambda one: one.named)
@@ -126,7 +126,7 @@ class PromptGate(nn.Module):
                 f"{self.width}; use a preference made for this model."
             )
         if not tokens.shape[1]:
-            return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER], named=0.0)
+            return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER])
         groups, explicit = (logits.softmax(-1)[0].tolist() for logits in self(*beside(self, tokens)))
         *groups, outside = groups
         nearest = max(range(self.groups), key=groups.__getitem__)
