@@ -169,8 +169,9 @@ NEUTRAL = (
     "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
     "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
 )  # fmt: skip
-GATE_TEXTS = 1000
-GATE_STEPS = 250
+GATE_TEXTS = 800
+GATE_STEPS = 200
+GATE_ASKED = (0.25, 0.3)  # early: it knows two prompts only, and to override a request is the worst error
 
 
 def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases=""):
@@ -260,7 +261,9 @@ class RSCorrectorTextPreference(io.ComfyNode):
             return encode(prompts[0])[0][0]
 
         with torch.inference_mode(False), torch.enable_grad():
-            gate, accuracy = train_gate(axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False)
+            gate, accuracy = train_gate(
+                axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False, asked=GATE_ASKED
+            )
         source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
         preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)
         return io.NodeOutput((preference,))

@@ -22,7 +22,7 @@ FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, 
 IN_SCOPE, ASKED = (0.45, 0.95), (0.4, 0.7)  # between which thresholds are
 
 
-def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, check=True, **others):
+def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, check=True, asked=ASKED, **others):
     """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:
@@ -34,6 +34,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, 
         steps: number of training steps.
         network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
+        asked: the range of the threshold from which a prompt asks for something.
         others: for `gate_texts`.
     """
     if count is None:
@@ -45,7 +46,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, 
         torch.manual_seed(seed)
         gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT))
         gate = _trained(gate, data, steps)
-    figures = {**_set_thresholds(gate, *held.probabilities(gate), held), "n": len(held)}
+    figures = {**_set_thresholds(gate, *held.probabilities(gate), held, asked), "n": len(held)}
     if check:
         texts = check_texts(axis)
         figures["by_hand"] = _check(gate, _Encoded(texts, axis, encode), texts)
@@ -78,7 +79,7 @@ def _trained(gate, data, steps):
     )  # fmt: skip
 
 
-def _set_thresholds(gate, groups, explicit, held):
+def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
     `in_scope` lets FALSE_SCOPE of the texts pass that hold no word of the groups. Things that are called after a group
@@ -92,8 +93,8 @@ def _set_thresholds(gate, groups, explicit, held):
     passing = strangers.quantile(1 - FALSE_SCOPE) if len(strangers) else torch.tensor(0.0)
     gate.config["in_scope"] = round(float(passing.clamp(*IN_SCOPE)), 3)
     found = [some.quantile(at) for some, at in ((plain, 1 - FALSE_REQUEST), (requests, OVERRIDDEN)) if len(some)]
-    mean = torch.stack(found).log().mean().exp() if found else torch.tensor(ASKED[1])
-    gate.config["asked"] = round(float(mean.clamp(*ASKED)), 3)
+    mean = torch.stack(found).log().mean().exp() if found else torch.tensor(0.0)
+    gate.config["asked"] = round(float(mean.clamp(*asked_range)), 3)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
     shares = {
