@@ -1,6 +1,6 @@
 """Words of the gate's training prompts, by what they are for: people, things, scenes, actions, styles.
 
-`gate_texts.py` combines them. An axis' training leaves out what its own sides name.
+`gate_subjects.py` and `gate_texts.py` combine them. An axis' training leaves out what its own sides name.
 """
 
 
