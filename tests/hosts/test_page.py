@@ -9,7 +9,7 @@ from hosts.workflow import WORKFLOW_NAMES
 
 
 @pytest.mark.parametrize("name", WORKFLOW_NAMES)
-def test_a_workflow_opens_with_nothing_missing(page, name):
+def test_a_workflow_opens_with_nothing_missing_and_no_nodes_over_each_other(page, name):
     workflow = open_workflow(page, f"{name}.json")
     screenshot(page, name)
     shown = page.evaluate(
@@ -20,6 +20,15 @@ def test_a_workflow_opens_with_nothing_missing(page, name):
     assert [node["type"] for node in shown] == [node["type"] for node in workflow["nodes"]]
     assert [n for n in shown if not n["known"] or n["errors"] or n["loose"] or n["widgets"]] == []
     assert not page.get_by_text("Missing Node", exact=False).is_visible()
+    overlapping = page.evaluate(
+        """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, overlaps = [], nodes = app.graph._nodes.map(n => (
+        { name: n.title, left: n.pos[0], right: n.pos[0] + n.size[0], top: n.pos[1] - title,
+        bottom: n.pos[1] + Math.max(n.size[1], n.computeSize()[1]) }));
+        nodes.forEach((a, i) => nodes.slice(i + 1).forEach(b => { if (a.left < b.right && b.left < a.right &&
+        a.top < b.bottom && b.top < a.bottom) overlaps.push([a.name, b.name]); }));
+        return overlaps; }"""
+    )
+    assert overlapping == []
 
 
 def test_first_correction_runs_from_the_page(server, page):

@@ -22,8 +22,6 @@ def to_graph(workflow, object_info):
         described = object_info[node["type"]]["input"]
         values, inputs = list(node["widgets_values"]), {}
         for name, (kind, *options) in {**described.get("required", {}), **described.get("optional", {})}.items():
-            if not values and name in described.get("optional", {}):
-                continue  # newer than the workflow: the page takes the default
             options = options[0] if options else {}
             if isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
                 inputs[name] = values.pop(0)
