@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -74,3 +75,20 @@ def checkpoints(tmp_path_factory):
 def checkpoint_copy(checkpoints, tmp_path):
     """-> a function: a copy of one of the checkpoints, to be damaged."""
     return lambda kind="sd15": Path(shutil.copytree(checkpoints[kind], tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def full_disk():
+    """-> a context in which the kernel refuses to write a file beyond a number of bytes."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limited(most=200):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

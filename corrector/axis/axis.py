@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..latent_space.errors import RSCorrectorError
-from ..latent_space.whole_files import why_not, write_whole
-from .schema import complaint
+from ..latent_space.json_files import UnreadableError, read_json
+from ..latent_space.whole_files import RESERVED, why_not, write_whole
+from .schema import complaint_across_fields, schema_complaint
 
 
 class AxisError(RSCorrectorError):
@@ -72,17 +73,19 @@ class Axis:
     sources: tuple[dict, ...] = field(default=())
 
     def __post_init__(self):
+        try:
+            json.dumps(asdict(self), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise AxisError(f'Axis "{self.id}": a text holds half of a character; write it again.') from None
         if not self.groups or not all(group.strip() for group in self.groups):
             raise AxisError(f'Axis "{self.id}": "groups" is empty; name at least one group.')
         if not self.neutral or not all("{group}" in template for template in self.neutral):
             raise AxisError(f'Axis "{self.id}": every template in "neutral" must contain {{group}}.')
         for template in self.neutral:
-            try:
-                template.format(group="")
-            except (KeyError, IndexError, ValueError):
+            if set("{}") & set(template.replace("{group}", "")):
                 raise AxisError(
                     f'Axis "{self.id}": the template "{template}" has braces other than {{group}}; remove them.'
-                ) from None
+                )
         for name, side in (("stereotype", self.stereotype), ("counter", self.counter)):
             if not side.phrases or not all(phrase.strip() for phrase in side.phrases):
                 raise AxisError(f'Axis "{self.id}": "{name}.phrases" has an empty prompt; write what that side shows.')
@@ -100,7 +103,7 @@ class Axis:
         """All prompts of a group: neutral ones, or those of a side, "stereotype" or "counter"."""
         if group not in self.groups:
             raise AxisError(f'Axis "{self.id}" has no group "{group}"; it has {", ".join(self.groups)}.')
-        neutral = [template.format(group=group) for template in self.neutral]
+        neutral = [template.replace("{group}", group) for template in self.neutral]
         if side is None:
             return neutral
         return [f"{prompt} {phrase}" for prompt in neutral for phrase in getattr(self, side).phrases]
@@ -131,53 +134,26 @@ class Axis:
 
 
 def axis_from_dict(data, where="axis"):
-    """A parsed JSON object -> Axis, without the schema: axes inside preference files load without jsonschema.
-
-    Raises AxisError, which names the field.
-    """
-    _check_format(data, where)
-    data = {name: value for name, value in data.items() if name not in ("format", "$schema")}
-    known = set(Axis.__dataclass_fields__)
-    unknown, missing = set(data) - known, {"id", "groups", "neutral", "stereotype", "counter"} - set(data)
-    if missing:
-        raise AxisError(f'{where}: the field "{sorted(missing)[0]}" is missing; add it.')
-    if unknown:
-        raise AxisError(f'{where}: unknown field "{sorted(unknown)[0]}"; known are {", ".join(sorted(known))}.')
-    for name in {"groups", "neutral", "protected"} & set(data):
-        _check_texts(data[name], name, where)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    """A parsed JSON object -> Axis, checked field by field. Raises AxisError, which names the field."""
+    if isinstance(data, dict) and type(data.get("format")) is int and data["format"] > 1:
+        raise AxisError(f"{where}: format {data['format']} is newer than this RS-Corrector; update the extension.")
+    if not isinstance(data, dict):
+        raise AxisError(f"{where}: expected a JSON object with the fields of an axis, found {type(data).__name__}.")
+    if wrong := schema_complaint(data):
+        raise AxisError(f"{where}: {wrong}")
+    values = {name: value for name, value in data.items() if name not in ("format", "$schema")}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     values.setdefault("title", values["id"])
     for name in ("stereotype", "counter"):
         side = values[name]
-        if not isinstance(side, dict) or "phrases" not in side:
-            raise AxisError(f'{where}: "{name}" must be an object with "description" and "phrases".')
-        for texts in ("phrases", "paraphrases"):
-            _check_texts(side.get(texts, ()), f"{name}.{texts}", where)
         values[name] = Side(side.get("description", ""), tuple(side["phrases"]), tuple(side.get("paraphrases", ())))
-    if not isinstance(values.get("aliases", {}), dict):
-        raise AxisError(f'{where}: "aliases" must be an object of lists, such as {{"Orvane": ["Orvanese"]}}.')
-    for group, names in values.get("aliases", {}).items():
-        _check_texts(names, f"aliases.{group}", where)
     values["aliases"] = {group: tuple(names) for group, names in values.get("aliases", {}).items()}
     return Axis(**values)
 
 
-def _check_texts(value, field, where):
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise AxisError(f'{where}: "{field}" must be a list of texts, such as ["one", "two"].')
-
-
-def _check_format(data, where):
-    if not isinstance(data, dict):
-        raise AxisError(f"{where}: expected a JSON object with the fields of an axis, found {type(data).__name__}.")
-    if data.get("format", 1) != 1:
-        raise AxisError(f"{where}: format {data['format']} is newer than this RS-Corrector; update the extension.")
-
-
 def axis_from_user(data, where="axis"):
-    """A user's parsed JSON -> Axis. Raises AxisError if it breaks the schema."""
-    _check_format(data, where)
-    if wrong := complaint(data):
+    """A user's parsed JSON -> Axis. Raises AxisError as `axis_from_dict`, and if fields contradict each other."""
+    if isinstance(data, dict) and not schema_complaint(data) and (wrong := complaint_across_fields(data)):
         raise AxisError(f"{where}: {wrong}")
     return axis_from_dict(data, where)
 
@@ -247,18 +223,13 @@ def load_axis(path):
     """Read an axis file. Raises AxisError if it is missing, unreadable or not an axis."""
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = read_json(path)
     except FileNotFoundError:
         raise AxisError(f"{path.name}: no such axis file in {path.parent}.") from None
     except OSError as error:
-        what = "a folder, not a file" if path.is_dir() else f"cannot be read ({error.strerror})"
-        raise AxisError(f"{path.name}: {what}; pick an axis file, which ends in .json.") from None
-    except UnicodeDecodeError:
-        raise AxisError(f"{path.name}: not a text file in UTF-8; save it in that encoding.") from None
-    except json.JSONDecodeError as error:
-        raise AxisError(f"{path.name}: not valid JSON (line {error.lineno}): {error.msg}.") from None
-    except RecursionError:
-        raise AxisError(f"{path.name}: its brackets are nested too deeply for an axis; pick another file.") from None
+        raise AxisError(f"{path.name}: cannot be read ({error.strerror}); pick an axis file (.json).") from None
+    except UnreadableError as error:
+        raise AxisError(f"{path.name}: {error}; pick an axis file, which ends in .json.") from None
     return axis_from_user(data, path.name)
 
 
@@ -273,8 +244,11 @@ def save_axis(axis, folder, name=None):
     Raises AxisError if the name is invalid, if the axis breaks the schema, or if the file cannot be written.
     """
     name = axis.id if name is None else str(name).removesuffix(".json")
-    if not re.fullmatch("[a-z0-9-]+", name):
-        raise AxisError(f'"{name}" cannot name an axis file; use small letters, digits and hyphens only.')
+    if not re.fullmatch("[a-z0-9-]{1,100}", name) or RESERVED.fullmatch(name):
+        raise AxisError(
+            f'"{name}" cannot name an axis file; use small letters, digits and hyphens only, at most 100, and no name '
+            "that Windows reserves, such as con."
+        )
     path = Path(folder) / f"{name}.json"
     text = json.dumps(axis.to_dict(), indent=2, ensure_ascii=False) + "\n"
     axis_from_user(json.loads(text), path.name)

@@ -5,9 +5,10 @@ import re
 from functools import cache
 
 from ..latent_space.folders import AXES
+from ..latent_space.json_schema import complaint
+from ..latent_space.whole_files import RESERVED
 
 SCHEMA = AXES / "axis.schema.json"
-KINDS = {"string": "text", "array": "a list", "object": "an object", "integer": "a whole number", "number": "a number"}
 
 
 @cache
@@ -16,44 +17,15 @@ def axis_schema():
     return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
-def complaint(data):
-    """The first error in the parsed JSON of an axis and how to fix it, or None if it is valid."""
-    try:
-        from jsonschema import Draft202012Validator
-    except ImportError:
-        return 'to check an axis the package "jsonschema" is needed; install it with: pip install "jsonschema>=4".'
-    # Errors come in the schema's order; stop at the first, as a file can be long.
-    error = next(Draft202012Validator(axis_schema()).iter_errors(data), None)
-    return _sentence(error) if error else _across_fields(data)
+def schema_complaint(data):
+    """The first error in the fields of an axis' parsed JSON and how to fix it, or None."""
+    return complaint(data, axis_schema())
 
 
-def _sentence(error):
-    """A jsonschema error -> a sentence: the field, what is wrong with it, and how to fix it."""
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)[1:]
-    inside = f"{path}." if path else ""
-    found, limit = error.instance, error.validator_value
-    if error.validator == "required":
-        return f'the field "{inside}{next(name for name in limit if name not in found)}" is missing; add it.'
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        return f'unknown field "{inside}{min(set(found) - set(known))}"; known are {", ".join(sorted(known))}.'
-    words = error.schema.get("errorMessage", {}).get(error.validator)
-    match error.validator:
-        case "type":
-            words = words or f"must be {KINDS[limit]}"
-        case "maxItems":
-            words = words or f"has {len(found)} entries; keep {limit} at most"
-        case "maxLength":
-            words = f"has {len(found)} characters; shorten it to {limit} at most"
-        case "maxProperties":
-            words = words or f"has {len(found)} entries; keep {limit} at most"
-        case "uniqueItems":
-            words = f'has "{_twice(found)}" twice; remove one'
-    return f'"{path}" {words}.'
-
-
-def _across_fields(data):
-    """Checks across fields, which JSON Schema cannot express."""
+def complaint_across_fields(data):
+    """Checks across fields, which JSON Schema cannot express -> the first error, or None; the fields are valid."""
+    if RESERVED.fullmatch(data["id"]):
+        return f'"id" is "{data["id"]}", which Windows cannot have as the name of a file; choose another.'
     if twice := _twice(data["groups"]):
         return f'"groups" has "{twice}" twice; remove one.'
     owners = {_plain(group): group for group in data["groups"]}

@@ -2,27 +2,96 @@
 
 import errno
 import os
+import re
+import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PART = ".rs-{}-{}.part"  # process and a random number: two runs that write the same file do not meet
+OF_PROCESS = re.compile(r"\.rs-(\d+)-[0-9a-f]+\.part")
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)  # on Windows
+LONGEST_NAME = 255  # bytes, on all common file systems
 
 
 def write_whole(path, data):
-    """Write bytes or text (UTF-8), making the folder. Raises OSError, and then leaves an older file unchanged."""
-    path = Path(path)
-    part = path.with_suffix(".part")
+    """Write bytes or text (UTF-8), making the folder. Raises OSError, and then leaves an older file unchanged.
+
+    Of a symlink the target is written. What UTF-8 cannot hold (lone surrogates) becomes a question mark.
+    """
+    path, data = target_of(path), data.encode("utf-8", "replace") if isinstance(data, str) else data
+    try:
+        _write(path, data)
+    except FileNotFoundError:  # the folder vanished, or another machine took the part for one that was left
+        _write(path, data)
+
+
+def _write(path, data):
+    part = path.with_name(PART.format(os.getpid(), secrets.token_hex(4)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+        clean(path.parent)
+        with open(part, "xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut could leave an empty file under the final name
         part.replace(path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             part.unlink()
+        error.filename = str(path)  # the part's name says nothing
         raise
+
+
+def check_writable(path):
+    """Raises OSError if `write_whole` could not write the file, to be told before hours of work."""
+    path = target_of(path)
+    existed = path.parent.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(PART.format(os.getpid(), secrets.token_hex(4)))
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    if not existed:
+        path.parent.rmdir()
+
+
+def target_of(path):
+    """The file to write for a path: that to which a symlink points. Raises OSError if it cannot be a file."""
+    path = Path(path)
+    if RESERVED.fullmatch(path.name):
+        raise OSError(errno.EINVAL, f'the name "{path.stem}" is reserved on Windows', str(path))
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise OSError(errno.ENAMETOOLONG, f"the name is longer than {LONGEST_NAME} bytes", f"{path.name[:40]}...")
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EISDIR, f"it is a {'folder' if path.is_dir() else 'device'}, not a file", str(path))
+    return path
+
+
+def clean(folder):
+    """Delete the parts that processes left which have been killed."""
+    for path in Path(folder).glob(PART.format("*", "*")):
+        found = OF_PROCESS.fullmatch(path.name)
+        if found and not _is_running(int(found[1])):
+            with suppress(OSError):  # of another user, or gone already
+                path.unlink()
+
+
+def _is_running(process):
+    if os.name == "nt":  # there a signal 0 would end it, and a file that it has open cannot be deleted anyway
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        pass
+    return True
 
 
 def why_not(error):

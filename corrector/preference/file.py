@@ -7,17 +7,22 @@ so on. No pickle: nothing in a file is executed.
 
 import hashlib
 import json
+import math
 from collections import Counter
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..axis.axis import axis_from_dict
-from ..latent_space.errors import RSCorrectorError
+from ..latent_space.errors import RSCorrectorError, short
+from ..latent_space.json_files import LARGEST as LARGEST_TEXT
+from ..latent_space.json_files import UnreadableError, parse_json
+from ..latent_space.json_schema import complaint
 from ..latent_space.spaces import LATENT_SPACES
+from ..latent_space.tensor_files import not_finite, read_tensors
 from ..latent_space.whole_files import why_not, write_whole
 from .calibration import Calibration
 from .judge import Judge
@@ -28,6 +33,9 @@ from .prompt_gate import PromptGate
 FORMAT = 3  # 1: one preference; 2: one or several; 3: one or several, of which some know the model's belief
 KEY = "rs_corrector"
 LARGEST = 16 * 2**20  # bytes; a preference is a few MB
+SEVERAL = 16  # preferences in a file, at most
+HIGHEST = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
+SCHEMA = Path(__file__).with_name("preference.schema.json")
 SOURCES = {source.kind: source for source in (Distilled, Classifier)}
 
 
@@ -57,16 +65,17 @@ def save_preferences(preferences, path):
     newest = max(2, *(metadata["format"] for metadata in described))
     metadata = described[0] if len(described) == 1 else {"format": newest, "preferences": described}
     path, halves = Path(path), {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
-    if broken := _not_finite(halves):
+    if broken := not_finite(halves):
         raise PreferenceFileError(
-            f'{path.name}: nothing was written, as the tensor "{broken}" of the preference holds NaN or infinity; '
-            "learn it again, with another seed or the checkpoint in float32."
+            f"{path.name}: nothing was written, as {broken}; learn the preference again, with another seed or the "
+            "checkpoint in float32."
         )
+    data = save(halves, {KEY: json.dumps(metadata)})
     try:
-        write_whole(path, save(halves, {KEY: json.dumps(metadata, ensure_ascii=False)}))
+        write_whole(path, data)
     except OSError as error:
         raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
-    return _set_hashes(preferences, path)
+    return _set_hashes(preferences, data)
 
 
 def _described(preference):
@@ -84,25 +93,28 @@ def _described(preference):
         "source": {"kind": preference.source.kind, **preference.source.config},
         "gate": preference.gate and preference.gate.config,
         "judge": preference.judge and preference.judge.config,
-        "calibrations": [asdict(c) for c in preference.calibrations],
-        "training": preference.training,
+        "calibrations": [_finite(asdict(c)) for c in preference.calibrations],
+        "training": _finite(preference.training),
         "licence": preference.axis.licence,
     }
     return metadata, tensors
 
 
-def _set_hashes(preferences, path):
-    """Set the hashes of a file's preferences: the file's own, or one for each of several -> the hashes."""
-    whole = file_hash(path)
+def _finite(figures):
+    """Figures without those that are NaN or infinity, which JSON does not have."""
+    if not isinstance(figures, dict):
+        return figures
+    left = {name: value for name, value in figures.items() if not isinstance(value, float) or math.isfinite(value)}
+    return {name: _finite(value) for name, value in left.items()}
+
+
+def _set_hashes(preferences, data):
+    """Set the hashes of a file's preferences: that of its bytes, or one for each of several -> the hashes."""
+    whole = hashlib.sha256(data).hexdigest()[:10]
     for index, preference in enumerate(preferences):
         several = hashlib.sha256(f"{whole} {index}".encode()).hexdigest()[:10]
         preference.hash = whole if len(preferences) == 1 else several
     return [preference.hash for preference in preferences]
-
-
-def _not_finite(tensors):
-    """The name of the first tensor that holds NaN or infinity, or None."""
-    return next((name for name, tensor in tensors.items() if not tensor.float().isfinite().all()), None)
 
 
 def load_preference(path):
@@ -119,20 +131,18 @@ def load_preference(path):
 def load_preferences(path):
     """Read a preference file -> list of the preferences in it. Raises PreferenceFileError."""
     path = Path(path)
-    if not path.is_file():
-        raise PreferenceFileError(f"{path.name}: the file is not there any more; pick another or put it back.")
-    if path.stat().st_size > LARGEST:
-        size = path.stat().st_size / 2**20
-        raise PreferenceFileError(f"{path.name}: {size:.0f} MB is too large for a preference (a few MB); pick another.")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if metadata else {}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError):
+        header, tensors, data = read_tensors(path, LARGEST)
+        metadata = parse_json(header.metadata.get(KEY, "null"), largest=2 * LARGEST_TEXT)
+    except FileNotFoundError:
         raise PreferenceFileError(
-            f"{path.name}: not a safetensors file, or cut off while copying; copy it again."
+            f"{path.name}: the file is not there any more; pick another or put it back."
         ) from None
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("format"), int):
+    except OSError as error:
+        raise PreferenceFileError(f"{path.name}: it cannot be read ({error.strerror}); pick another.") from None
+    except UnreadableError as error:
+        raise PreferenceFileError(f"{path.name}: {error}; pick a preference file (a few MB).") from None
+    if not isinstance(metadata, dict) or type(metadata.get("format")) is not int:
         raise PreferenceFileError(
             f"{path.name}: a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector."
         )
@@ -143,28 +153,58 @@ def load_preferences(path):
     several = metadata.get("preferences")
     if several is None:
         found = [_checked(metadata, tensors, path)]
-    elif isinstance(several, list) and several and all(isinstance(one, dict) for one in several):
+    elif isinstance(several, list) and 0 < len(several) <= SEVERAL and all(isinstance(one, dict) for one in several):
         found = [_checked(one, _part(tensors, f"{index}."), path) for index, one in enumerate(several)]
     else:
         raise PreferenceFileError(f"{path.name}: its list of preferences is broken; combine them again.")
-    _set_hashes(found, path)
+    if len({preference.axis.id for preference in found}) < len(found):
+        raise PreferenceFileError(f"{path.name}: two of its preferences are of one axis; combine them again.")
+    _set_hashes(found, data)
     return found
+
+
+@cache
+def _schema():
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
 def _checked(metadata, tensors, path):
     """The preference of metadata and tensors, which are checked."""
-    if str(metadata.get("latent_space")) not in LATENT_SPACES:
+    space = metadata.get("latent_space")
+    if isinstance(space, str) and space not in LATENT_SPACES:
         raise PreferenceFileError(
-            f'{path.name}: made for the latent space "{metadata.get("latent_space")}", which this version does not '
-            "know; update RS-Corrector."
+            f'{path.name}: made for the latent space "{space}", which this version does not know; update RS-Corrector.'
         )
-    if broken := _not_finite(tensors):
-        raise PreferenceFileError(f'{path.name}: the tensor "{broken}" holds NaN or infinity; learn it again.')
     try:
-        return _build(metadata, tensors, path)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise PreferenceFileError(f"{path.name}: its parts do not fit together ({reason}); learn it again.") from None
+        wrong = complaint(metadata, _schema()) or not_finite(tensors, HIGHEST) or _across_fields(metadata, tensors)
+        if not wrong:
+            return _build(metadata, tensors, path)
+    except (RSCorrectorError, RuntimeError, ValueError, AssertionError) as error:
+        wrong = " ".join(str(error).split())
+    raise PreferenceFileError(
+        f"{path.name}: its parts do not fit together ({short(wrong.rstrip('.'), 300)}); learn it again."
+    ) from None
+
+
+def _across_fields(metadata, tensors):
+    """Checks across fields, which a schema cannot express -> what is wrong, or None."""
+    groups, source = metadata["axis"].get("groups"), metadata["source"]
+    own = [source["groups"], *([metadata["gate"]["groups"]] if metadata.get("gate") else [])]
+    if not isinstance(groups, list) or any(number != len(groups) for number in own):
+        return "the number of its axis' groups is not that of its networks"
+    if source["space"] != metadata["latent_space"]:
+        return "its network is for another latent space"
+    if metadata.get("judge") and metadata["judge"]["channels"] != LATENT_SPACES[source["space"]].channels:
+        return "its judge is for another latent space"
+    for known in metadata["calibrations"]:
+        if known["group"] not in groups:
+            return f'a calibration is of the group "{known["group"]}", which its axis does not have'
+        divisors = known.get("lean_spread", 0), known.get("lean_sigma", 0)
+        if known.get("lean_slope") and "tone_gain" not in known and min(divisors) < 1e-9:
+            return "a calibration has a lean without a spread"
+    if "gate.spread" in tensors and float(tensors["gate.spread"].min()) < 1e-9:
+        return "its gate divides by zero"
+    return None
 
 
 def update_preference(preference, path):
@@ -179,11 +219,13 @@ def _build(metadata, tensors, path):
     source = dict(metadata["source"])
     networks = {"source": (SOURCES[source.pop("kind")], source)}
     networks |= {"gate": (PromptGate, metadata.get("gate")), "judge": (Judge, metadata.get("judge"))}
+    if unused := [name for name in tensors if name.partition(".")[0] not in networks]:
+        raise ValueError(f'its tensor "{unused[0]}" belongs to no network')
     # ComfyUI runs nodes in inference mode; tensors created in it cannot be used with autograd, as by the Classifier.
     with torch.inference_mode(False):
         parts = {name: _filled(*network, _part(tensors, f"{name}.")) for name, network in networks.items()}
     return Preference(
-        axis=axis_from_dict(metadata["axis"], path.name),
+        axis=axis_from_dict(metadata["axis"], "its axis"),
         space=metadata["latent_space"],
         calibrations=tuple(_calibration(values) for values in metadata["calibrations"]),
         training=metadata["training"],
@@ -207,9 +249,8 @@ def _filled(kind, config, tensors):
     """
     if not tensors and kind not in SOURCES.values():
         return None
-    config = dict(config)
-    if any(isinstance(value, int) and value > 4096 for value in config.values()):
-        raise ValueError("its description has absurd sizes")
+    if config is None:
+        raise ValueError("it has tensors of a network that it does not describe")
     with torch.device("meta"):
         described = {name: tensor.shape for name, tensor in kind(**config).state_dict().items()}
     if described != {name: tensor.shape for name, tensor in tensors.items()}:
