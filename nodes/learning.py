@@ -149,11 +149,11 @@ class RSCorrectorLearnPreference(io.ComfyNode):
             )  # fmt: skip
             preference.name = path.stem
             preference.training["host"] = {**host.identity, "steps": steps}
+            save_preference(preference, path)  # before anything else can fail
+            found = preferences_in(path)
             shown = made.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
             pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
             report = draw_report(preference, made, pictures=pictures)
-            save_preference(preference, path)
-            found = preferences_in(path)
         logging.info("RS-Corrector: the preference is in %s", path)
         if weak := preference.training.get("weak"):
             logging.warning("RS-Corrector: %s is weak: %s", path.name, weak)

@@ -162,7 +162,7 @@ def test_invalid_files_of_answers_are_refused_with_a_message(made, answers, tmp_
     some = next(iter(said["answers"]))
     cases = {
         "of another page": {**said, "page": "0" * 16},
-        "no answers or no rater": {**said, "rater": " "},
+        "it has no rater's name": {**said, "rater": " "},
         "which the page does not have": {**said, "answers": {**said["answers"], "zzzz": {}}},
         "1 of 120 pictures have no answer": {
             **said,

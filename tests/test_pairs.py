@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ SHAPE = (4, 2, 2)
 
 class Host:
     """Latents that depend on prompt and seed only; counts what it samples."""
+
+    shape = SHAPE
 
     def __init__(self, checkpoint="one", broken=(), pause=0.0):
         self.identity, self.broken, self.pause, self.sampled = {"checkpoint": checkpoint}, broken, pause, []
@@ -167,13 +170,16 @@ def test_a_folder_with_other_files_or_a_torn_settings_file_is_refused(axis, tmp_
         make(Host(), axis, tmp_path)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_said_and_what_was_made_is_kept(axis, tmp_path):
-    folder = tmp_path / "store"
-    folder.mkdir()
-    (folder / "00-counter-00000.part").symlink_to("/dev/full")  # the fifth picture's: the kernel says it is full
-    with pytest.raises(PairError, match=r"disk is full; free some space.*made so far are kept"):
-        make(Host(), axis, folder)
+def test_a_full_disk_is_said_and_what_was_made_is_kept(axis, tmp_path, full_disk):
+    folder, made = tmp_path / "store", []
+    with ExitStack() as stack, pytest.raises(PairError, match=r"disk is full; free some space.*made so far are kept"):
+
+        def progress(latents):
+            made.append(latents)
+            if len(made) == 4:
+                stack.enter_context(full_disk())
+
+        make(Host(), axis, folder, progress=progress)
     assert len(list(folder.glob("*.safetensors"))) == 4 and not list(folder.glob("*.part"))
     assert same(make(Host(), axis, folder), make(Host(), axis))
 

@@ -11,7 +11,9 @@ import random
 from pathlib import Path
 
 from ..latent_space.drawing import data_uri
+from ..latent_space.errors import short
 from ..latent_space.statistics import rate
+from ..latent_space.whole_files import write_whole
 from .plan import AuditError
 from .report_file import places_of, read_json, share, title_of, twins_of
 from .statistics import kappas, mcnemar
@@ -20,6 +22,24 @@ MOST_PAIRS = 60  # pairs of a plain and a corrected picture with the same seed o
 SIDES = ("stereotype", "counter", "neither")
 FITS = ("yes", "no", "unsure")
 TEMPLATE = Path(__file__).with_name("blind.html")
+NAME = {"type": "string", "maxLength": 64}
+KEY = {  # of blind-key.json: the place of each picture in the report
+    "type": "object",
+    "required": ["page", "pictures"],
+    "properties": {
+        "page": NAME,
+        "pictures": {
+            "type": "object",
+            "maxProperties": 2 * MOST_PAIRS,
+            "additionalProperties": {"type": "integer", "minimum": 0},
+        },
+    },
+}
+ANSWERS = {  # of the file that the page saves
+    "type": "object",
+    "required": ["page", "rater", "answers"],
+    "properties": {"page": NAME, "rater": {"type": "string", "maxLength": 200}, "answers": {"type": "object"}},
+}
 
 
 def write_blind_page(report, thumbnails, folder):
@@ -40,10 +60,9 @@ def write_blind_page(report, thumbnails, folder):
     sides = [axis["stereotype"]["description"], axis["counter"]["description"]]
     data = json.dumps({"page": page, "sides": sides, "items": items}, ensure_ascii=False)
     text = TEMPLATE.read_text(encoding="utf-8").replace("TITLE", html.escape(title_of(report)))
-    text = text.replace('"DATA"', data.replace("</", "<\\/"))  # "</" could close the script element
-    (folder / "blind.html").write_text(text, encoding="utf-8")
-    key = json.dumps({"page": page, "pictures": key}, indent=1)
-    (folder / "blind-key.json").write_text(key + "\n", encoding="utf-8")
+    text = text.replace('"DATA"', data.replace("<", "\\u003c"))  # "</script>" and "<!--<script>" would end it
+    write_whole(folder / "blind.html", text)
+    write_whole(folder / "blind-key.json", json.dumps({"page": page, "pictures": key}, indent=1) + "\n")
 
 
 def _chosen(report):
@@ -71,14 +90,16 @@ def read_answers(folder, files):
         raise AuditError(
             f"{folder}: it has no blind page; give the folder of an audit of one axis that had a preference."
         )
-    key, raters = _read(folder / "blind-key.json"), []
-    pictures, page = key.get("pictures"), key.get("page")
-    if not isinstance(pictures, dict) or not isinstance(page, str):
-        raise AuditError(f"{folder / 'blind-key.json'}: not the key of a blind page; write the page again.")
+    not_key = "not the key of a blind page; write the page again."
+    key, raters = read_json(folder / "blind-key.json", not_key, not_key, KEY), []
+    pictures, page = key["pictures"], key["page"]
     for path in files:
-        data = _read(path)
-        answers, rater = data.get("answers"), data.get("rater")
-        if data.get("page") != page:
+        data = read_json(
+            path, "there is no such file; give the answers that the page saved.",
+            "incomplete, or not a file of answers; save it from the page again.", ANSWERS,
+        )  # fmt: skip
+        answers, rater = data["answers"], data["rater"]
+        if data["page"] != page:
             raise AuditError(
                 f"{path}: these answers are of another page; give the file saved from blind.html in {folder}."
             )
@@ -92,23 +113,15 @@ def read_answers(folder, files):
 
 def _wrong(answers, rater, pictures):
     """What is wrong with the answers to a page's pictures, or None."""
-    if not isinstance(answers, dict) or not isinstance(rater, str) or not rater.strip():
-        return "it has no answers or no rater's name"
+    if not rater.strip():
+        return "it has no rater's name"
     for name, answer in answers.items():
         if name not in pictures:
-            return f"it answers for the picture {name}, which the page does not have"
+            return f"it answers for the picture {short(name)}, which the page does not have"
         if not isinstance(answer, dict) or answer.get("side") not in SIDES or answer.get("fits") not in FITS:
             return f"the answer for the picture {name} is not one of the page's choices"
     missing = len(pictures) - len(answers)
     return f"{missing} of {len(pictures)} pictures have no answer" if missing else None
-
-
-def _read(path):
-    damaged = "incomplete, or not a file of answers; save it from the page again."
-    data = read_json(path, "there is no such file; give the answers that the page saved.", damaged)
-    if not isinstance(data, dict):
-        raise AuditError(f"{path}: {damaged}")
-    return data
 
 
 def said_by_people(report, key, raters):
@@ -125,6 +138,8 @@ def said_by_people(report, key, raters):
         {"raters", "rates", "tests", "agreement", "words"}; "words" has the results as sentences.
     """
     people = {"raters": [rater for rater, _ in raters], "rates": [], "tests": [], "words": []}
+    if any(place >= len(report["pictures"]) for place in key.values()):
+        raise AuditError("The key of the blind page names pictures that the report does not have; audit again.")
     who = f"{len(raters)} {'people' if len(raters) > 1 else 'person'} ({', '.join(people['raters'])})"
     people["words"].append(f"{who}, {len(key)} pictures each.")
     for group in report["axis"]["groups"]:

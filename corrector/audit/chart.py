@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from ..latent_space.drawing import CORRECTED, GAP, PLAIN, draw_rates, montage_of
+from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, draw_rates, montage_of
 from .report_file import places_of, rate_rows, title_of
 
 MOST_COLUMNS = 10  # pictures in a row of the grid
@@ -16,6 +16,13 @@ def draw_chart(report, narrow=False):
 
     `narrow`: stack all panels, for a screen 380 pixels wide.
     """
+    from matplotlib import rc_context
+
+    with rc_context(TEXT_IS_TEXT):
+        return _drawn(report, narrow)
+
+
+def _drawn(report, narrow):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

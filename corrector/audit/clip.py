@@ -31,7 +31,9 @@ def load_clip(folder):
     try:
         from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-        model, found = CLIPModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        model, found = CLIPModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises various exceptions for folders that are not its own
         first = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -2,8 +2,6 @@
 
 import html
 
-from PIL import Image
-
 from ..latent_space.drawing import bar_html, data_uri, document, figure_html, png, table_html
 from ..latent_space.whole_files import write_whole
 from .chart import draw_chart
@@ -27,7 +25,7 @@ def publish(run, store, folder):
     write_report(report, folder / "report.json")
     chart = draw_chart(report)
     write_audit_page(report, thumbnails, folder / "audit.html", chart)
-    Image.fromarray(chart).save(folder / "chart.png")
+    write_whole(folder / "chart.png", png(chart))
     return report, thumbnails
 
 

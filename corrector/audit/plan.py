@@ -5,19 +5,20 @@ import math
 import random
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from ..axis.axis import Axis
 from ..latent_space.errors import RSCorrectorError
+from ..latent_space.json_files import UnreadableError, parse_json
 from ..learning.store import PairStore
 from .statistics import enough
 
 KINDS = ("neutral", "stereotype", "counter")  # prompts that ask for neither side, or for one of the two
+SCHEMA = Path(__file__).with_name("audit-report.schema.json")
 CHUNK = 20  # pictures sampled at once; after each chunk the confidence interval is checked
 
 
@@ -140,6 +141,21 @@ def numbers(text):
     raise AuditError(f'"{text}" is not a list of numbers above 0; write them with commas between, such as 2, 4, 7.')
 
 
+@cache
+def report_schema():
+    """The published schema of reports (JSON Schema, draft 2020-12)."""
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+
+
+@cache
+def records_schema():
+    """The schema of a chunk's records: the pictures of a report, each with the size of its thumbnail."""
+    picture = report_schema()["properties"]["pictures"]["items"]
+    size = {"type": "integer", "minimum": 1, "maximum": 2**24}
+    one = picture | {"properties": picture["properties"] | {"bytes": size}, "required": [*picture["required"], "bytes"]}
+    return {"type": "array", "minItems": 1, "maxItems": 10_000, "items": one}
+
+
 class AuditStore(PairStore):
     """A folder with one file per finished chunk: its records, features and thumbnails. Writes are atomic.
 
@@ -148,19 +164,25 @@ class AuditStore(PairStore):
 
     what = "pictures of an audit"
 
-    def load(self, name):
-        """-> (records, features [R, F], thumbnails as JPEG bytes), or None if the chunk is not finished."""
-        path = self.folder / f"{name}.safetensors"
+    def load(self, chunk):
+        """A Chunk -> (records, features [R, F], thumbnails as JPEG bytes), or None if it is not finished or damaged."""
         try:
-            with safe_open(path, "pt") as file:
-                records = json.loads(file.metadata()["records"])
-                features, joined = file.get_tensor("features").numpy(), file.get_tensor("thumbnails").numpy().tobytes()
-        except FileNotFoundError:
+            metadata, tensors = self._load(chunk.name, ("F32", "U8")) or ({}, {})
+            records = parse_json(metadata.get("records", ""), records_schema())
+        except UnreadableError:
             return None
-        except (SafetensorError, ValueError, KeyError, TypeError):  # the disk corrupted the file: sample it again
-            path.unlink()
-            return None
+        features, joined = (tensors.get(name, torch.zeros(0)).numpy() for name in ("features", "thumbnails"))
         ends = np.cumsum([record["bytes"] for record in records])
+        if len(records) % len(chunk.seeds) or features.shape[:1] != ends.shape or features.ndim != 2:
+            return None
+        if joined.dtype != np.uint8 or joined.shape != (ends[-1],) or not np.isfinite(features).all():
+            return None
+        for place, record in enumerate(records):
+            own = place % len(chunk.seeds)
+            wanted = chunk.prompts[own], chunk.seeds[own], chunk.start + own, chunk.cell[1:]
+            if (record["prompt"], record["seed"], record["index"], (record["kind"], record["cfg"])) != wanted:
+                return None
+        joined = joined.tobytes()
         return records, features, [joined[end - r["bytes"] : end] for r, end in zip(records, ends, strict=True)]
 
     def save(self, name, records, features, thumbnails):
@@ -170,7 +192,7 @@ class AuditStore(PairStore):
             "features": torch.as_tensor(features, dtype=torch.float32).contiguous(),
             "thumbnails": torch.from_numpy(np.frombuffer(b"".join(thumbnails), dtype=np.uint8).copy()),
         }
-        self._write(self.folder / f"{name}.safetensors", save(tensors, {"records": json.dumps(records)}))
+        self._save(name, tensors, records=json.dumps(records))
 
     def take(self, other):
         """Copy the finished chunks of another folder of the same audit."""
@@ -189,7 +211,7 @@ class AuditStore(PairStore):
             for chunk in chunks:
                 if plan.done(records[first:], judge):
                     break
-                loaded = self.load(chunk.name)
+                loaded = self.load(chunk)
                 missing += loaded is None
                 some, vectors, pictures = loaded or ([], [], [])
                 records += some

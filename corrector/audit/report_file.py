@@ -1,58 +1,81 @@
 """The file report.json, validated against the published schema, and what charts and pages look up in a report."""
 
 import json
-from functools import cache
-from pathlib import Path
 
+from ..axis.axis import axis_from_dict
+from ..latent_space import json_files
+from ..latent_space.json_files import UnreadableError
+from ..latent_space.json_schema import complaint
 from ..latent_space.whole_files import write_whole
-from .plan import AuditError
+from .plan import AuditError, report_schema
 
 FORMAT = 1
-SCHEMA = Path(__file__).with_name("audit-report.schema.json")
-
-
-@cache
-def _validator():
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+LARGEST = 128 * 2**20  # bytes; a picture takes some 600
+MOST = 5_000_000  # entries of all lists and objects
 
 
 def write_report(report, path):
     """Write report.json atomically. Raises AuditError if the report does not match the schema."""
-    if wrong := complaint(report):
+    if wrong := complaint(report, report_schema()):
         raise AuditError(f"The report does not match its own schema ({wrong}); please report this as a bug.")
-    write_whole(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_whole(path, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def complaint(report):
-    """The first violation of the schema as text, or None."""
-    error = next(_validator().iter_errors(report), None)
-    return error and f"{'.'.join(map(str, error.absolute_path)) or 'report'}: {error.message[:160]}"
+def read_json(path, missing, damaged, schema=None, **limits):
+    """Content of a JSON file. Raises AuditError with one of two messages if it is missing or damaged.
 
-
-def read_json(path, missing, damaged):
-    """Content of a JSON file. Raises AuditError with one of two messages if it is missing or damaged."""
+    `schema`, `limits`: as for `json_files.read_json`.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json_files.read_json(path, schema, **limits)
     except FileNotFoundError:
         raise AuditError(f"{path}: {missing}") from None
-    except (OSError, ValueError):
-        raise AuditError(f"{path}: {damaged}") from None
+    except OSError as error:
+        raise AuditError(f"{path}: it cannot be read ({error.strerror}).") from None
+    except UnreadableError as error:
+        raise AuditError(f"{path}: {damaged} ({str(error).rstrip('.')})") from None
 
 
 def load_report(path):
     """Read a report. Raises AuditError if it is missing, incomplete, of a later version, or not a report."""
     report = read_json(
         path, "there is no such report; give the report.json that an audit wrote.",
-        "incomplete, or not a report; run the audit again, which reuses its pictures.",
+        "incomplete, or not a report; run the audit again, which reuses its pictures.", largest=LARGEST, most=MOST,
     )  # fmt: skip
     later = report.get("format") if isinstance(report, dict) else None
-    if isinstance(later, int) and later > FORMAT:
+    if type(later) is int and later > FORMAT:
         raise AuditError(f"{path}: format {later} is later than this RS-Corrector can read ({FORMAT}); update it.")
-    if wrong := complaint(report):
+    wrong = complaint(report, report_schema())
+    if not wrong:
+        axis_from_dict(report["axis"], f"{path}: axis")
+        wrong = _across_fields(report)
+    if wrong:
         raise AuditError(f"{path}: not a report of an audit ({wrong}); give the report.json that an audit wrote.")
     return report
+
+
+def _across_fields(report):
+    """Checks across fields, which a schema cannot express -> what is wrong, or None."""
+    groups, pictures, settings = report["axis"]["groups"], report["pictures"], report["settings"]
+    names = [judge["name"] for judge in report["judges"]]
+    if len(set(names)) < len(names):
+        return "two judges have one name"
+    for row in report["figures"]:
+        if (row["low"] is None) != (row["high"] is None) or (row["value"] is None and row["low"] is not None):
+            return "a figure has half of an interval"
+    for group, judge, plain, after in rate_rows(report):
+        for row in (plain, after) if settings["strengths"] else (plain,):
+            if row is None or row["low"] is None or row["n"] < 1:
+                return f'it has no stereotype rate of "{group}" by the judge "{judge}"'
+    try:
+        twins_of(report)
+    except KeyError:
+        return "a picture has no plain twin"
+    if any(entry["picture"] >= len(pictures) for entry in report["worse"]):
+        return "it names a picture that it does not have"
+    if any(not places_of(report, group, strength) for group in groups for strength in (0, *settings["strengths"])):
+        return "a group has no pictures"
+    return None
 
 
 def title_of(report):

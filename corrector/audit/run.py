@@ -14,6 +14,7 @@ from .measures import sharpness, skin, structure, to_uint8
 from .plan import CHUNK, AuditError, AuditStore
 from .statistics import latent_change
 
+WORST = 1e6  # denoising error, over the variance of the noise
 THUMBNAIL = 144  # pixels; longest side of a thumbnail
 
 
@@ -79,7 +80,7 @@ class Audit:
         done, known = 0, {}  # known: {name of a chunk: its records}
         for chunk, size in zip(chunks, sizes, strict=True):
             latents = None
-            if not self._stopped(store, chunk, known) and store.load(chunk.name) is None:
+            if not self._stopped(store, chunk, known) and store.load(chunk) is None:
                 latents, *made = self.chunk(chunk)
                 store.save(chunk.name, *made)
             done += size
@@ -92,7 +93,7 @@ class Audit:
         records = []
         for earlier in self.plan.cells[chunk.cell][: chunk.start // CHUNK]:
             if earlier.name not in known:
-                loaded = store.load(earlier.name)
+                loaded = store.load(earlier)
                 if loaded is None:
                     return False
                 known[earlier.name] = loaded[0]
@@ -115,7 +116,8 @@ class Audit:
             change = latent_change(plain, latents, plain.std()).nan_to_num().tolist()
             tones, sharp = skin(shown, self.plan.axis.skin_region), sharpness(shown)
             similar = structure(plain_shown, shown)
-            errors = denoising_error(self.host, clean, conditioning, chunk.seeds).tolist()
+            errors = denoising_error(self.host, clean, conditioning, chunk.seeds)
+            errors = errors.nan_to_num(WORST, WORST).clamp(max=WORST).tolist()  # of a picture that is broken
             for i, (prompt, seed) in enumerate(zip(chunk.prompts, chunk.seeds, strict=True)):
                 records.append(
                     base

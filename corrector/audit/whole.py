@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from PIL import Image
-
+from ..latent_space.drawing import png
+from ..latent_space.whole_files import write_whole
 from ..learning.pairs import make_pairs
 from .blind import write_blind_page
 from .chart import draw_grid
@@ -92,7 +92,7 @@ def finished(run, store, folder):
     """
     folder = Path(folder)
     report, thumbnails = publish(run, store, folder)
-    Image.fromarray(draw_grid(report, thumbnails)).save(folder / "grid.png")
+    write_whole(folder / "grid.png", png(draw_grid(report, thumbnails)))
     if run.preferences:
         write_blind_page(report, thumbnails, folder)
     return report

@@ -1,13 +1,13 @@
 """Checkpoint files -> a diffusers pipeline, without any download. What cannot be used is refused in a sentence."""
 
-import json
 import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from ..latent_space.errors import RSCorrectorError
+from ..latent_space.json_files import UnreadableError, read_json
+from ..latent_space.tensor_files import FLOATS, map_tensors, not_finite
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 NETWORKS = {
@@ -17,6 +17,7 @@ NETWORKS = {
     "text_encoder_2": ("CLIPTextModelWithProjection",),
 }
 SINGLE_FILES = {"v1": PIPELINES[0], "v2": PIPELINES[0], "xl_base": PIPELINES[1]}  # diffusers' names of model types
+HIGHEST = 1e4  # absolute value of a weight that no sound checkpoint or LoRA has
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 READS = "RS-Corrector reads SD1.5, SD2.x and SDXL checkpoints and the miniature; use one of these"
 
@@ -96,7 +97,7 @@ def _load_file(path, config):
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: only .safetensors files are read, since others can run code; convert it.")
     _refuse_pointer(path)
-    tensors = _try(path, load_file, path)  # mapped into memory; nothing is read yet
+    tensors = _try(path, map_tensors, path, None)  # nothing is read yet
     kind = infer_diffusers_model_type(tensors)
     if kind not in SINGLE_FILES:
         raise CheckpointError(f'{path}: its model type is "{kind}". {READS}.')
@@ -132,10 +133,12 @@ def merge_lora(pipe, path):
 
     path = Path(path)
     _refuse_pointer(path)
-    tensors = _try(path, load_file, path)
+    tensors = _try(path, map_tensors, path, (*FLOATS, "I64", "I32"))  # some write alpha as an integer
     layers = sum(re.search(r"lora(_|\.|_linear_layer\.)(down|A)\.", name) is not None for name in tensors)
     if not layers:
         raise CheckpointError(f"{path}: it holds no LoRA layers (lora_down or lora_A); use another file.")
+    if broken := not_finite(tensors, HIGHEST):
+        raise CheckpointError(f"{path}: {broken}, which would break the checkpoint; use another file.")
     try:
         pipe.load_lora_weights(tensors)
         parts = filter(None, (getattr(pipe, name, None) for name in NETWORKS))
@@ -146,6 +149,9 @@ def merge_lora(pipe, path):
         raise CheckpointError(f"{path}: its layers do not fit this checkpoint; use a LoRA made for this model.")
     pipe.fuse_lora()
     pipe.unload_lora_weights()
+    for part in filter(None, (getattr(pipe, name, None) for name in NETWORKS)):
+        if broken := not_finite(part.state_dict(), HIGHEST):
+            raise CheckpointError(f"{path}: merged into the checkpoint, {broken}; use another file.")
 
 
 def _try(path, load, *args, **options):
@@ -169,8 +175,8 @@ def _incomplete(path, missing):
 def _read_json(path):
     _refuse_pointer(path)
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return read_json(path, {"type": "object"})
+    except (OSError, UnreadableError):
         raise CheckpointError(
             f"{path}: it is missing or damaged; copy the whole folder again, or give a .safetensors file instead."
         ) from None

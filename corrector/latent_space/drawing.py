@@ -10,6 +10,7 @@ import numpy as np
 
 PLAIN, CORRECTED, FAILURE = "#b0562e", "#2f6f8f", "#a3262a"  # distinct in greyscale and for colour-blind readers
 PAGE = Path(__file__).with_name("page.html")
+TEXT_IS_TEXT = {"text.parse_math": False, "text.usetex": False}  # for rc_context: a "$" in a name is no formula
 GAP = 6  # pixels between the pictures of a grid
 
 

@@ -12,8 +12,8 @@ from functools import cache
 from .errors import short
 
 KINDS = {
-    "string": (str, "text"), "array": (list, "a list"), "object": (dict, "an object"), "boolean": (bool, "true or false"),
-    "integer": (int, "a whole number"), "number": (int | float, "a number"), "null": (type(None), "null"),
+    "string": (str, "text"), "array": (list, "a list"), "object": (dict, "an object"), "null": (type(None), "null"),
+    "boolean": (bool, "true or false"), "integer": (int, "a whole number"), "number": (int | float, "a number"),
 }  # fmt: skip
 TESTS = {
     "const": lambda value, limit: value == limit and type(value) is type(limit),

@@ -1,4 +1,4 @@
-"""The one reader of safetensors files: the header is checked before a tensor is made, and values for NaN and infinity."""
+"""The one reader of safetensors files: the header is checked before any tensor is made."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from .json_files import UnreadableError, parse_json, read_bytes, size_of
 
 HEADER = 4 * 2**20  # bytes
 MOST = 10_000  # tensors
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "U8": 1}  # bytes of a number, by type
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1}  # bytes of a number, by type
 FLOATS = ("F64", "F32", "F16", "BF16")
 NOT_SAFETENSORS = "not a safetensors file, or cut off while copying; copy it again"
 
@@ -26,7 +26,8 @@ class Header:
 def header_of(beginning, size, types=FLOATS):
     """The first bytes of a safetensors file of `size` bytes -> Header. Raises UnreadableError.
 
-    `beginning` holds at least the header, if that is at most HEADER bytes long; `types` are those that are expected.
+    `beginning` holds at least the header, if that is at most HEADER bytes long; `types` are those that are expected, or
+    None for all.
     """
     length = int.from_bytes(beginning[:8], "little")
     if size < 8 or length > size - 8:
@@ -51,12 +52,12 @@ def _described(name, about, size, types):
     whole = isinstance(shape, list) and len(shape) <= 8 and all(type(side) is int and side >= 0 for side in shape)
     if not whole or not isinstance(kind, str):
         raise UnreadableError(NOT_SAFETENSORS)
-    if kind not in types:
+    if types and kind not in types:
         raise UnreadableError(f'the tensor "{name}" has the type {kind}, and {" or ".join(types)} is expected')
     numbers = 1
     for side in shape:
         numbers *= side
-    if numbers * SIZES[kind] > size:
+    if numbers * SIZES.get(kind, 0) > size:
         raise UnreadableError(NOT_SAFETENSORS)
     return kind, tuple(shape)
 

@@ -142,7 +142,7 @@ class _Group:
         for start in range(0, count, self.host.batch):
             name = f"{self.index:02d}-{stage}-{cfg:g}-{start:05d}"
             some = which[start : start + self.host.batch]
-            shard = self.store and self.store.load(name)
+            shard = self.store and self.store.load(name, (len(some), *self.host.shape))
             if not shard:
                 made = self.sampled([prompts[i] for i in some], [self.seeds[i] for i in some], cfg, known)
                 shard = {"latents": made, "lightness": lightness(self.host.decode(made), region)}

@@ -73,7 +73,7 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
                 shards = []
                 for start in range(0, count, batch):
                     name, some = f"{group_index:02d}-{side}-{start:05d}", slice(start, start + batch)
-                    shard = store and store.load(name)
+                    shard = store and store.load(name, (len(seeds[some]), *host.shape))
                     if not shard:
                         drawn = host.sample(host.encode(prompts[some]), seeds[some], cfg=cfg, steps=steps).cpu()
                         shard = {"latents": drawn, "lightness": lightness(host.decode(drawn), axis.skin_region)}

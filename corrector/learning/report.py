@@ -7,7 +7,9 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 
-from ..latent_space.drawing import CORRECTED, GAP, PLAIN, montage_of
+from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, montage_of, png
+from ..latent_space.errors import printable
+from ..latent_space.whole_files import write_whole
 from .pairs import SIDES
 
 MOST_COLUMNS = 12  # pairs in the picture, of all groups together
@@ -18,7 +20,7 @@ STYLE = {
 
 
 def draw_report(preference, pairs, path=None, pictures=None):
-    """Held-out figures, skin tones and some pairs -> uint8 [H, W, 3]; only text if matplotlib is not installed.
+    """Held-out figures, skin tones and some pairs -> uint8 [H, W, 3]; only text if matplotlib cannot draw them.
 
     Args:
         preference: as `learn` returns it.
@@ -28,10 +30,10 @@ def draw_report(preference, pairs, path=None, pictures=None):
     """
     try:
         drawn = _report(preference, pairs, pictures)
-    except ImportError:
-        drawn = _written_report(preference)
+    except Exception as error:  # a missing package or a strange text must not cost what was learned
+        drawn = _written_report(preference, error)
     if path:
-        Image.fromarray(drawn).save(path)
+        write_whole(path, png(drawn))
     return drawn
 
 
@@ -42,7 +44,7 @@ def _report(preference, pairs, pictures):
 
     montage = None if pictures is None else _pair_montage(pictures)
     heights = [4.8, 0.4 if montage is None else 11.2 * montage.shape[0] / montage.shape[1] + 0.8]
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | TEXT_IS_TEXT):
         figure = Figure(figsize=(12, sum(heights)), dpi=90, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         above, below = figure.subfigures(2, 1, height_ratios=heights)
@@ -110,9 +112,11 @@ def _pair_montage(pictures):
     return montage_of({"before": lines[0], "after": lines[1]})
 
 
-def _written_report(preference):
+def _written_report(preference, error):
     """The text of a report, for hosts without matplotlib."""
-    said = ["The charts need the package matplotlib, which is not installed here; the preference does not.", ""]
+    said = [f"The charts could not be drawn ({printable(str(error))[:200]}); the preference does not need them.", ""]
+    if isinstance(error, ImportError):
+        said = ["The charts need the package matplotlib, which is not installed here; the preference does not.", ""]
     lines = said + [line for text in _said(preference) for line in textwrap.wrap(text, 110)]
     image = Image.new("RGB", (760, 24 + 18 * len(lines)), "white")
     text = "\n".join(lines).encode("latin-1", "replace").decode("latin-1")

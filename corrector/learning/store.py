@@ -5,11 +5,15 @@ import json
 import math
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from ..latent_space.errors import RSCorrectorError
-from ..latent_space.whole_files import FULL, why_not, write_whole
+from ..latent_space.errors import RSCorrectorError, short
+from ..latent_space.json_files import UnreadableError, read_json
+from ..latent_space.tensor_files import read_tensors
+from ..latent_space.whole_files import FULL, clean, why_not, write_whole
+
+LARGEST = 2**30  # bytes of a shard
+SETTINGS = "settings.json"
 
 
 class PairError(RSCorrectorError):
@@ -17,7 +21,9 @@ class PairError(RSCorrectorError):
 
 
 class PairStore:
-    """A folder with one file (shard) per batch of pictures, written atomically.
+    """A folder with one file (shard) per batch of pictures, written atomically. Several processes may share it.
+
+    A shard that is damaged or not what its name says counts as not there, and is sampled again.
 
     Raises PairError if the folder cannot be written or has other settings, so that pairs of two checkpoints never mix.
 
@@ -29,36 +35,64 @@ class PairStore:
     what = "pairs"  # the name of the pictures in messages
 
     def __init__(self, folder, settings):
-        self.folder, path = Path(folder), Path(folder) / "settings.json"
-        settings = json.loads(json.dumps(settings))
+        self.folder, path = Path(folder), Path(folder) / SETTINGS
+        self.settings = settings = json.loads(json.dumps(settings))
         if not path.exists():
-            if self.folder.is_dir() and any(other.suffix != ".part" for other in self.folder.iterdir()):
+            if self.folder.is_dir() and any(map(_is_foreign, self.folder.iterdir())):
                 raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
-            self._write(path, json.dumps(settings, indent=1).encode())
-            return
+            self._write(path, json.dumps(settings, indent=1))
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            found = read_json(path)
+            if not isinstance(found, dict):
+                raise UnreadableError("it is not an object")
+        except (OSError, UnreadableError):
             raise PairError(f"{path}: cut off or not JSON; delete the folder and start again.") from None
         for name in sorted(set(found) | set(settings)):
             if found.get(name) != settings.get(name):
                 raise PairError(
-                    f'{self.folder}: these {self.what} have another "{name}" ({_short(found.get(name))}; now '
-                    f"{_short(settings.get(name))}). Choose a new folder for the new settings, or go back to the old."
+                    f'{self.folder}: these {self.what} have another "{name}" ({short(found.get(name), 40)}; '
+                    f"now {short(settings.get(name), 40)}). Choose a new folder for the new settings, or go back to "
+                    "the old."
                 )
+        clean(self.folder)
 
-    def load(self, name):
-        """The shard {latents, lightness}, or None if it was not finished."""
-        path = self.folder / f"{name}.safetensors"
-        try:
-            return load_file(path) if path.exists() else None
-        except SafetensorError:  # possible if the disk has lost data
-            path.unlink()
-            return None
+    def load(self, name, shape):
+        """The shard {latents, lightness}, or None if it was not finished, is damaged or is that of other pictures.
+
+        `shape` is that of its latents, (N, C, H, W).
+        """
+        found = self._load(name, ("F32",))
+        if found and {part: tuple(tensor.shape) for part, tensor in found[1].items()} == {
+            "latents": tuple(shape), "lightness": tuple(shape[:1])
+        }:  # fmt: skip
+            return found[1]
+        return None
 
     def save(self, name, latents, lightness):
-        shard = {"latents": latents.contiguous(), "lightness": lightness.contiguous()}
-        self._write(self.folder / f"{name}.safetensors", save(shard))
+        self._save(name, {"latents": latents.float().contiguous(), "lightness": lightness.float().contiguous()})
+
+    def _load(self, name, types):
+        """-> (metadata, tensors) of a shard, or None if it is not there or not as it was saved."""
+        path = self.folder / f"{name}.safetensors"
+        try:
+            header, tensors, _ = read_tensors(path, LARGEST, types)
+        except (OSError, UnreadableError):
+            return None
+        metadata = dict(header.metadata)
+        seal = metadata.pop("seal", None)  # shards of version 0.1 have none
+        return None if seal not in (None, self._seal(name, tensors, metadata)) else (metadata, tensors)
+
+    def _save(self, name, tensors, **metadata):
+        """Write a shard, with a seal over its name, its content and the folder's settings."""
+        metadata["seal"] = self._seal(name, tensors, metadata)
+        self._write(self.folder / f"{name}.safetensors", save(tensors, metadata))
+
+    def _seal(self, name, tensors, metadata):
+        about = [[part, str(t.dtype), list(t.shape)] for part, t in sorted(tensors.items())]
+        seal = hashlib.sha256(json.dumps([name, self.settings, metadata, about], sort_keys=True).encode())
+        for _, tensor in sorted(tensors.items()):
+            seal.update(tensor.numpy())
+        return seal.hexdigest()
 
     def forget(self, names):
         """Delete shards."""
@@ -73,8 +107,9 @@ class PairStore:
             raise PairError(f"{self.folder}: {self.what} cannot be kept: {why_not(error)}.{kept}") from None
 
 
-def _short(value):
-    return str(value) if len(str(value)) < 40 else f"{str(value)[:37]}..."
+def _is_foreign(path):
+    """Whether a file is none that a store writes first: settings, which another process may just have written."""
+    return path.name != SETTINGS and path.suffix != ".part"
 
 
 def digest(settings):

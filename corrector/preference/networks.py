@@ -47,12 +47,24 @@ def read(source, x, sigma, group, conditional=None):
         group: [B], index of the group that each prompt names.
         conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W]; a source that
             `knows_belief` needs it.
+
+    Raises PreferenceError if the network gives NaN or infinity for finite latents.
     """
     if source.kind == "text":
         return source(x, sigma, group, conditional)
     reading = source(*beside(source, x, sigma, group, conditional))
     parts = reading.log_odds, reading.push, reading.tone
+    if not _finite(*parts) and _finite(x, sigma, conditional):
+        raise PreferenceError(
+            "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
+            "use another file."
+        )
     return Reading(*(None if part is None else part.to(x.device) for part in parts))
+
+
+def _finite(*tensors):
+    """Whether no tensor holds NaN or infinity."""
+    return all(tensor is None or bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def along(latents, push):
