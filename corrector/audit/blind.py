@@ -138,8 +138,9 @@ def said_by_people(report, key, raters):
         {"raters", "rates", "tests", "agreement", "words"}; "words" has the results as sentences.
     """
     people = {"raters": [rater for rater, _ in raters], "rates": [], "tests": [], "words": []}
-    if any(place >= len(report["pictures"]) for place in key.values()):
-        raise AuditError("The key of the blind page names pictures that the report does not have; audit again.")
+    twins, places = twins_of(report), set(key.values())
+    if len(places) < len(key) or any(place >= len(twins) or twins[place] not in places for place in places):
+        raise AuditError("The key of the blind page is not that of the report's pictures; run the audit again.")
     who = f"{len(raters)} {'people' if len(raters) > 1 else 'person'} ({', '.join(people['raters'])})"
     people["words"].append(f"{who}, {len(key)} pictures each.")
     for group in report["axis"]["groups"]:

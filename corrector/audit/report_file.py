@@ -10,8 +10,8 @@ from ..latent_space.whole_files import write_whole
 from .plan import AuditError, report_schema
 
 FORMAT = 1
-LARGEST = 128 * 2**20  # bytes; a picture takes some 600
-MOST = 5_000_000  # entries of all lists and objects
+LARGEST = 24 * 2**20  # bytes; a picture takes some 600
+MOST = 600_000  # entries of all lists and objects; a picture has some 20
 
 
 def write_report(report, path):

@@ -18,8 +18,8 @@ KINDS = {
 TESTS = {
     "const": lambda value, limit: value == limit and type(value) is type(limit),
     "enum": lambda value, limit: any(value == one and type(value) is type(one) for one in limit),
-    "minimum": lambda value, limit: not _is(value, "number") or value >= limit,
-    "maximum": lambda value, limit: not _is(value, "number") or value <= limit,
+    "minimum": lambda value, limit: not isinstance(value, int | float) or value >= limit,
+    "maximum": lambda value, limit: not isinstance(value, int | float) or value <= limit,
     "minLength": lambda value, limit: not isinstance(value, str) or len(value) >= limit,
     "maxLength": lambda value, limit: not isinstance(value, str) or len(value) <= limit,
     "pattern": lambda value, limit: not isinstance(value, str) or bool(_compiled(limit).search(value)),
@@ -28,7 +28,7 @@ TESTS = {
     "uniqueItems": lambda value, limit: not isinstance(value, list) or len({_text(v) for v in value}) == len(value),
     "maxProperties": lambda value, limit: not isinstance(value, dict) or len(value) <= limit,
     "required": lambda value, limit: not isinstance(value, dict) or all(name in value for name in limit),
-    "type": lambda value, limit: any(_is(value, kind) for kind in _several(limit)),
+    "type": lambda value, limit: _is(value, limit) if isinstance(limit, str) else any(_is(value, k) for k in limit),
 }
 INNER = ("$ref", "allOf", "items", "properties", "additionalProperties")
 NOTES = ("$schema", "$id", "$defs", "title", "description", "default", "errorMessage")
@@ -36,7 +36,7 @@ KNOWN = frozenset((*TESTS, *INNER, *NOTES))  # keywords that schemas may use
 
 
 def complaint(value, schema):
-    """The first error in a JSON value, in the schema's order, or None.
+    """The first error in a JSON value, or None: of a value itself before its parts, in the schema's order.
 
     `errorMessage` in the schema may give the words for a keyword, after the field's name.
     """
@@ -47,11 +47,11 @@ def _errors(value, schema, root, path):
     """Yield a sentence per error; `path` names the value, such as ".counter.phrases[0]"."""
     if "$ref" in schema:
         yield from _errors(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, path)
+    for keyword, limit in schema.items():  # of the value itself, and of its size before its content
+        if keyword in TESTS and not TESTS[keyword](value, limit):
+            yield _sentence(keyword, limit, value, schema, path)
     for keyword, limit in schema.items():
-        if keyword in TESTS:
-            if not TESTS[keyword](value, limit):
-                yield _sentence(keyword, limit, value, schema, path)
-        elif keyword == "allOf":
+        if keyword == "allOf":
             for part in limit:
                 yield from _errors(value, part, root, path)
         elif keyword == "items" and isinstance(value, list):
@@ -98,7 +98,7 @@ def _inside(path):
 
 
 def _is(value, kind):
-    return isinstance(value, KINDS[kind][0]) and (kind == "boolean" or not isinstance(value, bool))
+    return isinstance(value, KINDS[kind][0]) and ((value is not True and value is not False) or kind == "boolean")
 
 
 def _several(kinds):
