@@ -20,6 +20,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 # Two processes of tests with a thread each are faster than one with two: small networks gain nothing from a second.
 COMMANDS = {"demo": ("-m", "corrector", "demo"), "test": ("-m", "pytest", "-n", "2", "--dist", "loadfile")}
+ROOM = 2000  # MB that the packages take at least, with a CPU build of torch
 CPU_TORCH = "torch==2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -53,18 +54,47 @@ def prepare(command):
     """Make `.venv` and install the requirements of `command`, unless already done. Raises InstallError."""
     wanted = fingerprint(command)
     stamp = VENV / f"rs-corrector-{command}.stamp"
-    if PYTHON.exists() and stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    if PYTHON.exists() and stamp.is_file() and stamp.read_bytes() == wanted.encode():
         return
     if sys.version_info < (3, 10):  # noqa: UP036
         raise InstallError(f"this is Python {sys.version.split()[0]}; RS-Corrector needs Python 3.10 to 3.13.")
+    check_folder()
     make_venv()
     install_torch()
     if not pip("install", "-r", str(requirements(command))):
         raise InstallError(
-            "the installation did not finish; see pip's message above. Check the network and the free disk space, then "
-            "run the same command again: it continues where it stopped."
+            f"the installation did not finish; see pip's message above. {free_space()} MB are free on the disk. Check "
+            "that and the network, then run the same command again: it continues where it stopped."
         )
-    stamp.write_text(wanted, encoding="utf-8")
+    try:
+        stamp.write_text(wanted, encoding="utf-8")
+    except OSError as error:
+        raise InstallError(f"{stamp} cannot be written ({error.strerror}); mend that and run it again.") from None
+
+
+def check_folder():
+    """Raises InstallError if nothing can be installed here."""
+    if VENV.is_symlink() or VENV.exists():
+        if not VENV.is_dir():
+            raise InstallError(f"{VENV} is a file, and the packages go to a folder of that name; rename the file.")
+        return
+    if free_space() < ROOM:
+        raise InstallError(
+            f"only {free_space()} MB are free on the disk of {ROOT}, and the packages take about {ROOM} MB or more; "
+            "free some space and run the same command again."
+        )
+    try:
+        VENV.mkdir()
+        VENV.rmdir()
+    except OSError as error:
+        raise InstallError(
+            f"nothing can be written to {ROOT} ({error.strerror}); copy the folder to a place where you may write."
+        ) from None
+
+
+def free_space():
+    """MB that are free where the packages go."""
+    return shutil.disk_usage(ROOT).free // 2**20
 
 
 def requirements(command):
@@ -72,10 +102,13 @@ def requirements(command):
 
 
 def fingerprint(command):
-    """A hash of the command's requirements file and of the files that it includes."""
+    """A hash of the command's requirements file and of the files that it includes. Raises InstallError."""
     digest, files = hashlib.sha256(), [requirements(command)]
     for path in files:
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise InstallError(f"{path} is missing or damaged; copy or download RS-Corrector again.") from None
         digest.update(text.encode())
         files += [ROOT / name for name in re.findall(r"^-r (\S+)", text, re.MULTILINE)]
     return digest.hexdigest()
@@ -86,13 +119,27 @@ def make_venv():
     if PYTHON.exists() and pip("--version", quiet=True):
         return
     print(f"Making {VENV.name} with Python {sys.version.split()[0]} ...", flush=True)
-    if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]) or not pip("--version", quiet=True):
-        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        raise InstallError(
-            f"{sys.executable} could not make a virtual environment in {VENV}. On Debian and Ubuntu install the "
-            f"missing part with: sudo apt install python{version}-venv. Elsewhere use the Python of python.org. "
-            "Then run the same command again."
-        )
+    try:
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
+    except OSError as error:
+        raise InstallError(f"{sys.executable} cannot be started ({error.strerror}); use another Python.") from None
+    if made.returncode or not pip("--version", quiet=True):
+        said = (made.stdout + made.stderr).strip()
+        raise InstallError(f"{sys.executable} could not make a virtual environment in {VENV}. {why_no_venv(said)}")
+
+
+def why_no_venv(said):
+    """What to do, by what the module venv said."""
+    if "No space left" in said or free_space() < 100:
+        return f"The disk is full ({free_space()} MB are free); free some space and run the same command again."
+    if "Read-only" in said or "Permission denied" in said:
+        return "Nothing can be written there; copy the folder to a place where you may write."
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    last = f" It said: {said.splitlines()[-1][:200]}" if said else ""
+    return (
+        f"On Debian and Ubuntu install the missing part with: sudo apt install python{version}-venv. Elsewhere use the "
+        f"Python of python.org. Then run the same command again.{last}"
+    )
 
 
 def install_torch():

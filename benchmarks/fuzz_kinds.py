@@ -28,7 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def tried_text(rng):
-    return rng.choice([value for value in VALUES if isinstance(value, str)] + ["a village", "Orvane", "a {group}", "1, 2"])
+    return rng.choice(
+        [value for value in VALUES if isinstance(value, str)] + ["a village", "Orvane", "a {group}", "1, 2"]
+    )
 
 
 class Preferences:
@@ -140,9 +142,8 @@ class Loras:
 
     def __init__(self, folder):
         sys.path.insert(0, str(ROOT / "tests"))
-        from tiny_checkpoints import build
-
         from corrector.hosts.loading import load_pipeline
+        from tiny_checkpoints import build
 
         self.path, self.pipe = folder / "tried.safetensors", load_pipeline(build("sd15", folder / "sd15"))
         self.pipe.unet.eval()
@@ -193,8 +194,9 @@ class Pairs:
         sys.path.insert(0, str(ROOT / "tests"))
         from test_pairs import Host, make
 
-        self.folder, self.host, self.make, self.axis = folder / "pairs", Host, make, load_axis(AXES / "worn-places.json")
-        self.axis = replace(self.axis, groups=self.axis.groups[:1], aliases={})
+        axis = load_axis(AXES / "worn-places.json")
+        self.axis = replace(axis, groups=axis.groups[:1], aliases={})
+        self.folder, self.host, self.make = folder / "pairs", Host, make
         self.whole = make(Host(), self.axis, self.folder, count=3)
         self.files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
 
@@ -224,7 +226,6 @@ class Audits:
     def __init__(self, folder):
         sys.path.insert(0, str(ROOT / "tests"))
         from audit_world import DRAWN, drawn_audit, plan
-
         from corrector.audit.whole import finished
 
         self.folder = folder / "audit"

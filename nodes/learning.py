@@ -23,7 +23,7 @@ from ..corrector.preference.file import load_preferences, save_preference, updat
 from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost
-from .preferences import PreferenceSocket, preference_file, preferences_in, validated
+from .preferences import PreferenceSocket, check_can_save, preference_file, preferences_in, validated
 
 TARGET = 0.95  # the text says whether this target share is within reach
 
@@ -135,6 +135,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         from ..corrector.learning.report import MOST_COLUMNS, draw_report
 
         path, progress = preference_file(name), Progress()
+        check_can_save(path)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
         if LATENT_SPACES[host.space].flow:
             raise ValueError(

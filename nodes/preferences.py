@@ -13,6 +13,7 @@ from comfy_api.latest import io
 
 from ..corrector.axis.axis import Axis, Side, aliases_from_text
 from ..corrector.latent_space.folders import WEIGHTS
+from ..corrector.latent_space.whole_files import check_writable, why_not, wrong_name
 from ..corrector.learning.gate import train_gate
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
@@ -47,9 +48,19 @@ def preference_file(name):
     name = name.strip().removesuffix(".safetensors")
     if not re.fullmatch(r"\w[\w .()+-]{0,99}", name) or name.endswith((".", " ")):
         raise ValueError(
-            f'"{name}" cannot name a preference file; use letters, digits, spaces, hyphens and dots, and no folder.'
+            f'"{name[:90]}" cannot name a preference file; use letters, digits, spaces, hyphens and dots; no folder.'
         )
+    if wrong := wrong_name(f"{name}.safetensors"):
+        raise ValueError(f"The preference file cannot be saved: {wrong}; choose another.")
     return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
+
+
+def check_can_save(path):
+    """Raises ValueError if a file cannot be written, to be told before hours of work."""
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise ValueError(f"{path}: the file cannot be written: {why_not(error)}.") from None
 
 
 def validated(check, *args):

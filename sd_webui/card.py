@@ -63,7 +63,7 @@ def accuracy(training):
     if not curves:
         return "not measured"
     worst = {sigma: min(curve[sigma][0] for curve in curves if sigma in curve) for sigma in curves[0]}
-    return ", ".join(f"{share:.0%} at sigma {float(sigma):g}" for sigma, share in worst.items())
+    return ", ".join(f"{share:.0%} at sigma {sigma}" for sigma, share in worst.items())
 
 
 def calibrated(calibrations):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from ..latent_space.folders import HOME, WEIGHTS
+from ..latent_space.whole_files import write_whole
 from .options import count
 
 SEED = 2026
@@ -45,7 +46,7 @@ def demo(args):
     write_page(rows, grids, page)
     print(f"\nMeasured on the miniature, in {time.time() - started:.0f} s. Wrote {picture} and {page}.")
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+        write_whole(args.json, json.dumps(rows, indent=1) + "\n")
 
 
 def _compare(host, preferences, group, images, cfg):

@@ -91,11 +91,16 @@ def learn(args):
 
 
 def _file(path):
-    """A path to write to, unchanged. Raises PreferenceFileError if it is a folder."""
+    """A path to write to, unchanged. Raises PreferenceFileError if nothing can be written there."""
+    from ..latent_space.whole_files import check_writable, why_not
     from ..preference.file import PreferenceFileError
 
     if path.is_dir():
         raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / 'mine.safetensors'}.")
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
     return path
 
 

@@ -1,12 +1,12 @@
 """`inspect` for pictures: what the correction did to a picture, by its metadata, in sentences."""
 
-import json
 import re
 
 from PIL import Image, UnidentifiedImageError
 
 from ..correction.record import FORMAT, KEY
-from ..latent_space.errors import RSCorrectorError
+from ..latent_space.errors import RSCorrectorError, printable
+from ..latent_space.json_files import parse_json
 
 NOTHING = (
     "The picture carries nothing of RS-Corrector: it was not corrected, or a program that saved it later removed its "
@@ -28,18 +28,17 @@ def describe(path):
             picture.load()  # text may come after the pixels
             text = {key: value for key, value in picture.info.items() if isinstance(value, str)}
             comment = picture.getexif().get_ifd(EXIF).get(USER_COMMENT, b"")
-    except (UnidentifiedImageError, SyntaxError, ValueError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError) as error:
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise
         raise RSCorrectorError(f"{path} is not a picture that can be read, or it is damaged.") from None
-    if KEY in text:
-        return _of_comfyui(path, text[KEY])
-    return _of_webui(text.get("parameters", "") or _decoded(comment))
+    said = _of_comfyui(path, text[KEY]) if KEY in text else _of_webui(text.get("parameters", "") or _decoded(comment))
+    return [printable(sentence) for sentence in said]
 
 
 def _of_comfyui(path, text):
     try:
-        record = json.loads(text)
+        record = parse_json(text)
         corrections = record["corrections"] if record["format"] == FORMAT else None
         return [
             (f"Correction {number}: " if len(corrections) > 1 else "")
@@ -47,7 +46,7 @@ def _of_comfyui(path, text):
             for number, correction in enumerate(corrections, 1)
             for preference in correction["preferences"]
         ]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise RSCorrectorError(
             f'The entry "{KEY}" in the metadata of {path} is damaged, or another version of RS-Corrector wrote it; '
             f"this version reads format {FORMAT}."
@@ -74,7 +73,7 @@ def _of_webui(infotext):
 
 def _unquoted(value):
     try:
-        return str(json.loads(value)) if value.startswith('"') else value
+        return str(parse_json(value)) if value.startswith('"') else value
     except ValueError:
         return value
 

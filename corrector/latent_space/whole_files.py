@@ -8,6 +8,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from .errors import short
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PART = ".rs-{}-{}.part"  # process and a random number: two runs that write the same file do not meet
 OF_PROCESS = re.compile(r"\.rs-(\d+)-[0-9a-f]+\.part")
@@ -63,14 +65,23 @@ def check_writable(path):
 def target_of(path):
     """The file to write for a path: that to which a symlink points. Raises OSError if it cannot be a file."""
     path = Path(path)
-    if RESERVED.fullmatch(path.name):
-        raise OSError(errno.EINVAL, f'the name "{path.stem}" is reserved on Windows', str(path))
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise OSError(errno.ENAMETOOLONG, f"the name is longer than {LONGEST_NAME} bytes", f"{path.name[:40]}...")
+    if wrong := wrong_name(path.name):
+        raise OSError(errno.EINVAL, wrong, short(path, 300))
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EISDIR, f"it is a {'folder' if path.is_dir() else 'device'}, not a file", str(path))
     return path
+
+
+def wrong_name(name):
+    """Why no file can have this name on all systems, in half a sentence, or None."""
+    if RESERVED.fullmatch(name):
+        return f'the name "{name}" is reserved on Windows'
+    if "\0" in name:
+        return "the name holds a zero character"
+    if len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
+        return f'the name "{short(name, 40)}" is longer than {LONGEST_NAME} bytes'
+    return None
 
 
 def clean(folder):

@@ -1,0 +1,110 @@
+"""Files are written whole, where they were meant to go, or refused by name; nothing is left beside them."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from corrector.latent_space.whole_files import PART, check_writable, target_of, why_not, write_whole
+from test_pairs import Host, make, same
+
+
+def test_a_device_is_refused_and_stays_a_device(tmp_path):
+    device = Path("/dev/null")
+    if not device.is_char_device():
+        pytest.skip("no device")
+    for path in (device, tmp_path):
+        with pytest.raises(OSError, match="not a file"):
+            write_whole(path, "x")
+    assert device.is_char_device() and not list(tmp_path.iterdir())
+
+
+def test_of_a_symlink_the_target_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "a.json", tmp_path / "a.json"
+    link.symlink_to(target)
+    write_whole(link, "one")
+    write_whole(link, "two")
+    assert link.is_symlink() and target.read_text() == "two"
+    assert [path.name for path in target.parent.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("name", ["CON", "nul.json", "com1.safetensors", "Lpt9", "x" * 260, "\u00e4" * 130, "a\0b"])
+def test_names_that_no_system_or_not_all_can_have_are_refused_in_a_sentence(tmp_path, name):
+    with pytest.raises(OSError, match=r"reserved on Windows|longer than 255 bytes|zero character") as caught:
+        write_whole(tmp_path / name, "x")
+    assert why_not(caught.value).endswith("; choose another place") and not list(tmp_path.iterdir())
+
+
+def test_names_that_only_look_reserved_are_written(tmp_path):
+    for name in ("console.json", "com10", "x" * 255, ".con"):
+        write_whole(tmp_path / name, "x")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_parts_of_dead_processes_go_and_those_of_live_ones_stay(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    parts = [tmp_path / PART.format(process, "0a") for process in (dead.pid, os.getpid(), 10**12)]
+    for part in parts:
+        part.touch()
+    write_whole(tmp_path / "a.json", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([parts[1].name, "a.json"])
+
+
+def test_a_lone_surrogate_does_not_cut_a_page_off(tmp_path):
+    write_whole(tmp_path / "a.html", "before \ud800 after")
+    assert (tmp_path / "a.html").read_text() == "before ? after"
+
+
+def test_a_folder_that_vanishes_is_made_again(tmp_path, monkeypatch):
+    fsync, gone = os.fsync, []
+
+    def vanish(number):
+        fsync(number)
+        if not gone:
+            gone.extend((tmp_path / "folder").iterdir())
+            gone[0].unlink()
+            (tmp_path / "folder").rmdir()
+
+    monkeypatch.setattr(os, "fsync", vanish)
+    write_whole(tmp_path / "folder" / "a.json", "x")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["a.json"] and gone
+
+
+def test_whether_a_file_can_be_written_is_known_before_and_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "new" / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"(?i)exists|not a directory"):
+        check_writable(tmp_path / "file" / "a.safetensors")
+    with pytest.raises(OSError, match="it is a folder"):
+        target_of(tmp_path)
+
+
+def test_two_runs_that_share_a_folder_both_finish_with_the_same_pairs(axis, tmp_path):
+    whole = make(Host(), axis, batch=1)
+    for number in range(5):
+        folder = tmp_path / str(number)
+        with ThreadPoolExecutor(3) as pool:
+            both = [pool.submit(make, Host(pause=0.0001), axis, folder, batch=1) for _ in range(3)]
+            assert all(same(one.result(), whole) for one in both)
+        assert not list(folder.glob("*.part")) and len(list(folder.glob("*.safetensors"))) == 2 * 2 * 7
+
+
+def test_shards_that_are_exchanged_or_changed_are_drawn_again(axis, tmp_path):
+    whole, folder = make(Host(), axis, tmp_path), tmp_path
+    first, second = folder / "00-counter-00000.safetensors", folder / "00-counter-00002.safetensors"
+    contents = first.read_bytes(), second.read_bytes()
+    first.write_bytes(contents[1])
+    second.write_bytes(contents[0])
+    third = folder / "01-stereotype-00004.safetensors"
+    flipped = bytearray(third.read_bytes())
+    flipped[-1] ^= 1
+    third.write_bytes(flipped)
+    host = Host()
+    assert same(make(host, axis, folder), whole) and len(host.sampled) == 6
+    assert (first.read_bytes(), second.read_bytes()) == contents
