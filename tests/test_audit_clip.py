@@ -4,6 +4,7 @@ The accuracy of a trained CLIP is not tested, since its weights are not availabl
 """
 
 import logging
+import pickle
 import shutil
 
 import pytest
@@ -108,3 +109,18 @@ def test_an_incomplete_clip_is_refused_with_a_message(clip, tmp_path, caplog):
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(AuditError, match="no CLIP model found"):
         load_clip(cut)
+
+
+def test_a_pickle_in_the_folder_is_refused_and_never_executed(clip, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "executed").touch, ()
+
+    folder = tmp_path / "pickled"
+    shutil.copytree(clip, folder)
+    (folder / "model.safetensors").unlink()
+    for name in ("pytorch_model.bin", "model.safetensors.index.json"):
+        (folder / name).write_bytes(pickle.dumps(Trap()))
+        with pytest.raises(AuditError, match=r"no CLIP model found.*give a folder with config.json, model.safetensors"):
+            load_clip(folder)
+    assert not (tmp_path / "executed").exists()

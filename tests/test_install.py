@@ -94,6 +94,39 @@ def test_a_failed_installation_says_what_to_do_and_leaves_no_stamp(folder):
     assert not list((folder / ".venv").glob("*.stamp"))
 
 
+def said_by(folder, *lines):
+    """What `install.py demo` says after some lines of Python, in the same process."""
+    script = "\n".join(["import errno, install", *lines, "raise SystemExit(install.main(['demo']))"])
+    result = subprocess.run([sys.executable, "-B", "-c", script], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_each_cause_of_a_failure_has_its_own_sentence(folder):
+    full, refuse = (
+        "install.free_space = lambda: 12",
+        "def refuse(*_, **__): raise OSError(errno.EROFS, 'Read-only file system')",
+    )
+    assert "only 12 MB are free" in said_by(folder, full)
+    said = said_by(folder, refuse, "install.Path.mkdir = refuse")
+    assert f"nothing can be written to {folder} (Read-only file system)" in said and "venv: sudo" not in said
+    fails = "install.subprocess.run = lambda *_, **__: type('', (), dict(returncode=1, stdout='', stderr={!r}))"
+    assert "The disk is full" in said_by(folder, fails.format("[Errno 28] No space left on device"))
+    assert "sudo apt install" in said_by(folder, fails.format("Error: ensurepip is not available"))
+    (folder / ".venv").touch()
+    assert ".venv is a file" in said_by(folder)
+    (folder / ".venv").unlink()
+    (folder / "requirements.txt").unlink()
+    assert "requirements.txt is missing or damaged" in said_by(folder)
+
+
+def test_a_damaged_stamp_means_that_the_installation_is_repeated(folder):
+    pretend_installed(folder, "demo")
+    (folder / ".venv" / "rs-corrector-demo.stamp").write_bytes(b"\xff\xfe")
+    quick = "install.make_venv = install.install_torch = lambda: None", "install.pip = lambda *_, **__: False"
+    assert "the installation did not finish" in said_by(folder, *quick)
+
+
 def test_arguments_of_the_demo_are_passed_on_in_the_callers_folder(folder):
     pretend_installed(folder, "demo")
     package = folder / "corrector"

@@ -209,7 +209,8 @@ def aliases_from_text(text, groups):
         if not colon and len(groups) == 1:
             group, names = groups[0], line
         elif not colon:
-            raise AxisError(f'The line "{line}" of the aliases names no group; write "{groups[0]}: {line}".')
+            some = groups[0] if groups else "the group"
+            raise AxisError(f'The line "{line}" of the aliases names no group; write "{some}: {line}".')
         found.setdefault(group.strip(), []).extend(_lines(names.replace(",", "\n")))
     return found
 
