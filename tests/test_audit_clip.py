@@ -119,8 +119,11 @@ def test_a_pickle_in_the_folder_is_refused_and_never_executed(clip, tmp_path):
     folder = tmp_path / "pickled"
     shutil.copytree(clip, folder)
     (folder / "model.safetensors").unlink()
-    for name in ("pytorch_model.bin", "model.safetensors.index.json"):
-        (folder / name).write_bytes(pickle.dumps(Trap()))
+    for write in (
+        lambda path: path.write_bytes(pickle.dumps(Trap())),
+        lambda path: torch.save(CLIPModel.from_pretrained(clip).state_dict(), path),  # which torch would read
+    ):
+        write(folder / "pytorch_model.bin")
         with pytest.raises(AuditError, match=r"no CLIP model found.*give a folder with config.json, model.safetensors"):
             load_clip(folder)
     assert not (tmp_path / "executed").exists()

@@ -14,6 +14,7 @@ import torch
 from ..axis.axis import Axis
 from ..latent_space.errors import RSCorrectorError
 from ..latent_space.json_files import UnreadableError, parse_json
+from ..latent_space.tensor_files import HEADER
 from ..learning.store import PairStore
 from .statistics import enough
 
@@ -168,7 +169,7 @@ class AuditStore(PairStore):
         """A Chunk -> (records, features [R, F], thumbnails as JPEG bytes), or None if it is not finished or damaged."""
         try:
             metadata, tensors = self._load(chunk.name, ("F32", "U8")) or ({}, {})
-            records = parse_json(metadata.get("records", ""), records_schema())
+            records = parse_json(metadata.get("records", ""), records_schema(), HEADER, 500_000)
         except UnreadableError:
             return None
         features, joined = (tensors.get(name, torch.zeros(0)).numpy() for name in ("features", "thumbnails"))
@@ -189,7 +190,8 @@ class AuditStore(PairStore):
         """Write one chunk; arguments as `load` returns them. Raises PairError if the disk is full or read-only."""
         records = [record | {"bytes": len(jpeg)} for record, jpeg in zip(records, thumbnails, strict=True)]
         tensors = {
-            "features": torch.as_tensor(features, dtype=torch.float32).contiguous(),
+            # Those of broken pictures may be too large for any statistic.
+            "features": torch.as_tensor(features, dtype=torch.float32).nan_to_num().clamp(-1e6, 1e6).contiguous(),
             "thumbnails": torch.from_numpy(np.frombuffer(b"".join(thumbnails), dtype=np.uint8).copy()),
         }
         self._save(name, tensors, records=json.dumps(records))

@@ -166,7 +166,7 @@ def build(run, records, features):
                 figures.against_plain(group, cfg, strength)
     report = {
         "format": FORMAT,
-        "axis": json.loads(json.dumps(plan.axis.to_dict())),
+        "axis": plan.axis.to_dict(),
         "axis_hash": plan.axis.hash,
         "settings": plan.settings,
         "host": identity,

@@ -120,7 +120,8 @@ class Axis:
         return replace(self, **dict(zip(("stereotype", "counter"), sides, strict=True)), aliases={}).hash
 
     def to_dict(self):
-        return {"format": 1, **self._fields()}
+        """The fields as JSON has them: with lists, no tuples."""
+        return json.loads(json.dumps({"format": 1, **self._fields()}))
 
     def _fields(self):
         """All fields as JSON, without empty aliases and paraphrases: axes that have none keep their hash."""

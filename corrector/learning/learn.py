@@ -1,5 +1,6 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
+from ..axis.axis import axis_from_dict
 from ..latent_space.devices import place
 from ..preference.preference import Preference
 from .gate import train_gate
@@ -29,7 +30,9 @@ def learn(
     host, axis, count=128, seed=0, cfg=2.0, steps=2000, tone_steps=None, points=None, pairs=None, progress=None,
     **gate_others,
 ):  # fmt: skip
-    """Learn a preference -> (Preference without calibration, Judge). Raises PairError if the pairs are not usable.
+    """Learn a preference -> (Preference without calibration, Judge).
+
+    Raises PairError if the pairs are not usable, and AxisError if the axis breaks its schema.
 
     Args:
         host: its functions encode, denoise, sample and decode.
@@ -43,6 +46,7 @@ def learn(
         progress: `progress(stage, done, total)`, called after each step; may raise to stop.
         gate_others: for `gate_texts`.
     """
+    axis_from_dict(axis.to_dict())  # a file with another axis could not be read
     tone_steps = steps * 2 // 5 if tone_steps is None else tone_steps
     points = 4 * steps if points is None else points
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)

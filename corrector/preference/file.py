@@ -97,6 +97,10 @@ def _described(preference):
         "training": _finite(preference.training),
         "licence": preference.axis.licence,
     }
+    metadata = json.loads(json.dumps(metadata))
+    wrong = complaint(metadata, _schema()) or _across_fields(metadata, tensors)
+    if wrong:
+        raise PreferenceFileError(f"The preference cannot be saved, as no program could read it: {wrong.rstrip('.')}.")
     return metadata, tensors
 
 

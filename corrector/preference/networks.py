@@ -64,7 +64,7 @@ def read(source, x, sigma, group, conditional=None):
 
 def _finite(*tensors):
     """Whether no tensor holds NaN or infinity."""
-    return all(tensor is None or bool(tensor.isfinite().all()) for tensor in tensors)
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors if tensor is not None]).all())
 
 
 def along(latents, push):
