@@ -3,9 +3,11 @@
 A use raises RSCorrectorError for what it refuses. It returns whether all numbers that came out are finite.
 """
 
+import importlib
 import json
 import math
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,21 +100,16 @@ def _card_and_report(preference):
     from corrector.learning.report import _said
 
     _said(preference)
-    sd_webui_card().accuracy(preference.training)
+    of_webui("card").accuracy(preference.training)
 
 
-def sd_webui_card():
-    """The module sd_webui.card, which is imported as a part of the extension's package."""
-    import importlib.util
-    import types
-
-    if "rs_fuzz.sd_webui.card" not in sys.modules:
-        for name, path in (("rs_fuzz", ROOT), ("rs_fuzz.sd_webui", ROOT / "sd_webui")):
-            package = types.ModuleType(name)
-            package.__path__ = [str(path)]
-            sys.modules[name] = package
-        importlib.import_module("rs_fuzz.sd_webui.card")
-    return sys.modules["rs_fuzz.sd_webui.card"]
+def of_webui(module):
+    """A module of sd_webui, which is imported as a part of the extension's package."""
+    for name, path in (("rs_fuzz", ROOT), ("rs_fuzz.sd_webui", ROOT / "sd_webui")):
+        if name not in sys.modules:
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__path__ = [str(path)]
+    return importlib.import_module(f"rs_fuzz.sd_webui.{module}")
 
 
 class Axes:
@@ -318,7 +315,7 @@ class Arguments:
         self.folder = folder
 
     def damaged(self, rng):
-        which = rng.choice(("axis", "axis", "aliases", "numbers", "plan", "settings", "name"))
+        which = rng.choice(("axis", "axis", "aliases", "numbers", "plan", "settings", "name", "webui", "webui"))
         texts = ["Backdrop", "Orvane, Tavelu", "a {group} person", "in a village", "in a city", "", "", "", "", ""]
         for _ in range(rng.choice((1, 2, 5))):
             texts[rng.randrange(len(texts))] = "\n".join(tried_text(rng) for _ in range(rng.choice((1, 1, 3, 300))))
@@ -332,6 +329,10 @@ class Arguments:
         if which == "axis":
             axis = axis_from_texts(*texts)
             assert load_axis(save_axis(axis, self.folder)).hash == axis.hash
+        elif which == "webui":
+            given = [rng.choice(VALUES) if rng.random() < 0.5 else None for _ in range(rng.randrange(12))]
+            choice = of_webui("choice").choose([True, *given])
+            return all(map(math.isfinite, (choice.strength, choice.target, choice.start, choice.end, choice.cap)))
         elif which == "aliases":
             aliases_from_text(texts[7], ["Orvane", "Tavelu"])
         elif which == "numbers":

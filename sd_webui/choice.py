@@ -80,7 +80,7 @@ def _number(name, value):
     low, high = RANGES[name]
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high or isinstance(value, bool):
         what = name.replace("_", " ")

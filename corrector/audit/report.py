@@ -3,7 +3,6 @@
 A report is JSON as `audit-report.schema.json` describes it; the same records always give the same report.
 """
 
-
 import numpy as np
 from einops import reduce
 

@@ -41,7 +41,10 @@ class Settings:
     cap: float | None = None  # maximum RMS of D* - D of a picture, in units of x0
 
     def __post_init__(self):
-        strength = torch.as_tensor(self.strength, dtype=torch.float32)
+        try:
+            strength = torch.as_tensor(self.strength, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            strength = torch.tensor(math.nan)
         if not torch.isfinite(strength).all() or (strength < 0).any():
             raise CorrectionError(f"The strength is {self.strength}; it must be 0 (off) or more. 1 is as calibrated.")
         if not 0 < self.target <= 1:
