@@ -18,6 +18,7 @@ from benchmarks.fuzz_mutations import VALUES, damaged_bytes, damaged_json, damag
 from corrector.axis.axis import AxisError, aliases_from_text, axis_from_texts, load_axis, save_axis
 from corrector.correction.decision import decide, notes
 from corrector.correction.update import Settings, correct
+from corrector.latent_space.errors import RSCorrectorError
 from corrector.latent_space.folders import AXES
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import KEY, load_preferences, save_preferences
@@ -331,7 +332,12 @@ class Arguments:
             assert load_axis(save_axis(axis, self.folder)).hash == axis.hash
         elif which == "webui":
             given = [rng.choice(VALUES) if rng.random() < 0.5 else None for _ in range(rng.randrange(12))]
-            choice = of_webui("choice").choose([True, *given])
+            try:
+                choice = of_webui("choice").choose([True, *given])
+            except ValueError as error:  # of the same name, of another copy of the package
+                if "RSCorrectorError" not in {kind.__name__ for kind in type(error).__mro__}:
+                    raise
+                raise RSCorrectorError(str(error)) from None
             return all(map(math.isfinite, (choice.strength, choice.target, choice.start, choice.end, choice.cap)))
         elif which == "aliases":
             aliases_from_text(texts[7], ["Orvane", "Tavelu"])
