@@ -12,6 +12,7 @@ import torch
 from comfy_api.latest import io
 
 from ..corrector.axis.axis import Axis, Side, aliases_from_text
+from ..corrector.latent_space.errors import printable, short
 from ..corrector.latent_space.folders import WEIGHTS
 from ..corrector.latent_space.whole_files import check_writable, why_not, wrong_name
 from ..corrector.learning.gate import train_gate
@@ -68,7 +69,7 @@ def validated(check, *args):
     try:
         check(*args)
     except ValueError as error:
-        return str(error)
+        return printable(str(error))
     return True
 
 
@@ -195,7 +196,7 @@ def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="",
         raise ValueError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
     for name, prompt in (("stereotype", stereotype), ("counter", counter)):
         if group.lower() not in prompt.lower():
-            raise ValueError(f'The {name} prompt does not name "{group}"; each prompt must name the group.')
+            raise ValueError(f'The {name} prompt does not name "{short(group)}"; each prompt must name the group.')
     if stereotype.lower() == counter.lower():
         raise ValueError("The stereotype and counter prompts are the same; they must differ in what should change.")
     sides = {}

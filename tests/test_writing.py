@@ -1,5 +1,6 @@
 """Files are written whole, where they were meant to go, or refused by name; nothing is left beside them."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from audit_world import DRAWN, drawn_audit, plan
+from corrector.audit.whole import finished
+from corrector.latent_space.errors import RSCorrectorError
 from corrector.latent_space.whole_files import PART, check_writable, target_of, why_not, write_whole
 from test_pairs import Host, make, same
 
@@ -108,3 +112,52 @@ def test_shards_that_are_exchanged_or_changed_are_drawn_again(axis, tmp_path):
     host = Host()
     assert same(make(host, axis, folder), whole) and len(host.sampled) == 6
     assert (first.read_bytes(), second.read_bytes()) == contents
+
+
+def drawn(folder):
+    """A short audit in a folder -> its report."""
+    run = drawn_audit(plan(("Orvane",), images=2, explicit=2, strengths=(1.0,)), [DRAWN])
+    return finished(run, run.run(folder / "pictures"), folder)
+
+
+def contents(folder):
+    """{name: content}; of chunks only that they are there, since safetensors orders its metadata at random."""
+    files = [path for path in folder.rglob("*.*") if path.is_file()]
+    return {path.name: path.suffix == ".safetensors" or path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """-> (contents, report) of an audit that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    report = drawn(folder)
+    return contents(folder), report
+
+
+@pytest.mark.parametrize(
+    ("at", "code", "words"),
+    [
+        (0, errno.ENOSPC, "the disk is full; free some space"),  # the settings
+        (3, errno.EROFS, "Read-only file system; choose another place"),  # the last chunk
+        (7, errno.ENOENT, "No such file or directory; choose another place"),  # the blind page
+    ],
+)
+def test_if_a_write_of_an_audit_fails_a_sentence_says_so_and_it_goes_on_later(
+    whole, tmp_path, monkeypatch, at, code, words
+):
+    real, counted = os.fsync, []
+
+    def fail(number):
+        counted.append(number)
+        if len(counted) > at:
+            raise OSError(code, os.strerror(code))
+        real(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(RSCorrectorError, match=words):
+            drawn(tmp_path)
+    wanted, report = whole
+    kept = contents(tmp_path)
+    assert not list(tmp_path.rglob("*.part")) and kept.items() <= wanted.items() and len(kept) == at
+    assert drawn(tmp_path) == report and contents(tmp_path) == wanted

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..latent_space.drawing import png
-from ..latent_space.whole_files import write_whole
+from ..latent_space.whole_files import why_not, write_whole
 from ..learning.pairs import make_pairs
 from .blind import write_blind_page
 from .chart import draw_grid
@@ -89,10 +89,17 @@ def finished(run, store, folder):
         run: Audit.
         store: the AuditStore that `run.run` returned.
         folder: where to write.
+
+    Raises AuditError if a file cannot be written.
     """
     folder = Path(folder)
-    report, thumbnails = publish(run, store, folder)
-    write_whole(folder / "grid.png", png(draw_grid(report, thumbnails)))
-    if run.preferences:
-        write_blind_page(report, thumbnails, folder)
+    try:
+        report, thumbnails = publish(run, store, folder)
+        write_whole(folder / "grid.png", png(draw_grid(report, thumbnails)))
+        if run.preferences:
+            write_blind_page(report, thumbnails, folder)
+    except OSError as error:
+        raise AuditError(
+            f"{folder}: the report cannot be written: {why_not(error)}. The pictures of the audit are kept."
+        ) from None
     return report

@@ -40,7 +40,7 @@ def host_python(comfyui):
 
 def install_requirements(python):
     """ComfyUI-Manager installs a pack's requirements.txt into the host's environment."""
-    if subprocess.run([python, "-c", "import jsonschema, matplotlib, skimage"], capture_output=True).returncode:
+    if subprocess.run([python, "-c", "import matplotlib, skimage"], capture_output=True).returncode:
         command = [python, "-m", "pip", "install", "--quiet", "-r", REPOSITORY / "requirements.txt"]
         if subprocess.run(command).returncode:
             pytest.skip(f"The pack's requirements.txt could not be installed into the environment of {python}.")
