@@ -1,6 +1,6 @@
 """Draw the picture at the top of the README: the same portraits of the miniature at CFG 7, plain and corrected.
 
-    python docs/make/before_and_after.py
+python docs/make/before_and_after.py
 """
 
 import sys

@@ -8,7 +8,7 @@ import pytest
 from webui_modules import relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-README = REPOSITORY / "README.md"
+API_PAGE = REPOSITORY / "docs" / "api.md"
 REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
 # Frozen: saved API calls depend on it. Only ever add at the end.
 API = (
@@ -22,8 +22,8 @@ def test_the_order_of_the_apis_arguments_is_frozen(script, part):
     assert [control.elem_id.removeprefix("rs_corrector_txt2img_") for control in controls][: len(API)] == list(API)
 
 
-def test_the_readmes_api_example_has_the_arguments_in_that_order(part):
-    text = README.read_text(encoding="utf-8")
+def test_the_documented_api_example_has_the_arguments_in_that_order(part):
+    text = API_PAGE.read_text(encoding="utf-8")
     example = re.search(r'"RS-Corrector": \{"args": \[(.*?)\]\}', text).group(1)
     values = [value.strip().strip('"') for value in example.split(",")]
     assert values[0] == "true" and len(values) <= len(API)
