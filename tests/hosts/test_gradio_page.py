@@ -104,6 +104,14 @@ def test_selecting_refreshing_and_pasting_preferences(page):
     page.locator("#rs_corrector_txt2img_hires_strength").wait_for(state="visible")
     screenshot(page, "card")
 
+    page.locator("#rs_corrector_txt2img_preset_half").click()
+    page.wait_for_function("document.querySelector('#rs_corrector_txt2img_strength input[type=number]').value == '1'")
+    assert values(page) == [True, "backdrop", 1, 0.5, 0, 1, 0, 1, "None"]
+    assert not page.get_by_text("Author, licence").is_visible()
+    page.locator(".rs-corrector-card summary").click()
+    page.get_by_text("Author, licence").wait_for()
+    screenshot(page, "details")
+
     pick(page, "miniature-backdrop")
     page.locator(".rs-corrector-warning").first.wait_for()
     assert "the loaded model has sd15 latents" in page.locator(".rs-corrector-warning").first.inner_text()

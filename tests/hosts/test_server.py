@@ -90,9 +90,10 @@ def test_the_server_offers_the_translations(server):
 @pytest.mark.parametrize(
     "word, node",
     [
-        ("stereotype", "RSCorrector"), ("bias", "RSCorrector"), ("fairness", "RSCorrector"), ("bias", "RSCorrectorAudit"),
-        ("fairness", "RSCorrectorAudit"), ("diversity", "RSCorrectorAudit"), ("heatmap", "RSCorrectorMap"),
-        ("diversity", "RSCorrectorTextPreference"), ("stereotype", "RSCorrectorLoadAxis"),
+        ("stereotype", "RSCorrector"), ("bias", "RSCorrector"), ("fairness", "RSCorrector"),
+        ("bias", "RSCorrectorAudit"), ("fairness", "RSCorrectorAudit"), ("heatmap", "RSCorrectorMap"),
+        ("diversity", "RSCorrectorTextPreference"), ("diversity", "RSCorrectorAudit"),
+        ("stereotype", "RSCorrectorLoadAxis"),
     ],
 )  # fmt: skip
 def test_search_finds_a_node_by_what_it_is_for(object_info, word, node):

@@ -71,6 +71,28 @@ def test_a_selected_preference_shows_its_card(script):
     assert shown(script, "None", "None") == ""
 
 
+def test_the_card_is_a_verdict_in_one_line_with_the_details_folded(script):
+    card = shown(script, "backdrop", "None")
+    head, table = re.fullmatch(r"<details[^>]*><summary>(.*)</summary>(<table>.*</table>)</details>", card).groups()
+    assert head.startswith("<b>Village backdrop (miniature)</b>: ")
+    assert re.search(r"a city in \d+%.* of pictures instead of \d+%.*, at CFG 2 and 7$", head)
+    assert "Accuracy" in table
+
+
+def test_the_card_of_an_uncalibrated_preference_says_so(script, models_path):
+    relabelled(REAL, models_path / "rs_corrector" / "raw.safetensors", calibrations=[])
+    assert "not calibrated, so how well it works is unknown" in shown(script, "raw", "None").partition("</summary>")[0]
+
+
+def test_presets_are_settings_that_the_api_takes(part):
+    page, choose = part("page"), part("choice").choose
+    for name, target in (("all", 1.0), ("most", 0.8), ("half", 0.5)):
+        values = dict(zip(page.PRESET_CONTROLS, page.preset(name), strict=True))
+        choice = choose([{**values, "preference": "backdrop"}.get(argument) for argument in API])
+        assert choice.on and (choice.target, choice.strength, choice.end) == (target, 1.0, 1.0)
+    assert page.preset("off")[0] is False and set(page.PRESETS) == {"off", "all", "most", "half"}
+
+
 def test_a_preference_for_another_model_shows_a_warning(script, forge):
     assert "warning" not in shown(script, "backdrop", "None")
     wrong = "made for miniature latents and the loaded model has sd15 latents"
