@@ -14,7 +14,7 @@ from .choice import ARGUMENTS, DEFAULTS
 from .preferences import NONE
 
 # Buttons with settings that are often wanted: {name in `preset`: label}.
-PRESETS = {"off": "Off", "all": "Correct all", "most": "Correct to 80 %", "half": "Half and half"}
+PRESETS = {"off": "Off", "all": "Correct all", "most": "To 80 %", "half": "To 50 %"}
 TARGETS = {"all": 1.0, "most": 0.8, "half": 0.5}
 PRESET_CONTROLS = ("enabled", "strength", "target", "start", "end", "cap", "hires_strength")
 
@@ -61,9 +61,11 @@ def build(tab, shelf, loaded_space):
         )
         with gr.Row():
             made["preference"] = preference_list("preference", "Preference")
-            refresh = gr.Button("Refresh", elem_id=elem("refresh"))
+            refresh = gr.Button("Refresh", size="sm", scale=0, elem_id=elem("refresh"))
         with gr.Row():
-            presets = [(gr.Button(label, elem_id=elem(f"preset_{name}")), name) for name, label in PRESETS.items()]
+            presets = [
+                (gr.Button(label, size="sm", elem_id=elem(f"preset_{name}")), name) for name, label in PRESETS.items()
+            ]
         made["strength"] = slider("strength", "Strength", 0, 2, 0.05, "0 is off. 1 is as calibrated.")
         made["target"] = slider(
             "target", "Target share", 0.01, 1, 0.01,

@@ -44,12 +44,18 @@ def draw(rows):
     return sheet
 
 
+def save(sheet, path):
+    """Write a small PNG."""
+    path.parent.mkdir(exist_ok=True)
+    sheet.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"Wrote {path} ({path.stat().st_size / 1000:.0f} kB).")
+
+
 def main():
     torch.set_num_threads(1)
     plain, corrected = pictures()
     headings = f"“{PROMPT}”, plain", "the same prompt, seeds and model, with RS-Corrector"
-    draw(list(zip(headings, (plain, corrected), strict=True))).quantize(256, dither=Image.Dither.NONE).save(OUT)
-    print(f"Wrote {OUT} ({OUT.stat().st_size / 1000:.0f} kB).")
+    save(draw(list(zip(headings, (plain, corrected), strict=True))), OUT)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+"""Make the screenshots of the artist's guide, in Chromium, with the fixtures of the host tests.
+
+    COMFYUI_PATH=FOLDER RS_GRADIO_PYTHONS=PYTHON python docs/make/screenshots.py [-k comfyui]
+
+COMFYUI_PATH is a ComfyUI with its packages in `.venv`; RS_GRADIO_PYTHONS is the Python of a Forge or Automatic1111.
+Without one of them its screenshots are skipped. pytest runs this file; each screenshot is a "test".
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from hosts.comfy_page import open_workflow  # noqa: E402
+from hosts.test_gradio_page import browser, webui  # noqa: E402, F401  fixtures
+
+OUT = ROOT / "docs" / "pictures"
+TEMPLATE = next((ROOT / "workflows").glob("*first-correction.json"), None)
+CROP = """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrector"), title = LiteGraph.NODE_TITLE_HEIGHT;
+    const { scale, offset } = app.canvas.ds, at = (x, y) => [(x + offset[0]) * scale, (y + offset[1]) * scale];
+    const [left, top] = at(n.pos[0] - 20, n.pos[1] - title - 20), size = [n.size[0] + 40, n.size[1] + title + 40];
+    return { x: left, y: top, width: size[0] * scale, height: size[1] * scale }; }"""
+
+
+def save(png, name, width, colours=128):
+    """Reduce a screenshot to a width and few colours, since it goes into the repository."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+    picture.quantize(colours, dither=Image.Dither.NONE).save(OUT / f"{name}.png", optimize=True)
+
+
+@pytest.fixture(scope="module")
+def after_a_run(server, page):
+    """ComfyUI's page with the first template, after it ran."""
+    open_workflow(page, TEMPLATE.name)
+    done = set(server.get("/history"))
+    page.evaluate("app.queuePrompt(0)")
+    for _ in range(1200):
+        page.wait_for_timeout(500)
+        if new := set(server.get("/history")) - done:
+            break
+    assert server.get("/history")[new.pop()]["status"]["status_str"] == "success"
+    page.wait_for_timeout(4000)
+    return page
+
+
+def test_comfyui_first_correction(after_a_run):
+    save(after_a_run.screenshot(), "comfyui-first-correction", 1200)
+
+
+def test_comfyui_outcome(after_a_run):
+    page = after_a_run
+    page.evaluate(
+        """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrector"); app.canvas.ds.scale = 1.6;
+        app.canvas.ds.offset = [300 - n.pos[0], 200 - n.pos[1]]; app.canvas.setDirty(true, true); }"""
+    )
+    page.wait_for_timeout(1500)
+    save(page.screenshot(clip=page.evaluate(CROP)), "comfyui-outcome", 480)
+
+
+def test_webui_accordion(webui):  # noqa: F811
+    webui.get_by_text("RS-Corrector", exact=True).first.click()
+    box = webui.locator("#rs_corrector_txt2img_preference input").first
+    box.click()
+    box.fill("backdrop")
+    webui.locator("li[aria-label='backdrop']").first.click()
+    webui.locator(".rs-corrector-card").wait_for()
+    webui.locator("#rs_corrector_txt2img_preset_most").click()
+    webui.wait_for_timeout(1500)
+    save(webui.locator("#rs_corrector_txt2img_accordion").screenshot(), "webui-accordion", 800)
+
+
+if __name__ == "__main__":
+    options = ["-c", str(ROOT / "pyproject.toml"), "-q", "-rs", "-p", "no:cacheprovider", "-p", "hosts.conftest"]
+    sys.exit(pytest.main([*options, *sys.argv[1:], __file__]))
