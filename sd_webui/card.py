@@ -62,13 +62,13 @@ def verdict(preference):
     if not known:
         return "not calibrated, so how well it works is unknown"
     plain, corrected = (_span([getattr(one, rate) for one in known]) for rate in ("base_rate", "full_rate"))
-    scales = " and ".join(f"{cfg:g}" for cfg in sorted({one.cfg for one in known}))
-    return f"{preference.axis.counter.description} in {corrected} of pictures instead of {plain}, at CFG {scales}"
+    scales = ", ".join(f"{cfg:g}" for cfg in sorted({one.cfg for one in known}))
+    return f"{preference.axis.counter.description} in {corrected} of pictures, {plain} without it (CFG {scales})"
 
 
 def _span(rates):
     low, high = f"{min(rates):.0%}", f"{max(rates):.0%}"
-    return low if low == high else f"{low} to {high}"
+    return high if low == high else f"{low.rstrip('%')}–{high}"
 
 
 def accuracy(training):

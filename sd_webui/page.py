@@ -54,6 +54,9 @@ def build(tab, shelf, loaded_space):
             names(), value=NONE, label=label, allow_custom_value=True, elem_id=elem(name), interactive=True
         )
 
+    def small(label, name, **more):
+        return gr.Button(label, size="sm", min_width=80, elem_id=elem(name), **more)
+
     made = {}
     with gr.Accordion("RS-Corrector", open=False, elem_id=elem("accordion")):
         made["enabled"] = gr.Checkbox(
@@ -61,11 +64,9 @@ def build(tab, shelf, loaded_space):
         )
         with gr.Row():
             made["preference"] = preference_list("preference", "Preference")
-            refresh = gr.Button("Refresh", size="sm", scale=0, elem_id=elem("refresh"))
+            refresh = small("Refresh", "refresh", scale=0)
         with gr.Row():
-            presets = [
-                (gr.Button(label, size="sm", elem_id=elem(f"preset_{name}")), name) for name, label in PRESETS.items()
-            ]
+            presets = [(small(label, f"preset_{name}"), name) for name, label in PRESETS.items()]
         made["strength"] = slider("strength", "Strength", 0, 2, 0.05, "0 is off. 1 is as calibrated.")
         made["target"] = slider(
             "target", "Target share", 0.01, 1, 0.01,

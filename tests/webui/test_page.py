@@ -75,7 +75,7 @@ def test_the_card_is_a_verdict_in_one_line_with_the_details_folded(script):
     card = shown(script, "backdrop", "None")
     head, table = re.fullmatch(r"<details[^>]*><summary>(.*)</summary>(<table>.*</table>)</details>", card).groups()
     assert head.startswith("<b>Village backdrop (miniature)</b>: ")
-    assert re.search(r"a city in \d+%.* of pictures instead of \d+%.*, at CFG 2 and 7$", head)
+    assert re.search(r"a city in [\d–]+% of pictures, \d+–\d+% without it \(CFG 2, 7\)$", head)
     assert "Accuracy" in table
 
 
