@@ -57,8 +57,9 @@ class RSCorrectorLoadAxis(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file):
         if file not in axis_names():
+            folders = ", ".join(map(str, axes_folders()))
             return (
-                f'The axis file "{file}" is not in models/rs_corrector/axes ({axes_folders()[0]}); put it back there, '
+                f'The axis file "{file}" is not in models/rs_corrector/axes (looked in {folders}); put it back there, '
                 "or select another file."
             )
         return validated(load_axis, axis_path(file))

@@ -88,10 +88,10 @@ class RSCorrectorLoadPreference(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file):
         if not preference_path(file).is_file():
-            folder = folder_paths.get_folder_paths(FOLDER)[0]
+            folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
             return (
-                f'The preference file "{file}" is not in models/rs_corrector ({folder}); put it back there, or select '
-                "another file."
+                f'The preference file "{file}" is not in models/rs_corrector (looked in {folders}); put it back there, '
+                "or select another file."
             )
         return True
 

@@ -237,10 +237,9 @@ def test_a_preference_file_in_an_extra_folder_loads_and_its_removal_is_reported(
     first_correction[load]["inputs"]["file"] = "mine.safetensors"
     succeeded(server.run(first_correction))
     (folder / "mine.safetensors").unlink()
-    refused = server.run(first_correction)
-    assert 'The preference file "mine.safetensors" is not in models/rs_corrector' in json.dumps(
-        refused["node_errors"], ensure_ascii=False
-    ).replace('\\"', '"')
+    refused = json.dumps(server.run(first_correction)["node_errors"], ensure_ascii=False).replace('\\"', '"')
+    assert 'The preference file "mine.safetensors" is not in models/rs_corrector' in refused
+    assert str(folder) in refused and "put it back there, or select another file" in refused
 
 
 def test_an_interrupted_run_can_be_run_again(server, first_correction):
