@@ -171,6 +171,7 @@ def test_the_page_corrects_and_restores_pasted_settings(page, forge, corrected):
     screenshot(page, "corrected")
     assert "Seed: 5" in infotext and "RS-Corrector strength: 0.5" in infotext
     assert np.array_equal(forge.saved(), corrected[0]), "page and API make the same picture"
+    assert "RS-Corrector: corrected 1 of 1." in page.locator("#html_log_txt2img").inner_text()
     box = page.locator("#rs_corrector_txt2img_preference input").first
     box.click()
     box.fill("miniature-backdrop")
