@@ -28,10 +28,12 @@ CROP = """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrector"),
     const [left, top] = at(n.pos[0] - 20, n.pos[1] - title - 20), size = [n.size[0] + 40, n.size[1] + title + 40];
     return { x: left, y: top, width: size[0] * scale, height: size[1] * scale }; }"""
 
-FIT = """([width, height]) => { const canvas = app.canvas, nodes = app.graph._nodes;
-    const left = Math.min(...nodes.map(n => n.pos[0])) - 20, top = Math.min(...nodes.map(n => n.pos[1])) - 60;
-    const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0])) + 20;
-    const bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1])) + 20;
+FIT = """([width, height]) => { const canvas = app.canvas;
+    const boxes = [...app.graph._nodes.map(n => [n.pos[0], n.pos[1] - 40, n.size[0], n.size[1] + 40]),
+        ...(app.graph._groups ?? []).map(g => [...g.pos, ...g.size])];
+    const left = Math.min(...boxes.map(b => b[0])) - 20, top = Math.min(...boxes.map(b => b[1])) - 20;
+    const right = Math.max(...boxes.map(b => b[0] + b[2])) + 20;
+    const bottom = Math.max(...boxes.map(b => b[1] + b[3])) + 20;
     const scale = Math.min(width / (right - left), height / (bottom - top));
     canvas.low_quality_zoom_threshold = 0;  // draw the texts at any zoom
     canvas.ds.scale = scale;
@@ -45,7 +47,7 @@ def save(png, name, width):
     picture, path = Image.open(io.BytesIO(png)).convert("RGB"), OUT / f"{name}.png"
     while True:
         small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-        small.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+        small.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size <= LARGEST:
             return
         width = round(0.9 * width)
