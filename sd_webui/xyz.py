@@ -24,15 +24,11 @@ def _axes(option, shelf):
 
     return [
         option(
-            f"{PREFIX} preference",
-            str,
-            apply("preference"),
-            label_of("preference"),
-            confirm=confirm,
+            f"{PREFIX} preference", str, apply("preference"), format_value=label_of("preference"), confirm=confirm,
             choices=shelf.names,
         ),
-        *(option(f"{PREFIX} {name}", float, apply(name), label_of(name)) for name in NUMBERS),
-    ]
+        *(option(f"{PREFIX} {name}", float, apply(name), format_value=label_of(name)) for name in NUMBERS),
+    ]  # fmt: skip
 
 
 def label_of(name):
