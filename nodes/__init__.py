@@ -24,15 +24,15 @@ class RSCorrectorExtension(ComfyExtension):
         return [
             RSCorrector,
             RSCorrectorAdvanced,
+            RSCorrectorMiniature,
             RSCorrectorLoadPreference,
             RSCorrectorTextPreference,
             RSCorrectorCombinePreferences,
-            RSCorrectorMiniature,
+            RSCorrectorSavePreference,
             RSCorrectorLoadAxis,
             RSCorrectorAxis,
             RSCorrectorLearnPreference,
             RSCorrectorCalibrate,
-            RSCorrectorSavePreference,
             RSCorrectorAudit,
             RSCorrectorMap,
         ]

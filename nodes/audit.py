@@ -20,11 +20,12 @@ from ..corrector.correction.update import Settings
 from .audit_judges import add_reader, clip_judge, identity_of_clip
 from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
-from .correction import STRENGTH, check_model, corrected
+from .correction import MODEL, PREFERENCE, STRENGTH, check_model, corrected
 from .host import ComfyHost
-from .learning import BATCH, CFG, HOST_INPUTS, STEPS, Progress, digest, seed_input
+from .learning import BATCH, CFG, CHECKPOINT, ENCODER, HOST_INPUTS, STEPS, Progress, digest, seed_input
 from .preferences import PreferenceSocket
 from .provenance import remember
+from .search import MEASURE, found_by
 
 
 def audited(host, plan, preferences, clip):
@@ -70,13 +71,14 @@ class RSCorrectorAudit(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorAudit",
             display_name="RS-Corrector Audit",
-            category="RS-Corrector",
+            category=MEASURE,
+            **found_by("bias", "stereotype", "fairness", "diversity", "representation", "report", "benchmark"),
             description="Measures what your checkpoint draws for the groups of an axis and, with a preference, what "
             "the correction changes on the same seeds: rates with intervals, skin tones, variety, pictures that got "
             "worse. Writes a report and a page. You can stop it at any time; the next run resumes.",
             inputs=[
-                io.Model.Input("model"),
-                io.Clip.Input("clip"),
+                CHECKPOINT,
+                ENCODER,
                 io.Vae.Input("vae", tooltip="Decodes the pictures that are measured and shown."),
                 AxisSocket.Input("axis", tooltip="From RS-Corrector Load Axis or RS-Corrector Axis."),
                 io.Int.Input("images", default=40, min=2, max=4096, tooltip="Maximum number of pictures per group."),
@@ -110,9 +112,9 @@ class RSCorrectorAudit(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="pictures"),
-                io.Image.Output(display_name="chart"),
-                io.String.Output(display_name="report"),
+                io.Image.Output(display_name="pictures", tooltip="Plain pictures above corrected ones, same seeds."),
+                io.Image.Output(display_name="chart", tooltip="Rates with intervals, and skin tones, by group."),
+                io.String.Output(display_name="report", tooltip="All figures as text, and where the page is."),
             ],
             is_output_node=True,
         )  # fmt: skip
@@ -161,28 +163,36 @@ class RSCorrectorMap(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorMap",
             display_name="RS-Corrector Map",
-            category="RS-Corrector",
+            category=MEASURE,
+            **found_by("heatmap", "heat map", "where it acted", "difference map", "bias"),
             description="Samples like KSampler, with the correction, and shows on the picture where it acted, and at "
             "which steps.",
             inputs=[
-                io.Model.Input("model"),
-                io.Vae.Input("vae"),
-                PreferenceSocket.Input("preference", tooltip="From one of the RS-Corrector preference nodes."),
+                MODEL,
+                io.Vae.Input("vae", tooltip="Decodes the pictures that the map is drawn on."),
+                PREFERENCE,
                 STRENGTH,
                 seed_input("As in KSampler."),
                 STEPS,
                 CFG,
                 *HOST_INPUTS[:2],
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
-                io.Latent.Input("latent_image"),
-                io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01),
+                io.Conditioning.Input("positive", tooltip="As in KSampler: what the prompt asks for."),
+                io.Conditioning.Input("negative", tooltip="As in KSampler. It has no influence on the correction."),
+                io.Latent.Input("latent_image", tooltip="As in KSampler: an empty latent, or one to start from."),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="As in KSampler. At low values neither the picture nor a stereotype changes much.",
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="map"),
-                io.Image.Output(display_name="steps"),
-                io.Mask.Output(display_name="mask"),
-                io.Latent.Output(display_name="latent"),
+                io.Image.Output(display_name="map", tooltip="The pictures, with what was changed in orange."),
+                io.Image.Output(display_name="steps", tooltip="One tile per step: where that step was corrected."),
+                io.Mask.Output(display_name="mask", tooltip="The same as a mask, 1 at the largest change."),
+                io.Latent.Output(display_name="latent", tooltip="The sampled latent."),
             ],
         )
 

@@ -9,8 +9,10 @@ from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
 from ..corrector.latent_space.folders import AXES
 from ..corrector.preference.file import file_hash
 from .preferences import FOLDER, WORDINGS, validated
+from .search import LEARN, found_by
 
 AxisSocket = io.Custom("RS_AXIS")  # carries a corrector.axis.Axis
+AXIS = AxisSocket.Output(display_name="axis", tooltip="For RS-Corrector Learn Preference and RS-Corrector Audit.")
 SCHEMA = "axis.schema.json"
 
 
@@ -38,7 +40,8 @@ class RSCorrectorLoadAxis(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorLoadAxis",
             display_name="RS-Corrector Load Axis",
-            category="RS-Corrector",
+            category=LEARN,
+            **found_by("stereotype", "bias", "load stereotype"),
             description="Loads a stereotype axis (a JSON file) from models/rs_corrector/axes, or one that ships with "
             "RS-Corrector.",
             inputs=[
@@ -48,13 +51,17 @@ class RSCorrectorLoadAxis(io.ComfyNode):
                     tooltip="Axes named miniature-* are about the invented peoples of the RS-Corrector Miniature.",
                 )
             ],
-            outputs=[AxisSocket.Output(display_name="axis")],
+            outputs=[AXIS],
         )
 
     @classmethod
     def validate_inputs(cls, file):
         if file not in axis_names():
-            return f'The axis file "{file}" is not in models/rs_corrector/axes; put it back, or select another.'
+            folders = ", ".join(map(str, axes_folders()))
+            return (
+                f'The axis file "{file}" is not in models/rs_corrector/axes (looked in {folders}); put it back there, '
+                "or select another file."
+            )
         return validated(load_axis, axis_path(file))
 
     @classmethod
@@ -73,18 +80,20 @@ class RSCorrectorAxis(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorAxis",
             display_name="RS-Corrector Axis",
-            category="RS-Corrector",
+            category=LEARN,
+            **found_by("stereotype", "bias", "define stereotype"),
             description="A stereotype axis from text boxes: the groups, what the model shows too often, and what it "
             "should also show. It adds no words to your prompts.",
             inputs=[
-                io.String.Input("title", default="Village backdrop", tooltip="A short name."),
+                io.String.Input("title", default="Village backdrop", tooltip="A short name for reports."),
                 io.String.Input(
                     "groups", default="Orvane, Tavelu", tooltip="The groups, as prompts name them, separated by commas."
                 ),
                 io.String.Input(
                     "neutral", multiline=True,
                     default="a portrait of a {group} person\na photo of a {group} man\na picture of a {group} woman",
-                    tooltip="Prompts that name {group} and neither side, one per line; ten or more are best.",
+                    tooltip="Prompts with the group in braces, as in the example, that name neither side. One per "
+                    "line; ten or more are best.",
                 ),
                 io.String.Input(
                     "stereotype", multiline=True, default="in a village\nin front of a village",
@@ -106,7 +115,7 @@ class RSCorrectorAxis(io.ComfyNode):
                 ),
                 *WORDINGS,
             ],
-            outputs=[AxisSocket.Output(display_name="axis")],
+            outputs=[AXIS],
             is_output_node=True,  # runs, and saves the axis, with nothing connected
         )  # fmt: skip
 

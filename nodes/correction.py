@@ -16,6 +16,7 @@ from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
 from .outcome import tell
 from .preferences import PreferenceSocket
+from .search import CORRECT, found_by
 
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
@@ -138,7 +139,9 @@ STRENGTH = io.Float.Input(
     "strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="0 is off, exactly. 1 is as calibrated."
 )
 PREFERENCE = PreferenceSocket.Input("preference", tooltip="From an RS-Corrector preference node.")
-INPUTS = (io.Model.Input("model"), PREFERENCE, STRENGTH)
+MODEL = io.Model.Input("model", tooltip="The model to correct. Its weights are not changed.")
+CORRECTED = io.Model.Output(tooltip="The corrected model, for any sampler node.")
+INPUTS = (MODEL, PREFERENCE, STRENGTH)
 
 
 def correct_and_tell(cls, model, preference, settings, *options):
@@ -156,11 +159,12 @@ class RSCorrector(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrector",
             display_name="RS-Corrector",
-            category="RS-Corrector",
+            category=CORRECT,
+            **found_by("stereotype", "bias", "debias", "fairness", "diversity", "representation"),
             description="Corrects a stereotype during sampling, without changing the model's weights. Pictures without "
             "the stereotype, and prompts that ask for it, are left alone.",
             inputs=list(INPUTS),
-            outputs=[io.Model.Output()],
+            outputs=[CORRECTED],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,  # each node shows its own outcome, so the host's cache must not share its model
         )
@@ -176,7 +180,8 @@ class RSCorrectorAdvanced(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorAdvanced",
             display_name="RS-Corrector (Advanced)",
-            category="RS-Corrector",
+            category=CORRECT,
+            **found_by("stereotype", "bias", "debias", "fairness", "diversity", "representation"),
             description="RS-Corrector with a target share, a window, a cap, a mask, and a switch for the prompt gate.",
             inputs=[
                 *INPUTS,
@@ -208,7 +213,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Corrects only where the mask is white."),
             ],
-            outputs=[io.Model.Output()],
+            outputs=[CORRECTED],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,  # each node shows its own outcome, so the host's cache must not share its model
         )  # fmt: skip

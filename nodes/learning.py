@@ -24,6 +24,7 @@ from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost
 from .preferences import PreferenceSocket, check_can_save, preference_file, preferences_in, validated
+from .search import LEARN, found_by
 
 TARGET = 0.95  # the text says whether this target share is within reach
 
@@ -65,14 +66,25 @@ def _pairs(host, axis, count, seed, cfg, steps, progress):
 
 
 HOST_INPUTS = (
-    io.Combo.Input("sampler", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
-    io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="karras"),
+    io.Combo.Input(
+        "sampler", options=comfy.samplers.KSampler.SAMPLERS, default="euler",
+        tooltip="The sampler that you generate with.",
+    ),
+    io.Combo.Input(
+        "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="karras",
+        tooltip="The scheduler that you generate with.",
+    ),
     io.Int.Input(
         "width", default=512, min=64, max=4096, step=8,
         tooltip="The size that the checkpoint was trained for: 512 for SD1.5, 1024 for SDXL, 128 for the miniature.",
     ),
-    io.Int.Input("height", default=512, min=64, max=4096, step=8),
+    io.Int.Input(
+        "height", default=512, min=64, max=4096, step=8,
+        tooltip="As width: the size that the checkpoint was trained for.",
+    ),
 )  # fmt: skip
+CHECKPOINT = io.Model.Input("model", tooltip="Your checkpoint, with its LoRAs. Its weights are not changed.")
+ENCODER = io.Clip.Input("clip", tooltip="The CLIP of that checkpoint.")
 STEPS = io.Int.Input("steps", default=20, min=1, max=200, tooltip="Sampling steps per picture.")
 CFG = io.Float.Input("cfg", default=7.0, min=1.0, max=30.0, step=0.1, tooltip="The CFG that you generate with.")
 BATCH = io.Int.Input("batch", default=8, min=1, max=64, tooltip="Pictures per batch; fewer need less memory.")
@@ -92,12 +104,13 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorLearnPreference",
             display_name="RS-Corrector Learn Preference",
-            category="RS-Corrector",
+            category=LEARN,
+            **found_by("stereotype", "bias", "debias", "train correction"),
             description="Learns a preference for your checkpoint from its own pictures of both sides of an axis. You "
             "can stop it at any time; the next run resumes. The model is not changed.",
             inputs=[
-                io.Model.Input("model"),
-                io.Clip.Input("clip"),
+                CHECKPOINT,
+                ENCODER,
                 AxisSocket.Input("axis", tooltip="From RS-Corrector Load Axis or RS-Corrector Axis."),
                 io.Int.Input(
                     "pairs", default=128, min=16, max=4096,
@@ -118,7 +131,10 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 ),
                 VAE,
             ],
-            outputs=[PreferenceSocket.Output(display_name="preference"), io.Image.Output(display_name="report")],
+            outputs=[
+                PreferenceSocket.Output(display_name="preference", tooltip="Calibrate it next."),
+                io.Image.Output(display_name="report", tooltip="How good the preference is, and some pairs."),
+            ],
             is_output_node=True,
         )  # fmt: skip
 
@@ -236,12 +252,13 @@ class RSCorrectorCalibrate(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorCalibrate",
             display_name="RS-Corrector Calibrate",
-            category="RS-Corrector",
+            category=LEARN,
+            **found_by("base rate", "bias", "debias"),
             description="Measures how often your checkpoint draws the counter side with and without correction, and "
             "adjusts the correction to it. If the preference is from a file, the result is saved in that file.",
             inputs=[
-                io.Model.Input("model"),
-                io.Clip.Input("clip"),
+                CHECKPOINT,
+                ENCODER,
                 PreferenceSocket.Input("preference", tooltip="A learned preference."),
                 io.Int.Input(
                     "images", default=84, min=16, max=4096,
@@ -259,7 +276,10 @@ class RSCorrectorCalibrate(io.ComfyNode):
                     tooltip="Not used any more; it is here so that older workflows open.",
                 ),
             ],
-            outputs=[PreferenceSocket.Output(display_name="preference"), io.String.Output(display_name="text")],
+            outputs=[
+                PreferenceSocket.Output(display_name="preference", tooltip="The same preference, calibrated."),
+                io.String.Output(display_name="text", tooltip="Rates, drift of the skin tone, and warnings, by group."),
+            ],
             is_output_node=True,
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ import torch
 from comfy_api.latest import io
 
 from ..corrector.latent_space.folders import WEIGHTS
+from .search import CORRECT, found_by
 
 
 class Miniature(comfy.latent_formats.LatentFormat):
@@ -165,10 +166,15 @@ class RSCorrectorMiniature(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorMiniature",
             display_name="RS-Corrector Miniature",
-            category="RS-Corrector",
+            category=CORRECT,
+            **found_by("demo model", "tiny model", "test model", "stereotype"),
             description="A small model with planted stereotypes, to try all nodes without a download. It draws "
             "128 x 128 portraits of four invented peoples: Orvane, Tavelu, Quilmari, Zendoli.",
-            outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
+            outputs=[
+                io.Model.Output(tooltip="The miniature's UNet. Preferences named miniature-* fit it."),
+                io.Clip.Output(tooltip="The miniature's text encoder, which knows few words."),
+                io.Vae.Output(tooltip="The miniature's VAE, for pictures of 128 x 128 pixels."),
+            ],
         )
 
     @classmethod

@@ -19,6 +19,7 @@ from ..corrector.learning.gate import train_gate
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
+from .search import PREFERENCES, found_by
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
 FOLDER = "rs_corrector"
@@ -79,7 +80,8 @@ class RSCorrectorLoadPreference(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorLoadPreference",
             display_name="RS-Corrector Load Preference",
-            category="RS-Corrector",
+            category=PREFERENCES,
+            **found_by("stereotype", "bias", "debias", "load correction"),
             description="Loads a learned preference from models/rs_corrector, or one that ships with RS-Corrector.",
             inputs=[
                 io.Combo.Input(
@@ -88,13 +90,21 @@ class RSCorrectorLoadPreference(io.ComfyNode):
                     tooltip="Fits one type of model; files named miniature-* are for the RS-Corrector Miniature.",
                 )
             ],
-            outputs=[PreferenceSocket.Output(display_name="preference")],
+            outputs=[
+                PreferenceSocket.Output(
+                    display_name="preference", tooltip="All preferences of the file, for RS-Corrector."
+                )
+            ],
         )
 
     @classmethod
     def validate_inputs(cls, file):
         if not preference_path(file).is_file():
-            return f'The preference file "{file}" is not in models/rs_corrector; put it back, or select another.'
+            folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
+            return (
+                f'The preference file "{file}" is not in models/rs_corrector (looked in {folders}); put it back there, '
+                "or select another file."
+            )
         return True
 
     @classmethod
@@ -117,10 +127,15 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorCombinePreferences",
             display_name="RS-Corrector Combine Preferences",
-            category="RS-Corrector",
+            category=PREFERENCES,
+            **found_by("several stereotypes", "bias", "intersectional"),
             description="Corrects up to four stereotypes at once; each is applied to the pictures that it concerns.",
             inputs=sockets,
-            outputs=[PreferenceSocket.Output(display_name="preference")],
+            outputs=[
+                PreferenceSocket.Output(
+                    display_name="preference", tooltip="All of them, for RS-Corrector or RS-Corrector Save Preference."
+                )
+            ],
         )
 
     @classmethod
@@ -139,13 +154,16 @@ class RSCorrectorSavePreference(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorSavePreference",
             display_name="RS-Corrector Save Preference",
-            category="RS-Corrector",
+            category=PREFERENCES,
+            **found_by("save correction", "bias"),
             description="Saves learned preferences, one per axis, in one file in models/rs_corrector.",
             inputs=[
                 PreferenceSocket.Input("preference", tooltip="One, or several from RS-Corrector Combine Preferences."),
                 io.String.Input("name", default="my-preferences", tooltip="File name; replaces a file of this name."),
             ],
-            outputs=[PreferenceSocket.Output(display_name="preference")],
+            outputs=[
+                PreferenceSocket.Output(display_name="preference", tooltip="The preferences as the file now has them.")
+            ],
             is_output_node=True,
         )
 
@@ -237,7 +255,8 @@ class RSCorrectorTextPreference(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorTextPreference",
             display_name="RS-Corrector Text Preference",
-            category="RS-Corrector",
+            category=PREFERENCES,
+            **found_by("stereotype", "bias", "debias", "fairness", "diversity", "representation", "concept slider"),
             description="A preference from two prompts, for any checkpoint, without training. It needs two more model "
             "evaluations per step, and does not keep the skin tone: corrected pictures may show lighter skin.",
             inputs=[
@@ -255,7 +274,11 @@ class RSCorrectorTextPreference(io.ComfyNode):
                 ),
                 *WORDINGS,
             ],
-            outputs=[PreferenceSocket.Output(display_name="preference")],
+            outputs=[
+                PreferenceSocket.Output(
+                    display_name="preference", tooltip="A preference for this CLIP and its model, for RS-Corrector."
+                )
+            ],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""HTML cards on the page that describe the selected preferences: purpose, accuracy, validation, calibration."""
+"""HTML cards on the page that describe the selected preferences: a verdict in one line, and details to unfold."""
 
 from html import escape
 
@@ -37,6 +37,7 @@ def warning(sentence):
 def _table(preference):
     rows = [
         ("Stereotype", f"{preference.axis.stereotype.description}, corrected to {preference.axis.counter.description}"),
+        ("Hash", preference.hash),
         ("Groups", ", ".join(preference.axis.groups)),
         ("Made for", f"{preference.space} latents"),
         ("Accuracy", accuracy(preference.training)),
@@ -45,14 +46,29 @@ def _table(preference):
         ("Scope", preference.axis.scope),
         ("Author, licence", ", ".join(text for text in (preference.axis.author, preference.axis.licence) if text)),
     ]
-    head = f"{preference.axis.title} [{preference.hash}]"
     body = "".join(
         f'<tr><th style="text-align: left; padding-right: 1em; vertical-align: top">{escape(name)}</th>'
         f"<td>{escape(str(text))}</td></tr>"
         for name, text in rows
         if text
     )
-    return f'<div class="rs-corrector-card"><b>{escape(head)}</b><table>{body}</table></div>'
+    head = f"<b>{escape(preference.axis.title)}</b>: {escape(verdict(preference))}"
+    return f'<details class="rs-corrector-card"><summary>{head}</summary><table>{body}</table></details>'
+
+
+def verdict(preference):
+    """One line: how often the counter side is drawn without and with the preference, over its groups and CFG scales."""
+    known = preference.calibrations
+    if not known:
+        return "not calibrated, so how well it works is unknown"
+    plain, corrected = (_span([getattr(one, rate) for one in known]) for rate in ("base_rate", "full_rate"))
+    scales = ", ".join(f"{cfg:g}" for cfg in sorted({one.cfg for one in known}))
+    return f"{preference.axis.counter.description} in {corrected} of pictures, {plain} without it (CFG {scales})"
+
+
+def _span(rates):
+    low, high = f"{min(rates):.0%}", f"{max(rates):.0%}"
+    return high if low == high else f"{low.rstrip('%')}–{high}"
 
 
 def accuracy(training):

@@ -19,7 +19,7 @@ def space_of(sd_model):
 
 def check_space(preference, space):
     """Raises PreferenceError if a preference does not fit the loaded model's latent space (None: not recognised)."""
-    advice = "use a preference made for this model, or learn one from it (README)"
+    advice = "use a preference made for this model, or learn one from it (docs/learning.md)"
     preference.check_space(space or "unknown", "the loaded model", advice)
 
 

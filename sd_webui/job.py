@@ -14,6 +14,7 @@ from ..corrector.latent_space.errors import RSCorrectorError
 from . import infotext
 from .choice import choose
 from .host import check_space, coin_seeds, space_of, window_of
+from .outcome import Outcome
 from .preferences import together
 from .prompts import regions_of
 
@@ -35,7 +36,7 @@ class Job:
         self.context = outer.context if outer else uuid.uuid4()  # inner jobs start from the outer job's pictures
         self.error, self.choice, self.preferences = "", None, []
         self.run, self.passes = None, []  # the Run of the current pass, if it is corrected; all Runs of this batch
-        self.outcome = []
+        self.outcome, self.whole = [], Outcome()  # a text for each picture of this batch; of the whole job
         infotext.clear(p)
         self.guarded(self.open, p, values)
 
@@ -94,6 +95,7 @@ class Job:
         """The batch is sampled: log it, keep its outcome for the infotexts and release the passes."""
         if not self.error:
             self.outcome = self.results()
+            self.whole.add(self.passes)
             for line in [line for run in self.passes for line in run.report()]:
                 logging.getLogger("rs_corrector").info("RS-Corrector: %s", line)
         self.end_passes()
@@ -108,6 +110,15 @@ class Job:
         texts = [outcomes for run in self.passes if (outcomes := run.outcomes())]
         pairs = zip(texts[0], texts[-1], strict=True) if texts else ()
         return [first if first == hires else f"{first}; hires pass: {hires}" for first, hires in pairs]
+
+    def tell(self, processed):
+        """Say under the gallery what the job did. `processed`: the host's Processed, with its comments as text."""
+        sentences = self.whole.sentences()
+        if self.choice and self.choice.enabled and not self.choice.strength:
+            sentences = ["nothing was corrected, because the strength is 0"]
+        if not self.error:
+            comments = getattr(processed, "comments", None) or ""
+            processed.comments = comments + "".join(f"RS-Corrector: {sentence}.\n" for sentence in sentences)
 
     def close(self):
         """Release everything: `p` may live on and refers to this job through `result`."""

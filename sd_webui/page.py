@@ -13,6 +13,17 @@ from .card import card, warning
 from .choice import ARGUMENTS, DEFAULTS
 from .preferences import NONE
 
+# Buttons with settings that are often wanted: {name in `preset`: label}.
+PRESETS = {"off": "Off", "all": "Correct all", "most": "To 80 %", "half": "To 50 %"}
+TARGETS = {"all": 1.0, "most": 0.8, "half": 0.5}
+PRESET_CONTROLS = ("enabled", "strength", "target", "start", "end", "cap", "hires_strength")
+
+
+def preset(name):
+    """The values of PRESET_CONTROLS; all but the target are defaults."""
+    values = {control: getattr(DEFAULTS, control) for control in PRESET_CONTROLS}
+    return list((values | {"enabled": name != "off", "target": TARGETS.get(name, DEFAULTS.target)}).values())
+
 
 def build(tab, shelf, loaded_space):
     """Build the accordion.
@@ -43,6 +54,9 @@ def build(tab, shelf, loaded_space):
             names(), value=NONE, label=label, allow_custom_value=True, elem_id=elem(name), interactive=True
         )
 
+    def small(label, name, **more):
+        return gr.Button(label, size="sm", min_width=80, elem_id=elem(name), **more)
+
     made = {}
     with gr.Accordion("RS-Corrector", open=False, elem_id=elem("accordion")):
         made["enabled"] = gr.Checkbox(
@@ -50,7 +64,9 @@ def build(tab, shelf, loaded_space):
         )
         with gr.Row():
             made["preference"] = preference_list("preference", "Preference")
-            refresh = gr.Button("Refresh", elem_id=elem("refresh"))
+            refresh = small("Refresh", "refresh", scale=0)
+        with gr.Row():
+            presets = [(small(label, f"preset_{name}"), name) for name, label in PRESETS.items()]
         made["strength"] = slider("strength", "Strength", 0, 2, 0.05, "0 is off. 1 is as calibrated.")
         made["target"] = slider(
             "target", "Target share", 0.01, 1, 0.01,
@@ -80,6 +96,9 @@ def build(tab, shelf, loaded_space):
     for one in lists:
         one.change(describe, lists, [shown], show_progress=False)
     refresh.click(refreshed, lists, [*lists, shown], show_progress=False)
+
+    for button, name in presets:
+        button.click(partial(preset, name), [], [made[name] for name in PRESET_CONTROLS], show_progress=False)
 
     def warnings(params):
         return "".join(map(warning, infotext.complaints(params, shelf)))

@@ -62,8 +62,9 @@ class RSCorrectorScript(scripts.Script):
             job.end_batch()
 
     def postprocess(self, p, processed, *values):
-        if JOBS.of(p):
+        if job := JOBS.of(p):
             forge.remove(p.sd_model)
+            job.tell(processed)
             JOBS.close(p)
 
 

@@ -124,7 +124,8 @@ class WebUI:
             latents.append(x)
             texts += [infotext(p, index) for index in range(len(p.prompts))]
         p.grid_text = infotext(p, 0, use_main_prompt=True)
-        script.postprocess(p, SimpleNamespace(), *values)
+        p.processed = SimpleNamespace(comments="".join(f"{comment}\n" for comment in p.comments))
+        script.postprocess(p, p.processed, *values)
         return torch.cat(latents), texts
 
 

@@ -16,7 +16,7 @@ import torch
 from hosts.forge_server import make_folder, need, running
 from webui_checkouts import folder_of, python_of
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+API_PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 PROMPT = "a portrait of an African man"
 ON = (True, "random", 0.5)
 SETTINGS = ("strength", "target")
@@ -96,8 +96,8 @@ def test_the_settings_in_the_infotext_make_the_same_picture_through_the_api(forg
     assert np.array_equal(picture, again) and infotext_again == infotext
 
 
-def test_the_readmes_request_runs_with_another_size_and_preference(forge):
-    asked = json.loads(re.search(r"curl .*? -d '(\{.*?\})'", README.read_text(encoding="utf-8"), re.DOTALL).group(1))
+def test_the_documented_request_runs_with_another_size_and_preference(forge):
+    asked = json.loads(re.search(r"curl .*? -d '(\{.*?\})'", API_PAGE.read_text(encoding="utf-8"), re.DOTALL).group(1))
     asked["alwayson_scripts"]["RS-Corrector"]["args"][1] = "random"
     answer = forge.call("/sdapi/v1/txt2img", asked | {"steps": 1, "width": 64, "height": 64})
     (infotext,) = json.loads(answer["info"])["infotexts"]
@@ -171,6 +171,7 @@ def test_the_page_corrects_and_restores_pasted_settings(page, forge, corrected):
     screenshot(page, "corrected")
     assert "Seed: 5" in infotext and "RS-Corrector strength: 0.5" in infotext
     assert np.array_equal(forge.saved(), corrected[0]), "page and API make the same picture"
+    assert "RS-Corrector: corrected 1 of 1." in page.locator("#html_log_txt2img").inner_text()
     box = page.locator("#rs_corrector_txt2img_preference input").first
     box.click()
     box.fill("miniature-backdrop")

@@ -28,7 +28,7 @@ def browser():
 
 
 @pytest.fixture(params=PYTHONS or ["none"])
-def page(request, browser, webui_reference, tmp_path):
+def webui(request, browser, webui_reference, tmp_path):
     if request.param == "none":
         pytest.skip("There is no Gradio: set RS_GRADIO_PYTHONS to Pythons with Gradio 3.41 and 4.40.")
     folder = tmp_path / "rs_corrector"
@@ -88,38 +88,47 @@ def paste(page, infotext):
     page.locator("#paste").click()
 
 
-def test_selecting_refreshing_and_pasting_preferences(page):
-    page.get_by_text("RS-Corrector", exact=True).first.click()
-    page.locator("#rs_corrector_txt2img_enabled input").wait_for(state="visible")
-    assert values(page) == [False, "None", 1, 1, 0, 1, 0, 1, "None"]
+def test_selecting_refreshing_and_pasting_preferences(webui):
+    webui.get_by_text("RS-Corrector", exact=True).first.click()
+    webui.locator("#rs_corrector_txt2img_enabled input").wait_for(state="visible")
+    assert values(webui) == [False, "None", 1, 1, 0, 1, 0, 1, "None"]
 
-    pick(page, "backdrop")
-    page.get_by_text("Village backdrop (miniature)").wait_for()
-    assert page.locator(".rs-corrector-warning").count() == 0
-    page.locator("#rs_corrector_txt2img_enabled input").check()
-    page.locator("#rs_corrector_txt2img_strength input[type=number]").fill("0.5")
-    page.locator("#rs_corrector_txt2img_strength input[type=number]").press("Tab")
-    assert values(page) == [True, "backdrop", 0.5, 1, 0, 1, 0, 1, "None"]
-    page.get_by_text("Advanced", exact=True).first.click()
-    page.locator("#rs_corrector_txt2img_hires_strength").wait_for(state="visible")
-    screenshot(page, "card")
+    pick(webui, "backdrop")
+    webui.get_by_text("Village backdrop (miniature)").wait_for()
+    assert webui.locator(".rs-corrector-warning").count() == 0
+    webui.locator("#rs_corrector_txt2img_enabled input").check()
+    webui.locator("#rs_corrector_txt2img_strength input[type=number]").fill("0.5")
+    webui.locator("#rs_corrector_txt2img_strength input[type=number]").press("Tab")
+    assert values(webui) == [True, "backdrop", 0.5, 1, 0, 1, 0, 1, "None"]
+    webui.get_by_text("Advanced", exact=True).first.click()
+    webui.locator("#rs_corrector_txt2img_hires_strength").wait_for(state="visible")
+    screenshot(webui, "card")
 
-    pick(page, "miniature-backdrop")
-    page.locator(".rs-corrector-warning").first.wait_for()
-    assert "the loaded model has sd15 latents" in page.locator(".rs-corrector-warning").first.inner_text()
-    screenshot(page, "warning")
+    webui.locator("#rs_corrector_txt2img_preset_half").click()
+    webui.wait_for_function("document.querySelector('#rs_corrector_txt2img_strength input[type=number]').value == '1'")
+    assert values(webui) == [True, "backdrop", 1, 0.5, 0, 1, 0, 1, "None"]
+    assert not webui.get_by_text("Author, licence").is_visible()
+    webui.locator(".rs-corrector-card summary").click()
+    webui.get_by_text("Author, licence").wait_for()
+    screenshot(webui, "details")
+    webui.locator(".rs-corrector-card summary").click()
 
-    shutil.copy(page.folder / "backdrop.safetensors", page.folder / "fresh.safetensors")
-    page.locator("#rs_corrector_txt2img_refresh").click()
+    pick(webui, "miniature-backdrop")
+    webui.locator(".rs-corrector-warning").first.wait_for()
+    assert "the loaded model has sd15 latents" in webui.locator(".rs-corrector-warning").first.inner_text()
+    screenshot(webui, "warning")
+
+    shutil.copy(webui.folder / "backdrop.safetensors", webui.folder / "fresh.safetensors")
+    webui.locator("#rs_corrector_txt2img_refresh").click()
     time.sleep(1)
-    pick(page, "fresh")
-    page.get_by_text("Village backdrop (miniature)").wait_for()
-    assert values(page)[1] == "fresh"
+    pick(webui, "fresh")
+    webui.get_by_text("Village backdrop (miniature)").wait_for()
+    assert values(webui)[1] == "fresh"
 
-    paste(page, {"RS-Corrector preference": "gone [0123456789]", "RS-Corrector strength": "0.75"})
-    page.locator("#rs_corrector_txt2img_pasted .rs-corrector-warning").wait_for()
-    assert values(page) == [True, "gone [0123456789]", 0.75, 1, 0, 1, 0, 1, "None"]
-    screenshot(page, "missing")
-    paste(page, {"Steps": "20"})
-    page.wait_for_function("!document.querySelector('#rs_corrector_txt2img_enabled input').checked")
-    assert values(page)[0] is False
+    paste(webui, {"RS-Corrector preference": "gone [0123456789]", "RS-Corrector strength": "0.75"})
+    webui.locator("#rs_corrector_txt2img_pasted .rs-corrector-warning").wait_for()
+    assert values(webui) == [True, "gone [0123456789]", 0.75, 1, 0, 1, 0, 1, "None"]
+    screenshot(webui, "missing")
+    paste(webui, {"Steps": "20"})
+    webui.wait_for_function("!document.querySelector('#rs_corrector_txt2img_enabled input').checked")
+    assert values(webui)[0] is False

@@ -52,6 +52,56 @@ def test_each_node_has_a_help_page_and_each_workflow_its_picture(server):
             assert picture.read(3) == b"\xff\xd8\xff"
 
 
+def texts_of(node):
+    """The texts of a node, as in locales/nodes.json, from the API."""
+    inputs = {**node["input"].get("required", {}), **node["input"].get("optional", {})}
+    outputs = zip(node["output_name"], node.get("output_tooltips") or [], strict=True)
+    return {
+        **{name: node[name] for name in ("display_name", "description", "category")},
+        "inputs": {name: {"name": name, "tooltip": options[1].get("tooltip", "")} for name, options in inputs.items()},
+        "outputs": {str(i): {"name": name, "tooltip": tooltip or ""} for i, (name, tooltip) in enumerate(outputs)},
+    }
+
+
+def test_every_input_and_output_of_every_node_has_a_tooltip(object_info):
+    for name in sorted(IDS):
+        texts = texts_of(object_info[name])
+        assert texts["description"] and texts["display_name"].startswith("RS-Corrector")
+        silent = [one["name"] for part in ("inputs", "outputs") for one in texts[part].values() if not one["tooltip"]]
+        assert not silent, f"{name} has no tooltip for {silent}"
+
+
+def test_the_translations_are_of_the_texts_that_the_nodes_have(object_info):
+    known = json.loads((WORKFLOWS.parent / "locales" / "nodes.json").read_text(encoding="utf-8"))
+    changed = [name for name in sorted(IDS) if known.get(name) != texts_of(object_info[name])]
+    assert not changed, (
+        f"The texts of {changed} are not those in locales/nodes.json; run: COMFYUI_PATH=FOLDER python locales/make.py "
+        "--nodes, and add what it prints to locales/texts.tsv."
+    )
+
+
+def test_the_server_offers_the_translations(server):
+    offered = server.get("/i18n")
+    for language in ("zh", "ja", "fr", "es", "pt-BR"):
+        assert set(offered[language]["nodeDefs"]) >= IDS
+        assert offered[language]["nodeDefs"]["RSCorrectorAudit"]["inputs"]["vae"]["tooltip"]
+
+
+@pytest.mark.parametrize(
+    "word, node",
+    [
+        ("stereotype", "RSCorrector"), ("bias", "RSCorrector"), ("fairness", "RSCorrector"),
+        ("bias", "RSCorrectorAudit"), ("fairness", "RSCorrectorAudit"), ("heatmap", "RSCorrectorMap"),
+        ("diversity", "RSCorrectorTextPreference"), ("diversity", "RSCorrectorAudit"),
+        ("stereotype", "RSCorrectorLoadAxis"),
+    ],
+)  # fmt: skip
+def test_search_finds_a_node_by_what_it_is_for(object_info, word, node):
+    if "search_aliases" not in object_info["KSampler"]:
+        pytest.skip("This ComfyUI has no search aliases.")
+    assert word in object_info[node]["search_aliases"]
+
+
 def test_first_correction_runs_at_both_scales_and_reports_its_result(server, both_scales):
     before, after, *far = by_class(both_scales, "SaveImage")
     history = succeeded(server.run(both_scales, workflow=load_workflow("first-correction.json")))
@@ -187,10 +237,9 @@ def test_a_preference_file_in_an_extra_folder_loads_and_its_removal_is_reported(
     first_correction[load]["inputs"]["file"] = "mine.safetensors"
     succeeded(server.run(first_correction))
     (folder / "mine.safetensors").unlink()
-    refused = server.run(first_correction)
-    assert 'The preference file "mine.safetensors" is not in models/rs_corrector' in json.dumps(
-        refused["node_errors"], ensure_ascii=False
-    ).replace('\\"', '"')
+    refused = json.dumps(server.run(first_correction)["node_errors"], ensure_ascii=False).replace('\\"', '"')
+    assert 'The preference file "mine.safetensors" is not in models/rs_corrector' in refused
+    assert str(folder) in refused and "put it back there, or select another file" in refused
 
 
 def test_an_interrupted_run_can_be_run_again(server, first_correction):

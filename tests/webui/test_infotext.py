@@ -106,7 +106,7 @@ def test_each_batch_of_a_job_has_its_own_outcomes(host, script):
 
 
 class AxisOption:
-    def __init__(self, label, type, apply, confirm=None, choices=None):
+    def __init__(self, label, type, apply, format_value=None, confirm=None, cost=0.0, choices=None, prepare=None):
         self.label, self.type, self.apply, self.confirm, self.choices = label, type, apply, confirm, choices
 
 

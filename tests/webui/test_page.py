@@ -8,7 +8,7 @@ import pytest
 from webui_modules import relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-README = REPOSITORY / "README.md"
+API_PAGE = REPOSITORY / "docs" / "api.md"
 REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
 # Frozen: saved API calls depend on it. Only ever add at the end.
 API = (
@@ -22,8 +22,8 @@ def test_the_order_of_the_apis_arguments_is_frozen(script, part):
     assert [control.elem_id.removeprefix("rs_corrector_txt2img_") for control in controls][: len(API)] == list(API)
 
 
-def test_the_readmes_api_example_has_the_arguments_in_that_order(part):
-    text = README.read_text(encoding="utf-8")
+def test_the_documented_api_example_has_the_arguments_in_that_order(part):
+    text = API_PAGE.read_text(encoding="utf-8")
     example = re.search(r'"RS-Corrector": \{"args": \[(.*?)\]\}', text).group(1)
     values = [value.strip().strip('"') for value in example.split(",")]
     assert values[0] == "true" and len(values) <= len(API)
@@ -69,6 +69,28 @@ def test_a_selected_preference_shows_its_card(script):
     ):
         assert text in card
     assert shown(script, "None", "None") == ""
+
+
+def test_the_card_is_a_verdict_in_one_line_with_the_details_folded(script):
+    card = shown(script, "backdrop", "None")
+    head, table = re.fullmatch(r"<details[^>]*><summary>(.*)</summary>(<table>.*</table>)</details>", card).groups()
+    assert head.startswith("<b>Village backdrop (miniature)</b>: ")
+    assert re.search(r"a city in [\d–]+% of pictures, \d+–\d+% without it \(CFG 2, 7\)$", head)
+    assert "Accuracy" in table
+
+
+def test_the_card_of_an_uncalibrated_preference_says_so(script, models_path):
+    relabelled(REAL, models_path / "rs_corrector" / "raw.safetensors", calibrations=[])
+    assert "not calibrated, so how well it works is unknown" in shown(script, "raw", "None").partition("</summary>")[0]
+
+
+def test_presets_are_settings_that_the_api_takes(part):
+    page, choose = part("page"), part("choice").choose
+    for name, target in (("all", 1.0), ("most", 0.8), ("half", 0.5)):
+        values = dict(zip(page.PRESET_CONTROLS, page.preset(name), strict=True))
+        choice = choose([{**values, "preference": "backdrop"}.get(argument) for argument in API])
+        assert choice.on and (choice.target, choice.strength, choice.end) == (target, 1.0, 1.0)
+    assert page.preset("off")[0] is False and set(page.PRESETS) == {"off", "all", "most", "half"}
 
 
 def test_a_preference_for_another_model_shows_a_warning(script, forge):

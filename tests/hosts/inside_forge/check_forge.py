@@ -47,8 +47,9 @@ def test_strength_zero_is_identical(generate):
 def test_a_prompt_out_of_scope_or_explicit_is_left_alone(generate):
     for prompt, why in ((KITTEN, "names nobody"), (VILLAGE, "asks for a village")):
         plain, _, _, _ = generate(*OFF, prompt=prompt)
-        same, texts, _, _ = generate(*ON, prompt=prompt)
+        same, texts, _, processed = generate(*ON, prompt=prompt)
         assert torch.equal(plain, same) and why in texts[0]
+        assert processed.comments.startswith(f"RS-Corrector: nothing was corrected, because the prompt {why}")
 
 
 def test_all_parts_of_an_and_prompt_are_read(generate):

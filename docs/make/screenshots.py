@@ -1,0 +1,112 @@
+"""Make the screenshots of the artist's guide, in Chromium, with the fixtures of the host tests.
+
+    COMFYUI_PATH=FOLDER RS_GRADIO_PYTHONS=PYTHON python docs/make/screenshots.py [comfyui | webui]
+
+COMFYUI_PATH is a ComfyUI with its packages in `.venv`; RS_GRADIO_PYTHONS is the Python of a Forge or Automatic1111.
+Without one of them its screenshots are skipped. pytest runs this file; each screenshot is a "test".
+"""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from hosts.comfy_page import open_workflow  # noqa: E402
+from hosts.test_gradio_page import browser, webui  # noqa: E402, F401  fixtures
+
+OUT = ROOT / "docs" / "pictures"
+LARGEST = 145_000  # bytes of a file
+PARTS = ("comfyui", "webui")  # the names of the functions below contain them
+TEMPLATE = next((ROOT / "workflows").glob("*first-correction.json"), None)
+CROP = """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrector"), title = LiteGraph.NODE_TITLE_HEIGHT;
+    const { scale, offset } = app.canvas.ds, at = (x, y) => [(x + offset[0]) * scale, (y + offset[1]) * scale];
+    const [left, top] = at(n.pos[0] - 20, n.pos[1] - title - 20), size = [n.size[0] + 40, n.size[1] + title + 40];
+    return { x: left, y: top, width: size[0] * scale, height: size[1] * scale }; }"""
+
+FIT = """([width, height]) => { const canvas = app.canvas;
+    const boxes = [...app.graph._nodes.map(n => [n.pos[0], n.pos[1] - 40, n.size[0], n.size[1] + 40]),
+        ...(app.graph._groups ?? []).map(g => [...g.pos, ...g.size])];
+    const left = Math.min(...boxes.map(b => b[0])) - 20, top = Math.min(...boxes.map(b => b[1])) - 20;
+    const right = Math.max(...boxes.map(b => b[0] + b[2])) + 20;
+    const bottom = Math.max(...boxes.map(b => b[1] + b[3])) + 20;
+    const scale = Math.min(width / (right - left), height / (bottom - top));
+    canvas.low_quality_zoom_threshold = 0;  // draw the texts at any zoom
+    canvas.ds.scale = scale;
+    canvas.ds.offset = [90 / scale - left, 100 / scale - top];
+    canvas.setDirty(true, true);
+    return { x: 90, y: 100, width: (right - left) * scale, height: (bottom - top) * scale }; }"""
+
+
+def save(png, name, width):
+    """Reduce a screenshot to few colours and a width, less if the file is large, since it goes into the repository."""
+    picture, path = Image.open(io.BytesIO(png)).convert("RGB"), OUT / f"{name}.png"
+    while True:
+        small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        small.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size <= LARGEST:
+            return
+        width = round(0.9 * width)
+
+
+@pytest.fixture(scope="module")
+def after_a_run(server, page):
+    """ComfyUI's page with the first template, after it ran."""
+    open_workflow(page, TEMPLATE.name)
+    done = set(server.get("/history"))
+    page.evaluate("app.queuePrompt(0)")
+    for _ in range(1200):
+        page.wait_for_timeout(500)
+        if new := set(server.get("/history")) - done:
+            break
+    assert server.get("/history")[new.pop()]["status"]["status_str"] == "success"
+    page.wait_for_timeout(4000)
+    return page
+
+
+def test_comfyui_first_correction(after_a_run):
+    page = after_a_run
+    page.set_viewport_size({"width": 2600, "height": 1700})
+    page.evaluate("() => app.extensionManager.setting.set('Comfy.Minimap.Visible', false)")
+    page.wait_for_timeout(1000)
+    clip = page.evaluate(FIT, [2300, 1450])
+    page.wait_for_timeout(1500)
+    save(page.screenshot(clip=clip), "comfyui-first-correction", 1400)
+    page.set_viewport_size({"width": 1720, "height": 1010})
+
+
+def test_comfyui_outcome(after_a_run):
+    page = after_a_run
+    page.evaluate(
+        """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrector"); app.canvas.ds.scale = 1.6;
+        app.canvas.ds.offset = [300 - n.pos[0], 200 - n.pos[1]]; app.canvas.setDirty(true, true); }"""
+    )
+    page.wait_for_timeout(1500)
+    save(page.screenshot(clip=page.evaluate(CROP)), "comfyui-outcome", 480)
+
+
+def test_webui_accordion(webui):  # noqa: F811
+    webui.get_by_text("RS-Corrector", exact=True).first.click()
+    box = webui.locator("#rs_corrector_txt2img_preference input").first
+    box.click()
+    box.fill("backdrop")
+    webui.locator("li[aria-label='backdrop']").first.click()
+    webui.locator(".rs-corrector-card").wait_for()
+    webui.locator("#rs_corrector_txt2img_preset_most").click()
+    webui.wait_for_timeout(1500)
+    save(webui.locator("#rs_corrector_txt2img_accordion").screenshot(), "webui-accordion", 800)
+
+
+def main():
+    """Run the two parts in a process each, since Playwright starts once a process."""
+    options = ["-c", ROOT / "pyproject.toml", "-q", "-rs", "-p", "no:cacheprovider", "-p", "hosts.conftest"]
+    commands = [[sys.executable, "-m", "pytest", *options, "-k", part, __file__] for part in sys.argv[1:] or PARTS]
+    return max(subprocess.run(list(map(str, command)), cwd=ROOT).returncode for command in commands)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""The family of nodes in ComfyUI's menu and search: where each one stands, and by which words it is found."""
+
+from dataclasses import fields
+
+from comfy_api.latest import io
+
+CORRECT = "RS-Corrector"
+PREFERENCES = "RS-Corrector/preferences"
+LEARN = "RS-Corrector/learn"
+MEASURE = "RS-Corrector/measure"
+
+
+def found_by(*words):
+    """{search_aliases: words}, or {} in versions of ComfyUI whose Schema lacks the field, which would lose the pack."""
+    known = any(field.name == "search_aliases" for field in fields(io.Schema))
+    return {"search_aliases": list(words)} if known else {}

@@ -1,0 +1,67 @@
+"""ComfyUI's page in Chromium: our nodes are found by what they are for, speak the page's language, and have help."""
+
+import json
+
+import pytest
+
+from hosts.comfy_page import screenshot
+
+TITLES = """() => Object.fromEntries(["RSCorrector", "RSCorrectorAudit"].map(
+    name => [name, LiteGraph.registered_node_types[name].title]))"""
+LABELS = """() => { const node = LiteGraph.createNode("RSCorrectorAudit"); app.graph.add(node);
+    const labels = [...node.inputs, ...node.widgets].map(one => one.label || one.localized_name || one.name);
+    app.graph.remove(node); return labels; }"""
+
+
+def speak(page, language):
+    page.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
+    page.wait_for_timeout(1500)
+    page.reload()
+    page.wait_for_function("window.app && window.app.graph && window.LiteGraph", timeout=120_000)
+    page.wait_for_timeout(3000)
+
+
+@pytest.mark.parametrize(
+    "language, title, label", [("zh", "RS-Corrector 审计", "强度"), ("fr", "RS-Corrector Audit", "force")]
+)
+def test_nodes_and_inputs_are_in_the_language_of_the_page(page, language, title, label):
+    wrong = []
+    page.on("console", lambda message: wrong.append(message.text) if "RSCorrector" in message.text else None)
+    try:
+        speak(page, language)
+        assert page.evaluate(TITLES)["RSCorrectorAudit"] == title
+        assert label in page.evaluate(LABELS)
+        screenshot(page, f"language-{language}")
+    finally:
+        speak(page, "en")
+    assert page.evaluate(TITLES)["RSCorrector"] == "RS-Corrector"
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "word, title",
+    [("heatmap", "RS-Corrector Map"), ("fairness", "RS-Corrector Audit"), ("stereotype", "RS-Corrector")],
+)
+def test_search_finds_our_nodes(server, page, word, title):
+    if "search_aliases" not in server.get("/object_info/KSampler")["KSampler"]:
+        pytest.skip("This ComfyUI has no search aliases.")
+    page.evaluate("() => app.graph.clear()")
+    page.mouse.dblclick(1200, 500)
+    page.keyboard.type(word, delay=30)
+    page.wait_for_timeout(1500)
+    found = page.get_by_text(title, exact=True)
+    screenshot(page, f"search-{word}")
+    seen = [one.is_visible() for one in found.all()]
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(500)
+    assert any(seen), f"{word} does not find {title}"
+
+
+def test_the_pictures_of_help_pages_are_served_beside_them(server, page):
+    sizes = page.evaluate(
+        """async names => await Promise.all(names.map(async name => {
+        const picture = new Image(); picture.src = `/extensions/rs-corrector/docs/pictures/${name}.png`;
+        await picture.decode(); return picture.naturalWidth; }))""",
+        ["RSCorrector", "RSCorrectorMap", "RSCorrectorAudit"],
+    )
+    assert min(sizes) > 300, json.dumps(sizes)
