@@ -1,5 +1,6 @@
 """The report of a learned preference as one picture."""
 
+import html
 import textwrap
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 
-from ..latent_space.drawing import CORRECTED, GAP, PLAIN, montage_of
+from ..latent_space.drawing import CORRECTED, GAP, PLAIN, data_uri, document, montage_of, png
+from ..latent_space.whole_files import write_whole
 from .pairs import SIDES
 
 MOST_COLUMNS = 12  # pairs in the picture, of all groups together
@@ -33,6 +35,22 @@ def draw_report(preference, pairs, path=None, pictures=None):
     if path:
         Image.fromarray(drawn).save(path)
     return drawn
+
+
+def write_page(preference, drawn, path):
+    """Write the report as a self-contained HTML page; `drawn` is uint8 [H, W, 3] from `draw_report`."""
+    title = f"{preference.name}: {preference.axis.title}"
+    lines = "".join(f'<p class="said">{html.escape(line)}</p>' for line in _said(preference))
+    picture = f'<img class="chart" src="{data_uri(png(drawn))}" alt="Held-out figures, skin tones and pairs">'
+    write_whole(path, document(f"preference: {preference.name}", f"<h1>{html.escape(title)}</h1>{lines}{picture}"))
+
+
+def verdict(preference):
+    """Whether a preference is sound, in one or two lines: (level, sentence), with the levels of audit findings."""
+    training, weak = preference.training, preference.training.get("weak")
+    told, explained = (training.get(name) for name in ("judge_cross_fitted_accuracy", "update_r2"))
+    figures = f"pairs told apart in {told:.0%}, {explained:.0%} of the model's own update explained"
+    return [("failure", f"weak: {weak}")] if weak else [("success", f"sound: {figures}")]
 
 
 def _report(preference, pairs, pictures):
