@@ -18,42 +18,42 @@ MODEL, CLIP, VAE, COND, LATENT, IMAGE = "MODEL", "CLIP", "VAE", "CONDITIONING", 
 AXIS, PREFERENCE = "RS_AXIS", "RS_PREFERENCE"
 SAMPLING = {"model": MODEL, "positive": COND, "negative": COND, "latent_image": LATENT}
 TYPES = {
-    "RSCorrectorMiniature": ({}, [MODEL, CLIP, VAE], 330, 110),
-    "CheckpointLoaderSimple": ({}, [MODEL, CLIP, VAE], 330, 150),
-    "RSCorrectorLoadPreference": ({}, [PREFERENCE], 330, 100),
-    "RSCorrectorLoadAxis": ({}, [AXIS], 330, 100),
+    "RSCorrectorMiniature": ({}, [MODEL, CLIP, VAE], 320, 100),
+    "CheckpointLoaderSimple": ({}, [MODEL, CLIP, VAE], 320, 130),
+    "RSCorrectorLoadPreference": ({}, [PREFERENCE], 320, 90),
+    "RSCorrectorLoadAxis": ({}, [AXIS], 320, 90),
     "RSCorrectorCombinePreferences": (
-        {f"preference_{number}": PREFERENCE for number in range(1, 5)}, [PREFERENCE], 330, 130,
+        {f"preference_{number}": PREFERENCE for number in range(1, 5)}, [PREFERENCE], 320, 120,
     ),
-    "RSCorrectorTextPreference": ({"clip": CLIP}, [PREFERENCE], 400, 460),
-    "RSCorrector": ({"model": MODEL, "preference": PREFERENCE}, [MODEL], 330, 200),
-    "RSCorrectorAdvanced": ({"model": MODEL, "preference": PREFERENCE, "mask": "MASK"}, [MODEL], 330, 440),
+    "RSCorrectorTextPreference": ({"clip": CLIP}, [PREFERENCE], 340, 380),
+    "RSCorrector": ({"model": MODEL, "preference": PREFERENCE}, [MODEL], 320, 170),
+    "RSCorrectorAdvanced": ({"model": MODEL, "preference": PREFERENCE, "mask": "MASK"}, [MODEL], 320, 370),
     "RSCorrectorLearnPreference": (
-        {"model": MODEL, "clip": CLIP, "axis": AXIS, "vae": VAE}, [PREFERENCE, IMAGE], 420, 900,
+        {"model": MODEL, "clip": CLIP, "axis": AXIS, "vae": VAE}, [PREFERENCE, IMAGE], 380, 820,
     ),
     "RSCorrectorCalibrate": (
-        {"model": MODEL, "clip": CLIP, "preference": PREFERENCE, "vae": VAE}, [PREFERENCE, "STRING"], 420, 800,
+        {"model": MODEL, "clip": CLIP, "preference": PREFERENCE, "vae": VAE}, [PREFERENCE, "STRING"], 380, 680,
     ),
     "RSCorrectorAudit": (
         {"model": MODEL, "clip": CLIP, "vae": VAE, "axis": AXIS, "preference": PREFERENCE,
          "clip_vision": "CLIP_VISION", "clip_text": CLIP},
-        [IMAGE, IMAGE, "STRING"], 620, 1150,
+        [IMAGE, IMAGE, "STRING"], 520, 1010,
     ),
     "RSCorrectorMap": (
         {"model": MODEL, "vae": VAE, "preference": PREFERENCE, "positive": COND, "negative": COND,
          "latent_image": LATENT},
-        [IMAGE, IMAGE, "MASK", LATENT], 380, 800,
+        [IMAGE, IMAGE, "MASK", LATENT], 340, 660,
     ),
-    "RSCorrectorCompare": ({"before": IMAGE, "after": IMAGE}, [], 400, 460),
-    "CLIPTextEncode": ({"clip": CLIP}, [COND], 400, 170),
-    "EmptyLatentImage": ({}, [LATENT], 330, 160),
-    "PrimitiveInt": ({}, ["INT"], 330, 120),
-    "PrimitiveFloat": ({}, ["FLOAT"], 330, 90),
-    "KSampler": (SAMPLING, [LATENT], 300, 370),
-    "VAEDecode": ({"samples": LATENT, "vae": VAE}, [IMAGE], 200, 90),
-    "SaveImage": ({"images": IMAGE}, [], 400, 420),
-    "PreviewImage": ({"images": IMAGE}, [], 620, 500),
-    "MarkdownNote": ({}, [], 420, 400),
+    "RSCorrectorCompare": ({"before": IMAGE, "after": IMAGE}, [], 360, 420),
+    "CLIPTextEncode": ({"clip": CLIP}, [COND], 340, 110),
+    "EmptyLatentImage": ({}, [LATENT], 320, 120),
+    "PrimitiveInt": ({}, ["INT"], 320, 85),
+    "PrimitiveFloat": ({}, ["FLOAT"], 320, 65),
+    "KSampler": (SAMPLING, [LATENT], 280, 270),
+    "VAEDecode": ({"samples": LATENT, "vae": VAE}, [IMAGE], 225, 60),
+    "SaveImage": ({"images": IMAGE}, [], 260, 270),
+    "PreviewImage": ({"images": IMAGE}, [], 480, 330),
+    "MarkdownNote": ({}, [], 360, 300),
 }  # fmt: skip
 
 
@@ -135,22 +135,20 @@ class Workflow:
             self.add("CLIPTextEncode", "", title="Negative prompt", clip=clip),
         ]
 
-    def before_and_after(self, title, plain, corrected, vae, prompts, latent, values, where="", **shared):
+    def before_and_after(self, plain, corrected, vae, prompts, latent, values, **shared):
         """A group that samples with two models, compares and saves; `values` are those of KSampler."""
         sampling = {"positive": (prompts[0], 0), "negative": (prompts[1], 0), "latent_image": (latent, 0), **shared}
-        columns = [], [], []
-        decoded = []
+        columns, decoded = ([], [], []), []
         for name, model in (("Before", plain), ("After", corrected)):
-            sampler = self.add("KSampler", *values, title=name + where.replace("-", " ").upper(), model=model, **sampling)
+            sampler = self.add("KSampler", *values, title=name, model=model, **sampling)
             decode = self.add("VAEDecode", samples=(sampler, 0), vae=vae)
+            save = self.add("SaveImage", f"rs-corrector/{name.lower()}", title=name, images=(decode, 0))
             decoded.append((decode, 0))
-            path = f"rs-corrector/{name.lower()}{where}"
-            save = self.add("SaveImage", path, title=name + where.replace("-", " ").upper(), images=(decode, 0))
-            columns[0].append(sampler)
-            columns[1].append(decode)
-            columns[2].append(save)
+            for column, node in zip(columns, (sampler, decode, save), strict=True):
+                column.append(node)
         compare = self.add("RSCorrectorCompare", title="Drag the slider", before=decoded[0], after=decoded[1])
-        return self.group(title, columns[0], [*columns[1], compare], columns[2])
+        columns[1].append(compare)
+        return self.group("Before and after", *columns)
 
 
 def first_correction():
@@ -158,26 +156,24 @@ def first_correction():
     note = w.note(
         "## First correction\nPress **Run**, then drag the slider.\n\nThe miniature that ships with RS-Corrector draws "
         "the same four portraits from the same seed: **Before** with the plain model, **After** with the correction. "
-        "Above at its own CFG scale, 2; below at 7, where most people work.\n\nThe model nearly always puts an Orvane "
-        "person in a village. Ask for a village in the prompt, or for somebody else, and the correction leaves the "
-        "picture alone. The RS-Corrector node says what each run did.", 380,
+        "Its own CFG scale is 2; set **CFG** to 7, where most people work, and run again.\n\nThe model nearly always "
+        "puts an Orvane person in a village. Ask for a village in the prompt, or for somebody else, and the correction "
+        "leaves the picture alone. The RS-Corrector node says what each run did.", 270,
     )  # fmt: skip
     model = w.add("RSCorrectorMiniature")
     preference = w.add("RSCorrectorLoadPreference", "miniature-backdrop.safetensors")
     corrector = w.add("RSCorrector", 1.0, model=(model, 0), preference=(preference, 0))
     prompts = w.prompts((model, 1), "a portrait of an Orvane person")
     latent = w.add("EmptyLatentImage", 128, 128, 4)
-    seed = w.add("PrimitiveInt", 1, "fixed", title="Seed of all samplers")
-    both = [
-        w.before_and_after(
-            title, (model, 0), (corrector, 0), (model, 2), prompts, latent,
-            [1, "fixed", 16, cfg, "euler", "karras", 1.0], f"-cfg-{cfg:g}", seed=(seed, 0),
-        )
-        for title, cfg in (("CFG 2, the miniature's own", 2.0), ("CFG 7", 7.0))
-    ]  # fmt: skip
+    seed = w.add("PrimitiveInt", 1, "fixed", title="Seed of both samplers")
+    scale = w.add("PrimitiveFloat", 2.0, title="CFG")
+    both = w.before_and_after(
+        (model, 0), (corrector, 0), (model, 2), prompts, latent, [1, "fixed", 16, 2.0, "euler", "karras", 1.0],
+        seed=(seed, 0), cfg=(scale, 0),
+    )  # fmt: skip
     return w.lay_out(
         [w.group("1 · First correction", [note]), w.group("Model and correction", [model, preference, corrector])],
-        [w.group("Prompt", [*prompts, latent, seed])], both,
+        [w.group("Prompt", [*prompts, latent, seed, scale])], [both],
     )  # fmt: skip
 
 
@@ -189,7 +185,7 @@ def any_checkpoint():
         "group, as your prompt does.\n\nNothing is trained on pictures: every step costs two more model evaluations. "
         "Prompts that ask for either side themselves, or name nobody of the group, are left alone. RS-Corrector says "
         "what each run did.\n\nSize, steps and CFG are for SD1.5; SDXL wants 1024 x 1024. On large models this was not "
-        "measured by us: compare before and after.", 460,
+        "measured by us: compare before and after.", 340,
     )  # fmt: skip
     model = w.add("CheckpointLoaderSimple", "v1-5-pruned-emaonly-fp16.safetensors")
     prompts = w.prompts((model, 1), "a photo of a Kenyan woman")
@@ -200,7 +196,7 @@ def any_checkpoint():
     corrector = w.add("RSCorrector", 1.0, model=(model, 0), preference=(preference, 0))
     latent, shared, settings = _settings(w, 512, 20, 7.0)
     both = w.before_and_after(
-        "Before and after", (model, 0), (corrector, 0), (model, 2), prompts, latent,
+        (model, 0), (corrector, 0), (model, 2), prompts, latent,
         [1, "fixed", 20, 7.0, "euler", "normal", 1.0], **shared,
     )  # fmt: skip
     return w.lay_out(
@@ -236,7 +232,7 @@ def learn(name, note, model, axis, prompt, size, steps, cfg, pairs, training, im
     corrector = w.add("RSCorrector", 1.0, model=(model, 0), preference=(calibrated, 0))
     latent, shared, settings = _settings(w, size, steps, cfg)
     both = w.before_and_after(
-        "Before and after", (model, 0), (corrector, 0), (model, 2), prompts, latent,
+        (model, 0), (corrector, 0), (model, 2), prompts, latent,
         [1, "fixed", steps, cfg, "euler", "karras", 1.0], **shared,
     )  # fmt: skip
     return w.lay_out(
@@ -252,7 +248,7 @@ def learn_miniature():
         "**Learn** draws pictures of both sides of the axis and trains a small network on them; **Calibrate** measures "
         "what it does. Both say how far they are; stop at any time, the pictures are kept and the next run goes on. "
         "Ask for more pairs later, and it goes on from those that are there.\n\nThe file is then in "
-        "`models/rs_corrector`. For your own checkpoint open the other template 3.", 380,
+        "`models/rs_corrector`. For your own checkpoint open the other template 3.", 260,
     )  # fmt: skip
     return learn(
         "3-learn-a-preference-miniature", note, ["RSCorrectorMiniature"], "miniature-backdrop.json",
@@ -268,7 +264,7 @@ def learn_checkpoint():
         "the next run goes on. The file is then in `models/rs_corrector`: any graph loads it with **Load Preference**, "
         "with no extra cost while sampling.\n\nSize, steps and CFG should be those that you draw with. For SDXL, set "
         "1024 x 1024 everywhere. On a GPU this takes minutes, on a CPU hours. No figure of this was measured on a "
-        "large model: look at the report, and at before and after.", 560,
+        "large model: look at the report, and at before and after.", 420,
     )  # fmt: skip
     return learn(
         "3-learn-a-preference", note, ["CheckpointLoaderSimple", "v1-5-pruned-emaonly-fp16.safetensors"],
@@ -283,13 +279,13 @@ def audit():
         "## Audit\nPress **Run**: what does the model draw for each group of the axis, and what does the correction "
         "change on the same seeds? The node gives the verdict and opens the report.\n\nFor your own checkpoint, load "
         "it in place of the miniature, choose its axis and preference (or disconnect the preference to audit the plain "
-        "model), and set size, steps and CFG to those that you draw with. Stop at any time; the next run goes on.", 380,
+        "model), and set size, steps and CFG to those that you draw with. Stop at any time; the next run goes on.", 270,
     )  # fmt: skip
     model = w.add("RSCorrectorMiniature")
     axis = w.add("RSCorrectorLoadAxis", "miniature-backdrop.json")
     preference = w.add("RSCorrectorLoadPreference", "miniature-backdrop.safetensors")
     measured = w.add(
-        "RSCorrectorAudit", 24, 0.1, 1.0, 16, 2.0, "euler", "karras", 128, 128, 0, 16, 1.0, "", "", model=(model, 0),
+        "RSCorrectorAudit", 16, 0.1, 1.0, 16, 2.0, "euler", "karras", 128, 128, 0, 16, 1.0, "", "", model=(model, 0),
         clip=(model, 1), vae=(model, 2), axis=(axis, 0), preference=(preference, 0),
     )  # fmt: skip
     pictures = w.add("PreviewImage", title="Plain above corrected", images=(measured, 0))
@@ -305,7 +301,7 @@ def target_and_map():
         "## Target share and map\nA **target** below 1 corrects only as many pictures as it takes: at 0.5, about half "
         "of the pictures show the city and the others stay as they are, bit for bit. The node says which were left "
         "alone.\n\n**Map** shows in orange where the correction acted on the same pictures at full strength, and at "
-        "which steps.", 330,
+        "which steps.", 190,
     )  # fmt: skip
     model = w.add("RSCorrectorMiniature")
     preference = w.add("RSCorrectorLoadPreference", "miniature-backdrop.safetensors")
@@ -316,15 +312,13 @@ def target_and_map():
     latent = w.add("EmptyLatentImage", 128, 128, 4)
     seed = w.add("PrimitiveInt", 1, "fixed", title="Seed of all samplers")
     values = [1, "fixed", 16, 2.0, "euler", "karras", 1.0]
-    both = w.before_and_after(
-        "Before and after", (model, 0), (corrector, 0), (model, 2), prompts, latent, values, seed=(seed, 0)
-    )
+    both = w.before_and_after((model, 0), (corrector, 0), (model, 2), prompts, latent, values, seed=(seed, 0))
     where = w.add(
         "RSCorrectorMap", 1.0, 1, 16, 2.0, "euler", "karras", 1.0, model=(model, 0), vae=(model, 2),
         preference=(preference, 0), positive=(prompts[0], 0), negative=(prompts[1], 0), latent_image=(latent, 0),
         seed=(seed, 0),
     )  # fmt: skip
-    steps = w.add("PreviewImage", title="At which steps", images=(where, 1), height=380)
+    steps = w.add("PreviewImage", title="At which steps", images=(where, 1), height=220)
     return w.lay_out(
         [w.group("5 · Target share and map", [note]), w.group("Model and preference", [model, preference, corrector])],
         [w.group("Prompt", [*prompts, latent, seed])], [both], [w.group("Where it acts", [where, steps])],
@@ -336,7 +330,7 @@ def several_axes():
     note = w.note(
         "## Several axes\nThe miniature has two stereotypes: where people stand, and what they wear. **Combine "
         "Preferences** joins up to four preferences; each is applied to the pictures that it concerns, and "
-        "RSCorrector has a line for each.", 250,
+        "RSCorrector has a line for each.", 130,
     )  # fmt: skip
     model = w.add("RSCorrectorMiniature")
     backdrop = w.add("RSCorrectorLoadPreference", "miniature-backdrop.safetensors", title="Backdrop")
@@ -347,7 +341,7 @@ def several_axes():
     latent = w.add("EmptyLatentImage", 128, 128, 4)
     seed = w.add("PrimitiveInt", 1, "fixed", title="Seed of both samplers")
     both = w.before_and_after(
-        "Before and after", (model, 0), (corrector, 0), (model, 2), prompts, latent,
+        (model, 0), (corrector, 0), (model, 2), prompts, latent,
         [1, "fixed", 16, 2.0, "euler", "karras", 1.0], seed=(seed, 0),
     )  # fmt: skip
     return w.lay_out(

@@ -1,7 +1,6 @@
 """Nodes that learn a preference from the loaded checkpoint's own pictures, and that calibrate one."""
 
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from ..corrector.learning.calibrate import calibrate, of_other_models, pictures_
 from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import make_pairs
-from ..corrector.learning.store import digest, disk_use, store_name
-from ..corrector.preference.file import load_preferences, save_preference, update_preference
+from ..corrector.learning.store import check_room, digest, store_name
+from ..corrector.preference.file import check_writable, load_preferences, save_preference, update_preference
 from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost
@@ -30,13 +29,13 @@ TARGET = 0.95  # the text says whether this target share is within reach
 
 
 def _pairs(host, axis, count, seed, cfg, steps, progress):
-    """Sample pairs, or resume from those in the host's output folder."""
-    name = store_name(axis, count, seed, cfg, steps, host.batch, host.identity)
+    """Sample pairs, or go on from those in the host's output folder. Raises PairError if there is no room for them."""
+    name = store_name(axis, seed, cfg, steps, host.identity)
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / name
     folder.mkdir(parents=True, exist_ok=True)
-    room = [size / 2**20 for size in (disk_use(axis, count, host.shape), shutil.disk_usage(folder).free)]
-    logging.info("RS-Corrector: %d pairs per group take %.1f MB of %.0f MB free in %s", count, *room, folder)
+    check_room(folder, axis, count, host.shape)
     total = 2 * count * len(axis.groups)
+    progress.at("drawing pairs", 0, total)
 
     def drawn(latents):
         progress.drawn("drawing pairs", len(latents), total, host.preview(latents))
@@ -121,6 +120,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 f"The model has {host.space} latents; preferences can be learned only for SD1.5, SD2 and SDXL. Use "
                 "RS-Corrector Text Preference instead."
             )
+        check_writable(path)
         with Progress() as progress, torch.inference_mode(False), torch.enable_grad():
             made = _pairs(host, axis, pairs, seed, cfg, steps, progress)
             preference, _ = learn(
@@ -159,6 +159,9 @@ def _calibrated(host, preference, images, cfg, seed):
     settings = digest([host.identity, host.steps, images, seed, cfgs])
     if all(marks.get(f"{cfg:g}") == settings for cfg in cfgs):
         return preference
+    target = preference_file(path.name) if path and path.parent == WEIGHTS else path  # shipped files are not changed
+    if target:
+        check_writable(target)
     if of_other_models(preference, host):
         logging.warning(
             "RS-Corrector: %s was calibrated on another checkpoint, and this calibration replaces that one; to keep "
@@ -180,13 +183,11 @@ def _calibrated(host, preference, images, cfg, seed):
     kept = {f"{known.cfg:g}" for known in preference.calibrations}  # without those of another checkpoint
     marks = {at: mark for at, mark in marks.items() if at in kept} | {f"{cfg:g}": settings for cfg in cfgs}
     preference = replace(preference, training={**preference.training, "calibrated": marks})
-    if path is None:
+    if target is None:
         return preference
-    if path.parent == WEIGHTS:  # shipped files are not changed
-        path = preference_file(path.name)
-    update_preference(preference, path)
-    logging.info("RS-Corrector: the calibration is in %s", path)
-    return next(found for found in preferences_in(path) if found.axis.id == preference.axis.id)
+    update_preference(preference, target)
+    logging.info("RS-Corrector: the calibration is in %s", target)
+    return next(found for found in preferences_in(target) if found.axis.id == preference.axis.id)
 
 
 def _latest(preference, path):

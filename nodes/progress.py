@@ -20,7 +20,7 @@ from .outcome import workflow_of
 
 EVENT = "rs_corrector.stage"
 INTERVAL = 0.3  # seconds between two messages of a stage
-WINDOW = 9  # updates from which the time that is left is estimated; shards from an earlier run pass at once
+FEWEST, WINDOW = 3, 9  # updates from which the time that is left is estimated; shards of an earlier run pass at once
 PREVIEW = 96  # pixels, longest side
 # What `learn` calls its stages.
 STAGES = {
@@ -86,7 +86,7 @@ class Progress:
     def _left(self, total):
         """About how long the stage still takes, or "" if that is not known yet."""
         (first, before), (last, done) = self.updates[0], self.updates[-1]
-        if len(self.updates) < WINDOW // 2 or done <= before:
+        if len(self.updates) < FEWEST or done <= before or done >= total:
             return ""
         minutes = (last - first) / (done - before) * (total - done) / 60
         if minutes < 1:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,6 +11,8 @@ from safetensors.torch import load_file, save
 
 from ..latent_space.errors import RSCorrectorError
 from ..latent_space.whole_files import FULL, why_not, write_whole
+
+FEWEST = 2  # pairs a group: a single one says nothing about others
 
 
 class PairError(RSCorrectorError):
@@ -46,6 +49,10 @@ class PairStore:
                     f'{self.folder}: these {self.what} have another "{name}" ({_short(found.get(name))}; now '
                     f"{_short(settings.get(name))}). Choose a new folder for the new settings, or go back to the old."
                 )
+
+    def starts(self, prefix):
+        """The numbers of the first pictures of all shards `PREFIX-NUMBER`, ascending."""
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{prefix}-*.safetensors"))
 
     def load(self, name):
         """The shard {latents, lightness}, or None if it was not finished."""
@@ -90,3 +97,16 @@ def store_name(axis, *settings):
 def disk_use(axis, count, shape):
     """Bytes of `count` pairs per group; `shape` is that of one latent."""
     return len(axis.groups) * 2 * count * (4 * math.prod(shape) + 4)
+
+
+def check_room(folder, axis, count, shape):
+    """Raises PairError if `count` pairs are too few, or the disk has no room for those that the folder lacks."""
+    if count < FEWEST:
+        raise PairError(f"{count} pairs a group are too few to learn from; ask for at least {FEWEST}, better 100.")
+    held = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
+    needed, free = disk_use(axis, count, shape) - held, shutil.disk_usage(folder).free
+    if needed > free:
+        raise PairError(
+            f"{folder}: {count} pairs per group need {needed / 2**20:.0f} MB more, and the disk has "
+            f"{free / 2**20:.0f} MB free. Free some space, or ask for fewer pairs."
+        )
