@@ -129,8 +129,8 @@ class RSCorrectorLearnPreference(io.ComfyNode):
             )  # fmt: skip
             preference.name = path.stem
             preference.training["host"] = {**host.identity, "steps": steps}
-            shown = made.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
-            pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
+            some = made.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
+            pictures = host.decode(some.flatten(0, 2)).unflatten(0, some.shape[:3])
             drawn = draw_report(preference, made, pictures=pictures)
             save_preference(preference, path)
             found = preferences_in(path)

@@ -85,6 +85,7 @@ class Server:
         return {
             node: [self.folder / image["type"] / image["subfolder"] / image["filename"] for image in output["images"]]
             for node, output in history["outputs"].items()
+            if "images" in output
         }
 
 
@@ -171,3 +172,13 @@ def page(server):
         page.wait_for_timeout(3000)
         yield page
         browser.close()
+
+
+@pytest.fixture(params=("classic", "Nodes 2.0"))
+def renderer(request, page):
+    modern = request.param == "Nodes 2.0"
+    page.evaluate("modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)", modern)
+    page.wait_for_timeout(1000)
+    if modern and page.locator("[data-node-id]").count() == 0:
+        pytest.skip("This front end has no Nodes 2.0.")
+    return request.param
