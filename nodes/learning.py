@@ -141,7 +141,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         page.parent.mkdir(parents=True, exist_ok=True)
         write_page(preference, drawn, page)
         report = torch.from_numpy(drawn).float()[None] / 255  # [1, H, W, 3]
-        lines = [*verdict(preference), ("note", f"saved as {path.name}")]
+        lines = [verdict(preference), ("note", f"saved as {path.name}")]
         return io.NodeOutput(found, report, ui=shown(*lines, picture=report, report=publish(page), cls=cls))
 
 

@@ -28,6 +28,7 @@ STAGES = {
     "points": "reading the model at noisy pairs",
     "tone": "learning skin tones",
     "preference": "learning the preference",
+    "gate": "learning which prompts it concerns",
 }
 
 
@@ -79,7 +80,7 @@ class Progress:
             self.bar.update_absolute(done, total)
         if new or now - self.sent >= INTERVAL:
             self.sent = now
-            counted = f"{stage} {done} of {total}" if total else stage
+            counted = f"{stage} {done} of {total}" if total > 1 else stage
             left = self._left(total)
             self._send(f"{counted} · {left}" if left else counted, preview)
 

@@ -56,6 +56,8 @@ def learn(
     source, figures = train_distilled(
         host.space, len(axis.groups), found, tone, steps, seed, axis.skin_region, progress=progress, device=device
     )
+    if progress:
+        progress("gate", 0, 1)
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]

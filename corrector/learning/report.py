@@ -46,11 +46,12 @@ def write_page(preference, drawn, path):
 
 
 def verdict(preference):
-    """Whether a preference is sound, in one or two lines: (level, sentence), with the levels of audit findings."""
-    training, weak = preference.training, preference.training.get("weak")
-    told, explained = (training.get(name) for name in ("judge_cross_fitted_accuracy", "update_r2"))
-    figures = f"pairs told apart in {told:.0%}, {explained:.0%} of the model's own update explained"
-    return [("failure", f"weak: {weak}")] if weak else [("success", f"sound: {figures}")]
+    """Whether a preference is sound, as (level, sentence) with the levels of audit findings."""
+    training = preference.training
+    if weak := training.get("weak"):
+        return "failure", f"weak: {weak}"
+    told, explained = training["judge_cross_fitted_accuracy"], training["update_r2"]
+    return "success", f"sound: pairs told apart in {told:.0%}, {explained:.0%} of the model's own update explained"
 
 
 def _report(preference, pairs, pictures):

@@ -52,3 +52,22 @@ def test_first_correction_runs_from_the_page(server, page):
     screenshot(page, "first-correction-run")
     saved = page.evaluate("app.graph._nodes.filter(n => n.type == 'SaveImage').map(n => (n.imgs || []).length)")
     assert saved == [4, 4]
+
+
+def test_size_steps_and_cfg_follow_the_model_that_is_connected_unless_they_are_set(page):
+    open_workflow(page, "1-first-correction.json")
+    values = page.evaluate(
+        """() => { const graph = app.graph;
+        const add = type => { const node = LiteGraph.createNode(type); graph.add(node); return node; };
+        const values = node => ["width", "height", "steps", "cfg"].map(name =>
+            node.widgets.find(widget => widget.name == name).value);
+        const [audit, checkpoint] = [add("RSCorrectorAudit"), add("CheckpointLoaderSimple")];
+        const place = audit.inputs.findIndex(input => input.name == "model"), found = [values(audit)];
+        const miniature = graph._nodes.find(n => n.type == "RSCorrectorMiniature");
+        for (const source of [miniature, checkpoint]) { source.connect(0, audit, place); found.push(values(audit)); }
+        audit.widgets.find(widget => widget.name == "steps").value = 30;
+        miniature.connect(0, audit, place);
+        return [...found, values(audit)]; }"""
+    )
+    own, miniature = [512, 512, 20, 7], [128, 128, 16, 2]
+    assert values == [own, miniature, own, [128, 128, 30, 2]]
