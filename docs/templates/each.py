@@ -170,7 +170,7 @@ def target_and_map():
         preference=(preference, 0), positive=(prompts[0], 0), negative=(prompts[1], 0), latent_image=(latent, 0),
         seed=(seed, 0),
     )  # fmt: skip
-    steps = w.add("PreviewImage", title="At which steps", images=(where, 1), height=220)
+    steps = w.add("PreviewImage", title="At which steps", images=(where, 1), height=330)
     return w.lay_out(
         [w.group("5 · Target share and map", [note]), w.group("Model and preference", [model, preference, corrector])],
         [w.group("Prompt", [*prompts, latent, seed])], [both], [w.group("Where it acts", [where, steps])],

@@ -19,7 +19,7 @@ SHOWN = """type => { const node = app.graph._nodes.find(n => n.type == type);
     const box = node.widgets?.find(w => w.name == "rs_outcome")?.element;
     return { pictures: (drawn.length ? drawn : (node.imgs ?? []).map(i => i.src)).filter(u => !u.startsWith("data:")),
         preview: !!box?.querySelector("img"), link: box?.querySelector("a")?.href ?? "",
-        lines: [...(box?.querySelectorAll("div > div > div") ?? [])].map(line => line.textContent) }; }"""
+        lines: [...(box?.firstElementChild.querySelectorAll("div") ?? [])].map(line => line.textContent) }; }"""
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def run(server, page, until="success", act=None):
     """Run the workflow on the page, and look 2 s after the end -> seconds that it took."""
     done, start = set(server.get("/history")), time.monotonic()
     page.evaluate("app.queuePrompt(0)")
-    while time.monotonic() < start + 300:
+    while time.monotonic() < start + 900:
         page.wait_for_timeout(250)
         if act and act():
             act = None
@@ -70,31 +70,31 @@ def learning(page, name):
 
 
 def test_learning_says_its_stages_and_ends_in_its_report_fresh_and_cached(server, page, renderer):
-    name = f"learned {renderer}".replace(".", "")
-    learning(page, name)
-    page.evaluate(STAGES)
+    if renderer == "classic":  # training the gate takes long, so that the other renderer shows what is in the cache
+        learning(page, "learned")
+        page.evaluate(STAGES)
+        run(server, page)
+        said = page.evaluate("window.stages")
+        texts = [text for _, text, _ in said]
+        assert "drawing pairs 0 of 32" in texts and any(text.startswith("drawing pairs 32 of 32") for text in texts)
+        for stage in ("learning to tell the two sides apart", "reading the model at noisy pairs", "measuring Orvane"):
+            assert any(text.startswith(stage) for text in texts), texts
+        assert any(preview.startswith("data:image/jpeg;base64,") for *_, preview in said)
+        looks_learned(page)
+        screenshot(page, "learned")
+    learning(page, "learned")
     run(server, page)
-    said = page.evaluate("window.stages")
-    texts = [text for _, text, _ in said]
-    assert "drawing pairs 0 of 32" in texts and any(text.startswith("drawing pairs 32 of 32") for text in texts)
-    for stage in ("learning to tell the two sides apart", "reading the model at noisy pairs", "measuring Orvane"):
-        assert any(text.startswith(stage) for text in texts), texts
-    assert any(preview.startswith("data:image/jpeg;base64,") for *_, preview in said)
-    page.evaluate(
-        "() => { app.canvas.ds.scale = 0.8; app.canvas.ds.offset = [-420, 0]; app.canvas.setDirty(true, true); }"
-    )
-    page.wait_for_timeout(500)
-    screenshot(page, f"learned-{renderer}")
-    for again in (False, True):
-        if again:  # from ComfyUI's cache, on new nodes
-            learning(page, name)
-            run(server, page)
-        learned, calibrated = (shown(page, f"RSCorrector{kind}") for kind in ("LearnPreference", "Calibrate"))
-        assert learned["pictures"] and all("/view?" in url for url in learned["pictures"])
-        assert learned["lines"][-1] == f"saved as {name}.safetensors"
-        assert learned["lines"][0].startswith(("weak: ", "sound: "))
-        assert "/rs_corrector/reports/" in learned["link"]
-        assert "Orvane, CFG 2: a city in" in calibrated["lines"][-1]
+    looks_learned(page)
+    screenshot(page, f"learned-cached-{renderer}")
+
+
+def looks_learned(page):
+    learned, calibrated = (shown(page, f"RSCorrector{kind}") for kind in ("LearnPreference", "Calibrate"))
+    assert learned["pictures"] and all("/view?" in url for url in learned["pictures"])
+    assert learned["lines"][-1] == "saved as learned.safetensors"
+    assert learned["lines"][0].startswith(("weak: ", "sound: "))
+    assert "/rs_corrector/reports/" in learned["link"]
+    assert "Orvane, CFG 2: a city in" in calibrated["lines"][-1]
 
 
 def test_a_stopped_run_says_what_is_kept_and_goes_on(server, page, renderer):
