@@ -2,9 +2,10 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import metadata, outcome
+from . import metadata, outcome, reports
 from .audit import RSCorrectorAudit, RSCorrectorMap
 from .axes import RSCorrectorAxis, RSCorrectorLoadAxis
+from .compare import RSCorrectorCompare
 from .correction import RSCorrector, RSCorrectorAdvanced
 from .learning import RSCorrectorCalibrate, RSCorrectorLearnPreference
 from .miniature import RSCorrectorMiniature
@@ -21,6 +22,7 @@ class RSCorrectorExtension(ComfyExtension):
         # Not in `on_load`, which ComfyUI 0.8.0 and before never call.
         metadata.watch_prompts()
         outcome.add_routes()
+        reports.add_routes()
         return [
             RSCorrector,
             RSCorrectorAdvanced,
@@ -35,4 +37,5 @@ class RSCorrectorExtension(ComfyExtension):
             RSCorrectorCalibrate,
             RSCorrectorAudit,
             RSCorrectorMap,
+            RSCorrectorCompare,
         ]

@@ -4,15 +4,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import comfy.model_management
+import comfy.sample
 import comfy.utils
 import folder_paths
 import numpy as np
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from PIL import Image
-
-import nodes as host_nodes  # ComfyUI's own module of that name, not this folder
 
 from ..corrector.audit.map import Acts, overlay, step_tiles
 from ..corrector.correction.sampled import sample_corrected
@@ -22,9 +20,12 @@ from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
 from .correction import MODEL, PREFERENCE, STRENGTH, check_model, corrected
 from .host import ComfyHost
-from .learning import BATCH, CFG, CHECKPOINT, ENCODER, HOST_INPUTS, STEPS, Progress, digest, seed_input
+from .learning import BATCH, CFG, CHECKPOINT, ENCODER, HOST_INPUTS, STEPS, digest, seed_input
 from .preferences import PreferenceSocket
+from .progress import Progress
 from .provenance import remember
+from .reports import publish
+from .results import shown
 from .search import MEASURE, found_by
 
 
@@ -48,16 +49,16 @@ def audited(host, plan, preferences, clip):
     settings = hashes, plan.settings, plan.axis.hash, host.identity, second
     folder = Path(folder_paths.get_output_directory(), "rs_corrector", "audits", f"{plan.axis.id}-{digest(settings)}")
     folder.mkdir(parents=True, exist_ok=True)
-    progress, pairs = Progress(), 2 * JUDGE_PAIRS * len(plan.axis.groups)
+    pairs = 2 * JUDGE_PAIRS * len(plan.axis.groups)
 
     def paired(latents):
-        progress.drawn(len(latents), pairs, host.preview(latents))
+        progress.drawn("drawing pairs for the judge", len(latents), pairs, host.preview(latents))
 
     def drawn(done, total, latents):
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        progress.bar.update_absolute(done, total, None if latents is None else host.preview(latents))
+        progress.pictures, progress.total = done, total
+        progress.at("measuring pictures", done, total, None if latents is None else host.preview(latents))
 
-    with torch.inference_mode(False), torch.no_grad():
+    with Progress() as progress, torch.inference_mode(False), torch.no_grad():
         add_reader(host)
         second = clip and clip_judge(clip, plan.axis)
         judges = judges_of(host, plan, preferences, folder, clip=second, progress=paired)
@@ -137,6 +138,7 @@ class RSCorrectorAudit(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..corrector.audit.chart import report_table
         from ..corrector.audit.plan import Plan, numbers
+        from ..corrector.audit.verdict import verdict
 
         preferences = tuple(preference or ())
         check_model(model, preferences)
@@ -149,7 +151,9 @@ class RSCorrectorAudit(io.ComfyNode):
         text = report_table(report)
         logging.info("RS-Corrector: the audit is in %s\n%s", folder, text)
         grid, chart = (image_of(folder / name) for name in ("grid.png", "chart.png"))
-        return io.NodeOutput(grid, chart, f"{folder / 'audit.html'}\n\n{text}", ui=ui.PreviewImage(chart, cls=cls))
+        page = folder / "audit.html"
+        result = shown(*verdict(report), picture=chart, report=publish(page), cls=cls)
+        return io.NodeOutput(grid, chart, f"{page}\n\n{text}", ui=result)
 
 
 def image_of(path):
@@ -194,6 +198,7 @@ class RSCorrectorMap(io.ComfyNode):
                 io.Mask.Output(display_name="mask", tooltip="The same as a mask, 1 at the largest change."),
                 io.Latent.Output(display_name="latent", tooltip="The sampled latent."),
             ],
+            is_output_node=True,  # shows its picture with nothing connected
         )
 
     @classmethod
@@ -206,10 +211,23 @@ class RSCorrectorMap(io.ComfyNode):
         if strength > 0:
             model = corrected(model, preference, Settings(strength=strength), told=remember)
         model.set_model_sampler_post_cfg_function(lambda args: acts.acted(args["denoised"]))
-        (latent,) = host_nodes.common_ksampler(
-            model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise=denoise
-        )
+        latent = _sampled(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise)
         pictures = vae.decode(latent["samples"]).float().cpu()
         height, width = pictures.shape[1:3]
         mask = comfy.utils.common_upscale(acts.mask[:, None], width, height, "bilinear", "disabled")[:, 0]  # [B, H, W]
-        return io.NodeOutput(overlay(pictures, acts.mask), step_tiles(acts), mask, latent)
+        drawn = overlay(pictures, acts.mask)
+        return io.NodeOutput(drawn, step_tiles(acts), mask, latent, ui=shown(picture=drawn, cls=cls))
+
+
+def _sampled(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent, denoise):
+    """LATENT as ComfyUI's `common_ksampler` returns it, without its previews, which would hide the node's result."""
+    empty = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    noise, bar = comfy.sample.prepare_noise(empty, seed, latent.get("batch_index")), comfy.utils.ProgressBar(steps)
+    samples = comfy.sample.sample(
+        model, noise, steps, cfg, sampler, scheduler, positive, negative, empty, denoise=denoise,
+        noise_mask=latent.get("noise_mask"), disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+        callback=lambda step, denoised, x, total: bar.update_absolute(step + 1, total),
+    )  # fmt: skip
+    # What newer versions say about the size of empty latents holds no longer.
+    known = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio")}
+    return {**known, "samples": samples}

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import folder_paths
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
 from ..corrector.latent_space.folders import AXES
 from ..corrector.preference.file import file_hash
 from .preferences import FOLDER, WORDINGS, validated
+from .results import shown
 from .search import LEARN, found_by
 
 AxisSocket = io.Custom("RS_AXIS")  # carries a corrector.axis.Axis
@@ -144,4 +145,4 @@ class RSCorrectorAxis(io.ComfyNode):
         said = f"{axis.title}: {len(axis.groups)} groups, not saved"
         if save_as.strip():
             said = f"Saved as {save_axis(axis, axes_folders()[0], save_as.strip())}"
-        return io.NodeOutput(axis, ui=ui.PreviewText(said))
+        return io.NodeOutput(axis, ui=shown(("said", said)))

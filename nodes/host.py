@@ -168,9 +168,9 @@ class ComfyHost(Host):
         return (torch.einsum("nchw,cr->nrhw", latents.float(), factors) + bias.view(3, 1, 1)).clamp(-1, 1)
 
     def preview(self, latents):
-        """A preview of the first latent for the host's progress bar."""
+        """A small PIL image of the first latent."""
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
-        return "JPEG", Image.fromarray(colours.permute(1, 2, 0).numpy()), 512
+        return Image.fromarray(colours.permute(1, 2, 0).numpy())
 
 
 def _stop_if_interrupted(*_):

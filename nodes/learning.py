@@ -1,16 +1,13 @@
 """Nodes that learn a preference from the loaded checkpoint's own pictures, and that calibrate one."""
 
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import comfy.model_management
 import comfy.samplers
-import comfy.utils
 import folder_paths
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..corrector.latent_space.folders import AXES, WEIGHTS
 from ..corrector.latent_space.spaces import LATENT_SPACES
@@ -18,49 +15,31 @@ from ..corrector.learning.calibrate import calibrate, of_other_models, pictures_
 from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import make_pairs
-from ..corrector.learning.store import digest, disk_use, store_name
-from ..corrector.preference.file import load_preferences, save_preference, update_preference
+from ..corrector.learning.store import check_room, digest, store_name
+from ..corrector.preference.file import check_writable, load_preferences, save_preference, update_preference
 from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost
 from .preferences import PreferenceSocket, check_can_save, preference_file, preferences_in, validated
+from .progress import Progress
+from .reports import publish
+from .results import shown
 from .search import LEARN, found_by
 
 TARGET = 0.95  # the text says whether this target share is within reach
 
 
-class Progress:
-    """The node's progress bar; stops if the user has interrupted the run."""
-
-    def __init__(self):
-        self.bar, self.stage, self.pictures = comfy.utils.ProgressBar(1), None, 0
-
-    def drawn(self, count, total, preview=None):
-        """`count` more pictures of `total` are sampled."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        self.pictures += count
-        self.bar.update_absolute(self.pictures, total, preview)
-
-    def __call__(self, stage, done, total):
-        """`done` of `total` steps of a training stage are done; each stage starts a new bar."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        if stage != self.stage:
-            self.stage = stage
-            logging.info("RS-Corrector: learning, %s", stage)
-        self.bar.update_absolute(done, total)
-
-
 def _pairs(host, axis, count, seed, cfg, steps, progress):
-    """Sample pairs, or resume from those in the host's output folder."""
-    name = store_name(axis, count, seed, cfg, steps, host.batch, host.identity)
+    """Sample pairs, or go on from those in the host's output folder. Raises PairError if there is no room for them."""
+    name = store_name(axis, seed, cfg, steps, host.identity)
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / name
     folder.mkdir(parents=True, exist_ok=True)
-    room = [size / 2**20 for size in (disk_use(axis, count, host.shape), shutil.disk_usage(folder).free)]
-    logging.info("RS-Corrector: %d pairs per group take %.1f MB of %.0f MB free in %s", count, *room, folder)
+    check_room(folder, axis, count, host.shape)
     total = 2 * count * len(axis.groups)
+    progress.at("drawing pairs", 0, total)
 
     def drawn(latents):
-        progress.drawn(len(latents), total, host.preview(latents))
+        progress.drawn("drawing pairs", len(latents), total, host.preview(latents))
 
     return make_pairs(host, axis, count, seed, cfg, steps, progress=drawn, folder=folder, batch=host.batch)
 
@@ -148,9 +127,9 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         training_steps, vae=None,
     ) -> io.NodeOutput:  # fmt: skip
         # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
-        from ..corrector.learning.report import MOST_COLUMNS, draw_report
+        from ..corrector.learning.report import MOST_COLUMNS, draw_report, verdict, write_page
 
-        path, progress = preference_file(name), Progress()
+        path = preference_file(name)
         check_can_save(path)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
         if LATENT_SPACES[host.space].flow:
@@ -158,7 +137,8 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 f"The model has {host.space} latents; preferences can be learned only for SD1.5, SD2 and SDXL. Use "
                 "RS-Corrector Text Preference instead."
             )
-        with torch.inference_mode(False), torch.enable_grad():
+        check_writable(path)
+        with Progress() as progress, torch.inference_mode(False), torch.enable_grad():
             made = _pairs(host, axis, pairs, seed, cfg, steps, progress)
             preference, _ = learn(
                 host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, pairs=made, progress=progress,
@@ -168,14 +148,18 @@ class RSCorrectorLearnPreference(io.ComfyNode):
             preference.training["host"] = {**host.identity, "steps": steps}
             save_preference(preference, path)  # before anything else can fail
             found = preferences_in(path)
-            shown = made.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
-            pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
-            report = draw_report(preference, made, pictures=pictures)
+            some = made.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
+            pictures = host.decode(some.flatten(0, 2)).unflatten(0, some.shape[:3])
+            drawn = draw_report(preference, made, pictures=pictures)
         logging.info("RS-Corrector: the preference is in %s", path)
         if weak := preference.training.get("weak"):
             logging.warning("RS-Corrector: %s is weak: %s", path.name, weak)
-        report = torch.from_numpy(report).float()[None] / 255  # [1, H, W, 3]
-        return io.NodeOutput(found, report, ui=ui.PreviewImage(report, cls=cls))
+        page = Path(folder_paths.get_output_directory(), "rs_corrector", "reports", f"{path.stem}.html")
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_page(preference, drawn, page)
+        report = torch.from_numpy(drawn).float()[None] / 255  # [1, H, W, 3]
+        lines = [verdict(preference), ("note", f"saved as {path.name}")]
+        return io.NodeOutput(found, report, ui=shown(*lines, picture=report, report=publish(page), cls=cls))
 
 
 def _calibrated(host, preference, images, cfg, seed):
@@ -192,33 +176,35 @@ def _calibrated(host, preference, images, cfg, seed):
     settings = digest([host.identity, host.steps, images, seed, cfgs])
     if all(marks.get(f"{cfg:g}") == settings for cfg in cfgs):
         return preference
+    target = preference_file(path.name) if path and path.parent == WEIGHTS else path  # shipped files are not changed
+    if target:
+        check_writable(target)
     if of_other_models(preference, host):
         logging.warning(
             "RS-Corrector: %s was calibrated on another checkpoint, and this calibration replaces that one; to keep "
             "both, save the preference under another name first (RS-Corrector Save Preference).", preference.name,
         )  # fmt: skip
-    progress, total = Progress(), pictures_needed(len(preference.axis.groups), images, cfgs)
+    total = pictures_needed(len(preference.axis.groups), images, cfgs)
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "calibrations"
     folder /= f"{preference.axis.id}-{digest([settings, preference.hash])}"
     logging.info(
         "RS-Corrector: calibration at CFG %s draws at most %d pictures, kept in %s if it is stopped",
         " and ".join(f"{cfg:g}" for cfg in cfgs), total, folder,
     )  # fmt: skip
-    with torch.inference_mode(False):
+    with Progress() as progress, torch.inference_mode(False):
         preference = calibrate(
             host, preference, preference.judge, images, cfgs, seed,
-            progress=lambda count: progress.drawn(count, total), folder=folder,
+            progress=lambda count: progress.drawn(progress.stage, count, total), folder=folder,
+            measuring=lambda group: progress.at(f"measuring {group}"),
         )  # fmt: skip
     kept = {f"{known.cfg:g}" for known in preference.calibrations}  # without those of another checkpoint
     marks = {at: mark for at, mark in marks.items() if at in kept} | {f"{cfg:g}": settings for cfg in cfgs}
     preference = replace(preference, training={**preference.training, "calibrated": marks})
-    if path is None:
+    if target is None:
         return preference
-    if path.parent == WEIGHTS:  # shipped files are not changed
-        path = preference_file(path.name)
-    update_preference(preference, path)
-    logging.info("RS-Corrector: the calibration is in %s", path)
-    return next(found for found in preferences_in(path) if found.axis.id == preference.axis.id)
+    update_preference(preference, target)
+    logging.info("RS-Corrector: the calibration is in %s", target)
+    return next(found for found in preferences_in(target) if found.axis.id == preference.axis.id)
 
 
 def _latest(preference, path):
@@ -293,4 +279,5 @@ class RSCorrectorCalibrate(io.ComfyNode):
         done = [_calibrated(host, one, images, cfg, seed) for one in preference]
         text = "\n\n".join(_described(one, cfg) for one in done)
         logging.info("RS-Corrector: %s", text)
-        return io.NodeOutput(tuple(done), text, ui=ui.PreviewText(text))
+        harms = [("failure", f"Beware: {c.harm}") for one in done for c in one.calibrations if c.harm]
+        return io.NodeOutput(tuple(done), text, ui=shown(*harms, ("said", text), text=text))

@@ -55,7 +55,7 @@ def tell(node, run=None):
 
 def _message(node, prompt_id):
     """What the page shows on a node: lines {text, corrected} and notes."""
-    graph, workflow = get_progress_state().dynprompt, _workflow(prompt_id)
+    graph, workflow = get_progress_state().dynprompt, workflow_of(prompt_id)
     samplings, lines, notes = provenance.samplings_of(graph, node), {}, {}
     alike = len({str(own) for own in samplings.values()}) == 1
     for sampler, runs in samplings.items():
@@ -89,7 +89,7 @@ def _title(graph, node):
     return data.get("_meta", {}).get("title") or data["class_type"]
 
 
-def _workflow(prompt_id):
+def workflow_of(prompt_id):
     """The id of the page's workflow from which a running or finished prompt was queued, or None."""
     queue = PromptServer.instance.prompt_queue
     prompts = [*queue.currently_running.values(), *(past["prompt"] for past in queue.get_history(prompt_id).values())]

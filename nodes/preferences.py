@@ -19,6 +19,7 @@ from ..corrector.learning.gate import train_gate
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
+from .results import shown
 from .search import PREFERENCES, found_by
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
@@ -175,7 +176,7 @@ class RSCorrectorSavePreference(io.ComfyNode):
     def execute(cls, preference, name) -> io.NodeOutput:
         path = preference_file(name)
         save_preferences([replace(one) for one in preference], path)  # copies, because saving sets their hash
-        return io.NodeOutput(preferences_in(path))
+        return io.NodeOutput(preferences_in(path), ui=shown(("said", f"Saved as {path}")))
 
 
 WORDINGS = (

@@ -14,6 +14,7 @@ from corrector.audit.chart import draw_chart, draw_grid, report_table
 from corrector.audit.compare import compare, compare_table, write_compare_page
 from corrector.audit.page import publish
 from corrector.audit.plan import AuditError
+from corrector.audit.verdict import verdict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOST_BYTES = 15 * 2**20
@@ -94,6 +95,20 @@ def test_findings_come_first_and_pictures_that_got_worse_second(made):
     assert order == sorted(order)
     assert "nothing here was measured on Stable Diffusion" not in text  # the host is not the miniature
     assert "the checkpoint drawn" in text
+
+
+def test_the_verdict_has_rates_failures_and_notes_in_one_line_each(made):
+    report = made[1]
+    lines = verdict(report)
+    assert lines[0][0] == "said" and lines[0][1].startswith(f"{report['axis']['stereotype']['description']}: Orvane ")
+    assert " → " in lines[0][1] and "Tavelu" in lines[0][1]
+    named = {level: {f["name"] for f in report["findings"] if f["level"] == level} for level in ("failure", "note")}
+    said = dict(lines[1:])
+    assert all(name in said["failure"] for name in named["failure"]) and bool(named["failure"]) == ("failure" in said)
+    assert ("success" in said) == (not named["failure"])
+    assert all(name in said["note"] for name in named["note"]) and len(lines) <= 3
+    many = {**report, "axis": {**report["axis"], "groups": ["Orvane"] * 6}}
+    assert verdict(many)[0][1].endswith("and 2 more groups")
 
 
 def test_chart_and_grid_are_pictures_and_the_table_has_every_figure(made):

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,7 +16,8 @@ from corrector.axis.axis import Axis, Side
 from corrector.cli.demo_page import draw_demo, rates_of, write_page
 from corrector.latent_space.statistics import rate
 from corrector.learning.pairs import Pairs
-from corrector.learning.report import draw_report
+from corrector.learning.report import draw_report, verdict
+from corrector.learning.report import write_page as write_learning_page
 from corrector.miniature.world import GROUPS, draw, wanted_scene
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
@@ -136,6 +138,18 @@ def test_a_learning_report_is_one_picture_with_or_without_sample_pairs(learned, 
     drawn = draw_report(*learned, tmp_path / "report.png", pictures)
     assert drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.shape[2] == 3 and drawn.std() > 5
     assert np.array_equal(np.asarray(Image.open(tmp_path / "report.png")), drawn)
+
+
+def test_the_report_is_also_a_page_without_scripts_and_a_verdict(learned, tmp_path):
+    preference, _ = learned
+    write_learning_page(preference, draw_report(*learned), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert [tag for tag, _ in page.tags].count("img") == 1 and "<script" not in text and 'src="http' not in text
+    assert "WEAK: it learned nothing." in page.text
+    assert verdict(preference) == ("failure", "weak: it learned nothing")
+    sound = replace(preference, training={"judge_cross_fitted_accuracy": 0.98, "update_r2": 0.83})
+    assert verdict(sound) == ("success", "sound: pairs told apart in 98%, 83% of the model's own update explained")
 
 
 def test_without_matplotlib_the_report_is_its_words(learned, monkeypatch):

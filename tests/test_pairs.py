@@ -16,7 +16,7 @@ import torch
 
 from corrector.learning import store as store_module
 from corrector.learning.pairs import make_pairs
-from corrector.learning.store import PairError, disk_use
+from corrector.learning.store import PairError, check_room, disk_use
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (4, 2, 2)
@@ -79,6 +79,24 @@ def test_stopped_between_any_two_batches_it_goes_on_and_gives_the_same(axis, tmp
             make(first, axis, folder, progress=progress)
         assert same(make(second, axis, folder), whole)
         assert len(first.sampled) + len(second.sampled) == 2 * 2 * 7
+
+
+@pytest.mark.parametrize("options", [{"count": 12}, {"count": 12, "batch": 3}, {"batch": 5}, {"count": 4, "batch": 9}])
+def test_more_pairs_or_another_batch_size_go_on_from_those_that_are_there(axis, tmp_path, options):
+    first, second, fresh = Host(), Host(), Host()
+    made = make(first, axis, tmp_path)
+    more = make(second, axis, tmp_path, **options)
+    assert same(more, make(fresh, axis, **options))
+    count = options.get("count", 7)
+    assert len(second.sampled) == 2 * 2 * max(0, count - 7)
+    assert same(more.part(slice(min(count, 7))), made.part(slice(min(count, 7))))
+
+
+def test_a_lost_shard_among_others_is_drawn_again_whatever_the_batch_size(axis, tmp_path):
+    whole, second = make(Host(), axis, tmp_path), Host()
+    (tmp_path / "01-counter-00002.safetensors").unlink()
+    assert same(make(second, axis, tmp_path, batch=50), whole)
+    assert len(second.sampled) == 2
 
 
 CHILD = """
@@ -145,7 +163,7 @@ def test_killed_at_each_step_of_each_write_it_keeps_all_that_was_finished(axis, 
 
 @pytest.mark.parametrize(
     ("changed", "named"),
-    [({"seed": 4}, "seed"), ({"cfg": 3.0}, "cfg"), ({"count": 9}, "count"), ({"steps": 4}, "steps")],
+    [({"seed": 4}, "seed"), ({"cfg": 3.0}, "cfg"), ({"steps": 4}, "steps")],
 )
 def test_a_folder_of_other_settings_is_refused_by_name(axis, tmp_path, changed, named):
     make(Host(), axis, tmp_path)
@@ -222,6 +240,14 @@ def test_disk_use_is_known_before_it_starts(axis, tmp_path):
     make(Host(), axis, tmp_path, count=400, batch=200)
     written = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     assert written == pytest.approx(disk_use(axis, 400, SHAPE), rel=0.05)
+
+
+def test_without_room_or_with_too_few_pairs_it_is_refused_before_a_picture_is_drawn(axis, tmp_path):
+    check_room(tmp_path, axis, 400, SHAPE)
+    with pytest.raises(PairError, match=r"need \d+ MB more, and the disk has \d+ MB free. Free some space"):
+        check_room(tmp_path, axis, 10**15, SHAPE)
+    with pytest.raises(PairError, match="1 pairs a group are too few"):
+        check_room(tmp_path, axis, 1, SHAPE)
 
 
 def test_settings_are_readable_beside_the_pairs(axis, tmp_path):

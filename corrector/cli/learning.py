@@ -56,18 +56,21 @@ def learn(args):
     from ..learning.gate_texts import gate_others
     from ..learning.pairs import make_pairs
     from ..learning.report import draw_report
-    from ..learning.store import disk_use, store_name
-    from ..preference.file import save_preference
+    from ..learning.store import check_room, disk_use, store_name
+    from ..preference.file import check_writable, save_preference
 
     axis = load_axis(args.axis)
     path, host = _file(args.out or HOME / "weights" / f"{axis.id}.safetensors"), open_host(args)
     total, size = 2 * args.pairs * len(axis.groups), disk_use(axis, args.pairs, host.shape) / 2**20
-    name = store_name(axis, args.pairs, args.seed, args.cfg, args.steps, host.batch, host.identity)
+    name = store_name(axis, args.seed, args.cfg, args.steps, host.identity)
     folder = args.pairs_folder or HOME / "out" / "pairs" / name
     height, width = (8 * side for side in host.shape[1:])
     later = pictures_needed(len(axis.groups), args.calibration, scales(args.cfg)) if args.calibration else 0
     print(f"{total} pictures of {width} x {height} for the pairs: {size:.1f} MB on disk in {folder}, kept if you stop. "
           f"Calibration samples at most {later}.", flush=True)  # fmt: skip
+    check_writable(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_room(folder, axis, args.pairs, host.shape)
     with tqdm(total=total, desc="pairs", unit="picture") as bar:
         pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=folder, batch=host.batch,
                            progress=lambda latents: bar.update(len(latents)))  # fmt: skip

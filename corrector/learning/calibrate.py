@@ -52,7 +52,7 @@ def pictures_needed(groups, count, cfgs):
     return groups * len(cfgs) * (2 * count + -(-count // COUNTER) + -(-count // TRIAL))
 
 
-def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progress=None, folder=None):
+def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progress=None, folder=None, measuring=None):
     """Measure every group of the preference's axis at some CFG scales -> the preference with its calibrations.
 
     Calibrations at other CFG scales are kept, unless of another checkpoint. Raises GateError if the preference is for
@@ -66,6 +66,7 @@ def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progre
         seed: of prompts and pictures.
         progress: `progress(pictures)`, called after each batch.
         folder: batches are saved in it, and an interrupted calibration resumes from them with the same result.
+        measuring: `measuring(group)`, called before the pictures of each group.
     """
     axis, other, checkpoint = preference.axis, of_other_models(preference, host), model_of(host)
     done = [c for c in preference.calibrations if c.cfg not in cfgs and c not in other]
@@ -75,6 +76,8 @@ def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progre
         settings = dict(axis=axis.hash, preference=preference.hash, count=count, seed=seed, cfgs=cfgs)
         store = CalibrationStore(folder, settings | host.identity)
     for group in axis.groups:
+        if measuring:
+            measuring(group)
         measured = _Group(host, preference, judge, group, count, seed, store, progress).calibrations(cfgs)
         done += [replace(one, checkpoint=checkpoint) for one in measured]
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
@@ -142,7 +145,7 @@ class _Group:
         for start in range(0, count, self.host.batch):
             name = f"{self.index:02d}-{stage}-{cfg:g}-{start:05d}"
             some = which[start : start + self.host.batch]
-            shard = self.store and self.store.load(name, (len(some), *self.host.shape))
+            shard = self.store and self.store.load(name, self.host.shape, len(some))
             if not shard:
                 made = self.sampled([prompts[i] for i in some], [self.seeds[i] for i in some], cfg, known)
                 shard = {"latents": made, "lightness": lightness(self.host.decode(made), region)}

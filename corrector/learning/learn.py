@@ -6,7 +6,7 @@ from ..preference.preference import Preference
 from .gate import train_gate
 from .pairs import make_pairs
 from .points import sample_points
-from .store import PairError
+from .store import FEWEST, PairError
 from .training import CPU, train_distilled, train_judge, train_tone
 
 SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
@@ -49,10 +49,10 @@ def learn(
     axis_from_dict(axis.to_dict())  # a file with another axis could not be read
     tone_steps = steps * 2 // 5 if tone_steps is None else tone_steps
     points = 4 * steps if points is None else points
+    if (pairs.latents.shape[2] if pairs else count) < FEWEST:
+        raise PairError("A single pair a group says nothing about others; make at least 2, better 100.")
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
     count = pairs.latents.shape[2]
-    if count < 2:
-        raise PairError("A single pair a group says nothing about others; make at least 2, better 100.")
     device = host.device
     judge, judge_accuracy = train_judge(pairs, seed, progress=progress, device=device)
     found = sample_points(host, axis, pairs, points, seed, progress=progress)
@@ -60,6 +60,8 @@ def learn(
     source, figures = train_distilled(
         host.space, len(axis.groups), found, tone, steps, seed, axis.skin_region, progress=progress, device=device
     )
+    if progress:
+        progress("gate", 0, 1)
     gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]

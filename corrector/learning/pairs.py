@@ -51,45 +51,23 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
     Args:
         host: its functions encode, sample and decode, and its identity.
         axis: Axis, whose prompts are used.
-        count: pictures per side and group.
+        count: pictures per side and group. The first ones are the same whatever the count.
         seed: of prompts and pictures.
         cfg, steps: CFG scale and number of sampling steps.
         progress: `progress(latents)`, called after each batch.
-        folder: batches are saved in it, and an interrupted run resumes from them with the same result.
+        folder: batches are saved in it. A run that was interrupted, or that asks for more pairs, goes on from them; the
+            result is the same, except with samplers that draw further noise for each batch.
         batch: pictures at once.
     """
-    rng, store = random.Random(seed), None
+    store = None
     if folder:
-        settings = dict(axis=axis.hash_of_pictures, count=count, seed=seed, cfg=cfg, steps=steps, batch=batch)
-        store = PairStore(folder, settings | host.identity)
-    broken, made, planned, groups = {}, 0, 2 * count * len(axis.groups), []
+        store = PairStore(folder, dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, steps=steps) | host.identity)
+    drawing = _Drawing(host, axis, count, dict(cfg=cfg, steps=steps), progress, store, batch)
+    groups = []
     try:
-        for group_index, group in enumerate(axis.groups):
-            seeds = [rng.randrange(2**31) for _ in range(count)]
-            neutral = [rng.choice(axis.prompts(group)) for _ in range(count)]
-            sides = []
-            for side in SIDES:
-                prompts = [f"{prompt} {rng.choice(getattr(axis, side).phrases)}" for prompt in neutral]
-                shards = []
-                for start in range(0, count, batch):
-                    name, some = f"{group_index:02d}-{side}-{start:05d}", slice(start, start + batch)
-                    shard = store and store.load(name, (len(seeds[some]), *host.shape))
-                    if not shard:
-                        drawn = host.sample(host.encode(prompts[some]), seeds[some], cfg=cfg, steps=steps).cpu()
-                        shard = {"latents": drawn, "lightness": lightness(host.decode(drawn), axis.skin_region)}
-                        if store:
-                            store.save(name, **shard)
-                    shard["fine"] = finite_pictures(**shard)
-                    made += len(shard["fine"])
-                    if not shard["fine"].all():
-                        broken[name] = int((~shard["fine"]).sum())
-                        refuse_broken(sum(broken.values()), made, planned)
-                    shards.append(shard)
-                    if progress:
-                        progress(shard["latents"])
-                sides.append(
-                    [torch.cat([shard[name] for shard in shards]) for name in ("latents", "lightness", "fine")]
-                )
+        for index, group in enumerate(axis.groups):
+            seeds, prompts = _plan(axis, group, count, seed)
+            sides = [drawing.side(f"{index:02d}-{side}", prompts[side], seeds) for side in SIDES]
             latents, tones, fine = map(torch.stack, zip(*sides, strict=True))  # [2, N, ...]
             whole = fine.all(dim=0)
             if whole.float().mean() < WHOLE:
@@ -100,12 +78,69 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
             groups.append((latents[:, whole], tones[:, whole], torch.tensor(seeds)[whole]))
     except PairError:
         if store:
-            store.forget(broken)  # so that another run samples them again
+            store.forget(drawing.broken)  # so that another run samples them again
         raise
     even = min(len(seeds) for *_, seeds in groups)  # groups keep the same number
     return Pairs(
         torch.stack([latents[:, :even] for latents, _, _ in groups]),
         torch.stack([tones[:, :even] for _, tones, _ in groups]),
         torch.stack([seeds[:even] for *_, seeds in groups]),
-        sum(broken.values()),
+        sum(drawing.broken.values()),
     )
+
+
+def _plan(axis, group, count, seed):
+    """The seeds of a group's pairs, and their prompts by side; the first ones are the same whatever the count."""
+    seeds, prompts = [], {side: [] for side in SIDES}
+    for number in range(count):
+        rng = random.Random(f"{seed} {group} {number}")
+        seeds.append(rng.randrange(2**31))
+        neutral = rng.choice(axis.prompts(group))
+        for side in SIDES:
+            prompts[side].append(f"{neutral} {rng.choice(getattr(axis, side).phrases)}")
+    return seeds, prompts
+
+
+@dataclass
+class _Drawing:
+    """Draws one side of one group after the other, as far as the store does not hold it."""
+
+    host: object
+    axis: object
+    count: int
+    settings: dict  # of `host.sample`
+    progress: object
+    store: PairStore | None
+    batch: int
+
+    def __post_init__(self):
+        self.broken, self.made = {}, 0  # {shard: pictures with NaN or infinity}, pictures so far
+
+    def side(self, prefix, prompts, seeds):
+        """-> (latents [N, C, H, W], lightness [N], which are finite [N])."""
+        known, parts, at = self.store.starts(prefix) if self.store else [], [], 0
+        while at < self.count:
+            name = f"{prefix}-{at:05d}"
+            shard = self.store and self.store.load(name, self.host.shape)
+            if not shard:
+                end = min([self.count, at + self.batch, *(start for start in known if start > at)])
+                shard = self._drawn(prompts[at:end], seeds[at:end])
+                if self.store:
+                    self.store.save(name, **shard)
+            parts.append(self._checked(name, {key: value[: self.count - at] for key, value in shard.items()}))
+            at += len(shard["latents"])
+            if self.progress:
+                self.progress(parts[-1]["latents"])
+        return [torch.cat([part[key] for part in parts]) for key in ("latents", "lightness", "fine")]
+
+    def _drawn(self, prompts, seeds):
+        latents = self.host.sample(self.host.encode(prompts), seeds, **self.settings).cpu()
+        return {"latents": latents, "lightness": lightness(self.host.decode(latents), self.axis.skin_region)}
+
+    def _checked(self, name, shard):
+        shard["fine"] = finite_pictures(**shard)
+        self.made += len(shard["fine"])
+        if not shard["fine"].all():
+            self.broken[name] = int((~shard["fine"]).sum())
+            refuse_broken(sum(self.broken.values()), self.made, 2 * self.count * len(self.axis.groups))
+        return shard

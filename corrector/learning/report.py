@@ -1,5 +1,6 @@
 """The report of a learned preference as one picture."""
 
+import html
 import textwrap
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 
-from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, montage_of, png
+from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, data_uri, document, montage_of, png
 from ..latent_space.errors import printable
 from ..latent_space.whole_files import write_whole
 from .pairs import SIDES
@@ -35,6 +36,23 @@ def draw_report(preference, pairs, path=None, pictures=None):
     if path:
         write_whole(path, png(drawn))
     return drawn
+
+
+def write_page(preference, drawn, path):
+    """Write the report as a self-contained HTML page; `drawn` is uint8 [H, W, 3] from `draw_report`."""
+    title = f"{preference.name}: {preference.axis.title}"
+    lines = "".join(f'<p class="said">{html.escape(line)}</p>' for line in _said(preference))
+    picture = f'<img class="chart" src="{data_uri(png(drawn))}" alt="Held-out figures, skin tones and pairs">'
+    write_whole(path, document(f"preference: {preference.name}", f"<h1>{html.escape(title)}</h1>{lines}{picture}"))
+
+
+def verdict(preference):
+    """Whether a preference is sound, as (level, sentence) with the levels of audit findings."""
+    training = preference.training
+    if weak := training.get("weak"):
+        return "failure", f"weak: {weak}"
+    told, explained = training["judge_cross_fitted_accuracy"], training["update_r2"]
+    return "success", f"sound: pairs told apart in {told:.0%}, {explained:.0%} of the model's own update explained"
 
 
 def _report(preference, pairs, pictures):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 from safetensors.torch import save
@@ -14,6 +15,8 @@ from ..latent_space.whole_files import FULL, clean, why_not, write_whole
 
 LARGEST = 2**30  # bytes of a shard
 SETTINGS = "settings.json"
+
+FEWEST = 2  # pairs a group: a single one says nothing about others
 
 
 class PairError(RSCorrectorError):
@@ -56,17 +59,21 @@ class PairStore:
                 )
         clean(self.folder)
 
-    def load(self, name, shape):
+    def starts(self, prefix):
+        """The numbers of the first pictures of all shards `PREFIX-NUMBER`, ascending."""
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{prefix}-*.safetensors"))
+
+    def load(self, name, shape, count=None):
         """The shard {latents, lightness}, or None if it was not finished, is damaged or is that of other pictures.
 
-        `shape` is that of its latents, (N, C, H, W).
+        `shape` is that of one latent, (C, H, W); `count` that of the pictures, if it must be a certain one.
         """
         found = self._load(name, ("F32",))
-        if found and {part: tuple(tensor.shape) for part, tensor in found[1].items()} == {
-            "latents": tuple(shape), "lightness": tuple(shape[:1])
-        }:  # fmt: skip
-            return found[1]
-        return None
+        if not found or set(found[1]) != {"latents", "lightness"}:
+            return None
+        latents, tones = found[1]["latents"], found[1]["lightness"]
+        fits = latents.shape[1:] == tuple(shape) and tones.shape == latents.shape[:1]
+        return found[1] if fits and (len(latents) == count if count else len(latents)) else None
 
     def save(self, name, latents, lightness):
         self._save(name, {"latents": latents.float().contiguous(), "lightness": lightness.float().contiguous()})
@@ -125,3 +132,16 @@ def store_name(axis, *settings):
 def disk_use(axis, count, shape):
     """Bytes of `count` pairs per group; `shape` is that of one latent."""
     return len(axis.groups) * 2 * count * (4 * math.prod(shape) + 4)
+
+
+def check_room(folder, axis, count, shape):
+    """Raises PairError if `count` pairs are too few, or the disk has no room for those that the folder lacks."""
+    if count < FEWEST:
+        raise PairError(f"{count} pairs a group are too few to learn from; ask for at least {FEWEST}, better 100.")
+    held = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
+    needed, free = disk_use(axis, count, shape) - held, shutil.disk_usage(folder).free
+    if needed > free:
+        raise PairError(
+            f"{folder}: {count} pairs per group need {needed / 2**20:.0f} MB more, and the disk has "
+            f"{free / 2**20:.0f} MB free. Free some space, or ask for fewer pairs."
+        )

@@ -8,6 +8,7 @@ so on. No pickle: nothing in a file is executed.
 import hashlib
 import json
 import math
+import tempfile
 from collections import Counter
 from dataclasses import asdict
 from functools import cache
@@ -46,6 +47,16 @@ class PreferenceFileError(RSCorrectorError):
 def save_preference(preference, path):
     """Write a preference -> its hash, as `save_preferences`."""
     return save_preferences([preference], path)[0]
+
+
+def check_writable(path):
+    """Raises PreferenceFileError if a preference cannot be written to a path; for before it is learned."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=Path(path).parent):
+            pass
+    except OSError as error:
+        raise PreferenceFileError(f"{path}: the preference cannot be written there: {why_not(error)}.") from None
 
 
 def save_preferences(preferences, path):

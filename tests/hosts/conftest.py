@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,17 @@ def comfyui():
     return folder
 
 
+def python_of(comfyui):
+    """The Python of its virtual environment, or None."""
+    found = [comfyui / ".venv/bin/python", comfyui / "venv/bin/python", comfyui / ".venv/Scripts/python.exe"]
+    return next((python for python in found if python.is_file()), None)
+
+
 @pytest.fixture(scope="session")
 def host_python(comfyui):
-    found = [comfyui / ".venv/bin/python", comfyui / "venv/bin/python", comfyui / ".venv/Scripts/python.exe"]
-    for python in found:
-        if python.is_file():
-            install_requirements(python)
-            return python
+    if python := python_of(comfyui):
+        install_requirements(python)
+        return python
     pytest.skip(f"{comfyui} has no virtual environment: create .venv there from its requirements.txt.")
 
 
@@ -85,13 +90,20 @@ class Server:
         return {
             node: [self.folder / image["type"] / image["subfolder"] / image["filename"] for image in output["images"]]
             for node, output in history["outputs"].items()
+            if "images" in output
         }
 
 
 @pytest.fixture(scope="module")
 def server(comfyui, host_python, tmp_path_factory):
-    """A new ComfyUI for each test module, with this repository as its only custom node."""
-    folder = tmp_path_factory.mktemp("comfyui")
+    """A new ComfyUI for each test module."""
+    with running(comfyui, host_python, tmp_path_factory.mktemp("comfyui")) as server:
+        yield server
+
+
+@contextmanager
+def running(comfyui, host_python, folder):
+    """A ComfyUI with an empty folder for its data and this repository as its only custom node -> Server."""
     (folder / "custom_nodes").mkdir()
     (folder / "custom_nodes" / "rs-corrector").symlink_to(REPOSITORY)
     (folder / "extra.yaml").write_text(f"somewhere:\n  base_path: {folder}/elsewhere\n  rs_corrector: preferences\n")
@@ -100,6 +112,8 @@ def server(comfyui, host_python, tmp_path_factory):
         port = free.getsockname()[1]
     command = [host_python, "main.py", "--cpu", "--port", str(port), "--base-directory", folder]
     command += ["--extra-model-paths-config", folder / "extra.yaml"]
+    if front_end := os.environ.get("RS_FRONT_END"):  # the folder `static` of another comfyui-frontend-package
+        command += ["--front-end-root", front_end]
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(
             [*map(str, command), "--disable-auto-launch"], cwd=comfyui, stdout=log, stderr=subprocess.STDOUT
@@ -171,3 +185,13 @@ def page(server):
         page.wait_for_timeout(3000)
         yield page
         browser.close()
+
+
+@pytest.fixture(params=("classic", "Nodes 2.0"))
+def renderer(request, page):
+    modern = request.param == "Nodes 2.0"
+    page.evaluate("modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)", modern)
+    page.wait_for_timeout(1000)
+    if modern and page.locator("[data-node-id]").count() == 0:
+        pytest.skip("This front end has no Nodes 2.0.")
+    return request.param

@@ -9,11 +9,16 @@ from hosts.workflow import WORKFLOWS, by_class, load_workflow, succeeded, to_gra
 
 
 def learning_graph(object_info, axis="one-group.json"):
-    """learn-a-preference.json for the miniature, with small settings and descriptive node names."""
-    graph = to_graph(load_workflow("learn-a-preference.json"), object_info)
+    """3-learn-a-preference.json for the miniature, with small settings and descriptive node names."""
+    workflow = load_workflow("3-learn-a-preference.json")
+    graph = to_graph(workflow, object_info)
     size = {"width": 128, "height": 128}
     small = {**size, "sampler": "euler", "scheduler": "karras", "cfg": 2.0, "steps": 3, "batch": 16}
-    names = {"11": "sampler before", "12": "sampler after", "15": "before", "16": "after"}
+    titles = {"KSampler": "sampler ", "SaveImage": ""}
+    names = {
+        str(node["id"]): titles[node["type"]] + node["title"].lower()
+        for node in workflow["nodes"] if node["type"] in titles
+    }  # fmt: skip
     for kind, name, inputs in (
         ("CheckpointLoaderSimple", "models", None),
         ("RSCorrectorLoadAxis", "axis", {"file": axis}),
@@ -48,7 +53,7 @@ def one_group(server):
 
 def test_one_run_learns_calibrates_and_corrects(server, object_info, one_group):
     history = succeeded(server.run(learning_graph(object_info)))
-    pictures = server.pictures({"outputs": {n: o for n, o in history["outputs"].items() if "images" in o}})
+    pictures = server.pictures(history)
     assert {name: len(found) for name, found in pictures.items()} == {"before": 2, "after": 2, "learn": 1}
     (text,) = history["outputs"]["calibrate"]["text"]
     assert "Orvane, CFG 2: a city in" in text and "of 16 plain pictures" in text

@@ -10,27 +10,17 @@ SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.
     .map(line => [line.className.slice(3), line.textContent])]).filter(([_, lines]) => lines.length))"""
 CUT = """() => app.graph._nodes.flatMap(n => n.widgets ?? []).filter(w => w.name == "rs_outcome")
     .map(w => w.element.firstElementChild.offsetHeight - w.element.clientHeight).filter(missing => missing > 1)"""
-EMPTY = """() => { const node = app.graph.getNodeById(8);
-    return node.size[1] - Math.max(90, node.computeSize()[1]); }"""  # height without content; 90 is the template's
+EMPTY = """() => { const node = app.graph.getNodeById(4);
+    return node.size[1] - Math.max(170, node.computeSize()[1]); }"""  # height without content; 170 is the template's
 QUEUED = """async () => { const { output, workflow } = await app.graphToPrompt();
-    return [Object.keys(output[8].inputs).sort(), workflow.nodes.find(n => n.id == 8).widgets_values]; }"""
+    return [Object.keys(output[4].inputs).sort(), workflow.nodes.find(n => n.id == 4).widgets_values]; }"""
 ASKS = "left alone 4: the prompt asks for a village"
-
-
-@pytest.fixture(params=("classic", "Nodes 2.0"))
-def renderer(request, page):
-    modern = request.param == "Nodes 2.0"
-    page.evaluate("modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)", modern)
-    page.wait_for_timeout(1000)
-    if modern and page.locator("[data-node-id]").count() == 0:
-        pytest.skip("This front end has no Nodes 2.0.")
-    return request.param
 
 
 @pytest.fixture
 def workflow(page, renderer):
     """The miniature's workflow, zoomed to the correcting node."""
-    open_workflow(page, "first-correction.json")
+    open_workflow(page, "1-first-correction.json")
     page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -350]; }")
 
 
@@ -57,7 +47,7 @@ def change(page, node, values):
 
 
 def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server, page, workflow, renderer):
-    corrected = {"RSCorrector 8": [["corrected", "corrected 4 of 4"]]}
+    corrected = {"RSCorrector 4": [["corrected", "corrected 4 of 4"]]}
     assert run(server, page) == corrected
     for palette in ("light", "dark"):
         page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
@@ -69,25 +59,25 @@ def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server,
     page.wait_for_function("window.app && window.app.graph && app.graph._nodes?.length > 5", timeout=120_000)
     page.wait_for_timeout(3000)
     assert page.evaluate(SHOWN) == corrected
-    open_workflow(page, "first-correction.json")
+    open_workflow(page, "1-first-correction.json")
     assert run(server, page) == corrected
 
 
 def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workflow, renderer):
-    change(page, 6, {"text": VILLAGE})
-    assert run(server, page) == {"RSCorrector 8": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
+    change(page, 5, {"text": VILLAGE})
+    assert run(server, page) == {"RSCorrector 4": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
     screenshot(page, f"outcome-asked-{renderer}")
-    change(page, 6, {"text": "a kitten"})
-    ((kind, text),) = run(server, page)["RSCorrector 8"]
+    change(page, 5, {"text": "a kitten"})
+    ((kind, text),) = run(server, page)["RSCorrector 4"]
     assert kind == "nothing" and text.startswith("corrected 0 of 4 · left alone 4: the prompt names nobody of ")
-    change(page, 8, {"strength": 0})
-    assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the strength is 0"]]}
+    change(page, 4, {"strength": 0})
+    assert run(server, page) == {"RSCorrector 4": [["nothing", "off: the strength is 0"]]}
     screenshot(page, f"outcome-off-{renderer}")
     assert renderer != "classic" or page.evaluate(EMPTY) <= 40  # about two lines; ComfyUI 0.3.64 never shrinks a node
-    page.evaluate("() => { app.graph.getNodeById(8).mode = 4; }")
-    assert run(server, page) == {"RSCorrector 8": [["nothing", "off: the node is bypassed"]]}
+    page.evaluate("() => { app.graph.getNodeById(4).mode = 4; }")
+    assert run(server, page) == {"RSCorrector 4": [["nothing", "off: the node is bypassed"]]}
     screenshot(page, f"outcome-bypassed-{renderer}")
-    page.evaluate("() => { app.graph.getNodeById(8).mode = 0; }")
+    page.evaluate("() => { app.graph.getNodeById(4).mode = 0; }")
 
 
 ADVANCED = {
@@ -97,29 +87,29 @@ ADVANCED = {
 
 
 def add_advanced(page, **changes):
-    """Put an Advanced node in the place of node 8, with both preferences of the miniature."""
+    """Put an Advanced node in the place of node 4, with both preferences of the miniature."""
     page.evaluate(
         """values => { const graph = app.graph, add = (type, x, y) => {
             const node = LiteGraph.createNode(type); node.pos = [x, y]; graph.add(node); return node; };
         const [advanced, both] = [add("RSCorrectorAdvanced", 400, 480), add("RSCorrectorCombinePreferences", 0, 800)];
         const attire = add("RSCorrectorLoadPreference", 0, 1000);
         attire.widgets[0].value = "miniature-attire.safetensors";
-        const old = graph.getNodeById(8), set = (n, name, from, slot) =>
+        const old = graph.getNodeById(4), set = (n, name, from, slot) =>
             from.connect(slot, n, n.inputs.findIndex(input => input.name == name));
         set(both, "preference_1", graph.getNodeById(3), 0);
         set(both, "preference_2", attire, 0);
         set(advanced, "preference", both, 0);
         set(advanced, "model", graph.getNodeById(2), 0);
-        for (const id of [10, 16]) set(graph.getNodeById(id), "model", advanced, 0);
+        set(graph._nodes.find(n => n.title == "After" && n.type == "KSampler"), "model", advanced, 0);
         for (const [name, value] of Object.entries(values)) advanced.widgets.find(w => w.name == name).value = value;
         graph.remove(old); }""",
         ADVANCED | changes,
     )
 
 
-def test_each_of_two_preferences_and_samplers_has_its_line(server, page, workflow, renderer):
+def test_each_of_two_preferences_has_its_line(server, page, workflow, renderer):
     add_advanced(page)
-    change(page, 6, {"text": VILLAGE})
+    change(page, 5, {"text": VILLAGE})
     (lines,) = run(server, page).values()
     screenshot(page, f"outcome-two-{renderer}")
     assert lines == [
@@ -130,7 +120,7 @@ def test_each_of_two_preferences_and_samplers_has_its_line(server, page, workflo
 
 def test_a_window_without_steps_is_said(server, page, workflow, renderer):
     add_advanced(page, start_percent=0.001, end_percent=0.002)
-    change(page, 6, {"text": PERSON})
+    change(page, 5, {"text": PERSON})
     (lines,) = run(server, page).values()
     screenshot(page, f"outcome-window-{renderer}")
     why = "left alone 4: the window contains none of this run's steps"

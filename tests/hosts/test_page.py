@@ -2,37 +2,44 @@
 
 import json
 
-import pytest
-
 from hosts.comfy_page import open_workflow, screenshot
 from hosts.workflow import WORKFLOW_NAMES
 
+OVERLAPS = """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, scale = app.canvas.ds.scale, found = [];
+    const nodes = app.graph._nodes.map(n => { // Nodes 2.0 draws an element for each, with its title
+        const drawn = document.querySelector(`[data-node-id="${n.id}"]`)?.getBoundingClientRect();
+        const top = n.pos[1] - title;
+        const height = Math.max(n.size[1] + title, n.computeSize()[1] + title, (drawn?.height ?? 0) / scale);
+        const width = Math.max(n.size[0], (drawn?.width ?? 0) / scale);
+        return { name: n.title, left: n.pos[0], right: n.pos[0] + width - 1, top, bottom: top + height - 1 }; });
+    const groups = app.graph._groups.map(g => ({ name: g.title, left: g.pos[0], right: g.pos[0] + g.size[0],
+        top: g.pos[1], bottom: g.pos[1] + g.size[1] }));
+    const touch = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
+    nodes.forEach((a, i) => nodes.slice(i + 1).forEach(b => { if (touch(a, b)) found.push([a.name, b.name]); }));
+    groups.forEach((a, i) => groups.slice(i + 1).forEach(b => { if (touch(a, b)) found.push([a.name, b.name]); }));
+    nodes.forEach(a => { if (groups.filter(b => inside(a, b)).length != 1) found.push([a.name, "its group"]); });
+    return found; }"""
 
-@pytest.mark.parametrize("name", WORKFLOW_NAMES)
-def test_a_workflow_opens_with_nothing_missing_and_no_nodes_over_each_other(page, name):
-    workflow = open_workflow(page, f"{name}.json")
-    screenshot(page, name)
-    shown = page.evaluate(
-        """() => app.graph._nodes.map(n => ({ type: n.type, known: n.type in LiteGraph.registered_node_types,
-        errors: !!n.has_errors, loose: (n.inputs || []).filter(i => i.link == null && !i.widget && i.shape != 7).length,
-        widgets: (n.widgets || []).filter(w => w.value === undefined).length }))"""
-    )
-    assert [node["type"] for node in shown] == [node["type"] for node in workflow["nodes"]]
-    assert [n for n in shown if not n["known"] or n["errors"] or n["loose"] or n["widgets"]] == []
-    assert not page.get_by_text("Missing Node", exact=False).is_visible()
-    overlapping = page.evaluate(
-        """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, overlaps = [], nodes = app.graph._nodes.map(n => (
-        { name: n.title, left: n.pos[0], right: n.pos[0] + n.size[0], top: n.pos[1] - title,
-        bottom: n.pos[1] + Math.max(n.size[1], n.computeSize()[1]) }));
-        nodes.forEach((a, i) => nodes.slice(i + 1).forEach(b => { if (a.left < b.right && b.left < a.right &&
-        a.top < b.bottom && b.top < a.bottom) overlaps.push([a.name, b.name]); }));
-        return overlaps; }"""
-    )
-    assert overlapping == []
+
+def test_workflows_open_with_nothing_missing_in_groups_and_no_nodes_over_each_other(page, renderer):
+    for name in WORKFLOW_NAMES:
+        workflow = open_workflow(page, f"{name}.json")
+        screenshot(page, f"{name}-{renderer}")
+        shown = page.evaluate(
+            """() => app.graph._nodes.map(n => ({ type: n.type, known: n.type in LiteGraph.registered_node_types,
+            errors: !!n.has_errors,
+            loose: (n.inputs || []).filter(i => i.link == null && !i.widget && i.shape != 7).length,
+            widgets: (n.widgets || []).filter(w => w.value === undefined && !w.element).length }))"""
+        )
+        assert [node["type"] for node in shown] == [node["type"] for node in workflow["nodes"]]
+        assert [n for n in shown if not n["known"] or n["errors"] or n["loose"] or n["widgets"]] == []
+        assert not page.get_by_text("Missing Node", exact=False).is_visible()
+        assert page.evaluate(OVERLAPS) == [], name
 
 
 def test_first_correction_runs_from_the_page(server, page):
-    open_workflow(page, "first-correction.json")
+    open_workflow(page, "1-first-correction.json")
     done = set(server.get("/history"))
     page.evaluate("app.queuePrompt(0)")
     for _ in range(240):
@@ -44,4 +51,23 @@ def test_first_correction_runs_from_the_page(server, page):
     page.wait_for_timeout(2500)
     screenshot(page, "first-correction-run")
     saved = page.evaluate("app.graph._nodes.filter(n => n.type == 'SaveImage').map(n => (n.imgs || []).length)")
-    assert saved == [4, 4, 4, 4]
+    assert saved == [4, 4]
+
+
+def test_size_steps_and_cfg_follow_the_model_that_is_connected_unless_they_are_set(page):
+    open_workflow(page, "1-first-correction.json")
+    values = page.evaluate(
+        """() => { const graph = app.graph;
+        const add = type => { const node = LiteGraph.createNode(type); graph.add(node); return node; };
+        const values = node => ["width", "height", "steps", "cfg"].map(name =>
+            node.widgets.find(widget => widget.name == name).value);
+        const [audit, checkpoint] = [add("RSCorrectorAudit"), add("CheckpointLoaderSimple")];
+        const place = audit.inputs.findIndex(input => input.name == "model"), found = [values(audit)];
+        const miniature = graph._nodes.find(n => n.type == "RSCorrectorMiniature");
+        for (const source of [miniature, checkpoint]) { source.connect(0, audit, place); found.push(values(audit)); }
+        audit.widgets.find(widget => widget.name == "steps").value = 30;
+        miniature.connect(0, audit, place);
+        return [...found, values(audit)]; }"""
+    )
+    own, miniature = [512, 512, 20, 7], [128, 128, 16, 2]
+    assert values == [own, miniature, own, [128, 128, 30, 2]]

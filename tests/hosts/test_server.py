@@ -17,20 +17,13 @@ IDS = {
     "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorLoadPreference", "RSCorrectorTextPreference",
     "RSCorrectorCombinePreferences", "RSCorrectorMiniature", "RSCorrectorLoadAxis", "RSCorrectorAxis",
     "RSCorrectorLearnPreference", "RSCorrectorCalibrate", "RSCorrectorSavePreference", "RSCorrectorAudit",
-    "RSCorrectorMap",
+    "RSCorrectorMap", "RSCorrectorCompare",
 }  # fmt: skip
 
 
 @pytest.fixture
-def both_scales(object_info):
-    return to_graph(load_workflow("first-correction.json"), object_info)
-
-
-@pytest.fixture
-def first_correction(both_scales):
-    """Only its pictures at CFG 2; ComfyUI runs nothing that leads to no output."""
-    spare = by_class(both_scales, "SaveImage")[2:]
-    return {name: node for name, node in both_scales.items() if name not in spare}
+def first_correction(object_info):
+    return to_graph(load_workflow("1-first-correction.json"), object_info)
 
 
 def pixels(paths):
@@ -102,14 +95,16 @@ def test_search_finds_a_node_by_what_it_is_for(object_info, word, node):
     assert word in object_info[node]["search_aliases"]
 
 
-def test_first_correction_runs_at_both_scales_and_reports_its_result(server, both_scales):
-    before, after, *far = by_class(both_scales, "SaveImage")
-    history = succeeded(server.run(both_scales, workflow=load_workflow("first-correction.json")))
-    pictures = server.pictures(history)
-    assert [len(pictures[node]) for node in (before, after, *far)] == [4] * 4
-    for plain, ours in ((before, after), far):
-        assert not np.array_equal(pixels(pictures[plain]), pixels(pictures[ours]))
-    assert "corrected 4 of 4" in server.log
+def test_first_correction_runs_at_both_scales_and_reports_its_result(server, first_correction):
+    before, after = by_class(first_correction, "SaveImage")
+    (scale,) = by_class(first_correction, "PrimitiveFloat")
+    for cfg in (2.0, 7.0):
+        first_correction[scale]["inputs"]["value"] = cfg
+        workflow = load_workflow("1-first-correction.json")
+        pictures = server.pictures(succeeded(server.run(first_correction, workflow=workflow)))
+        assert [len(pictures[node]) for node in (before, after)] == [4] * 2
+        assert not np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
+    assert server.log.count("corrected 4 of 4") == 2
 
 
 def test_villages_become_cities_and_the_group_is_kept_in_comfyui(server, first_correction):
@@ -151,7 +146,7 @@ def test_a_prompt_that_asks_for_the_village_is_left_alone(server, first_correcti
 
 
 def test_any_checkpoint_runs_with_the_miniature_as_the_checkpoint(server, object_info):
-    graph = to_graph(load_workflow("any-checkpoint.json"), object_info)
+    graph = to_graph(load_workflow("2-any-checkpoint.json"), object_info)
     refused = server.run(graph)  # the only error is that this ComfyUI has no checkpoint
     errors = [error for node in refused["node_errors"].values() for error in node["errors"]]
     assert {error["extra_info"].get("input_name") for error in errors} == {"ckpt_name"}

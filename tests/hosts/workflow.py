@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
-WORKFLOW_NAMES = ("any-checkpoint", "first-correction", "learn-a-preference")
+WORKFLOW_NAMES = tuple(sorted(path.stem for path in WORKFLOWS.glob("*.json")))
 PAGE_ONLY = ("MarkdownNote", "Note")
 
 

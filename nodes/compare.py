@@ -1,0 +1,29 @@
+"""A node that lays pictures before and after the correction under one slider, through web/compare.js.
+
+ComfyUI has such a node since 0.15.1; ours is there in every version, so that the templates open in each.
+"""
+
+from comfy_api.latest import io, ui
+
+
+class RSCorrectorCompare(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RSCorrectorCompare",
+            display_name="RS-Corrector Compare",
+            category="RS-Corrector",
+            description="Lays two batches of pictures over each other under one slider: drag it to see what the "
+            "correction changed. Saves nothing.",
+            inputs=[
+                io.Image.Input("before", tooltip="Pictures of the plain model."),
+                io.Image.Input("after", tooltip="Pictures from the same seeds with the correction."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, before, after) -> io.NodeOutput:
+        saved = {f"rs_{name}": ui.PreviewImage(own, cls=cls).values for name, own in
+                 (("before", before), ("after", after))}  # fmt: skip
+        return io.NodeOutput(ui=saved)

@@ -1,0 +1,109 @@
+"""Show on a node how far its long work is, through web/results.js, and what is kept when it is stopped.
+
+Previews go the same way. Those of ComfyUI's progress bar would stay on the node and hide its result: the page never
+ends them.
+"""
+
+import io
+import logging
+import time
+from collections import deque
+
+import comfy.model_management
+import comfy.utils
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
+
+from ..corrector.latent_space.drawing import data_uri
+from .outcome import workflow_of
+
+EVENT = "rs_corrector.stage"
+INTERVAL = 0.3  # seconds between two messages of a stage
+FEWEST, WINDOW = 3, 9  # updates from which the time that is left is estimated; shards of an earlier run pass at once
+PREVIEW = 96  # pixels, longest side
+# What `learn` calls its stages.
+STAGES = {
+    "judge": "learning to tell the two sides apart",
+    "points": "reading the model at noisy pairs",
+    "tone": "learning skin tones",
+    "preference": "learning the preference",
+    "gate": "learning which prompts it concerns",
+}
+
+
+class Progress:
+    """The node's progress bar, and its stage in words; stops if the user has interrupted the run.
+
+    As a context manager it says on the node what is kept if the run is stopped or fails.
+    """
+
+    def __init__(self):
+        self.bar, self.stage, self.updates, self.sent = comfy.utils.ProgressBar(1), "", deque(maxlen=WINDOW), 0.0
+        self.pictures = self.total = 0  # drawn so far, of how many
+        context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+        self.about = context and server and {
+            "node": get_progress_state().dynprompt.get_display_node_id(context.node_id),
+            "workflow": workflow_of(context.prompt_id),
+        }  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, _):
+        if kind is None:
+            return
+        stopped = issubclass(kind, comfy.model_management.InterruptProcessingException)
+        kept = f"{self.pictures} of {self.total} pictures are kept" if self.pictures else "nothing was drawn yet"
+        onward = "; run again to go on from there" if self.pictures else ""
+        self._send(f"{'stopped' if stopped else 'failed'}: {kept}{onward}")
+
+    def drawn(self, stage, count, total, preview=None):
+        """`count` more pictures of `total` are sampled; `preview` is a PIL image of one of them, or None."""
+        self.pictures, self.total = self.pictures + count, total
+        self.at(stage, self.pictures, total, preview)
+
+    def __call__(self, stage, done, total):
+        """`done` of `total` steps of a training stage of `learn` are done; each stage starts a new bar."""
+        self.at(STAGES.get(stage, stage), done, total)
+
+    def at(self, stage, done=0, total=0, preview=None):
+        """A stage in words, and how much of it is done."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        now, new = time.monotonic(), stage != self.stage
+        if new:
+            self.stage = stage
+            self.updates.clear()
+            logging.info("RS-Corrector: %s", stage)
+        self.updates.append((now, done))
+        if total:
+            self.bar.update_absolute(done, total)
+        if new or now - self.sent >= INTERVAL:
+            self.sent = now
+            counted = f"{stage} {done} of {total}" if total > 1 else stage
+            left = self._left(total)
+            self._send(f"{counted} · {left}" if left else counted, preview)
+
+    def _left(self, total):
+        """About how long the stage still takes, or "" if that is not known yet."""
+        (first, before), (last, done) = self.updates[0], self.updates[-1]
+        if len(self.updates) < FEWEST or done <= before or done >= total:
+            return ""
+        minutes = (last - first) / (done - before) * (total - done) / 60
+        if minutes < 1:
+            return "less than a minute left"
+        return f"about {minutes:.0f} min left" if minutes < 90 else f"about {minutes / 60:.0f} h left"
+
+    def _send(self, text, preview=None):
+        if self.about:
+            message = {"lines": [{"text": text, "kind": "note"}], "preview": preview and _small(preview)}
+            server = PromptServer.instance
+            server.send_sync(EVENT, {**self.about, **message}, server.client_id)
+
+
+def _small(picture):
+    """A small picture as a data: URI."""
+    picture, file = picture.copy(), io.BytesIO()
+    picture.thumbnail((PREVIEW, PREVIEW))
+    picture.save(file, "JPEG", quality=80)
+    return data_uri(file.getvalue())

@@ -1,0 +1,188 @@
+"""ComfyUI's page in Chromium: nodes show the stage of long work, then their results, and open their reports."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from corrector.latent_space.folders import AXES
+from hosts.comfy_page import open_workflow, screenshot
+
+SMALL = {"steps": 2, "width": 128, "height": 128, "batch": 8}
+STAGES = """() => { window.stages = []; if (!window.listens) { window.listens = true;
+    app.api.addEventListener("rs_corrector.stage", ({ detail }) => window.stages.push(
+        [detail.node, detail.lines[0].text, detail.preview ?? ""])); } }"""
+SHOWN = """type => { const node = app.graph._nodes.find(n => n.type == type);
+    const drawn = [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)].map(i => i.src);
+    const box = node.widgets?.find(w => w.name == "rs_outcome")?.element;
+    return { pictures: (drawn.length ? drawn : (node.imgs ?? []).map(i => i.src)).filter(u => !u.startsWith("data:")),
+        preview: !!box?.querySelector("img"), link: box?.querySelector("a")?.href ?? "",
+        lines: [...(box?.firstElementChild.querySelectorAll("div") ?? [])].map(line => line.textContent) }; }"""
+
+
+@pytest.fixture(autouse=True)
+def one_group(server):
+    """A shipped axis for one group, in the user's folder, offered by the page."""
+    axis = json.loads((AXES / "miniature-backdrop.json").read_text(encoding="utf-8"))
+    folder = server.folder / "models" / "rs_corrector" / "axes"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "one-group.json").write_text(json.dumps({**axis, "groups": ["Orvane"]}), encoding="utf-8")
+
+
+def change(page, kind, values):
+    page.evaluate(
+        """([kind, values]) => { const node = app.graph._nodes.find(n => n.type == kind);
+        for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name == name).value = value; }""",
+        [kind, values],
+    )
+
+
+def run(server, page, until="success", act=None):
+    """Run the workflow on the page, and look 2 s after the end -> seconds that it took."""
+    done, start = set(server.get("/history")), time.monotonic()
+    page.evaluate("app.queuePrompt(0)")
+    while time.monotonic() < start + 900:
+        page.wait_for_timeout(250)
+        if act and act():
+            act = None
+        if new := set(server.get("/history")) - done:
+            assert server.get(f"/history/{(one := new.pop())}")[one]["status"]["status_str"] == until, server.log[
+                -2000:
+            ]
+            page.wait_for_timeout(2000)
+            return time.monotonic() - start
+    raise TimeoutError("The run did not end.")
+
+
+def shown(page, kind):
+    found = page.evaluate(SHOWN, kind)
+    assert not found["preview"]
+    return found
+
+
+def learning(page, name):
+    open_workflow(page, "3-learn-a-preference-miniature.json")
+    change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
+    change(page, "RSCorrectorLearnPreference", {**SMALL, "pairs": 16, "training_steps": 20, "name": name})
+    change(page, "RSCorrectorCalibrate", {**SMALL, "images": 16})
+
+
+def test_learning_says_its_stages_and_ends_in_its_report_fresh_and_cached(server, page, renderer):
+    if renderer == "classic":  # training the gate takes long, so that the other renderer shows what is in the cache
+        learning(page, "learned")
+        page.evaluate(STAGES)
+        run(server, page)
+        said = page.evaluate("window.stages")
+        texts = [text for _, text, _ in said]
+        assert "drawing pairs 0 of 32" in texts and any(text.startswith("drawing pairs 32 of 32") for text in texts)
+        for stage in ("learning to tell the two sides apart", "reading the model at noisy pairs", "measuring Orvane"):
+            assert any(text.startswith(stage) for text in texts), texts
+        assert any(preview.startswith("data:image/jpeg;base64,") for *_, preview in said)
+        looks_learned(page)
+        screenshot(page, "learned")
+    learning(page, "learned")
+    run(server, page)
+    looks_learned(page)
+    screenshot(page, f"learned-cached-{renderer}")
+
+
+def looks_learned(page):
+    learned, calibrated = (shown(page, f"RSCorrector{kind}") for kind in ("LearnPreference", "Calibrate"))
+    assert learned["pictures"] and all("/view?" in url for url in learned["pictures"])
+    assert learned["lines"][-1] == "saved as learned.safetensors"
+    assert learned["lines"][0].startswith(("weak: ", "sound: "))
+    assert "/rs_corrector/reports/" in learned["link"]
+    assert "Orvane, CFG 2: a city in" in calibrated["lines"][-1]
+
+
+def test_a_stopped_run_says_what_is_kept_and_goes_on(server, page, renderer):
+    learning(page, "stopped")
+    change(page, "RSCorrectorLearnPreference", {"seed": 5 if renderer == "classic" else 6, "batch": 1, "steps": 16})
+    page.evaluate(STAGES)
+
+    def stop():
+        if page.evaluate("window.stages.some(([_, text]) => /drawing pairs [3-9] of/.test(text))"):
+            return server.post("/interrupt", {}) == {}
+
+    run(server, page, "error", stop)
+    (line,) = page.evaluate(SHOWN, "RSCorrectorLearnPreference")["lines"]
+    assert line.startswith("stopped: ") and line.endswith(" of 32 pictures are kept; run again to go on from there")
+    screenshot(page, f"stopped-{renderer}")
+
+
+def test_the_audit_shows_its_chart_and_verdict_and_its_report_opens(server, page, renderer):
+    for again in (False, True):
+        open_workflow(page, "4-audit.json")
+        change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
+        change(page, "RSCorrectorAudit", {**SMALL, "images": 4})
+        run(server, page)
+        screenshot(page, f"audit-{renderer}-{'cached' if again else 'fresh'}")
+        found = shown(page, "RSCorrectorAudit")
+        assert found["pictures"] and all("/view?" in url for url in found["pictures"])
+        assert found["lines"][0].startswith("a village: Orvane ") and len(found["lines"]) in (2, 3)
+    with page.context.expect_page() as opened:
+        page.locator(f'a[href="{found["link"]}"]').or_(page.locator(".rs-link")).first.click()
+    opened.value.wait_for_load_state()
+    assert opened.value.get_by_role("heading", level=1).inner_text().startswith("Audit: ")
+    assert opened.value.evaluate("() => window.origin") == "null"  # in a sandbox: it has no rights on the server
+    screenshot(opened.value, f"report-{renderer}")
+    opened.value.close()
+
+
+def test_the_map_and_the_slider_show_their_pictures(server, page, renderer):
+    for again in (False, True):
+        open_workflow(page, "5-target-and-map.json")
+        change(page, "RSCorrectorMap", {"steps": 4})
+        run(server, page)
+        screenshot(page, f"map-{renderer}-{'cached' if again else 'fresh'}")
+        found = shown(page, "RSCorrectorMap")
+        assert len(found["pictures"]) in (1, 4) and all("/view?" in url for url in found["pictures"])
+    compared = page.evaluate(
+        """async () => { const widget = app.graph._nodes.find(n => n.type == "RSCorrectorCompare").widgets.at(-1);
+        const [before, after] = widget.element.querySelectorAll("img");
+        await Promise.all([before.decode(), after.decode()]);
+        const slider = widget.element.querySelector("input");
+        slider.value = 25; slider.dispatchEvent(new Event("input"));
+        const next = [...widget.element.querySelectorAll("button")].at(-1), first = before.src;
+        next.click();
+        return { different: before.src != after.src, cut: getComputedStyle(after).clipPath, turned: before.src != first,
+            page: widget.element.querySelector(".rs-pages span").textContent, height: before.offsetHeight }; }"""
+    )
+    assert compared["different"] and compared["turned"] and compared["page"] == "2 of 4"
+    assert "25%" in compared["cut"] and compared["height"] > 150
+
+
+HOSTILE = (
+    "", ".", "..", "../..", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/main.py", "%2e%2e%2f%2e%2e%2fmain.py", "~",
+    "/etc/passwd", "%2fetc%2fpasswd", "....//....//etc/passwd", "..\\..\\main.py", "..%5c..%5cmain.py", "%00", "*",
+    "audit.html", "audit.html%00", "file:%2f%2f%2fetc%2fpasswd", "http:%2f%2f127.0.0.1%2f", "~%2f.ssh", "?id=1", "#",
+    "C:%5cWindows%5cwin.ini", "%", "%zz", "null", "undefined", "__proto__", "constructor", "0", "-1", "1e9",
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "a" * 64, "0" * 64, "a" * 5000,
+    "e3b0c44298fc1c14", "%F0%9F%92%A9", "<script>alert(1)</script>", "output/rs_corrector/reports/x.html",
+    "'; DROP TABLE reports;--",
+)  # fmt: skip
+
+
+def test_the_route_serves_a_report_in_a_sandbox_and_nothing_else(server, page, renderer):
+    if renderer != "classic":
+        pytest.skip("The route does not depend on the renderer.")
+    open_workflow(page, "4-audit.json")
+    change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
+    change(page, "RSCorrectorAudit", {**SMALL, "images": 4})
+    run(server, page)
+    url = shown(page, "RSCorrectorAudit")["link"]
+    base, known = url.rpartition("/")[0], url.rpartition("/")[2]
+    with urllib.request.urlopen(url) as answer:
+        assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff" and b"<h1>Audit: " in answer.read()
+    assert len(HOSTILE) >= 40
+    for name in (*HOSTILE, known.upper(), known[:-1], f"{known}/", f"x/../{known}x", f"{known}%00"):
+        with pytest.raises((urllib.error.URLError, ValueError, OSError)) as refused:
+            urllib.request.urlopen(f"{base}/{urllib.request.quote(name, safe='%/.?#')}").read()
+        assert getattr(refused.value, "code", 404) in (400, 403, 404), name
+    (report,) = (server.folder / "output/rs_corrector/audits").glob("*/audit.html")
+    report.write_text("<script>fetch('/interrupt', {method: 'POST'})</script>")
+    with pytest.raises(urllib.error.HTTPError, match="404"):  # not what the pack wrote
+        urllib.request.urlopen(url)

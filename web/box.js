@@ -1,0 +1,96 @@
+// A box of lines on a node, in both renderers: outcomes, stages of long work, results.
+
+import { app } from "../../scripts/app.js";
+
+const NAME = "rs_outcome";
+const MARGIN = 5; // around the widget, in the classic renderer
+
+export const rootGraph = () => app.rootGraph ?? app.graph;
+
+/** The node with an execution id ("12" or, inside subgraphs, "7:12") if it has one of some types, or null. */
+export function find(id, types) {
+  let graph = rootGraph(), node = null;
+  for (const part of String(id).split(":")) {
+    node = graph?.getNodeById(Number(part));
+    graph = node?.subgraph;
+  }
+  return types.includes(node?.type) ? node : null;
+}
+
+/** All nodes of some types, also inside subgraphs, each with its execution id: [[node, id]]. */
+export function nodesOf(types, graph = rootGraph(), prefix = "") {
+  return (graph?.nodes ?? []).flatMap((node) =>
+    types.includes(node.type) ? [[node, prefix + node.id]]
+      : node.subgraph ? nodesOf(types, node.subgraph, `${prefix}${node.id}:`) : [],
+  );
+}
+
+/** Show the outputs that the page still has, such as after another workflow was open: `show(node, output)` each. */
+export function knownOutputs(types, show) {
+  // The page restores them right after the graph.
+  setTimeout(() => {
+    for (const [node, id] of nodesOf(types)) {
+      const inSubgraph = `${node.graph?.id}:${node.id}`; // how the page names nodes of subgraphs
+      show(node, app.nodeOutputs?.[inSubgraph] ?? app.nodeOutputs?.[id]);
+    }
+  });
+}
+
+/** The widget of a node with its box; the node grows with it. */
+function widgetOf(node) {
+  const known = node.widgets?.find((widget) => widget.name === NAME);
+  if (known) return known;
+  const element = document.createElement("div");
+  element.className = "rs-outcome";
+  const box = element.appendChild(document.createElement("div"));
+  const height = () => box.offsetHeight + 2 * MARGIN;
+  const widget = node.addDOMWidget(NAME, NAME, element, {
+    serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: height, getMaxHeight: height,
+  });
+  widget.serialize = false; // not a part of the saved workflow
+  let chosen = node.size[1], ours = chosen; // the height that the user chose, and the one set below
+  new ResizeObserver(() => {
+    if (node.size[1] !== ours) chosen = node.size[1];
+    const [width, least] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width), Math.max(chosen, least)]);
+    ours = node.size[1];
+    node.setDirtyCanvas(true, true);
+  }).observe(box);
+  return widget;
+}
+
+/**
+ * Show lines on a node.
+ * @param lines [{text, kind}]; kinds are corrected, nothing, note and said.
+ * @param picture a URL, or null.
+ * @param link {text, url} that opens in a new tab, or null.
+ */
+export function show(node, lines, picture = null, link = null) {
+  if (lines.length === 0 && !picture && !link && !node.widgets?.some((widget) => widget.name === NAME)) return;
+  const parts = lines.map(({ text, kind }) =>
+    Object.assign(document.createElement("div"), { textContent: text, className: `rs-${kind}` }));
+  if (picture) parts.push(Object.assign(new Image(), { src: picture, className: "rs-preview", alt: "preview" }));
+  if (link) {
+    parts.push(Object.assign(document.createElement("a"), {
+      textContent: link.text, href: link.url, target: "_blank", rel: "noopener noreferrer", className: "rs-link",
+    }));
+  }
+  widgetOf(node).element.firstElementChild.replaceChildren(...parts);
+}
+
+const style = document.createElement("style");
+style.textContent = `
+  .rs-outcome { font: 12px/1.35 sans-serif; overflow: hidden; color: var(--input-text, #ddd); }
+  .rs-outcome > div { min-width: 180px; } /* the first layout has no width, and would wrap into many lines */
+  .rs-outcome .rs-corrected, .rs-outcome .rs-nothing { padding: 3px 7px; margin-bottom: 3px; border-radius: 4px; }
+  .rs-outcome .rs-corrected { background: var(--comfy-input-bg, #222); border-left: 3px solid #4a9d5b; }
+  .rs-outcome .rs-nothing { background: #f5c14e; color: #2b1d00; border-left: 3px solid #b06f00; font-weight: 600; }
+  .rs-outcome .rs-note { padding: 0 7px 3px 10px; font-size: 11px; opacity: 0.75; }
+  .rs-outcome .rs-said { padding: 3px 7px; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 220px;
+    overflow-y: auto; user-select: text; }
+  .rs-outcome .rs-preview { display: block; width: 96px; height: 96px; object-fit: contain; margin: 3px 7px; }
+  .rs-outcome .rs-link { display: block; padding: 5px 7px; margin-top: 3px; border-radius: 4px; text-align: center;
+    background: #2f6f8f; color: #fff; font-weight: 600; text-decoration: none; }
+  .rs-outcome .rs-link:hover, .rs-outcome .rs-link:focus-visible { background: #3d87ab; }
+`;
+document.head.append(style);
