@@ -54,7 +54,7 @@ def read(source, x, sigma, group, conditional=None):
         return source(x, sigma, group, conditional)
     reading = source(*beside(source, x, sigma, group, conditional))
     parts = reading.log_odds, reading.push, reading.tone
-    if not _finite(*parts) and _finite(x, sigma, conditional):
+    if isinstance(source, _Trained) and not _finite(*parts) and _finite(x, sigma, conditional):
         raise PreferenceError(
             "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
             "use another file."
@@ -64,7 +64,7 @@ def read(source, x, sigma, group, conditional=None):
 
 def _finite(*tensors):
     """Whether no tensor holds NaN or infinity."""
-    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors if tensor is not None]).all())
+    return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None)
 
 
 def along(latents, push):
