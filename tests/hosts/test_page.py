@@ -2,7 +2,7 @@
 
 import json
 
-from hosts.comfy_page import open_workflow, screenshot
+from hosts.comfy_page import open_workflow, screenshot, skip_prototype
 from hosts.workflow import WORKFLOW_NAMES
 
 OVERLAPS = """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, scale = app.canvas.ds.scale, found = [];
@@ -23,6 +23,7 @@ OVERLAPS = """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, scale = app.can
 
 
 def test_workflows_open_with_nothing_missing_in_groups_and_no_nodes_over_each_other(page, renderer):
+    skip_prototype(page, renderer)
     for name in WORKFLOW_NAMES:
         workflow = open_workflow(page, f"{name}.json")
         screenshot(page, f"{name}-{renderer}")
