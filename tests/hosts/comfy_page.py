@@ -33,6 +33,19 @@ def screenshot(page, name):
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
+def screenshots(page, name):
+    """Screenshots at two widths, light and dark, if RS_SCREENSHOTS is set."""
+    if not os.environ.get("RS_SCREENSHOTS"):
+        return
+    size = page.viewport_size
+    for width, palette in ((1280, "light"), (1280, "dark"), (1920, "light"), (1920, "dark")):
+        page.set_viewport_size({"width": width, "height": round(width * 0.6)})
+        page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
+        page.wait_for_timeout(700)
+        screenshot(page, f"{name}-{width}-{palette}")
+    page.set_viewport_size(size)
+
+
 def skip_prototype(page, renderer):
     """Skip where Nodes 2.0 is a prototype that keeps nodes of an earlier workflow and shows no pictures (0.3.64)."""
     major, minor, *_ = page.evaluate("window.__COMFYUI_FRONTEND_VERSION__").split(".")

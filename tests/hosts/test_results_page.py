@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from corrector.latent_space.folders import AXES
-from hosts.comfy_page import open_workflow, screenshot, skip_prototype
+from hosts.comfy_page import open_workflow, screenshot, screenshots, skip_prototype
 
 SMALL = {"steps": 2, "width": 128, "height": 128, "batch": 8}
 STAGES = """() => { window.stages = []; if (!window.listens) { window.listens = true;
@@ -82,7 +82,7 @@ def test_learning_says_its_stages_and_ends_in_its_report_fresh_and_cached(server
             assert any(text.startswith(stage) for text in texts), texts
         assert any(preview.startswith("data:image/jpeg;base64,") for *_, preview in said)
         looks_learned(page)
-        screenshot(page, "learned")
+        screenshots(page, "learned")
     learning(page, "learned")
     run(server, page)
     looks_learned(page)
