@@ -53,10 +53,12 @@ class Progress:
     def __exit__(self, kind, error, _):
         if kind is None:
             return
-        stopped = issubclass(kind, comfy.model_management.InterruptProcessingException)
-        kept = f"{self.pictures} of {self.total} pictures are kept" if self.pictures else "nothing was drawn yet"
-        onward = "; run again to go on from there" if self.pictures else ""
-        self._send(f"{'stopped' if stopped else 'failed'}: {kept}{onward}")
+        if not issubclass(kind, comfy.model_management.InterruptProcessingException):
+            self._send("failed: what was drawn is kept as far as it is usable")
+        elif self.pictures:
+            self._send(f"stopped: {self.pictures} of {self.total} pictures are kept; run again to go on from there")
+        else:
+            self._send("stopped: nothing was drawn yet")
 
     def drawn(self, stage, count, total, preview=None):
         """`count` more pictures of `total` are sampled; `preview` is a PIL image of one of them, or None."""

@@ -189,9 +189,14 @@ def page(server):
 
 @pytest.fixture(params=("classic", "Nodes 2.0"))
 def renderer(request, page):
+    """The page in one of its renderers, and afterwards in the classic one."""
+    switch = "modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)"
     modern = request.param == "Nodes 2.0"
-    page.evaluate("modern => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', modern)", modern)
+    page.evaluate(switch, modern)
     page.wait_for_timeout(1000)
-    if modern and page.locator("[data-node-id]").count() == 0:
+    missing = modern and page.locator("[data-node-id]").count() == 0
+    if not missing:
+        yield request.param
+    page.evaluate(switch, False)
+    if missing:
         pytest.skip("This front end has no Nodes 2.0.")
-    return request.param

@@ -2,15 +2,15 @@
 
 import json
 
-from hosts.comfy_page import open_workflow, screenshot
-from hosts.workflow import WORKFLOW_NAMES
+from hosts.comfy_page import open_workflow, screenshot, skip_prototype
+from hosts.workflow import WORKFLOW_NAMES, WORKFLOWS
 
 OVERLAPS = """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, scale = app.canvas.ds.scale, found = [];
     const nodes = app.graph._nodes.map(n => { // Nodes 2.0 draws an element for each, with its title
         const drawn = document.querySelector(`[data-node-id="${n.id}"]`)?.getBoundingClientRect();
         const top = n.pos[1] - title;
-        const height = Math.max(n.size[1] + title, n.computeSize()[1] + title, (drawn?.height ?? 0) / scale);
-        const width = Math.max(n.size[0], (drawn?.width ?? 0) / scale);
+        const height = drawn ? drawn.height / scale : Math.max(n.size[1], n.computeSize()[1]) + title;
+        const width = drawn ? drawn.width / scale : n.size[0];
         return { name: n.title, left: n.pos[0], right: n.pos[0] + width - 1, top, bottom: top + height - 1 }; });
     const groups = app.graph._groups.map(g => ({ name: g.title, left: g.pos[0], right: g.pos[0] + g.size[0],
         top: g.pos[1], bottom: g.pos[1] + g.size[1] }));
@@ -23,6 +23,7 @@ OVERLAPS = """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, scale = app.can
 
 
 def test_workflows_open_with_nothing_missing_in_groups_and_no_nodes_over_each_other(page, renderer):
+    skip_prototype(page, renderer)
     for name in WORKFLOW_NAMES:
         workflow = open_workflow(page, f"{name}.json")
         screenshot(page, f"{name}-{renderer}")
@@ -71,3 +72,20 @@ def test_size_steps_and_cfg_follow_the_model_that_is_connected_unless_they_are_s
     )
     own, miniature = [512, 512, 20, 7], [128, 128, 16, 2]
     assert values == [own, miniature, own, [128, 128, 30, 2]]
+
+
+def test_the_blueprint_opens_as_one_node_with_the_sockets_and_settings_of_both(page):
+    blueprint = json.loads((WORKFLOWS.parent / "subgraphs" / "Corrected Sampler.json").read_text(encoding="utf-8"))
+    page.evaluate("async blueprint => { await app.loadGraphData(blueprint, true, true, 'blueprint'); }", blueprint)
+    page.wait_for_timeout(1500)
+    screenshot(page, "blueprint")
+    (node,) = page.evaluate(
+        """() => app.graph._nodes.map(n => ({ title: n.title, inputs: n.inputs.filter(i => !i.widget).map(i => i.name),
+        outputs: n.outputs.map(o => o.type), widgets: n.widgets.map(w => w.name),
+        inside: n.subgraph.nodes.map(m => m.type in LiteGraph.registered_node_types && m.type) }))"""
+    )
+    assert node["title"] == "Corrected Sampler" and node["inside"] == ["RSCorrector", "KSampler"]
+    assert node["inputs"] == ["model", "preference", "positive", "negative", "latent_image"]
+    assert node["outputs"] == ["LATENT"]
+    names = [name.rpartition(": ")[2] for name in node["widgets"]]
+    assert names == ["strength", "seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"]
