@@ -14,9 +14,11 @@ from comfy_api.latest import io
 from ..corrector.axis.axis import Axis, Side, aliases_from_text
 from ..corrector.latent_space.folders import WEIGHTS
 from ..corrector.learning.gate import train_gate
+from ..corrector.learning.wordings import whole_words
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
+from .identity import vocabulary_of
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
 FOLDER = "rs_corrector"
@@ -262,8 +264,9 @@ class RSCorrectorTextPreference(io.ComfyNode):
 
         with torch.inference_mode(False), torch.enable_grad():
             gate, accuracy = train_gate(
-                axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False, asked=GATE_ASKED
-            )
+                axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False, asked=GATE_ASKED,
+                words=whole_words(vocabulary_of(clip)),
+            )  # fmt: skip
         source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
         preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)
         return io.NodeOutput((preference,))
