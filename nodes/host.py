@@ -16,7 +16,7 @@ from PIL import Image
 from ..corrector.hosts.prompts import Prompts
 from ..corrector.hosts.sampler import Host
 from .correction import SPACES, check_model
-from .identity import identity_of
+from .identity import identity_of, vocabulary_of
 
 ENCODED = 1024  # size of the cache of encoded prompts: those of an axis are reused many times
 SMALLEST = 128  # minimum side of pictures without a VAE, in pixels, so that a region has enough of them
@@ -82,6 +82,10 @@ class ComfyHost(Host):
         self.space = SPACES[type(self.latent_format).__name__]
         self.shape = (self.latent_format.latent_channels, height // 8, width // 8)
         self._encoded = lru_cache(ENCODED)(self._encode)
+
+    @property
+    def vocabulary(self):
+        return vocabulary_of(self.clip)
 
     @property
     def identity(self):

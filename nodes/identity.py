@@ -61,3 +61,9 @@ def _feed(digest, value, depth=0):
     for item in inner if depth <= DEEPEST else ():
         _feed(digest, item, depth + 1)
     digest.update(b")")
+
+
+def vocabulary_of(clip):
+    """The tokens that a CLIP's first tokenizer knows, as texts; () if it does not say."""
+    known = (getattr(part, "inv_vocab", None) for part in vars(clip.tokenizer).values())
+    return tuple(next(filter(None, known), {}).values())

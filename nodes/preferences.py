@@ -16,9 +16,11 @@ from ..corrector.latent_space.errors import printable, short
 from ..corrector.latent_space.folders import WEIGHTS
 from ..corrector.latent_space.whole_files import check_writable, why_not, wrong_name
 from ..corrector.learning.gate import train_gate
+from ..corrector.learning.wordings import whole_words
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
+from .identity import vocabulary_of
 from .results import shown
 from .search import PREFERENCES, found_by
 
@@ -298,8 +300,9 @@ class RSCorrectorTextPreference(io.ComfyNode):
 
         with torch.inference_mode(False), torch.enable_grad():
             gate, accuracy = train_gate(
-                axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False, asked=GATE_ASKED
-            )
+                axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False, asked=GATE_ASKED,
+                words=whole_words(vocabulary_of(clip)),
+            )  # fmt: skip
         source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
         preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)
         return io.NodeOutput((preference,))

@@ -14,7 +14,7 @@ from corrector.latent_space.folders import WEIGHTS
 from corrector.learning.gate import train_gate
 from corrector.learning.gate_checks import CATEGORIES, check_texts
 from corrector.learning.gate_texts import Grammar, gate_texts
-from corrector.learning.wordings import noun_of, words_of
+from corrector.learning.wordings import noun_of, whole_words, words_of
 from corrector.miniature.host import Miniature
 from corrector.miniature.prompts import (
     HELD_OUT_BACKDROP,
@@ -141,8 +141,9 @@ def test_a_gate_of_version_0_1_reads_as_before():
     assert groups.shape == (5, 4) and explicit.shape == (5, 3)
 
 
-def test_padding_is_not_read_in_training():
-    gate = PromptGate(width=8, groups=3, pooling="features", hidden=5, sides=4).eval()
+@pytest.mark.parametrize("reach", [0, 5])
+def test_padding_is_not_read_in_training(reach):
+    gate = PromptGate(width=8, groups=3, pooling="features", hidden=5, sides=4, reach=reach).eval()
     tokens, padding = torch.randn(2, 7, 8), torch.zeros(2, 7, dtype=torch.bool)
     padding[:, 4:] = True
     for padded, short in zip(gate(tokens, padding), gate(tokens[:, :4]), strict=True):
@@ -190,6 +191,38 @@ def names_of(axis, text):
         for index, group in enumerate(axis.groups)
         if any(f" {' '.join(words_of(name))} " in f" {said} " for name in (group, *axis.aliases.get(group, ())))
     }
+
+
+def test_a_denial_is_told_from_a_wish_by_a_text_encoder_without_context(trained, backdrop):
+    """Each word has one vector here, whatever stands beside it."""
+    gate, _ = trained
+
+    def asked(text):
+        return gate.read([encode([f"a portrait of an Orvane person, {text}"])]).asked
+
+    named = [noun_of(phrase) for phrase in backdrop.stereotype.phrases]
+    assert sum(asked(f"no {noun}") for noun in named) < 0.6 * sum(map(asked, named))
+
+
+def test_words_of_a_tokenizer_are_text_about_nothing(backdrop):
+    vocabulary = [
+        "<|endoftext|>",
+        "lamp</w>",
+        "la",
+        "mp",
+        "ok</w>",
+        "orvane</w>",
+        "villages</w>",
+        "tram</w>",
+        "été</w>",
+    ]
+    assert whole_words(vocabulary) == ["lamp", "orvane", "tram", "villages"]
+    assert whole_words(["[CLS]", "##ing", "tram"]) == ["tram"]
+    known = [f"{kind}{thing}" for kind in ("far", "near", "old") for thing in ("lamp", "tram", "sofa")]
+    grammars = [Grammar(backdrop, 0, held, words=[*known, "orvane", "villages"]) for held in (False, True)]
+    said = [{word for _ in range(400) for word in words_of(grammar.text()[0])} & set(known) for grammar in grammars]
+    assert said[0] and said[1] and not said[0] & said[1] and said[0] | said[1] == set(known)
+    assert not any({"orvane", "villages"} & set(grammar.words) for grammar in grammars)
 
 
 def test_training_texts_are_labelled_with_the_group_that_they_name(axis):

@@ -51,6 +51,10 @@ class Checkpoint(Host):
     def device(self):
         return self.pipe._execution_device  # also right with CPU offload
 
+    @property
+    def vocabulary(self):
+        return tuple(self.pipe.tokenizer.get_vocab())
+
     @cached_property
     def identity(self):
         encoders = self.pipe.text_encoder, getattr(self.pipe, "text_encoder_2", None)

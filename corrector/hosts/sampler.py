@@ -26,12 +26,14 @@ class Host:
         steps: default number of sampling steps.
         identity: dict of all that a picture depends on except prompt, seed, CFG and steps; JSON-serialisable, equal
             each time the same weights are loaded. Its "checkpoint" stands for UNet and text encoders.
+        vocabulary: the tokens that the text encoder's tokenizer knows, as texts; () if that is not known.
         schedule_settings: betas, as arguments of diffusers' EulerDiscreteScheduler.
         sigmas: training sigmas, ascending [T].
     """
 
     batch = 50
     steps = 16
+    vocabulary = ()
 
     def timestep(self, sigma):
         """sigma [B] -> the nearest training timestep in log sigma [B], as in ComfyUI, so that predictions agree."""

@@ -13,7 +13,7 @@ from .wordings import named_words, words_of
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 4000, 15
-HIDDEN = 36  # features
+HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
 BATCH = 128
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
@@ -44,7 +44,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, 
     data = _Encoded(gate_texts(axis, count - count // HELD, seed, **others), axis, encode)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT))
+        gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=REACH)
         gate = _trained(gate, data, steps)
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held, asked), "n": len(held)}
     if check:

@@ -31,9 +31,10 @@ class Subjects:
         held_out: False for training; True for prompts in wordings that training leaves out, to set thresholds.
         other_groups: names of groups that are not of this axis.
         other_details: what prompts may also ask for, such as the phrases of a related axis.
+        words: that the host's tokenizer knows; they stand in prompts as text about nothing.
     """
 
-    def __init__(self, axis, seed, held_out=False, other_groups=(), other_details=()):
+    def __init__(self, axis, seed, held_out=False, other_groups=(), other_details=(), words=()):
         self.axis, self.rng = axis, random.Random(f"{seed} {held_out}")
         self.held_out = held_out
         self.neutral = self._own(axis.neutral) if len(axis.neutral) >= HELD_OUT else axis.neutral
@@ -54,6 +55,9 @@ class Subjects:
         wordings |= {ending for phrases, _ in self.sides.values() for ending in phrases}
         self.asked = {f" {' '.join(words_of(text))} " for text in wordings}
         self.contexts = self._free(self._own(vocabulary.SCENES + vocabulary.ACTIONS))
+        own |= {word for asked in self.asked for word in asked.split()} - FUNCTION_WORDS
+        starts = {word[:5] for word in own if len(word) > 3}
+        self.words = self._own([word for word in words if not {word, word[:4], word[:5]} & (own | starts)])
         self.related = list(other_details)
         self.details = self._free(f"with {c} {part}" for c in vocabulary.COLOURS for part in vocabulary.BODY)
         self.details += self._free(f"in a {c} {worn}" for c in vocabulary.COLOURS for worn in vocabulary.GARMENTS)
@@ -62,6 +66,10 @@ class Subjects:
         self.prose = self._free(self._own(vocabulary.PROSE))
         self.openers = self._own(vocabulary.OPENERS)
         self.another = self._another()
+
+    def word(self):
+        """A word that says nothing of the axis: of the host's tokenizer, or one that is none."""
+        return self.pick(self.words) if self.words and self.chance(0.85) else made_up_word(self.rng)
 
     def _own(self, wordings):
         """The wordings of training, or those that are held out."""
@@ -238,9 +246,9 @@ class Subjects:
 
     def unrelated(self):
         """The name of a group that is not of the axis, or a word in its place."""
-        word = made_up_word(self.rng)
+        word = self.word()
         form = self.rng.random()
-        if form < 0.8:
+        if form < 0.7:
             return self.pick(self.others if self.about_people or not self.placed else self.elsewhere)
         return self.pick(self.pick(vocabulary.LOOKS), word, word.capitalize())
 
@@ -260,7 +268,7 @@ class Subjects:
             return self.pick(" and ", ", ", " on ", " in front of ", " made of ", " next to ", " with ").join(several)
         pool = (vocabulary.OBJECTS, vocabulary.CREATURES, vocabulary.ACTIONS, vocabulary.STYLES, vocabulary.LOOKS)
         words = [word for _ in range(self.rng.randrange(1, 9)) for word in self.pick(self.pick(pool)).split()]
-        words = [word if self.chance(0.85) else made_up_word(self.rng) for word in words]
+        words = [word if self.chance(0.6) else self.word() for word in words]
         self.rng.shuffle(words)
         return " ".join(words[: self.rng.randrange(1, 12)])
 

@@ -82,6 +82,8 @@ class Grammar(Subjects):
 
     def detail(self):
         """What fills a longer prompt: mostly style, some of what else is in the picture."""
+        if self.words and self.chance(0.3):
+            return " ".join(self.word() for _ in range(self.pick(1, 1, 2, 2, 3, 5)))
         form = self.rng.random()
         if form < 0.88:
             return self.pick(self.styles) if form < 0.66 else self.context()

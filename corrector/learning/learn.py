@@ -8,6 +8,7 @@ from .pairs import make_pairs
 from .points import sample_points
 from .store import FEWEST, PairError
 from .training import CPU, train_distilled, train_judge, train_tone
+from .wordings import whole_words
 
 SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
 CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
@@ -62,7 +63,7 @@ def learn(
     )
     if progress:
         progress("gate", 0, 1)
-    gate, gate_accuracy = train_gate(axis, host.encode, seed, **gate_others)
+    gate, gate_accuracy = train_gate(axis, host.encode, seed, words=whole_words(host.vocabulary), **gate_others)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {

@@ -23,6 +23,12 @@ def words_of(text):
 PEOPLE_WORDS = {word for noun in vocabulary.PEOPLE for word in words_of(noun)}
 
 
+def whole_words(vocabulary):
+    """The English words of three letters or more among the tokens of a tokenizer, byte-pair or WordPiece; sorted."""
+    ended = {token.removesuffix("</w>") for token in vocabulary if token.endswith("</w>")}
+    return sorted(word for word in ended or vocabulary if len(word) > 2 and word.isascii() and word.isalpha())
+
+
 def named_words(axis):
     """The words that name an axis' groups, without those for any person."""
     names = [name for group in axis.groups for name in (group, *axis.aliases.get(group, ()))]

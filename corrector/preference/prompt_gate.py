@@ -53,29 +53,32 @@ def token_vectors(conditioning):
 
 
 class PromptGate(nn.Module):
-    """Features of the tokens, of each an average over the prompt with weights of its own and the largest value, and two
-    linear probes on them.
+    """Features of the tokens beside their neighbours ("no" before "sombrero"), of each an average over the prompt with
+    weights of its own and the largest value, and two linear probes on them.
 
     Args:
         width: of the text encoder's token vectors.
         groups: number of groups.
         pooling: "features"; "attention" for gates of version 0.1: two attention-pooled linear probes.
         hidden: number of features.
+        reach: number of tokens in a row that a feature is read from; 0 for the token alone.
         in_scope: probability of a group from which a prompt is in scope.
         asked: probability of a request from which a prompt is explicit.
         sides: number of EXPLICIT that are told apart; 3 in version 0.1.
     """
 
-    def __init__(self, width, groups, pooling=ATTENTION, hidden=0, in_scope=0.8, asked=0.5, sides=3):
+    def __init__(self, width, groups, pooling=ATTENTION, hidden=0, in_scope=0.8, asked=0.5, sides=3, reach=0):
         super().__init__()
         self.config = dict(
-            width=width, groups=groups, pooling=pooling, hidden=hidden, in_scope=in_scope, asked=asked, sides=sides
-        )
+            width=width, groups=groups, pooling=pooling, hidden=hidden, reach=reach, in_scope=in_scope, asked=asked,
+            sides=sides,
+        )  # fmt: skip
         self.width, self.groups, self.pooling = width, groups, pooling
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         if pooling == FEATURES:
             self.features, self.scores = nn.Linear(width, hidden), nn.Linear(width, hidden)
+            self.neighbours = nn.Conv1d(hidden, hidden, reach, padding="same") if reach else None
         else:
             self.queries = nn.Linear(width, 2)
         size = 2 * hidden if pooling == FEATURES else width
@@ -96,6 +99,10 @@ class PromptGate(nn.Module):
             first, second = torch.einsum("ntd,ntq->qnd", tokens, weights)
             return self.group_probe(first), self.explicit_probe(second)
         features = F.gelu(self.features(tokens))
+        if self.neighbours is not None:
+            if padding is not None:
+                features = features.masked_fill(padding[..., None], 0)
+            features = features + F.gelu(self.neighbours(features.mT).mT)
         mean = (features * weights).sum(dim=1)
         if padding is not None:
             features = features.masked_fill(padding[..., None], -torch.inf)
