@@ -5,6 +5,8 @@ ComfyUI has such a node since 0.15.1; ours is there in every version, so that th
 
 from comfy_api.latest import io, ui
 
+from .search import MEASURE, found_by
+
 
 class RSCorrectorCompare(io.ComfyNode):
     @classmethod
@@ -12,7 +14,7 @@ class RSCorrectorCompare(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorCompare",
             display_name="RS-Corrector Compare",
-            category="RS-Corrector",
+            category=MEASURE,
             description="Lays two batches of pictures over each other under one slider: drag it to see what the "
             "correction changed. Saves nothing.",
             inputs=[
@@ -20,6 +22,7 @@ class RSCorrectorCompare(io.ComfyNode):
                 io.Image.Input("after", tooltip="Pictures from the same seeds with the correction."),
             ],
             is_output_node=True,
+            **found_by("before and after", "slider", "difference", "side by side"),
         )
 
     @classmethod
