@@ -56,8 +56,10 @@ def row(paths, words):
 
 def draw(server, name):
     graph = graph_of(name, server.get("/object_info"))
-    pictures = server.pictures(succeeded(server.run(graph)))
     saved = by_class(graph, "SaveImage")
+    for node in saved:
+        graph[node]["inputs"]["filename_prefix"] = f"{name} {node}"  # ComfyUI reports nothing that it has in its cache
+    pictures = server.pictures(succeeded(server.run(graph)))
     rows = [row(pictures[node], words) for node, words in zip(saved, ("before", "after"), strict=False)]
     for kind, words in (("RSCorrectorMap", "where it acted"), ("RSCorrectorAudit", "audit")):
         rows += [row(pictures[node], words) for node in by_class(graph, kind)]
