@@ -61,3 +61,8 @@ def test_titles_in_other_scripts_give_ids_of_their_own():
 def test_a_text_box_that_cannot_be_used_is_named(change, words):
     with pytest.raises(AxisError, match=re.escape(words)):
         axis_from_texts(**TEXTS | change)
+
+
+def test_half_of_a_character_in_a_text_box_is_refused_in_a_sentence():
+    with pytest.raises(AxisError, match="a text holds half of a character; write it again"):
+        axis_from_texts("\ud800", "Orvane", "a {group} person", "in a village", "in a city")

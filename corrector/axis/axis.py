@@ -189,10 +189,11 @@ def axis_from_texts(
             "paraphrases": _lines(paraphrases),
         }
     groups = _lines(groups.replace(",", "\n"))
+    hashed = hashlib.sha256(title.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return axis_from_user(
         {
             # A title without Latin letters or digits gets a hash as its id.
-            "id": name or f"axis-{hashlib.sha256(title.encode()).hexdigest()[:10]}",
+            "id": name or f"axis-{hashed}",
             "title": title,
             "groups": groups,
             "aliases": aliases_from_text(aliases, groups),
