@@ -63,7 +63,8 @@ def learn(
     )
     if progress:
         progress("gate", 0, 1)
-    gate, gate_accuracy = train_gate(axis, host.encode, seed, words=whole_words(getattr(host, "vocabulary", ())), **gate_others)
+    words = whole_words(getattr(host, "vocabulary", ()))
+    gate, gate_accuracy = train_gate(axis, host.encode, seed, words=words, **gate_others)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {
