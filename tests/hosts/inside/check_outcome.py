@@ -19,7 +19,7 @@ ADVANCED = dict(strength=1.0, target=1.0, start_percent=0.0, end_percent=1.0, th
 def shown(model, backdrop, prompts, monkeypatch):
     """`shown(positives, **settings)` samples four pictures of each positive in KSamplers -> the lines of the node."""
     monkeypatch.setattr(provenance, "_executed", type(provenance._executed)())
-    monkeypatch.setattr(outcome, "_workflow", lambda prompt_id: None)
+    monkeypatch.setattr(outcome, "workflow_of", lambda prompt_id: None)
     monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, "RSCorrectorAdvanced", NODES["RSCorrectorAdvanced"])
 
     def run(*positives, preference=backdrop, model=model, runs=1, **settings):
