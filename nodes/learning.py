@@ -34,7 +34,8 @@ def _pairs(host, axis, count, seed, cfg, steps, progress):
     name = store_name(axis, seed, cfg, steps, host.identity)
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / name
     folder.mkdir(parents=True, exist_ok=True)
-    check_room(folder, axis, count, host.shape)
+    room = (size / 2**20 for size in check_room(folder, axis, count, host.shape))
+    logging.info("RS-Corrector: %d pairs per group take %.1f MB of %.0f MB free in %s", count, *room, folder)
     total = 2 * count * len(axis.groups)
     progress.at("drawing pairs", 0, total)
 

@@ -135,13 +135,17 @@ def disk_use(axis, count, shape):
 
 
 def check_room(folder, axis, count, shape):
-    """Raises PairError if `count` pairs are too few, or the disk has no room for those that the folder lacks."""
+    """-> (bytes of the pairs, bytes free on the disk).
+
+    Raises PairError if `count` pairs are too few, or the disk has no room for those that the folder lacks.
+    """
     if count < FEWEST:
         raise PairError(f"{count} pairs a group are too few to learn from; ask for at least {FEWEST}, better 100.")
     held = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
-    needed, free = disk_use(axis, count, shape) - held, shutil.disk_usage(folder).free
-    if needed > free:
+    whole, free = disk_use(axis, count, shape), shutil.disk_usage(folder).free
+    if (needed := whole - held) > free:
         raise PairError(
             f"{folder}: {count} pairs per group need {needed / 2**20:.0f} MB more, and the disk has "
             f"{free / 2**20:.0f} MB free. Free some space, or ask for fewer pairs."
         )
+    return whole, free
