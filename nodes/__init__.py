@@ -9,12 +9,8 @@ from .compare import RSCorrectorCompare
 from .correction import RSCorrector, RSCorrectorAdvanced
 from .learning import RSCorrectorCalibrate, RSCorrectorLearnPreference
 from .miniature import RSCorrectorMiniature
-from .preferences import (
-    RSCorrectorCombinePreferences,
-    RSCorrectorLoadPreference,
-    RSCorrectorSavePreference,
-    RSCorrectorTextPreference,
-)
+from .preferences import RSCorrectorCombinePreferences, RSCorrectorLoadPreference, RSCorrectorSavePreference
+from .text import RSCorrectorTextPreference
 
 
 class RSCorrectorExtension(ComfyExtension):

@@ -8,13 +8,28 @@ from comfy_api.latest import io
 from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
 from ..corrector.latent_space.folders import AXES
 from ..corrector.preference.file import file_hash
-from .preferences import FOLDER, WORDINGS, validated
+from .preferences import FOLDER, validated
 from .results import shown
 from .search import LEARN, found_by
 
 AxisSocket = io.Custom("RS_AXIS")  # carries a corrector.axis.Axis
 AXIS = AxisSocket.Output(display_name="axis", tooltip="For RS-Corrector Learn Preference and RS-Corrector Audit.")
 SCHEMA = "axis.schema.json"
+WORDINGS = (
+    io.String.Input(
+        "aliases", default="", multiline=True, optional=True,
+        tooltip="Other words for the groups, a line a group, such as Orvane: Orvanese, from Orvania. Prompts that use "
+        "them are in scope too.",
+    ),
+    io.String.Input(
+        "stereotype_paraphrases", default="", multiline=True, optional=True,
+        tooltip="Other ways to ask for the stereotype, one per line, such as villager. Such prompts are left alone.",
+    ),
+    io.String.Input(
+        "counter_paraphrases", default="", multiline=True, optional=True,
+        tooltip="Other ways to ask for the counter side, one per line, such as skyline.",
+    ),
+)  # fmt: skip
 
 
 def axes_folders():

@@ -1,26 +1,17 @@
-"""Nodes that load, combine and save preferences, or make one from two prompts."""
+"""Nodes that load, combine and save preferences, and where their files are."""
 
-import difflib
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
-import comfy.utils
 import folder_paths
-import torch
 from comfy_api.latest import io
 
-from ..corrector.axis.axis import Axis, Side, aliases_from_text
-from ..corrector.latent_space.errors import printable, short
+from ..corrector.latent_space.errors import printable
 from ..corrector.latent_space.folders import WEIGHTS
 from ..corrector.latent_space.whole_files import check_writable, why_not, wrong_name
-from ..corrector.learning.gate import train_gate
-from ..corrector.learning.wordings import whole_words
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
-from ..corrector.preference.preference import Preference
-from ..corrector.preference.text import Text
-from .identity import vocabulary_of
 from .results import shown
 from .search import PREFERENCES, found_by
 
@@ -179,130 +170,3 @@ class RSCorrectorSavePreference(io.ComfyNode):
         path = preference_file(name)
         save_preferences([replace(one) for one in preference], path)  # copies, because saving sets their hash
         return io.NodeOutput(preferences_in(path), ui=shown(("said", f"Saved as {path}")))
-
-
-WORDINGS = (
-    io.String.Input(
-        "aliases", default="", multiline=True, optional=True,
-        tooltip="Other words for the groups, a line a group, such as Orvane: Orvanese, from Orvania. Prompts that use "
-        "them are in scope too.",
-    ),
-    io.String.Input(
-        "stereotype_paraphrases", default="", multiline=True, optional=True,
-        tooltip="Other ways to ask for the stereotype, one per line, such as villager. Such prompts are left alone.",
-    ),
-    io.String.Input(
-        "counter_paraphrases", default="", multiline=True, optional=True,
-        tooltip="Other ways to ask for the counter side, one per line, such as skyline.",
-    ),
-)  # fmt: skip
-
-# Prompts that the gate is trained on.
-NEUTRAL = (
-    "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
-    "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
-)  # fmt: skip
-GATE_TEXTS = 800
-GATE_STEPS = 200
-GATE_ASKED = (0.25, 0.3)  # early: it knows two prompts only, and to override a request is the worst error
-
-
-def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases=""):
-    """Make an Axis from a group and two prompts that name it, and from more wordings, as for `axis_from_texts`.
-
-    Raises ValueError if the prompts do not differ, and AxisError if the wordings contradict each other.
-    """
-    group, stereotype, counter = (" ".join(text.split()) for text in (group, stereotype, counter))
-    if not group:
-        raise ValueError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
-    for name, prompt in (("stereotype", stereotype), ("counter", counter)):
-        if group.lower() not in prompt.lower():
-            raise ValueError(f'The {name} prompt does not name "{short(group)}"; each prompt must name the group.')
-    if stereotype.lower() == counter.lower():
-        raise ValueError("The stereotype and counter prompts are the same; they must differ in what should change.")
-    sides = {}
-    for name, prompt, other, more in (
-        ("stereotype", stereotype, counter, stereotype_paraphrases),
-        ("counter", counter, stereotype, counter_paraphrases),
-    ):
-        words = differing_words(prompt, other)
-        if not words:
-            raise ValueError(
-                f"The {name} prompt has no words that the other lacks; describe in each what it should show, "
-                'for example "in a village" and "in a city".'
-            )
-        tail = prompt[prompt.lower().index(group.lower()) + len(group) :].strip(" ,.")  # "in a village"
-        phrases = (words, tail) if words in tail.lower() and tail != words else (words,)
-        sides[name] = Side(f'"{words}"', phrases, tuple(line.strip() for line in more.splitlines() if line.strip()))
-    return Axis(
-        id="text",
-        title=f"{group}: {sides['stereotype'].description} / {sides['counter'].description}",
-        groups=(group,),
-        aliases={name: tuple(names) for name, names in aliases_from_text(aliases, (group,)).items()},
-        neutral=NEUTRAL,
-        **sides,
-        scope="made from two prompts in ComfyUI",
-    )
-
-
-def differing_words(prompt, other):
-    """The words of a prompt that the other prompt lacks at that position."""
-    words, others = ([word.strip(",.").lower() for word in text.split()] for text in (prompt, other))
-    blocks = difflib.SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
-    return " ".join(word for kind, start, end, *_ in blocks if kind != "equal" for word in words[start:end])
-
-
-class RSCorrectorTextPreference(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="RSCorrectorTextPreference",
-            display_name="RS-Corrector Text Preference",
-            category=PREFERENCES,
-            **found_by("stereotype", "bias", "debias", "fairness", "diversity", "representation", "concept slider"),
-            description="A preference from two prompts, for any checkpoint, without training. It needs two more model "
-            "evaluations per step, and does not keep the skin tone: corrected pictures may show lighter skin.",
-            inputs=[
-                io.Clip.Input("clip", tooltip="The CLIP that encodes your prompt."),
-                io.String.Input("group", default="Orvane person", tooltip="The group, in the words of the prompts."),
-                io.String.Input(
-                    "stereotype",
-                    default="a portrait of an Orvane person in a village",
-                    tooltip="A full prompt that names the group, with what the model shows too often.",
-                ),
-                io.String.Input(
-                    "counter",
-                    default="a portrait of an Orvane person in a city",
-                    tooltip="The same prompt with what it should also show instead.",
-                ),
-                *WORDINGS,
-            ],
-            outputs=[
-                PreferenceSocket.Output(
-                    display_name="preference", tooltip="A preference for this CLIP and its model, for RS-Corrector."
-                )
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls, clip, group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases=""
-    ) -> io.NodeOutput:
-        axis = text_axis(group, stereotype, counter, aliases, stereotype_paraphrases, counter_paraphrases)
-        progress = comfy.utils.ProgressBar(GATE_TEXTS)
-
-        def encode(prompt):
-            return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
-
-        def encode_text(prompts):  # one
-            progress.update(1)
-            return encode(prompts[0])[0][0]
-
-        with torch.inference_mode(False), torch.enable_grad():
-            gate, accuracy = train_gate(
-                axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False, asked=GATE_ASKED,
-                words=whole_words(vocabulary_of(clip)),
-            )  # fmt: skip
-        source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
-        preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)
-        return io.NodeOutput((preference,))

@@ -15,7 +15,7 @@ PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # the difference of the sides;
 class GaussianHost:
     """The four functions of a host. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype."""
 
-    space, shape, batch, device = "miniature", SHAPE, 50, torch.device("cpu")
+    space, shape, batch, device, vocabulary = "miniature", SHAPE, 50, torch.device("cpu"), ()
     identity = {"checkpoint": "two Gaussians"}
 
     def __init__(self):

@@ -63,8 +63,7 @@ def learn(
     )
     if progress:
         progress("gate", 0, 1)
-    words = whole_words(getattr(host, "vocabulary", ()))
-    gate, gate_accuracy = train_gate(axis, host.encode, seed, words=words, **gate_others)
+    gate, gate_accuracy = train_gate(axis, host.encode, seed, words=whole_words(host.vocabulary), **gate_others)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {

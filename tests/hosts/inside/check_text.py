@@ -6,7 +6,7 @@ import pytest
 import torch
 from host import correct, encode, node, sample
 from rs_pack.corrector.preference.text import Text
-from rs_pack.nodes.preferences import differing_words, text_axis
+from rs_pack.nodes.text import differing_words, text_axis
 
 GROUP = "Orvane person"
 SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane person in a city")
