@@ -18,9 +18,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.fuzz_kinds import KINDS
+from benchmarks.fuzz_arguments import Arguments
+from benchmarks.fuzz_files import FILES
 from corrector.latent_space.errors import LONGEST, RSCorrectorError
 
+KINDS = {**FILES, "arguments": Arguments}
 SLOW = 1.0  # CPU seconds, which do not depend on what else runs
 MUCH = 64  # MB
 
