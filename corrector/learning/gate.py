@@ -13,6 +13,7 @@ from .wordings import named_words, words_of
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 4000, 15
+STEPS = 600
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
 BATCH = 128
@@ -22,7 +23,7 @@ FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, 
 IN_SCOPE, ASKED = (0.45, 0.95), (0.4, 0.7)  # between which thresholds are
 
 
-def train_gate(axis, encode, seed=0, count=None, steps=600, network=PromptGate, check=True, asked=ASKED, **others):
+def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, asked=ASKED, **others):
     """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:

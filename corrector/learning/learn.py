@@ -3,7 +3,7 @@
 from ..axis.axis import axis_from_dict
 from ..latent_space.devices import place
 from ..preference.preference import Preference
-from .gate import train_gate
+from .gate import STEPS, train_gate
 from .pairs import make_pairs
 from .points import sample_points
 from .store import FEWEST, PairError
@@ -11,6 +11,7 @@ from .training import CPU, train_distilled, train_judge, train_tone
 from .wordings import whole_words
 
 SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
+FEWEST_GATE_STEPS = 200
 CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
 
 
@@ -40,7 +41,7 @@ def learn(
         axis: Axis.
         count: pairs per group.
         seed, cfg: seed and CFG scale of the pairs.
-        steps: of training the preference.
+        steps: of training the preference; if they are few, its gate is trained shortly too.
         tone_steps: of training the tone push, by default 2/5 of `steps`.
         points: number of points on the model's own trajectories, by default four a step.
         pairs: Pairs that are already sampled.
@@ -63,7 +64,10 @@ def learn(
     )
     if progress:
         progress("gate", 0, 1)
-    gate, gate_accuracy = train_gate(axis, host.encode, seed, words=whole_words(host.vocabulary), **gate_others)
+    gate, gate_accuracy = train_gate(
+        axis, host.encode, seed, steps=min(STEPS, FEWEST_GATE_STEPS + steps), words=whole_words(host.vocabulary),
+        **gate_others,
+    )  # fmt: skip
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {
