@@ -1,0 +1,72 @@
+"""ComfyUI's page in Chromium as a new user sees it: from the templates to the outcome by clicks, without an error."""
+
+import re
+
+import pytest
+
+from hosts.comfy_page import screenshot
+from hosts.workflow import WORKFLOW_NAMES
+
+OURS = re.compile("rs[-_ ]?corrector", re.IGNORECASE)
+OUTCOME = """() => app.graph._nodes.flatMap(n => n.widgets ?? []).filter(w => w.name == "rs_outcome")
+    .map(w => w.element.innerText.trim()).join()"""
+COMPARED = """() => { const widget = app.graph._nodes.find(n => n.type == "RSCorrectorCompare").widgets.at(-1);
+    return [...widget.element.querySelectorAll("img")].filter(one => one.naturalWidth > 1).length; }"""
+
+
+class Visitor:
+    """Somebody who clicks; screenshots show what is seen after each click, and errors of the page are kept."""
+
+    def __init__(self, page, name):
+        self.page, self.name, self.clicks, self.errors = page, name, 0, []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", self.heard)
+
+    def heard(self, message):
+        """Keep errors, without those of files that the host itself asks for and of the missing internet."""
+        if message.type == "error" and (
+            OURS.search(message.text + message.location.get("url", "")) or "Failed to load" not in message.text
+        ):
+            self.errors.append(message.text)
+
+    def click(self, target):
+        target.first.click(timeout=20_000)
+        self.clicks += 1
+        self.page.wait_for_timeout(1200)
+        screenshot(self.page, f"new-user-{self.clicks}-{self.name}")
+
+
+@pytest.fixture
+def visitor(page, renderer):
+    if not page.get_by_role("button", name="Templates").first.is_visible():
+        pytest.skip("This front end has no button for its templates.")
+    return Visitor(page, renderer)
+
+
+def to_our_templates(visitor):
+    visitor.click(visitor.page.get_by_role("button", name="Templates"))
+    visitor.click(visitor.page.get_by_role("dialog").get_by_text("rs-corrector", exact=True))
+
+
+def test_from_the_templates_to_the_outcome_and_the_slider_in_four_clicks(server, page, visitor):
+    to_our_templates(visitor)
+    visitor.click(page.get_by_role("dialog").get_by_text("1-first-correction", exact=True))
+    done = set(server.get("/history"))
+    visitor.click(page.get_by_role("button", name="Run", exact=True))
+    for _ in range(240):
+        page.wait_for_timeout(500)
+        if set(server.get("/history")) - done:
+            break
+    page.wait_for_timeout(2000)
+    screenshot(page, f"new-user-outcome-{visitor.name}")
+    assert page.evaluate(OUTCOME) == "corrected 4 of 4"
+    assert page.evaluate(COMPARED) == 2
+    assert visitor.clicks == 4 and visitor.errors == []
+
+
+def test_all_templates_open_in_turn_without_an_error(page, visitor):
+    for name in WORKFLOW_NAMES:
+        to_our_templates(visitor)
+        visitor.click(page.get_by_role("dialog").get_by_text(name, exact=True))
+        assert page.evaluate("() => app.graph._nodes.length") > 3
+    assert visitor.errors == []
