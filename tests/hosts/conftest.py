@@ -102,10 +102,11 @@ def server(comfyui, host_python, tmp_path_factory):
 
 
 @contextmanager
-def running(comfyui, host_python, folder):
+def running(comfyui, host_python, folder, packs=(REPOSITORY,)):
     """A ComfyUI with an empty folder for its data and this repository as its only custom node -> Server."""
     (folder / "custom_nodes").mkdir()
-    (folder / "custom_nodes" / "rs-corrector").symlink_to(REPOSITORY)
+    for pack in packs:
+        (folder / "custom_nodes" / "rs-corrector").symlink_to(pack)
     (folder / "extra.yaml").write_text(f"somewhere:\n  base_path: {folder}/elsewhere\n  rs_corrector: preferences\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
