@@ -88,6 +88,11 @@ def test_every_picture_of_the_documentation_is_shown_on_a_page():
     assert [path.name for path in pictures if path not in shown and path.name != "icon.png"] == []
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("web/docs/")])
+def test_every_help_page_has_a_picture(page):
+    assert any(path.suffix == ".png" for path, _ in links_of(page))
+
+
 def test_publishing_gives_the_icon_the_address_of_the_repository(tmp_path):
     (icon,) = re.findall(r'^Icon = "(.+)"$', text_of("pyproject.toml"), re.MULTILINE)
     assert (ROOT / icon).is_file()

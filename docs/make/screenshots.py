@@ -1,4 +1,4 @@
-"""Make the screenshots of the artist's guide, in Chromium, with the fixtures of the host tests.
+"""Make the screenshots of the artist's guide and of the help pages, in Chromium, with the fixtures of the host tests.
 
     COMFYUI_PATH=FOLDER RS_GRADIO_PYTHONS=PYTHON python docs/make/screenshots.py [comfyui | webui]
 
@@ -19,11 +19,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 from hosts.comfy_page import open_workflow  # noqa: E402
 from hosts.test_gradio_page import browser, webui  # noqa: E402, F401  fixtures
 
-OUT = ROOT / "docs" / "pictures"
+OUT, HELP = ROOT / "docs" / "pictures", ROOT / "web" / "docs" / "pictures"
 LARGEST = 145_000  # bytes of a file
 PARTS = ("comfyui", "webui")  # the names of the functions below contain them
 TEMPLATE = next((ROOT / "workflows").glob("*first-correction.json"), None)
-CROP = """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrector"), title = LiteGraph.NODE_TITLE_HEIGHT;
+CROP = """name => { const n = app.graph._nodes.find(n => n.type == name), title = LiteGraph.NODE_TITLE_HEIGHT;
     const { scale, offset } = app.canvas.ds, at = (x, y) => [(x + offset[0]) * scale, (y + offset[1]) * scale];
     const [left, top] = at(n.pos[0] - 20, n.pos[1] - title - 20), size = [n.size[0] + 40, n.size[1] + title + 40];
     return { x: left, y: top, width: size[0] * scale, height: size[1] * scale }; }"""
@@ -42,9 +42,25 @@ FIT = """([width, height]) => { const canvas = app.canvas;
     return { x: 90, y: 100, width: (right - left) * scale, height: (bottom - top) * scale }; }"""
 
 
-def save(png, name, width):
+SHOW = """name => { let n = app.graph._nodes.find(n => n.type == name);
+    if (!n) { // without clear(): newer pages keep values by node id
+        [...app.graph._nodes].forEach(other => app.graph.remove(other));
+        n = LiteGraph.createNode(name); app.graph.add(n); n.pos = [0, 0]; n.setSize([380, n.computeSize()[1]]);
+        const file = n.widgets?.find(w => w.name == "file");
+        if (file) file.value = file.options.values.find(value => value.includes("miniature-backdrop")); }
+    [...(app.graph._groups ?? [])].forEach(group => app.graph.remove(group));
+    app.canvas.deselectAll?.();
+    app.canvas.ds.scale = Math.min(1.6, 820 / n.size[1]);
+    app.canvas.ds.offset = [400 / app.canvas.ds.scale - n.pos[0], 130 / app.canvas.ds.scale - n.pos[1]];
+    app.canvas.setDirty(true, true); }"""
+SHOWN_AS_NODES = (
+    "Compare", "Axis", "Calibrate", "LearnPreference", "LoadAxis", "LoadPreference", "SavePreference", "TextPreference",
+)  # fmt: skip
+
+
+def save(png, name, width, folder=OUT):
     """Reduce a screenshot to few colours and a width, less if the file is large, since it goes into the repository."""
-    picture, path = Image.open(io.BytesIO(png)).convert("RGB"), OUT / f"{name}.png"
+    picture, path = Image.open(io.BytesIO(png)).convert("RGB"), folder / f"{name}.png"
     while True:
         small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
         small.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -86,7 +102,17 @@ def test_comfyui_outcome(after_a_run):
         app.canvas.ds.offset = [300 - n.pos[0], 200 - n.pos[1]]; app.canvas.setDirty(true, true); }"""
     )
     page.wait_for_timeout(1500)
-    save(page.screenshot(clip=page.evaluate(CROP)), "comfyui-outcome", 480)
+    save(page.screenshot(clip=page.evaluate(CROP, "RSCorrector")), "comfyui-outcome", 480)
+
+
+def test_comfyui_nodes_of_help_pages(after_a_run):
+    """Those whose picture is no sheet of docs/make/help_pictures.py; the first is in the template that ran."""
+    page = after_a_run
+    for name in SHOWN_AS_NODES:
+        page.evaluate(SHOW, f"RSCorrector{name}")
+        page.wait_for_timeout(1500)
+        clip = page.evaluate(CROP, f"RSCorrector{name}")
+        save(page.screenshot(clip=clip), f"RSCorrector{name}", min(480, round(clip["width"])), HELP)
 
 
 def test_webui_accordion(webui):  # noqa: F811
