@@ -189,14 +189,20 @@ def host():
 
 
 def soak(folder, count, plain):
-    """Run `count` prompts -> {rounds: what was measured after each, others: [(number, step, what became of it)]}."""
+    """Run `count` prompts.
+
+    -> {rounds: what was measured after each, seconds: of each step, others: [(number, step, what became of it)]}
+    """
+    seconds = {}
     prompts, rounds, others, start = Prompts(prepared(folder), plain=plain), [], [], time.time()
     with running(*host(), folder) as server:
         for number in range(count):
             name, graph, expected = STEPS[number % len(STEPS)]
             if plain and expected in ("error", "refused"):
                 expected = "success"
+            begun = time.time()
             found = outcome(server, graph(prompts), expected)
+            seconds.setdefault(name, []).append(round(time.time() - begun, 1))
             if found != (expected if isinstance(expected, str) else "interrupted"):
                 others.append((number, name, found))
                 print(f"    prompt {number} ({name}): {found}", flush=True)
@@ -205,7 +211,7 @@ def soak(folder, count, plain):
                 print(rounds[-1], flush=True)
         if others:
             print(server.log[-3000:])
-    return {"rounds": rounds, "others": others}
+    return {"rounds": rounds, "seconds": seconds, "others": others}
 
 
 SHELL = ("--cfg", "10", "--steps", "2", "--images", "16")
