@@ -6,8 +6,9 @@
 The prompts go round through STEPS: other preferences, models, sizes and axes, runs that are interrupted, files that are
 damaged or gone. After each round ComfyUI is told to free its memory, and what is left is measured: the resident memory
 in MB, open files, threads, bytes of the log. The first round loads everything; steps that train a network take minutes
-and are in every fourth round only, others draw plain corrected pictures instead. glibc is told to return freed memory at
-once, or its caches would hide what is held. `--plain` is the control, as many prompts without a preference. Linux only.
+and are in every fourth round only, others draw plain corrected pictures instead. glibc is told to return freed memory
+at once, or its caches would hide what is held. `--plain` is the control, as many prompts without a preference. Linux
+only.
 """
 
 import argparse
