@@ -39,7 +39,8 @@ def kohya(weights, alpha=None):
 
 
 def weight_of(module, name):
-    return module.get_submodule(name).weight.detach()
+    """The weight of a layer; a text encoder's layers are in `text_model` before transformers 5.6."""
+    return getattr(module, "text_model", module).get_submodule(name).weight.detach()
 
 
 @pytest.mark.parametrize("alpha", [None, 1.0])
@@ -96,11 +97,11 @@ def test_sdxl_layers_in_the_naming_of_the_original_code_are_found(tmp_path, orig
 
 def test_both_text_encoders_of_sdxl_are_changed(tmp_path):
     pipe = pipeline("sdxl")
-    before = weight_of(pipe.text_encoder, TEXT).clone(), weight_of(pipe.text_encoder_2.text_model, TEXT).clone()
+    before = weight_of(pipe.text_encoder, TEXT).clone(), weight_of(pipe.text_encoder_2, TEXT).clone()
     names = [f"lora_te{i}_text_model_{TEXT.replace('.', '_')}" for i in (1, 2)]
     save_file(kohya(dict(zip(names, before, strict=True))), tmp_path / "one.safetensors")
     merge_lora(pipe, tmp_path / "one.safetensors")
-    after = weight_of(pipe.text_encoder, TEXT), weight_of(pipe.text_encoder_2.text_model, TEXT)
+    after = weight_of(pipe.text_encoder, TEXT), weight_of(pipe.text_encoder_2, TEXT)
     for old, new in zip(before, after, strict=True):
         up, down = halves(old)
         torch.testing.assert_close(new - old, up @ down, rtol=1e-4, atol=1e-4)
