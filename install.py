@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 # Two processes of tests with a thread each are faster than one with two: small networks gain nothing from a second.
-COMMANDS = {"demo": ("-m", "corrector", "demo"), "test": ("-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")}
+COMMANDS = {
+    "demo": ("-m", "corrector", "demo"),
+    "test": ("-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"),
+}
 ROOM = 2000  # MB that the packages take at least, with a CPU build of torch
 CPU_TORCH = "torch==2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -1,6 +1,6 @@
-"""`kill -9` at random moments of learning, an audit and saving: nothing finished is lost, and the end is the same.
+"""`kill -9` at random moments of learning, audit, saving, installing: nothing finished is lost, the end is the same.
 
-    python -m benchmarks.kills --tries 30 [--parts learn audit save]
+    python -m benchmarks.kills --tries 30 [--parts learn audit save install]
 
 Each part runs once undisturbed. Then it is started and killed again and again on other folders; whenever it reaches its
 end, and after the last try, its result must be the undisturbed one, byte for byte, and no `.part` may be left.
@@ -9,6 +9,7 @@ end, and after the last try, its result must be the undisturbed one, byte for by
 import argparse
 import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -52,18 +53,33 @@ for number in range(40):
     load_preference(folder / "kept.safetensors")
 (folder / "result.safetensors").write_bytes((folder / "kept.safetensors").read_bytes())
 """
-PARTS = {"learn": LEARN, "audit": AUDIT, "save": SAVE}
+INSTALL = """
+import importlib.util, shutil, subprocess
+shutil.copy("install.py", folder)
+(folder / "requirements-demo.txt").write_text("einops\\n")
+spec = importlib.util.spec_from_file_location("install", folder / "install.py")
+install = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(install)
+install.install_torch = lambda: None  # as where there is one
+install.prepare("demo")
+check = "import einops, importlib.metadata as m; print(sorted((d.name, d.version) for d in m.distributions()))"
+(folder / "result.txt").write_bytes(subprocess.check_output([str(install.PYTHON), "-c", check]))
+"""
+PARTS = {"learn": LEARN, "audit": AUDIT, "save": SAVE, "install": INSTALL}
 
 
 def started(code, folder):
     code = f"import sys; from pathlib import Path; folder = Path(sys.argv[1])\n{code}"
-    return subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    with open(f"{folder}.log", "a") as log:
+        command = [sys.executable, "-c", code, str(folder)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
 
 def finished(folder):
     """{name: digest} of the files that are complete: shards, preferences, pages."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".part")
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".part"]
+    ours = [path for path in files if ".venv" not in path.parts]  # a broken environment is made again
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in ours}
 
 
 def result_of(folder):
@@ -75,7 +91,7 @@ def kill(part, tries, rng, base):
     start, whole = time.time(), base / "whole"
     whole.mkdir()
     if started(PARTS[part], whole).wait():
-        raise SystemExit(f"{part} fails undisturbed")
+        raise SystemExit(f"{part} fails undisturbed:\n{Path(f'{whole}.log').read_text()[-2000:]}")
     took, wanted = time.time() - start, result_of(whole)
     counts = dict(seconds=round(took), kills=0, ends=0, lost=0, others=0, parts=0, errors=0)
 
@@ -94,7 +110,7 @@ def kill(part, tries, rng, base):
             check(folder)
             number, folder = number + 1, base / str(number + 1)
         except subprocess.TimeoutExpired:
-            work.send_signal(signal.SIGKILL)
+            os.killpg(work.pid, signal.SIGKILL)  # with the pip that it started
             work.wait()
             counts["kills"] += 1
             # Written anew as part of the end: the same preference, or pages.

@@ -55,7 +55,7 @@ def main():
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name in ("with", "without") * args.turns:
             packs = (ROOT,) if name == "with" else ()
-            with tempfile.TemporaryDirectory() as folder, running(comfyui, python, Path(folder), packs) as server:
+            with tempfile.TemporaryDirectory() as folder, running(comfyui, python, Path(folder), packs=packs) as server:
                 opened(browser, server.address)  # the first warms up
                 found[name] += [opened(browser, server.address) for _ in range(args.opened)]
     figures = {"opened": len(found["with"])}

@@ -16,7 +16,7 @@ from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import make_pairs
 from ..corrector.learning.store import check_room, digest, store_name
-from ..corrector.preference.file import check_writable, load_preferences, save_preference, update_preference
+from ..corrector.preference.file import check_writable, latest, save_preference, update_preference
 from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost
@@ -171,13 +171,13 @@ def _calibrated(host, preference, images, cfg, seed):
             "Learn Preference."
         )
     path = preference.path
-    if path and path.is_file():
-        preference = _latest(preference, path)
+    target = preference_file(path.name) if path and path.parent == WEIGHTS else path  # shipped files are not changed
+    if target:
+        preference = replace(latest(preference, target), path=target)
     cfgs, marks = scales(cfg), preference.training.get("calibrated", {})
     settings = digest([host.identity, host.steps, images, seed, cfgs])
     if all(marks.get(f"{cfg:g}") == settings for cfg in cfgs):
         return preference
-    target = preference_file(path.name) if path and path.parent == WEIGHTS else path  # shipped files are not changed
     if target:
         check_writable(target)
     if of_other_models(preference, host):
@@ -203,19 +203,9 @@ def _calibrated(host, preference, images, cfg, seed):
     preference = replace(preference, training={**preference.training, "calibrated": marks})
     if target is None:
         return preference
-    update_preference(preference, target)
+    preference = update_preference(preference, target, cfgs)
     logging.info("RS-Corrector: the calibration is in %s", target)
-    return next(found for found in preferences_in(target) if found.axis.id == preference.axis.id)
-
-
-def _latest(preference, path):
-    """The preference as its file has it now: it may have been calibrated since it was loaded."""
-    own = preference.source.state_dict()
-    for found in load_preferences(path):
-        same = found.source.state_dict()
-        if own.keys() == same.keys() and all(torch.equal(own[name].cpu(), same[name]) for name in own):
-            return found
-    return preference
+    return replace(preference, path=target)
 
 
 def _described(preference, cfg):

@@ -1,6 +1,8 @@
 """`inspect` says in sentences what was done to a picture."""
 
+import io
 import json
+import sys
 
 import pytest
 from PIL import Image
@@ -71,6 +73,14 @@ def test_the_infotext_of_a_webui_in_png_and_jpeg(inspected, tmp_path, capsys):
     Image.new("RGB", (8, 8)).save(tmp_path / "picture.jpg", exif=exif)
     main(["inspect", str(tmp_path / "picture.jpg")])
     assert capsys.readouterr().out.splitlines() == wanted
+
+
+def test_what_the_output_cannot_encode_is_printed_as_question_marks(inspected, monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), "cp1252")  # as of a file on Windows
+    monkeypatch.setattr(sys, "stdout", output)
+    inspected(parameters=INFOTEXT.replace("village", "\u6751"))
+    output.flush()
+    assert b"left alone, the prompt asks for a ?.\n" in output.buffer.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """LoRA files on a checkpoint: what they add to the weights, which names are read, and what is refused."""
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from tiny_checkpoints import pipeline
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 UNET = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 TEXT = "encoder.layers.1.self_attn.out_proj"
+IN_TEXT_ENCODERS = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="The diffusers of Python 3.10 refuses LoRAs that change a text encoder."
+)
 
 
 def draws(*shape):
@@ -42,6 +46,7 @@ def weight_of(module, name):
     return module.get_submodule(name).weight.detach()
 
 
+@IN_TEXT_ENCODERS
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_alpha_over_rank_times_up_times_down_is_added_to_unet_and_text_encoder(tmp_path, alpha):
     pipe = pipeline("sd15")
@@ -94,6 +99,7 @@ def test_sdxl_layers_in_the_naming_of_the_original_code_are_found(tmp_path, orig
     torch.testing.assert_close(weight_of(pipe.unet, layer) - before, change, rtol=1e-4, atol=1e-4)
 
 
+@IN_TEXT_ENCODERS
 def test_both_text_encoders_of_sdxl_are_changed(tmp_path):
     pipe = pipeline("sdxl")
     before = weight_of(pipe.text_encoder, TEXT).clone(), weight_of(pipe.text_encoder_2.text_model, TEXT).clone()

@@ -1,7 +1,11 @@
 """Preferences of several axes in one file."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +15,8 @@ from corrector.preference.calibration import Calibration
 from corrector.preference.file import (
     KEY,
     PreferenceFileError,
+    file_hash,
+    latest,
     load_preference,
     load_preferences,
     save_preference,
@@ -19,6 +25,8 @@ from corrector.preference.file import (
 )
 from corrector.preference.networks import Distilled
 from preference_files import SMALL, rewrite, small_preference
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -61,14 +69,60 @@ def test_a_calibration_is_written_over_its_own_axis_and_the_others_of_the_file_s
     save_preferences([preference, second], path)
     measured = Calibration("Tavelu", 7.0, 0.2, 100, 0.98, 100)
     changed = replace(load_preferences(path)[1], calibrations=(measured,))
-    assert update_preference(changed, path) == changed.hash
+    written = update_preference(changed, path, (7.0,))
     first, other = load_preferences(path)
-    assert first.calibrations == preference.calibrations and other.calibrations == (measured,)
+    assert first.calibrations == preference.calibrations
+    assert other.calibrations == (*second.calibrations, measured) == written.calibrations and other.hash == written.hash
     alone = tmp_path / "alone.safetensors"
-    update_preference(changed, alone)
+    update_preference(changed, alone, (7.0,))
     assert load_preference(alone).calibrations == (measured,)
-    assert update_preference(preference, alone) == preference.hash  # another axis joins, and nothing is lost
+    update_preference(preference, alone, (2.0,))  # another axis joins, and nothing is lost
     assert [p.name for p in load_preferences(alone)] == [changed.name, preference.name]
+
+
+def calibrate_at(cfgs, preference, path):
+    """Write a calibration at each CFG scale, each as if the others were not known."""
+    for cfg in cfgs:
+        measured = Calibration("Orvane", cfg, 0.1, 9, 0.9, 9), {"calibrated": {f"{cfg:g}": "mark"}}
+        update_preference(replace(preference, calibrations=measured[:1], training=measured[1]), path, (cfg,))
+
+
+def test_two_processes_that_calibrate_one_file_at_the_same_time_lose_nothing(preference, second, tmp_path):
+    path, cfgs = tmp_path / "both.safetensors", [float(cfg) for cfg in range(10, 30)]
+    save_preferences([preference, second], path)
+    code = "import sys, test_shared_files as test\nfirst, _ = test.load_preferences(sys.argv[1])\nprint(flush=True)"
+    code += f"\ninput()\ntest.calibrate_at({cfgs[::2]}, first, sys.argv[1])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command, pipe = [sys.executable, "-c", code, str(path)], subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as other:
+        other.stdout.readline()
+        other.stdin.write("\n")
+        other.stdin.flush()
+        calibrate_at(cfgs[1::2], preference, path)
+        calibrate_at(cfgs[:5], second, path)
+    assert other.returncode == 0
+    for found, own in zip(load_preferences(path), (cfgs, cfgs[:5]), strict=True):
+        assert sorted(known.cfg for known in found.calibrations) == [2.0, *own]
+        assert sorted(map(float, found.training["calibrated"])) == own
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_calibration_of_weights_that_were_learned_again_meanwhile_is_refused(preference, second, saved):
+    again = replace(second, axis=preference.axis, gate=preference.gate)
+    save_preference(again, saved)
+    before = saved.read_bytes()
+    with pytest.raises(PreferenceFileError, match="learned again, or has the same name by chance"):
+        update_preference(preference, saved, (2.0,))
+    with pytest.raises(PreferenceFileError, match="choose another name for yours"):
+        latest(preference, saved)
+    assert saved.read_bytes() == before and latest(again, saved).hash == file_hash(saved)
+    assert latest(preference, saved.with_name("gone.safetensors")) is preference
+
+
+def test_a_calibration_on_another_checkpoint_takes_the_place_of_those_before(preference, saved):
+    own, other = (Calibration("Orvane", cfg, 0.1, 9, 0.9, 9, checkpoint=name) for cfg, name in ((2.0, "a"), (7.0, "b")))
+    assert update_preference(replace(preference, calibrations=(own,)), saved, (2.0,)).calibrations == (own,)
+    assert update_preference(replace(preference, calibrations=(other,)), saved, (7.0,)).calibrations == (other,)
 
 
 def test_two_preferences_of_one_axis_cannot_share_a_file(preference, tmp_path):

@@ -75,7 +75,7 @@ style.textContent = `
 document.head.append(style);
 
 app.registerExtension({
-  name: "RSCorrector.Compare",
+  name: "rscorrector.Compare",
   setup() {
     api.addEventListener("executed", ({ detail }) => {
       const node = find(detail.display_node ?? detail.node, TYPES);

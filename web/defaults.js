@@ -15,7 +15,7 @@ function follow(node, source) {
 }
 
 app.registerExtension({
-  name: "RSCorrector.Defaults",
+  name: "rscorrector.Defaults",
   nodeCreated(node) {
     if (!TYPES.includes(node.comfyClass)) return;
     const previous = node.onConnectionsChange;

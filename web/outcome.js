@@ -32,7 +32,7 @@ async function ask(kind, id) {
 }
 
 app.registerExtension({
-  name: "RSCorrector.Outcome",
+  name: "rscorrector.Outcome",
   setup() {
     api.addEventListener("rs_corrector.outcome", ({ detail }) => receive(detail));
     api.addEventListener("execution_success", ({ detail }) => ask("prompt", detail.prompt_id));

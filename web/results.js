@@ -26,7 +26,7 @@ function showStage({ node: id, workflow, lines, preview }) {
 }
 
 app.registerExtension({
-  name: "RSCorrector.Results",
+  name: "rscorrector.Results",
   setup() {
     api.addEventListener("rs_corrector.stage", ({ detail }) => showStage(detail));
     api.addEventListener("executed", ({ detail }) => {

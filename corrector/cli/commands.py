@@ -1,6 +1,7 @@
 """Command-line interface of RS-Corrector: the parser, and errors as sentences."""
 
 import argparse
+import sys
 
 from ..latent_space.errors import RSCorrectorError
 from ..latent_space.whole_files import FULL, why_not
@@ -10,6 +11,9 @@ PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corre
 
 
 def main(argv=None):
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has not
+            stream.reconfigure(errors="replace")  # Windows' code pages lack most of the world's letters
     parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=__doc__.partition(":")[0] + ".")
     commands = parser.add_subparsers(dest="command", required=True)
     for group in (demo, learning, read, audit):

@@ -57,7 +57,7 @@ def learn(args):
     from ..learning.pairs import make_pairs
     from ..learning.report import draw_report
     from ..learning.store import check_room, disk_use, store_name
-    from ..preference.file import check_writable, save_preference
+    from ..preference.file import check_writable, save_preference, update_preference
 
     axis = load_axis(args.axis)
     path, host = _file(args.out or HOME / "weights" / f"{axis.id}.safetensors"), open_host(args)
@@ -86,7 +86,7 @@ def learn(args):
     if args.calibration:
         args.seed += 1  # other pictures than the pairs
         preference = _calibrated(host, preference, judge, args.calibration, args, folder / "calibration")
-        print(f"Wrote {path} ({save_preference(preference, path)}).")
+        print(f"Wrote {path} ({update_preference(preference, path, scales(args.cfg)).hash}).")
     shown = pairs.latents[:, :, :6]
     pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
     draw_report(preference, pairs, path.with_suffix(".png"), pictures)
@@ -145,9 +145,9 @@ def _calibrated(host, preference, judge, images, args, folder, target=0.95):
 def calibrate(args):
     """Measure a preference's base rates and full-strength rates on a checkpoint and save them in its file."""
     from ..latent_space.folders import HOME
-    from ..learning.calibrate import of_other_models
+    from ..learning.calibrate import of_other_models, scales
     from ..learning.store import digest
-    from ..preference.file import PreferenceFileError, load_preference, save_preference
+    from ..preference.file import PreferenceFileError, load_preference, save_preference, update_preference
 
     if not 0 < args.target <= 1:
         raise PreferenceFileError("--target must be above 0 and at most 1.")
@@ -155,7 +155,8 @@ def calibrate(args):
     preference.check_space(host.space, "this checkpoint")
     if preference.judge is None:
         raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
-    if of_other_models(preference, host) and path.resolve() == args.preference.resolve():
+    same = path.resolve() == args.preference.resolve()
+    if same and of_other_models(preference, host):
         raise PreferenceFileError(
             f"{args.preference.name}: calibrated on another checkpoint or LoRA, and that calibration would be lost; "
             "name another file with --out."
@@ -165,7 +166,8 @@ def calibrate(args):
     )
     folder = args.pictures_folder or HOME / "out" / "calibrations" / name
     preference = _calibrated(host, preference, preference.judge, args.images, args, folder, args.target)
-    print(f"Wrote {path} ({save_preference(preference, path)}).")
+    written = update_preference(preference, path, scales(args.cfg)).hash if same else save_preference(preference, path)
+    print(f"Wrote {path} ({written}).")
 
 
 def combine(args):

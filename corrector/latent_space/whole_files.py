@@ -5,16 +5,23 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import short
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PART = ".rs-{}-{}.part"  # process and a random number: two runs that write the same file do not meet
 OF_PROCESS = re.compile(r"\.rs-(\d+)-[0-9a-f]+\.part")
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_NAME = 255  # bytes, on all common file systems
+LOCK = ".rs-lock"  # the file that is locked on Windows, where folders cannot be opened
 
 
 def write_whole(path, data):
@@ -44,6 +51,27 @@ def _write(path, data):
             part.unlink()
         error.filename = str(path)  # the part's name says nothing
         raise
+
+
+@contextmanager
+def locked(path):
+    """Hold the folder of a file while it is read and written again; others that want to hold it wait.
+
+    The system ends the lock of a process that dies. File systems without locks (some network drives) are not held.
+    Raises OSError if the folder cannot be made or opened.
+    """
+    folder = target_of(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder, os.O_RDONLY) if fcntl else os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    try:
+        with suppress(OSError):
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            else:
+                msvcrt.locking(file, msvcrt.LK_LOCK, 1)
+        yield
+    finally:
+        os.close(file)
 
 
 def check_writable(path):

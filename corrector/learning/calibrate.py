@@ -90,13 +90,8 @@ def model_of(host):
 
 
 def of_other_models(preference, host):
-    """The preference's calibrations that were measured on another model than the host's.
-
-    Identities of ComfyUI and of checkpoint folders cannot be compared, and older files have none: these count as the
-    host's own.
-    """
-    own = model_of(host)  # comparable identities have the same length
-    return [c for c in preference.calibrations if len(c.checkpoint) == len(own) and c.checkpoint != own]
+    """The preference's calibrations that were measured on another model than the host's."""
+    return [known for known in preference.calibrations if known.of_other_model(model_of(host))]
 
 
 class _Group:

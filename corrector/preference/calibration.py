@@ -42,6 +42,14 @@ class Calibration:
     error: float | None = None  # denoising error (`statistics.denoising_error`), over theirs
     agreement: float | None = None  # share of corrected pictures of which the judge's two halves say the same
 
+    def of_other_model(self, checkpoint):
+        """Whether it was measured on another model than the one of this identity.
+
+        Identities of ComfyUI and of checkpoint folders cannot be compared, and older files have none: these count as
+        the same.
+        """
+        return len(self.checkpoint) == len(checkpoint) and self.checkpoint != checkpoint  # comparable: of one length
+
     def chance(self, lean=None):
         """Lean at the start of a run [B] -> the probability of the counter side without correction [B].
 

@@ -10,7 +10,8 @@ import json
 import math
 import tempfile
 from collections import Counter
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ..latent_space.json_files import UnreadableError, parse_json
 from ..latent_space.json_schema import complaint
 from ..latent_space.spaces import LATENT_SPACES
 from ..latent_space.tensor_files import not_finite, read_tensors
-from ..latent_space.whole_files import why_not, write_whole
+from ..latent_space.whole_files import locked, why_not, write_whole
 from .calibration import Calibration
 from .judge import Judge
 from .networks import Classifier, Distilled
@@ -64,6 +65,21 @@ def save_preferences(preferences, path):
 
     Raises PreferenceFileError if they cannot be written; an older file is then left as it was.
     """
+    with _held(path):
+        return _save(preferences, path)
+
+
+@contextmanager
+def _held(path):
+    """`locked`, with the message of a file that cannot be written."""
+    try:
+        with locked(path):
+            yield
+    except OSError as error:
+        raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
+
+
+def _save(preferences, path):
     described, tensors = [], {}
     for index, preference in enumerate(preferences):
         metadata, own = _described(preference)
@@ -82,10 +98,7 @@ def save_preferences(preferences, path):
             "checkpoint in float32."
         )
     data = save(halves, {KEY: json.dumps(metadata)})
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
+    write_whole(path, data)
     return _set_hashes(preferences, data)
 
 
@@ -222,12 +235,55 @@ def _across_fields(metadata, tensors):
     return None
 
 
-def update_preference(preference, path):
-    """Replace or add the preference of an axis in a file -> its hash."""
-    found = load_preferences(path) if Path(path).is_file() else []
-    together = {one.axis.id: one for one in (*found, preference)}  # in the order of the file
-    save_preferences(list(together.values()), path)
-    return preference.hash
+def update_preference(preference, path, cfgs):
+    """Write what was measured of a preference into its file -> the Preference as it is there now.
+
+    Everything else in the file stays as it is now, since other processes may have changed it meanwhile. A preference
+    that is not in the file is added. Raises PreferenceFileError if the file's preference of this axis is another one.
+
+    Args:
+        preference: a calibrated Preference.
+        path: the file.
+        cfgs: CFG scales at which it was just measured; the file's calibrations at other scales are kept.
+    """
+    with _held(path):
+        found = {one.axis.id: one for one in load_preferences(path)} if Path(path).is_file() else {}
+        updated = _updated(_same(preference, found.values(), path), preference, cfgs)
+        _save(list((found | {preference.axis.id: updated}).values()), path)
+    return updated
+
+
+def latest(preference, path):
+    """The preference as a file has it now: it may have been calibrated since it was loaded. Itself if it is not there.
+
+    Raises PreferenceFileError if the file's preference of this axis is another one.
+    """
+    return _same(preference, load_preferences(path), path) if Path(path).is_file() else preference
+
+
+def _same(preference, found, path):
+    """The one of this axis among a file's preferences, which must have the same network; itself if there is none."""
+    known = next((one for one in found if one.axis.id == preference.axis.id), preference)
+    own, other = (one.source.state_dict() for one in (preference, known))
+    if own.keys() == other.keys() and all(torch.equal(own[name].cpu().half(), other[name].half()) for name in own):
+        return known
+    raise PreferenceFileError(
+        f'{Path(path).name}: its preference of the axis "{preference.axis.id}" is not the one that is calibrated: it '
+        "was learned again, or has the same name by chance. Nothing was written; calibrate the one in the file, or "
+        "choose another name for yours."
+    )
+
+
+def _updated(known, measured, cfgs):
+    """A preference of a file with the calibrations of `measured` at some CFG scales, and with its host's marks."""
+    fresh = [c for c in measured.calibrations if c.cfg in cfgs]
+    kept = [c for c in known.calibrations if c.cfg not in cfgs and not c.of_other_model(fresh[0].checkpoint)]
+    marks = {f"{c.cfg:g}": known.training.get("calibrated", {}).get(f"{c.cfg:g}") for c in kept}
+    marks |= {f"{cfg:g}": measured.training.get("calibrated", {}).get(f"{cfg:g}") for cfg in cfgs}
+    training = {name: value for name, value in known.training.items() if name != "calibrated"}
+    if marks := {at: mark for at, mark in marks.items() if mark}:
+        training["calibrated"] = marks
+    return replace(known, calibrations=(*kept, *fresh), training=training)
 
 
 def _build(metadata, tensors, path):

@@ -54,12 +54,12 @@ def install_requirements(python):
 class Server:
     """A running ComfyUI and its API."""
 
-    def __init__(self, address, folder):
-        self.address, self.folder = address, folder
+    def __init__(self, address, folder, process, log):
+        self.address, self.folder, self.process, self._log = address, folder, process, log
 
     @property
     def log(self):
-        return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     def get(self, path):
         with urllib.request.urlopen(self.address + path, timeout=60) as answer:
@@ -102,24 +102,31 @@ def server(comfyui, host_python, tmp_path_factory):
 
 
 @contextmanager
-def running(comfyui, host_python, folder, packs=(REPOSITORY,)):
-    """A ComfyUI with an empty folder for its data and this repository as its only custom node -> Server."""
-    (folder / "custom_nodes").mkdir()
+def running(comfyui, host_python, folder, *options, log="log.txt", packs=(REPOSITORY,)):
+    """A ComfyUI with a folder for its data and this repository as its only custom node -> Server.
+
+    Args:
+        options: of ComfyUI's main.py.
+        log: the log's name in the folder; several that share one need different ones.
+        packs: custom nodes; () for the host alone.
+    """
+    (folder / "custom_nodes").mkdir(exist_ok=True)
     for pack in packs:
-        (folder / "custom_nodes" / "rs-corrector").symlink_to(pack)
+        if not (folder / "custom_nodes" / "rs-corrector").exists():
+            (folder / "custom_nodes" / "rs-corrector").symlink_to(pack)
     (folder / "extra.yaml").write_text(f"somewhere:\n  base_path: {folder}/elsewhere\n  rs_corrector: preferences\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [host_python, "main.py", "--cpu", "--port", str(port), "--base-directory", folder]
+    command = [host_python, "main.py", "--cpu", "--port", str(port), "--base-directory", folder, *options]
     command += ["--extra-model-paths-config", folder / "extra.yaml"]
     if front_end := os.environ.get("RS_FRONT_END"):  # the folder `static` of another comfyui-frontend-package
         command += ["--front-end-root", front_end]
-    with open(folder / "log.txt", "w") as log:
+    with open(folder / log, "w") as file:
         process = subprocess.Popen(
-            [*map(str, command), "--disable-auto-launch"], cwd=comfyui, stdout=log, stderr=subprocess.STDOUT
+            [*map(str, command), "--disable-auto-launch"], cwd=comfyui, stdout=file, stderr=subprocess.STDOUT
         )
-    running = Server(f"http://127.0.0.1:{port}", folder)
+    running = Server(f"http://127.0.0.1:{port}", folder, process, folder / log)
     try:
         for _ in range(1200):
             try:

@@ -3,6 +3,7 @@
 How often a trained CLIP is right is not tested here: its weights cannot be had in these tests.
 """
 
+import inspect
 from pathlib import Path
 
 import comfy.clip_vision
@@ -16,7 +17,7 @@ from rs_pack.corrector.audit.judges import ClipJudge
 from rs_pack.corrector.audit.plan import AuditError
 from rs_pack.nodes.audit_judges import clip_embeddings, identity_of_clip
 
-CONFIG = Path(comfy.clip_vision.__file__).with_name("clip_vision_config_vitl.json")
+CONFIG = Path(inspect.getfile(comfy.clip_vision)).with_name("clip_vision_config_vitl.json")
 
 
 def filled(module, seed):
