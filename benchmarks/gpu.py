@@ -180,7 +180,9 @@ def learn(bench):
     if bench.quick:
         sizes = dict(count=4, steps=4, points=20)
         fewer = dict(
-            train_gate=partial(module.train_gate, count=60, steps=2), train_judge=partial(module.train_judge, steps=4)
+            FEWEST_GATE_STEPS=0,
+            train_gate=partial(module.train_gate, count=60),
+            train_judge=partial(module.train_judge, steps=4),
         )
     with mock.patch.multiple(module, **fewer) if fewer else nullcontext():
         made, seconds = bench.timed(corrector.learn, bench.miniature(), bench.preference().axis, seed=SEED, **sizes)

@@ -18,7 +18,7 @@ def host():
     return Miniature(bf16=True)
 
 
-def report_with(host, preference, folder, steps, groups=("Orvane",), cfg=2.0, images=20):
+def report_with(host, preference, folder, steps, groups=("Orvane",), cfg=2.0, images=16):
     settings = plan(groups, strengths=(1.0,), images=images, explicit=4, steps=steps, cfgs=(cfg,))
     return report_of(audit_of(host, settings, [preference]), folder)
 
@@ -37,7 +37,7 @@ def test_a_planted_failure_is_named(host, name, tmp_path):
 
 @pytest.mark.parametrize("cfg", [2.0, 7.0])
 def test_ruined_pictures_are_named_in_every_group(host, cfg, tmp_path):
-    report = report_with(host, planted(host, AXIS, "ruins pictures"), tmp_path, 6, AXIS.groups, cfg, 8)
+    report = report_with(host, planted(host, AXIS, "ruins pictures"), tmp_path, 6, AXIS.groups, cfg, 6)
     ruined = {finding["group"] for finding in report["findings"] if finding["name"] == "ruins pictures"}
     assert ruined == set(AXIS.groups)
 

@@ -349,7 +349,8 @@ def test_the_shipped_miniature_is_a_pipeline_of_diffusers():
 def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, hosts, axis, tmp_path, monkeypatch, capsys):
     small = dict(steps=2, tone_steps=2)
     monkeypatch.setattr(learning, "learn", partial(learning.learn, **small))
-    monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80, steps=2))
+    monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
+    monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
     axis_file, file, pairs = tmp_path / "axis.json", tmp_path / "own.safetensors", tmp_path / "pairs"
     axis_file.write_text(json.dumps(axis.to_dict()))
     where = ["--checkpoint", str(checkpoints["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
@@ -380,7 +381,8 @@ def test_the_shell_keeps_what_it_made_when_it_is_stopped_and_refuses_at_once_wha
     checkpoints, axis, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(learning, "learn", partial(learning.learn, steps=2, tone_steps=2))
-    monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80, steps=2))
+    monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
+    monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
     monkeypatch.setattr(folders, "HOME", tmp_path)
     monkeypatch.setattr(folders, "AXES", tmp_path / "axes")
     axis_file, file = tmp_path / "axis.json", tmp_path / "own.safetensors"

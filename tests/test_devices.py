@@ -151,7 +151,8 @@ def learned(host, axis):
 
 
 def test_learning_calibrating_and_sampling_give_the_same_there(axis, monkeypatch):
-    monkeypatch.setattr(learn_module, "train_gate", partial(learn_module.train_gate, count=60, steps=4))
+    monkeypatch.setattr(learn_module, "train_gate", partial(learn_module.train_gate, count=60))
+    monkeypatch.setattr(learn_module, "FEWEST_GATE_STEPS", 0)
     monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
     here, there = GaussianHost(), Elsewhere()
     (expected, _), (found, judge) = learned(here, axis), learned(there, axis)

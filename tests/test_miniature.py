@@ -16,7 +16,7 @@ from corrector.miniature.world import GROUPS, TRADITIONAL_RATE, VILLAGE_RATE
 from corrector.preference.file import load_preference
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-COUNT, STEPS = 32, 10  # pictures a group; sampling steps
+COUNT, STEPS = 32, 8  # pictures a group; sampling steps
 SEED = 910_000  # used by neither training nor calibration nor the benchmark
 STEREOTYPE = {"backdrop": "village", "attire": "traditional"}
 RATES = {"backdrop": VILLAGE_RATE, "attire": TRADITIONAL_RATE}
