@@ -22,7 +22,7 @@ COUNT, SEED = 24, 930_000
 def hosts():
     """The base and its derivatives by name; they sample in few steps."""
     files = {"base": None} | {name: FOLDER / f"miniature-{name}.safetensors" for name in ("print", "rates")}
-    found = {name: Miniature(lora=file) for name, file in files.items()}
+    found = {name: Miniature(bf16=True, lora=file) for name, file in files.items()}
     for host in found.values():
         host.steps = 8
     return found
