@@ -11,17 +11,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from corrector.preference.calibrated_file import latest, update_preference
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import (
     KEY,
     PreferenceFileError,
     file_hash,
-    latest,
     load_preference,
     load_preferences,
     save_preference,
     save_preferences,
-    update_preference,
 )
 from corrector.preference.networks import Distilled
 from preference_files import SMALL, rewrite, small_preference

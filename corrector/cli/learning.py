@@ -57,7 +57,8 @@ def learn(args):
     from ..learning.pairs import make_pairs
     from ..learning.report import draw_report
     from ..learning.store import check_room, disk_use, store_name
-    from ..preference.file import check_writable, save_preference, update_preference
+    from ..preference.calibrated_file import update_preference
+    from ..preference.file import check_writable, save_preference
 
     axis = load_axis(args.axis)
     path, host = _file(args.out or HOME / "weights" / f"{axis.id}.safetensors"), open_host(args)
@@ -147,7 +148,8 @@ def calibrate(args):
     from ..latent_space.folders import HOME
     from ..learning.calibrate import of_other_models, scales
     from ..learning.store import digest
-    from ..preference.file import PreferenceFileError, load_preference, save_preference, update_preference
+    from ..preference.calibrated_file import update_preference
+    from ..preference.file import PreferenceFileError, load_preference, save_preference
 
     if not 0 < args.target <= 1:
         raise PreferenceFileError("--target must be above 0 and at most 1.")

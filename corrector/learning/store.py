@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import save
@@ -11,7 +12,7 @@ from safetensors.torch import save
 from ..latent_space.errors import RSCorrectorError, short
 from ..latent_space.json_files import UnreadableError, read_json
 from ..latent_space.tensor_files import read_tensors
-from ..latent_space.whole_files import FULL, clean, why_not, write_whole
+from ..latent_space.whole_files import FULL, LOCK, clean, locked, why_not, write_whole
 
 LARGEST = 2**30  # bytes of a shard
 SETTINGS = "settings.json"
@@ -40,10 +41,11 @@ class PairStore:
     def __init__(self, folder, settings):
         self.folder, path = Path(folder), Path(folder) / SETTINGS
         self.settings = settings = json.loads(json.dumps(settings))
-        if not path.exists():
-            if self.folder.is_dir() and any(map(_is_foreign, self.folder.iterdir())):
-                raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
-            self._write(path, json.dumps(settings, indent=1))
+        with self._told(), locked(path):  # another process may begin in the folder at the same time
+            if not path.exists():
+                if any(found.name != LOCK and found.suffix != ".part" for found in self.folder.iterdir()):
+                    raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
+                write_whole(path, json.dumps(settings, indent=1))
         try:
             found = read_json(path)
             if not isinstance(found, dict):
@@ -107,16 +109,17 @@ class PairStore:
             (self.folder / f"{name}.safetensors").unlink(missing_ok=True)
 
     def _write(self, path, data):
-        try:
+        with self._told():
             write_whole(path, data)
+
+    @contextmanager
+    def _told(self):
+        """Tell of a folder that cannot be written by a PairError."""
+        try:
+            yield
         except OSError as error:
             kept = f" The {self.what} made so far are kept, and it goes on from there." if error.errno in FULL else ""
             raise PairError(f"{self.folder}: {self.what} cannot be kept: {why_not(error)}.{kept}") from None
-
-
-def _is_foreign(path):
-    """Whether a file is none that a store writes first: settings, which another process may just have written."""
-    return path.name != SETTINGS and path.suffix != ".part"
 
 
 def digest(settings):

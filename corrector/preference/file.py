@@ -8,10 +8,9 @@ so on. No pickle: nothing in a file is executed.
 import hashlib
 import json
 import math
-import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -19,13 +18,13 @@ import torch
 from safetensors.torch import save
 
 from ..axis.axis import axis_from_dict
+from ..latent_space import whole_files
 from ..latent_space.errors import RSCorrectorError, short
 from ..latent_space.json_files import LARGEST as LARGEST_TEXT
 from ..latent_space.json_files import UnreadableError, parse_json
 from ..latent_space.json_schema import complaint
 from ..latent_space.spaces import LATENT_SPACES
 from ..latent_space.tensor_files import not_finite, read_tensors
-from ..latent_space.whole_files import locked, why_not, write_whole
 from .calibration import Calibration
 from .judge import Judge
 from .networks import Classifier, Distilled
@@ -52,12 +51,8 @@ def save_preference(preference, path):
 
 def check_writable(path):
     """Raises PreferenceFileError if a preference cannot be written to a path; for before it is learned."""
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=Path(path).parent):
-            pass
-    except OSError as error:
-        raise PreferenceFileError(f"{path}: the preference cannot be written there: {why_not(error)}.") from None
+    with _told(path):
+        whole_files.check_writable(path)
 
 
 def save_preferences(preferences, path):
@@ -65,21 +60,28 @@ def save_preferences(preferences, path):
 
     Raises PreferenceFileError if they cannot be written; an older file is then left as it was.
     """
-    with _held(path):
-        return _save(preferences, path)
+    with held(path):
+        return write_held(preferences, path)
 
 
 @contextmanager
-def _held(path):
-    """`locked`, with the message of a file that cannot be written."""
+def held(path):
+    """Hold a preference file while it is read and written again. Raises PreferenceFileError if it cannot be written."""
+    with _told(path), whole_files.locked(path):
+        yield
+
+
+@contextmanager
+def _told(path):
+    """Tell of a file that cannot be written by a PreferenceFileError."""
     try:
-        with locked(path):
-            yield
+        yield
     except OSError as error:
-        raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
+        raise PreferenceFileError(f"{path}: the file cannot be written: {whole_files.why_not(error)}.") from None
 
 
-def _save(preferences, path):
+def write_held(preferences, path):
+    """`save_preferences` into a file that is held."""
     described, tensors = [], {}
     for index, preference in enumerate(preferences):
         metadata, own = _described(preference)
@@ -98,7 +100,7 @@ def _save(preferences, path):
             "checkpoint in float32."
         )
     data = save(halves, {KEY: json.dumps(metadata)})
-    write_whole(path, data)
+    whole_files.write_whole(path, data)
     return _set_hashes(preferences, data)
 
 
@@ -233,57 +235,6 @@ def _across_fields(metadata, tensors):
     if "gate.spread" in tensors and float(tensors["gate.spread"].min()) < 1e-9:
         return "its gate divides by zero"
     return None
-
-
-def update_preference(preference, path, cfgs):
-    """Write what was measured of a preference into its file -> the Preference as it is there now.
-
-    Everything else in the file stays as it is now, since other processes may have changed it meanwhile. A preference
-    that is not in the file is added. Raises PreferenceFileError if the file's preference of this axis is another one.
-
-    Args:
-        preference: a calibrated Preference.
-        path: the file.
-        cfgs: CFG scales at which it was just measured; the file's calibrations at other scales are kept.
-    """
-    with _held(path):
-        found = {one.axis.id: one for one in load_preferences(path)} if Path(path).is_file() else {}
-        updated = _updated(_same(preference, found.values(), path), preference, cfgs)
-        _save(list((found | {preference.axis.id: updated}).values()), path)
-    return updated
-
-
-def latest(preference, path):
-    """The preference as a file has it now: it may have been calibrated since it was loaded. Itself if it is not there.
-
-    Raises PreferenceFileError if the file's preference of this axis is another one.
-    """
-    return _same(preference, load_preferences(path), path) if Path(path).is_file() else preference
-
-
-def _same(preference, found, path):
-    """The one of this axis among a file's preferences, which must have the same network; itself if there is none."""
-    known = next((one for one in found if one.axis.id == preference.axis.id), preference)
-    own, other = (one.source.state_dict() for one in (preference, known))
-    if own.keys() == other.keys() and all(torch.equal(own[name].cpu().half(), other[name].half()) for name in own):
-        return known
-    raise PreferenceFileError(
-        f'{Path(path).name}: its preference of the axis "{preference.axis.id}" is not the one that is calibrated: it '
-        "was learned again, or has the same name by chance. Nothing was written; calibrate the one in the file, or "
-        "choose another name for yours."
-    )
-
-
-def _updated(known, measured, cfgs):
-    """A preference of a file with the calibrations of `measured` at some CFG scales, and with its host's marks."""
-    fresh = [c for c in measured.calibrations if c.cfg in cfgs]
-    kept = [c for c in known.calibrations if c.cfg not in cfgs and not c.of_other_model(fresh[0].checkpoint)]
-    marks = {f"{c.cfg:g}": known.training.get("calibrated", {}).get(f"{c.cfg:g}") for c in kept}
-    marks |= {f"{cfg:g}": measured.training.get("calibrated", {}).get(f"{cfg:g}") for cfg in cfgs}
-    training = {name: value for name, value in known.training.items() if name != "calibrated"}
-    if marks := {at: mark for at, mark in marks.items() if mark}:
-        training["calibrated"] = marks
-    return replace(known, calibrations=(*kept, *fresh), training=training)
 
 
 def _build(metadata, tensors, path):
