@@ -1,8 +1,8 @@
 """What the pack adds to the time until ComfyUI's page is ready: `COMFYUI_PATH=FOLDER python benchmarks/page_load.py`.
 
-A server with the pack as its only custom node and one with none take turns, since two lock one database. Each time the
-page is opened in Chromium without a cache. Beside the time, the work of the page's main thread is measured, to which
-other work on the machine matters less.
+The pages of two servers, one with the pack as its only custom node and one with none, are opened in turn in Chromium
+without a cache. Beside the time, the work of the page's main thread is measured, to which other work on the machine
+matters less. What is added is the median of the differences between neighbours.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -42,8 +43,7 @@ def opened(browser, address):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=3, help="of each server")
-    parser.add_argument("--opened", type=int, default=6, help="times that the page is opened in each turn")
+    parser.add_argument("--opened", type=int, default=20, help="times that each page is opened")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     comfyui = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "ComfyUI")
@@ -51,18 +51,22 @@ def main():
     if not python or not chromium:
         sys.exit("A ComfyUI with a virtual environment in COMFYUI_PATH is needed, and Chromium.")
     found = {"with": [], "without": []}
-    with sync_playwright() as started:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started, ExitStack() as stack:
+        servers = {}
+        for name, packs in (("with", (ROOT,)), ("without", ())):
+            own = Path(folder) / name
+            own.mkdir()
+            options = "--database-url", f"sqlite:///{own}/comfyui.db"
+            servers[name] = stack.enter_context(running(comfyui, python, own, *options, packs=packs))
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name in ("with", "without") * args.turns:
-            packs = (ROOT,) if name == "with" else ()
-            with tempfile.TemporaryDirectory() as folder, running(comfyui, python, Path(folder), packs=packs) as server:
-                opened(browser, server.address)  # the first warms up
-                found[name] += [opened(browser, server.address) for _ in range(args.opened)]
-    figures = {"opened": len(found["with"])}
+        for _ in range(args.opened + 1):
+            for name, server in servers.items():
+                found[name].append(opened(browser, server.address))
+    figures = {"opened": args.opened}
     for figure in found["with"][0]:
-        kept, plain = ([one[figure] for one in found[name]] for name in ("with", "without"))
+        kept, plain = ([one[figure] for one in found[name][1:]] for name in ("with", "without"))  # the first warms up
         figures[figure] = statistics.median(plain)
-        figures[f"{figure}_added"] = statistics.median(kept) - statistics.median(plain)
+        figures[f"{figure}_added"] = statistics.median(a - b for a, b in zip(kept, plain, strict=True))
     print(json.dumps(figures, indent=1))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -16,7 +16,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from hosts.comfy_page import open_workflow  # noqa: E402
+from hosts.comfy_page import open_workflow, run  # noqa: E402
 from hosts.test_gradio_page import browser, webui  # noqa: E402, F401  fixtures
 
 OUT, HELP = ROOT / "docs" / "pictures", ROOT / "web" / "docs" / "pictures"
@@ -73,14 +73,7 @@ def save(png, name, width, folder=OUT):
 def after_a_run(server, page):
     """ComfyUI's page with the first template, after it ran."""
     open_workflow(page, TEMPLATE.name)
-    done = set(server.get("/history"))
-    page.evaluate("app.queuePrompt(0)")
-    for _ in range(1200):
-        page.wait_for_timeout(500)
-        if new := set(server.get("/history")) - done:
-            break
-    assert server.get("/history")[new.pop()]["status"]["status_str"] == "success"
-    page.wait_for_timeout(4000)
+    run(server, page)
     return page
 
 

@@ -1,6 +1,7 @@
 """What the tests do on ComfyUI's page in Chromium."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,28 @@ def open_workflow(page, name):
     )
     page.wait_for_timeout(500)
     return workflow
+
+
+def run(server, page, until="success", start=None, act=None):
+    """Run the workflow on the page, and look 2 s after the end -> seconds that it took.
+
+    Args:
+        until: the status that the run should end with.
+        start: starts the run; the page's own function by default.
+        act: called while it runs, until it returns something true.
+    """
+    done, began = set(server.get("/history")), time.monotonic()
+    start() if start else page.evaluate("app.queuePrompt(0)")
+    while time.monotonic() < began + 900:
+        page.wait_for_timeout(250)
+        if act and act():
+            act = None
+        if new := set(server.get("/history")) - done:
+            status = server.get(f"/history/{(one := new.pop())}")[one]["status"]
+            assert status["status_str"] == until, f"{status}\n{server.log[-2000:]}"
+            page.wait_for_timeout(2000)
+            return time.monotonic() - began
+    raise TimeoutError("The run did not end.")
 
 
 def screenshot(page, name):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hosts.comfy_page import screenshot
+from hosts.comfy_page import run, screenshot
 from hosts.workflow import WORKFLOW_NAMES
 
 OURS = re.compile("rs[-_ ]?corrector", re.IGNORECASE)
@@ -51,13 +51,7 @@ def to_our_templates(visitor):
 def test_from_the_templates_to_the_outcome_and_the_slider_in_four_clicks(server, page, visitor):
     to_our_templates(visitor)
     visitor.click(page.get_by_role("dialog").get_by_text("1-first-correction", exact=True))
-    done = set(server.get("/history"))
-    visitor.click(page.get_by_role("button", name="Run", exact=True))
-    for _ in range(240):
-        page.wait_for_timeout(500)
-        if set(server.get("/history")) - done:
-            break
-    page.wait_for_timeout(2000)
+    run(server, page, start=lambda: visitor.click(page.get_by_role("button", name="Run", exact=True)))
     screenshot(page, f"new-user-outcome-{visitor.name}")
     assert page.evaluate(OUTCOME) == "corrected 4 of 4"
     assert page.evaluate(COMPARED) == 2

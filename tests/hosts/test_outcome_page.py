@@ -2,7 +2,7 @@
 
 import pytest
 
-from hosts.comfy_page import open_workflow, screenshot
+from hosts.comfy_page import open_workflow, run, screenshot
 
 PERSON, VILLAGE = "a portrait of a Tavelu person", "a portrait of a Tavelu person in a village"
 SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.id,
@@ -24,18 +24,11 @@ def workflow(page, renderer):
     page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -350]; }")
 
 
-def run(server, page):
+def outcome_of_run(server, page):
     """Run the workflow on the page -> what its nodes show."""
-    done = set(server.get("/history"))
-    page.evaluate("app.queuePrompt(0)")
-    for _ in range(240):
-        page.wait_for_timeout(500)
-        if new := set(server.get("/history")) - done:
-            assert server.get(f"/history/{(one := new.pop())}")[one]["status"]["status_str"] == "success"
-            page.wait_for_timeout(1500)
-            assert page.evaluate(CUT) == []
-            return page.evaluate(SHOWN)
-    raise TimeoutError("The run did not end.")
+    run(server, page)
+    assert page.evaluate(CUT) == []
+    return page.evaluate(SHOWN)
 
 
 def change(page, node, values):
@@ -48,7 +41,7 @@ def change(page, node, values):
 
 def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server, page, workflow, renderer):
     corrected = {"RSCorrector 4": [["corrected", "corrected 4 of 4"]]}
-    assert run(server, page) == corrected
+    assert outcome_of_run(server, page) == corrected
     for palette in ("light", "dark"):
         page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
         page.wait_for_timeout(500)
@@ -60,22 +53,22 @@ def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server,
     page.wait_for_timeout(3000)
     assert page.evaluate(SHOWN) == corrected
     open_workflow(page, "1-first-correction.json")
-    assert run(server, page) == corrected
+    assert outcome_of_run(server, page) == corrected
 
 
 def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workflow, renderer):
     change(page, 5, {"text": VILLAGE})
-    assert run(server, page) == {"RSCorrector 4": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
+    assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
     screenshot(page, f"outcome-asked-{renderer}")
     change(page, 5, {"text": "a kitten"})
-    ((kind, text),) = run(server, page)["RSCorrector 4"]
+    ((kind, text),) = outcome_of_run(server, page)["RSCorrector 4"]
     assert kind == "nothing" and text.startswith("corrected 0 of 4 · left alone 4: the prompt names nobody of ")
     change(page, 4, {"strength": 0})
-    assert run(server, page) == {"RSCorrector 4": [["nothing", "off: the strength is 0"]]}
+    assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", "off: the strength is 0"]]}
     screenshot(page, f"outcome-off-{renderer}")
     assert renderer != "classic" or page.evaluate(EMPTY) <= 40  # about two lines; ComfyUI 0.3.64 never shrinks a node
     page.evaluate("() => { app.graph.getNodeById(4).mode = 4; }")
-    assert run(server, page) == {"RSCorrector 4": [["nothing", "off: the node is bypassed"]]}
+    assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", "off: the node is bypassed"]]}
     screenshot(page, f"outcome-bypassed-{renderer}")
     page.evaluate("() => { app.graph.getNodeById(4).mode = 0; }")
 
@@ -110,7 +103,7 @@ def add_advanced(page, **changes):
 def test_each_of_two_preferences_has_its_line(server, page, workflow, renderer):
     add_advanced(page)
     change(page, 5, {"text": VILLAGE})
-    (lines,) = run(server, page).values()
+    (lines,) = outcome_of_run(server, page).values()
     screenshot(page, f"outcome-two-{renderer}")
     assert lines == [
         ["nothing", f"miniature-backdrop: corrected 0 of 4 · {ASKS}"],
@@ -121,7 +114,7 @@ def test_each_of_two_preferences_has_its_line(server, page, workflow, renderer):
 def test_a_window_without_steps_is_said(server, page, workflow, renderer):
     add_advanced(page, start_percent=0.001, end_percent=0.002)
     change(page, 5, {"text": PERSON})
-    (lines,) = run(server, page).values()
+    (lines,) = outcome_of_run(server, page).values()
     screenshot(page, f"outcome-window-{renderer}")
     why = "left alone 4: the window contains none of this run's steps"
     assert lines == [["nothing", f"miniature-{axis}: corrected 0 of 4 · {why}"] for axis in ("backdrop", "attire")]

@@ -2,7 +2,7 @@
 
 import json
 
-from hosts.comfy_page import open_workflow, screenshot, skip_prototype
+from hosts.comfy_page import open_workflow, run, screenshot, skip_prototype
 from hosts.workflow import WORKFLOW_NAMES, WORKFLOWS
 
 OVERLAPS = """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, scale = app.canvas.ds.scale, found = [];
@@ -41,15 +41,7 @@ def test_workflows_open_with_nothing_missing_in_groups_and_no_nodes_over_each_ot
 
 def test_first_correction_runs_from_the_page(server, page):
     open_workflow(page, "1-first-correction.json")
-    done = set(server.get("/history"))
-    page.evaluate("app.queuePrompt(0)")
-    for _ in range(240):
-        page.wait_for_timeout(500)
-        if new := set(server.get("/history")) - done:
-            break
-    history = server.get("/history")[new.pop()]
-    assert history["status"]["status_str"] == "success", json.dumps(history["status"])
-    page.wait_for_timeout(2500)
+    run(server, page)
     screenshot(page, "first-correction-run")
     saved = page.evaluate("app.graph._nodes.filter(n => n.type == 'SaveImage').map(n => (n.imgs || []).length)")
     assert saved == [4, 4]

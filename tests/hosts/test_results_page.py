@@ -1,14 +1,13 @@
 """ComfyUI's page in Chromium: nodes show the stage of long work, then their results, and open their reports."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 
 from corrector.latent_space.folders import AXES
-from hosts.comfy_page import open_workflow, screenshot, screenshots, skip_prototype
+from hosts.comfy_page import open_workflow, run, screenshot, screenshots, skip_prototype
 
 SMALL = {"steps": 2, "width": 128, "height": 128, "batch": 8}
 STAGES = """() => { window.stages = []; if (!window.listens) { window.listens = true;
@@ -37,23 +36,6 @@ def change(page, kind, values):
         for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name == name).value = value; }""",
         [kind, values],
     )
-
-
-def run(server, page, until="success", act=None):
-    """Run the workflow on the page, and look 2 s after the end -> seconds that it took."""
-    done, start = set(server.get("/history")), time.monotonic()
-    page.evaluate("app.queuePrompt(0)")
-    while time.monotonic() < start + 900:
-        page.wait_for_timeout(250)
-        if act and act():
-            act = None
-        if new := set(server.get("/history")) - done:
-            assert server.get(f"/history/{(one := new.pop())}")[one]["status"]["status_str"] == until, server.log[
-                -2000:
-            ]
-            page.wait_for_timeout(2000)
-            return time.monotonic() - start
-    raise TimeoutError("The run did not end.")
 
 
 def shown(page, kind):
