@@ -79,6 +79,14 @@ def test_the_picture_is_drawn_and_holds_every_grid(report, tmp_path):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 100  # not blank
 
 
+def test_no_label_of_the_picture_is_cut_off_at_its_edges(report, tmp_path):
+    rows, grids = report
+    for repeated in (1, 4):  # CFG scales and groups
+        draw_demo(rows * repeated, grids * repeated, tmp_path / "demo.png")
+        pixels = np.asarray(Image.open(tmp_path / "demo.png").convert("L"))
+        assert min(edge.min() for edge in (pixels[:, :3], pixels[:, -3:], pixels[:3], pixels[-3:])) == 255
+
+
 def test_the_page_needs_no_other_file_and_no_network(page):
     for tag, attributes in page.tags:
         assert tag not in ("script", "iframe", "object")

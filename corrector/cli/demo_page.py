@@ -52,7 +52,7 @@ def draw_demo(rows, grids, path_png):
         text = f"{row['plain']:.2f} -> {row['corrected']:.2f}  [{row['low']:.2f}, {row['high']:.2f}]"
         panel.text(1.03, place, f"{text}   n = {row['n']}, seed {row['seed']}", va="center", fontsize=8.5)
     panel.set_xlabel("share of pictures: plain (round) and corrected (diamond), with 95 % Wilson intervals", fontsize=9)
-    figure.savefig(path_png)
+    figure.savefig(path_png, bbox_inches="tight")
 
 
 def write_page(rows, grids, path_html):
