@@ -7,8 +7,6 @@ Audit in a real ComfyUI, if COMFYUI_PATH is set. `--device cpu --quick` only tri
 """
 
 import argparse
-import asyncio
-import importlib.util
 import json
 import os
 import subprocess
@@ -351,74 +349,13 @@ def hosts(bench):
     python = next((python for python in own if python.is_file()), sys.executable)
     for memory in ("normal", "novram"):
         with bench.trying(memory), tempfile.TemporaryDirectory() as out:
-            command = [python, __file__, "--inside", out, memory, "--device", bench.device]
-            command = [str(word) for word in command] + ["--quick"] * bench.quick
+            command = [python, ROOT / "benchmarks" / "gpu_in_comfyui.py", out, memory]
+            command = [str(word) for word in command] + ["--quick"] * bench.quick + ["--cpu"] * (not bench.cuda)
             done = subprocess.run(command, capture_output=True, text=True, timeout=240)
             rows = Path(out, "rows.json")
             for row in json.loads(rows.read_text()) if rows.is_file() else []:
                 bench.say(f"ComfyUI, {memory} memory: {row[0]}", *row[1:])
             bench.check(done.returncode == 0, f"ComfyUI, {memory} memory: {done.stderr.strip()[-600:]}")
-
-
-@torch.inference_mode()
-def inside(out, memory, on_cpu, quick):
-    """What `hosts` runs, in ComfyUI's own Python: writes `out`/rows.json."""
-    sys.path.insert(0, os.environ["COMFYUI_PATH"])
-    sys.argv = sys.argv[:1]  # ComfyUI reads it too
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu, comfy.cli_args.args.novram = on_cpu, memory == "novram"
-    import folder_paths
-    import utils.extra_config  # noqa: F401  the host's "utils", before its comfy/ folder joins sys.path
-    from comfy.model_management import get_torch_device
-
-    from nodes import common_ksampler
-
-    folder_paths.set_output_directory(out)
-    folder_paths.set_temp_directory(out)
-    spec = importlib.util.spec_from_file_location(
-        "rs_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    sys.modules["rs_pack"] = pack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pack)
-    nodes = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
-    nodes, rows = {node.GET_SCHEMA().node_id.removeprefix("RSCorrector"): node for node in nodes}, []
-
-    def timed(call, *args, **options):
-        started = time.perf_counter()
-        result = call(*args, **options)
-        return getattr(result, "result", result), time.perf_counter() - started
-
-    def say(*row):
-        rows.append(row)
-        Path(out, "rows.json").write_text(json.dumps(rows))
-
-    (model, clip, vae), _ = timed(nodes["Miniature"].execute)
-    ((loaded,),), _ = timed(nodes["LoadPreference"].execute, "miniature-backdrop.safetensors")
-    one = replace(loaded, path=None)  # or Calibrate would write into the user's models folder
-    settings = dict(target=0.5, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
-    (corrected,), _ = timed(nodes["Advanced"].execute, model, (one,), 1.0, **settings)
-    conds = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a portrait of an Orvane person", "")]
-    steps = images = 2 if quick else 16
-    made = []
-    for which in (model, model, corrected):  # the first warms up
-        empty = {"samples": torch.zeros(8, 4, 16, 16)}
-        (latent,), seconds = timed(common_ksampler, which, SEED, steps, CFG, "euler", "karras", *conds, empty)
-        made.append((latent["samples"].cpu(), seconds))
-    say(f"KSampler on {get_torch_device()}, target 0.5", made[1][1], made[2][1], "s", 8)
-    changed = int((made[1][0] != made[2][0]).flatten(1).any(dim=1).sum())
-    say("changed by the correction, target 0.5", 0, changed, "pictures", 8)
-    assert changed and all(latent.isfinite().all() for latent, _ in made), "nothing was changed, or not all is finite"
-    options = dict(cfg=CFG, steps=steps, seed=SEED, sampler="euler", scheduler="karras", width=128, height=128, batch=8)
-    options |= dict(images=images, narrow=0.0)
-    _, seconds = timed(nodes["Calibrate"].execute, model, clip, (one,), vae=vae, **options)
-    say("RSCorrectorCalibrate", None, seconds, "s", images)
-    options |= dict(strength=1.0, target=0.5, preference=(one,))
-    (*_, text), seconds = timed(nodes["Audit"].execute, model, clip, vae, one.axis, **options)
-    say("RSCorrectorAudit, target 0.5", None, seconds, "s", images)
-    assert Path(text.splitlines()[0]).is_file(), "RSCorrectorAudit wrote no page"
-    homes = {tensor.device.type for part in (one.source, one.judge) for tensor in part.parameters()}
-    assert homes == {"cpu"}, f"after the run networks are on {homes}; expected the CPU"
 
 
 PARTS = {part.__name__: part for part in (demo, same, learn, calibrate, audit, step, hosts)}
@@ -431,10 +368,7 @@ def main():
     parser.add_argument("--device", default="cuda:0", help="torch device (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="few pictures and steps, and a small UNet")
     parser.add_argument("--sdxl", action="store_true", help="the UNet of `step` is SDXL's, at 1024 x 1024")
-    parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.inside:
-        return inside(*args.inside, args.device == "cpu", args.quick)
     if args.device != "cpu" and not torch.cuda.is_available():
         sys.exit("No CUDA device was found; run this on a machine with an NVIDIA GPU and a torch built for CUDA.")
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -37,12 +37,12 @@ class Count(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def load_pack(comfyui):
-    """Load our pack as ComfyUI does, on the CPU."""
+def load_pack(comfyui, **options):
+    """Load our pack as ComfyUI does -> its nodes. `options` are ComfyUI's, such as cpu."""
     sys.path.insert(0, str(comfyui))
     import comfy.cli_args
 
-    comfy.cli_args.args.cpu = True
+    vars(comfy.cli_args.args).update(options)
     import utils.extra_config  # noqa: F401  the host's "utils", before its comfy/ folder joins sys.path
 
     spec = importlib.util.spec_from_file_location(
@@ -50,7 +50,7 @@ def load_pack(comfyui):
     )
     sys.modules["rs_pack"] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
-    asyncio.run(pack.comfy_entrypoint())
+    return asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
 
 
 def full_size_sd15():
@@ -157,7 +157,7 @@ def main():
     parser.add_argument("--steps", type=int, default=12)
     args = parser.parse_args()
     sys.argv = sys.argv[:1]  # ComfyUI reads it too
-    load_pack(Path(os.environ.get("COMFYUI_PATH") or Path.home() / "ComfyUI"))
+    load_pack(Path(os.environ.get("COMFYUI_PATH") or Path.home() / "ComfyUI"), cpu=True)
     figures = measure(args.steps)
     for name, value in figures.items():
         print(f"{name:24} {value}")
