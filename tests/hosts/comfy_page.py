@@ -28,7 +28,7 @@ def open_workflow(page, name):
     return workflow
 
 
-def run(server, page, until="success", start=None, act=None):
+def run(server, page, *, until="success", start=None, act=None):
     """Run the workflow on the page, and look 2 s after the end -> seconds that it took.
 
     Args:

@@ -89,7 +89,7 @@ def test_a_stopped_run_says_what_is_kept_and_goes_on(server, page, renderer):
         if page.evaluate("window.stages.some(([_, text]) => /drawing pairs [3-9] of/.test(text))"):
             return server.post("/interrupt", {}) == {}
 
-    run(server, page, "error", stop)
+    run(server, page, until="error", act=stop)
     (line,) = page.evaluate(SHOWN, "RSCorrectorLearnPreference")["lines"]
     assert line.startswith("stopped: ") and line.endswith(" of 32 pictures are kept; run again to go on from there")
     screenshot(page, f"stopped-{renderer}")
