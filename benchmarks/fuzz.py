@@ -25,6 +25,7 @@ from corrector.latent_space.errors import LONGEST, RSCorrectorError
 KINDS = {**FILES, "arguments": Arguments}
 SLOW = 1.0  # CPU seconds, which do not depend on what else runs
 MUCH = 64  # MB
+ADDRESSES = 8 * 2**30  # bytes
 
 
 @dataclass
@@ -90,6 +91,7 @@ def main():
     parser.add_argument("--only", type=int, help="the number of one case")
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)  # of diffusers and peft, about each LoRA
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))  # a hungry case must not end the machine
     print(f"{'kind':<12}{'tried':>8}{'refused':>9}{'foreign':>9}{'slow':>6}{'memory':>8}{'NaN':>5}{'seconds':>9}")
     for kind in args.kinds:
         start = time.time()

@@ -14,6 +14,7 @@ VALUES = (
     "@raw 1" + "0" * 6000 + "@", "@raw " + "[" * 3000 + "]" * 3000 + "@",
     "@raw " + '{"a":' * 500 + "1" + "}" * 500 + "@",
 )  # fmt: skip
+LARGEST = 2**25  # characters of a damaged JSON value: enough for a file that is too large, and no burden for the fuzzer
 
 
 def damaged_bytes(rng, data):
@@ -68,7 +69,8 @@ def damaged_json(rng, value):
             case 1 if isinstance(holder, dict):
                 holder[rng.choice(("new", "", "format", "groups", "$ref", "x" * 500))] = copy.deepcopy(holder[last])
             case 1:
-                holder *= rng.choice((2, 30, 3000))
+                times = rng.choice((2, 30, 3000))
+                holder *= times if times * len(json.dumps(value)) < LARGEST else 1  # lists in lists are repeated too
             case 2:
                 other = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
                 holder[last], holder[other] = holder[other], holder[last]
