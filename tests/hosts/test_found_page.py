@@ -13,6 +13,11 @@ LABELS = """() => { const node = LiteGraph.createNode("RSCorrectorAudit"); app.g
     app.graph.remove(node); return labels; }"""
 
 
+COLOURS = """() => { const one = LiteGraph.createNode("RSCorrector"), other = LiteGraph.createNode("RSCorrectorAudit");
+    other.configure({ ...other.serialize(), color: "#123", bgcolor: "#321" });
+    return [one, other].map(node => [node.color, node.bgcolor]); }"""
+
+
 def speak(page, language):
     page.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
     page.wait_for_timeout(1500)
@@ -65,3 +70,8 @@ def test_the_pictures_of_help_pages_are_served_beside_them(server, page):
         ["RSCorrector", "RSCorrectorMap", "RSCorrectorAudit"],
     )
     assert min(sizes) > 300, json.dumps(sizes)
+
+
+def test_our_nodes_have_one_colour_and_a_colour_of_the_user_stays(page):
+    (ours, users) = page.evaluate(COLOURS)
+    assert all(ours) and users == ["#123", "#321"]
