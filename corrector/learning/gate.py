@@ -132,12 +132,12 @@ class _Encoded:
 
     def batch(self, *several):
         """Token vectors [B, T, width] of some texts, and which of them are padding; several texts follow each other."""
-        tokens, padding = [], []
+        found, padding = [], []
         for which in several:
             places = torch.arange(int(self.lengths[which].max())).expand(len(which), -1)
             padding.append(places >= self.lengths[which, None])
-            tokens.append(self.tokens[self.starts[which, None] + places.minimum(self.lengths[which, None] - 1)].float())
-        return torch.cat(tokens, dim=1), torch.cat(padding, dim=1)
+            found.append(self.starts[which, None] + places.minimum(self.lengths[which, None] - 1))
+        return self.tokens[torch.cat(found, dim=1)].float(), torch.cat(padding, dim=1)
 
     @torch.no_grad()
     def probabilities(self, gate):

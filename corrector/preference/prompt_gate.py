@@ -90,15 +90,16 @@ class PromptGate(nn.Module):
 
         `padding` [N, T] says which token vectors are none.
         """
-        tokens = (conditioning.float() - self.centre) / self.spread
-        scores = (self.queries if self.pooling == ATTENTION else self.scores)(tokens)  # [N, T, 2 or hidden]
-        if padding is not None:
-            scores = scores.masked_fill(padding[..., None], -torch.inf)
-        weights = scores.softmax(dim=1)
+        tokens = conditioning.float()
         if self.pooling == ATTENTION:
-            first, second = torch.einsum("ntd,ntq->qnd", tokens, weights)
+            tokens = (tokens - self.centre) / self.spread
+            first, second = torch.einsum("ntd,ntq->qnd", tokens, _weights(self.queries(tokens), padding))
             return self.group_probe(first), self.explicit_probe(second)
-        features = F.gelu(self.features(tokens))
+        layers = self.features, self.scores  # of (tokens - centre) / spread, which is theirs to take in
+        weight = torch.cat([layer.weight for layer in layers]) / self.spread
+        bias = torch.cat([layer.bias for layer in layers]) - weight @ self.centre
+        features, scores = F.linear(tokens, weight, bias).chunk(2, dim=-1)  # [N, T, hidden]
+        features, weights = F.gelu(features), _weights(scores, padding)
         if self.neighbours is not None:
             if padding is not None:
                 features = features.masked_fill(padding[..., None], 0)
@@ -143,6 +144,11 @@ class PromptGate(nn.Module):
             EXPLICIT[side if 1 - explicit[NEITHER] >= self.config["asked"] else NEITHER],
             nearest, 1 - outside, 1 - explicit[NEITHER],
         )  # fmt: skip
+
+
+def _weights(scores, padding):
+    """Scores [N, T, ...] -> weights of the token vectors, none for padding [N, T]."""
+    return (scores if padding is None else scores.masked_fill(padding[..., None], -torch.inf)).softmax(dim=1)
 
 
 class GateError(RSCorrectorError):
