@@ -12,7 +12,7 @@ from audit_world import AXIS, DRAWN, DrawnHost, drawn_audit, plan
 from corrector.audit.blind import read_answers, said_by_people, write_blind_page
 from corrector.audit.chart import draw_chart, draw_grid, report_table
 from corrector.audit.compare import compare, compare_table, write_compare_page
-from corrector.audit.page import publish
+from corrector.audit.page import publish, write_audit_page
 from corrector.audit.plan import AuditError
 from corrector.audit.verdict import verdict
 
@@ -119,6 +119,15 @@ def test_chart_and_grid_are_pictures_and_the_table_has_every_figure(made):
         assert picture.dtype == np.uint8 and picture.shape[2] == 3 and picture.std() > 5
     table = report_table(report)
     assert table.count("\n") >= len(report["figures"]) and "stereotype rate" in table
+
+
+def test_a_figure_of_no_setting_has_empty_cells_on_the_page(made, tmp_path):
+    _, report, thumbnails = made
+    about_all = {**report["figures"][0], "figure": "of all", "cfg": None, "strength": None, "value": None}
+    known = {**report, "figures": [*report["figures"], about_all | {"low": None, "high": None}]}
+    write_audit_page(known, thumbnails, tmp_path / "audit.html", draw_chart(report))
+    row = (tmp_path / "audit.html").read_text(encoding="utf-8").partition("of all")[2].partition("</tr>")[0]
+    assert row.count('"></td>') == 4 and "None" not in row
 
 
 def press_all(page, keys, rater):

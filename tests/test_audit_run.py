@@ -211,6 +211,14 @@ def test_the_report_is_validated_against_its_schema(whole, tmp_path):
         write_report({**whole[1], "pictures": [{"group": 1}]}, path)
 
 
+@pytest.mark.parametrize("value", (-0.2, 1.5))
+def test_a_report_whose_rate_is_no_share_is_refused(whole, tmp_path, value):
+    rates = [{**r, "value": value} if r["figure"] == "stereotype rate" else r for r in whole[1]["figures"]]
+    write_report({**whole[1], "figures": rates}, tmp_path / "report.json")
+    with pytest.raises(AuditError, match="it has no stereotype rate"):
+        load_report(tmp_path / "report.json")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

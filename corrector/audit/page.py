@@ -211,8 +211,8 @@ def _figures(report):
     rows = []
     for row in report["figures"]:
         interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-        value = "" if row["value"] is None else f"{row['value']:.4g}"
-        cells = [row["figure"], row["group"] or "", row["judge"] or "", f"{row['cfg']:g}", f"{row['strength']:g}"]
-        rows.append([html.escape(str(cell)) for cell in (*cells, value, interval, row["n"], row["unit"])])
+        cfg, strength, value = ("" if row[key] is None else f"{row[key]:.4g}" for key in ("cfg", "strength", "value"))
+        cells = row["figure"], row["group"] or "", row["judge"] or "", cfg, strength, value, interval
+        rows.append([html.escape(str(cell)) for cell in (*cells, row["n"], row["unit"])])
     summary = f"<summary>{len(rows)} figures with intervals and n</summary>"
     return f"<details>{summary}{table_html(columns, rows, 'All figures')}</details>"

@@ -65,7 +65,7 @@ def _across_fields(report):
             return "a figure has half of an interval"
     for group, judge, plain, after in rate_rows(report):
         for row in (plain, after) if settings["strengths"] else (plain,):
-            if row is None or row["low"] is None or row["n"] < 1:
+            if row is None or row["low"] is None or row["n"] < 1 or not 0 <= row["value"] <= 1:
                 return f'it has no stereotype rate of "{group}" by the judge "{judge}"'
     try:
         twins_of(report)
