@@ -75,7 +75,7 @@ def test_neutral_prompts_that_ship_name_neither_side(path):
 
 @pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
 def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path):
-    """The gate learns the endings of phrases too ("towers"); none may stand in a prompt that asks for neither side."""
+    """The gate learns the endings of phrases too ("towers"); none may stand in what asks for neither or the other."""
     axis = load_axis(path)
     grammar = gate_texts.Grammar(axis, 0)
     neither = [*axis.neutral, *grammar.styles, *grammar.contexts, *grammar.details]
@@ -83,6 +83,9 @@ def test_no_side_that_ships_asks_for_what_the_gate_is_taught_to_leave_alone(path
         for phrase in (*wordings.shortened(side, other), *side.paraphrases):
             named = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
             assert not [text for text in neither if named.search(text)]
+        ends = [f" {' '.join(wordings.words_of(text))} " for text in wordings.shortened(side, other)]
+        said = [f" {' '.join(wordings.words_of(text))} " for text in other.wordings]
+        assert not [end for end in ends if any(end in text for text in said)]  # what both sides say tells neither
 
 
 @pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)

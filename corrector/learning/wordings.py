@@ -36,14 +36,12 @@ def named_words(axis):
 
 
 def shortened(side, other):
-    """The phrases of a side and their endings ("in a woven robe", "woven robe", "robe") that the other side lacks."""
-
-    def endings(phrases):
-        words = [phrase.split() for phrase in phrases]
-        return {" ".join(w[i:]) for w in words for i in range(len(w)) if w[i] not in FUNCTION_WORDS}
-
-    own = endings(side.phrases) - endings(other.phrases + other.paraphrases) - set(side.phrases)
-    return tuple(side.phrases) + tuple(sorted(own))
+    """The phrases of a side and their endings ("in a woven robe", "woven robe", "robe"), less the other side's."""
+    words = [phrase.split() for phrase in side.phrases]
+    endings = {" ".join(w[i:]) for w in words for i in range(len(w)) if w[i] not in FUNCTION_WORDS}
+    others = [f" {' '.join(words_of(text))} " for text in other.wordings]
+    own = [text for text in endings if not any(f" {' '.join(words_of(text))} " in said for said in others)]
+    return tuple(side.phrases) + tuple(sorted(set(own) - set(side.phrases)))
 
 
 def noun_of(phrase):
