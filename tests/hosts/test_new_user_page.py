@@ -30,7 +30,7 @@ class Visitor:
             self.errors.append(message.text)
 
     def click(self, target):
-        target.first.click(timeout=20_000)
+        target.first.click(timeout=60_000)  # a page with many open workflows is slow on one core
         self.clicks += 1
         self.page.wait_for_timeout(1200)
         screenshot(self.page, f"new-user-{self.clicks}-{self.name}")
