@@ -84,7 +84,7 @@ def main():
         axis = load_axis(ROOT / "axes" / f"miniature-{attribute}.json")
         for design, network in DESIGNS.items():
             others = gate_others(axis, ROOT / "axes", host.space) | {"words": whole_words(host.vocabulary)}
-            gate, _ = train_gate(axis, host.encode, args.seed, network=network, **others)
+            gate, _ = train_gate(axis, host.encode_each, args.seed, network=network, **others)
             for name, prompts in cases(axis, attribute).items():
                 right = 0
                 for prompt, answer in prompts:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.gate import DESIGNS  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
-from corrector.hosts.checkpoint import chunks_of  # noqa: E402
+from corrector.hosts.checkpoint import TEXTS, chunks_of  # noqa: E402
 from corrector.learning.gate import train_gate  # noqa: E402
 from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.learning.wordings import named_words, whole_words, words_of  # noqa: E402
@@ -36,7 +36,7 @@ ELSEWHERE = {"tribe", "tribal", "african", "asian", "american", "european", "nat
 
 
 class MiniLM:
-    """Prompts -> token vectors [N, 77 k, 384] of the last layer, in bfloat16."""
+    """Prompts -> token vectors of the last layer, in bfloat16."""
 
     def __init__(self):
         try:
@@ -57,14 +57,15 @@ class MiniLM:
         return tokenizer, AutoModel.from_pretrained(self.folder, dtype=torch.bfloat16, use_safetensors=True).eval()
 
     @torch.no_grad()
-    def __call__(self, prompts):
+    def encode_each(self, prompts):
+        """As `Host.encode_each`: an iterator of token vectors [77 k, 384]."""
         tokenizer, model = self.parts
-        rows = []
-        for prompt in prompts:
+        for start in range(0, len(prompts), TEXTS):
+            parts = [chunks_of(tokenizer, prompt) for prompt in prompts[start : start + TEXTS]]
             options = dict(padding="max_length", max_length=77, truncation=True, return_tensors="pt")
-            states = model(**tokenizer(chunks_of(tokenizer, prompt), **options)).last_hidden_state
-            rows.append(states.flatten(0, 1)[None])
-        return torch.cat(rows)
+            states = model(**tokenizer([part for some in parts for part in some], **options)).last_hidden_state
+            for some in states.split([len(some) for some in parts]):
+                yield some.flatten(0, 1)
 
 
 def tally(axis, read, labelled, show=False):
@@ -111,8 +112,8 @@ def main():
     everywhere, labelled = (
         json.loads((args.prompts / f"{name}.json").read_text(encoding="utf-8")) for name in ("out-of-scope", "labelled")
     )
-    encode, rows, totals = MiniLM(), [], {}
-    encode_once = cache(lambda text: encode([text]))
+    encoder, rows, totals = MiniLM(), [], {}
+    encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
 
     def say(design, figure, name, values):
         if values:
@@ -130,8 +131,10 @@ def main():
         elsewhere = [row["text"] for row in everywhere if not near & set(words_of(row["text"]))]
         for design in args.designs:
             started = time.perf_counter()
-            others = gate_others(axis, ROOT / "axes", "sd15") | {"words": encode.words}
-            gate, figures = train_gate(axis, encode, args.seed, args.count, network=DESIGNS[design], **others)
+            others = gate_others(axis, ROOT / "axes", "sd15") | {"words": encoder.words}
+            gate, figures = train_gate(
+                axis, encoder.encode_each, args.seed, args.count, network=DESIGNS[design], **others
+            )
             spent = time.perf_counter() - started
 
             def read(text, gate=gate):

@@ -19,7 +19,26 @@ from .correction import SPACES, check_model
 from .identity import identity_of, vocabulary_of
 
 ENCODED = 1024  # size of the cache of encoded prompts: those of an axis are reused many times
+TEXTS = 16  # texts that are encoded at once
 SMALLEST = 128  # minimum side of pictures without a VAE, in pixels, so that a region has enough of them
+
+
+def encode_each(clip, prompts, progress=None):
+    """Many texts -> an iterator of their token vectors [T, W] of a CLIP, on the CPU; raises if the host is stopped.
+
+    ComfyUI encodes the chunks of a long prompt as one batch: so are the chunks of several prompts here.
+    `progress(texts)` is called after each batch.
+    """
+    for start in range(0, len(prompts), TEXTS):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS]]
+        together = {name: [chunk for chunks in each for chunk in chunks[name]] for name in each[0]}
+        with torch.inference_mode():
+            vectors = clip.encode_from_tokens_scheduled(together)[0][0][0].float().cpu()
+        counts = [max(map(len, chunks.values())) for chunks in each]
+        yield from vectors.split([len(vectors) // sum(counts) * count for count in counts])
+        if progress:
+            progress(len(each))
 
 
 class ComfyPrompts(Prompts):
@@ -101,6 +120,9 @@ class ComfyHost(Host):
     def encode(self, prompts):
         comfy.model_management.throw_exception_if_processing_interrupted()
         return ComfyPrompts(self._encoded(prompt) for prompt in prompts)
+
+    def encode_each(self, prompts):
+        return encode_each(self.clip, prompts)
 
     @torch.inference_mode()
     def _encode(self, prompt):

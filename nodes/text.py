@@ -1,6 +1,7 @@
 """A node that makes a preference from a group and two prompts, without training but that of its gate."""
 
 import difflib
+from functools import partial
 
 import comfy.utils
 import torch
@@ -13,6 +14,7 @@ from ..corrector.learning.wordings import whole_words
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from .axes import WORDINGS
+from .host import encode_each
 from .identity import vocabulary_of
 from .preferences import PreferenceSocket
 from .search import PREFERENCES, found_by
@@ -114,14 +116,10 @@ class RSCorrectorTextPreference(io.ComfyNode):
         def encode(prompt):
             return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
-        def encode_text(prompts):  # one
-            progress.update(1)
-            return encode(prompts[0])[0][0]
-
         with torch.inference_mode(False), torch.enable_grad():
             gate, accuracy = train_gate(
-                axis, encode_text, count=GATE_TEXTS, steps=GATE_STEPS, check=False, asked=GATE_ASKED,
-                words=whole_words(vocabulary_of(clip)),
+                axis, partial(encode_each, clip, progress=progress.update), count=GATE_TEXTS, steps=GATE_STEPS,
+                check=False, asked=GATE_ASKED, words=whole_words(vocabulary_of(clip)),
             )  # fmt: skip
         source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
         preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)

@@ -115,6 +115,17 @@ def test_a_long_prompt_is_encoded_in_chunks_between_words_and_a_short_one_beside
     )
 
 
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_many_texts_are_encoded_together_and_each_is_as_long_as_alone(checkpoints, kind):
+    host = Checkpoint.load(checkpoints[kind])
+    texts = ["", " ".join(["a person in a village"] * 40), *PROMPTS] * 6
+    found = list(host.encode_each(texts))
+    alone = [token_vectors(host.encode([text]))[0] for text in texts[:4]]
+    assert len(found) == len(texts) and len(alone[1]) > len(alone[0]) == 77
+    for vectors, wanted in zip(found, alone * 6, strict=True):
+        torch.testing.assert_close(vectors, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_prompts_are_indexed_and_joined_like_a_tensor(hosts):
     prompts = hosts["sdxl"].encode([*PROMPTS, ""])
     for index in (slice(1, 2), torch.tensor([2, 0]), torch.tensor([True, False, True])):

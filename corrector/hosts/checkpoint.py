@@ -17,6 +17,7 @@ PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
 PIXELS = 8  # of the picture, on each side of a latent pixel
+TEXTS = 16  # texts that are encoded at once
 NUMBERS = 16  # of each tensor that count for an identity
 
 
@@ -82,13 +83,22 @@ class Checkpoint(Host):
         alphas = EulerDiscreteScheduler(**self.schedule_settings).alphas_cumprod.double()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float()
 
-    @torch.no_grad()
     def encode(self, prompts):
         """Prompts -> token vectors [N, 77, W], or Prompts for SDXL.
 
         Longer prompts are encoded in chunks, which follow each other: [N, 77 k, W]. Shorter ones are repeated up to the
         same length, which changes nothing in cross-attention.
         """
+        encoded = self._encode(prompts)
+        return encoded if self.sdxl else encoded.tokens
+
+    def encode_each(self, prompts):
+        for start in range(0, len(prompts), TEXTS):
+            for ((row, _),) in self._encode(prompts[start : start + TEXTS]).conditionings:
+                yield row[0]
+
+    @torch.no_grad()
+    def _encode(self, prompts):
         chunks = [chunks_of(self.pipe.tokenizer, prompt) for prompt in prompts]
         tokens, _, *pooled = self.pipe.encode_prompt(
             [chunk for some in chunks for chunk in some],
@@ -101,8 +111,7 @@ class Checkpoint(Host):
         more = [{}] * len(rows)
         if self.sdxl:
             more = [{"pooled_output": some[:1]} for some in pooled[0].float().cpu().split(counts)]
-        encoded = Prompts([[row, also]] for row, also in zip(rows, more, strict=True))
-        return encoded if self.sdxl else encoded.tokens
+        return Prompts([[row, also]] for row, also in zip(rows, more, strict=True))
 
     @torch.no_grad()
     def denoise(self, x, sigma, conditioning):

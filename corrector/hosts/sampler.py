@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import torch
 
+from ..preference.prompt_gate import token_vectors
 from .prompts import joined
 
 
@@ -34,6 +35,11 @@ class Host:
     batch = 50
     steps = 16
     vocabulary = ()
+
+    def encode_each(self, prompts):
+        """Many texts -> an iterator of their token vectors [T, W], as `encode` gives them for each, on the CPU."""
+        for prompt in prompts:
+            yield token_vectors(self.encode([prompt]))[0]
 
     def timestep(self, sigma):
         """sigma [B] -> the nearest training timestep in log sigma [B], as in ComfyUI, so that predictions agree."""

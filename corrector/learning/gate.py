@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, token_vectors
+from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
 from .gate_checks import check_texts
 from .gate_texts import gate_texts
 from .training import optimise
@@ -28,7 +28,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
 
     Args:
         axis: Axis.
-        encode: `encode(prompts)` -> conditioning [N, T, width]; it is asked for one prompt at a time.
+        encode: `encode(texts)` -> iterator of their token vectors [T, width], as `Host.encode_each`.
         seed: of texts, weights and batches.
         count: number of texts, by default TEXTS and TEXTS_A_WORDING for each alias and paraphrase; fewer if they need
             more than TOKEN_BYTES.
@@ -112,9 +112,8 @@ class _Encoded:
 
     def __init__(self, texts, axis, encode):
         parts, room = [], TOKEN_BYTES
-        for text, *_ in texts:
-            with torch.no_grad():
-                parts.append(token_vectors(encode([text]))[0].to("cpu", torch.float16))
+        for vectors in encode([text for text, *_ in texts]):
+            parts.append(vectors.to("cpu", torch.float16))
             room -= 2 * parts[-1].numel()
             if room < 0:
                 break

@@ -65,7 +65,7 @@ def learn(
     if progress:
         progress("gate", 0, 1)
     gate, gate_accuracy = train_gate(
-        axis, host.encode, seed, steps=min(STEPS, FEWEST_GATE_STEPS + steps), words=whole_words(host.vocabulary),
+        axis, host.encode_each, seed, steps=min(STEPS, FEWEST_GATE_STEPS + steps), words=whole_words(host.vocabulary),
         **gate_others,
     )  # fmt: skip
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]

@@ -51,6 +51,16 @@ def test_it_decodes_as_the_miniature_in_diffusers(host, expected):
     assert (pictures - (expected["pictures"].movedim(-1, 1) * 2 - 1)).abs().max() <= 1e-3
 
 
+def test_many_texts_are_encoded_together_and_each_is_as_alone(host):
+    texts = [*PROMPTS, LONG, "(a red hat:1.3), [a lamp]"] * 3
+    found = list(host.encode_each(texts))
+    alone = [host.encode([text]).tokens[0] for text in texts[:6]]
+    assert len(found) == len(texts) and len(alone[4]) == 2 * len(alone[0])
+    for vectors, wanted in zip(found, alone * 3, strict=True):
+        assert vectors.shape == wanted.shape
+        assert (vectors - wanted).abs().max() <= 1e-4
+
+
 @pytest.mark.parametrize("cfg", (1.0, 3.0))
 def test_its_samples_agree_with_eulers_method(host, cfg):
     """Euler's method on its predictions, with the host's schedule."""
