@@ -1,8 +1,8 @@
 """Designs of the gate, compared on the miniature's text encoder and on held-out wordings.
 
-`python benchmarks/gate.py`: features averaged with weights of their own and their largest values (as shipped), only the
-largest values, and the attention-pooled linear probes of version 0.1. `benchmarks/gate_english.py` compares them on a
-trained text encoder.
+`python benchmarks/gate.py`: features averaged with weights of their own and their largest values, of each token beside
+its neighbours (as trained), of each token alone, and only the largest values. `benchmarks/gate_english.py` compares them
+on a trained text encoder.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from corrector.learning.wordings import whole_words  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.world import GROUPS  # noqa: E402
-from corrector.preference.prompt_gate import ATTENTION, DROPPED, PromptGate  # noqa: E402
+from corrector.preference.prompt_gate import DROPPED, PromptGate  # noqa: E402
 
 
 class Largest(PromptGate):
@@ -44,12 +44,7 @@ def alone(width, groups, pooling, hidden, sides, reach):
     return PromptGate(width, groups, pooling, hidden, sides=sides)
 
 
-def probes(width, groups, pooling, hidden, sides, reach):
-    """The gate of version 0.1."""
-    return PromptGate(width, groups, ATTENTION, sides=sides)
-
-
-DESIGNS = {"features": PromptGate, "alone": alone, "largest": Largest, "attention": probes}
+DESIGNS = {"features": PromptGate, "alone": alone, "largest": Largest}
 HELD_OUT = {"backdrop": wordings.HELD_OUT_BACKDROP, "attire": wordings.HELD_OUT_ATTIRE}
 
 

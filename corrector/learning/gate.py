@@ -4,6 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
 from .gate_checks import check_texts
@@ -12,7 +13,8 @@ from .training import optimise
 from .wordings import named_words, words_of
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
-TEXTS, TEXTS_A_WORDING = 4000, 15
+TEXTS, TEXTS_A_WORDING = 8000, 30
+SEEN, DIRECTIONS = 500, 256  # texts that show in which directions token vectors vary most; how many of these are kept
 STEPS = 600
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
@@ -41,8 +43,10 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
     if count is None:
         wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
         count = TEXTS + TEXTS_A_WORDING * sum(map(len, wordings))
-    held = _Encoded(gate_texts(axis, count // HELD, seed, held_out=True, **others), axis, encode)
-    data = _Encoded(gate_texts(axis, count - count // HELD, seed, **others), axis, encode)
+    texts = gate_texts(axis, count - count // HELD, seed, **others)
+    directions = _Directions(encode([text for text, *_ in texts[:SEEN]]))
+    data = _Encoded(texts, axis, encode, directions)
+    held = _Encoded(gate_texts(axis, count // HELD, seed, held_out=True, **others), axis, encode, directions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=REACH)
@@ -50,15 +54,12 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held, asked), "n": len(held)}
     if check:
         texts = check_texts(axis)
-        figures["by_hand"] = _check(gate, _Encoded(texts, axis, encode), texts)
-    return gate, figures
+        figures["by_hand"] = _check(gate, _Encoded(texts, axis, encode, directions), texts)
+    return directions.widened(gate), figures
 
 
 def _trained(gate, data, steps):
     """A gate after `steps` of training on _Encoded texts; uses torch's global generator."""
-    some = data.tokens[:: max(1, len(data.tokens) // 50_000)].float()
-    gate.centre.copy_(some.mean(dim=0))
-    gate.spread.copy_(some.std(dim=0).clamp(min=1e-4))
     fillers = ((data.groups == gate.groups) & (data.explicit == NEITHER)).nonzero()[:, 0]
     joined = round(MIXED * BATCH)
 
@@ -107,13 +108,40 @@ def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
     return {name: round(float(share.float().mean()), 4) if len(share) else None for name, share in shares.items()}
 
 
-class _Encoded:
-    """Texts with labels, encoded: token vectors [M, width] of all texts in a row, starts and lengths."""
+class _Directions:
+    """The directions in which token vectors vary most: a gate is trained in these alone, in less time and memory.
 
-    def __init__(self, texts, axis, encode):
+    Args:
+        several: iterable of token vectors [T, width].
+    """
+
+    def __init__(self, several):
+        tokens = torch.cat([vectors.cpu().float() for vectors in several])
+        self.centre, self.spread = tokens.mean(dim=0), tokens.std(dim=0).clamp(min=1e-4)
+        tokens = (tokens - self.centre) / self.spread
+        self.basis = torch.linalg.eigh(tokens.T @ tokens).eigenvectors[:, -DIRECTIONS:]  # ascending eigenvalues
+
+    def __call__(self, vectors):
+        """Token vectors [T, width] -> what they are in these directions [T, D]."""
+        return (vectors.cpu().float() - self.centre) / self.spread @ self.basis
+
+    @torch.no_grad()
+    def widened(self, gate):
+        """A gate of vectors in these directions, made one of the token vectors themselves."""
+        gate.width = gate.config["width"] = len(self.centre)
+        gate.centre, gate.spread = self.centre, self.spread
+        for layer in (gate.features, gate.scores):
+            layer.weight, layer.in_features = nn.Parameter(layer.weight @ self.basis.T), gate.width
+        return gate
+
+
+class _Encoded:
+    """Texts with labels, encoded: vectors [M, D] of all tokens of all texts in a row, starts and lengths."""
+
+    def __init__(self, texts, axis, encode, directions):
         parts, room = [], TOKEN_BYTES
         for vectors in encode([text for text, *_ in texts]):
-            parts.append(vectors.to("cpu", torch.float16))
+            parts.append(directions(vectors).half())
             room -= 2 * parts[-1].numel()
             if room < 0:
                 break
@@ -130,7 +158,7 @@ class _Encoded:
         return len(self.lengths)
 
     def batch(self, *several):
-        """Token vectors [B, T, width] of some texts, and which of them are padding; several texts follow each other."""
+        """Vectors [B, T, D] of some texts, and which of them are padding; several texts follow each other."""
         found, padding = [], []
         for which in several:
             places = torch.arange(int(self.lengths[which].max())).expand(len(which), -1)

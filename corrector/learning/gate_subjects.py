@@ -5,7 +5,7 @@ import re
 
 from ..preference.prompt_gate import COUNTER, STEREOTYPE
 from . import vocabulary
-from .wordings import FUNCTION_WORDS, PEOPLE_WORDS, made_up_word, named_words, noun_of, shortened, words_of
+from .wordings import FUNCTION_WORDS, LEADING, PEOPLE_WORDS, made_up_word, named_words, noun_of, shortened, words_of
 
 PLACE_WORDS = ("in", "at", "on", "near", "next", "surrounded", "standing", "behind", "among", "beside", "by")
 REPLACED = {  # in phrases that begin so, the rest may be another value of the same attribute
@@ -19,7 +19,7 @@ REPLACED = {  # in phrases that begin so, the rest may be another value of the s
     "playing": vocabulary.GAMES,
 }
 QUALITIES = ("small", "big", "quiet", "busy", "typical", "sunny", "wide")
-HELD_OUT = 6  # every sixth wording is for held-out texts only
+HELD_OUT = 12  # every twelfth wording is for held-out texts only
 
 
 class Subjects:
@@ -42,6 +42,10 @@ class Subjects:
         self.sides = {
             name: (shortened(*pair), pair[0].paraphrases)
             for name, pair in zip((STEREOTYPE, COUNTER), sides, strict=True)
+        }
+        self.verbs = {
+            name: sorted({text.split()[0] for text in both[0] if text.split()[0] in LEADING - FUNCTION_WORDS}) or ["in"]
+            for name, both in self.sides.items()
         }
         self.names = [(group, axis.aliases.get(group, ())) for group in axis.groups]
         self.aliases = {name for _, aliases in self.names for name in aliases}

@@ -8,7 +8,7 @@ from ..axis.axis import load_axis
 from ..axis.schema import SCHEMA
 from ..preference.prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
 from .gate_subjects import Subjects
-from .wordings import misspelt, named_words, noun_of, words_of
+from .wordings import FUNCTION_WORDS, misspelt, named_words, noun_of, words_of
 
 LONGEST = 120  # words
 
@@ -23,19 +23,29 @@ class Grammar(Subjects):
         phrases, paraphrases = self.sides[side]
         return self.pick(paraphrases if paraphrases and self.chance(0.55) else phrases)
 
-    def denial(self, side):
-        """That a side is not wanted, in words that name it."""
-        phrase = self.request(side)
+    def denial(self, side, phrase=None):
+        """That a side is not wanted, in words that name it: a phrase of it, or any."""
+        phrase = phrase or self.request(side)
         named = noun_of(phrase)
+        if self.chance(0.25):
+            named = self.head_of(named, side)
+        doing = self.pick(self.verbs[side])
         return self.pick(
-            f"not {phrase}", f"no {named}", f"without {named}", f"without any {named}", f"not {named}",
+            f"not {phrase}", f"not {doing} {named}", f"not {doing} a {named}", f"not {doing} any {named}",
+            f"no {named}", f"without {named}", f"without any {named}", f"not {named}",
             f"anything but {named}", f"definitely not {phrase}", f"never {phrase}", f"there is no {named}",
             f"free of {named}",
             f"no {named}, no {noun_of(self.request(side))}", f"no {named} and no {noun_of(self.request(side))}",
             f"far from any {named}", f"not a {named}", f"isn't {phrase}", f"zero {named}", f"minus the {named}",
             f"avoid {named}", f"except {named}", f"{named} is missing", f"no sign of {named}", f"(no {named}:1.2)",
-            f"leaving out the {named}", f"no {named}", f"without {named}", f"not {phrase}",
+            f"leaving out the {named}", f"no {named}", f"without {named}", f"not {phrase}", f"without a {named}",
         )  # fmt: skip
+
+    def head_of(self, named, side):
+        """The last word of what a phrase names ("hat" of "black hat"), or all of it if that word says too little."""
+        head, other = named.split()[-1], COUNTER if side == STEREOTYPE else STEREOTYPE
+        said = {word for wordings in self.sides[other] for text in wordings for word in words_of(text)}
+        return named if head in said | FUNCTION_WORDS else head
 
     def wish(self):
         """What a prompt asks for -> (text or "", one of EXPLICIT)."""
@@ -50,35 +60,60 @@ class Grammar(Subjects):
             return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
         if form < 0.44 and self.another:
             return self.pick(self.another), ANOTHER
-        if form < 0.55:
-            text = self.denial(STEREOTYPE)
-            return text, COUNTER if text in self.axis.counter.paraphrases else NEITHER  # "no hat" may ask for a side
-        if form < 0.575:
+        if form < 0.53:
+            return self.denied()
+        if form < 0.555:
             return self.denial(COUNTER), STEREOTYPE
         return "", NEITHER
 
+    def denied(self, phrase=None):
+        """What a prompt that does not want the stereotype asks for; "no hat" may ask for the counter side."""
+        text = self.denial(STEREOTYPE, phrase)
+        return text, COUNTER if text in self.axis.counter.paraphrases else NEITHER
+
+    def wishes(self, group):
+        """What one prompt asks for, or two that differ in nothing else -> list as of `wish`."""
+        if group == OUT_OF_SCOPE and self.chance(0.75):
+            return [("", NEITHER)]
+        asked, explicit = self.wish()
+        if group == OUT_OF_SCOPE or explicit not in (STEREOTYPE, COUNTER) or self.chance(0.6):
+            return [(asked, explicit)]
+        if (
+            explicit == STEREOTYPE
+            and any(asked in wordings for wordings in self.sides[STEREOTYPE])
+            and self.chance(0.65)
+        ):
+            return [(asked, explicit), self.denied(asked)]
+        return [(asked, explicit), (self.context() if self.chance(0.5) else "", NEITHER)]
+
     # The whole prompt
 
-    def text(self):
-        """-> (text, group index or OUT_OF_SCOPE, one of EXPLICIT)."""
-        form, group = self.rng.random(), OUT_OF_SCOPE
+    def texts(self):
+        """One text, or two with unlike wishes -> list of (text, group index or OUT_OF_SCOPE, one of EXPLICIT)."""
+        subject, group = self.subject()
+        if not subject:
+            return [("", OUT_OF_SCOPE, NEITHER)]
+        wishes, state, found = self.wishes(group), self.rng.getstate(), []
+        for asked, explicit in wishes:
+            self.rng.setstate(state)
+            text = self.tagged(subject, asked) if self.chance(0.45) else self.sentence(subject, asked)
+            if self.chance(0.04):
+                text = misspelt(self.rng, text)
+            found.append((text.lower() if self.chance(0.45) else text, group, explicit))
+        return found
+
+    def subject(self):
+        """-> (what a prompt is about, group index or OUT_OF_SCOPE)."""
+        form = self.rng.random()
         if form < 0.46:
-            subject, group = self.named()
-        elif form < 0.59:
-            subject = self.thing()
-        elif form < 0.64:
-            subject = self.neighbour()
-        elif form < 0.81:
-            subject = self.stranger()
-        elif form < 0.98:
-            subject = self.nothing()
-        else:
-            return "", OUT_OF_SCOPE, NEITHER
-        asked, explicit = self.wish() if group != OUT_OF_SCOPE or self.chance(0.25) else ("", NEITHER)
-        text = self.tagged(subject, asked) if self.chance(0.45) else self.sentence(subject, asked)
-        if self.chance(0.04):
-            text = misspelt(self.rng, text)
-        return text.lower() if self.chance(0.45) else text, group, explicit
+            return self.named()
+        if form < 0.59:
+            return self.thing(), OUT_OF_SCOPE
+        if form < 0.64:
+            return self.neighbour(), OUT_OF_SCOPE
+        if form < 0.81:
+            return self.stranger(), OUT_OF_SCOPE
+        return self.nothing() if form < 0.98 else "", OUT_OF_SCOPE
 
     def detail(self):
         """What fills a longer prompt: mostly style, some of what else is in the picture."""
@@ -127,23 +162,26 @@ class Grammar(Subjects):
         while wanted > 0:
             tags.append(self.detail())
             wanted -= max(1, len(tags[-1].split()))
+        tags = [self.weighted(tag) for tag in tags]
         at = self.pick(0, 0, len(tags), self.rng.randrange(len(tags) + 1))
-        tags[at:at] = parts
+        tags[at:at] = [self.weighted(part, 0.3) for part in parts]  # what matters most is weighted most
         if self.chance(0.15):
             self.rng.shuffle(tags)
-        return self.pick(", ", ", ", ", ", " , ", " ").join(self.weighted(tag) for tag in tags)
+        return self.pick(", ", ", ", ", ", " , ", " ").join(tags)
 
-    def weighted(self, tag):
-        form = self.rng.random()
-        if form < 0.06:
-            return f"({tag}:{self.rng.randrange(7, 15) / 10})"
-        return f"(({tag}))" if form < 0.08 else f"[{tag}]" if form < 0.09 else tag
+    def weighted(self, tag, share=0.1):
+        if not self.chance(share):
+            return tag
+        number = self.rng.randrange(7, 15) / 10
+        return self.pick(f"({tag}:{number})", f"({tag}:{number})", f"(({tag}))", f"(({tag}))", f"({tag})", f"[{tag}]")
 
 
 def gate_texts(axis, count, seed, held_out=False, **others):
     """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, index in EXPLICIT); see Grammar."""
-    grammar = Grammar(axis, seed, held_out, **others)
-    return [grammar.text() for _ in range(count)]
+    grammar, found = Grammar(axis, seed, held_out, **others), []
+    while len(found) < count:
+        found += grammar.texts()
+    return found[:count]
 
 
 def gate_others(axis, folder, space):

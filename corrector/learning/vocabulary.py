@@ -113,12 +113,22 @@ CHARACTERS = _listed("""
 """)
 SCENES = _listed("""
     on a beach, in a forest, in a garden, in a kitchen, at a table, by a window, under a tree, in the rain, in the
-    snow, on a mountain, by a lake, at a bus stop, in a train, on a boat, in a car, in space, on a bench, in a park,
-    on stage, in a museum, at the gym, in a swimming pool, at a party, in a meadow, on a bridge, in the desert, at
-    an airport, in a bookshop, in bed, on a staircase, on a rooftop, underwater, among flowers, against a white
-    wall, at sunset, at night, at dawn, in the morning light, in autumn, in summer, in the fog, next to a horse,
-    near a fountain, behind a counter, in front of a mirror, in an elevator, at a concert, in a hospital, on a
-    balcony, in a field of sunflowers
+    snow, on a mountain, by a lake, at a bus stop, in a train, on a boat, in a car, in space, on a bench, in a
+    park, on stage, in a museum, at the gym, in a swimming pool, at a party, in a meadow, on a bridge, in the
+    desert, at an airport, in a bookshop, in bed, on a staircase, on a rooftop, underwater, among flowers, against
+    a white wall, at sunset, at night, at dawn, in the morning light, in autumn, in summer, in the fog, next to a
+    horse, near a fountain, behind a counter, in front of a mirror, in an elevator, at a concert, in a hospital, on
+    a balcony, in a field of sunflowers, on a pier, in a tunnel, in a hallway, at a desk, by the fireplace, in a
+    doorway, on a swing, in a hammock, in a tent, at a campfire, in a canoe, on a ferry, in a tram, on the
+    platform, in a car park, at a zoo, at an aquarium, in a greenhouse, in an orchard, under the stars, in a
+    thunderstorm, in a light drizzle, in the wind, on a cold morning, on a hot afternoon, on a Sunday, in spring,
+    in winter, at noon, at midnight, at dusk, at Christmas, on New Year's Eve, at a picnic, at a barbecue, at a
+    funfair, at a football match, at the cinema, on a tennis court, on a ski slope, on an ice rink, at the dentist,
+    in a waiting room, in a recording studio, in front of a bookshelf, in front of a brick wall, in front of a
+    waterfall, in front of a map, beside a lamp, next to a bicycle, next to a piano, near a river, on a cliff, on
+    an island, in tall grass, on a gravel path, on a hill, inside a lighthouse, inside a cave, in a dream, on
+    another planet, in a snow globe, in a crowd, among friends, in the middle of the picture, in the lower left
+    corner, seen from far away
 """)
 ACTIONS = _listed("""
     eating breakfast, drinking coffee, reading a newspaper, walking a dog, riding a bicycle, running from an
@@ -128,8 +138,23 @@ ACTIONS = _listed("""
     rock, swimming, fishing, hiking, giving a speech, writing a letter, blowing out candles, watching television,
     playing cards, doing yoga, lifting weights, with crossed arms, with a backpack, with a dog, with glasses, with
     sunglasses, with headphones, with freckles, with long hair, with short hair, with blue eyes, with an umbrella,
-    wearing glasses, wearing a scarf, smiling softly, crying, waving, pointing, thinking, dreaming of stars, holding
-    a balloon, carrying a box, sitting on a sofa
+    wearing glasses, wearing a scarf, smiling softly, crying, waving, pointing, thinking, dreaming of stars,
+    holding a balloon, carrying a box, sitting on a sofa, eating an apple, eating noodles, eating ice cream,
+    drinking tea, brushing teeth, combing hair, tying a shoelace, looking at a watch, reading a letter, drawing a
+    picture, knitting, folding laundry, watering plants, raking leaves, shovelling snow, baking bread, peeling
+    potatoes, stirring a pot, pouring water, opening a door, opening a present, climbing a ladder, crossing the
+    street, running a race, skating, surfing, rowing, kicking a ball, catching a ball, playing with a child,
+    hugging a friend, holding hands, whispering, arguing, laughing out loud, yawning, sneezing, frowning, winking,
+    stretching, bowing, kneeling, crouching, leaning on a wall, lying in the grass, lying on the floor, sitting at
+    a table, sitting on the ground, standing still, standing with hands in pockets, walking away, turning around,
+    looking up, looking over the shoulder, looking surprised, looking tired, looking happy, looking serious,
+    covering the eyes, with closed eyes, with a big smile, with a serious face, with rosy cheeks, with wet hair,
+    with a beard, with one raised hand, with both arms up, with a cup of tea, with a bunch of keys, with a cat on
+    the lap, with a bird on the shoulder, with two friends, holding a book, holding an apple, holding a candle,
+    holding a sign, wearing gloves, wearing boots, wearing a helmet, feeding ducks, petting a dog, taking notes,
+    waiting for a friend, saying goodbye, telling a joke, solving a puzzle, blowing bubbles, flying a kite,
+    building a snowman, repairing a radio, repairing a bicycle, learning to swim, celebrating a birthday, watching
+    a film, listening to music, smelling a flower, picking apples, tasting soup
 """)
 OPENERS = _listed("""
     a photo of, photo of, a photograph of, a portrait of, portrait of, a picture of, an image of, a painting of, oil
