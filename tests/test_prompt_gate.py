@@ -23,7 +23,7 @@ from corrector.miniature.prompts import (
     HELD_OUT_NO_PERSON,
 )
 from corrector.preference.file import load_preference
-from corrector.preference.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
+from corrector.preference.prompt_gate import OUT_OF_SCOPE, STEREOTYPE, GateError, PromptGate, PromptReading
 
 AXES = Path(__file__).resolve().parents[1] / "axes"
 WIDTH, LENGTH = 128, 24
@@ -249,6 +249,13 @@ def test_training_texts_ask_for_what_their_label_says(axis):
         if explicit in (1, 2) and not any(asked) and not set(words_of(text)) & words:  # some are denials, or endings
             misspelt.append(text)
     assert len(misspelt) <= 5, misspelt
+
+
+@pytest.mark.parametrize("name", ["african-house-poverty", "indigenous-brazil-past-only", "worn-places"])
+def test_no_denial_of_a_side_is_a_wording_of_it(name):
+    axis = load_axis(AXES / f"{name}.json")
+    grammar = Grammar(axis, 0)
+    assert not {grammar.denial(STEREOTYPE) for _ in range(3000)} & set(axis.stereotype.wordings)
 
 
 def test_some_training_texts_come_twice_with_the_wish_and_without_it(axis):

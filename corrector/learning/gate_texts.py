@@ -11,6 +11,7 @@ from .gate_subjects import Subjects
 from .wordings import FUNCTION_WORDS, misspelt, named_words, noun_of, words_of
 
 LONGEST = 120  # words
+NEGATIONS = {"no", "not", "without", "never", "far"}  # in phrases, which then are not denied by a word of these
 
 
 class Grammar(Subjects):
@@ -26,6 +27,8 @@ class Grammar(Subjects):
     def denial(self, side, phrase=None):
         """That a side is not wanted, in words that name it: a phrase of it, or any."""
         phrase = phrase or self.request(side)
+        if NEGATIONS & set(words_of(phrase)):  # "without electricity"
+            return self.pick(f"not {phrase}", f"anything but {phrase}", f"definitely not {phrase}", f"never {phrase}")
         named = noun_of(phrase)
         if self.chance(0.25):
             named = self.head_of(named, side)
