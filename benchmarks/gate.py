@@ -1,8 +1,8 @@
 """Designs of the gate, compared on the miniature's text encoder and on held-out wordings.
 
 `python benchmarks/gate.py`: features averaged with weights of their own and their largest values, of each token beside
-its neighbours (as trained), of each token alone, and only the largest values. `benchmarks/gate_english.py` compares them
-on a trained text encoder.
+its neighbours (as trained), of each token alone, and only the largest values. `benchmarks/gate_english.py` compares
+them on a trained text encoder.
 """
 
 import argparse

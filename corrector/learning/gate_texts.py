@@ -8,10 +8,9 @@ from ..axis.axis import load_axis
 from ..axis.schema import SCHEMA
 from ..preference.prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
 from .gate_subjects import Subjects
-from .wordings import FUNCTION_WORDS, misspelt, named_words, noun_of, words_of
+from .wordings import FUNCTION_WORDS, NEGATIONS, misspelt, named_words, noun_of, words_of
 
 LONGEST = 120  # words
-NEGATIONS = {"no", "not", "without", "never", "far"}  # in phrases, which then are not denied by a word of these
 
 
 class Grammar(Subjects):

@@ -9,6 +9,7 @@ FUNCTION_WORDS = {
     "its", "like", "near", "next", "of", "off", "on", "one", "or", "out", "over", "own", "their", "the", "them", "they",
     "to", "too", "under", "up", "with", "without", "all", "around", "is", "are", "who", "that",
 }  # fmt: skip
+NEGATIONS = {"no", "not", "without", "never", "far"}
 LEADING = FUNCTION_WORDS | {
     "wearing", "dressed", "surrounded", "standing", "sitting", "living", "working", "doing", "holding", "carrying",
     "shown", "framed", "decorated", "bound", "using", "built", "among", "beside", "close", "far",
@@ -36,8 +37,11 @@ def named_words(axis):
 
 
 def shortened(side, other):
-    """The phrases of a side and their endings ("in a woven robe", "woven robe", "robe"), less the other side's."""
-    words = [phrase.split() for phrase in side.phrases]
+    """The phrases of a side and their endings ("in a woven robe", "woven robe", "robe"), less the other side's.
+
+    "far from any technology" has no endings: they ask for the opposite.
+    """
+    words = [phrase.split() for phrase in side.phrases if not NEGATIONS & set(words_of(phrase))]
     endings = {" ".join(w[i:]) for w in words for i in range(len(w)) if w[i] not in FUNCTION_WORDS}
     others = [f" {' '.join(words_of(text))} " for text in other.wordings]
     own = [text for text in endings if not any(f" {' '.join(words_of(text))} " in said for said in others)]
