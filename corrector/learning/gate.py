@@ -19,6 +19,7 @@ STEPS = 600
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
 BATCH = 128
+TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 FALSE_SCOPE = 0.005  # share of held-out texts without a word of the groups that are taken into scope
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
@@ -32,8 +33,8 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
         axis: Axis.
         encode: `encode(texts)` -> iterator of their token vectors [T, width], as `Host.encode_each`.
         seed: of texts, weights and batches.
-        count: number of texts, by default TEXTS and TEXTS_A_WORDING for each alias and paraphrase; fewer if they need
-            more than TOKEN_BYTES.
+        count: number of texts, by default TEXTS and TEXTS_A_WORDING for each alias and paraphrase; fewer if there are
+            few steps, or if they need more than TOKEN_BYTES.
         steps: number of training steps.
         network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
@@ -42,7 +43,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
     """
     if count is None:
         wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
-        count = TEXTS + TEXTS_A_WORDING * sum(map(len, wordings))
+        count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * BATCH // TIMES)
     texts = gate_texts(axis, count - count // HELD, seed, **others)
     directions = _Directions(encode([text for text, *_ in texts[:SEEN]]))
     data = _Encoded(texts, axis, encode, directions)
