@@ -4,6 +4,7 @@ import host_extras
 import pytest
 import torch
 from host import correct, encode, host_nodes, node, sample
+from safetensors.torch import save_file
 
 
 def differs(a, b):
@@ -73,6 +74,17 @@ def test_the_gate_works_with_a_lora_on_clip_and_with_clip_skip(model, clip, back
         ]
         assert not torch.equal(conds[0], plain)
         assert [gate.read([cond]).open for cond in conds] == [True, False, False]
+
+
+def test_the_gate_reads_the_words_beside_a_textual_inversion(clip, backdrop, tmp_path, monkeypatch):
+    table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight
+    drawn = torch.randn(3, table.shape[1], generator=torch.Generator().manual_seed(0)) * table.std()
+    save_file({"emb_params": drawn.float()}, tmp_path / "calm.safetensors")
+    monkeypatch.setattr(clip.tokenizer.clip_l, "embedding_directory", str(tmp_path))
+    texts = ("a portrait of a Tavelu person", "a portrait of a Tavelu person in a village", "a cat")
+    inverted = [encode(clip, f"{text}, embedding:calm")[0][0] for text in texts]
+    assert not any(torch.equal(cond, encode(clip, text)[0][0]) for cond, text in zip(inverted, texts, strict=True))
+    assert [backdrop[0].gate.read([cond]).open for cond in inverted] == [True, False, False]
 
 
 def test_a_controlnet_and_the_correction_both_act(model, backdrop, prompts):
