@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from hosts.comfy_page import open_workflow, run, screenshot, skip_prototype
 from hosts.workflow import WORKFLOW_NAMES, WORKFLOWS
 
