@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from corrector.hosts.sampler import Host
 from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
@@ -12,10 +13,10 @@ PATTERN = torch.zeros(SHAPE)
 PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # the difference of the sides; channel 3, the skin, is the same
 
 
-class GaussianHost:
+class GaussianHost(Host):
     """The four functions of a host. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype."""
 
-    space, shape, batch, device, vocabulary = "miniature", SHAPE, 50, torch.device("cpu"), ()
+    space, shape, device = "miniature", SHAPE, torch.device("cpu")
     identity = {"checkpoint": "two Gaussians"}
 
     def __init__(self):
