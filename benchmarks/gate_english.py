@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.gate import DESIGNS  # noqa: E402
 from corrector.audit import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
-from corrector.hosts.checkpoint import TEXTS, chunks_of  # noqa: E402
+from corrector.hosts.checkpoint import chunks_of  # noqa: E402
+from corrector.hosts.sampler import TEXTS_AT_ONCE  # noqa: E402
 from corrector.learning.gate import train_gate  # noqa: E402
 from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.learning.wordings import named_words, whole_words, words_of  # noqa: E402
@@ -60,8 +61,8 @@ class MiniLM:
     def encode_each(self, prompts):
         """As `Host.encode_each`: an iterator of token vectors [77 k, 384]."""
         tokenizer, model = self.parts
-        for start in range(0, len(prompts), TEXTS):
-            parts = [chunks_of(tokenizer, prompt) for prompt in prompts[start : start + TEXTS]]
+        for start in range(0, len(prompts), TEXTS_AT_ONCE):
+            parts = [chunks_of(tokenizer, prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
             options = dict(padding="max_length", max_length=77, truncation=True, return_tensors="pt")
             states = model(**tokenizer([part for some in parts for part in some], **options)).last_hidden_state
             for some in states.split([len(some) for some in parts]):

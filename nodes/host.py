@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..corrector.hosts.prompts import Prompts
-from ..corrector.hosts.sampler import Host
+from ..corrector.hosts.sampler import TEXTS_AT_ONCE, Host
 from .correction import SPACES, check_model
 from .identity import identity_of, vocabulary_of
 
 ENCODED = 1024  # size of the cache of encoded prompts: those of an axis are reused many times
-TEXTS = 16  # texts that are encoded at once
 SMALLEST = 128  # minimum side of pictures without a VAE, in pixels, so that a region has enough of them
 
 
@@ -29,9 +28,9 @@ def encode_each(clip, prompts, progress=None):
     ComfyUI encodes the chunks of a long prompt as one batch: so are the chunks of several prompts here.
     `progress(texts)` is called after each batch.
     """
-    for start in range(0, len(prompts), TEXTS):
+    for start in range(0, len(prompts), TEXTS_AT_ONCE):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS]]
+        each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
         together = {name: [chunk for chunks in each for chunk in chunks[name]] for name in each[0]}
         with torch.inference_mode():
             vectors = clip.encode_from_tokens_scheduled(together)[0][0][0].float().cpu()

@@ -182,6 +182,17 @@ def test_training_is_reproducible_and_leaves_the_global_generator_alone(backdrop
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_each_text_is_encoded_once(backdrop):
+    seen = []
+
+    def counted(texts):
+        seen.extend(texts)
+        return encode_each(texts)
+
+    train_gate(backdrop, counted, count=200, steps=2, check=False)
+    assert len(seen) == 200
+
+
 @pytest.fixture(scope="module", params=["miniature-backdrop", "african-house-poverty", "worn-places"])
 def axis(request):
     return load_axis(AXES / f"{request.param}.json")

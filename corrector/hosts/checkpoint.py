@@ -11,13 +11,12 @@ from ..latent_space.spaces import LATENT_SPACES, denoised_from_output, scale_inp
 from ..preference.prompt_gate import token_vectors
 from .loading import READS, CheckpointError, load_pipeline
 from .prompts import Prompts
-from .sampler import Host
+from .sampler import TEXTS_AT_ONCE, Host
 
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
 PIXELS = 8  # of the picture, on each side of a latent pixel
-TEXTS = 16  # texts that are encoded at once
 NUMBERS = 16  # of each tensor that count for an identity
 
 
@@ -93,8 +92,8 @@ class Checkpoint(Host):
         return encoded if self.sdxl else encoded.tokens
 
     def encode_each(self, prompts):
-        for start in range(0, len(prompts), TEXTS):
-            for ((row, _),) in self._encode(prompts[start : start + TEXTS]).conditionings:
+        for start in range(0, len(prompts), TEXTS_AT_ONCE):
+            for ((row, _),) in self._encode(prompts[start : start + TEXTS_AT_ONCE]).conditionings:
                 yield row[0]
 
     @torch.no_grad()

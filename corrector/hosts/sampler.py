@@ -7,6 +7,8 @@ import torch
 from ..preference.prompt_gate import token_vectors
 from .prompts import joined
 
+TEXTS_AT_ONCE = 16  # that are encoded in one batch
+
 
 class Host:
     """A model as four functions: encode, denoise, sample and decode.

@@ -1,6 +1,7 @@
 """Training of the gate on the prompt, from text alone."""
 
 import math
+from itertools import chain, islice
 
 import torch
 import torch.nn.functional as F
@@ -44,10 +45,17 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
     if count is None:
         wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
         count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * BATCH // TIMES)
+
+    def vectors_of(texts):
+        return iter(encode([text for text, *_ in texts]))
+
     texts = gate_texts(axis, count - count // HELD, seed, **others)
-    directions = _Directions(encode([text for text, *_ in texts[:SEEN]]))
-    data = _Encoded(texts, axis, encode, directions)
-    held = _Encoded(gate_texts(axis, count // HELD, seed, held_out=True, **others), axis, encode, directions)
+    vectors = vectors_of(texts)
+    first = list(islice(vectors, SEEN))
+    directions = _Directions(first)
+    data = _Encoded(texts, axis, chain(first, vectors), directions)
+    texts = gate_texts(axis, count // HELD, seed, held_out=True, **others)
+    held = _Encoded(texts, axis, vectors_of(texts), directions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=REACH)
@@ -55,7 +63,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held, asked), "n": len(held)}
     if check:
         texts = check_texts(axis)
-        figures["by_hand"] = _check(gate, _Encoded(texts, axis, encode, directions), texts)
+        figures["by_hand"] = _check(gate, _Encoded(texts, axis, vectors_of(texts), directions), texts)
     return directions.widened(gate), figures
 
 
@@ -139,9 +147,9 @@ class _Directions:
 class _Encoded:
     """Texts with labels, encoded: vectors [M, D] of all tokens of all texts in a row, starts and lengths."""
 
-    def __init__(self, texts, axis, encode, directions):
+    def __init__(self, texts, axis, several, directions):
         parts, room = [], TOKEN_BYTES
-        for vectors in encode([text for text, *_ in texts]):
+        for vectors in several:
             parts.append(directions(vectors).half())
             room -= 2 * parts[-1].numel()
             if room < 0:
