@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 
 import accelerate
@@ -11,20 +9,10 @@ import diffusers
 import pytest
 import torch
 import transformers
-from PIL import Image
-from transformers import CLIPTextModel
 
-from corrector.cli import commands as cli
-from corrector.cli import learning as cli_learning
-from corrector.correction.sampled import sample_corrected
-from corrector.correction.update import Settings
-from corrector.hosts.checkpoint import Checkpoint, chunks_of, space_of
-from corrector.hosts.prompts import Prompts
-from corrector.latent_space import folders
-from corrector.learning import learn as learning
+from corrector.hosts.checkpoint import Checkpoint, space_of
 from corrector.miniature.host import Miniature
-from corrector.miniature.model import WEIGHTS, load_tokenizer
-from corrector.preference.file import load_preference, save_preference
+from corrector.miniature.model import WEIGHTS
 from corrector.preference.prompt_gate import token_vectors
 from other_device import other_device
 from tiny_checkpoints import BETAS, KINDS, autoencoder, build, pipeline, to_original_layout
@@ -79,61 +67,6 @@ def test_the_four_functions_have_the_shapes_of_the_contract(hosts, kind):
     pictures = host.decode(latents)
     assert pictures.shape == (3, 3, 64, 64) and pictures.abs().max() <= 1
     assert host.encode_pictures(pictures).shape == latents.shape
-
-
-def test_conditionings_are_those_of_diffusers_pipelines(checkpoints, hosts):
-    tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
-    ids = tokenizer(PROMPTS, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
-    for kind, width in (("sd15", 16), ("sd2", 24)):
-        own = CLIPTextModel.from_pretrained(checkpoints[kind] / "text_encoder")
-        conditioning = hosts[kind].encode(PROMPTS)
-        assert conditioning.shape == (2, 77, width)
-        with torch.no_grad():
-            assert torch.equal(conditioning, own(ids)[0])
-    with torch.no_grad():
-        both = hosts["sdxl"].pipe.encode_prompt(PROMPTS, device="cpu", do_classifier_free_guidance=False)
-    tokens, _, pooled, _ = both
-    conditioning = hosts["sdxl"].encode(PROMPTS)
-    assert torch.equal(conditioning.tokens, tokens) and tokens.shape == (2, 77, 40)
-    assert torch.equal(conditioning.pooled, pooled) and pooled.shape == (2, 20)
-
-
-@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
-def test_a_long_prompt_is_encoded_in_chunks_between_words_and_a_short_one_beside_it_is_repeated(checkpoints, kind):
-    host = Checkpoint.load(checkpoints[kind])
-    long, short = " ".join(["a person in a village"] * 40), PROMPTS[0]
-    parts = chunks_of(host.pipe.tokenizer, long)
-    assert len(parts) > 1 and " ".join(parts) == long
-    alone = [token_vectors(host.encode([text])) for text in (*parts, short)]
-    both = token_vectors(host.encode([long, short]))
-    assert torch.equal(both[:1], torch.cat(alone[:-1], dim=1))
-    assert torch.equal(both[1:], alone[-1].repeat(1, both.shape[1] // 77, 1))
-    # Repeated token vectors change nothing in cross-attention, nor does the negative prompt's length.
-    latents = host.sample(host.encode([long, short]), [1, 2], cfg=2.0, steps=2)
-    torch.testing.assert_close(
-        latents[1:], host.sample(host.encode([short]), [2], cfg=2.0, steps=2), rtol=1e-3, atol=1e-3
-    )
-
-
-@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
-def test_many_texts_are_encoded_together_and_each_is_as_long_as_alone(checkpoints, kind):
-    host = Checkpoint.load(checkpoints[kind])
-    texts = ["", " ".join(["a person in a village"] * 40), *PROMPTS] * 6
-    found = list(host.encode_each(texts))
-    alone = [token_vectors(host.encode([text]))[0] for text in texts[:4]]
-    assert len(found) == len(texts) and len(alone[1]) > len(alone[0]) == 77
-    for vectors, wanted in zip(found, alone * 6, strict=True):
-        torch.testing.assert_close(vectors, wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_prompts_are_indexed_and_joined_like_a_tensor(hosts):
-    prompts = hosts["sdxl"].encode([*PROMPTS, ""])
-    for index in (slice(1, 2), torch.tensor([2, 0]), torch.tensor([True, False, True])):
-        assert torch.equal(prompts[index].tokens, prompts.tokens[index])
-        assert torch.equal(prompts[index].pooled, prompts.pooled[index])
-    assert len(prompts[1]) == 1 and len(prompts[:1].expand(5, -1, -1)) == 5
-    joined = torch.cat([prompts[:1], prompts[1:]])
-    assert isinstance(joined, Prompts) and torch.equal(joined.pooled, prompts.pooled)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -355,72 +288,6 @@ def test_the_shipped_miniature_is_a_pipeline_of_diffusers():
     options = dict(num_inference_steps=3, guidance_scale=2.0, output_type="latent")
     latents = pipe(PROMPTS, latents=own.noise([1, 2]), **options).images
     assert (latents - own.sample(own.encode(PROMPTS), [1, 2], steps=3)).abs().mean() < 0.05  # timesteps are rounded
-
-
-def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, hosts, axis, tmp_path, monkeypatch, capsys):
-    small = dict(steps=2, tone_steps=2)
-    monkeypatch.setattr(learning, "learn", partial(learning.learn, **small))
-    monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
-    monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
-    axis_file, file, pairs = tmp_path / "axis.json", tmp_path / "own.safetensors", tmp_path / "pairs"
-    axis_file.write_text(json.dumps(axis.to_dict()))
-    where = ["--checkpoint", str(checkpoints["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
-    options = ["--pairs", "4", "--points", "40", "--calibration", "0"]
-    options += ["--pairs-folder", str(pairs), "--out", str(file)]
-    cli.main(["learn", str(axis_file), *where, *options])
-    said = capsys.readouterr().out
-    assert "16 pictures of 128 x 64" in said and str(pairs) in said and "This preference is weak: " in said
-    assert len(list(pairs.glob("*.safetensors"))) == 4
-    with Image.open(tmp_path / "own.png") as report:
-        assert min(report.size) > 400
-    learned = load_preference(file)
-    assert learned.space == "sdxl" and learned.gate.width == 40 and not learned.calibrations
-    assert learned.training["cfg"] == 3 and learned.training["host"]["shape"] == [4, 8, 16]
-    cli.main(["calibrate", str(file), *where, "--images", "2", "--target", "0.8"])
-    said = capsys.readouterr().out
-    assert "Orvane at CFG 3" in said and "80%" in said
-    calibrated = load_preference(file)
-    assert "Calibration at CFG 3 and 7: at most 24 pictures, kept in " in said
-    assert [(c.group, c.cfg, c.base_n) for c in calibrated.calibrations] == [
-        (group, cfg, 2) for group in axis.groups for cfg in (3, 7)
-    ]
-    latents, reasons = sample_corrected(hosts["sdxl"], PROMPTS, [1, 2], [calibrated], Settings(), steps=2)
-    assert latents.shape == (2, 4, 8, 8) and len(reasons[0]) == 2
-
-
-def test_the_shell_keeps_what_it_made_when_it_is_stopped_and_refuses_at_once_what_would_be_lost(
-    checkpoints, axis, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(learning, "learn", partial(learning.learn, steps=2, tone_steps=2))
-    monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
-    monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
-    monkeypatch.setattr(folders, "HOME", tmp_path)
-    monkeypatch.setattr(folders, "AXES", tmp_path / "axes")
-    axis_file, file = tmp_path / "axis.json", tmp_path / "own.safetensors"
-    axis_file.write_text(json.dumps(axis.to_dict()))
-    where = ["--checkpoint", str(checkpoints["sd15"]), "--steps", "2", "--size", "64x64", "--cfg", "3"]
-    options = [*where, "--pairs", "4", "--points", "40", "--calibration", "2"]
-    with pytest.raises(SystemExit, match=r"this is a folder; name the file to write"):
-        cli.main(["learn", str(axis_file), *options, "--out", str(tmp_path)])
-
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(cli_learning, "_calibrated", stopped)
-        cli.main(["learn", str(axis_file), *options, "--out", str(file)])
-    assert len(list(tmp_path.glob("out/pairs/test-*/*.safetensors"))) == 4
-    learned = load_preference(file)  # training is not lost with the calibration
-    cli.main(["calibrate", str(file), *where, "--images", "2"])
-    known, *_ = load_preference(file).calibrations
-    assert known.checkpoint == Checkpoint.load(checkpoints["sd15"]).identity["checkpoint"]
-    learned.calibrations = (replace(known, checkpoint="0123456789abcdef"),)
-    save_preference(learned, file)
-    with pytest.raises(SystemExit, match=r"calibrated on another checkpoint or LoRA.*would be lost.*--out"):
-        cli.main(["calibrate", str(file), *where, "--images", "2"])
-    other = ["--checkpoint", str(checkpoints["sd2"]), *where[2:], "--out", str(tmp_path / "other.safetensors")]
-    with pytest.raises(SystemExit, match=r"conditioning is \d+ wide.*use a preference made for this model"):
-        cli.main(["calibrate", str(file), *other, "--images", "2"])
 
 
 def test_what_the_libraries_say_is_kept_quiet(checkpoints, capfd):

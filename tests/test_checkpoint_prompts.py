@@ -1,0 +1,74 @@
+"""Prompts as a checkpoint's text encoders encode them: one, several and many, short and long."""
+
+import pytest
+import torch
+from transformers import CLIPTextModel
+
+from corrector.hosts.checkpoint import Checkpoint, chunks_of
+from corrector.hosts.prompts import Prompts
+from corrector.miniature.model import WEIGHTS, load_tokenizer
+from corrector.preference.prompt_gate import token_vectors
+
+PROMPTS = ["a portrait of a Orvane person", "a photo of a Tavelu man in a village"]
+
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
+
+
+@pytest.fixture(scope="module")
+def hosts(checkpoints):
+    return {kind: Checkpoint.load(folder, device="cpu") for kind, folder in checkpoints.items()}
+
+
+def test_conditionings_are_those_of_diffusers_pipelines(checkpoints, hosts):
+    tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
+    ids = tokenizer(PROMPTS, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+    for kind, width in (("sd15", 16), ("sd2", 24)):
+        own = CLIPTextModel.from_pretrained(checkpoints[kind] / "text_encoder")
+        conditioning = hosts[kind].encode(PROMPTS)
+        assert conditioning.shape == (2, 77, width)
+        with torch.no_grad():
+            assert torch.equal(conditioning, own(ids)[0])
+    with torch.no_grad():
+        both = hosts["sdxl"].pipe.encode_prompt(PROMPTS, device="cpu", do_classifier_free_guidance=False)
+    tokens, _, pooled, _ = both
+    conditioning = hosts["sdxl"].encode(PROMPTS)
+    assert torch.equal(conditioning.tokens, tokens) and tokens.shape == (2, 77, 40)
+    assert torch.equal(conditioning.pooled, pooled) and pooled.shape == (2, 20)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_a_long_prompt_is_encoded_in_chunks_between_words_and_a_short_one_beside_it_is_repeated(checkpoints, kind):
+    host = Checkpoint.load(checkpoints[kind])
+    long, short = " ".join(["a person in a village"] * 40), PROMPTS[0]
+    parts = chunks_of(host.pipe.tokenizer, long)
+    assert len(parts) > 1 and " ".join(parts) == long
+    alone = [token_vectors(host.encode([text])) for text in (*parts, short)]
+    both = token_vectors(host.encode([long, short]))
+    assert torch.equal(both[:1], torch.cat(alone[:-1], dim=1))
+    assert torch.equal(both[1:], alone[-1].repeat(1, both.shape[1] // 77, 1))
+    # Repeated token vectors change nothing in cross-attention, nor does the negative prompt's length.
+    latents = host.sample(host.encode([long, short]), [1, 2], cfg=2.0, steps=2)
+    torch.testing.assert_close(
+        latents[1:], host.sample(host.encode([short]), [2], cfg=2.0, steps=2), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_many_texts_are_encoded_together_and_each_is_as_long_as_alone(checkpoints, kind):
+    host = Checkpoint.load(checkpoints[kind])
+    texts = ["", " ".join(["a person in a village"] * 40), *PROMPTS] * 6
+    found = list(host.encode_each(texts))
+    alone = [token_vectors(host.encode([text]))[0] for text in texts[:4]]
+    assert len(found) == len(texts) and len(alone[1]) > len(alone[0]) == 77
+    for vectors, wanted in zip(found, alone * 6, strict=True):
+        torch.testing.assert_close(vectors, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_prompts_are_indexed_and_joined_like_a_tensor(hosts):
+    prompts = hosts["sdxl"].encode([*PROMPTS, ""])
+    for index in (slice(1, 2), torch.tensor([2, 0]), torch.tensor([True, False, True])):
+        assert torch.equal(prompts[index].tokens, prompts.tokens[index])
+        assert torch.equal(prompts[index].pooled, prompts.pooled[index])
+    assert len(prompts[1]) == 1 and len(prompts[:1].expand(5, -1, -1)) == 5
+    joined = torch.cat([prompts[:1], prompts[1:]])
+    assert isinstance(joined, Prompts) and torch.equal(joined.pooled, prompts.pooled)
