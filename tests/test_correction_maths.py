@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
-from corrector.correction.update import EARLY, Settings, correct, drift
+from corrector.correction.update import CLOSED, Settings, correct, drift
 from corrector.latent_space.spaces import push_from_gradient
 from corrector.preference.calibration import Calibration
 from corrector.preference.networks import Reading
@@ -127,8 +127,8 @@ def test_a_low_base_rate_opens_the_gate_of_a_source_that_does_not_know_the_belie
 
 
 def test_the_gate_closes_earlier_for_a_picture_that_comes_out_fine_by_itself_and_is_as_open_on_a_sure_stereotype():
-    assert opening(0.0, chance=1.0) == pytest.approx(max(0.0, 1 - 0.5 / (1 - EARLY)), abs=1e-6)
-    assert opening(0.0) > opening(0.0, chance=0.5) > opening(0.0, chance=1.0) >= 0
+    assert opening(0.0, chance=1.0) == pytest.approx(1 - 0.5 / CLOSED, abs=1e-6)
+    assert opening(-1.0) > opening(-1.0, chance=0.3) > opening(-1.0, chance=1.0) > 0
     assert opening(-12.0, chance=1.0) == pytest.approx(1.0, abs=1e-4)
 
 

@@ -178,14 +178,15 @@ def test_the_level_gives_the_target_on_average_over_batches(batch, middle, sprea
         assert float(expected.clamp(min=level).mean()) == pytest.approx(batch * target, rel=1e-6)
 
 
-def test_the_lean_is_the_log_odds_of_the_first_prediction_at_the_calibrated_sigma_only(exact):
+def test_the_lean_is_the_log_odds_of_the_first_prediction_also_of_runs_that_start_a_little_lower(exact):
     preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
     x, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.tensor([0, -1, 1])
     found = first_lean(preference, x, torch.full((3,), 14.6), groups, x)
     wanted = preference.source(x, torch.full((3,), 14.6), groups).log_odds
     torch.testing.assert_close(found[[0, 2]], wanted[[0, 2]])
     assert found[1].isnan()  # out of scope
-    assert first_lean(preference, x, torch.full((3,), 6.0), groups, x) is None  # img2img starts at a lower sigma
+    assert first_lean(preference, x, torch.full((3,), 10.3), groups, x) is not None  # DDIM's first of 16 steps
+    assert first_lean(preference, x, torch.full((3,), 4.0), groups, x) is None  # img2img at a low denoise
     never = replace(preference, calibrations=(unknown(0.3),))
     assert first_lean(never, x, torch.full((3,), 14.6), groups, x) is None
 

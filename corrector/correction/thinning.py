@@ -13,6 +13,7 @@ import torch
 from ..preference.networks import read
 
 DRAWS = 4096  # number of simulated batches in `level_of`
+FIRST = (0.4, 1.1)  # first sigmas of a run at which its pictures' chances are read, over the calibration's
 
 
 def coins_from_noise(noise, seed=0):
@@ -36,8 +37,8 @@ def coins_from_seeds(seeds, seed=0):
 def first_lean(preference, x, sigma, groups, conditional):
     """The log-odds of the model's belief at the first step of a run [B], or None if not applicable.
 
-    They tell how a picture will come out at every CFG scale (METHOD.md). Read only at the first sigma of the
-    calibration.
+    They tell how a picture will come out at every CFG scale (METHOD.md), the better the lower sigma is, until little is
+    left to decide. So they are read from FIRST times the calibration's first sigma.
 
     Args:
         preference: Preference.
@@ -46,7 +47,7 @@ def first_lean(preference, x, sigma, groups, conditional):
         groups: [B], index of the group; -1 is out of scope and gives NaN.
     """
     known = next((known for known in preference.calibrations if known.lean_slope), None)
-    if known is None or not 0.9 < float(sigma.max()) / known.lean_sigma < 1.1:
+    if known is None or not FIRST[0] < float(sigma.max()) / known.lean_sigma < FIRST[1]:
         return None
     lean, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
     if len(some):

@@ -1,7 +1,7 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
     D* = D + strength * (k * opening * P + (1 - c)^2 * tone * T)
-    opening = max(0, 1 - q / (1 - EARLY * c^2))      q = sigmoid(l + prior)
+    opening = max(0, 1 - q / max(1 - c, CLOSED))      q = sigmoid(l + prior)
 
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture comes
 out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with k, the CFG scale, D* is
@@ -22,8 +22,8 @@ from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import expand
 from ..preference.networks import read
 
-MARGIN = 0.25  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
-EARLY = 0.5  # how much earlier the push ends for a picture that comes out on the counter side by itself
+MARGIN = 0.5  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
+CLOSED = 0.5  # belief at which the push ends at the earliest, for a picture that comes out on the counter side by itself
 
 
 class CorrectionError(RSCorrectorError):
@@ -67,7 +67,7 @@ def drift(reading, decision, k):
         k: the CFG scale and the margin.
     """
     belief = (reading.log_odds + decision.prior).sigmoid()
-    opening = (1 - belief / (1 - EARLY * decision.chance.square())).clamp(min=0)
+    opening = (1 - belief / (1 - decision.chance).clamp(min=CLOSED)).clamp(min=0)
     total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
         total = total + expand((1 - decision.chance).square() * decision.tone, total) * reading.tone
