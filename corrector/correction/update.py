@@ -23,7 +23,7 @@ from ..latent_space.spaces import expand
 from ..preference.networks import read
 
 MARGIN = 0.5  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
-CLOSED = 0.5  # belief at which the push ends at the earliest, for a picture that comes out on the counter side by itself
+CLOSED = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
 
 
 class CorrectionError(RSCorrectorError):
