@@ -147,9 +147,9 @@ class _Directions:
 class _Encoded:
     """Texts with labels, encoded: vectors [M, D] of all tokens of all texts in a row, starts and lengths."""
 
-    def __init__(self, texts, axis, several, directions):
+    def __init__(self, texts, axis, encoded, directions):
         parts, room = [], TOKEN_BYTES
-        for vectors in several:
+        for vectors in encoded:
             parts.append(directions(vectors).half())
             room -= 2 * parts[-1].numel()
             if room < 0:
