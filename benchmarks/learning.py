@@ -1,9 +1,10 @@
 """Cost and quality of learning: `python benchmarks/learning.py --json FILE`.
 
-`cost`: time to learn a preference for the shipped backdrop axis, without sampling the pairs. `few`: stereotype rates
-with a preference from 128 pairs per side. `sdxl`: time and memory to train on 256 pairs of SDXL-size random latents and
-pushes. `derivatives`: the shipped preferences on both derivatives of the miniature, with their own calibration and with
-a new one. `both`: both shipped preferences together, for the groups of both. `kill`: sampling pairs, killed 20 times.
+`cost`: time to learn and calibrate a preference for the shipped backdrop axis from 128 pairs a side, and of sampling
+the pairs. `few`: stereotype rates with it. `sdxl`: time and memory to train on 256 pairs of SDXL-size random latents
+and pushes. `derivatives`: the shipped preferences on both derivatives of the miniature, with their own calibration and
+with a new one. `both`: both shipped preferences together, for the groups of both. `kill`: sampling pairs, killed 20
+times.
 """
 
 import argparse
@@ -90,7 +91,7 @@ class Bench:
                 self.say(f"{name}, plain: {side}", group, audit.rate(count, self.n), self.n, **more)
         return found
 
-    def cost(self, count=200, name="cost"):
+    def cost(self, count=128, name="128 pairs"):
         host, axis = Miniature(bf16=self.bf16), load_axis(ROOT / "axes" / "miniature-backdrop.json")
         started, sampling = time.time(), Stopwatch(host.sample)
         host.sample = sampling
@@ -110,11 +111,13 @@ class Bench:
         for stage, (first, last) in times.items():
             self.say(f"{name}: seconds of {stage}", "all", last - first, count)
         self.say(f"{name}: UNet evaluations at points", "all", host.evaluations - before, count)
-        return host, preference, judge
+        started = time.time()
+        preference = calibrate(host, preference, judge)
+        self.say(f"{name}: seconds of calibration", "all", time.time() - started, count)
+        return host, preference
 
     def few(self):
-        host, preference, judge = self.cost(128, "128 pairs")
-        preference = calibrate(host, preference, judge)
+        host, preference = self.cost()
         plain = self.plain(host, "128 pairs", preference.axis.groups)
         self.rates(host, "128 pairs", [preference], Settings(), preference.axis.groups, ["backdrop"], plain)
 

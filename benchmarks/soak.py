@@ -161,11 +161,16 @@ def outcome(server, graph, expected):
     return "interrupted" if interrupted else history["status"]["status_str"]
 
 
-def measured(server):
+def freed(server):
     """What a ComfyUI holds that has freed its memory."""
     server.post("/history", {"clear": True})
     server.post("/free", {"unload_models": True, "free_memory": True})
     time.sleep(SETTLE)
+    return held(server)
+
+
+def held(server):
+    """What the process of a server holds."""
     process = Path("/proc", str(server.process.pid))
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
     return {
@@ -216,7 +221,7 @@ def soak(folder, count, plain):
                 others.append((number, name, found))
                 print(f"    prompt {number} ({name}): {found}", flush=True)
             if number % len(STEPS) == len(STEPS) - 1:
-                rounds.append({"prompts": number + 1, "seconds": round(time.time() - start), **measured(server)})
+                rounds.append({"prompts": number + 1, "seconds": round(time.time() - start), **freed(server)})
                 print(rounds[-1], flush=True)
         if others:
             print(server.log[-3000:])

@@ -24,7 +24,8 @@ class Checkpoint(Host):
     """A loaded pipeline of diffusers as a host; neither its scheduler nor its weights are changed.
 
     The pipeline may have any precision, scheduler or CPU offload, and may be the img2img, inpaint or ControlNet variant
-    (of which only UNet, VAE and text encoders are used). Raises CheckpointError if its model is not supported.
+    (of which only UNet, VAE and text encoders are used). It must stay on its device. Raises CheckpointError if its model
+    is not supported.
 
     Args:
         pipe: StableDiffusionPipeline, StableDiffusionXLPipeline or a variant of them.
@@ -47,9 +48,9 @@ class Checkpoint(Host):
         """A checkpoint folder or single file as a host; for the arguments see `load_pipeline` and the class."""
         return cls(load_pipeline(path, bf16, device, lora, config), size)
 
-    @property
+    @cached_property
     def device(self):
-        return self.pipe._execution_device  # also right with CPU offload
+        return self.pipe._execution_device  # also right with CPU offload; diffusers looks at every module for it
 
     @property
     def vocabulary(self):

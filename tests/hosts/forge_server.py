@@ -30,19 +30,19 @@ FLAGS = ("--skip-prepare-environment", "--skip-version-check", "--always-cpu", "
 class ForgeServer:
     """A running Forge and its API."""
 
-    def __init__(self, address, folder):
-        self.address, self.folder = address, folder
+    def __init__(self, address, folder, process):
+        self.address, self.folder, self.process = address, folder, process
 
     @property
     def log(self):
         return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
 
-    def wait_for_start(self, times, process=None):
+    def wait_for_start(self, times):
         """Wait until the page has started `times` times; before that the API lacks the scripts' defaults."""
         for _ in range(600):
             if self.log.count("Startup time") >= times:
                 return
-            broken = "Exception in thread" in self.log or (process is not None and process.poll() is not None)
+            broken = "Exception in thread" in self.log or self.process.poll() is not None
             assert not broken, self.log[-3000:]
             time.sleep(0.5)
         raise TimeoutError(f"Forge did not start.\n{self.log[-3000:]}")
@@ -104,9 +104,9 @@ def running(forge, python, folder):
         process = subprocess.Popen(
             list(map(str, command)), cwd=forge, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-    server = ForgeServer(f"http://127.0.0.1:{port}", folder)
+    server = ForgeServer(f"http://127.0.0.1:{port}", folder, process)
     try:
-        server.wait_for_start(1, process)
+        server.wait_for_start(1)
         yield server
     finally:
         process.terminate()
