@@ -19,13 +19,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from benchmarks.soak import ALLOCATOR, SHIPPED, held  # noqa: E402
+from benchmarks.soak import ALLOCATOR, MEMORY, SHIPPED, held  # noqa: E402
 from hosts.forge_server import make_folder, need, running  # noqa: E402
 from hosts.test_forge_server import random_preference  # noqa: E402
 from webui_checkouts import folder_of, python_of  # noqa: E402
 
 PROMPT = "a portrait of an African man"
 INTERRUPTED = 3.0  # seconds after which a run is
+EXTENSION = f"""{MEMORY}
+from modules import script_callbacks
+
+script_callbacks.on_app_started(lambda _, app: app.add_api_route("/soak/memory", allocated, methods=["POST"]))
+"""
 
 
 def checkpoint(name):
@@ -71,6 +76,8 @@ def prepared(forge, python, folder):
     for name in ("random", "other"):
         random_preference(models / f"{name}.safetensors")
     (models / "damaged.safetensors").write_bytes(SHIPPED[0].read_bytes()[:-99])
+    (scripts := folder / "extensions" / "soak" / "scripts").mkdir(parents=True)
+    (scripts / "soak.py").write_text(EXTENSION, encoding="utf-8")
 
 
 def soak(forge, python, folder, count, plain):

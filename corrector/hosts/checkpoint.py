@@ -24,8 +24,8 @@ class Checkpoint(Host):
     """A loaded pipeline of diffusers as a host; neither its scheduler nor its weights are changed.
 
     The pipeline may have any precision, scheduler or CPU offload, and may be the img2img, inpaint or ControlNet variant
-    (of which only UNet, VAE and text encoders are used). It must stay on its device. Raises CheckpointError if its model
-    is not supported.
+    (of which only UNet, VAE and text encoders are used). It must stay on its device. Raises CheckpointError if its
+    model is not supported.
 
     Args:
         pipe: StableDiffusionPipeline, StableDiffusionXLPipeline or a variant of them.
