@@ -119,9 +119,11 @@ class Workflow:
         return size
 
     def write(self):
+        """Write the file; what is in `extra` makes web/view.js open it readably."""
         workflow = {
             "last_node_id": len(self.nodes), "last_link_id": len(self.links), "nodes": self.nodes,
-            "links": self.links, "groups": self.groups, "config": {}, "extra": {}, "version": 0.4,
+            "links": self.links, "groups": self.groups, "config": {}, "extra": {"rs_corrector_template": True},
+            "version": 0.4,
         }  # fmt: skip
         text = json.dumps(workflow, indent=1, ensure_ascii=False) + "\n"
         (HOME / "workflows" / f"{self.name}.json").write_text(text, encoding="utf-8")

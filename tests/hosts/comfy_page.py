@@ -8,6 +8,8 @@ import pytest
 
 from hosts.workflow import load_workflow
 
+WIDTHS = (1280, 1920)  # of windows that people have
+
 
 def open_workflow(page, name):
     workflow = load_workflow(name)
@@ -56,16 +58,20 @@ def screenshot(page, name):
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
-def screenshots(page, name):
-    """Screenshots at two widths, light and dark, if RS_SCREENSHOTS is set."""
-    if not os.environ.get("RS_SCREENSHOTS"):
-        return
-    size = page.viewport_size
-    for width, palette in ((1280, "light"), (1280, "dark"), (1920, "light"), (1920, "dark")):
-        page.set_viewport_size({"width": width, "height": round(width * 0.6)})
+def in_both_themes(page, name):
+    """Screenshots in the light and in the dark theme, if RS_SCREENSHOTS is set."""
+    for palette in ("light", "dark") if os.environ.get("RS_SCREENSHOTS") else ():
         page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
         page.wait_for_timeout(700)
-        screenshot(page, f"{name}-{width}-{palette}")
+        screenshot(page, f"{name}-{palette}")
+
+
+def screenshots(page, name):
+    """Screenshots at two widths, light and dark, if RS_SCREENSHOTS is set."""
+    size = page.viewport_size
+    for width in WIDTHS if os.environ.get("RS_SCREENSHOTS") else ():
+        page.set_viewport_size({"width": width, "height": round(width * 0.6)})
+        in_both_themes(page, f"{name}-{width}")
     page.set_viewport_size(size)
 
 

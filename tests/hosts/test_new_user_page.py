@@ -4,12 +4,16 @@ import re
 
 import pytest
 
-from hosts.comfy_page import run, screenshot
+from hosts.comfy_page import WIDTHS, in_both_themes, run, screenshot, screenshots
 from hosts.workflow import WORKFLOW_NAMES
 
 OURS = re.compile("rs[-_ ]?corrector", re.IGNORECASE)
 OUTCOME = """() => app.graph._nodes.flatMap(n => n.widgets ?? []).filter(w => w.name == "rs_outcome")
     .map(w => w.element.innerText.trim()).join()"""
+NOTE = """() => { const { ds, canvas } = app.canvas, note = app.graph._nodes.find(n => n.type == "MarkdownNote");
+    const { left, top } = canvas.getBoundingClientRect(), [x, y] = note.pos, [width, height] = note.size;
+    const at = (x, y) => [left + (x + ds.offset[0]) * ds.scale, top + (y + ds.offset[1]) * ds.scale];
+    return [ds.scale, ...at(x, y), ...at(x + width, y + height)]; }"""
 COMPARED = """() => { const widget = app.graph._nodes.find(n => n.type == "RSCorrectorCompare").widgets.at(-1);
     return [...widget.element.querySelectorAll("img")].filter(one => one.naturalWidth > 1).length; }"""
 
@@ -56,14 +60,21 @@ def open_template(visitor, name):
 def test_from_the_templates_to_the_outcome_and_the_slider_in_four_clicks(server, page, visitor):
     open_template(visitor, "1-first-correction")
     run(server, page, start=lambda: visitor.click(page.get_by_role("button", name="Run", exact=True)))
-    screenshot(page, f"new-user-outcome-{visitor.name}")
+    screenshots(page, f"new-user-outcome-{visitor.name}")
     assert page.evaluate(OUTCOME) == "corrected 4 of 4"
     assert page.evaluate(COMPARED) == 2
     assert visitor.clicks == 4 and visitor.errors == []
 
 
-def test_all_templates_open_in_turn_without_an_error(page, visitor):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_all_templates_open_in_turn_with_a_readable_note_and_without_an_error(page, visitor, width):
+    size = page.viewport_size
+    page.set_viewport_size({"width": width, "height": round(width * 0.6)})
     for name in WORKFLOW_NAMES:
         open_template(visitor, name)
-        assert page.evaluate("() => app.graph._nodes.length") > 3
+        scale, left, top, right, bottom = page.evaluate(NOTE)
+        assert scale >= 0.58, f"{name} opens at {scale:.2f}, at which the page draws no text"
+        assert 0 < left < right < width and 0 < top < bottom < 0.6 * width, name
+        in_both_themes(page, f"{name}-opened-{width}-{visitor.name}")
+    page.set_viewport_size(size)
     assert visitor.errors == []

@@ -1,0 +1,20 @@
+// Our templates open where their note can be read. The page fits a whole graph into its window, and when that makes
+// letters too small it draws none.
+
+import { app } from "../../scripts/app.js";
+
+const READABLE = 0.6; // scale; the page draws text from about 0.57 on
+const MARGIN = [80, 90]; // pixels, for the page's bars on the left and at the top
+
+app.registerExtension({
+  name: "rscorrector.View",
+  afterConfigureGraph() {
+    const { canvas, graph } = app;
+    if (!graph.extra?.rs_corrector_template) return;
+    delete graph.extra.rs_corrector_template; // once: afterwards the view is the user's
+    if (graph.extra.ds || canvas.ds.scale >= READABLE) return;
+    canvas.ds.scale = READABLE;
+    canvas.ds.offset = MARGIN.map((pixels) => pixels / READABLE); // templates begin at 0, 0
+    canvas.setDirty(true, true);
+  },
+});
