@@ -3,8 +3,8 @@
 
 import { app } from "../../scripts/app.js";
 
-const READABLE = 0.6; // scale; the page draws text from about 0.57 on
-const MARGIN = [80, 90]; // pixels, for the page's bars on the left and at the top
+const READABLE = 0.65; // scale; the page draws text from about 0.57 on
+const MARGIN = [70, 105]; // pixels, for the page's bars on the left and at the top
 
 app.registerExtension({
   name: "rscorrector.View",
