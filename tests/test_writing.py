@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from audit_world import DRAWN, drawn_audit, plan
 from corrector.audit.whole import finished
 from corrector.latent_space.errors import RSCorrectorError
 from corrector.latent_space.whole_files import PART, check_writable, target_of, why_not, write_whole
+from corrector.preference import file as preference_file
 from test_pairs import Host, make, same
 
 
@@ -87,6 +89,14 @@ def test_whether_a_file_can_be_written_is_known_before_and_leaves_nothing(tmp_pa
         check_writable(tmp_path / "file" / "a.safetensors")
     with pytest.raises(OSError, match="it is a folder"):
         target_of(tmp_path)
+
+
+def test_a_disk_without_room_for_the_result_is_told_before_the_work(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    with pytest.raises(preference_file.PreferenceFileError, match="the disk is full; free some space"):
+        preference_file.check_writable(tmp_path / "new" / "a.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_runs_that_share_a_folder_both_finish_with_the_same_pairs(axis, tmp_path):

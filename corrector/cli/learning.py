@@ -14,7 +14,7 @@ def add_commands(commands):
     folder = "where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
     one.add_argument("--pairs-folder", type=Path, metavar="FOLDER", help=folder)
     one.add_argument("--points", type=count,
-                     help="points of the checkpoint's own runs to learn from (6000)")  # fmt: skip
+                     help="points of the checkpoint's own runs to learn from (8000)")  # fmt: skip
     images = "plain pictures per group and CFG scale for calibration (%(default)s); 0 skips it"
     one.add_argument("--calibration", type=lambda text: 0 if text == "0" else count(text), default=84, help=images)
     one.add_argument("--seed", type=int, default=0)

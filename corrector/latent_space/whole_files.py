@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
+ROOM = 4 * 2**20  # bytes; a preference takes 1 to 2 MB
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PART = ".rs-{}-{}.part"  # process and a random number: two runs that write the same file do not meet
 OF_PROCESS = re.compile(r"\.rs-(\d+)-[0-9a-f]+\.part")
@@ -75,7 +77,7 @@ def locked(path):
 
 
 def check_writable(path):
-    """Raises OSError if `write_whole` could not write the file, to be told before hours of work."""
+    """Raises OSError if `write_whole` could not write a file of up to ROOM, to be told before hours of work."""
     path = target_of(path)
     existed = path.parent.exists()
     try:
@@ -83,11 +85,15 @@ def check_writable(path):
         part = path.with_name(PART.format(os.getpid(), secrets.token_hex(4)))
         part.touch()
         part.unlink()
+        if shutil.disk_usage(path.parent).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         error.filename = str(path)
         raise
-    if not existed:
-        path.parent.rmdir()
+    finally:
+        if not existed:
+            with suppress(OSError):  # it could not be made
+                path.parent.rmdir()
 
 
 def target_of(path):
