@@ -20,16 +20,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LEARN = """
+from functools import partial
 from corrector.axis.axis import load_axis
+from corrector.learning import learn as learning
 from corrector.learning.calibrate import calibrate
-from corrector.learning.learn import learn
 from corrector.learning.pairs import make_pairs
 from corrector.miniature.host import Miniature
 from corrector.preference.file import save_preference
 axis, host = load_axis("axes/miniature-backdrop.json"), Miniature(bf16=True)
 host.batch, host.steps = 4, 4
 pairs = make_pairs(host, axis, 16, 0, steps=4, folder=folder / "pairs", batch=4)
-preference, judge = learn(host, axis, 16, points=60, steps=20, pairs=pairs)
+learning.train_judge = partial(learning.train_judge, steps=20)  # a run in less than a minute
+preference, judge = learning.learn(host, axis, 16, points=60, steps=20, pairs=pairs)
 save_preference(preference, folder / "learned.safetensors")
 preference = calibrate(host, preference, judge, 16, (2.0,), folder=folder / "calibration")
 save_preference(preference, folder / "result.safetensors")
@@ -115,6 +117,7 @@ def kill(part, tries, rng, base):
             counts["kills"] += 1
             # Written anew as part of the end: the same preference, or pages.
             counts["lost"] += len(before.keys() - finished(folder).keys())
+            print(f"    {counts}", flush=True)
     if folder.exists():
         counts["errors"] += started(PARTS[part], folder).wait() != 0
         check(folder)

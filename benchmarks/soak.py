@@ -7,8 +7,8 @@ The prompts go round through STEPS: other preferences, models, sizes and axes, r
 damaged or gone. After each round ComfyUI is told to free its memory, and what is left is measured: what is allocated
 and what is resident in MB, open files, threads, bytes of the log. The first round loads everything; steps that train a
 network take minutes and are in every fourth round only, others draw plain corrected pictures instead. A node of this
-benchmark makes glibc return freed memory first, or its caches would hide what is held: training frees hundreds of
-thousands of small blocks. `--plain` is the control, as many prompts without a preference. Linux only.
+benchmark collects garbage and makes glibc return freed memory first, or its caches would hide what is held: training
+frees hundreds of thousands of small blocks. `--plain` is the control, as many prompts without a preference. Linux only.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from corrector.latent_space.whole_files import write_whole  # noqa: E402
-from corrector.preference.file import load_preference  # noqa: E402
+from corrector.preference.file import PreferenceFileError, load_preference  # noqa: E402
 from hosts.conftest import python_of, running  # noqa: E402
 from webui_modules import relabelled  # noqa: E402
 
@@ -35,10 +35,14 @@ SHIPPED = [ROOT / "weights" / f"miniature-{axis}.safetensors" for axis in ("back
 SIZE = {"width": 128, "height": 128}
 SMALL = {**SIZE, "sampler": "euler", "scheduler": "karras", "cfg": 2.0, "steps": 2, "batch": 16}
 SETTLE = 3.0  # seconds after which a freed ComfyUI is measured
-# In one arena glibc can say what is allocated; large blocks have memory of their own.
-ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
+# In one arena glibc can say what is allocated; large blocks have memory of their own. oneDNN keeps what it compiles for
+# each new shape, up to 1024 of them.
+ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0",
+}  # fmt: skip
 MEMORY = """
 import ctypes
+import gc
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (
@@ -48,6 +52,7 @@ class Info(ctypes.Structure):
 def allocated():
     libc = ctypes.CDLL("libc.so.6")
     libc.mallinfo2.restype = Info
+    gc.collect()
     libc.malloc_trim(0)
     info = libc.mallinfo2()
     return {"allocated": round((info.used + info.mapped) / 2**20, 1)}
@@ -264,7 +269,7 @@ SHELL = ("--cfg", "10", "--steps", "2", "--images", "16")
 SHARED_CFG = (2.0, 4.0)  # of the two ComfyUIs
 
 
-def beside(folder, replacements=40):
+def beside(folder):
     """Two ComfyUIs and a shell calibrate one file, learn, and sample with a file that is replaced -> what was found."""
     models, failures = prepared(folder), []
     write_whole(models / "learned.safetensors", SHIPPED[0].read_bytes())
@@ -298,8 +303,11 @@ def beside(folder, replacements=40):
                 failures.append((str(server.address), json.dumps(history)[:1000]))
         replaced = [server.log.count("corrected 2 of 2") for server in servers]
     known = load_preference(models / "learned.safetensors")
-    for path in (models / "by both.safetensors", *models.glob("at *.safetensors")):
-        load_preference(path)
+    for name in ("by both", *(f"at {cfg:g}" for cfg in SHARED_CFG)):
+        try:
+            load_preference(models / f"{name}.safetensors")
+        except PreferenceFileError as error:
+            failures.append((name, str(error)))
     return {
         "failures": failures,
         "calibrated at": sorted({found.cfg for found in known.calibrations}),
