@@ -30,7 +30,7 @@ from corrector.preference.file import save_preference
 axis, host = load_axis("axes/miniature-backdrop.json"), Miniature(bf16=True)
 host.batch, host.steps = 4, 4
 pairs = make_pairs(host, axis, 16, 0, steps=4, folder=folder / "pairs", batch=4)
-learning.train_judge = partial(learning.train_judge, steps=20)  # a run in less than a minute
+learning.FEWEST_GATE_STEPS, learning.train_judge = 10, partial(learning.train_judge, steps=20)  # a short run
 preference, judge = learning.learn(host, axis, 16, points=60, steps=20, pairs=pairs)
 save_preference(preference, folder / "learned.safetensors")
 preference = calibrate(host, preference, judge, 16, (2.0,), folder=folder / "calibration")
