@@ -294,18 +294,19 @@ def beside(folder):
         done = subprocess.run(list(map(str, shell)), cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             failures.append(("shell", done.stderr[-300:]))
-        while any(server.get("/queue")["queue_running"] for server in servers):
+        while any(any(server.get("/queue").values()) for server in servers):  # running or pending
             prompts.replaced()
             time.sleep(0.05)
         for server, answer in queued:
             history = server.wait(answer["prompt_id"]) if "prompt_id" in answer else answer
             if history.get("status", {}).get("status_str") != "success":
                 failures.append((str(server.address), json.dumps(history)[:1000]))
-        replaced = [server.log.count("corrected 2 of 2") for server in servers]
+        # A run with the one file corrects both pictures, with the other none.
+        runs = [[server.log.count(f"corrected {some} of 2") for some in (2, 0)] for server in servers]
     known = load_preference(models / "learned.safetensors")
     for name in ("by both", *(f"at {cfg:g}" for cfg in SHARED_CFG)):
         try:
-            load_preference(models / f"{name}.safetensors")
+            load_preference(next(folder.rglob(f"{name}.safetensors"), models / name))
         except PreferenceFileError as error:
             failures.append((name, str(error)))
     return {
@@ -313,7 +314,7 @@ def beside(folder):
         "calibrated at": sorted({found.cfg for found in known.calibrations}),
         "groups": len({found.group for found in known.calibrations}),
         "replaced": prompts.written,
-        "corrected runs": replaced,
+        "runs with the one and the other": runs,
         "parts": len(list(folder.rglob("*.part"))),
     }
 
