@@ -69,7 +69,7 @@ def test_the_infotext_of_a_webui_in_png_and_jpeg(inspected, tmp_path, capsys):
     ]
     assert inspected(parameters=INFOTEXT) == wanted
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + INFOTEXT.encode("utf-16-be")
+    exif[0x8769] = {0x9286: b"UNICODE\0" + INFOTEXT.encode("utf-16-be")}
     Image.new("RGB", (8, 8)).save(tmp_path / "picture.jpg", exif=exif)
     main(["inspect", str(tmp_path / "picture.jpg")])
     assert capsys.readouterr().out.splitlines() == wanted

@@ -149,7 +149,7 @@ class Block(nn.Module):
     def forward(self, features, condition):
         scale, shift = rearrange(self.film(condition), "b (two c) -> two b c 1 1", two=2)
         hidden = _silu(self.norm(features) * (1 + scale) + shift)
-        hidden = _silu(self.conv1(hidden) + self.wide(reduce(hidden, "b c h w -> b c", "mean"))[:, :, None, None])
+        hidden = _silu(self.conv1(hidden) + self.wide(hidden.mean(dim=(2, 3)))[:, :, None, None])
         return features + self.conv2(hidden)
 
 
@@ -167,7 +167,7 @@ class _Trained(nn.Module):
     def features(self, x, sigma, group, conditional=None):
         """-> log-odds [B], features [B, width, H/patch, W/patch] of the padded latent, and its size before padding."""
         fine, coarse, size = self.trunk(x, sigma, group, conditional)
-        pooled = torch.cat([reduce(coarse, "b c h w -> b c", how) for how in ("mean", "max")], dim=1)
+        pooled = torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1)  # einops 0.4 refuses bfloat16
         return self.odds(pooled)[:, 0], fine, size
 
 
