@@ -3,16 +3,12 @@
 `cost`: time to learn and calibrate a preference for the shipped backdrop axis from 128 pairs a side, and of sampling
 the pairs. `few`: stereotype rates with it. `sdxl`: time and memory to train on 256 pairs of SDXL-size random latents
 and pushes. `derivatives`: the shipped preferences on both derivatives of the miniature, with their own calibration and
-with a new one. `both`: both shipped preferences together, for the groups of both. `kill`: sampling pairs, killed 20
-times.
+with a new one. `both`: both shipped preferences together, for the groups of both.
 """
 
 import argparse
 import json
-import random
 import resource
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -109,7 +105,8 @@ class Bench:
         self.say(f"{name}: seconds beyond it", "all", time.time() - started - sampling.took, count)
         self.say(f"{name}: seconds of decoding and storing", "all", keeping, count)
         for stage, (first, last) in times.items():
-            self.say(f"{name}: seconds of {stage}", "all", last - first, count)
+            if last > first:  # the gate only tells that it begins
+                self.say(f"{name}: seconds of {stage}", "all", last - first, count)
         self.say(f"{name}: UNet evaluations at points", "all", host.evaluations - before, count)
         started = time.time()
         preference = calibrate(host, preference, judge)
@@ -179,33 +176,6 @@ class Bench:
         ):
             self.rates(host, name, preferences, Settings(), groups, list(SIDES), plain)
 
-    def kill(self, tries=20):
-        """Pictures lost by `kill -9` at random times, because their batch was not written yet."""
-        rng, lost = random.Random(self.seed), []
-        with tempfile.TemporaryDirectory() as folder:
-            code = (
-                f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-                "from corrector.axis.axis import load_axis\n"
-                "from corrector.miniature.host import Miniature\nfrom corrector.learning.pairs import make_pairs\n"
-                f"axis = load_axis({str(ROOT / 'axes' / 'miniature-backdrop.json')!r})\n"
-                "make_pairs(Miniature(bf16=True), axis, 40, 7, steps=16, batch=1, folder=sys.argv[1], "
-                "progress=lambda _: print('one', flush=True))"
-            )
-            command = [sys.executable, "-c", code, str(Path(folder) / "pairs")]
-            for _ in range(tries):
-                with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as work:
-                    there = len(list(Path(folder).glob("pairs/*-*.safetensors")))
-                    for _ in range(there + 1):
-                        work.stdout.readline()
-                    time.sleep(rng.random())
-                    work.send_signal(signal.SIGKILL)
-                    told = there + 1 + work.stdout.read().count("one")
-                kept = len(list(Path(folder).glob("pairs/*-*.safetensors")))
-                lost.append(told - kept)  # a batch is written before it is reported
-            last = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            self.say("kill -9: finished pictures lost, most", "all", max(lost), tries)
-            self.say("kill -9: pictures at the end, of 240", "all", last.stdout.count("one"), tries)
-
 
 class Stopwatch:
     """A function with the total time of its calls in seconds."""
@@ -235,7 +205,7 @@ class RandomPushes:
 
 
 def main():
-    parts = ("cost", "few", "sdxl", "derivatives", "both", "kill")
+    parts = ("cost", "few", "sdxl", "derivatives", "both")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=(*parts, []), default=list(parts))
     parser.add_argument("--n", type=int, default=1000, help="pictures per group")

@@ -4,11 +4,10 @@
     COMFYUI_PATH=FOLDER python benchmarks/soak.py --beside
 
 The prompts go round through STEPS: other preferences, models, sizes and axes, runs that are interrupted, files that are
-damaged or gone. After each round ComfyUI is told to free its memory, and what is left is measured: what is allocated
-and what is resident in MB, open files, threads, bytes of the log. The first round loads everything; steps that train a
-network take minutes and are in every fourth round only, others draw plain corrected pictures instead. A node of this
-benchmark collects garbage and makes glibc return freed memory first, or its caches would hide what is held: training
-frees hundreds of thousands of small blocks. `--plain` is the control, as many prompts without a preference. Linux only.
+damaged or gone. After each round ComfyUI is told to free its memory, and what is left is measured (soak_memory.py):
+what is allocated and what is resident in MB, open files, threads, bytes of the log. The first round loads everything;
+steps that train a network take minutes and are in every fourth round only, others draw plain corrected pictures
+instead. `--plain` is the control, as many prompts without a preference. Linux only.
 """
 
 import argparse
@@ -20,12 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from benchmarks.soak_memory import ALLOCATOR, NODE, held  # noqa: E402
 from corrector.latent_space.whole_files import write_whole  # noqa: E402
 from corrector.preference.file import PreferenceFileError, load_preference  # noqa: E402
 from hosts.conftest import python_of, running  # noqa: E402
@@ -35,38 +34,6 @@ SHIPPED = [ROOT / "weights" / f"miniature-{axis}.safetensors" for axis in ("back
 SIZE = {"width": 128, "height": 128}
 SMALL = {**SIZE, "sampler": "euler", "scheduler": "karras", "cfg": 2.0, "steps": 2, "batch": 16}
 SETTLE = 3.0  # seconds after which a freed ComfyUI is measured
-# In one arena glibc can say what is allocated; large blocks have memory of their own. oneDNN keeps what it compiles for
-# each new shape, up to 1024 of them.
-ALLOCATOR = {
-    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0",
-}  # fmt: skip
-MEMORY = """
-import ctypes
-import gc
-
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "free_blocks", "small_blocks", "mapped_blocks", "mapped", "unused", "small_free", "used", "free", "top"
-    )]
-
-def allocated():
-    libc = ctypes.CDLL("libc.so.6")
-    libc.mallinfo2.restype = Info
-    gc.collect()
-    libc.malloc_trim(0)
-    info = libc.mallinfo2()
-    return {"allocated": round((info.used + info.mapped) / 2**20, 1)}
-"""
-NODE = f"""{MEMORY}
-from aiohttp import web
-from server import PromptServer
-
-NODE_CLASS_MAPPINGS = {{}}
-
-@PromptServer.instance.routes.post("/soak/memory")
-async def answer(_):
-    return web.json_response(allocated())
-"""
 
 
 def node(kind, **inputs):
@@ -199,21 +166,6 @@ def freed(server):
     server.post("/free", {"unload_models": True, "free_memory": True})
     time.sleep(SETTLE)
     return held(server)
-
-
-def held(server):
-    """What the process of a server holds."""
-    with urllib.request.urlopen(urllib.request.Request(f"{server.address}/soak/memory", b"{}"), timeout=60) as answer:
-        allocated = json.load(answer)
-    process = Path("/proc", str(server.process.pid))
-    status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    return {
-        **allocated,
-        "memory": round(int(status["VmRSS"].split()[0]) / 1024, 1),
-        "files": len(list((process / "fd").iterdir())),
-        "threads": int(status["Threads"]),
-        "log": len(server.log),
-    }
 
 
 def prepared(folder):

@@ -19,18 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from benchmarks.soak import ALLOCATOR, MEMORY, SHIPPED, held  # noqa: E402
-from hosts.forge_server import make_folder, need, running  # noqa: E402
-from hosts.test_forge_server import random_preference  # noqa: E402
+from benchmarks.soak import SHIPPED  # noqa: E402
+from benchmarks.soak_memory import ALLOCATOR, EXTENSION, held  # noqa: E402
+from hosts.forge_server import make_folder, need, random_preference, running  # noqa: E402
 from webui_checkouts import folder_of, python_of  # noqa: E402
 
 PROMPT = "a portrait of an African man"
 INTERRUPTED = 3.0  # seconds after which a run is
-EXTENSION = f"""{MEMORY}
-from modules import script_callbacks
-
-script_callbacks.on_app_started(lambda _, app: app.add_api_route("/soak/memory", allocated, methods=["POST"]))
-"""
 
 
 def checkpoint(name):
@@ -38,13 +33,9 @@ def checkpoint(name):
 
 
 HIRES = {
-    "enable_hr": True,
-    "hr_scale": 2.0,
-    "hr_upscaler": "Latent",
-    "denoising_strength": 0.6,
-    "hr_second_pass_steps": 2,
-}
-HIRES |= {"hr_additional_modules": ["Use same choices"]}
+    "enable_hr": True, "hr_scale": 2.0, "hr_upscaler": "Latent", "denoising_strength": 0.6, "hr_second_pass_steps": 2,
+    "hr_additional_modules": ["Use same choices"],
+}  # fmt: skip
 # (what, our script's arguments, settings, what the infotext says, None where there is none)
 STEPS = (
     ("corrected", (True, "random", 1.0), {}, "RS-Corrector result: corrected"),
@@ -73,8 +64,8 @@ STEPS = (
 def prepared(forge, python, folder):
     make_folder(forge, python, folder)
     models = folder / "models" / "rs_corrector"
-    for name in ("random", "other"):
-        random_preference(models / f"{name}.safetensors")
+    for seed, name in enumerate(("random", "other")):
+        random_preference(models / f"{name}.safetensors", seed)
     (models / "damaged.safetensors").write_bytes(SHIPPED[0].read_bytes()[:-99])
     (scripts := folder / "extensions" / "soak" / "scripts").mkdir(parents=True)
     (scripts / "soak.py").write_text(EXTENSION, encoding="utf-8")

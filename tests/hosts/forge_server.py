@@ -92,6 +92,21 @@ def make_folder(forge, python, folder):
     (folder / "config.json").write_text(json.dumps(chosen))
 
 
+def random_preference(path, seed=1):
+    """A preference for SD1.5 with a random network and no gate, which changes every picture."""
+    import torch
+
+    from corrector.axis.axis import load_axis
+    from corrector.preference.file import save_preference
+    from corrector.preference.networks import Distilled
+    from corrector.preference.preference import Preference
+
+    torch.manual_seed(seed)
+    axis = load_axis(REPOSITORY / "axes" / "african-house-poverty.json")
+    source = Distilled("sd15", len(axis.groups), width=16, blocks=1)
+    save_preference(Preference(axis=axis, space="sd15", source=source, name="random"), path)
+
+
 @contextmanager
 def running(forge, python, folder):
     with socket.socket() as free:

@@ -11,28 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from hosts.forge_server import make_folder, need, running
+from hosts.forge_server import make_folder, need, random_preference, running
 from webui_checkouts import folder_of, python_of
 
 API_PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 PROMPT = "a portrait of an African man"
 ON = (True, "random", 0.5)
 SETTINGS = ("strength", "target")
-
-
-def random_preference(path):
-    """A preference for SD1.5 with a random network and no gate, which changes every picture."""
-    from corrector.axis.axis import load_axis
-    from corrector.preference.file import save_preference
-    from corrector.preference.networks import Distilled
-    from corrector.preference.preference import Preference
-
-    torch.manual_seed(1)
-    axis = load_axis(Path(__file__).resolve().parents[2] / "axes" / "african-house-poverty.json")
-    source = Distilled("sd15", len(axis.groups), width=16, blocks=1)
-    save_preference(Preference(axis=axis, space="sd15", source=source, name="random"), path)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,9 @@ class Visitor:
 def visitor(page, renderer):
     if not page.get_by_role("button", name="Templates").first.is_visible():
         pytest.skip("This front end has no button for its templates.")
-    return Visitor(page, renderer)
+    size = page.viewport_size
+    yield Visitor(page, renderer)
+    page.set_viewport_size(size)
 
 
 def open_template(visitor, name):
@@ -70,7 +72,6 @@ def test_from_the_templates_to_the_outcome_and_the_slider_in_four_clicks(server,
 # The narrow window is the harder one; for screenshots both are opened.
 @pytest.mark.parametrize("width", WIDTHS if os.environ.get("RS_SCREENSHOTS") else WIDTHS[:1])
 def test_all_templates_open_in_turn_with_a_readable_note_and_without_an_error(page, visitor, width):
-    size = page.viewport_size
     page.set_viewport_size({"width": width, "height": round(width * 0.6)})
     for name in WORKFLOW_NAMES:
         open_template(visitor, name)
@@ -78,5 +79,4 @@ def test_all_templates_open_in_turn_with_a_readable_note_and_without_an_error(pa
         assert scale >= 0.58, f"{name} opens at {scale:.2f}, at which the page draws no text"
         assert 0 < left < right < width and 0 < top < bottom < 0.6 * width, name
         in_both_themes(page, f"{name}-opened-{width}-{visitor.name}")
-    page.set_viewport_size(size)
     assert visitor.errors == []
