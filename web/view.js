@@ -9,12 +9,17 @@ const MARGIN = [70, 105]; // pixels, for the page's bars on the left and at the 
 app.registerExtension({
   name: "rscorrector.View",
   afterConfigureGraph() {
-    const { canvas, graph } = app;
-    if (!graph.extra?.rs_corrector_template) return;
-    delete graph.extra.rs_corrector_template; // once: afterwards the view is the user's
-    if (graph.extra.ds || canvas.ds.scale >= READABLE) return;
-    canvas.ds.scale = READABLE;
-    canvas.ds.offset = MARGIN.map((pixels) => pixels / READABLE); // templates begin at 0, 0
-    canvas.setDirty(true, true);
+    const { extra } = app.graph;
+    if (!extra?.rs_corrector_template) return;
+    delete extra.rs_corrector_template; // once: afterwards the view is the user's
+    if (!extra.ds) requestAnimationFrame(() => requestAnimationFrame(open)); // some front ends fit it in the next frame
   },
 });
+
+function open() {
+  const { canvas } = app;
+  if (canvas.ds.scale >= READABLE) return;
+  canvas.ds.scale = READABLE;
+  canvas.ds.offset = MARGIN.map((pixels) => pixels / READABLE); // templates begin at 0, 0
+  canvas.setDirty(true, true);
+}
