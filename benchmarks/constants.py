@@ -21,7 +21,7 @@ from corrector.correction import update  # noqa: E402
 from corrector.preference import networks  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
-CONSTANTS = {"MARGIN": update, "CLOSED": update, "LOWEST_SIGMA": networks}
+CONSTANTS = {"MARGIN": update, "LATE": update, "CLOSED": update, "LOWEST_SIGMA": networks}
 FACTORS = (1.0, 0.5, 2.0)
 CELLS = (("Euler", 1.0, 16), ("Euler", 2.0, 16), ("Euler", 7.0, 16), ("DPM++ 2M SDE", 7.0, 16))
 FIGURES = {

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from scipy.stats import binomtest
 
 from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
-from corrector.correction.update import CLOSED, Settings, correct, drift
+from corrector.correction.update import CLOSED, MARGIN, Settings, correct, drift
 from corrector.latent_space.spaces import push_from_gradient
 from corrector.preference.calibration import Calibration
 from corrector.preference.networks import Reading
@@ -130,6 +131,21 @@ def test_the_gate_closes_earlier_for_a_picture_that_comes_out_fine_by_itself_and
     assert opening(0.0, chance=1.0) == pytest.approx(1 - 0.5 / CLOSED, abs=1e-6)
     assert opening(-1.0) > opening(-1.0, chance=0.3) > opening(-1.0, chance=1.0) > 0
     assert opening(-12.0, chance=1.0) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_push_of_a_learned_belief_ends_later_where_little_noise_is_left():
+    class Learned(torch.nn.Module):
+        """A belief of a half at all sigmas, and a push of length 1."""
+
+        kind, knows_belief = "exact", True
+
+        def forward(self, x, sigma, group, conditional):
+            return Reading(torch.zeros(len(x)), torch.ones_like(x))
+
+    preference, x = SimpleNamespace(source=Learned()), torch.zeros(3, 1, 1, 1)
+    sigma = torch.tensor([14.6, 1.0, 0.2])
+    added = correct(x, x, sigma, [preference], [everyone(3, 0.5)], Settings()).flatten() / (1 + MARGIN)
+    assert added.tolist() == pytest.approx([0.5, 1 - 0.5**2, 1 - 0.5**3], abs=0.02)
 
 
 def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):

@@ -1,15 +1,16 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
     D* = D + strength * (k * opening * P + (1 - c)^2 * tone * T)
-    opening = max(0, 1 - q / max(1 - c, CLOSED))      q = sigmoid(l + prior)
+    opening = max(0, 1 - (q / max(1 - c, CLOSED))^n)      q = sigmoid(l + prior)
 
-For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture comes
-out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with k, the CFG scale, D* is
-what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u) (METHOD.md). A learned push
-gets a MARGIN more. c is the chance that the picture comes out on the counter side by itself: such a picture is hardly
-moved. The tone push
-T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
-picture keeps the skin tone of its uncorrected version.
+For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture
+comes out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with n = 1 and k, the
+CFG scale, D* is what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u)
+(METHOD.md). A learned push gets a MARGIN more, and a learned belief n = 1 + LATE / (1 + sigma^2): where little noise
+is left it says too much of pictures that are half-way, and a push that ends too early leaves them so. c is the chance
+that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push T = Cov(x0, t
+| x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected picture keeps the
+skin tone of its uncorrected version.
 """
 
 import math
@@ -23,6 +24,7 @@ from ..latent_space.spaces import expand
 from ..preference.networks import read
 
 MARGIN = 0.5  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
+LATE = 2.0  # by how much the exponent of a learned belief exceeds 1 where no noise is left: the push ends later
 CLOSED = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
 
 
@@ -58,16 +60,18 @@ class Settings:
             raise CorrectionError(f"The cap is {self.cap}; it must be above 0, or None for no cap.")
 
 
-def drift(reading, decision, k):
+def drift(reading, decision, k, exponent=1.0):
     """D* - D of one preference at strength 1, [B, C, H, W] in units of x0.
 
     Args:
         reading: Reading.
         decision: Decision for the same pictures, on the same device.
         k: the CFG scale and the margin.
+        exponent: of the belief; a number or [B].
     """
     belief = (reading.log_odds + decision.prior).sigmoid()
-    opening = (1 - belief / (1 - decision.chance).clamp(min=CLOSED)).clamp(min=0)
+    closed = (belief / (1 - decision.chance).clamp(min=CLOSED)).clamp(max=1)
+    opening = 1 - closed**exponent
     total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
         total = total + expand((1 - decision.chance).square() * decision.tone, total) * reading.tone
@@ -105,8 +109,9 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         some = active.nonzero()[:, 0]
         own = (denoised if conditional is None else conditional)[some].float()
         reading = read(preference.source, x[some].float(), sigma[some], decision.group[some], own)
-        k = max(float(cfg), 1.0) + MARGIN * preference.source.knows_belief
-        total[some] += drift(reading, decision.select(some), k)
+        learned = preference.source.knows_belief
+        k, exponent = max(float(cfg), 1.0) + MARGIN * learned, 1 + LATE * learned / (1 + sigma[some].square())
+        total[some] += drift(reading, decision.select(some), k, exponent)
         touched |= active
     if not touched.any():
         return denoised
