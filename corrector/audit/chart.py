@@ -59,11 +59,12 @@ def _tones(panel, report, group):
     ]
     edges = np.linspace(min(map(min, tones)), max(map(max, tones)) + 1e-3, 16)
     for values, colour, label in zip(tones, (PLAIN, CORRECTED), ("plain", "corrected"), strict=False):
-        panel.hist(values, bins=edges, alpha=0.55, color=colour, label=label)
+        panel.hist(values, bins=edges, histtype="stepfilled", alpha=0.55, color=colour, label=label)
         panel.axvline(np.mean(values), color=colour, linewidth=1)
     panel.set_title(group[:28], fontsize=8)
     panel.set_xlabel("skin, CIE L*", fontsize=8)
     panel.tick_params(labelsize=7)
+    panel.locator_params(nbins=4)
     panel.legend(fontsize=7)
 
 
