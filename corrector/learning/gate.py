@@ -23,6 +23,7 @@ BATCH = 128
 TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 FALSE_SCOPE = 0.005  # share of held-out texts without a word of the groups that are taken into scope
+LEFT_OUT = 0.05  # share of held-out texts that name a group, at which its threshold gives way
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
 IN_SCOPE, ASKED = (0.45, 0.95), (0.4, 0.7)  # between which thresholds are
 
@@ -94,18 +95,18 @@ def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
     `in_scope` lets FALSE_SCOPE of the texts pass that hold no word of the groups. Things that are called after a group
-    do not count: some text encoders cannot tell them from people, and would leave everybody out. `asked` is the
-    geometric mean of what takes FALSE_REQUEST of plain prompts for a request and of what overrides OVERRIDDEN of the
-    requests, which is the worst error.
+    do not count: some text encoders cannot tell them from people, and would leave everybody out. Where that leaves out
+    more than LEFT_OUT of those who are named, it is the geometric mean of both. `asked` is the geometric mean of what
+    takes FALSE_REQUEST of plain prompts for a request and of what overrides OVERRIDDEN of the requests, which is the
+    worst error.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
-    strangers, plain, requests = named[~scope & ~held.mentioned], asked[scope & ~request], asked[scope & request]
-    passing = strangers.quantile(1 - FALSE_SCOPE) if len(strangers) else torch.tensor(0.0)
-    gate.config["in_scope"] = round(float(passing.clamp(*IN_SCOPE)), 3)
-    found = [some.quantile(at) for some, at in ((plain, 1 - FALSE_REQUEST), (requests, OVERRIDDEN)) if len(some)]
-    mean = torch.stack(found).log().mean().exp() if found else torch.tensor(0.0)
-    gate.config["asked"] = round(float(mean.clamp(*asked_range)), 3)
+    passing = _quantile(named[~scope & ~held.mentioned], 1 - FALSE_SCOPE)
+    in_scope = min(passing, _mean(passing, _quantile(named[scope], LEFT_OUT)))
+    wanted = _mean(_quantile(asked[scope & ~request], 1 - FALSE_REQUEST), _quantile(asked[scope & request], OVERRIDDEN))
+    for name, found, (low, high) in (("in_scope", in_scope, IN_SCOPE), ("asked", wanted, asked_range)):
+        gate.config[name] = round(min(max(found, low), high), 3)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
     shares = {
@@ -115,6 +116,14 @@ def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
         "false activation": inside[~scope],
     }
     return {name: round(float(share.float().mean()), 4) if len(share) else None for name, share in shares.items()}
+
+
+def _quantile(probabilities, at):
+    return float(probabilities.quantile(at)) if len(probabilities) else 0.0
+
+
+def _mean(first, second):
+    return math.sqrt(first * second)
 
 
 class _Directions:
