@@ -13,23 +13,7 @@ from pathlib import Path
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0",
 }  # fmt: skip
-MEMORY = """
-import ctypes
-import gc
-
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "free_blocks", "small_blocks", "mapped_blocks", "mapped", "unused", "small_free", "used", "free", "top"
-    )]
-
-def allocated():
-    libc = ctypes.CDLL("libc.so.6")
-    libc.mallinfo2.restype = Info
-    gc.collect()
-    libc.malloc_trim(0)
-    info = libc.mallinfo2()
-    return {"allocated": round((info.used + info.mapped) / 2**20, 1)}
-"""
+MEMORY = Path(__file__).with_name("allocated.py").read_text(encoding="utf-8")
 NODE = f"""{MEMORY}
 from aiohttp import web
 from server import PromptServer

@@ -12,7 +12,7 @@ import host_extras
 import pytest
 import torch
 from host import weights_hash
-from rs_pack.benchmarks.soak_memory import MEMORY
+from rs_pack.benchmarks.allocated import allocated
 from rs_pack.nodes.host import ComfyHost, ComfyPrompts
 from rs_pack.nodes.miniature import load_miniature
 from safetensors.torch import load_file
@@ -66,14 +66,13 @@ def test_many_texts_are_encoded_together_and_each_is_as_alone(host):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc says what is allocated")
 def test_the_rare_words_of_many_texts_are_not_kept(host):
-    exec(MEMORY, scope := {})  # allocated(), in MB
     rng = random.Random(0)
     words = ["".join(rng.choices("abcdefghijklmnop", k=8)) for _ in range(8000)]
     texts = [" ".join(words[start : start + 25]) for start in range(0, len(words), 25)]
     list(host.encode_each(texts[:32]))
-    before = scope["allocated"]()["allocated"]
+    before = allocated()["allocated"]
     assert sum(1 for _ in host.encode_each(texts)) == len(texts)
-    assert scope["allocated"]()["allocated"] - before <= 1
+    assert allocated()["allocated"] - before <= 1
 
 
 @pytest.mark.parametrize("cfg", (1.0, 3.0))

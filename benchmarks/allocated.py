@@ -1,0 +1,31 @@
+"""What a process has allocated, as glibc knows it. Linux only."""
+
+import ctypes
+import gc
+
+
+class Info(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "free_blocks",
+            "small_blocks",
+            "mapped_blocks",
+            "mapped",
+            "unused",
+            "small_free",
+            "used",
+            "free",
+            "top",
+        )
+    ]
+
+
+def allocated():
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallinfo2.restype = Info
+    gc.collect()
+    libc.malloc_trim(0)
+    info = libc.mallinfo2()
+    return {"allocated": round((info.used + info.mapped) / 2**20, 1)}
