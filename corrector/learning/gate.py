@@ -22,10 +22,9 @@ HELD = 8  # one of so many texts is held out
 BATCH = 128
 TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-FALSE_SCOPE = 0.005  # share of held-out texts without a word of the groups that are taken into scope
-LEFT_OUT = 0.05  # share of held-out texts that name a group, at which its threshold gives way
+FALSE_SCOPE, LEFT_OUT = 0.005, 0.02  # of texts without a word of the groups in scope, of those that name one out of it
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
-IN_SCOPE, ASKED = (0.45, 0.95), (0.4, 0.7)  # between which thresholds are
+IN_SCOPE, ASKED = (0.45, 0.95), (0.45, 0.7)  # between which thresholds are
 
 
 def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, asked=ASKED, **others):
@@ -94,19 +93,20 @@ def _trained(gate, data, steps):
 def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
-    `in_scope` lets FALSE_SCOPE of the texts pass that hold no word of the groups. Things that are called after a group
-    do not count: some text encoders cannot tell them from people, and would leave everybody out. Where that leaves out
-    more than LEFT_OUT of those who are named, it is the geometric mean of both. `asked` is the geometric mean of what
-    takes FALSE_REQUEST of plain prompts for a request and of what overrides OVERRIDDEN of the requests, which is the
-    worst error.
+    Each is the geometric mean of two. `in_scope`: of what lets FALSE_SCOPE of the texts pass that hold no word of the
+    groups, and of what leaves out LEFT_OUT of those that name one. Things that are called after a group do not count:
+    some text encoders cannot tell them from people, and would leave everybody out. `asked`: of what takes FALSE_REQUEST
+    of plain prompts for a request, and of what overrides OVERRIDDEN of the requests, which is the worst error.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
-    passing = _quantile(named[~scope & ~held.mentioned], 1 - FALSE_SCOPE)
-    in_scope = min(passing, _mean(passing, _quantile(named[scope], LEFT_OUT)))
-    wanted = _mean(_quantile(asked[scope & ~request], 1 - FALSE_REQUEST), _quantile(asked[scope & request], OVERRIDDEN))
-    for name, found, (low, high) in (("in_scope", in_scope, IN_SCOPE), ("asked", wanted, asked_range)):
-        gate.config[name] = round(min(max(found, low), high), 3)
+    found = {
+        "in_scope": (named[~scope & ~held.mentioned], 1 - FALSE_SCOPE, named[scope], LEFT_OUT, *IN_SCOPE),
+        "asked": (asked[scope & ~request], 1 - FALSE_REQUEST, asked[scope & request], OVERRIDDEN, *asked_range),
+    }
+    for name, (below, at, above, under, low, high) in found.items():
+        mean = math.sqrt(_quantile(below, at) * _quantile(above, under))
+        gate.config[name] = round(min(max(mean, low), high), 3)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
     shares = {
@@ -120,10 +120,6 @@ def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
 
 def _quantile(probabilities, at):
     return float(probabilities.quantile(at)) if len(probabilities) else 0.0
-
-
-def _mean(first, second):
-    return math.sqrt(first * second)
 
 
 class _Directions:

@@ -53,8 +53,8 @@ def token_vectors(conditioning):
 
 
 class PromptGate(nn.Module):
-    """Features of the tokens beside their neighbours ("no" before "sombrero"), of each an average over the prompt with
-    weights of its own and the largest value, and two linear probes on them.
+    """Features of the tokens, each scaled by its neighbours ("no" before "sombrero"), of each an average over a prompt
+    with weights of its own and the largest value, and two linear probes on them.
 
     Args:
         width: of the text encoder's token vectors.
@@ -103,7 +103,7 @@ class PromptGate(nn.Module):
         if self.neighbours is not None:
             if padding is not None:
                 features = features.masked_fill(padding[..., None], 0)
-            features = features + F.gelu(self.neighbours(features.mT).mT)
+            features = features * 2 * self.neighbours(features.mT).mT.sigmoid()
         mean = (features * weights).sum(dim=1)
         if padding is not None:
             features = features.masked_fill(padding[..., None], -torch.inf)
