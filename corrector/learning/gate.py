@@ -16,13 +16,13 @@ from .wordings import named_words, words_of
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
 SEEN, DIRECTIONS = 500, 256  # texts that show in which directions token vectors vary most; how many of these are kept
-STEPS = 600
+STEPS = 400
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
 BATCH = 128
 TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-FALSE_SCOPE, LEFT_OUT = 0.005, 0.02  # of texts without a word of the groups in scope, of those that name one out of it
+FALSE_SCOPE, LEFT_OUT = 0.005, 0.03  # of texts without a word of the groups in scope, of those that name one out of it
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
 IN_SCOPE, ASKED = (0.45, 0.95), (0.45, 0.7)  # between which thresholds are
 
