@@ -11,7 +11,6 @@ from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, 
 from .gate_checks import check_texts
 from .gate_texts import gate_texts
 from .training import optimise
-from .wordings import named_words, words_of
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
@@ -22,7 +21,7 @@ HELD = 8  # one of so many texts is held out
 BATCH = 128
 TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-FALSE_SCOPE, LEFT_OUT = 0.005, 0.03  # of texts without a word of the groups in scope, of those that name one out of it
+NAMED = 0.7  # of the median probability with which a text names its group: from there on a prompt is in scope
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
 IN_SCOPE, ASKED = (0.45, 0.95), (0.45, 0.7)  # between which thresholds are
 
@@ -93,20 +92,20 @@ def _trained(gate, data, steps):
 def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
-    Each is the geometric mean of two. `in_scope`: of what lets FALSE_SCOPE of the texts pass that hold no word of the
-    groups, and of what leaves out LEFT_OUT of those that name one. Things that are called after a group do not count:
-    some text encoders cannot tell them from people, and would leave everybody out. `asked`: of what takes FALSE_REQUEST
-    of plain prompts for a request, and of what overrides OVERRIDDEN of the requests, which is the worst error.
+    `in_scope` is a share of the median of texts that name a group: some text encoders cannot tell people from things
+    that are called after them, so that no text is sure to name somebody. `asked` is the geometric mean of what takes
+    FALSE_REQUEST of plain prompts for a request and of what overrides OVERRIDDEN of the requests, the worst error.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
+    plain = _quantile(asked[scope & ~request], 1 - FALSE_REQUEST)
+    requests = _quantile(asked[scope & request], OVERRIDDEN)
     found = {
-        "in_scope": (named[~scope & ~held.mentioned], 1 - FALSE_SCOPE, named[scope], LEFT_OUT, *IN_SCOPE),
-        "asked": (asked[scope & ~request], 1 - FALSE_REQUEST, asked[scope & request], OVERRIDDEN, *asked_range),
+        "in_scope": (NAMED * _quantile(named[scope], 0.5), IN_SCOPE),
+        "asked": (math.sqrt(plain * requests), asked_range),
     }
-    for name, (below, at, above, under, low, high) in found.items():
-        mean = math.sqrt(_quantile(below, at) * _quantile(above, under))
-        gate.config[name] = round(min(max(mean, low), high), 3)
+    for name, (threshold, (low, high)) in found.items():
+        gate.config[name] = round(min(max(threshold, low), high), 3)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
     shares = {
@@ -164,8 +163,6 @@ class _Encoded:
         self.lengths = torch.tensor([len(part) for part in parts])
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.groups = torch.tensor([len(axis.groups) if group == OUT_OF_SCOPE else group for _, group, *_ in texts])
-        own = named_words(axis)
-        self.mentioned = torch.tensor([bool(own & set(words_of(text))) for text, *_ in texts])
         self.explicit = torch.tensor([explicit for _, _, explicit, *_ in texts])
 
     def __len__(self):
