@@ -21,7 +21,7 @@ HELD = 8  # one of so many texts is held out
 BATCH = 128
 TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-NAMED = 0.7  # of the median probability with which a text names its group: from there on a prompt is in scope
+NAMED = 0.63  # of the median probability with which a text names its group: from there on a prompt is in scope
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
 IN_SCOPE, ASKED = (0.45, 0.95), (0.45, 0.7)  # between which thresholds are
 
