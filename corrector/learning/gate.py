@@ -26,7 +26,9 @@ FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, 
 IN_SCOPE, ASKED = (0.45, 0.95), (0.45, 0.7)  # between which thresholds are
 
 
-def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, asked=ASKED, **others):
+def train_gate(
+    axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, share=NAMED, asked=ASKED, **others
+):
     """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:
@@ -38,6 +40,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
         steps: number of training steps.
         network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
+        share: of the median of texts that name a group, from which a prompt is in scope.
         asked: the range of the threshold from which a prompt asks for something.
         others: for `gate_texts`.
     """
@@ -59,7 +62,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
         torch.manual_seed(seed)
         gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=REACH)
         gate = _trained(gate, data, steps)
-    figures = {**_set_thresholds(gate, *held.probabilities(gate), held, asked), "n": len(held)}
+    figures = {**_set_thresholds(gate, *held.probabilities(gate), held, share, asked), "n": len(held)}
     if check:
         texts = check_texts(axis)
         figures["by_hand"] = _check(gate, _Encoded(texts, axis, vectors_of(texts), directions), texts)
@@ -89,7 +92,7 @@ def _trained(gate, data, steps):
     )  # fmt: skip
 
 
-def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
+def _set_thresholds(gate, groups, explicit, held, share=NAMED, asked_range=ASKED):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
     `in_scope` is a share of the median of texts that name a group: some text encoders cannot tell people from things
@@ -101,7 +104,7 @@ def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
     plain = _quantile(asked[scope & ~request], 1 - FALSE_REQUEST)
     requests = _quantile(asked[scope & request], OVERRIDDEN)
     found = {
-        "in_scope": (NAMED * _quantile(named[scope], 0.5), IN_SCOPE),
+        "in_scope": (share * _quantile(named[scope], 0.5), IN_SCOPE),
         "asked": (math.sqrt(plain * requests), asked_range),
     }
     for name, (threshold, (low, high)) in found.items():
@@ -114,7 +117,7 @@ def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
         "overridden": (inside & open_)[scope & request],
         "false activation": inside[~scope],
     }
-    return {name: round(float(share.float().mean()), 4) if len(share) else None for name, share in shares.items()}
+    return {name: round(float(some.float().mean()), 4) if len(some) else None for name, some in shares.items()}
 
 
 def _quantile(probabilities, at):
