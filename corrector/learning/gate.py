@@ -23,7 +23,7 @@ TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 NAMED = 0.63  # of the median probability with which a text names its group: from there on a prompt is in scope
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
-IN_SCOPE, ASKED = (0.45, 0.95), (0.45, 0.7)  # between which thresholds are
+LOWEST, ASKED = 0.45, (0.45, 0.7)  # threshold of groups; between which the other is
 
 
 def train_gate(
@@ -101,14 +101,10 @@ def _set_thresholds(gate, groups, explicit, held, share=NAMED, asked_range=ASKED
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
+    gate.config["in_scope"] = round(max(share * _quantile(named[scope], 0.5), LOWEST), 3)
     plain = _quantile(asked[scope & ~request], 1 - FALSE_REQUEST)
     requests = _quantile(asked[scope & request], OVERRIDDEN)
-    found = {
-        "in_scope": (share * _quantile(named[scope], 0.5), IN_SCOPE),
-        "asked": (math.sqrt(plain * requests), asked_range),
-    }
-    for name, (threshold, (low, high)) in found.items():
-        gate.config[name] = round(min(max(threshold, low), high), 3)
+    gate.config["asked"] = round(min(max(math.sqrt(plain * requests), asked_range[0]), asked_range[1]), 3)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
     shares = {
