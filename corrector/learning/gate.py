@@ -15,15 +15,15 @@ from .training import optimise
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
 SEEN, DIRECTIONS = 500, 256  # texts that show in which directions token vectors vary most; how many of these are kept
-STEPS = 400
+STEPS, RATE = 400, 8e-3
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
 BATCH = 128
 TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-NAMED = 0.63  # of the median probability with which a text names its group: from there on a prompt is in scope
+NAMED = 0.65  # of the median probability with which a text names its group: from there on a prompt is in scope
 FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
-LOWEST, ASKED = 0.45, (0.45, 0.7)  # threshold of groups; between which the other is
+LOWEST, ASKED = 0.45, (0.5, 0.7)  # threshold of groups; between which the other is
 
 
 def train_gate(
@@ -87,8 +87,8 @@ def _trained(gate, data, steps):
         return sum(losses) / BATCH
 
     return optimise(
-        gate.train(), steps, loss_of_step, "gate", 4e-3, lambda step: min(1, (step + 1) / 30) * (1 - step / steps),
-        clip=math.inf, progress=lambda *_: None, weight_decay=0.5,
+        gate.train(), steps, loss_of_step, "gate", RATE, lambda step: min(1, (step + 1) / 30) * (1 - step / steps),
+        clip=math.inf, progress=lambda *_: None, weight_decay=0.25, betas=(0.9, 0.97),
     )  # fmt: skip
 
 
