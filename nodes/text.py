@@ -25,7 +25,7 @@ NEUTRAL = (
     "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
 )  # fmt: skip
 GATE_TEXTS = 800
-GATE_STEPS = 200
+GATE_STEPS = 100
 GATE_NAMED = 0.5  # it is trained shortly, and less sure of a name
 GATE_ASKED = (0.25, 0.3)  # early: it knows two prompts only, and to override a request is the worst error
 
