@@ -15,20 +15,17 @@ from .training import optimise
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
 SEEN, DIRECTIONS = 500, 256  # texts that show in which directions token vectors vary most; how many of these are kept
-STEPS, RATE = 400, 8e-3
+STEPS, RATE, AVERAGE = 400, 8e-3, 0.97
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
 BATCH = 128
 TIMES = 5  # that each text is seen at least: few steps need few texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-NAMED = 0.65  # of the median probability with which a text names its group: from there on a prompt is in scope
-FALSE_REQUEST, OVERRIDDEN = 0.01, 0.05  # of plain prompts taken for a request, of requests overridden
-LOWEST, ASKED = 0.45, (0.5, 0.7)  # threshold of groups; between which the other is
+LEFT_OUT, OVERRIDDEN = 0.05, 0.15  # of held-out texts that name a group, and of those that ask for something
+NAMED, ASKED = (0.45, 0.75), (0.45, 0.7)  # between which the thresholds that cost so much are
 
 
-def train_gate(
-    axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, share=NAMED, asked=ASKED, **others
-):
+def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, asked=ASKED, **others):
     """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:
@@ -40,7 +37,6 @@ def train_gate(
         steps: number of training steps.
         network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
-        share: of the median of texts that name a group, from which a prompt is in scope.
         asked: the range of the threshold from which a prompt asks for something.
         others: for `gate_texts`.
     """
@@ -62,7 +58,7 @@ def train_gate(
         torch.manual_seed(seed)
         gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=REACH)
         gate = _trained(gate, data, steps)
-    figures = {**_set_thresholds(gate, *held.probabilities(gate), held, share, asked), "n": len(held)}
+    figures = {**_set_thresholds(gate, *held.probabilities(gate), held, asked), "n": len(held)}
     if check:
         texts = check_texts(axis)
         figures["by_hand"] = _check(gate, _Encoded(texts, axis, vectors_of(texts), directions), texts)
@@ -87,24 +83,23 @@ def _trained(gate, data, steps):
         return sum(losses) / BATCH
 
     return optimise(
-        gate.train(), steps, loss_of_step, "gate", RATE, lambda step: min(1, (step + 1) / 30) * (1 - step / steps),
-        clip=math.inf, progress=lambda *_: None, weight_decay=0.25, betas=(0.9, 0.97),
+        gate.train(), steps, loss_of_step, "gate", RATE,
+        lambda step: min(1, (step + 1) / 30) * (1 - 0.7 * step / steps), average=AVERAGE, clip=math.inf,
+        progress=lambda *_: None, weight_decay=0.25, betas=(0.9, 0.97),
     )  # fmt: skip
 
 
-def _set_thresholds(gate, groups, explicit, held, share=NAMED, asked_range=ASKED):
+def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
-    `in_scope` is a share of the median of texts that name a group: some text encoders cannot tell people from things
-    that are called after them, so that no text is sure to name somebody. `asked` is the geometric mean of what takes
-    FALSE_REQUEST of plain prompts for a request and of what overrides OVERRIDDEN of the requests, the worst error.
+    They are as high as leaves LEFT_OUT of those who are named out, and overrides OVERRIDDEN of the requests, within
+    NAMED and `asked_range`: held-out wordings are harder than what people write, and some text encoders are sure of
+    nothing.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
-    gate.config["in_scope"] = round(max(share * _quantile(named[scope], 0.5), LOWEST), 3)
-    plain = _quantile(asked[scope & ~request], 1 - FALSE_REQUEST)
-    requests = _quantile(asked[scope & request], OVERRIDDEN)
-    gate.config["asked"] = round(min(max(math.sqrt(plain * requests), asked_range[0]), asked_range[1]), 3)
+    gate.config["in_scope"] = _between(NAMED, named[scope], LEFT_OUT)
+    gate.config["asked"] = _between(asked_range, asked[scope & request], OVERRIDDEN)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
     shares = {
@@ -116,8 +111,10 @@ def _set_thresholds(gate, groups, explicit, held, share=NAMED, asked_range=ASKED
     return {name: round(float(some.float().mean()), 4) if len(some) else None for name, some in shares.items()}
 
 
-def _quantile(probabilities, at):
-    return float(probabilities.quantile(at)) if len(probabilities) else 0.0
+def _between(limits, probabilities, share):
+    """The value below which a share of some probabilities lies, within limits."""
+    low, high = limits
+    return round(min(max(float(probabilities.quantile(share)), low), high), 3) if len(probabilities) else high
 
 
 class _Directions:
