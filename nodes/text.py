@@ -26,6 +26,7 @@ NEUTRAL = (
 )  # fmt: skip
 GATE_TEXTS = 800
 GATE_STEPS = 100
+GATE_NAMED = (0.45, 0.5)  # it is trained shortly, and less sure of a name
 GATE_ASKED = (0.25, 0.3)  # early: it knows two prompts only, and to override a request is the worst error
 
 
@@ -119,7 +120,7 @@ class RSCorrectorTextPreference(io.ComfyNode):
         with torch.inference_mode(False), torch.enable_grad():
             gate, accuracy = train_gate(
                 axis, partial(encode_each, clip, progress=progress.update), count=GATE_TEXTS, steps=GATE_STEPS,
-                check=False, asked=GATE_ASKED, words=whole_words(vocabulary_of(clip)),
+                check=False, named=GATE_NAMED, asked=GATE_ASKED, words=whole_words(vocabulary_of(clip)),
             )  # fmt: skip
         source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
         preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)

@@ -25,7 +25,9 @@ LEFT_OUT, OVERRIDDEN = 0.05, 0.15  # of held-out texts that name a group, and of
 NAMED, ASKED = (0.45, 0.75), (0.45, 0.7)  # between which the thresholds that cost so much are
 
 
-def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, asked=ASKED, **others):
+def train_gate(
+    axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, named=NAMED, asked=ASKED, **others
+):
     """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:
@@ -37,7 +39,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
         steps: number of training steps.
         network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
-        asked: the range of the threshold from which a prompt asks for something.
+        named, asked: ranges of the thresholds from which a prompt is in scope, and asks for something.
         others: for `gate_texts`.
     """
     if count is None:
@@ -58,7 +60,7 @@ def train_gate(axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate
         torch.manual_seed(seed)
         gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=REACH)
         gate = _trained(gate, data, steps)
-    figures = {**_set_thresholds(gate, *held.probabilities(gate), held, asked), "n": len(held)}
+    figures = {**_set_thresholds(gate, *held.probabilities(gate), held, named, asked), "n": len(held)}
     if check:
         texts = check_texts(axis)
         figures["by_hand"] = _check(gate, _Encoded(texts, axis, vectors_of(texts), directions), texts)
@@ -89,16 +91,16 @@ def _trained(gate, data, steps):
     )  # fmt: skip
 
 
-def _set_thresholds(gate, groups, explicit, held, asked_range=ASKED):
+def _set_thresholds(gate, groups, explicit, held, named_range=NAMED, asked_range=ASKED):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
     They are as high as leaves LEFT_OUT of those who are named out, and overrides OVERRIDDEN of the requests, within
-    NAMED and `asked_range`: held-out wordings are harder than what people write, and some text encoders are sure of
+    the ranges: held-out wordings are harder than what people write, and some text encoders are sure of
     nothing.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
-    gate.config["in_scope"] = _between(NAMED, named[scope], LEFT_OUT)
+    gate.config["in_scope"] = _between(named_range, named[scope], LEFT_OUT)
     gate.config["asked"] = _between(asked_range, asked[scope & request], OVERRIDDEN)
     inside, open_ = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held.groups
