@@ -15,7 +15,8 @@ from .training import optimise
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
 SEEN, DIRECTIONS = 500, 256  # texts that show in which directions token vectors vary most; how many of these are kept
-STEPS, RATE, AVERAGE = 400, 8e-3, 0.97
+STEPS, RATE = 400, 8e-3
+AVERAGE = 0.97  # of the weights over the last steps: without it trainings differ by their seeds
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD = 8  # one of so many texts is held out
 BATCH = 128
@@ -91,12 +92,11 @@ def _trained(gate, data, steps):
     )  # fmt: skip
 
 
-def _set_thresholds(gate, groups, explicit, held, named_range=NAMED, asked_range=ASKED):
+def _set_thresholds(gate, groups, explicit, held, named_range, asked_range):
     """Set the thresholds of a gate on held-out texts -> what they cost there.
 
     They are as high as leaves LEFT_OUT of those who are named out, and overrides OVERRIDDEN of the requests, within
-    the ranges: held-out wordings are harder than what people write, and some text encoders are sure of
-    nothing.
+    the ranges: held-out wordings are harder than what people write, and some text encoders are sure of nothing.
     """
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held.groups < gate.groups, held.explicit != NEITHER
@@ -110,13 +110,13 @@ def _set_thresholds(gate, groups, explicit, held, named_range=NAMED, asked_range
         "overridden": (inside & open_)[scope & request],
         "false activation": inside[~scope],
     }
-    return {name: round(float(some.float().mean()), 4) if len(some) else None for name, some in shares.items()}
+    return {name: round(float(share.float().mean()), 4) if len(share) else None for name, share in shares.items()}
 
 
 def _between(limits, probabilities, share):
-    """The value below which a share of some probabilities lies, within limits."""
+    """The value below which a share of some probabilities lies, within limits; the lower limit if there are none."""
     low, high = limits
-    return round(min(max(float(probabilities.quantile(share)), low), high), 3) if len(probabilities) else high
+    return round(min(max(float(probabilities.quantile(share)), low), high), 3) if len(probabilities) else low
 
 
 class _Directions:
