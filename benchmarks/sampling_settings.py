@@ -227,7 +227,7 @@ def main():
     parser.add_argument("--seed", type=int, default=150_000_000)
     parser.add_argument("--world", choices=WORLDS, default="miniature")
     parser.add_argument("--axis", nargs="+", help="attributes; all of the world")
-    parser.add_argument("--groups", nargs="+", help="all that the model draws as a stereotype in 5 % or more")
+    parser.add_argument("--groups", nargs="+", help="all that the model draws as a stereotype in 5 %% or more")
     parser.add_argument("--cells", type=int, nargs="+", default=range(len(CELLS)), help="numbers of cells; all")
     parser.add_argument("--without-tone", action="store_true", help="also a correction without the tone push")
     parser.add_argument("--judges", action="store_true", help="also what two judges of the miniature say")

@@ -17,6 +17,7 @@ PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
 PIXELS = 8  # of the picture, on each side of a latent pixel
+DECODED = 8  # pictures at once: more do not fit into a CPU's cache and take longer
 NUMBERS = 16  # of each tensor that count for an identity
 
 
@@ -147,7 +148,7 @@ class Checkpoint(Host):
     def decode(self, latents):
         pictures = []
         with _upcast(self.autoencoder) as vae:
-            for part in latents.split(self.batch):
+            for part in latents.split(min(self.batch, DECODED)):
                 z = (part.to(self.device) / self.scale + self.shift).to(vae.dtype)
                 pictures.append(vae.decode(z).sample.float().cpu())
         return torch.cat(pictures).clamp(-1, 1)
