@@ -39,7 +39,6 @@ from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
-CFG = 2.0
 SIDES = MINIATURE.sides
 
 
@@ -47,7 +46,7 @@ class Bench:
     def __init__(self, args):
         self.n, self.seed, self.bf16, self.path, self.rows = args.n, args.seed, args.bf16, args.json, []
         self.derivative = [args.derivative] if args.derivative else ["print", "rates"]
-        self.axis = [args.axis] if args.axis else list(SIDES)
+        self.axis, self.cfgs = [args.axis] if args.axis else list(SIDES), args.cfg
 
     def say(self, figure, group, measured, n, **more):
         measured = measured if isinstance(measured, tuple) else (measured,) * 3
@@ -61,30 +60,30 @@ class Bench:
         prompts = [held_out(HELD_OUT_NEUTRAL, group, index // 8) for index in range(n)]  # batches of one prompt
         return prompts, list(range(self.seed, self.seed + n))
 
-    def rates(self, host, name, preferences, settings, groups, attributes, plain, **more):
+    def rates(self, host, name, preferences, settings, groups, attributes, plain, cfg, **more):
         """Corrected rates of each group; `plain`: {group: (latents, lightness, labels)} of the same seeds."""
         for group in groups:
             before, lightness, _ = plain[group]
             some = self.some(group)
-            latents, _ = sample_corrected(host, *some, preferences, settings, CFG, batch=8, plain=before)
+            latents, _ = sample_corrected(host, *some, preferences, settings, cfg, batch=8, plain=before)
             pictures = host.decode(latents)
             read, skin = host.reader.read(pictures), skin_lightness(pictures)
             for attribute in attributes:
                 count = tables.stereotype_count(read[attribute], SIDES[attribute][0])
-                self.say(f"{name}: {SIDES[attribute][0]}", group, audit.rate(count, self.n), self.n, **more)
-            self.say(f"{name}: L* drift", group, audit.mean(skin - lightness), self.n, **more)
+                self.say(f"{name}: {SIDES[attribute][0]}", group, audit.rate(count, self.n), self.n, cfg=cfg, **more)
+            self.say(f"{name}: L* drift", group, audit.mean(skin - lightness), self.n, cfg=cfg, **more)
 
-    def plain(self, host, name, groups, **more):
+    def plain(self, host, name, groups, cfg, **more):
         found = {}
         for group in groups:
             prompts, seeds = self.some(group)
-            latents = host.sample(host.encode(prompts), seeds, CFG)
+            latents = host.sample(host.encode(prompts), seeds, cfg)
             pictures = host.decode(latents)
             read = host.reader.read(pictures)
             found[group] = latents, skin_lightness(pictures), read
             for attribute, (side, _) in SIDES.items():
                 count = tables.stereotype_count(read[attribute], side)
-                self.say(f"{name}, plain: {side}", group, audit.rate(count, self.n), self.n, **more)
+                self.say(f"{name}, plain: {side}", group, audit.rate(count, self.n), self.n, cfg=cfg, **more)
         return found
 
     def cost(self, count=128, name="128 pairs"):
@@ -92,14 +91,14 @@ class Bench:
         started, sampling = time.time(), Stopwatch(host.sample)
         host.sample = sampling
         with tempfile.TemporaryDirectory() as folder:
-            pairs = make_pairs(host, axis, count, seed=0, cfg=CFG, folder=Path(folder) / "pairs")
+            pairs = make_pairs(host, axis, count, seed=0, folder=Path(folder) / "pairs")
         before, keeping, times = host.evaluations, time.time() - started - sampling.took, {}
 
         def progress(stage, done, total):
             times.setdefault(stage, [time.time(), 0])[1] = time.time()
 
         preference, judge = learn(
-            host, axis, count, 0, CFG, pairs=pairs, progress=progress, **gate_others(axis, ROOT / "axes", host.space)
+            host, axis, count, pairs=pairs, progress=progress, **gate_others(axis, ROOT / "axes", host.space)
         )
         self.say(f"{name}: seconds of sampling the pairs", "all", sampling.took, count)
         self.say(f"{name}: seconds beyond it", "all", time.time() - started - sampling.took, count)
@@ -115,8 +114,9 @@ class Bench:
 
     def few(self):
         host, preference = self.cost()
-        plain = self.plain(host, "128 pairs", preference.axis.groups)
-        self.rates(host, "128 pairs", [preference], Settings(), preference.axis.groups, ["backdrop"], plain)
+        for cfg in self.cfgs:
+            plain = self.plain(host, "128 pairs", preference.axis.groups, cfg)
+            self.rates(host, "128 pairs", [preference], Settings(), preference.axis.groups, ["backdrop"], plain, cfg)
 
     def sdxl(self, count=256, size=128):
         generator = torch.Generator().manual_seed(0)
@@ -141,40 +141,43 @@ class Bench:
             host = Miniature(bf16=self.bf16, lora=derivatives.FOLDER / f"miniature-{name}.safetensors")
             used = {a: load_preference(ROOT / "weights" / f"miniature-{a}.safetensors") for a in self.axis}
             groups = dict.fromkeys(group for preference in used.values() for group in preference.axis.groups)
-            plain = self.plain(host, name, groups, derivative=name)
-            for attribute, preference in used.items():
-                again = calibrate(host, preference, preference.judge)
-                for said, which in (("as it is", preference), ("calibrated again", again)):
-                    for group in which.axis.groups:
-                        self.targets(host, f"{name}, {said}", which, group, attribute, plain[group], derivative=name)
+            again = {a: calibrate(host, preference, preference.judge) for a, preference in used.items()}
+            for cfg in self.cfgs:
+                plain = self.plain(host, name, groups, cfg, derivative=name)
+                for said, preferences in (("as it is", used), ("calibrated again", again)):
+                    for attribute, preference in preferences.items():
+                        for group in preference.axis.groups:
+                            which = f"{name}, {said}", preference, group, attribute, plain[group], cfg
+                            self.targets(host, *which, derivative=name)
 
-    def targets(self, host, name, preference, group, attribute, plain, **more):
+    def targets(self, host, name, preference, group, attribute, plain, cfg, **more):
         """Stereotype rate and drift at targets 1 and 0.5."""
         (before, lightness, read), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
-        full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), CFG, batch=8, plain=before)
+        full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), cfg, batch=8, plain=before)
         conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
         lean = first_leans(host, preference, conditioning, seeds)
-        decision, _ = decide_all(preference, conditioning, coins, 0.5, CFG, 8, lean)
+        decision, _ = decide_all(preference, conditioning, coins, 0.5, cfg, 8, lean)
         pictures = host.decode(full)
         corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness
         for target, chosen in ((1, np.full(self.n, True)), (0.5, decision.active.numpy())):
             labels = np.where(chosen, corrected, read[attribute])
             rate = audit.rate(tables.stereotype_count(labels, side), self.n)
-            self.say(f"{name}, target {target}: {side}", group, rate, self.n, **more)
+            self.say(f"{name}, target {target}: {side}", group, rate, self.n, cfg=cfg, **more)
             drift = audit.mean(change * chosen)
-            self.say(f"{name}, target {target}: L* drift, {attribute}", group, drift, self.n, **more)
+            self.say(f"{name}, target {target}: L* drift, {attribute}", group, drift, self.n, cfg=cfg, **more)
 
     def both(self):
         host = Miniature(bf16=self.bf16)
         used = {a: load_preference(ROOT / "weights" / f"miniature-{a}.safetensors") for a in SIDES}
         groups = [group for group in used["backdrop"].axis.groups if group in used["attire"].axis.groups]
-        plain = self.plain(host, "both", groups)
-        for name, preferences in (
-            ("only backdrop", [used["backdrop"]]),
-            ("only attire", [used["attire"]]),
-            ("backdrop and attire", list(used.values())),
-        ):
-            self.rates(host, name, preferences, Settings(), groups, list(SIDES), plain)
+        for cfg in self.cfgs:
+            plain = self.plain(host, "both", groups, cfg)
+            for name, preferences in (
+                ("only backdrop", [used["backdrop"]]),
+                ("only attire", [used["attire"]]),
+                ("backdrop and attire", list(used.values())),
+            ):
+                self.rates(host, name, preferences, Settings(), groups, list(SIDES), plain, cfg)
 
 
 class Stopwatch:
@@ -209,6 +212,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=(*parts, []), default=list(parts))
     parser.add_argument("--n", type=int, default=1000, help="pictures per group")
+    parser.add_argument("--cfg", type=float, nargs="+", default=[2.0, 7.0])
     parser.add_argument("--seed", type=int, default=50_000_000)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--derivative", choices=("print", "rates"), help="only this one")
