@@ -157,9 +157,10 @@ class Checkpoint(Host):
 def chunks_of(tokenizer, prompt):
     """A prompt in parts that fit into the text encoder, cut between words as in ComfyUI; one part if it fits."""
     room, chunks, used = tokenizer.model_max_length - 2, [[]], 0  # without the tokens of start and end
+    if len(tokenizer.tokenize(prompt)) <= room:
+        return [prompt]
     words = prompt.split()
-    counts = map(len, tokenizer(words, add_special_tokens=False).input_ids) if words else ()
-    for word, count in zip(words, counts, strict=True):
+    for word, count in zip(words, map(len, tokenizer(words, add_special_tokens=False).input_ids), strict=True):
         if chunks[-1] and used + count > room:
             chunks.append([])
             used = 0

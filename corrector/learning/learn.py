@@ -1,5 +1,7 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
+import torch
+
 from ..axis.axis import axis_from_dict
 from ..latent_space.devices import place
 from ..preference.preference import Preference
@@ -56,12 +58,13 @@ def learn(
     pairs = pairs or make_pairs(host, axis, count, seed, cfg)
     count = pairs.latents.shape[2]
     device = host.device
-    judge, judge_accuracy = train_judge(pairs, seed, progress=progress, device=device)
-    found = sample_points(host, axis, pairs, points, seed, progress=progress)
-    tone = train_tone(host.space, pairs, tone_steps, seed, progress=progress, device=device)
-    source, figures = train_distilled(
-        host.space, len(axis.groups), found, tone, steps, seed, axis.skin_region, progress=progress, device=device
-    )
+    with _precision(host):
+        judge, judge_accuracy = train_judge(pairs, seed, progress=progress, device=device)
+        found = sample_points(host, axis, pairs, points, seed, progress=progress)
+        tone = train_tone(host.space, pairs, tone_steps, seed, progress=progress, device=device)
+        source, figures = train_distilled(
+            host.space, len(axis.groups), found, tone, steps, seed, axis.skin_region, progress=progress, device=device
+        )
     if progress:
         progress("gate", 0, 1)
     gate, gate_accuracy = train_gate(
@@ -87,6 +90,15 @@ def learn(
     if weak := weakness(training):
         training["weak"] = weak
     return Preference(axis, host.space, source, gate, training=training, name=axis.id, judge=judge), judge
+
+
+def _precision(host):
+    """Training in bfloat16 if the host computes in it: a third faster, and as good (docs/measurements.md).
+
+    Autocast's cache would keep the weights of the first step.
+    """
+    bf16 = getattr(host, "dtype", "").startswith("bfloat16")
+    return torch.autocast(torch.device(host.device).type, torch.bfloat16, enabled=bf16, cache_enabled=False)
 
 
 def weakness(training):
