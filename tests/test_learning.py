@@ -59,6 +59,17 @@ def test_the_learned_log_odds_are_the_models_own_belief(host, learned):
     assert learned[0].training["update_r2"] > 0.7
 
 
+def test_networks_are_trained_in_bfloat16_where_the_host_computes_in_it_and_are_as_good(axis, learned, monkeypatch):
+    host, exact = GaussianHost(), learned[0]
+    host.dtype = "bfloat16"
+    monkeypatch.setattr("corrector.learning.learn.train_gate", lambda *args, **options: (exact.gate, {}))
+    preference, _ = learn(host, axis, count=80, seed=0, cfg=1.0, points=1500, steps=250)
+    weights, others = (one.source.pushes.weight for one in (preference, exact))
+    assert weights.dtype == torch.float32 and not torch.equal(weights, others)
+    for figure in ("push_r2", "update_r2", "tone_r2"):
+        assert preference.training[figure] == pytest.approx(exact.training[figure], abs=0.05)
+
+
 def test_points_say_what_the_model_predicts_for_both_sides_and_for_the_neutral_prompt(host, axis, learned):
     pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
     points = sample_points(host, axis, pairs, 120, seed=3)
