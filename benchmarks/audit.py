@@ -78,7 +78,7 @@ def coverage(trials, seed):
     return rows
 
 
-def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=None):
+def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=None, cfg=2.0):
     """Audit plain and corrected pictures by the shipped judge, the reader and `more` judges -> (Audit, its store)."""
     from corrector.audit.judges import ReaderJudge, latent_judge
     from corrector.audit.plan import Plan
@@ -88,7 +88,8 @@ def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=Non
     shipped = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors")
     preference = preference or shipped
     judges = [latent_judge(shipped, [preference.hash]), ReaderJudge(host.reader, axis), *more]
-    run = Audit(host, Plan(axis, images, explicit, seed, strengths=(1.0,)), judges, [preference])
+    plan = Plan(axis, images, explicit, seed, cfgs=(cfg,), strengths=(1.0,))
+    run = Audit(host, plan, judges, [preference])
     return run, run.run(folder / "pictures")
 
 
@@ -193,14 +194,15 @@ def failures(host, axis, folder, images, seed):
     from corrector.audit.report import build
 
     rows = []
-    for name in (*FAILURES, "the shipped one, which has none"):
-        own = planted(host, axis, name) if name in FAILURES else None
-        run, store = audit_of(host, axis, own, folder / name, images, seed)
-        records, features, _ = store.collect(run.plan, "latent")
-        found = [f for f in build(run, records, features)["findings"] if f["level"] == "failure"]
-        names, groups = sorted({f["name"] for f in found}), [f["group"] for f in found if f["name"] == name]
-        value = {"value": bool(groups) if own else not names, "named_for": groups, "all_failures": names}
-        rows.append({"figure": f"planted failure: {name}", **value, "n": images, "seed": seed})
+    for cfg in (2.0, 7.0):
+        for name in (*FAILURES, "the shipped one, which has none"):
+            own = planted(host, axis, name) if name in FAILURES else None
+            run, store = audit_of(host, axis, own, folder / f"{name} {cfg:g}", images, seed, cfg=cfg)
+            records, features, _ = store.collect(run.plan, "latent")
+            found = [f for f in build(run, records, features)["findings"] if f["level"] == "failure"]
+            names, groups = sorted({f["name"] for f in found}), [f["group"] for f in found if f["name"] == name]
+            value = {"value": bool(groups) if own else not names, "named_for": groups, "all_failures": names}
+            rows.append({"figure": f"planted failure: {name}", "cfg": cfg, **value, "n": images, "seed": seed})
     return rows
 
 
@@ -227,7 +229,7 @@ def main():
             "judge": lambda: judge(host, axis, out / "judge", args.images, args.seed),
             "cost": lambda: cost(host, axis, Path(temporary) / "cost", 100, args.seed),
             "page": lambda: page(host, axis, out / "page", args.seed),
-            "failures": lambda: failures(host, axis, out / "failures", 60, args.seed),
+            "failures": lambda: failures(host, axis, out / "failures", 40, args.seed),
         }
         rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
         for part in args.only:
