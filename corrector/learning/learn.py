@@ -1,5 +1,7 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
+from contextlib import nullcontext
+
 import torch
 
 from ..axis.axis import axis_from_dict
@@ -97,8 +99,9 @@ def _precision(host):
 
     Autocast's cache would keep the weights of the first step.
     """
-    bf16 = getattr(host, "dtype", "").startswith("bfloat16")
-    return torch.autocast(torch.device(host.device).type, torch.bfloat16, enabled=bf16, cache_enabled=False)
+    if not getattr(host, "dtype", "").startswith("bfloat16"):
+        return nullcontext()
+    return torch.autocast(torch.device(host.device).type, torch.bfloat16, cache_enabled=False)
 
 
 def weakness(training):
