@@ -166,7 +166,7 @@ def chunks_of(tokenizer, prompt):
             used = 0
         chunks[-1].append(word)
         used += count
-    return [" ".join(some) for some in chunks] if len(chunks) > 1 else [prompt]
+    return [" ".join(some) for some in chunks]
 
 
 def space_of(pipe):
