@@ -167,15 +167,15 @@ class _Encoded:
         return len(self.lengths)
 
     def batch(self, *several):
-        """Vectors [B, T, D] of some texts, and which of them are padding; several texts follow each other."""
+        """Vectors [B, T, D] of some texts, and which of them are padding or None; several texts follow each other."""
         found, padding = [], []
         for which in several:
             places = torch.arange(int(self.lengths[which].max())).expand(len(which), -1)
             padding.append(places >= self.lengths[which, None])
             found.append(self.starts[which, None] + places.minimum(self.lengths[which, None] - 1))
-        found = torch.cat(found, dim=1)
+        found, padding = torch.cat(found, dim=1), torch.cat(padding, dim=1)
         vectors = self.tokens.index_select(0, found.flatten())  # as [found], in a twentieth of its time
-        return vectors.unflatten(0, found.shape).float(), torch.cat(padding, dim=1)
+        return vectors.unflatten(0, found.shape).float(), padding if padding.any() else None
 
     @torch.no_grad()
     def probabilities(self, gate):
