@@ -57,18 +57,20 @@ def test_a_group_that_the_axis_lacks_is_answered_with_those_it_has(axis):
         axis.prompts("Zendoli")
 
 
-def test_aliases_and_paraphrases_change_the_hash_and_an_axis_without_them_keeps_that_of_version_0_1(data):
+def test_what_only_the_gate_learns_changes_the_hash_and_an_axis_without_it_keeps_that_of_version_0_1(data):
     for part in (data, data["stereotype"], data["counter"]):
         part.pop("aliases", None)
         part.pop("paraphrases", None)
     bare = axis_from_dict(data)
     assert bare.hash == axis_from_dict(data | {"aliases": {}}).hash
-    assert "aliases" not in bare.to_dict() and "paraphrases" not in bare.to_dict()["counter"]
+    assert not {"aliases", "another"} & set(bare.to_dict()) and "paraphrases" not in bare.to_dict()["counter"]
     named = axis_from_dict(data | {"aliases": {bare.groups[0]: ["Highlander"]}})
     asked = axis_from_dict(data | {"counter": data["counter"] | {"paraphrases": ["townsperson"]}})
-    assert len({bare.hash, named.hash, asked.hash}) == 3
-    assert {bare.hash} == {one.hash_of_pictures for one in (bare, named, asked)}  # pairs are not made again
+    other = axis_from_dict(data | {"another": ["in a swamp"]})
+    assert len({bare.hash, named.hash, asked.hash, other.hash}) == 4
+    assert {bare.hash} == {one.hash_of_pictures for one in (bare, named, asked, other)}  # pairs are not made again
     assert named.to_dict()["aliases"] == {bare.groups[0]: ["Highlander"]}
+    assert other.to_dict()["another"] == ["in a swamp"]
 
 
 def test_the_hash_changes_with_any_word(data):
@@ -174,6 +176,16 @@ def test_templates_know_group_only_and_other_braces_are_refused(axis, data, temp
             {"counter": {"phrases": ["a"], "paraphrases": ["b"] * 501}},
             '"counter.paraphrases" has 501 entries; keep 500',
         ),
+        (
+            {"another": "in a swamp"},
+            '"another" must be a list of texts, such as ["working as a cook", "in a kitchen"].',
+        ),
+        ({"another": ["a", "a"]}, '"another" has "a" twice; remove one.'),
+        ({"another": ["In a village"]}, '"stereotype.phrases" and "another" share "in a village"; remove one.'),
+        (
+            {"neutral": ["a {group} in a swamp"], "another": ["in a swamp"]},
+            '"neutral[0]" already says "in a swamp" of "another"; neutral prompts',
+        ),
         ({"neutral": []}, '"neutral" is empty; write at least one prompt with {group}.'),
         ({"neutral": ["a portrait"]}, '"neutral[0]" must contain {group}; write it where'),
         ({"neutral": ["{group}, {mood}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
@@ -199,7 +211,7 @@ def test_templates_know_group_only_and_other_braces_are_refused(axis, data, temp
         ({"sources": ["arXiv"]}, '"sources[0]" must be an object.'),
         ({"sources": [{"title": "A study"}]}, 'the field "sources[0].identifier" is missing; add it.'),
         ({"sources": [{"title": "a", "identifier": "b", "year": "2023"}]}, '"sources[0].year" must be a whole number.'),
-        ({"gruops": []}, 'unknown field "gruops"; known are $schema, aliases, author, counter, '),
+        ({"gruops": []}, 'unknown field "gruops"; known are $schema, aliases, another, author, '),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_in_a_sentence_that_names_file_field_and_fix(data, write, change, words):

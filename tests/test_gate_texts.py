@@ -10,7 +10,7 @@ from corrector.learning.gate_checks import CATEGORIES, check_texts
 from corrector.learning.gate_texts import Grammar, gate_texts
 from corrector.learning.wordings import FUNCTION_WORDS, noun_of, whole_words, words_of
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, HELD_OUT_NO_GROUP
-from corrector.preference.prompt_gate import OUT_OF_SCOPE, STEREOTYPE
+from corrector.preference.prompt_gate import ANOTHER, OUT_OF_SCOPE, STEREOTYPE
 
 AXES = Path(__file__).resolve().parents[1] / "axes"
 
@@ -123,8 +123,16 @@ def test_an_axis_of_any_words_has_prompts(backdrop, phrases):
 
 def test_another_value_of_the_attribute_is_a_request_too():
     axis = load_axis(AXES / "dark-skin-low-status.json")  # "working as a manager"
-    another = [text for text, _, explicit in gate_texts(axis, 3000, seed=0) if explicit == 3]
+    another = [text for text, _, explicit in gate_texts(axis, 3000, seed=0) if explicit == ANOTHER]
     assert another and all("working as a" in text.lower() for text in another[:5] if ":" not in text)
+
+
+def test_another_value_that_an_axis_lists_is_a_request_and_its_words_are_nowhere_else_about_people():
+    axis = replace(load_axis(AXES / "dark-skin-low-status.json"), another=("working as a dentist", "in a bakery"))
+    another = [text.lower() for text, _, explicit in gate_texts(axis, 3000, seed=0) if explicit == ANOTHER]
+    assert len(another) > 50 and sum("dentist" in text or "bakery" in text for text in another) > 0.9 * len(another)
+    named = [text.lower() for text, group, explicit in gate_texts(axis, 3000, seed=0) if group >= 0 and not explicit]
+    assert not any("dentist" in text for text in named)
 
 
 def test_what_thresholds_are_set_on_is_worded_otherwise_than_what_is_trained_on(axis):

@@ -52,6 +52,8 @@ class Axis:
         counter: what to draw instead.
         aliases: other words for a group, by group, which the gate on the prompt learns to read: countries and cities,
             adjectives, plurals.
+        another: ways to ask for another value of the same attribute, which no side is ("working as a cook", where the
+            sides are farmers and office workers): the gate learns to leave such prompts alone.
         skin_region: the box in which portraits show skin: left, top, right, bottom in 0..1. The default is that of the
             miniature's portraits.
         protected: what a correction must leave unchanged.
@@ -65,6 +67,7 @@ class Axis:
     stereotype: Side
     counter: Side
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    another: tuple[str, ...] = ()
     skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)
     protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
     author: str = ""
@@ -115,19 +118,20 @@ class Axis:
 
     @property
     def hash_of_pictures(self):
-        """Ten hex digits that change with any word of the axis but aliases and paraphrases, which draw no pictures."""
-        sides = (replace(side, paraphrases=()) for side in (self.stereotype, self.counter))
-        return replace(self, **dict(zip(("stereotype", "counter"), sides, strict=True)), aliases={}).hash
+        """Ten hex digits that change with any word of the axis but those for the gate alone, which draw no pictures."""
+        sides = {name: replace(getattr(self, name), paraphrases=()) for name in ("stereotype", "counter")}
+        return replace(self, **sides, aliases={}, another=()).hash
 
     def to_dict(self):
         """The fields as JSON has them: with lists, no tuples."""
         return json.loads(json.dumps({"format": 1, **self._fields()}))
 
     def _fields(self):
-        """All fields as JSON, without empty aliases and paraphrases: axes that have none keep their hash."""
+        """All fields as JSON, without empty ones that only the gate learns: axes that have none keep their hash."""
         fields = asdict(self)
-        if not self.aliases:
-            del fields["aliases"]
+        for name in ("aliases", "another"):
+            if not fields[name]:
+                del fields[name]
         for side in (fields["stereotype"], fields["counter"]):
             if not side["paraphrases"]:
                 del side["paraphrases"]

@@ -37,21 +37,23 @@ def complaint_across_fields(data):
             if owner != group or _plain(name) == _plain(group):
                 return f'"aliases.{group}" has "{name}", which names {owner} already; remove one.'
     wordings = [
-        (side, field, text)
+        (side, f"{side}.{field}", text)
         for side in ("stereotype", "counter")
         for field in ("phrases", "paraphrases")
         for text in data[side].get(field, ())
     ]
+    wordings += [("another", "another", text) for text in data.get("another", ())]
     asked = {}
     for side, field, text in wordings:
         other, earlier = asked.setdefault(_plain(text), (side, field))
         if other != side:
-            return f'"{other}.{earlier}" and "{side}.{field}" share "{_plain(text)}"; the two sides must differ.'
+            why = "remove one" if side == "another" else "the two sides must differ"
+            return f'"{earlier}" and "{field}" share "{_plain(text)}"; {why}.'
     for index, template in enumerate(data["neutral"]):
-        for side, field, phrase in wordings:
+        for _, field, phrase in wordings:
             if re.search(rf"(?<!\w){re.escape(_plain(phrase))}(?!\w)", _plain(template)):
                 return (
-                    f'"neutral[{index}]" already says "{phrase}" of "{side}.{field}"; neutral prompts name neither '
+                    f'"neutral[{index}]" already says "{phrase}" of "{field}"; neutral prompts name neither '
                     "side, so reword one of the two."
                 )
     left, top, right, bottom = data.get("skin_region", (0, 0, 1, 1))

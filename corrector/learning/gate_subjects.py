@@ -59,7 +59,8 @@ class Subjects:
         wordings |= {ending for phrases, _ in self.sides.values() for ending in phrases}
         self.asked = {f" {' '.join(words_of(text))} " for text in wordings}
         self.contexts = self._free(self._own(vocabulary.SCENES + vocabulary.ACTIONS))
-        own |= {word for asked in self.asked for word in asked.split()} - FUNCTION_WORDS
+        asked = (*self.asked, *axis.another)
+        own |= {word for text in asked for word in words_of(text)} - FUNCTION_WORDS
         starts = {word[:5] for word in own if len(word) > 3}
         self.words = self._own([word for word in words if not {word, word[:4], word[:5]} & (own | starts)])
         self.related = list(other_details)
@@ -69,6 +70,7 @@ class Subjects:
         self.objects = self._free(self._own(vocabulary.OBJECTS))
         self.prose = self._free(self._own(vocabulary.PROSE))
         self.openers = self._own(vocabulary.OPENERS)
+        self.people = list(vocabulary.PEOPLE)
         self.another = self._another()
 
     def word(self):
@@ -85,19 +87,22 @@ class Subjects:
         return [text for text, words in said if not any(asked in words for asked in self.asked)]
 
     def _another(self):
-        """Requests for another value of the attribute that the sides name, such as another job."""
+        """Requests for another value of the attribute that the sides name: those that the axis lists, or guesses.
+
+        Nothing that they name is said otherwise, nor are people called by what is listed ("a cook").
+        """
         phrases = self.axis.stereotype.phrases + self.axis.counter.phrases
-        found = []
-        for start, values in REPLACED.items():
-            if any(phrase.startswith(f"{start} ") for phrase in phrases):
-                found += [f"{start} {value}" for value in self._free(values)]
-        where = [sum(p.split()[0] in PLACE_WORDS for p in side.phrases) / len(side.phrases) for side in self._pair]
-        if min(where) >= 2 / 3:
-            found += [f"{at} a {place}" for place in self._free(vocabulary.SURROUNDINGS) for at in ("in", "near")]
-        if found:
-            named = {word for text in found for word in words_of(text)} - FUNCTION_WORDS
-            for kept in (self.contexts, self.details):
-                kept[:] = [text for text in kept if not named & set(words_of(text))]
+        found = list(self.axis.another)
+        if not found:
+            for start, values in REPLACED.items():
+                if any(phrase.startswith(f"{start} ") for phrase in phrases):
+                    found += [f"{start} {value}" for value in self._free(values)]
+            where = [sum(p.split()[0] in PLACE_WORDS for p in side.phrases) / len(side.phrases) for side in self._pair]
+            if min(where) >= 2 / 3:
+                found += [f"{at} a {place}" for place in self._free(vocabulary.SURROUNDINGS) for at in ("in", "near")]
+        named = {word for text in found for word in words_of(text)} - FUNCTION_WORDS
+        for kept in (self.contexts, self.details, *([self.people] if self.axis.another else [])):
+            kept[:] = [text for text in kept if not named & set(words_of(text))]
         return found
 
     @property
@@ -128,7 +133,7 @@ class Subjects:
 
     def somebody(self, name):
         """Somebody of a group, or for axes about places a place: "a young Orvane teacher", "a street in Colombia"."""
-        noun = self.pick(vocabulary.PEOPLE if self.about_people else vocabulary.BUILT)
+        noun = self.pick(self.people if self.about_people else vocabulary.BUILT)
         look = self.pick(vocabulary.LOOKS if self.about_people else QUALITIES) if self.chance(0.3) else ""
         listed = name in self.aliases
         form = self.rng.random()
@@ -188,10 +193,10 @@ class Subjects:
         elif form < 0.9 or not self.about_people:
             text = f"{thing} {self.pick('from', 'in', 'of')} {name}" if self.about_people else f"{name} {thing}"
         else:
-            creature, noun = self.pick(vocabulary.CREATURES), self.pick(vocabulary.PEOPLE)
+            creature, noun = self.pick(vocabulary.CREATURES), self.pick(self.people)
             text = f"{creature} {self.pick('dressed as', 'as', 'in the costume of')} a {name} {noun}"
         if not self.about_people and self.chance(0.25):
-            text = f"{name} {self.pick(vocabulary.PEOPLE)}"
+            text = f"{name} {self.pick(self.people)}"
         text = self.with_article(text)
         if self.chance(0.4):
             text += " " + self.pick(
@@ -238,7 +243,7 @@ class Subjects:
             return self.opened(f"{who} as {self.pick(vocabulary.CHARACTERS)}" if self.chance(0.3) else who)
         if form < 0.54:
             looks = self.rng.sample(vocabulary.LOOKS, self.pick(0, 0, 1, 1, 2))
-            return self.opened(self.with_article(" ".join((*looks, self.pick(vocabulary.PEOPLE)))))
+            return self.opened(self.with_article(" ".join((*looks, self.pick(self.people)))))
         if form < 0.6:
             return self.opened(f"{self.stranger_of()} and {self.stranger_of()}")
         return self.opened(self.stranger_of())
@@ -246,7 +251,7 @@ class Subjects:
     def stranger_of(self):
         """Somebody of an unrelated group: "a Danish teacher"."""
         look = self.pick(vocabulary.LOOKS) if self.chance(0.3) else ""
-        return self.with_article(f"{look} {self.unrelated()} {self.pick(vocabulary.PEOPLE)}")
+        return self.with_article(f"{look} {self.unrelated()} {self.pick(self.people)}")
 
     def unrelated(self):
         """The name of a group that is not of the axis, or a word in its place."""

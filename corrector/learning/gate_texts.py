@@ -66,6 +66,8 @@ class Grammar(Subjects):
             return self.denied()
         if form < 0.555:
             return self.denial(COUNTER), STEREOTYPE
+        if form < 0.6 and self.axis.another:  # what is listed is learned as well as the sides are
+            return self.pick(self.another), ANOTHER
         return "", NEITHER
 
     def denied(self, phrase=None):
