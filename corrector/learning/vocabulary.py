@@ -20,7 +20,8 @@ PEOPLE = _listed("""
     tourist, worker, adult, elder, people, men, women, children, girls, boys, twins, crowd, team, king, queen,
     princess, prince, warrior, monk, veteran, parent, sibling, aunt, uncle, cousin, individual, customer, judge,
     politician, president, priest, swimmer, cyclist, guitarist, drummer, painter, nanny, cook, barista, dentist,
-    surgeon, electrician, plumber, designer, spouse, gal, bro
+    surgeon, electrician, plumber, designer, spouse, gal, bro, sis, lad, lass, dude, bloke, chap, fella, buddy, granny,
+    toddler, roommate
 """)
 LOOKS = _listed("""
     young, old, elderly, middle-aged, tall, short, beautiful, handsome, pretty, happy, sad, serious, calm, smiling,
