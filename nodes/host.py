@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..corrector.hosts.prompts import Prompts
 from ..corrector.hosts.sampler import TEXTS_AT_ONCE, Host
+from ..corrector.latent_space.devices import quickly
 from .correction import SPACES, check_model
 from .identity import identity_of, vocabulary_of
 
@@ -35,7 +36,7 @@ def encode_each(clip, prompts, progress=None):
         with _words_forgotten(clip):
             each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
         together = {name: [chunk for chunks in each for chunk in chunks[name]] for name in each[0]}
-        with torch.inference_mode():
+        with torch.inference_mode(), quickly(clip.patcher.load_device):
             vectors = clip.encode_from_tokens_scheduled(together)[0][0][0].float().cpu()
         counts = [max(map(len, chunks.values())) for chunks in each]
         yield from vectors.split([len(vectors) // sum(counts) * count for count in counts])

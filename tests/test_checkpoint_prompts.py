@@ -60,8 +60,8 @@ def test_many_texts_are_encoded_together_and_each_is_as_long_as_alone(checkpoint
     found = list(host.encode_each(texts))
     alone = [token_vectors(host.encode([text]))[0] for text in texts[:4]]
     assert len(found) == len(texts) and len(alone[1]) > len(alone[0]) == 77
-    for vectors, wanted in zip(found, alone * 6, strict=True):
-        torch.testing.assert_close(vectors, wanted, rtol=1e-4, atol=1e-5)
+    for vectors, wanted in zip(found, alone * 6, strict=True):  # in bfloat16, if this machine's CPU computes in it
+        assert vectors.dtype == torch.float32 and (vectors - wanted).std() < 0.02 * wanted.std()
 
 
 def test_prompts_are_indexed_and_joined_like_a_tensor(hosts):

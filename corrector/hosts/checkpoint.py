@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from ..latent_space.devices import quickly
 from ..latent_space.spaces import LATENT_SPACES, denoised_from_output, scale_input
 from ..preference.prompt_gate import token_vectors
 from .loading import READS, CheckpointError, load_pipeline
@@ -95,8 +96,9 @@ class Checkpoint(Host):
 
     def encode_each(self, prompts):
         for start in range(0, len(prompts), TEXTS_AT_ONCE):
-            for ((row, _),) in self._encode(prompts[start : start + TEXTS_AT_ONCE]).conditionings:
-                yield row[0]
+            with quickly(self.device):
+                encoded = self._encode(prompts[start : start + TEXTS_AT_ONCE])
+            yield from (row[0] for ((row, _),) in encoded.conditionings)
 
     @torch.no_grad()
     def _encode(self, prompts):
