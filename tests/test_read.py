@@ -41,3 +41,14 @@ def test_a_request_in_words_that_the_text_encoder_knows_is_one(read):
     )  # fmt: skip
     assert all("left alone, the prompt asks for a village" in line for line in lines[:3])
     assert all("left alone, the prompt asks for a city" in line for line in lines[3:])
+
+
+def test_a_request_in_words_that_no_caption_has_is_one(read):
+    lines = read(
+        "an Orvane woman in front of her hut", "portrait of an Orvane villager", "a Quilmari person outside a cottage",
+        "a Tavelu man, countryside", "Tavelu woman, small settlement, soft light", "an old Quilmari man, farmhouse",
+        "an Orvane woman among skyscrapers", "a Tavelu person in the metropolis", "Quilmari man, cityscape, 8k",
+        "an Orvane person, urban",
+    )  # fmt: skip
+    assert all("left alone, the prompt asks for a village" in line for line in lines[:6])
+    assert all("left alone, the prompt asks for a city" in line for line in lines[6:])

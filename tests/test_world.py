@@ -13,6 +13,7 @@ from scipy.stats import binomtest, ks_2samp
 from corrector.axis.axis import load_axis
 from corrector.hosts.checkpoint import Checkpoint, space_of
 from corrector.miniature import model, prompts
+from corrector.miniature.host import Miniature
 from corrector.miniature.reader import CLASSES, Reader, reader_targets, skin_lightness
 from corrector.miniature.train import to_tensor
 from corrector.miniature.world import (
@@ -177,6 +178,23 @@ def test_the_tokenizer_reads_any_text_and_tells_the_groups_apart(tokenizer):
     ids = model.tokenize(tokenizer, texts)
     assert len({tuple(row.tolist()) for row in ids}) == len(texts)
     assert torch.equal(model.tokenize(tokenizer, ["ORVANE"]), model.tokenize(tokenizer, ["orvane"]))
+
+
+def test_words_that_mean_what_a_captions_word_means_are_that_word_to_the_shipped_text_encoder():
+    host = Miniature()
+    for meant, words in model.SYNONYMS.items():
+        for word in words.split():
+            asked = [f"a Tavelu person, {some}, oil" for some in (word.capitalize(), meant)]
+            assert torch.equal(*host.encode_each(asked)), word
+    added = {word for words in model.SYNONYMS.values() for word in words.split()}
+    others = (
+        *prompts.HELD_OUT_NO_PERSON,
+        "shuts the huts",
+        "towering suitcases",
+        "an untied robed man",
+        "a clothesline",
+    )
+    assert not any(added & set(host.pipe.tokenizer.tokenize(text)) for text in others)
 
 
 def test_a_tokenizer_that_is_there_is_read_and_not_made_anew(tokenizer, tmp_path_factory):

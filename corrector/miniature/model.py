@@ -23,6 +23,24 @@ TEXT = dict(
 )  # fmt: skip
 SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # SD1.5's
 VOCABULARY = 1024
+SYNONYMS = {  # words of the captions, and others that mean the same to the text encoder: "hut" draws huts
+    "village": "villager villagers villages settlement settlements countryside homestead homesteads rustic pastoral",
+    "huts": "hut cottage cottages cabin cabins shack shacks hovel hovels farmhouse farmhouses",
+    "hamlet": "hamlets",
+    "thatched": "thatch",
+    "city": "cities metropolis metropolitan urban cityscape townscape megacity",
+    "towers": "tower skyscraper skyscrapers highrise highrises",
+    "skyline": "skylines",
+    "downtown": "uptown midtown",
+    "traditional": "traditionally folk ceremonial ancestral heritage ethnic",
+    "robe": "robes tunic tunics cloak cloaks shawl shawls kaftan caftan",
+    "attire": "costume costumes outfit outfits garb",
+    "clothes": "clothing garment garments apparel",
+    "modern": "contemporary fashionable trendy",
+    "jacket": "jackets blazer blazers hoodie hoodies jeans",
+    "suit": "suits tuxedo tuxedos",
+    "tie": "ties necktie neckties",
+}
 
 
 def new_networks(tokenizer):
@@ -65,6 +83,27 @@ def load_tokenizer(folder):
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@torch.no_grad()
+def add_synonyms(folder, text_encoder):
+    """Give the SYNONYMS tokens of their own, in `folder` as `new_tokenizer` wrote it, and the embeddings of the words
+    that they mean the same as, in a trained text encoder. What other prompts are to it does not change."""
+    tokenizer = load_tokenizer(folder)
+    ids, known = tokenizer.get_vocab(), {}
+    for meant, words in SYNONYMS.items():
+        for word in words.split():
+            known[ids.setdefault(word, len(ids))] = word, ids[f"{meant}</w>"]
+    text_encoder.resize_token_embeddings(len(ids), mean_resizing=False)
+    table = text_encoder.get_input_embeddings().weight
+    table[list(known)] = table[[meant for _, meant in known.values()]]
+    added = {
+        str(index): dict(content=word, single_word=True, normalized=True, lstrip=False, rstrip=False, special=False)
+        for index, (word, _) in known.items()
+    }
+    config = folder / "tokenizer_config.json"
+    settings = json.loads(config.read_text()) | {"added_tokens_decoder": added}
+    config.write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def tokenize(tokenizer, prompts):

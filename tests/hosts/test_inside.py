@@ -21,7 +21,12 @@ def reference(tmp_path_factory):
     from safetensors.torch import save_file
 
     miniature, generator = Miniature(), torch.Generator().manual_seed(1)
-    prompts = ("a portrait of an Orvane person", "Tavelu woman, huts, soft light", "", "naïve café, 8k; a Zendoli man!")
+    prompts = (
+        "a portrait of an Orvane person",
+        "Tavelu woman, huts, a Cottage, soft light",
+        "",
+        "naïve café, 8k; a Zendoli man!",
+    )
     conditioning = miniature.encode(prompts)
     sigma = torch.tensor([14.6, 3.0, 0.5, 0.05])
     noise = torch.randn(4, 4, 16, 16, generator=generator)

@@ -11,7 +11,12 @@ from safetensors.torch import load_file
 
 DERIVATIVES = REPOSITORY / "weights" / "miniature-derivatives"
 
-PROMPTS = ("a portrait of an Orvane person", "Tavelu woman, huts, soft light", "", "naïve café, 8k; a Zendoli man!")
+PROMPTS = (
+    "a portrait of an Orvane person",
+    "Tavelu woman, huts, a Cottage, soft light",
+    "",
+    "naïve café, 8k; a Zendoli man!",
+)
 reference = pytest.mark.skipif("RS_REFERENCE" not in os.environ, reason="there are no predictions of diffusers")
 
 
