@@ -29,6 +29,11 @@ WORDINGS = (
         "counter_paraphrases", default="", multiline=True, optional=True,
         tooltip="Other ways to ask for the counter side, one per line, such as skyline.",
     ),
+    io.String.Input(
+        "another", default="", multiline=True, optional=True,
+        tooltip="Ways to ask for something else of the same kind, one per line, such as on a beach. Such prompts are "
+        "left alone too.",
+    ),
 )  # fmt: skip
 
 
@@ -138,11 +143,11 @@ class RSCorrectorAxis(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, title=None, groups=None, neutral=None, stereotype=None, counter=None, stereotype_description=None,
-        counter_description=None, aliases="", stereotype_paraphrases="", counter_paraphrases="",
+        counter_description=None, aliases="", stereotype_paraphrases="", counter_paraphrases="", another="",
     ):  # fmt: skip
         texts = (
             title, groups, neutral, stereotype, counter, stereotype_description, counter_description, aliases,
-            stereotype_paraphrases, counter_paraphrases,
+            stereotype_paraphrases, counter_paraphrases, another,
         )  # fmt: skip
         if None in texts:  # texts from other nodes are not known yet
             return True
@@ -151,11 +156,11 @@ class RSCorrectorAxis(io.ComfyNode):
     @classmethod
     def execute(
         cls, title, groups, neutral, stereotype, counter, stereotype_description="", counter_description="",
-        save_as="", aliases="", stereotype_paraphrases="", counter_paraphrases="",
+        save_as="", aliases="", stereotype_paraphrases="", counter_paraphrases="", another="",
     ) -> io.NodeOutput:  # fmt: skip
         axis = axis_from_texts(
             title, groups, neutral, stereotype, counter, stereotype_description, counter_description, aliases,
-            stereotype_paraphrases, counter_paraphrases,
+            stereotype_paraphrases, counter_paraphrases, another,
         )  # fmt: skip
         said = f"{axis.title}: {len(axis.groups)} groups, not saved"
         if save_as.strip():

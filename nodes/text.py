@@ -7,7 +7,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..corrector.axis.axis import Axis, Side, aliases_from_text
+from ..corrector.axis.axis import Axis, Side, aliases_from_text, lines_of
 from ..corrector.latent_space.errors import short
 from ..corrector.learning.gate import train_gate
 from ..corrector.learning.wordings import whole_words
@@ -30,7 +30,7 @@ GATE_NAMED = (0.45, 0.5)  # it is trained shortly, and less sure of a name
 GATE_ASKED = (0.25, 0.3)  # early: it knows two prompts only, and to override a request is the worst error
 
 
-def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases=""):
+def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases="", another=""):
     """Make an Axis from a group and two prompts that name it, and from more wordings, as for `axis_from_texts`.
 
     Raises ValueError if the prompts do not differ, and AxisError if the wordings contradict each other.
@@ -56,12 +56,13 @@ def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="",
             )
         tail = prompt[prompt.lower().index(group.lower()) + len(group) :].strip(" ,.")  # "in a village"
         phrases = (words, tail) if words in tail.lower() and tail != words else (words,)
-        sides[name] = Side(f'"{words}"', phrases, tuple(line.strip() for line in more.splitlines() if line.strip()))
+        sides[name] = Side(f'"{words}"', phrases, tuple(lines_of(more)))
     return Axis(
         id="text",
         title=f"{group}: {sides['stereotype'].description} / {sides['counter'].description}",
         groups=(group,),
         aliases={name: tuple(names) for name, names in aliases_from_text(aliases, (group,)).items()},
+        another=tuple(lines_of(another)),
         neutral=NEUTRAL,
         **sides,
         scope="made from two prompts in ComfyUI",
@@ -109,9 +110,10 @@ class RSCorrectorTextPreference(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip, group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases=""
-    ) -> io.NodeOutput:
-        axis = text_axis(group, stereotype, counter, aliases, stereotype_paraphrases, counter_paraphrases)
+        cls, clip, group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases="",
+        another="",
+    ) -> io.NodeOutput:  # fmt: skip
+        axis = text_axis(group, stereotype, counter, aliases, stereotype_paraphrases, counter_paraphrases, another)
         progress = comfy.utils.ProgressBar(GATE_TEXTS)
 
         def encode(prompt):

@@ -25,14 +25,16 @@ def test_an_axis_from_text_boxes_loads_back_the_same(tmp_path):
     assert load_axis(save_axis(axis, tmp_path)) == axis
 
 
-def test_aliases_and_paraphrases_have_boxes_of_their_own(tmp_path):
+def test_aliases_paraphrases_and_another_value_have_boxes_of_their_own(tmp_path):
     axis = axis_from_texts(
         **TEXTS,
         aliases="Orvane: Orvanese, from Orvania\nTavelu:Tavelian",
         stereotype_paraphrases="villager\n\noutside a hut",
+        another="on a beach\n in a forest ",
     )
     assert axis.aliases == {"Orvane": ("Orvanese", "from Orvania"), "Tavelu": ("Tavelian",)}
     assert axis.stereotype.paraphrases == ("villager", "outside a hut") and axis.counter.paraphrases == ()
+    assert axis.another == ("on a beach", "in a forest")
     assert load_axis(save_axis(axis, tmp_path)) == axis
     alone = axis_from_texts(**TEXTS | {"groups": "Orvane"}, aliases="Orvanese, from Orvania")
     assert alone.aliases == {"Orvane": ("Orvanese", "from Orvania")}
@@ -55,6 +57,7 @@ def test_titles_in_other_scripts_give_ids_of_their_own():
         ({"aliases": "Orvanese"}, 'The line "Orvanese" of the aliases names no group; write "Orvane: Orvanese".'),
         ({"aliases": "Nobody: x"}, '"aliases" names the group "Nobody", which "groups" does not have'),
         ({"counter_paraphrases": "near huts, at noon"}, "the two sides must differ"),
+        ({"another": "in a Village"}, '"stereotype.phrases" and "another" share "in a village"; remove one.'),
         ({"counter": "close-up"}, '"neutral[1]" already says "close-up"'),
     ],
 )

@@ -165,7 +165,7 @@ def axis_from_user(data, where="axis"):
 
 def axis_from_texts(
     title, groups, neutral, stereotype, counter, stereotype_description="", counter_description="", aliases="",
-    stereotype_paraphrases="", counter_paraphrases="",
+    stereotype_paraphrases="", counter_paraphrases="", another="",
 ):  # fmt: skip
     """The contents of text boxes -> Axis, with an id made from the title. Raises AxisError as `axis_from_user` does.
 
@@ -178,21 +178,22 @@ def axis_from_texts(
         aliases: other words for the groups, a line a group: "Orvane: Orvanese, from Orvania". The group may be left out
             if there is only one.
         stereotype_paraphrases, counter_paraphrases: other ways to ask for a side, one per line.
+        another: ways to ask for another value of the same attribute, one per line.
     """
     title = " ".join(title.split())
     ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     name = "-".join(re.findall("[a-z0-9]+", ascii_title))[:100]
     sides = {}
     for side, phrases, description, paraphrases in (
-        ("stereotype", _lines(stereotype), stereotype_description, stereotype_paraphrases),
-        ("counter", _lines(counter), counter_description, counter_paraphrases),
+        ("stereotype", lines_of(stereotype), stereotype_description, stereotype_paraphrases),
+        ("counter", lines_of(counter), counter_description, counter_paraphrases),
     ):
         sides[side] = {
             "description": description.strip() or "".join(phrases[:1]),
             "phrases": phrases,
-            "paraphrases": _lines(paraphrases),
+            "paraphrases": lines_of(paraphrases),
         }
-    groups = _lines(groups.replace(",", "\n"))
+    groups = lines_of(groups.replace(",", "\n"))
     hashed = hashlib.sha256(title.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return axis_from_user(
         {
@@ -201,7 +202,8 @@ def axis_from_texts(
             "title": title,
             "groups": groups,
             "aliases": aliases_from_text(aliases, groups),
-            "neutral": _lines(neutral),
+            "another": lines_of(another),
+            "neutral": lines_of(neutral),
             **sides,
         }
     )
@@ -210,18 +212,18 @@ def axis_from_texts(
 def aliases_from_text(text, groups):
     """Lines such as "Orvane: Orvanese, from Orvania" -> {group: [alias]}. Raises AxisError if a line names no group."""
     found = {}
-    for line in _lines(text):
+    for line in lines_of(text):
         group, colon, names = line.partition(":")
         if not colon and len(groups) == 1:
             group, names = groups[0], line
         elif not colon:
             some = groups[0] if groups else "the group"
             raise AxisError(f'The line "{line}" of the aliases names no group; write "{some}: {line}".')
-        found.setdefault(group.strip(), []).extend(_lines(names.replace(",", "\n")))
+        found.setdefault(group.strip(), []).extend(lines_of(names.replace(",", "\n")))
     return found
 
 
-def _lines(text):
+def lines_of(text):
     """The non-empty lines of a text box."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
