@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hosts.inside.reference_prompts import PROMPTS
+
 INSIDE = Path(__file__).parent / "inside"
 
 
@@ -21,13 +23,7 @@ def reference(tmp_path_factory):
     from safetensors.torch import save_file
 
     miniature, generator = Miniature(), torch.Generator().manual_seed(1)
-    prompts = (
-        "a portrait of an Orvane person",
-        "Tavelu woman, huts, a Cottage, soft light",
-        "",
-        "naïve café, 8k; a Zendoli man!",
-    )
-    conditioning = miniature.encode(prompts)
+    conditioning = miniature.encode(PROMPTS)
     sigma = torch.tensor([14.6, 3.0, 0.5, 0.05])
     noise = torch.randn(4, 4, 16, 16, generator=generator)
     x = noise * (1 + sigma.square()).sqrt().view(-1, 1, 1, 1)

@@ -12,18 +12,13 @@ import host_extras
 import pytest
 import torch
 from host import weights_hash
+from reference_prompts import PROMPTS
 from rs_pack.benchmarks.allocated import allocated
 from rs_pack.nodes.host import ComfyHost, ComfyPrompts
 from rs_pack.nodes.miniature import load_miniature
 from safetensors.torch import load_file
 
 REFERENCE = os.environ.get("RS_REFERENCE")
-PROMPTS = (
-    "a portrait of an Orvane person",
-    "Tavelu woman, huts, a Cottage, soft light",
-    "",
-    "naïve café, 8k; a Zendoli man!",
-)
 LONG = "a portrait of an Orvane person in a village, " + "soft light, " * 40  # two chunks of 77 tokens
 
 

@@ -7,16 +7,11 @@ import folder_paths
 import pytest
 import torch
 from host import REPOSITORY, encode, host_nodes, node
+from reference_prompts import PROMPTS
 from safetensors.torch import load_file
 
 DERIVATIVES = REPOSITORY / "weights" / "miniature-derivatives"
 
-PROMPTS = (
-    "a portrait of an Orvane person",
-    "Tavelu woman, huts, a Cottage, soft light",
-    "",
-    "naïve café, 8k; a Zendoli man!",
-)
 reference = pytest.mark.skipif("RS_REFERENCE" not in os.environ, reason="there are no predictions of diffusers")
 
 
