@@ -24,10 +24,9 @@ NEUTRAL = (
     "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
     "a {group} looking at the camera", "a young {group}", "an old {group} smiling", "a drawing of one {group}",
 )  # fmt: skip
-GATE_TEXTS = 800
-GATE_STEPS = 100
-GATE_NAMED = (0.45, 0.5)  # it is trained shortly, and less sure of a name
-GATE_ASKED = (0.25, 0.3)  # early: it knows two prompts only, and to override a request is the worst error
+# It is trained on few short texts, because on a CPU to encode them is what takes the time, in few
+# directions, and is less sure of a name. Requests are read early: to override one is the worst error.
+GATE = dict(count=220, longest=16, steps=80, directions=32, reach=3, named=(0.35, 0.4), asked=(0.2, 0.25))
 
 
 def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases="", another=""):
@@ -114,15 +113,15 @@ class RSCorrectorTextPreference(io.ComfyNode):
         another="",
     ) -> io.NodeOutput:  # fmt: skip
         axis = text_axis(group, stereotype, counter, aliases, stereotype_paraphrases, counter_paraphrases, another)
-        progress = comfy.utils.ProgressBar(GATE_TEXTS)
+        progress = comfy.utils.ProgressBar(GATE["count"])
 
         def encode(prompt):
             return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
         with torch.inference_mode(False), torch.enable_grad():
             gate, accuracy = train_gate(
-                axis, partial(encode_each, clip, progress=progress.update), count=GATE_TEXTS, steps=GATE_STEPS,
-                check=False, named=GATE_NAMED, asked=GATE_ASKED, words=whole_words(vocabulary_of(clip)),
+                axis, partial(encode_each, clip, progress=progress.update), check=False,
+                words=whole_words(vocabulary_of(clip)), **GATE,
             )  # fmt: skip
         source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
         preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)

@@ -14,7 +14,8 @@ from .training import optimise
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
-SEEN, DIRECTIONS = 500, 256  # texts that show in which directions token vectors vary most; how many of these are kept
+SEEN = 500  # texts that show in which directions token vectors vary most
+DIRECTIONS = 256  # of these that are kept; fewer if there are few texts, which many directions overfit
 STEPS, RATE = 500, 8e-3
 AVERAGE = 0.97  # of the weights over the last steps: without it trainings differ by their seeds
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
@@ -27,8 +28,9 @@ NAMED, ASKED = (0.45, 0.75), (0.45, 0.75)  # between which the thresholds that c
 
 
 def train_gate(
-    axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, named=NAMED, asked=ASKED, **others
-):
+    axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, named=NAMED, asked=ASKED,
+    directions=DIRECTIONS, reach=REACH, **others,
+):  # fmt: skip
     """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
 
     Args:
@@ -41,6 +43,8 @@ def train_gate(
         network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
         named, asked: ranges of the thresholds from which a prompt is in scope, and asks for something.
+        directions: of token vectors in which it is trained, those in which they vary most.
+        reach: number of tokens in a row that a feature is read from.
         others: for `gate_texts`.
     """
     if count is None:
@@ -53,13 +57,13 @@ def train_gate(
     texts = gate_texts(axis, count - count // HELD, seed, **others)
     vectors = vectors_of(texts)
     first = list(islice(vectors, SEEN))
-    directions = _Directions(first)
+    directions = _Directions(first, directions)
     data = _Encoded(texts, axis, chain(first, vectors), directions)
     texts = gate_texts(axis, count // HELD, seed, held_out=True, **others)
     held = _Encoded(texts, axis, vectors_of(texts), directions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=REACH)
+        gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=reach)
         gate = _trained(gate, data, steps)
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held, named, asked), "n": len(held)}
     if check:
@@ -124,13 +128,14 @@ class _Directions:
 
     Args:
         several: iterable of token vectors [T, width].
+        count: number of directions.
     """
 
-    def __init__(self, several):
+    def __init__(self, several, count):
         tokens = torch.cat([vectors.cpu().float() for vectors in several])
         self.centre, self.spread = tokens.mean(dim=0), tokens.std(dim=0).clamp(min=1e-4)
         tokens = (tokens - self.centre) / self.spread
-        self.basis = torch.linalg.eigh(tokens.T @ tokens).eigenvectors[:, -DIRECTIONS:]  # ascending eigenvalues
+        self.basis = torch.linalg.eigh(tokens.T @ tokens).eigenvectors[:, -count:]  # ascending eigenvalues
 
     def __call__(self, vectors):
         """Token vectors [T, width] -> what they are in these directions [T, D]."""

@@ -4,6 +4,8 @@ A prompt is somebody or something, what may be asked of a side of the axis, and 
 list of tags, of 1 to 120 words. Each comes with its labels: which group it names, and what it asks for.
 """
 
+import math
+
 from ..axis.axis import load_axis
 from ..axis.schema import SCHEMA
 from ..preference.prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
@@ -180,11 +182,14 @@ class Grammar(Subjects):
         return self.pick(f"({tag}:{number})", f"({tag}:{number})", f"(({tag}))", f"(({tag}))", f"({tag})", f"[{tag}]")
 
 
-def gate_texts(axis, count, seed, held_out=False, **others):
-    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, index in EXPLICIT); see Grammar."""
+def gate_texts(axis, count, seed, held_out=False, longest=math.inf, **others):
+    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, index in EXPLICIT); see Grammar.
+
+    None has more than `longest` words.
+    """
     grammar, found = Grammar(axis, seed, held_out, **others), []
     while len(found) < count:
-        found += grammar.texts()
+        found += [labelled for labelled in grammar.texts() if len(labelled[0].split()) <= longest]
     return found[:count]
 
 

@@ -52,13 +52,15 @@ def test_search_finds_our_nodes(server, page, word, title):
     page.evaluate("() => app.graph.clear()")
     page.mouse.dblclick(1200, 500)
     page.keyboard.type(word, delay=30)
-    page.wait_for_timeout(1500)
-    found = page.get_by_text(title, exact=True)
-    screenshot(page, f"search-{word}")
-    seen = [one.is_visible() for one in found.all()]
-    page.keyboard.press("Escape")
-    page.wait_for_timeout(500)
-    assert any(seen), f"{word} does not find {title}"
+    from playwright.sync_api import expect
+
+    found = page.get_by_text(title, exact=True).filter(visible=True).first
+    try:
+        expect(found, f"{word} does not find {title}").to_be_visible(timeout=20_000)
+    finally:
+        screenshot(page, f"search-{word}")
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(500)
 
 
 def test_the_pictures_of_help_pages_are_served_beside_them(server, page):
