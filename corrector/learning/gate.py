@@ -26,6 +26,11 @@ MIXED = 0.3  # share of short prompts that are joined with another that names an
 LEFT_OUT, OVERRIDDEN = 0.05, 0.2  # of held-out texts that name a group, and of those that ask for something
 NAMED, ASKED = (0.45, 0.75), (0.45, 0.75)  # between which the thresholds that cost so much are
 
+# Arguments of `train_gate` for a gate that must be there in seconds. On a CPU encoding takes the time, so the texts are
+# few and short, and many directions would overfit them. It is less sure of a name. Requests are read early: to override
+# one is the worst error.
+QUICK = dict(count=220, longest=16, steps=80, directions=32, reach=3, named=(0.35, 0.4), asked=(0.2, 0.25), check=False)
+
 
 def train_gate(
     axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, named=NAMED, asked=ASKED,

@@ -6,7 +6,6 @@ import pytest
 import torch
 from host import correct, encode, node, sample
 from rs_pack.corrector.preference.text import Text
-from rs_pack.nodes.text import differing_words, text_axis
 
 GROUP = "Orvane person"
 SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane person in a city")
@@ -16,13 +15,6 @@ SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane
 def text(clip):
     with torch.inference_mode():
         return node("RSCorrectorTextPreference", clip, GROUP, *SIDES)
-
-
-def test_the_axis_is_the_difference_of_the_prompts():
-    axis = text_axis(GROUP, *SIDES)
-    assert (axis.stereotype.description, axis.counter.description) == ('"village"', '"city"')
-    assert axis.stereotype.phrases == ("village", "in a village")
-    assert differing_words("a man, in old rags", "a man in a new suit") == "old rags"
 
 
 def test_its_gate_is_open_for_neutral_prompts_about_the_group_only(clip, text):

@@ -1,0 +1,61 @@
+"""An axis of two prompts, as the Text Preference makes it."""
+
+import pytest
+
+from corrector.axis.axis import AxisError
+from corrector.axis.two_prompts import differing_words, text_axis
+
+GROUP = "Orvane person"
+SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane person in a city")
+
+
+def test_its_sides_are_the_difference_of_the_prompts():
+    axis = text_axis(GROUP, *SIDES)
+    assert (axis.stereotype.description, axis.counter.description) == ('"village"', '"city"')
+    assert axis.stereotype.phrases == ("village", "in a village")
+    assert axis.counter.phrases == ("city", "in a city")
+    assert axis.groups == (GROUP,)
+
+
+@pytest.mark.parametrize(
+    "prompt, other, words",
+    [
+        ("a man, in old rags", "a man in a new suit", "old rags"),
+        ("A Village with an Orvane person", "a city with an Orvane person", "village"),
+        ("an Orvane person", "an Orvane person in a city", ""),
+    ],
+)
+def test_differing_words_are_those_that_the_other_prompt_lacks(prompt, other, words):
+    assert differing_words(prompt, other) == words
+
+
+def test_it_takes_more_wordings_of_the_group_of_its_sides_and_of_another_value():
+    axis = text_axis(GROUP, *SIDES, "Orvanese, from Orvania", "in a hamlet", "downtown\nin town", "at sea")
+    assert axis.aliases == {GROUP: ("Orvanese", "from Orvania")}
+    assert (axis.stereotype.paraphrases, axis.counter.paraphrases) == (("in a hamlet",), ("downtown", "in town"))
+    assert axis.another == ("at sea",)
+
+
+def test_line_breaks_and_capitals_of_the_prompts_do_not_matter():
+    assert text_axis(f" {GROUP}\n", *(f"\n{side} " for side in SIDES)) == text_axis(GROUP, *SIDES)
+    assert text_axis(GROUP.lower(), *SIDES).stereotype == text_axis(GROUP, *SIDES).stereotype
+
+
+@pytest.mark.parametrize(
+    "group, stereotype, counter, said",
+    [
+        (" ", *SIDES, "The group is empty"),
+        ("Tavelu", *SIDES, 'The stereotype prompt does not name "Tavelu"'),
+        (GROUP, SIDES[0], "a city", "The counter prompt does not name"),
+        (GROUP, SIDES[0], SIDES[0].upper(), "are the same"),
+        (GROUP, SIDES[0], "a portrait of an Orvane person", "The counter prompt has no words that the other lacks"),
+    ],
+)
+def test_what_makes_no_axis_is_said(group, stereotype, counter, said):
+    with pytest.raises(ValueError, match=said):
+        text_axis(group, stereotype, counter)
+
+
+def test_wordings_that_stand_on_both_sides_are_refused():
+    with pytest.raises(AxisError):
+        text_axis(GROUP, *SIDES, stereotype_paraphrases="downtown", counter_paraphrases="downtown")
