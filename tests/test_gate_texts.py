@@ -35,6 +35,12 @@ def names_of(axis, text):
     }
 
 
+def test_none_has_more_words_than_asked_for(axis):
+    texts = gate_texts(axis, 500, seed=0, longest=16)
+    assert len(texts) == 500 and max(len(text.split()) for text, *_ in texts) == 16
+    assert {explicit for *_, explicit in texts} == {explicit for *_, explicit in gate_texts(axis, 500, seed=0)}
+
+
 def test_words_of_a_tokenizer_are_text_about_nothing(backdrop):
     vocabulary = [
         "<|endoftext|>",

@@ -4,6 +4,9 @@ import pytest
 
 from corrector.axis.axis import AxisError
 from corrector.axis.two_prompts import differing_words, text_axis
+from corrector.learning.gate import QUICK, train_gate
+from corrector.learning.wordings import whole_words
+from corrector.miniature.host import Miniature
 
 GROUP = "Orvane person"
 SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane person in a city")
@@ -59,3 +62,17 @@ def test_what_makes_no_axis_is_said(group, stereotype, counter, said):
 def test_wordings_that_stand_on_both_sides_are_refused():
     with pytest.raises(AxisError):
         text_axis(GROUP, *SIDES, stereotype_paraphrases="downtown", counter_paraphrases="downtown")
+
+
+def test_a_quick_gate_reads_its_group_and_both_requests():
+    host = Miniature()
+    axis = text_axis("Orvane", *SIDES)
+    gate, figures = train_gate(axis, host.encode_each, words=whole_words(host.vocabulary), **QUICK)
+    assert figures["n"] == QUICK["count"] // 8
+    people = [
+        f"a photo of {a} {person}" for a in ("an Orvane", "a young Orvane") for person in ("man", "woman", "person")
+    ]
+    asked = [f"{person} in a {place}" for person in people for place in ("village", "city")]
+    others = [person.replace("n Orvane", " Tavelu").replace("Orvane", "Tavelu") for person in people]
+    opened = [gate.read([host.encode([text])]).open for text in (*people, *asked, *others, "a house", "")]
+    assert opened == [True] * len(people) + [False] * (len(asked) + len(others) + 2)
