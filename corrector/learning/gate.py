@@ -62,10 +62,10 @@ def train_gate(
     texts = gate_texts(axis, count - count // HELD, seed, **others)
     vectors = vectors_of(texts)
     first = list(islice(vectors, SEEN))
-    directions = _Directions(first, directions)
-    data = _Encoded(texts, axis, chain(first, vectors), directions)
+    kept = _Directions(first, directions)
+    data = _Encoded(texts, axis, chain(first, vectors), kept)
     texts = gate_texts(axis, count // HELD, seed, held_out=True, **others)
-    held = _Encoded(texts, axis, vectors_of(texts), directions)
+    held = _Encoded(texts, axis, vectors_of(texts), kept)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=reach)
@@ -73,8 +73,8 @@ def train_gate(
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held, named, asked), "n": len(held)}
     if check:
         texts = check_texts(axis)
-        figures["by_hand"] = _check(gate, _Encoded(texts, axis, vectors_of(texts), directions), texts)
-    return directions.widened(gate), figures
+        figures["by_hand"] = _check(gate, _Encoded(texts, axis, vectors_of(texts), kept), texts)
+    return kept.widened(gate), figures
 
 
 def _trained(gate, data, steps):
