@@ -62,6 +62,22 @@ def test_words_of_a_tokenizer_are_text_about_nothing(backdrop):
     assert not any({"orvane", "villages"} & set(grammar.words) for grammar in grammars)
 
 
+def test_a_text_encoder_without_not_and_without_reads_no_denials_and_no_things_called_after_a_group(backdrop):
+    """It could not tell them from wishes and people, and would be unsure of both."""
+    known = ["lamp", "tram", "sofa", "fork"] * 3
+    few, english = (gate_texts(backdrop, 1500, 0, words=words) for words in (known, [*known, "not", "without"]))
+
+    def denied(texts):
+        return [text for text, *_ in texts if {"not", "without", "instead"} & set(words_of(text))]
+
+    def called_after(texts):
+        return [text for text, group, _ in texts if group == OUT_OF_SCOPE and names_of(backdrop, text)]
+
+    assert len(denied(english)) > 100 and len(called_after(english)) > 100
+    assert len(denied(few)) < 5 and len(called_after(few)) < 5  # prose may say "not"
+    assert {explicit for *_, explicit in few} == {explicit for *_, explicit in english}
+
+
 def test_training_texts_are_labelled_with_the_group_that_they_name(axis):
     """Things that are called after a group are out of scope and may hold its name; texts in scope must hold it."""
     texts = gate_texts(axis, 1500, seed=0)

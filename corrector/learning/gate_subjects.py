@@ -31,7 +31,9 @@ class Subjects:
         held_out: False for training; True for prompts in wordings that training leaves out, to set thresholds.
         other_groups: names of groups that are not of this axis.
         other_details: what prompts may also ask for, such as the phrases of a related axis.
-        words: that the host's tokenizer knows; they stand in prompts as text about nothing.
+        words: that the host's tokenizer knows; they stand in prompts as text about nothing. If "not" and "without" are
+            not among them, the text encoder knows little English: no prompt denies anything, and none is about a thing
+            that is called after a group, which it could not tell from wishes and people.
     """
 
     def __init__(self, axis, seed, held_out=False, other_groups=(), other_details=(), words=()):
@@ -62,6 +64,7 @@ class Subjects:
         asked = (*self.asked, *axis.another)
         own |= {word for text in asked for word in words_of(text)} - FUNCTION_WORDS
         starts = {word[:5] for word in own if len(word) > 3}
+        self.english = not words or {"not", "without"} <= set(words)
         self.words = self._own([word for word in words if not {word, word[:4], word[:5]} & (own | starts)])
         self.related = list(other_details)
         self.details = self._free(f"with {c} {part}" for c in vocabulary.COLOURS for part in vocabulary.BODY)

@@ -58,15 +58,15 @@ class Grammar(Subjects):
             return self.request(STEREOTYPE), STEREOTYPE
         if form < 0.38:
             return self.request(COUNTER), COUNTER
-        if form < 0.41:
+        if form < 0.41 and self.english:
             side, other = self.rng.sample((STEREOTYPE, COUNTER), 2)
             joint = self.pick("instead of", "rather than", "and not", "but not")
             return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
         if form < 0.44 and self.another:
             return self.pick(self.another), ANOTHER
-        if form < 0.53:
+        if form < 0.53 and self.english:
             return self.denied()
-        if form < 0.555:
+        if form < 0.555 and self.english:
             return self.denial(COUNTER), STEREOTYPE
         if form < 0.6 and self.axis.another:  # what is listed is learned as well as the sides are
             return self.pick(self.another), ANOTHER
@@ -86,6 +86,7 @@ class Grammar(Subjects):
             return [(asked, explicit)]
         if (
             explicit == STEREOTYPE
+            and self.english
             and any(asked in wordings for wordings in self.sides[STEREOTYPE])
             and self.chance(0.65)
         ):
@@ -113,7 +114,7 @@ class Grammar(Subjects):
         form = self.rng.random()
         if form < 0.46:
             return self.named()
-        if form < 0.59:
+        if form < 0.59 and self.english:
             return self.thing(), OUT_OF_SCOPE
         if form < 0.64:
             return self.neighbour(), OUT_OF_SCOPE
