@@ -102,6 +102,18 @@ class Axis:
                 "there, or remove its aliases."
             )
 
+    def differs(self, other):
+        """The first field in which another axis is not this one, apart from documentation and from what only the gate
+        on the prompt learns to read; "" if there is none.
+        """
+        for name in ("id", "groups", "neutral", "skin_region"):
+            if getattr(self, name) != getattr(other, name):
+                return name
+        for name in ("stereotype", "counter"):
+            if getattr(self, name).phrases != getattr(other, name).phrases:
+                return f"{name}.phrases"
+        return ""
+
     def prompts(self, group, side=None):
         """All prompts of a group: neutral ones, or those of a side, "stereotype" or "counter"."""
         if group not in self.groups:

@@ -1,4 +1,4 @@
-"""`learn`, `calibrate`, `combine` and `inspect`: preference files from the command line."""
+"""`learn`, `calibrate`, `gate`, `combine` and `inspect`: preference files from the command line."""
 
 import json
 from pathlib import Path
@@ -32,6 +32,15 @@ def add_commands(commands):
     one.add_argument("--seed", type=int, default=1)
     add_host_options(one)
     one.set_defaults(run=calibrate)
+
+    one = commands.add_parser("gate", help="train the gate of a preference again, for example on more aliases")
+    one.add_argument("preference", type=Path)
+    axis = "an axis file with other aliases, paraphrases and other values; by default the axis in the file"
+    one.add_argument("--axis", type=Path, help=axis)
+    one.add_argument("--out", type=Path, help="the file to write; by default the same file")
+    one.add_argument("--seed", type=int, default=0)
+    add_host_options(one)
+    one.set_defaults(run=gate)
 
     one = commands.add_parser("combine", help="combine preference files of several axes into one file")
     one.add_argument("preferences", type=Path, nargs="+")
@@ -170,6 +179,50 @@ def calibrate(args):
     preference = _calibrated(host, preference, preference.judge, args.images, args, folder, args.target)
     written = update_preference(preference, path, scales(args.cfg)).hash if same else save_preference(preference, path)
     print(f"Wrote {path} ({written}).")
+
+
+def gate(args):
+    """Train the gates of a file's preferences again, from text alone; all else in the file stays as it is."""
+    from ..axis.axis import load_axis
+    from ..latent_space.folders import AXES
+    from ..learning.gate_texts import gate_others
+    from ..learning.learn import host_gate
+    from ..preference.calibrated_file import update_gate
+    from ..preference.file import load_preferences, save_preferences
+    from ..preference.preference import GATE_FIGURES
+
+    path, preferences = _file(args.out or args.preference), load_preferences(args.preference)
+    changed = [_with_wordings(preferences, load_axis(args.axis), args)] if args.axis else preferences
+    host = open_host(args)
+    for preference in changed:
+        preference.check_space(host.space, "this checkpoint")
+        print(f"Gate of {preference.name}: some 10,000 texts are encoded and learned.", flush=True)
+        others = gate_others(preference.axis, AXES, host.space)
+        preference.gate, figures = host_gate(host, preference.axis, args.seed, **others)
+        preference.training[GATE_FIGURES] = figures
+        print(json.dumps(figures, indent=1), flush=True)
+    same = path.resolve() == args.preference.resolve()
+    hashes = [update_gate(one, path).hash for one in changed] if same else save_preferences(preferences, path)
+    print(f"Wrote {path} ({', '.join(hashes)}).")
+
+
+def _with_wordings(preferences, axis, args):
+    """The preference of an axis among some, with the wordings of that axis. Raises PreferenceFileError."""
+    from ..preference.file import PreferenceFileError
+
+    found = next((one for one in preferences if one.axis.id == axis.id), None)
+    if found is None:
+        raise PreferenceFileError(
+            f"{args.preference.name}: it has no preference of the axis {axis.id}, only of "
+            f"{', '.join(one.axis.id for one in preferences)}; name the axis file of one of these."
+        )
+    if field := axis.differs(found.axis):
+        raise PreferenceFileError(
+            f'{args.axis.name}: its "{field}" is not that of the preference in {args.preference.name}. A gate can be '
+            'trained for other "aliases", "paraphrases" and "another"; for all else, learn the preference again.'
+        )
+    found.axis = axis
+    return found
 
 
 def combine(args):

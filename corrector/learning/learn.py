@@ -6,7 +6,7 @@ import torch
 
 from ..axis.axis import axis_from_dict
 from ..latent_space.devices import place
-from ..preference.preference import Preference
+from ..preference.preference import GATE_FIGURES, Preference
 from .gate import STEPS, train_gate
 from .pairs import make_pairs
 from .points import sample_points
@@ -69,10 +69,7 @@ def learn(
         )
     if progress:
         progress("gate", 0, 1)
-    gate, gate_accuracy = train_gate(
-        axis, host.encode_each, seed, steps=min(STEPS, FEWEST_GATE_STEPS + steps), words=whole_words(host.vocabulary),
-        **gate_others,
-    )  # fmt: skip
+    gate, gate_accuracy = host_gate(host, axis, seed, min(STEPS, FEWEST_GATE_STEPS + steps), **gate_others)
     gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {
@@ -81,7 +78,7 @@ def learn(
         "cfg": cfg,
         "seed": seed,
         **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
-        "gate_held_out_accuracy": gate_accuracy,
+        GATE_FIGURES: gate_accuracy,
         "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gap, strict=True)),
         "tone_slopes": dict(zip(axis.groups, slopes, strict=True)),
@@ -92,6 +89,12 @@ def learn(
     if weak := weakness(training):
         training["weak"] = weak
     return Preference(axis, host.space, source, gate, training=training, name=axis.id, judge=judge), judge
+
+
+def host_gate(host, axis, seed=0, steps=STEPS, **gate_others):
+    """The gate of an axis on the host's text encoder, as `train_gate`."""
+    words = whole_words(host.vocabulary)
+    return train_gate(axis, host.encode_each, seed, steps=steps, words=words, **gate_others)
 
 
 def _precision(host):

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, data_uri, document, montage_of, png
 from ..latent_space.errors import printable
 from ..latent_space.whole_files import write_whole
+from ..preference.preference import GATE_FIGURES
 from .pairs import SIDES
 
 MOST_COLUMNS = 12  # pairs in the picture, of all groups together
@@ -93,7 +94,7 @@ def _said(preference):
     ]
     known = {"update_r2": "update R2", "push_r2": "push R2", "judge_cross_fitted_accuracy": "judge"}
     figures = [f"{name} {training[key]:.2f}" for key, name in known.items() if key in training]
-    gate = training.get("gate_held_out_accuracy", {})
+    gate = training.get(GATE_FIGURES, {})
     figures += [f"gate on {name} {gate[name]:.2f}" for name in ("group", "explicit") if gate.get(name) is not None]
     lines += [f"Held out: {', '.join(figures)}."] if figures else []
     if checked := gate.get("by_hand"):

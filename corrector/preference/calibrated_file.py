@@ -1,6 +1,6 @@
-"""A preference file that is calibrated: what was measured goes into the file as it is now.
+"""A preference file that is calibrated, or gets another gate: what is new goes into the file as it is now.
 
-Calibration takes long; meanwhile other processes may have calibrated the same file, or learned its preference again.
+Both take long; meanwhile other processes may have calibrated the same file, or learned its preference again.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .file import PreferenceFileError, held, load_preferences, write_held
+from .preference import GATE_FIGURES
 
 
 def update_preference(preference, path, cfgs):
@@ -22,11 +23,26 @@ def update_preference(preference, path, cfgs):
         path: the file.
         cfgs: CFG scales at which it was just measured; the file's calibrations at other scales are kept.
     """
+    return _write(preference, path, lambda known: _updated(known, preference, cfgs))
+
+
+def update_gate(preference, path):
+    """Write the gate of a preference, its figures and its axis into its file, as `update_preference`."""
+
+    def updated(known):
+        figures = {GATE_FIGURES: preference.training[GATE_FIGURES]}
+        return replace(known, gate=preference.gate, axis=preference.axis, training=known.training | figures)
+
+    return _write(preference, path, updated)
+
+
+def _write(preference, path, updated):
+    """Write `updated(the file's preference of the same axis)` into a file -> the Preference as it is there now."""
     with held(path):
         found = {one.axis.id: one for one in load_preferences(path)} if Path(path).is_file() else {}
-        updated = _updated(_same(preference, found.values(), path), preference, cfgs)
-        write_held(list((found | {preference.axis.id: updated}).values()), path)
-    return updated
+        new = updated(_same(preference, found.values(), path))
+        write_held(list((found | {preference.axis.id: new}).values()), path)
+    return new
 
 
 def latest(preference, path):
@@ -44,8 +60,8 @@ def _same(preference, found, path):
     if own.keys() == other.keys() and all(torch.equal(own[name].cpu().half(), other[name].half()) for name in own):
         return known
     raise PreferenceFileError(
-        f'{Path(path).name}: its preference of the axis "{preference.axis.id}" is not the one that is calibrated: it '
-        "was learned again, or has the same name by chance. Nothing was written; calibrate the one in the file, or "
+        f'{Path(path).name}: its preference of the axis "{preference.axis.id}" is not the one that was read: it was '
+        "learned again, or has the same name by chance. Nothing was written; calibrate the one in the file, or "
         "choose another name for yours."
     )
 

@@ -6,6 +6,8 @@ from ..axis.axis import Axis
 from .calibration import Calibration, between
 from .networks import PreferenceError
 
+GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
+
 
 @dataclass
 class Preference:
