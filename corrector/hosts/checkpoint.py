@@ -3,7 +3,7 @@
 import hashlib
 import math
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
@@ -158,11 +158,12 @@ class Checkpoint(Host):
 
 def chunks_of(tokenizer, prompt):
     """A prompt in parts that fit into the text encoder, cut between words as in ComfyUI; one part if it fits."""
+    ids = partial(tokenizer, add_special_tokens=False, verbose=False)  # no warning that a prompt is long
     room, chunks, used = tokenizer.model_max_length - 2, [[]], 0  # without the tokens of start and end
-    if len(tokenizer.tokenize(prompt)) <= room:
+    if len(ids(prompt).input_ids) <= room:
         return [prompt]
     words = prompt.split()
-    for word, count in zip(words, map(len, tokenizer(words, add_special_tokens=False).input_ids), strict=True):
+    for word, count in zip(words, map(len, ids(words).input_ids), strict=True):
         if chunks[-1] and used + count > room:
             chunks.append([])
             used = 0
