@@ -16,8 +16,8 @@ from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import make_pairs
 from ..corrector.learning.store import check_room, digest, store_name
-from ..corrector.preference.calibrated_file import latest, update_preference
 from ..corrector.preference.file import check_writable, save_preference
+from ..corrector.preference.updated_file import latest, update_preference
 from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost

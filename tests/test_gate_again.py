@@ -11,10 +11,10 @@ from corrector.axis.axis import load_axis
 from corrector.cli.commands import main
 from corrector.latent_space.folders import AXES, WEIGHTS
 from corrector.learning import learn
-from corrector.preference.calibrated_file import update_gate, update_preference
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, load_preferences, save_preferences
 from corrector.preference.preference import GATE_FIGURES
+from corrector.preference.updated_file import update_gate, update_preference
 
 
 @pytest.fixture

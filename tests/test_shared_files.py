@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from corrector.preference.calibrated_file import latest, update_preference
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import (
     KEY,
@@ -23,6 +22,7 @@ from corrector.preference.file import (
     save_preferences,
 )
 from corrector.preference.networks import Distilled
+from corrector.preference.updated_file import latest, update_preference
 from preference_files import SMALL, rewrite, small_preference
 
 ROOT = Path(__file__).parents[1]

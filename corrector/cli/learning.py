@@ -66,8 +66,8 @@ def learn(args):
     from ..learning.pairs import make_pairs
     from ..learning.report import draw_report
     from ..learning.store import check_room, disk_use, store_name
-    from ..preference.calibrated_file import update_preference
     from ..preference.file import check_writable, save_preference
+    from ..preference.updated_file import update_preference
 
     axis = load_axis(args.axis)
     path, host = _file(args.out or HOME / "weights" / f"{axis.id}.safetensors"), open_host(args)
@@ -157,8 +157,8 @@ def calibrate(args):
     from ..latent_space.folders import HOME
     from ..learning.calibrate import of_other_models, scales
     from ..learning.store import digest
-    from ..preference.calibrated_file import update_preference
     from ..preference.file import PreferenceFileError, load_preference, save_preference
+    from ..preference.updated_file import update_preference
 
     if not 0 < args.target <= 1:
         raise PreferenceFileError("--target must be above 0 and at most 1.")
@@ -187,9 +187,9 @@ def gate(args):
     from ..latent_space.folders import AXES
     from ..learning.gate_texts import gate_others
     from ..learning.learn import host_gate
-    from ..preference.calibrated_file import update_gate
     from ..preference.file import load_preferences, save_preferences
     from ..preference.preference import GATE_FIGURES
+    from ..preference.updated_file import update_gate
 
     path, preferences = _file(args.out or args.preference), load_preferences(args.preference)
     changed = [_with_wordings(preferences, load_axis(args.axis), args)] if args.axis else preferences

@@ -1,4 +1,4 @@
-"""A preference file that is calibrated, or gets another gate: what is new goes into the file as it is now.
+"""A preference file that is updated, by a calibration or another gate: what is new goes into the file as it is now.
 
 Both take long; meanwhile other processes may have calibrated the same file, or learned its preference again.
 """
@@ -61,7 +61,7 @@ def _same(preference, found, path):
         return known
     raise PreferenceFileError(
         f'{Path(path).name}: its preference of the axis "{preference.axis.id}" is not the one that was read: it was '
-        "learned again, or has the same name by chance. Nothing was written; calibrate the one in the file, or "
+        "learned again, or has the same name by chance. Nothing was written; take the one in the file, or "
         "choose another name for yours."
     )
 
