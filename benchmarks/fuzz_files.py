@@ -41,8 +41,8 @@ class Preferences:
         gate = PromptGate(12, 3, FEATURES, 5, sides=4)
         known = Calibration(
             "Orvane", 2.0, 0.05, 400, 0.99, 400, tone=-2.5, base_interval=(0.03, 0.08), full_interval=(0.97, 1.0),
-            lean_slope=2.0, lean_offset=0.6, lean_mean=-2.0, lean_spread=0.9, lean_sigma=14.6, distance=0.05,
-            spread=0.98, extremes=1.0, error=1.1, agreement=0.97, checkpoint="0123456789abcdef",
+            lean_slope=2.0, lean_offset=0.6, lean_mean=-2.0, lean_spread=0.9, lean_sigma=14.6, lean_guidance=1.5,
+            distance=0.05, spread=0.98, extremes=1.0, error=1.1, agreement=0.97, checkpoint="0123456789abcdef",
         )  # fmt: skip
         calibrations = known, replace(known, cfg=7.0, base_rate=0.02), replace(known, group="Tavelu")
         training = {

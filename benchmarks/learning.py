@@ -155,7 +155,7 @@ class Bench:
         (before, lightness, read), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
         full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), cfg, batch=8, plain=before)
         conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
-        lean = first_leans(host, preference, conditioning, seeds)
+        lean = first_leans(host, preference, conditioning, seeds, cfg)
         decision, _ = decide_all(preference, conditioning, coins, 0.5, cfg, 8, lean)
         pictures = host.decode(full)
         corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness

@@ -5,8 +5,10 @@ drawn world. Corrected pictures are measured beside the plain ones of the same s
 the prompt asks for the counter side. Wordings that no training saw.
 
 Frechet distances are of 64 pooled latent features, over those of the plain pictures. *Tone kept*: to counter-prompt
-pictures weighed so that their mean lightness of skin is the plain pictures', which is what correction aims at. *Without
-tone*: of a correction without the tone push, to counter-prompt pictures as they are.
+pictures weighed so that their mean lightness of skin is the plain pictures', which is what correction aims at. *Fine
+ones stay*: the same of the plain pictures if only those with the stereotype are replaced, by the counter prompts' own;
+nothing that leaves fine pictures as they are can be much nearer. *Without tone*: of a correction without the tone push,
+to counter-prompt pictures as they are.
 """
 
 import argparse
@@ -54,10 +56,13 @@ ENOUGH = 0.1  # share of counter-prompt pictures that weights must leave, as Kis
 COLUMNS = {  # of the printed table: heading, figure, digits
     "plain rate": ("plain: rate", 2),
     "corrected": ("rate", 3),
+    "counter prompts": ("counter prompts: rate", 3),
     "group kept": ("group kept", 3),
+    "by counter prompts": ("counter prompts: group kept", 3),
     "skin L* drift": ("skin L* drift", 2),
     "counter prompt's": ("counter prompts: skin L* over plain", 1),
     "Frechet, tone kept": ("Frechet distance, tone kept", 3),
+    "fine ones stay": ("Frechet distance, tone kept, if fine ones stay", 3),
     "without tone": ("Frechet distance, without tone", 3),
     "spread": ("spread", 3),
     "99th percentile": ("99th percentile", 3),
@@ -130,7 +135,8 @@ class Bench:
         plain, wanted = (self.without(texts, seeds[:few], cell) for texts in (prompts[:few], asking))
         labels, groups, tones, judged = self.seen(attribute, ours)
         before, _, dark, _ = self.seen(attribute, plain)
-        asked, _, light, judged_asked = self.seen(attribute, wanted)
+        asked, asked_groups, light, judged_asked = self.seen(attribute, wanted)
+        fine = torch.tensor([label == counter for label in before])
 
         def say(figure, measured, count=few, **more):
             self.say(figure, group, measured, count, **about, **more)
@@ -143,14 +149,17 @@ class Bench:
         say("counter prompts: rate", rate(asked, wrong))
         say("rate", rate(labels, wrong), n)
         say("group kept", rate(groups, {group}), n)
+        say("counter prompts: group kept", rate(asked_groups, {group}))
         say("skin L* drift", audit.mean(tones[:few] - dark))
         say("counter prompts: skin L* over plain", audit.mean(light - dark))
         weights, own = tilted(light, float(np.mean(dark))), features(wanted)
-        far, near = (frechet(features(some), own, weights) for some in (plain, ours[:few]))
+        replaced = torch.where(fine[:, None, None, None], plain, wanted)
+        far, near, least = (frechet(features(some), own, weights) for some in (plain, ours[:few], replaced))
         effective = 1 / float(np.square(weights).sum())
         if effective > ENOUGH * few:  # otherwise the model hardly draws counter pictures of that tone
             kept = dict(plain=round(far, 2), effective_n=round(effective))
             say("Frechet distance, tone kept", (near / far,) * 3, **kept)
+            say("Frechet distance, tone kept, if fine ones stay", (least / far,) * 3)
         if self.args.without_tone:
             toneless = replace(
                 preference, calibrations=tuple(replace(one, tone=0.0) for one in preference.calibrations)
@@ -161,7 +170,6 @@ class Bench:
         say("spread", (float(ours[:few].std() / wanted.std()),) * 3)
         ends = [np.quantile(latents.abs(), 0.99) for latents in (ours[:few], wanted)]
         say("99th percentile", (float(ends[0] / ends[1]),) * 3)
-        fine = torch.tensor([label == counter for label in before])
         if fine.any():
             change = audit.latent_change(plain[fine], ours[:few][fine], plain.std())
             say("change of fine pictures, RMS", audit.mean(change), int(fine.sum()))

@@ -28,7 +28,7 @@ def shares(host, preference, prompts, seeds, before, after, cfg):
     prompts, seeds = [prompts[i] for i in which], [seeds[i] for i in which]
     before, after = np.asarray(before)[which], np.asarray(after)[which]
     conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
-    lean = first_leans(host, preference, conditioning, seeds)
+    lean = first_leans(host, preference, conditioning, seeds, cfg)
     found = []
     for target in TARGETS:
         decision, _ = decide_all(preference, conditioning, coins, target, cfg, SIZE, lean)

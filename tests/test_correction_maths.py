@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
-from corrector.correction.update import CLOSED, MARGIN, Settings, correct, drift
+from corrector.correction.update import CLOSED, LEAST, MARGIN, Settings, correct, drift
 from corrector.latent_space.spaces import push_from_gradient
 from corrector.preference.calibration import Calibration
 from corrector.preference.networks import Reading
@@ -144,7 +144,7 @@ def test_the_push_of_a_learned_belief_ends_later_where_little_noise_is_left():
 
     preference, x = SimpleNamespace(source=Learned()), torch.zeros(3, 1, 1, 1)
     sigma = torch.tensor([14.6, 1.0, 0.2])
-    added = correct(x, x, sigma, [preference], [everyone(3, 0.5)], Settings()).flatten() / (1 + MARGIN)
+    added = correct(x, x, sigma, [preference], [everyone(3, 0.5)], Settings()).flatten() / (LEAST + MARGIN)
     assert added.tolist() == pytest.approx([0.5, 1 - 0.5**2, 1 - 0.5**3], abs=0.02)
 
 

@@ -255,21 +255,35 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
         assert known.lean_slope > 0
     prompts, seeds = ["a portrait of a Tavelu person"] * 60, range(900, 960)
     conditioning = host.encode(prompts)
-    found = first_leans(host, preference, conditioning, seeds)
+    found = first_leans(host, preference, conditioning, seeds, cfg=1.0)
     x = torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds]) * 14.6
     sigma, group = torch.full((60,), 14.6), torch.full((60,), axis.groups.index("Tavelu"))
     by_hand = preference.source(x, sigma, group, host.denoise(x, sigma, conditioning)).log_odds
     torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
-    assert first_leans(host, replace(preference, calibrations=()), conditioning, seeds) is None
+    weight = preference.calibration("Tavelu", 2.0).lean_guidance
+    guided = [first_leans(host, preference, conditioning, seeds, cfg) - found for cfg in (2.0, 7.0)]
+    assert weight and guided[1].abs().max() > 0.01
+    torch.testing.assert_close(guided[1], 6 * guided[0], rtol=0.01, atol=0.01)  # proportional to CFG - 1
+    assert first_leans(host, replace(preference, calibrations=()), conditioning, seeds, cfg=2.0) is None
 
 
-def test_a_logistic_fit_finds_a_common_slope_and_keeps_to_its_prior_where_there_is_nothing_to_see():
+def test_a_logistic_fit_finds_common_slopes_and_keeps_to_its_prior_where_there_is_nothing_to_see():
     z = np.tile([-1.0, 1.0], 300)
+    told = np.stack([z, np.zeros_like(z)], axis=1)
     counter = np.array([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
-    slope, (offset, other) = _logistic_fit([z, z], [counter, counter])
-    assert slope == pytest.approx(np.log(9.0), rel=0.03) and abs(offset) < 0.01 and abs(other) < 0.01
-    slope, (offset,) = _logistic_fit([np.zeros(4)], [np.array([0.0, 0.0, 0.0, 1.0])])
-    assert slope == 0 and offset == pytest.approx(np.log(1 / 3), abs=0.01)
+    slopes, (offset, other) = _logistic_fit([told, told], [counter, counter])
+    assert slopes == pytest.approx([np.log(9.0), 0.0], rel=0.03) and abs(offset) < 0.01 and abs(other) < 0.01
+    slopes, (offset,) = _logistic_fit([np.zeros((4, 2))], [np.array([0.0, 0.0, 0.0, 1.0])])
+    assert slopes == [0, 0] and offset == pytest.approx(np.log(1 / 3), abs=0.01)
+
+
+def test_a_logistic_fit_tells_belief_from_guidance_by_how_the_rate_changes_with_the_cfg_scale():
+    rng = np.random.default_rng(0)
+    belief, guidance = rng.normal(size=4000), 0.1 + 0.1 * rng.normal(size=4000)
+    told = [np.stack([belief, (cfg - 1) * guidance], axis=1) for cfg in (2.0, 7.0)]
+    sides = [(rng.random(4000) < 1 / (1 + np.exp(1 - one @ [2.0, 3.0]))).astype(float) for one in told]
+    slopes, offsets = _logistic_fit(told, sides)
+    assert slopes == pytest.approx([2.0, 3.0], rel=0.1) and offsets == pytest.approx([-1.0, -1.0], abs=0.15)
 
 
 def test_training_resumes_from_its_checkpoint_with_the_same_weights(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from scipy.stats import kstest
 
 from corrector.correction.decision import decide, summary
 from corrector.correction.thinning import (
+    SPARE,
     chosen_images,
     coins_from_noise,
     coins_from_seeds,
@@ -99,13 +100,24 @@ def test_a_group_at_or_above_its_target_is_left_alone(beta, target):
         assert not thinned(coins_from_seeds(range(6)), target, unknown(beta)).any()
 
 
-def test_a_batch_whose_leans_indicate_another_model_is_filled_to_its_target():
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("base_rate", [0.6, 0.85])
+def test_where_the_base_rate_reaches_the_target_hardly_any_picture_is_corrected(base_rate, batch):
+    known, target, batches = seeing(base_rate, 3.0), 0.5, 4000 // batch
+    lean = torch.randn(batches, batch, generator=torch.Generator().manual_seed(5))
+    coins = torch.rand(batches, batch, generator=torch.Generator().manual_seed(6))
+    chosen = torch.stack([thinned(own, target, known, leans) for own, leans in zip(coins, lean, strict=True)])
+    gained = chosen * (1 - known.chance(lean))
+    assert float(gained.mean()) < 1.5 * SPARE and float(chosen.double().mean()) < 0.03
+    assert not thinned(coins[0], target, known, torch.full((batch,), 0.5)).any()
+
+
+def test_a_batch_of_other_wordings_or_of_another_model_is_filled_to_its_target():
     coins, known, around = coins_from_seeds(range(8)), seeing(0.6, 3.0), torch.linspace(-0.5, 0.5, 8)
-    assert not thinned(coins, 0.5, known, around - 1.4).any()  # plausible for some wordings
-    assert not thinned(coins[:1], 0.5, known, torch.tensor([-3.5])).any()  # plausible for some seeds
-    chosen, chances = thinned(coins, 0.5, known, around - 1.8), known.chance(around - 1.8)
-    expected = float(torch.where(chosen, 1.0, chances).sum())
-    assert chosen.any() and not chosen.all() and abs(expected - 4) < 1
+    for away in (1.4, 1.8, 3.0):
+        chosen, chances = thinned(coins, 0.5, known, around - away), known.chance(around - away)
+        expected = float(torch.where(chosen, 1.0, chances).sum())
+        assert chosen.any() and not chosen.all() and 3 < expected < 4.5
 
 
 def test_an_uncalibrated_group_is_thinned_without_leans():
@@ -178,17 +190,25 @@ def test_the_level_gives_the_target_on_average_over_batches(batch, middle, sprea
         assert float(expected.clamp(min=level).mean()) == pytest.approx(batch * target, rel=1e-6)
 
 
-def test_the_lean_is_the_log_odds_of_the_first_prediction_also_of_runs_that_start_a_little_lower(exact):
-    preference = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),))
-    x, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.tensor([0, -1, 1])
-    found = first_lean(preference, x, torch.full((3,), 14.6), groups, x)
-    wanted = preference.source(x, torch.full((3,), 14.6), groups).log_odds
-    torch.testing.assert_close(found[[0, 2]], wanted[[0, 2]])
+def test_the_lean_is_the_belief_of_the_first_prediction_and_how_far_guidance_moves_it_along_the_push(exact):
+    known = replace(seeing(0.3, 2.5), lean_guidance=3.0)
+    preference = replace(exact(shape=(4, 4, 4)), calibrations=(known,))
+    x, sigma, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.full((3,), 14.6), torch.tensor([0, -1, 1])
+    reading = preference.source(x, sigma, groups)
+    found = first_lean(preference, x, sigma, groups, x, x + 0.25 * reading.push)
+    torch.testing.assert_close(found[0], reading.log_odds[0] + 3.0 * 0.25)
+    torch.testing.assert_close(found[2], reading.log_odds[2])  # of the other group nothing is known
     assert found[1].isnan()  # out of scope
-    assert first_lean(preference, x, torch.full((3,), 10.3), groups, x) is not None  # DDIM's first of 16 steps
-    assert first_lean(preference, x, torch.full((3,), 4.0), groups, x) is None  # img2img at a low denoise
+    torch.testing.assert_close(first_lean(preference, x, sigma, groups, x, x)[0], reading.log_odds[0])  # CFG 1
+
+
+def test_the_lean_is_read_from_runs_that_start_a_little_lower_too_if_it_was_calibrated(exact):
+    preference, groups = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),)), torch.zeros(3).long()
+    x = 14.6 * noises(3, shape=(4, 4, 4))
+    assert first_lean(preference, x, torch.full((3,), 10.3), groups, x, x) is not None  # DDIM's first of 16 steps
+    assert first_lean(preference, x, torch.full((3,), 4.0), groups, x, x) is None  # img2img at a low denoise
     never = replace(preference, calibrations=(unknown(0.3),))
-    assert first_lean(never, x, torch.full((3,), 14.6), groups, x) is None
+    assert first_lean(never, x, torch.full((3,), 14.6), groups, x, x) is None
 
 
 @pytest.fixture

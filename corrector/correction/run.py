@@ -72,7 +72,7 @@ class Run:
         """
         if denoised.ndim == 4:
             if self.decisions is None:
-                self._decide(denoised if conditional is None else conditional, x, sigma, cfg)
+                self._decide(denoised, x, sigma, cfg, conditional)
             self._place(x.device)
         result = correct(denoised, x, sigma, self.preferences, self.decisions, self.settings, cfg, conditional)
         self.acted |= result is not denoised
@@ -92,14 +92,16 @@ class Run:
 
         Args:
             x, sigma, cfg, conditional: as for `correct`.
-            predicted: `predicted()` -> the prediction after CFG, called at the end of the run.
+            predicted: `predicted()` -> the prediction after CFG, called at the first step and at the end of the run.
         """
+        if self.decisions is None and x.ndim == 4:
+            self._decide(predicted(), x, sigma, cfg, conditional)
         nothing = torch.zeros_like(x, dtype=torch.float32)
         change = self.correct(nothing, x.float(), sigma.float(), cfg, conditional)
         self._last = lambda: predicted().float() + change
         return None if change is nothing else change
 
-    def _decide(self, conditional, x, sigma, cfg):
+    def _decide(self, denoised, x, sigma, cfg, conditional):
         if len(x) != len(self.coins):
             raise CorrectionError(
                 f"The host samples {len(x)} pictures, but announced {len(self.coins)}; another extension changes the "
@@ -109,9 +111,9 @@ class Run:
         if self.settings.mask is not None:
             self.settings = replace(self.settings, mask=fit_mask(self.settings.mask, x))
         self._place(x.device)
-        decided = []
+        decided, own = [], denoised if conditional is None else conditional
         for preference, readings in zip(self.preferences, self.readings, strict=True):
-            lean = first_lean(preference, x, sigma, groups_of(readings), conditional)
+            lean = first_lean(preference, x, sigma, groups_of(readings), own, denoised)
             earlier = [known and known.get(preference.axis.hash) for known in self.earlier]
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier))
         self.decisions = [decision.to(x.device) for decision, _ in decided]

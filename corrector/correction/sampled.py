@@ -28,26 +28,26 @@ def readings_of(preference, conditioning):
     return [preference.gate and preference.gate.read([conditioning[i : i + 1]]) for i in range(len(conditioning))]
 
 
-def first_predictions(host, conditioning, seeds):
-    """Noisy latents [N, C, H, W], sigma [N] and the model's predictions without CFG at the first step of a run."""
+def first_predictions(host, conditioning, seeds, cfg):
+    """Noisy latents [N, C, H, W], sigma [N] and predictions without and with CFG at the first step of a run."""
     first = {}
 
     def look(denoised, x, sigma, which, conditional):
-        seen = [part.detach().float().cpu().clone() for part in (x, sigma.expand(len(x)), conditional)]
+        seen = [part.detach().float().cpu().clone() for part in (x, sigma.expand(len(x)), conditional, denoised)]
         for index, *parts in zip(torch.as_tensor(which).tolist(), *seen, strict=True):
             first.setdefault(index, parts)
         return denoised
 
-    host.sample(conditioning, seeds, 1.0, steps=2, hook=look)  # schedules of one step may start at any sigma
+    host.sample(conditioning, seeds, cfg, steps=2, hook=look)  # schedules of one step may start at any sigma
     return [torch.stack(part) for part in zip(*(first[i] for i in range(len(seeds))), strict=True)]
 
 
-def first_leans(host, preference, conditioning, seeds):
+def first_leans(host, preference, conditioning, seeds, cfg):
     """`first_lean` of many pictures [N], or None if not applicable."""
     if not any(known.lean_slope for known in preference.calibrations):
         return None
-    x, sigma, conditional = first_predictions(host, conditioning, seeds)
-    columns = x, sigma, groups_of(readings_of(preference, conditioning)), conditional
+    x, sigma, *predictions = first_predictions(host, conditioning, seeds, cfg)
+    columns = x, sigma, groups_of(readings_of(preference, conditioning)), *predictions
     found = [first_lean(preference, *some) for some in zip(*(column.split(CHUNK) for column in columns), strict=True)]
     return None if any(part is None for part in found) else torch.cat(found)
 
@@ -69,7 +69,7 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     conditioning, coins, decided = host.encode(prompts), coins_from_seeds(seeds), []
     for preference in preferences:
         # A target share needs the leans of all pictures before the first is sampled.
-        lean = first_leans(host, preference, conditioning, seeds) if settings.target < 1 else None
+        lean = first_leans(host, preference, conditioning, seeds, cfg) if settings.target < 1 else None
         decided.append(decide_all(preference, conditioning, coins, settings.target, cfg, batch, lean))
     decisions, reasons = [d for d, _ in decided], [why for _, why in decided]
     wanted = torch.arange(len(seeds))
@@ -84,7 +84,8 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
         if int(which[0]) not in begun:
             own = [d.select(wanted[which]) for d in decisions]
             if settings.target == 1:
-                own = [_informed(*both, x, sigma, conditional, cfg) for both in zip(preferences, own, strict=True)]
+                seen = x, sigma, conditional, denoised, cfg
+                own = [_informed(*both, *seen) for both in zip(preferences, own, strict=True)]
             begun[int(which[0])] = own
         return correct(denoised, x, sigma, preferences, begun[int(which[0])], settings, cfg, conditional)
 
@@ -94,7 +95,7 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
     return latents if plain is None else plain.index_copy(0, wanted, latents), reasons
 
 
-def _informed(preference, decision, x, sigma, conditional, cfg):
+def _informed(preference, decision, x, sigma, conditional, denoised, cfg):
     """A Decision with the chances that the first prediction of a run tells."""
-    lean = first_lean(preference, x, sigma, decision.group, conditional)
+    lean = first_lean(preference, x, sigma, decision.group, conditional, denoised)
     return replace(decision, chance=chances_of(preference, decision.group, cfg, lean))

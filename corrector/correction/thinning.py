@@ -7,12 +7,14 @@ the batch nearly exact.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 
-from ..preference.networks import read
+from ..preference.networks import along, read
 
 DRAWS = 4096  # number of simulated batches in `level_of`
+SPARE = 0.005  # by how much the share may rise where the base rate reaches the target: in batches far below it
 FIRST = (0.4, 1.1)  # first sigmas of a run at which its pictures' chances are read, over the calibration's
 
 
@@ -34,39 +36,42 @@ def coins_from_seeds(seeds, seed=0):
     return torch.stack(draws) if draws else torch.zeros(0)
 
 
-def first_lean(preference, x, sigma, groups, conditional):
-    """The log-odds of the model's belief at the first step of a run [B], or None if not applicable.
+def first_lean(preference, x, sigma, groups, conditional, denoised):
+    """What the first step of a run says of how its pictures will come out [B], or None if not applicable.
 
-    They tell how a picture will come out at every CFG scale (METHOD.md), the better the lower sigma is, until little is
-    left to decide. So they are read from FIRST times the calibration's first sigma.
+    It is the log-odds of the model's belief, and to them what guidance adds along the push, <D - D_cond, P> / |P|^2,
+    which is CFG - 1 times by how much more the model believes in the counter side than without a prompt (METHOD.md:
+    D = q D_c + (1 - q) D_s). The lower sigma is the more it tells, until little is left to decide; so it is read from
+    FIRST times the calibration's first sigma.
 
     Args:
         preference: Preference.
-        x, conditional: [B, C, H, W] in model space: the noisy latent, and the prediction for the user's prompt.
+        x: [B, C, H, W] in model space, the noisy latent.
         sigma: [B].
         groups: [B], index of the group; -1 is out of scope and gives NaN.
+        conditional, denoised: [B, C, H, W], the prediction for the user's prompt, and that after CFG.
     """
-    known = next((known for known in preference.calibrations if known.lean_slope), None)
-    if known is None or not FIRST[0] < float(sigma.max()) / known.lean_sigma < FIRST[1]:
+    known = {one.group: one for one in preference.calibrations if one.lean_slope}
+    at = next(iter(known.values())).lean_sigma if known else 0.0
+    if not known or not FIRST[0] < float(sigma.max()) / at < FIRST[1]:
         return None
     lean, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
     if len(some):
-        with torch.no_grad():
-            own = x[some].float(), sigma[some].float(), groups[some], conditional[some].float()
-            lean[some] = read(preference.source, *own).log_odds.float().cpu()
+        names = [preference.axis.groups[index] for index in groups[some].tolist()]
+        weight = torch.tensor([known[name].lean_guidance if name in known else 0.0 for name in names])
+        log_odds, guidance = belief_and_guidance(
+            preference.source, x[some], sigma[some], groups[some], conditional[some], denoised[some]
+        )
+        lean[some] = log_odds + weight * guidance
     return lean
 
 
-def leans_away(lean, known):
-    """Whether a batch leans [B] so far to the stereotype that its model must differ from the calibrated one.
-
-    The limit is 1.5 standard deviations of a picture and 4 standard errors of the batch. None of 1500 batches of 8 from
-    the calibrated model exceeds it; 20 % of batches from a derivative with different base rates do.
-    """
-    if lean is None or not known.lean_slope:
-        return False
-    away = (known.lean_mean - float(lean.double().mean())) / known.lean_spread
-    return away > max(1.5, 4 / math.sqrt(len(lean)))
+def belief_and_guidance(source, x, sigma, group, conditional, denoised):
+    """The log-odds of the model's belief [B], and what guidance adds along the push [B], on the CPU."""
+    with torch.no_grad():
+        reading = read(source, x.float(), sigma.float(), group, conditional.float())
+        guidance = along(denoised.float() - conditional.float(), reading.push)
+    return reading.log_odds.float().cpu(), guidance.float().cpu()
 
 
 def level_of(chances, target):
@@ -113,7 +118,8 @@ def chosen_images(coins, chances, level, full_rate=1.0):
 def thinned(coins, target, known=None, lean=None):
     """Choose the pictures of one group that are corrected -> bool [B].
 
-    If the calibrated base rate reaches the target, none is, unless the leans show that this is another model.
+    A batch that expects less than its level is corrected up to it. Where the base rate reaches the target that is rare:
+    such batches are of other wordings, or of another model than the calibrated one.
 
     Args:
         coins: [B] in 0..1.
@@ -121,18 +127,17 @@ def thinned(coins, target, known=None, lean=None):
         known: the group's Calibration; without it, all pictures are assumed to show the stereotype.
         lean: [B] from `first_lean`, or None; without it, all pictures have the base rate as their chance.
     """
-    count = len(coins)
     full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
-    chances, batches = torch.full((count,), base_rate), torch.full((1, count), base_rate)
+    wanted, chances = min(target, full_rate), torch.full((len(coins),), base_rate)
+    level = len(coins) * wanted
     if known and known.lean_slope and lean is not None:
-        chances = known.chance(lean)
-        noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))
-        batches = known.chance(known.lean_mean + known.lean_spread * noise)
-    wanted = min(target, full_rate)
-    if base_rate < target:
-        level = level_of(batches, wanted)
-    elif leans_away(lean, known):
-        level = count * wanted
-    else:
-        return torch.zeros(count, dtype=torch.bool)
+        chances, level = known.chance(lean), _level(known, wanted, len(coins))
     return chosen_images(coins, chances, level, full_rate)
+
+
+@lru_cache(maxsize=64)
+def _level(known, wanted, count):
+    """The level of batches of `count` pictures whose leans are distributed as in a Calibration."""
+    noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))
+    chances = known.chance(known.lean_mean + known.lean_spread * noise)
+    return min(level_of(chances, max(wanted, float(chances.mean()) + SPARE)), count * wanted)

@@ -25,6 +25,7 @@ from ..latent_space.spaces import expand
 from ..preference.networks import read
 
 MARGIN = 0.5  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
+LEAST = 1.5  # lowest CFG scale of a learned push: without guidance even the model's own leaves some stereotypes
 LATE = 2.0  # by how much the exponent of a learned belief exceeds 1 where no noise is left: the push ends later
 CLOSED = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
 
@@ -90,7 +91,7 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         sigma: [B].
         preferences, decisions: one Decision per Preference; their drifts are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
-        cfg: the CFG scale; values below 1 count as 1.
+        cfg: the CFG scale; values below 1, or LEAST for a learned push, count as that.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
     """
@@ -111,7 +112,8 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         own = (denoised if conditional is None else conditional)[some].float()
         reading = read(preference.source, x[some].float(), sigma[some], decision.group[some], own)
         learned = preference.source.knows_belief
-        k, exponent = max(float(cfg), 1.0) + MARGIN * learned, 1 + LATE * learned / (1 + sigma[some].square())
+        k = max(float(cfg), LEAST) + MARGIN if learned else max(float(cfg), 1.0)
+        exponent = 1 + LATE * learned / (1 + sigma[some].square())
         total[some] += drift(reading, decision.select(some), k, exponent)
         touched |= active
     if not touched.any():

@@ -17,18 +17,18 @@ import numpy as np
 import torch
 
 from ..correction.sampled import CHUNK, first_predictions, readings_of, sample_corrected
+from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
 from ..latent_space.skin import lightness
 from ..latent_space.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
-from ..preference.networks import read
 from ..preference.prompt_gate import PromptReading
 from .pairs import finite_pictures, refuse_broken
 from .store import PairError, PairStore
 
 COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
 TRIAL_TONE = 2.0  # weight of the tone push in the trial, in units of the group's tone slope
-SLOPE = 4.0  # of the chance, per standard deviation of the lean: how far from 0 it may be expected
+SLOPE = 4.0  # of the chance, per standard deviation of belief and of guidance: how far from 0 it may be expected
 MOST_TONE = 8.0  # largest weight, in the same units
 GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
 FEWEST = 24  # counter pictures that a distance needs
@@ -109,7 +109,7 @@ class _Group:
     def calibrations(self, cfgs):
         """-> Calibrations of the group, one for each CFG scale."""
         plain = [self.drawn("plain", cfg, self.prompts) for cfg in cfgs]
-        return [self.calibration(*own) for own in zip(cfgs, plain, self.leans(plain), strict=True)]
+        return [self.calibration(*own) for own in zip(cfgs, plain, self.leans(cfgs, plain), strict=True)]
 
     def calibration(self, cfg, plain, lean):
         """The Calibration at a CFG scale, from plain pictures and what the lean says."""
@@ -198,25 +198,28 @@ class _Group:
             parts.append(denoising_error(self.host, latents[some], conditioning, seeds[some]))
         return torch.cat(parts)
 
-    def leans(self, plain):
-        """What the lean says at each CFG scale, as arguments of Calibration: a logistic regression of the side.
+    def leans(self, cfgs, plain):
+        """What the lean (`thinning.first_lean`) says at each CFG scale, as arguments of Calibration.
 
-        The slope is common to all scales (METHOD.md).
+        A logistic regression of the side by belief and guidance; both count alike at all scales (METHOD.md). The first
+        step is taken at one scale: guidance is proportional to CFG - 1.
         """
-        x, sigma, conditional = first_predictions(self.host, self.host.encode(self.prompts), self.seeds)
-        group = torch.full((len(x),), self.index)
-        with torch.no_grad():
-            parts = zip(*(part.split(CHUNK) for part in (x, sigma, group, conditional)), strict=True)
-            lean = torch.cat([read(self.preference.source, *some).log_odds for some in parts]).double().cpu()
-        fine = [pictures.fine & lean.isfinite() for pictures in plain]
-        known = lean[torch.stack(fine).any(dim=0)]
-        mean, spread = float(known.mean()), max(float(known.std()) if len(known) > 1 else 0.0, 1e-6)
-        z = [((lean - mean) / spread)[some].numpy() for some in fine]
-        sides = [pictures.counter[some].numpy() for pictures, some in zip(plain, fine, strict=True)]
-        slope, offsets = _logistic_fit(z, sides)
-        slope /= spread
-        common = dict(lean_slope=slope, lean_mean=mean, lean_spread=spread, lean_sigma=float(sigma.max()))
-        return [common | {"lean_offset": offset - slope * mean} for offset in offsets]
+        x, sigma, *predictions = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, cfg=2.0)
+        columns = x, sigma, torch.full((len(x),), self.index), *predictions
+        chunks = zip(*(column.split(CHUNK) for column in columns), strict=True)
+        found = zip(*(belief_and_guidance(self.preference.source, *some) for some in chunks), strict=True)
+        belief, guidance = (torch.cat(parts).double() for parts in found)
+        fine = [pictures.fine & belief.isfinite() & guidance.isfinite() for pictures in plain]
+        told = [torch.stack([belief, (cfg - 1) * guidance], dim=1)[some] for cfg, some in zip(cfgs, fine, strict=True)]
+        sides = [pictures.counter[some] for pictures, some in zip(plain, fine, strict=True)]
+        (slope, guided), offsets = _logistic_fit(*([part.numpy() for part in parts] for parts in (told, sides)))
+        weight, measured = guided / slope if abs(slope) > 1e-6 else 0.0, []
+        for one, offset in zip(told, offsets, strict=True):
+            lean = one[:, 0] + weight * one[:, 1]
+            mean, spread = float(lean.mean()), max(float(lean.std()) if len(lean) > 1 else 0.0, 1e-6)
+            measured.append(dict(lean_mean=mean, lean_spread=spread, lean_offset=offset))
+        common = dict(lean_slope=slope, lean_guidance=weight, lean_sigma=float(sigma.max()))
+        return [common | own for own in measured]
 
 
 class _Pictures:
@@ -271,24 +274,29 @@ def _weight(tried, changed, without):
     return min(tried * without / gained, MOST_TONE)
 
 
-def _logistic_fit(z, sides):
-    """Common slope and an offset a set of a logistic regression of sides [N] on standardised z [N].
+def _logistic_fit(told, sides):
+    """Slopes [F] and an offset a set of a logistic regression of sides [N] on what is told of each [N, F].
 
-    The prior is normal: of the slope around 0 with a standard deviation of SLOPE, of the offsets around each set's own
-    rate with 1.
+    The prior is normal: of the slopes around 0 with SLOPE for each standard deviation, of the sets' offsets around a
+    common one with 1, and of that one around the mean rate with 1.
     """
     from scipy.optimize import minimize
     from scipy.special import logit
 
-    rates = [np.clip(side.mean() if len(side) else 0.5, 1e-3, 1 - 1e-3) for side in sides]
-    prior, scale = np.array([0.0, *logit(rates)]), np.array([SLOPE, *np.ones(len(rates))])
+    together = np.concatenate(told)
+    mean, spread = together.mean(axis=0), np.maximum(together.std(axis=0), 1e-6)
+    usual = logit(np.clip(np.concatenate(sides).mean() if len(together) else 0.5, 1e-3, 1 - 1e-3))
+    count = together.shape[1]
 
     def loss(parameters):
-        total = 0.5 * np.square((parameters - prior) / scale).sum()
-        for one, side, offset in zip(z, sides, parameters[1:], strict=True):
-            logits = offset + parameters[0] * one
+        slopes, common, offsets = parameters[:count], parameters[count], parameters[count + 1 :]
+        total = np.square(slopes / SLOPE).sum() + np.square(common - usual) + np.square(offsets - common).sum()
+        total /= 2
+        for own, side, offset in zip(told, sides, offsets, strict=True):
+            logits = offset + (own - mean) / spread @ slopes
             total += np.logaddexp(0, logits).sum() - (side * logits).sum()
         return total
 
-    slope, *offsets = minimize(loss, prior).x
-    return float(slope), [float(offset) for offset in offsets]
+    found = minimize(loss, np.r_[np.zeros(count), np.full(1 + len(told), usual)]).x
+    slopes, offsets = found[:count] / spread, found[count + 1 :]
+    return slopes.tolist(), [float(offset - slopes @ mean) for offset in offsets]

@@ -33,6 +33,7 @@ class Calibration:
     lean_mean: float = 0.0
     lean_spread: float = 0.0  # standard deviation
     lean_sigma: float = 0.0  # at which it was measured, the first of a run
+    lean_guidance: float = 0.0  # weight in the lean of what guidance adds along the push
     broken: int = 0  # number of excluded pictures that contained NaN or infinity
     checkpoint: str = ""  # Host.identity["checkpoint"]
     # Corrected pictures beside the model's own counter pictures; None if not measured:
@@ -110,7 +111,7 @@ def between(measured, cfg):
     part = max(part, -BEYOND)
     names = ["tone"]
     if first.lean_slope and second.lean_slope:
-        names += ["lean_slope", "lean_offset", "lean_mean", "lean_spread"]
+        names += ["lean_slope", "lean_offset", "lean_mean", "lean_spread", "lean_guidance"]
     mixed = {name: (1 - part) * getattr(first, name) + part * getattr(second, name) for name in names}
     odds = [torch.tensor(c.base_rate, dtype=torch.float64).logit(eps=1e-3) for c in (first, second)]
     return replace(first, base_rate=float(torch.lerp(*odds, part).sigmoid()), **mixed)
