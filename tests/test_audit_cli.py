@@ -80,7 +80,7 @@ def test_raters_answers_are_added_to_the_report(made, capsys):
         (["--images", "1"], "interval needs 2 or more"),
         (["--narrow", "0.9"], "below 0.5"),
         (["--judge", str(ROOT / "weights" / "miniature-attire.safetensors")], "give a judge of that"),
-        (["--preference", "nowhere.safetensors"], "not there any more"),
+        (["--preference", "nowhere.safetensors"], "no such file in"),
     ],
 )
 def test_invalid_options_are_refused_with_a_message(options, words, tmp_path):

@@ -248,4 +248,4 @@ def test_metadata_of_another_type_is_refused(saved, field, value):
 def test_a_file_removed_between_runs_is_missed_by_name(saved):
     load_preference(saved)
     saved.unlink()
-    refused(saved, "not there any more; pick another or put it back")
+    refused(saved, "; pick another or put it back")

@@ -49,7 +49,8 @@ def test_only_the_gate_its_figures_and_the_wordings_of_the_axis_change(both, few
     before = load_preferences(both)
     main(["gate", str(both), "--axis", str(more_aliases), "--seed", "3"])
     after = load_preferences(both)
-    assert '"by_hand"' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '"by_hand"' in said and "names and wordings of its axis are not read" in said and "Marshlander" in said
     assert "Marshlander" in after[0].axis.aliases["Tavelu"]
     assert not same(after[0].gate, before[0].gate) and same(after[1].gate, before[1].gate)
     assert after[0].training[GATE_FIGURES] != before[0].training[GATE_FIGURES]

@@ -10,12 +10,14 @@ from skimage.color import rgb2lab
 
 from corrector.correction.sampled import first_leans, sample_corrected
 from corrector.correction.update import Settings
+from corrector.latent_space.folders import WEIGHTS
 from corrector.latent_space.skin import lightness, skin_mask
 from corrector.learning import training
 from corrector.learning.calibrate import _logistic_fit, calibrate, pictures_needed, scales
 from corrector.learning.learn import learn, tone_slopes, weakness
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
+from corrector.miniature.host import Miniature
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
 from corrector.preference.networks import LOWEST_SIGMA, _silu, along
@@ -260,11 +262,16 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
     sigma, group = torch.full((60,), 14.6), torch.full((60,), axis.groups.index("Tavelu"))
     by_hand = preference.source(x, sigma, group, host.denoise(x, sigma, conditioning)).log_odds
     torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
-    weight = preference.calibration("Tavelu", 2.0).lean_guidance
-    guided = [first_leans(host, preference, conditioning, seeds, cfg) - found for cfg in (2.0, 7.0)]
-    assert weight and guided[1].abs().max() > 0.01
-    torch.testing.assert_close(guided[1], 6 * guided[0], rtol=0.01, atol=0.01)  # proportional to CFG - 1
+    assert all(known.lean_guidance == 0 for known in preference.calibrations)  # there is none at CFG 1
     assert first_leans(host, replace(preference, calibrations=()), conditioning, seeds, cfg=2.0) is None
+
+
+def test_guidance_adds_to_the_lean_in_proportion_to_the_cfg_scale_above_1():
+    host, preference = Miniature(), load_preference(WEIGHTS / "miniature-backdrop.safetensors")
+    conditioning, seeds = host.encode(["a portrait of an Orvane person"] * 4), range(4)
+    at_1, at_2, at_7 = (first_leans(host, preference, conditioning, seeds, cfg) for cfg in (1.0, 2.0, 7.0))
+    assert (at_2 < at_1).all()  # the model draws city backdrops less for Orvane than without a prompt
+    torch.testing.assert_close(at_7 - at_1, 6 * (at_2 - at_1), rtol=1e-3, atol=1e-3)
 
 
 def test_a_logistic_fit_finds_common_slopes_and_keeps_to_its_prior_where_there_is_nothing_to_see():

@@ -1,6 +1,7 @@
 """Command-line interface of RS-Corrector: the parser, and errors as sentences."""
 
 import argparse
+import os
 import sys
 
 from ..latent_space.errors import RSCorrectorError
@@ -29,6 +30,8 @@ def main(argv=None):
         ) from error
     except RSCorrectorError as refusal:
         raise SystemExit(f"{where} {refusal}") from None
+    except BrokenPipeError:  # the reader of the output stopped, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
     except OSError as error:
         if not error.filename and error.errno not in FULL:
             raise  # not about a file

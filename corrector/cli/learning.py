@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 from .options import add_host_options, count, open_host
+from .read import sentence_about_own
 
 
 def add_commands(commands):
     one = commands.add_parser("learn", help="learn and calibrate a preference from an axis file")
-    one.add_argument("axis", type=Path)
+    one.add_argument("axis", type=Path, help="an axis file, such as those in axes/")
     one.add_argument("--out", type=Path, help="the file to write (weights/AXIS.safetensors)")
     one.add_argument("--pairs", type=count, default=128, help="pictures per side and group (%(default)s)")
     folder = "where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
@@ -22,7 +23,7 @@ def add_commands(commands):
     one.set_defaults(run=learn)
 
     one = commands.add_parser("calibrate", help="measure a preference on a checkpoint and save the result in its file")
-    one.add_argument("preference", type=Path)
+    one.add_argument("preference", type=Path, help="a preference file")
     one.add_argument("--out", type=Path, help="the file to write; by default the same file")
     images = "plain pictures per group and CFG scale, and as many corrected ones (%(default)s)"
     one.add_argument("--images", type=count, default=84, help=images)
@@ -34,7 +35,7 @@ def add_commands(commands):
     one.set_defaults(run=calibrate)
 
     one = commands.add_parser("gate", help="train the gate of a preference again, for example on more aliases")
-    one.add_argument("preference", type=Path)
+    one.add_argument("preference", type=Path, help="a preference file")
     axis = "an axis file with other aliases, paraphrases and other values; by default the axis in the file"
     one.add_argument("--axis", type=Path, help=axis)
     one.add_argument("--out", type=Path, help="the file to write; by default the same file")
@@ -43,14 +44,14 @@ def add_commands(commands):
     one.set_defaults(run=gate)
 
     one = commands.add_parser("combine", help="combine preference files of several axes into one file")
-    one.add_argument("preferences", type=Path, nargs="+")
+    one.add_argument("preferences", type=Path, nargs="+", help="preference files, each of another axis")
     one.add_argument("--out", type=Path, required=True)
     one.set_defaults(run=combine)
 
     one = commands.add_parser(
         "inspect", help="print the metadata of a preference file as JSON, or what was done to a picture in sentences"
     )
-    one.add_argument("file", type=Path)
+    one.add_argument("file", type=Path, help="a preference file, or a picture that was made with one")
     one.set_defaults(run=inspect)
 
 
@@ -200,7 +201,7 @@ def gate(args):
         others = gate_others(preference.axis, AXES, host.space)
         preference.gate, figures = host_gate(host, preference.axis, args.seed, **others)
         preference.training[GATE_FIGURES] = figures
-        print(json.dumps(figures, indent=1), flush=True)
+        print(json.dumps(figures, indent=1), sentence_about_own(preference, host), sep="\n", flush=True)
     same = path.resolve() == args.preference.resolve()
     hashes = [update_gate(one, path).hash for one in changed] if same else save_preferences(preferences, path)
     print(f"Wrote {path} ({', '.join(hashes)}).")

@@ -1,4 +1,6 @@
-"""Prompts written by hand, with which training measures a gate; their wordings are in no grammar.
+"""Prompts with which a gate is measured: those written by hand, and an axis' own wordings.
+
+Those written by hand are in no grammar.
 
 [noun] is somebody of a group of the axis, or for axes about places such a place; <noun> is a thing that is called
 after a group; {stereotype} and {counter} are wordings of the two sides, {bare} is what a phrase of the first names.
@@ -6,7 +8,7 @@ after a group; {stereotype} and {counter} are wordings of the two sides, {bare} 
 
 import re
 
-from ..preference.prompt_gate import COUNTER, EXPLICIT, NEITHER, OUT_OF_SCOPE, STEREOTYPE
+from ..preference.prompt_gate import ANOTHER, COUNTER, EXPLICIT, NEITHER, OUT_OF_SCOPE, STEREOTYPE
 from .gate_texts import Grammar
 from .wordings import noun_of
 
@@ -138,3 +140,27 @@ def check_texts(axis):
     say(COUNTERS, "counter asked for", explicit=COUNTER, noun=noun)
     say(DENIALS, "denied", noun=noun)
     return found
+
+
+def own_texts(axis):
+    """A prompt for each group, alias and wording of an axis -> list of (text, group index, index in EXPLICIT)."""
+    template, found = axis.neutral[0], []
+    for index, group in enumerate(axis.groups):
+        names = (group, *axis.aliases.get(group, ()))
+        found += [(template.replace("{group}", name), index, NEITHER) for name in names]
+    sides = (STEREOTYPE, axis.stereotype.wordings), (COUNTER, axis.counter.wordings), (ANOTHER, axis.another)
+    prompt = template.replace("{group}", axis.groups[0])
+    return found + [(f"{prompt} {wording}", 0, side) for side, wordings in sides for wording in wordings]
+
+
+def not_read(axis, gate, encode_each):
+    """Which of an axis' own wordings its gate does not read -> (prompts, number of all).
+
+    A name is not read if its prompt is not corrected as its group; a request, if its prompt is not left alone.
+    """
+    texts, missed = own_texts(axis), []
+    for (text, group, explicit), tokens in zip(texts, encode_each([text for text, *_ in texts]), strict=True):
+        reading = gate.read([tokens[None]])
+        as_wanted = reading.open and reading.group == group if explicit == NEITHER else not reading.open
+        missed += [] if as_wanted else [text]
+    return missed, len(texts)

@@ -165,9 +165,7 @@ def load_preferences(path):
         header, tensors, data = read_tensors(path, LARGEST)
         metadata = parse_json(header.metadata.get(KEY, "null"), largest=2 * LARGEST_TEXT)
     except FileNotFoundError:
-        raise PreferenceFileError(
-            f"{path.name}: the file is not there any more; pick another or put it back."
-        ) from None
+        raise PreferenceFileError(f"{path.name}: no such file in {path.parent}; pick another or put it back.") from None
     except OSError as error:
         raise PreferenceFileError(f"{path.name}: it cannot be read ({error.strerror}); pick another.") from None
     except UnreadableError as error:

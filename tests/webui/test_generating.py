@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from corrector.preference.networks import along
 from webui_hosts import Processing, conditioning_of
 
 REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
@@ -255,9 +256,12 @@ def test_a_target_share_uses_the_lean_of_the_first_prediction(host, script, samp
     noise = host.miniature.noise((1, 2))
     x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
     wanted = host.miniature.denoise(x, level, host.miniature.encode([ORVANE]).expand(2, -1, -1))
-    source = part("script").SHELF.load("backdrop").preferences[0].source
-    believed = source(x, level, torch.zeros(2, dtype=torch.long), wanted).log_odds
-    torch.testing.assert_close(lean[:2], believed, rtol=0.02, atol=0.02)
+    usual = host.miniature.denoise(x, level, host.miniature.encode([""]).expand(2, -1, -1))
+    preference = part("script").SHELF.load("backdrop").preferences[0]
+    reading = preference.source(x, level, torch.zeros(2, dtype=torch.long), wanted)
+    guidance = (p.cfg_scale - 1) * along(wanted - usual, reading.push)
+    weight = preference.calibration("Orvane", p.cfg_scale).lean_guidance
+    torch.testing.assert_close(lean[:2], reading.log_odds + weight * guidance, rtol=0.02, atol=0.02)
 
 
 def test_a_conditioning_of_another_text_encoder_is_refused(host, script, monkeypatch):
