@@ -113,7 +113,7 @@ class Run:
         self._place(x.device)
         decided, own = [], denoised if conditional is None else conditional
         for preference, readings in zip(self.preferences, self.readings, strict=True):
-            lean = first_lean(preference, x, sigma, groups_of(readings), own, denoised)
+            lean = first_lean(preference, x, sigma, groups_of(readings), own, denoised, cfg)
             earlier = [known and known.get(preference.axis.hash) for known in self.earlier]
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier))
         self.decisions = [decision.to(x.device) for decision, _ in decided]

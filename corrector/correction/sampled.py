@@ -48,7 +48,8 @@ def first_leans(host, preference, conditioning, seeds, cfg):
         return None
     x, sigma, *predictions = first_predictions(host, conditioning, seeds, cfg)
     columns = x, sigma, groups_of(readings_of(preference, conditioning)), *predictions
-    found = [first_lean(preference, *some) for some in zip(*(column.split(CHUNK) for column in columns), strict=True)]
+    chunks = zip(*(column.split(CHUNK) for column in columns), strict=True)
+    found = [first_lean(preference, *some, cfg) for some in chunks]
     return None if any(part is None for part in found) else torch.cat(found)
 
 
@@ -97,5 +98,5 @@ def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch
 
 def _informed(preference, decision, x, sigma, conditional, denoised, cfg):
     """A Decision with the chances that the first prediction of a run tells."""
-    lean = first_lean(preference, x, sigma, decision.group, conditional, denoised)
+    lean = first_lean(preference, x, sigma, decision.group, conditional, denoised, cfg)
     return replace(decision, chance=chances_of(preference, decision.group, cfg, lean))

@@ -36,7 +36,7 @@ def coins_from_seeds(seeds, seed=0):
     return torch.stack(draws) if draws else torch.zeros(0)
 
 
-def first_lean(preference, x, sigma, groups, conditional, denoised):
+def first_lean(preference, x, sigma, groups, conditional, denoised, cfg):
     """What the first step of a run says of how its pictures will come out [B], or None if not applicable.
 
     It is the log-odds of the model's belief, and to them what guidance adds along the push, <D - D_cond, P> / |P|^2,
@@ -50,19 +50,19 @@ def first_lean(preference, x, sigma, groups, conditional, denoised):
         sigma: [B].
         groups: [B], index of the group; -1 is out of scope and gives NaN.
         conditional, denoised: [B, C, H, W], the prediction for the user's prompt, and that after CFG.
+        cfg: the CFG scale.
     """
-    known = {one.group: one for one in preference.calibrations if one.lean_slope}
-    at = next(iter(known.values())).lean_sigma if known else 0.0
-    if not known or not FIRST[0] < float(sigma.max()) / at < FIRST[1]:
+    known = next((known for known in preference.calibrations if known.lean_slope), None)
+    if known is None or not FIRST[0] < float(sigma.max()) / known.lean_sigma < FIRST[1]:
         return None
     lean, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
     if len(some):
-        names = [preference.axis.groups[index] for index in groups[some].tolist()]
-        weight = torch.tensor([known[name].lean_guidance if name in known else 0.0 for name in names])
+        measured = [preference.calibration(group, cfg) for group in preference.axis.groups]
+        weights = torch.tensor([known.lean_guidance if known else 0.0 for known in measured])
         log_odds, guidance = belief_and_guidance(
             preference.source, x[some], sigma[some], groups[some], conditional[some], denoised[some]
         )
-        lean[some] = log_odds + weight * guidance
+        lean[some] = log_odds + weights[groups[some].cpu()] * guidance
     return lean
 
 

@@ -32,7 +32,7 @@ def pure(part, script, miniature, x, sigma, denoised, conditional, cfg):
     thinning, decision = (
         sys.modules[f"rs_corrector_extension.corrector.correction.{name}"] for name in ("thinning", "decision")
     )
-    lean = thinning.first_lean(preference, x, sigma, decision.groups_of(readings), conditional, denoised)
+    lean = thinning.first_lean(preference, x, sigma, decision.groups_of(readings), conditional, denoised, cfg)
     decision, _ = decision.decide(preference, readings, torch.rand(3), 1.0, cfg, lean)
     return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), cfg, conditional)
 

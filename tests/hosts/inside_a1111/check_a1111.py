@@ -68,7 +68,7 @@ def test_a_call_of_the_denoiser_is_corrected_as_by_the_pure_function(host, times
         sys.modules[f"rs_corrector_extension.corrector.correction.{name}"] for name in ("thinning", "decision")
     )
     sigmas = sigma.expand(2)
-    lean = thinning.first_lean(preference, x, sigmas, decisions.groups_of(readings), conditional, outputs[OFF])
+    lean = thinning.first_lean(preference, x, sigmas, decisions.groups_of(readings), conditional, outputs[OFF], 7.0)
     decision, _ = decisions.decide(preference, readings, torch.rand(2), 1.0, 7.0, lean)
     wanted = core.correct(outputs[OFF], x, sigmas, [preference], [decision], core.Settings(), 7.0, conditional)
     assert not torch.equal(wanted, outputs[OFF])
