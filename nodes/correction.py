@@ -83,7 +83,7 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
         cfg, denoised = args.get("cond_scale", 1.0) * outer_scale, args["denoised"]
         call = args
         try:
-            result = current.correct(denoised, x, sigma, cfg, args.get("cond_denoised"))
+            result = current.correct(denoised, x, sigma, cfg, args.get("cond_denoised"), args.get("uncond_denoised"))
         finally:
             call = None  # it holds the model
         if outer_scale in (0, 1) or result is denoised:

@@ -60,7 +60,7 @@ class Run:
         self.decisions, self.acted, self.cfg, self.homes, self.sigmas = None, False, None, {}, (0.0, math.inf)
         self._reasons, self._last = [], None  # a list per preference; a function -> the last corrected prediction
 
-    def correct(self, denoised, x, sigma, cfg=1.0, conditional=None):
+    def correct(self, denoised, x, sigma, cfg=1.0, conditional=None, unprompted=None):
         """The corrected denoised [B, C, H, W]; the same tensor object if no picture is corrected.
 
         Args:
@@ -69,10 +69,13 @@ class Run:
             sigma: [B].
             cfg: the CFG scale of this call.
             conditional: the prediction for the user's prompt, without CFG; by default `denoised`.
+            unprompted: the prediction for the negative prompt, from hosts in which others may have changed `denoised`.
         """
         if denoised.ndim == 4:
             if self.decisions is None:
-                self._decide(denoised, x, sigma, cfg, conditional)
+                known = conditional is not None and unprompted is not None
+                guided = unprompted + cfg * (conditional - unprompted) if known else denoised
+                self._decide(guided, x, sigma, cfg, conditional)
             self._place(x.device)
         result = correct(denoised, x, sigma, self.preferences, self.decisions, self.settings, cfg, conditional)
         self.acted |= result is not denoised

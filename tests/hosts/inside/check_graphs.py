@@ -131,7 +131,7 @@ def test_the_second_scale_of_a_nested_dual_guider_does_not_scale_the_correction(
     """Scales of 2 and 1.5 equal a CFG of 3 for the prompt; in one step only the correction differs."""
     empty = prompts["empty"]
     nested = [
-        host_extras.guided("dual nested", m, prompts, prompts["cat"], steps=1)
+        host_extras.guided("dual nested", m, prompts, empty, steps=1)  # empty: the chance is that of CFG 3 as well
         for m in (model, correct(model, backdrop))
     ]
     with_cfg_3 = [host_extras.guided("cfg", m, prompts, empty, steps=1) for m in (model, correct(model, backdrop))]
