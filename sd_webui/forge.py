@@ -41,8 +41,8 @@ def hook_of(job, run, cfg):
         job, denoised = job_ref(), args["denoised"]
         if job is None or job.run is not run:
             return denoised  # the pass is over and another extension samples with a clone of our UNet
-        without_cfg = args.get("cond_denoised"), args.get("uncond_denoised")
-        return job.guarded(run.correct, denoised, args["input"], args["sigma"], cfg, *without_cfg, otherwise=denoised)
+        predictions = denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised")
+        return job.guarded(run.correct, *predictions, otherwise=denoised)
 
     setattr(rs_corrected_denoised, MARK, True)
     return rs_corrected_denoised

@@ -10,14 +10,12 @@ from skimage.color import rgb2lab
 
 from corrector.correction.sampled import first_leans, sample_corrected
 from corrector.correction.update import Settings
-from corrector.latent_space.folders import WEIGHTS
 from corrector.latent_space.skin import lightness, skin_mask
 from corrector.learning import training
-from corrector.learning.calibrate import _logistic_fit, calibrate, pictures_needed, scales
+from corrector.learning.calibrate import calibrate, pictures_needed, scales
 from corrector.learning.learn import learn, tone_slopes, weakness
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
-from corrector.miniature.host import Miniature
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
 from corrector.preference.networks import LOWEST_SIGMA, _silu, along
@@ -264,33 +262,6 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
     torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
     assert all(known.lean_guidance == 0 for known in preference.calibrations)  # there is none at CFG 1
     assert first_leans(host, replace(preference, calibrations=()), conditioning, seeds, cfg=2.0) is None
-
-
-def test_guidance_adds_to_the_lean_in_proportion_to_the_cfg_scale_above_1():
-    host, preference = Miniature(), load_preference(WEIGHTS / "miniature-backdrop.safetensors")
-    conditioning, seeds = host.encode(["a portrait of an Orvane person"] * 4), range(4)
-    at_1, at_2, at_7 = (first_leans(host, preference, conditioning, seeds, cfg) for cfg in (1.0, 2.0, 7.0))
-    assert (at_2 < at_1).all()  # the model draws city backdrops less for Orvane than without a prompt
-    torch.testing.assert_close(at_7 - at_1, 6 * (at_2 - at_1), rtol=1e-3, atol=1e-3)
-
-
-def test_a_logistic_fit_finds_common_slopes_and_keeps_to_its_prior_where_there_is_nothing_to_see():
-    z = np.tile([-1.0, 1.0], 300)
-    told = np.stack([z, np.zeros_like(z)], axis=1)
-    counter = np.array([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
-    slopes, (offset, other) = _logistic_fit([told, told], [counter, counter])
-    assert slopes == pytest.approx([np.log(9.0), 0.0], rel=0.03) and abs(offset) < 0.01 and abs(other) < 0.01
-    slopes, (offset,) = _logistic_fit([np.zeros((4, 2))], [np.array([0.0, 0.0, 0.0, 1.0])])
-    assert slopes == [0, 0] and offset == pytest.approx(np.log(1 / 3), abs=0.01)
-
-
-def test_a_logistic_fit_tells_belief_from_guidance_by_how_the_rate_changes_with_the_cfg_scale():
-    rng = np.random.default_rng(0)
-    belief, guidance = rng.normal(size=4000), 0.1 + 0.1 * rng.normal(size=4000)
-    told = [np.stack([belief, (cfg - 1) * guidance], axis=1) for cfg in (2.0, 7.0)]
-    sides = [(rng.random(4000) < 1 / (1 + np.exp(1 - one @ [2.0, 3.0]))).astype(float) for one in told]
-    slopes, offsets = _logistic_fit(told, sides)
-    assert slopes == pytest.approx([2.0, 3.0], rel=0.1) and offsets == pytest.approx([-1.0, -1.0], abs=0.15)
 
 
 def test_training_resumes_from_its_checkpoint_with_the_same_weights(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """`read` says in words what the gates of a file read in prompts."""
 
+import subprocess
+import sys
+
 import pytest
 
 from corrector.cli.commands import main
@@ -26,6 +29,21 @@ def test_each_prompt_is_read_with_how_sure_the_gate_is(read):
     assert "corrected as Orvane (names Orvane " in named and ", asks for something 0." in named
     assert "left alone, the prompt asks for a village (names Orvane" in asked
     assert "left alone, the prompt names nobody of Orvane, Tavelu, Quilmari" in nobody
+
+
+def test_without_prompts_the_wordings_of_the_axis_that_are_not_read_are_named(capsys):
+    main(["read", FILE])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("miniature-backdrop: ") and "names and wordings of its axis are not read: " in line
+    assert '"a portrait of a Orvane person skyline"' in line and "in a village" not in line
+
+
+def test_a_reader_that_stops_ends_the_output_without_a_traceback():
+    command = [sys.executable, "-m", "corrector", "inspect", FILE]
+    with subprocess.Popen(command, cwd=WEIGHTS.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shell:
+        shell.stdout.close()
+        said = shell.stderr.read()
+    assert shell.returncode == 0 and b"Traceback" not in said and b"BrokenPipe" not in said
 
 
 @pytest.mark.parametrize("prompt", ["", "a", "🙂🙂", "صورة لرجل", "a\x07b\x1b[31m", "x" * 3000])

@@ -17,7 +17,6 @@ from corrector.correction.thinning import (
     chosen_images,
     coins_from_noise,
     coins_from_seeds,
-    first_lean,
     level_of,
     thinned,
 )
@@ -188,27 +187,6 @@ def test_the_level_gives_the_target_on_average_over_batches(batch, middle, sprea
         assert level == 0.0
     else:
         assert float(expected.clamp(min=level).mean()) == pytest.approx(batch * target, rel=1e-6)
-
-
-def test_the_lean_is_the_belief_of_the_first_prediction_and_how_far_guidance_moves_it_along_the_push(exact):
-    known = replace(seeing(0.3, 2.5), lean_guidance=3.0)
-    preference = replace(exact(shape=(4, 4, 4)), calibrations=(known,))
-    x, sigma, groups = 14.6 * noises(3, shape=(4, 4, 4)), torch.full((3,), 14.6), torch.tensor([0, -1, 1])
-    reading = preference.source(x, sigma, groups)
-    found = first_lean(preference, x, sigma, groups, x, x + 0.25 * reading.push, 2.0)
-    torch.testing.assert_close(found[0], reading.log_odds[0] + 3.0 * 0.25)
-    torch.testing.assert_close(found[2], reading.log_odds[2])  # of the other group nothing is known
-    assert found[1].isnan()  # out of scope
-    torch.testing.assert_close(first_lean(preference, x, sigma, groups, x, x, 1.0)[0], reading.log_odds[0])  # CFG 1
-
-
-def test_the_lean_is_read_from_runs_that_start_a_little_lower_too_if_it_was_calibrated(exact):
-    preference, groups = replace(exact(shape=(4, 4, 4)), calibrations=(seeing(0.3, 2.5),)), torch.zeros(3).long()
-    x = 14.6 * noises(3, shape=(4, 4, 4))
-    assert first_lean(preference, x, torch.full((3,), 10.3), groups, x, x, 2.0) is not None  # DDIM's first of 16 steps
-    assert first_lean(preference, x, torch.full((3,), 4.0), groups, x, x, 2.0) is None  # img2img at a low denoise
-    never = replace(preference, calibrations=(unknown(0.3),))
-    assert first_lean(never, x, torch.full((3,), 14.6), groups, x, x, 2.0) is None
 
 
 @pytest.fixture

@@ -53,4 +53,4 @@ def sentence_about_own(preference, host):
     if not missed:
         return f"all {count} names and wordings of its axis are read"
     listed = "; ".join(f'"{text}"' for text in missed)
-    return f"{len(missed)} of {count} names and wordings of its axis are not read, as in {listed}"
+    return f"{len(missed)} of {count} names and wordings of its axis are not read: {listed}"

@@ -69,12 +69,12 @@ class Run:
             sigma: [B].
             cfg: the CFG scale of this call.
             conditional: the prediction for the user's prompt, without CFG; by default `denoised`.
-            unprompted: the prediction for the negative prompt, from hosts in which others may have changed `denoised`.
+            unprompted: the prediction for the negative prompt, with `conditional`; from hosts in which another node may
+                have corrected `denoised` before.
         """
         if denoised.ndim == 4:
             if self.decisions is None:
-                known = conditional is not None and unprompted is not None
-                guided = unprompted + cfg * (conditional - unprompted) if known else denoised
+                guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
                 self._decide(guided, x, sigma, cfg, conditional)
             self._place(x.device)
         result = correct(denoised, x, sigma, self.preferences, self.decisions, self.settings, cfg, conditional)

@@ -9,8 +9,6 @@ from .decision import Decision, chances_of, decide, groups_of
 from .thinning import coins_from_seeds, first_lean
 from .update import correct
 
-CHUNK = 100  # batch size of the preference's network
-
 
 def decide_all(preference, conditioning, coins, target, cfg, batch, lean=None):
     """`decide` for many pictures, with the target share in each batch of `batch` -> (Decision, reasons)."""
@@ -47,10 +45,8 @@ def first_leans(host, preference, conditioning, seeds, cfg):
     if not any(known.lean_slope for known in preference.calibrations):
         return None
     x, sigma, *predictions = first_predictions(host, conditioning, seeds, cfg)
-    columns = x, sigma, groups_of(readings_of(preference, conditioning)), *predictions
-    chunks = zip(*(column.split(CHUNK) for column in columns), strict=True)
-    found = [first_lean(preference, *some, cfg) for some in chunks]
-    return None if any(part is None for part in found) else torch.cat(found)
+    groups = groups_of(readings_of(preference, conditioning))
+    return first_lean(preference, x, sigma, groups, *predictions, cfg)
 
 
 def sample_corrected(host, prompts, seeds, preferences, settings, cfg=2.0, batch=50, plain=None, **options):

@@ -13,6 +13,7 @@ import torch
 
 from ..preference.networks import along, read
 
+CHUNK = 100  # most pictures that the preference's network reads at once
 DRAWS = 4096  # number of simulated batches in `level_of`
 SPARE = 0.005  # by how much the share may rise where the base rate reaches the target: in batches far below it
 FIRST = (0.4, 1.1)  # first sigmas of a run at which its pictures' chances are read, over the calibration's
@@ -66,12 +67,15 @@ def first_lean(preference, x, sigma, groups, conditional, denoised, cfg):
     return lean
 
 
+@torch.no_grad()
 def belief_and_guidance(source, x, sigma, group, conditional, denoised):
     """The log-odds of the model's belief [B], and what guidance adds along the push [B], on the CPU."""
-    with torch.no_grad():
-        reading = read(source, x.float(), sigma.float(), group, conditional.float())
-        guidance = along(denoised.float() - conditional.float(), reading.push)
-    return reading.log_odds.float().cpu(), guidance.float().cpu()
+    found = []
+    for which in torch.arange(len(x)).split(CHUNK):
+        own, guided = conditional[which].float(), denoised[which].float()
+        reading = read(source, x[which].float(), sigma[which].float(), group[which], own)
+        found.append((reading.log_odds.float().cpu(), along(guided - own, reading.push).cpu()))
+    return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 def level_of(chances, target):

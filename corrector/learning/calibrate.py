@@ -16,19 +16,19 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ..correction.sampled import CHUNK, first_predictions, readings_of, sample_corrected
+from ..correction.sampled import first_predictions, readings_of, sample_corrected
 from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
 from ..latent_space.skin import lightness
 from ..latent_space.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
 from ..preference.prompt_gate import PromptReading
+from .chances import leans_from
 from .pairs import finite_pictures, refuse_broken
 from .store import PairError, PairStore
 
 COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
 TRIAL_TONE = 2.0  # weight of the tone push in the trial, in units of the group's tone slope
-SLOPE = 4.0  # of the chance, per standard deviation of belief and of guidance: how far from 0 it may be expected
 MOST_TONE = 8.0  # largest weight, in the same units
 GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
 FEWEST = 24  # counter pictures that a distance needs
@@ -205,21 +205,14 @@ class _Group:
         step is taken at one scale: guidance is proportional to CFG - 1.
         """
         x, sigma, *predictions = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, cfg=2.0)
-        columns = x, sigma, torch.full((len(x),), self.index), *predictions
-        chunks = zip(*(column.split(CHUNK) for column in columns), strict=True)
-        found = zip(*(belief_and_guidance(self.preference.source, *some) for some in chunks), strict=True)
-        belief, guidance = (torch.cat(parts).double() for parts in found)
+        group = torch.full((len(x),), self.index)
+        found = belief_and_guidance(self.preference.source, x, sigma, group, *predictions)
+        belief, guidance = (part.double() for part in found)
         fine = [pictures.fine & belief.isfinite() & guidance.isfinite() for pictures in plain]
         told = [torch.stack([belief, (cfg - 1) * guidance], dim=1)[some] for cfg, some in zip(cfgs, fine, strict=True)]
         sides = [pictures.counter[some] for pictures, some in zip(plain, fine, strict=True)]
-        (slope, guided), offsets = _logistic_fit(*([part.numpy() for part in parts] for parts in (told, sides)))
-        weight, measured = guided / slope if abs(slope) > 1e-6 else 0.0, []
-        for one, offset in zip(told, offsets, strict=True):
-            lean = one[:, 0] + weight * one[:, 1]
-            mean, spread = float(lean.mean()), max(float(lean.std()) if len(lean) > 1 else 0.0, 1e-6)
-            measured.append(dict(lean_mean=mean, lean_spread=spread, lean_offset=offset))
-        common = dict(lean_slope=slope, lean_guidance=weight, lean_sigma=float(sigma.max()))
-        return [common | own for own in measured]
+        measured = leans_from([one.numpy() for one in told], [one.numpy() for one in sides])
+        return [own | {"lean_sigma": float(sigma.max())} for own in measured]
 
 
 class _Pictures:
@@ -272,31 +265,3 @@ def _weight(tried, changed, without):
     if not gained * without > 1e-3:  # it does not do what it should: more of it would not help
         return tried
     return min(tried * without / gained, MOST_TONE)
-
-
-def _logistic_fit(told, sides):
-    """Slopes [F] and an offset a set of a logistic regression of sides [N] on what is told of each [N, F].
-
-    The prior is normal: of the slopes around 0 with SLOPE for each standard deviation, of the sets' offsets around a
-    common one with 1, and of that one around the mean rate with 1.
-    """
-    from scipy.optimize import minimize
-    from scipy.special import logit
-
-    together = np.concatenate(told)
-    mean, spread = together.mean(axis=0), np.maximum(together.std(axis=0), 1e-6)
-    usual = logit(np.clip(np.concatenate(sides).mean() if len(together) else 0.5, 1e-3, 1 - 1e-3))
-    count = together.shape[1]
-
-    def loss(parameters):
-        slopes, common, offsets = parameters[:count], parameters[count], parameters[count + 1 :]
-        total = np.square(slopes / SLOPE).sum() + np.square(common - usual) + np.square(offsets - common).sum()
-        total /= 2
-        for own, side, offset in zip(told, sides, offsets, strict=True):
-            logits = offset + (own - mean) / spread @ slopes
-            total += np.logaddexp(0, logits).sum() - (side * logits).sum()
-        return total
-
-    found = minimize(loss, np.r_[np.zeros(count), np.full(1 + len(told), usual)]).x
-    slopes, offsets = found[:count] / spread, found[count + 1 :]
-    return slopes.tolist(), [float(offset - slopes @ mean) for offset in offsets]

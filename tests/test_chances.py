@@ -1,0 +1,82 @@
+"""What the first step of a run tells of how its pictures will come out, and how calibration fits that."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from corrector.correction.sampled import first_leans
+from corrector.correction.thinning import first_lean
+from corrector.latent_space.folders import WEIGHTS
+from corrector.learning.chances import leans_from, logistic_fit
+from corrector.miniature.host import Miniature
+from corrector.preference.calibration import Calibration
+from corrector.preference.file import load_preference
+
+KNOWN = Calibration("Orvane", 2.0, 0.3, 400, 1.0, 400, lean_slope=2.5, lean_spread=1.0, lean_sigma=14.6)
+
+
+def test_the_lean_is_the_belief_of_the_first_prediction_and_how_far_guidance_moves_it_along_the_push(exact):
+    known = replace(KNOWN, lean_guidance=3.0)
+    preference = replace(exact(shape=(4, 4, 4)), calibrations=(known,))
+    x, sigma, groups = (
+        14.6 * torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(0)),
+        torch.full((3,), 14.6),
+        torch.tensor([0, -1, 1]),
+    )
+    reading = preference.source(x, sigma, groups)
+    found = first_lean(preference, x, sigma, groups, x, x + 0.25 * reading.push, 2.0)
+    torch.testing.assert_close(found[0], reading.log_odds[0] + 3.0 * 0.25)
+    torch.testing.assert_close(found[2], reading.log_odds[2])  # of the other group nothing is known
+    assert found[1].isnan()  # out of scope
+    torch.testing.assert_close(first_lean(preference, x, sigma, groups, x, x, 1.0)[0], reading.log_odds[0])  # CFG 1
+
+
+def test_the_lean_is_read_from_runs_that_start_a_little_lower_too_if_it_was_calibrated(exact):
+    preference, groups = replace(exact(shape=(4, 4, 4)), calibrations=(KNOWN,)), torch.zeros(3).long()
+    x = 14.6 * torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert first_lean(preference, x, torch.full((3,), 10.3), groups, x, x, 2.0) is not None  # DDIM's first of 16 steps
+    assert first_lean(preference, x, torch.full((3,), 4.0), groups, x, x, 2.0) is None  # img2img at a low denoise
+    never = replace(preference, calibrations=(replace(KNOWN, lean_slope=0.0),))
+    assert first_lean(never, x, torch.full((3,), 14.6), groups, x, x, 2.0) is None
+
+
+def test_guidance_adds_to_the_lean_in_proportion_to_the_cfg_scale_above_1():
+    host, preference = Miniature(), load_preference(WEIGHTS / "miniature-backdrop.safetensors")
+    conditioning, seeds = host.encode(["a portrait of an Orvane person"] * 4), range(4)
+    at_1, at_2, at_7 = (first_leans(host, preference, conditioning, seeds, cfg) for cfg in (1.0, 2.0, 7.0))
+    assert (at_2 < at_1).all()  # the model draws city backdrops less for Orvane than without a prompt
+    torch.testing.assert_close(at_7 - at_1, 6 * (at_2 - at_1), rtol=1e-3, atol=1e-3)
+
+
+def test_alogistic_fit_finds_common_slopes_and_keeps_to_its_prior_where_there_is_nothing_to_see():
+    z = np.tile([-1.0, 1.0], 300)
+    told = np.stack([z, np.zeros_like(z)], axis=1)
+    counter = np.array([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
+    slopes, (offset, other) = logistic_fit([told, told], [counter, counter])
+    assert slopes == pytest.approx([np.log(9.0), 0.0], rel=0.03) and abs(offset) < 0.01 and abs(other) < 0.01
+    slopes, (offset,) = logistic_fit([np.zeros((4, 2))], [np.array([0.0, 0.0, 0.0, 1.0])])
+    assert slopes == [0, 0] and offset == pytest.approx(np.log(1 / 3), abs=0.01)
+
+
+def test_alogistic_fit_tells_belief_from_guidance_by_how_the_rate_changes_with_the_cfg_scale():
+    rng = np.random.default_rng(0)
+    belief, guidance = rng.normal(size=4000), 0.1 + 0.1 * rng.normal(size=4000)
+    told = [np.stack([belief, (cfg - 1) * guidance], axis=1) for cfg in (2.0, 7.0)]
+    sides = [(rng.random(4000) < 1 / (1 + np.exp(1 - one @ [2.0, 3.0]))).astype(float) for one in told]
+    slopes, offsets = logistic_fit(told, sides)
+    assert slopes == pytest.approx([2.0, 3.0], rel=0.1) and offsets == pytest.approx([-1.0, -1.0], abs=0.15)
+
+
+def test_the_lean_weighs_guidance_so_that_its_chances_are_the_rates_at_every_cfg_scale():
+    rng = np.random.default_rng(1)
+    told = [rng.normal([0.0, (cfg - 1) * 0.1], [1.0, 0.05], size=(3000, 2)) for cfg in (2.0, 7.0)]
+    sides = [(rng.random(3000) < 1 / (1 + np.exp(1 - one @ [2.0, 3.0]))).astype(float) for one in told]
+    for known, one, side in zip(leans_from(told, sides), told, sides, strict=True):
+        lean = one @ [1.0, known["lean_guidance"]]
+        chance = replace(KNOWN, **known).chance(torch.tensor(lean))
+        assert float(chance.mean()) == pytest.approx(side.mean(), abs=0.01)
+        assert known["lean_mean"] == pytest.approx(lean.mean()) and known["lean_spread"] == pytest.approx(
+            lean.std(ddof=1)
+        )
