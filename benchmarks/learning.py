@@ -33,7 +33,7 @@ from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.learning.learn import learn  # noqa: E402
 from corrector.learning.pairs import Pairs, make_pairs  # noqa: E402
 from corrector.learning.points import sample_points  # noqa: E402
-from corrector.learning.training import train_distilled, train_judge, train_tone  # noqa: E402
+from corrector.learning.training import train_distilled, train_judge  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, held_out  # noqa: E402
 from corrector.miniature.reader import skin_lightness  # noqa: E402
@@ -125,8 +125,7 @@ class Bench:
         axis = replace(load_axis(ROOT / "axes" / "miniature-backdrop.json"), groups=("Orvane",))
         points = sample_points(RandomPushes(generator), axis, pairs, 6000, 0)
         started = time.time()
-        tone = train_tone("sdxl", pairs, 800, 0)
-        train_distilled("sdxl", 1, points, tone, 2000, 0, axis.skin_region)
+        train_distilled("sdxl", 1, points, 2000, 0)
         train_judge(pairs, 0)
         self.say("SDXL size, 256 pairs: seconds of training", "all", time.time() - started, count)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

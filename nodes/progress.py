@@ -26,7 +26,6 @@ PREVIEW = 96  # pixels, longest side
 STAGES = {
     "judge": "learning to tell the two sides apart",
     "points": "reading the model at noisy pairs",
-    "tone": "learning skin tones",
     "preference": "learning the preference",
     "gate": "learning which prompts it concerns",
 }

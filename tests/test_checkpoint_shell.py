@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 
 
 def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, axis, tmp_path, monkeypatch, capsys):
-    small = dict(steps=2, tone_steps=2)
+    small = dict(steps=2)
     monkeypatch.setattr(learning, "learn", partial(learning.learn, **small))
     monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
     monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
@@ -57,7 +57,7 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, axis, tmp_path
 def test_the_shell_keeps_what_it_made_when_it_is_stopped_and_refuses_at_once_what_would_be_lost(
     checkpoints, axis, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(learning, "learn", partial(learning.learn, steps=2, tone_steps=2))
+    monkeypatch.setattr(learning, "learn", partial(learning.learn, steps=2))
     monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
     monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
     monkeypatch.setattr(folders, "HOME", tmp_path)

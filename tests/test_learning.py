@@ -13,9 +13,10 @@ from corrector.correction.update import Settings
 from corrector.latent_space.skin import lightness, skin_mask
 from corrector.learning import training
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
-from corrector.learning.learn import learn, tone_slopes, weakness
+from corrector.learning.learn import learn, weakness
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
+from corrector.learning.tone import tone_gradient, tone_slopes
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
 from corrector.preference.networks import LOWEST_SIGMA, _silu, along
@@ -158,8 +159,31 @@ def test_the_skin_mask_covers_the_box_and_a_margin_and_parts_of_cells_at_its_edg
     torch.testing.assert_close(skin_mask((4, 6, 6), (0, 0, 1, 1)), torch.ones(6, 6))
 
 
-def test_the_learned_tone_push_stays_around_the_skin(host, learned, axis):
-    tone = learned[0].source(*noisy(host)).tone
+def test_the_gradient_of_lightness_is_found_where_skin_is_and_whatever_else_the_sides_show(axis):
+    generator, wanted = torch.Generator().manual_seed(2), torch.zeros(SHAPE)
+    wanted[3] = skin_mask(SHAPE, axis.skin_region)
+    latents = torch.randn(2, 2, 300, *SHAPE, generator=generator)
+    latents[:, 1, :, :3] += 3.0  # clothes, which say nothing of skin
+    tones = 60 + 5 * (latents * wanted).flatten(3).sum(dim=3)
+    spread = (tones - tones.mean(dim=2, keepdim=True)).std()
+    found = tone_gradient(Pairs(latents, tones, torch.zeros(2, 300)), axis.skin_region)
+    torch.testing.assert_close(found * spread / 5, wanted, atol=0.15, rtol=0)
+    assert not found[:, skin_mask(SHAPE, axis.skin_region) == 0].any()
+
+
+def test_the_tone_push_at_points_is_the_covariance_of_picture_and_lightness(host, axis):
+    pairs = make_pairs(host, axis, 40, seed=4, cfg=1.0, steps=6)
+    points, mask = sample_points(host, axis, pairs, 60, seed=3), skin_mask(SHAPE, axis.skin_region)
+    variance = host.world.spreads[0] ** 2 * points.sigma**2 / (host.world.spreads[0] ** 2 + points.sigma**2)
+    wanted = variance.view(-1, 1, 1, 1) * tone_gradient(pairs, axis.skin_region) * mask
+    torch.testing.assert_close(points.tone, wanted, atol=0.02 * float(wanted.abs().max()), rtol=0.02)
+
+
+def test_the_learned_tone_push_makes_skin_lighter_and_nothing_else(host, learned, axis):
+    inputs = noisy(host)
+    tone = learned[0].source(*inputs).tone
+    assert (tone[:, 3].mean(dim=(1, 2)) > 0).all()
+    assert learned[0].training["tone_r2"] > 0.8
     inside = skin_mask(SHAPE, axis.skin_region) > 0
     assert inside.any() and not inside.all()
     assert tone[..., ~inside].square().mean() < 0.05 * tone[..., inside].square().mean()

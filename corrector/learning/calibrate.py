@@ -28,7 +28,7 @@ from .pairs import finite_pictures, refuse_broken
 from .store import PairError, PairStore
 
 COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
-TRIAL_TONE = 2.0  # weight of the tone push in the trial, in units of the group's tone slope
+TRIAL_TONE = 1.5  # weight of the tone push in the trial, in units of the group's tone slope
 MOST_TONE = 8.0  # largest weight, in the same units
 GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
 FEWEST = 24  # counter pictures that a distance needs

@@ -11,29 +11,16 @@ from .gate import STEPS, train_gate
 from .pairs import make_pairs
 from .points import sample_points
 from .store import FEWEST, PairError
-from .training import CPU, train_distilled, train_judge, train_tone
+from .tone import tone_slopes
+from .training import CPU, train_distilled, train_judge
 from .wordings import whole_words
 
 SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
 FEWEST_GATE_STEPS = 200
-CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
-
-
-def tone_slopes(pairs):
-    """How much the tone of skin tells about the side, by group [G], in units of `flatten`.
-
-    To keep the tone of the stereotype side, counter pictures are weighed by p(t | s) / p(t | c); for two normal
-    distributions of the same spread that is exp(a t) with a = (mean_s - mean_c) / variance within a side (METHOD.md).
-    Sides that differ by more than CERTAIN standard deviations count as that far apart.
-    """
-    spread = (pairs.lightness - pairs.lightness.mean(dim=2, keepdim=True)).std().clamp(min=1e-6)
-    stereotype, counter = (pairs.lightness / spread).unbind(dim=1)
-    own = ((stereotype.var(dim=1) + counter.var(dim=1)) / 2).sqrt().clamp(min=0.1)
-    return ((stereotype.mean(dim=1) - counter.mean(dim=1)) / own).clamp(-CERTAIN, CERTAIN) / own
 
 
 def learn(
-    host, axis, count=128, seed=0, cfg=2.0, steps=2000, tone_steps=None, points=None, pairs=None, progress=None,
+    host, axis, count=128, seed=0, cfg=2.0, steps=2000, points=None, pairs=None, progress=None,
     **gate_others,
 ):  # fmt: skip
     """Learn a preference -> (Preference without calibration, Judge).
@@ -46,14 +33,12 @@ def learn(
         count: pairs per group.
         seed, cfg: seed and CFG scale of the pairs.
         steps: of training the preference; if they are few, its gate is trained shortly too.
-        tone_steps: of training the tone push, by default 2/5 of `steps`.
         points: number of points on the model's own trajectories, by default four a step.
         pairs: Pairs that are already sampled.
         progress: `progress(stage, done, total)`, called after each step; may raise to stop.
         gate_others: for `gate_texts`.
     """
     axis_from_dict(axis.to_dict())  # a file with another axis could not be read
-    tone_steps = steps * 2 // 5 if tone_steps is None else tone_steps
     points = 4 * steps if points is None else points
     if (pairs.latents.shape[2] if pairs else count) < FEWEST:
         raise PairError("A single pair a group says nothing about others; make at least 2, better 100.")
@@ -63,9 +48,8 @@ def learn(
     with _precision(host):
         judge, judge_accuracy = train_judge(pairs, seed, progress=progress, device=device)
         found = sample_points(host, axis, pairs, points, seed, progress=progress)
-        tone = train_tone(host.space, pairs, tone_steps, seed, progress=progress, device=device)
         source, figures = train_distilled(
-            host.space, len(axis.groups), found, tone, steps, seed, axis.skin_region, progress=progress, device=device
+            host.space, len(axis.groups), found, steps, seed, progress=progress, device=device
         )
     if progress:
         progress("gate", 0, 1)

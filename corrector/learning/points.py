@@ -7,7 +7,10 @@ either side. At each point the model predicts for the neutral prompt, D_cond, an
 
     P = D_c - D_s        q = <D_cond - D_s, P> / |P|^2
 
-and the update that is right for the picture is D_c - D_cond (METHOD.md).
+and the update that is right for the picture is D_c - D_cond (METHOD.md). A fourth prediction says how skin of another
+tone would look: where lightness is t = <g, x0>, a posterior weighed by exp(s t) is that at x + s sigma^2 g, so that
+
+    T = Cov(x0, t | x) = (D_c(x + s sigma^2 g) - D_c(x)) / s        for a small s
 """
 
 import random
@@ -16,9 +19,11 @@ from dataclasses import dataclass
 import torch
 from einops import reduce
 
+from ..latent_space.skin import skin_mask
 from ..latent_space.spaces import expand
 from ..preference.networks import LOWEST_SIGMA, along
 from .pairs import SIDES, refuse_broken
+from .tone import tone_gradient, tone_slopes
 
 STEPS = 6  # points of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
 TOP = 14.6  # sigma from which runs start that begin with noise: SD's first
@@ -27,6 +32,7 @@ FROM_NOISE = 0.4  # share of runs that begin with pure noise
 UNGUIDED = 0.4  # share of runs at a CFG scale of 1; the others are at up to MOST_CFG
 MOST_CFG = 9.0
 ANCESTRAL = 0.8  # share of the noise that half of the steps renew, as ancestral samplers do
+TILT = 1.0  # length of s sigma^2 g, in standard deviations of the noise along g
 BYTES = 2**28  # of each tensor of latents; beyond, half precision and then fewer points
 
 
@@ -40,13 +46,14 @@ class Points:
     conditional: torch.Tensor  # [M, C, H, W], D_cond
     push: torch.Tensor  # [M, C, H, W], P
     update: torch.Tensor  # [M, C, H, W], D_c - D_cond
+    tone: torch.Tensor  # [M, C, H, W], T
     run: torch.Tensor  # [M], number of the run
     evaluations: int = 0  # of the UNet, counted in pictures
     broken: int = 0  # points left out because they held NaN or infinity
 
     def at(self, which):
         """Points at some indices, in float32."""
-        columns = self.x, self.sigma, self.group, self.conditional, self.push, self.update
+        columns = self.x, self.sigma, self.group, self.conditional, self.push, self.update, self.tone
         return [column[which].float() if column.is_floating_point() else column[which] for column in columns]
 
     @property
@@ -63,6 +70,11 @@ class Points:
         count = bins.bincount(minlength=len(edges) + 1).clamp(min=1)
         power = torch.zeros(len(edges) + 1).index_add_(0, bins, each) / count
         return 1 / power.clamp(min=0.05 * float(power.max()))[bins]
+
+    @property
+    def tone_power(self):
+        """The mean squared tone push, above 0."""
+        return max(1e-12, float(torch.stack([part.float().square().mean() for part in self.tone.split(256)]).mean()))
 
     def _parts(self):
         return zip(self.update.split(256), self.push.split(256), strict=True)
@@ -87,9 +99,9 @@ def sample_points(host, axis, pairs, count, seed, batch=64, progress=None):
     size = pairs.latents[0, 0, 0].numel()
     dtype = torch.float32 if 4 * size * count <= BYTES else torch.float16
     runs = max(2, min(count, BYTES // (dtype.itemsize * size)) // STEPS)  # one is held out
-    found, evaluations = [], 0
+    tilt, found, evaluations = _Tilt(axis, pairs), [], 0
     for start in range(0, runs, batch):
-        own = _Runs(host, axis, pairs, min(batch, runs - start), rng, generator)
+        own = _Runs(host, axis, pairs, tilt, min(batch, runs - start), rng, generator)
         for step in range(STEPS):
             *point, used = own.advance(step)
             found.append([part.to(dtype) if part.ndim == 4 else part for part in (*point, start + own.number)])
@@ -103,11 +115,25 @@ def sample_points(host, axis, pairs, count, seed, batch=64, progress=None):
     return Points(*(column[fine] for column in columns), evaluations=evaluations, broken=broken)
 
 
+class _Tilt:
+    """The direction in x in which skin gets another tone: darker, or lighter in groups whose stereotype is lighter."""
+
+    def __init__(self, axis, pairs):
+        self.gradient = tone_gradient(pairs, axis.skin_region)
+        self.skin = skin_mask(pairs.latents.shape, axis.skin_region)  # outside it T holds what goes with it, as clothes
+        self.size = TILT / self.gradient.norm().clamp(min=1e-6) * torch.where(tone_slopes(pairs) > 0, 1.0, -1.0)
+
+    def at(self, sigma, group):
+        """s [B, 1, 1, 1] and s sigma^2 g [B, C, H, W]."""
+        s = (self.size[group] / sigma).view(-1, 1, 1, 1)
+        return s, s * sigma.square().view(-1, 1, 1, 1) * self.gradient
+
+
 class _Runs:
     """Some runs at once, each with a start, a CFG scale and a way of correction of its own."""
 
-    def __init__(self, host, axis, pairs, count, rng, generator):
-        self.host, self.generator, self.number = host, generator, torch.arange(count)
+    def __init__(self, host, axis, pairs, tilt, count, rng, generator):
+        self.host, self.tilt, self.generator, self.number = host, tilt, generator, torch.arange(count)
         self.group = torch.tensor([rng.randrange(len(axis.groups)) for _ in range(count)])
         neutral = [rng.choice(axis.prompts(axis.groups[group])) for group in self.group.tolist()]
         self.conditioning = [host.encode(neutral)]
@@ -153,9 +179,11 @@ class _Runs:
         sigma, guided = self.sigmas[:, step], (self.cfg > 1).nonzero()[:, 0]
         conditional, counter, stereotype = (self.denoise(self.x, sigma, own) for own in self.conditioning)
         push, update = counter - stereotype, counter - conditional
-        point = self.x, sigma, self.group, conditional, push, update
+        s, shift = self.tilt.at(sigma, self.group)
+        tone = (self.denoise(self.x + shift, sigma, self.conditioning[1]) - counter) / s * self.tilt.skin
+        point = self.x, sigma, self.group, conditional, push, update, tone
         if step == STEPS - 1:
-            return *point, 3 * len(sigma)
+            return *point, 4 * len(sigma)
         unconditional = conditional.clone()
         if len(guided):
             unconditional[guided] = self.denoise(self.x[guided], sigma[guided], self.empty)
@@ -165,7 +193,7 @@ class _Runs:
         stepped = self._stepped(denoised, sigma, self.sigmas[:, step + 1])
         sound = stepped.isfinite().flatten(1).all(dim=1)  # a broken prediction ends no run
         self.x = torch.where(expand(sound, stepped).bool(), stepped, self.x)
-        return *point, 3 * len(sigma) + len(guided)
+        return *point, 4 * len(sigma) + len(guided)
 
     def denoise(self, x, sigma, conditioning):
         return self.host.denoise(x, sigma, conditioning).float().cpu()

@@ -1,4 +1,4 @@
-"""Networks that are trained: the preference (Distilled) on points; its tone push, Classifier and judge on pairs.
+"""Networks that are trained: the preference (Distilled) on points, Classifier and judge on pairs.
 
 Each is reproducible from its seed and leaves torch's global generator unchanged. Pairs and batches are on the CPU; each
 batch is moved to `device`, where the network is trained and remains.
@@ -15,10 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
 from ..latent_space.devices import beside, place
-from ..latent_space.skin import skin_mask
 from ..latent_space.spaces import add_noise, expand
 from ..preference.judge import Judge
-from ..preference.networks import MOST_CELLS, Classifier, Distilled, read
+from ..preference.networks import MOST_CELLS, Classifier, Distilled
 
 SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: most of a picture is decided above 0.7
 CHECKPOINT_EVERY = 250  # steps
@@ -135,32 +134,21 @@ def _noised(latents, batch, generator):
     return chosen, add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma), sigma
 
 
-def train_classifier(space, pairs, steps, seed, batch=128, progress=None, device=CPU, tone=False):
-    """A Classifier of the side (a baseline), or with `tone` a regression of lightness; arguments: `train_distilled`."""
-    latents, side, group, lightness = flatten(pairs)
-    wanted, loss, label = (lightness, F.mse_loss, "tone") if tone else (side.float(), SIDE_LOSS, "classifier")
+def train_classifier(space, pairs, steps, seed, batch=128, progress=None, device=CPU):
+    """A Classifier of the side, a baseline; arguments: `train_distilled`."""
+    latents, side, group, _ = flatten(pairs)
     batch = batch_of(batch, latents.shape)
     network = _fresh(seed, device, Classifier, space, len(pairs.latents), patch=patch_of(latents.shape))
 
     def loss_of_step(generator):
         chosen, x, sigma = _noised(latents, batch, generator)
-        x, sigma, own, target = beside(network, x, sigma, group[chosen], wanted[chosen])
-        return loss(network.log_odds(x, sigma, own), target)
+        x, sigma, own, target = beside(network, x, sigma, group[chosen], side[chosen].float())
+        return SIDE_LOSS(network.log_odds(x, sigma, own), target)
 
-    return _train(network, steps, seed, loss_of_step, label, progress)
-
-
-def train_tone(space, pairs, steps, seed, batch=64, progress=None, device=CPU):
-    """E[t | x, sigma]: a Classifier whose output is read as lightness t; its push is Cov(x0, t | x).
-
-    Tilting the model by exp(gain * t) adds gain * Cov(x0, t | x) to the denoised to first order in the gain, and
-    Cov(x0, t | x) = sigma^2 grad E[t | x] (Tweedie; Efron 2011). Lightness is that within a side (`flatten`), so that
-    darkening is not a push to the stereotype where its pictures are darker.
-    """
-    return train_classifier(space, pairs, steps, seed, batch, progress, device, tone=True)
+    return _train(network, steps, seed, loss_of_step, "classifier", progress)
 
 
-def train_distilled(space, groups, points, tone, steps, seed, region, batch=64, progress=None, device=CPU):
+def train_distilled(space, groups, points, steps, seed, batch=64, progress=None, device=CPU):
     """Regression of push, update and tone push at Points -> (Distilled that knows the belief, held-out figures).
 
     The loss is on what the correction uses: the push P, and (1 - q) P against the update D_c - D_cond.
@@ -168,10 +156,8 @@ def train_distilled(space, groups, points, tone, steps, seed, region, batch=64, 
     Args:
         space: name in LATENT_SPACES.
         groups: number of groups.
-        points, tone: Points, and the network of `train_tone`.
+        points: Points.
         steps, seed: number of training steps; seed of weights, batches, and held-out runs.
-        region: the axis' box of skin. Outside it the tone push is set to zero: there it contains what correlates with
-            skin, such as clothes.
         batch: points in a batch if latents are 16 x 16; larger latents have smaller batches.
         progress: `progress(label, done, total)`, called after each step; may raise to stop.
         device: torch.device of the network.
@@ -179,30 +165,30 @@ def train_distilled(space, groups, points, tone, steps, seed, region, batch=64, 
     shape = points.x.shape
     batch = batch_of(batch, shape)
     network = _fresh(seed, device, Distilled, space, groups, patch=patch_of(shape), belief=True)
-    weights, skin = points.weights, _SkinPush(points, tone, region)
+    weights, tone_power = points.weights, points.tone_power
     held, own = _held_out(points, seed)
 
     def losses(which):
-        *inputs, push, update = points.at(which)
+        *inputs, push, update, tone = points.at(which)
         reading = network(*beside(network, *inputs))
-        push, update, skin_push, weight = beside(network, push, update, skin[which], weights[which])
+        push, update, tone, weight = beside(network, push, update, tone, weights[which])
         closed = expand(1 - reading.log_odds.sigmoid(), push) * reading.push
-        errors = reading.push - push, closed - update, reading.tone - skin_push
+        errors = reading.push - push, closed - update, reading.tone - tone
         return [reduce(error.square(), "b ... -> b", "mean") for error in errors], weight, reading
 
     def loss_of_step(generator):
         which = own[torch.randint(len(own), (batch,), generator=generator)]
-        (push, update, skin_push), weight, _ = losses(which)
-        return ((push + 2 * update) * weight).mean() + 0.3 / skin.power * skin_push.mean()
+        (push, update, tone), weight, _ = losses(which)
+        return ((push + 2 * update) * weight).mean() + 0.3 / tone_power * tone.mean()
 
     _train(network, steps, seed, loss_of_step, "preference", progress)
     found = []
     for which in held.split(batch_of(256, shape)):
         with torch.no_grad():
-            (push, update, skin_push), _, reading = losses(which)
-        *_, own_push, own_update = points.at(which)
-        powers = [reduce(z.square(), "b ... -> b", "mean") for z in (own_push, own_update, skin[which])]
-        ours = (push, update, skin_push, reading.log_odds.sigmoid())
+            errors, _, reading = losses(which)
+        *_, own_push, own_update, own_tone = points.at(which)
+        powers = [reduce(z.square(), "b ... -> b", "mean") for z in (own_push, own_update, own_tone)]
+        ours = (*errors, reading.log_odds.sigmoid())
         found.append(torch.stack([*powers, *(part.cpu() for part in ours)]))
     return network, _held_out_figures(torch.cat(found, dim=1).double(), points, held)
 
@@ -219,7 +205,7 @@ def _held_out(points, seed):
 
 def _held_out_figures(found, points, held):
     """Explained variances at the held-out points: of push, update and tone push, and of the belief by sigma."""
-    *powers, push, update, skin, belief = found
+    *powers, push, update, tone, belief = found
     weight, sigma, exact = points.weights[held], points.sigma[held], points.belief[held].double()
     by_sigma = {}
     for low, high in pairwise(SIGMA_EDGES):
@@ -230,34 +216,13 @@ def _held_out_figures(found, points, held):
     return {
         "push_r2": float(1 - (push * weight).sum() / (powers[0] * weight).sum()),
         "update_r2": float(1 - (update * weight).sum() / (powers[1] * weight).sum()),
-        "tone_r2": float(1 - skin.sum() / powers[2].sum()),
+        "tone_r2": float(1 - tone.sum() / powers[2].sum()),
         "belief_r2_by_sigma": by_sigma,
         "held_out_points": len(held),
         "points": len(points.x),
         "points_broken": points.broken,
         "evaluations": points.evaluations,
     }
-
-
-class _SkinPush:
-    """The tone push at Points, zero where no skin is expected; `power` is its mean square."""
-
-    def __init__(self, points, tone, region):
-        mask, (height, width) = skin_mask(points.x.shape, region), points.x.shape[-2:]
-        rows, columns = ((mask > 0).any(dim=dim).nonzero()[:, 0].tolist() for dim in (1, 0))
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        self.margins = columns[0], width - 1 - columns[-1], rows[0], height - 1 - rows[-1]  # left, right, top, bottom
-        pushes = []
-        for which in torch.arange(len(points.x)).split(batch_of(200, points.x.shape)):
-            x, sigma, group, *_ = points.at(which)
-            pushes.append((read(tone, x, sigma, group).push * mask)[(..., *box)].to(points.x.dtype))
-        self.pushes = torch.cat(pushes)
-        share = self.pushes[0].numel() / points.x[0].numel()
-        self.power = float(self.pushes.float().square().mean()) * share
-
-    def __getitem__(self, which):
-        """Tone pushes [B, C, H, W] at some indices."""
-        return F.pad(self.pushes[which].float(), self.margins)
 
 
 def train_judge(pairs, seed, steps=300, batch=64, progress=None, device=CPU):

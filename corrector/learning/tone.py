@@ -1,0 +1,47 @@
+"""What the pairs say of the tone of skin: how much it tells about the side, and where latents show it.
+
+Lightness t is the median CIE L* of the axis' box of skin, in standard deviations within a group and side.
+"""
+
+import torch
+from einops import rearrange
+
+from ..latent_space.skin import skin_mask
+
+CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
+RIDGE = 0.1  # of the regression of lightness, over the mean variance of a cell
+
+
+def tone_slopes(pairs):
+    """How much the tone of skin tells about the side, by group [G].
+
+    To keep the tone of the stereotype side, counter pictures are weighed by p(t | s) / p(t | c); for two normal
+    distributions of the same spread that is exp(a t) with a = (mean_s - mean_c) / variance within a side (METHOD.md).
+    Sides that differ by more than CERTAIN standard deviations count as that far apart.
+    """
+    stereotype, counter = (pairs.lightness / _spread(pairs)).unbind(dim=1)
+    own = ((stereotype.var(dim=1) + counter.var(dim=1)) / 2).sqrt().clamp(min=0.1)
+    return ((stereotype.mean(dim=1) - counter.mean(dim=1)) / own).clamp(-CERTAIN, CERTAIN) / own
+
+
+def tone_gradient(pairs, region):
+    """The gradient g of lightness in latents [C, H, W]: t = <g, x0> + a constant.
+
+    By ridge regression over all pictures on the cells of `region` and a margin: lightness is nearly linear in them.
+    """
+    mask = skin_mask(pairs.latents.shape, region)
+    inside = mask > 0
+    cells = rearrange(pairs.latents[..., inside] * mask[inside], "g s n c k -> (g s n) (c k)").double()
+    tone = (pairs.lightness / _spread(pairs)).flatten().double()
+    cells, tone = cells - cells.mean(dim=0), tone - tone.mean()
+    kernel = cells @ cells.T
+    ridge = RIDGE * kernel.trace() / cells.shape[1] + 1e-9
+    found = cells.T @ torch.linalg.solve(kernel + ridge * torch.eye(len(kernel)), tone)
+    gradient = torch.zeros(pairs.latents.shape[3:])
+    gradient[:, inside] = rearrange(found.float(), "(c k) -> c k", c=len(gradient)) * mask[inside]
+    return gradient
+
+
+def _spread(pairs):
+    """The standard deviation of L* within groups and sides."""
+    return (pairs.lightness - pairs.lightness.mean(dim=2, keepdim=True)).std().clamp(min=1e-6)
