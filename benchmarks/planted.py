@@ -63,7 +63,7 @@ def _one_picture(host, group):
 def _lighter(host, group):
     """Pushes along the tone push of the shipped preference, which is the direction of lighter skin."""
     reading = _shipped(host, group)
-    return lambda x, sigma: 4.0 * reading(x, sigma).tone
+    return lambda x, sigma: 2.0 * reading(x, sigma).tone
 
 
 def _melted(host, group):
