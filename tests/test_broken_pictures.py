@@ -45,7 +45,16 @@ def pairs(axis):
 def test_points_with_nan_are_left_out_and_counted(axis, pairs):
     points, whole = (sample_points(host, axis, pairs, 204, 0) for host in (Broken(predictions=100), GaussianHost()))
     assert 0 < points.broken <= 10 and whole.broken == 0 and points.evaluations == whole.evaluations
-    columns = points.x, points.sigma, points.group, points.conditional, points.push, points.update, points.run
+    columns = (
+        points.x,
+        points.sigma,
+        points.group,
+        points.conditional,
+        points.push,
+        points.update,
+        points.tone,
+        points.run,
+    )
     assert {len(column) for column in columns} == {204 - points.broken}
     assert all(column.isfinite().all() for column in columns) and points.weights.isfinite().all()
 

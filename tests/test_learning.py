@@ -15,12 +15,13 @@ from corrector.learning import training
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
 from corrector.learning.learn import learn, weakness
 from corrector.learning.pairs import Pairs, make_pairs
-from corrector.learning.points import sample_points
+from corrector.learning.points import TILT, _Tilt, sample_points
 from corrector.learning.tone import tone_gradient, tone_slopes
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
 from corrector.preference.networks import LOWEST_SIGMA, _silu, along
 from gaussian_host import PATTERN, SHAPE, GaussianHost
+from gaussian_world import GaussianWorld
 
 
 @pytest.fixture(scope="module")
@@ -171,18 +172,41 @@ def test_the_gradient_of_lightness_is_found_where_skin_is_and_whatever_else_the_
     assert not found[:, skin_mask(SHAPE, axis.skin_region) == 0].any()
 
 
-def test_the_tone_push_at_points_is_the_covariance_of_picture_and_lightness(host, axis):
+def test_the_tone_push_at_points_is_the_covariance_of_picture_and_lightness_on_the_counter_side(axis):
+    host, spread = GaussianHost(), 0.6
+    host.world = GaussianWorld(beta=0.1, means=(PATTERN, -PATTERN), spreads=(spread, 0.9), shape=SHAPE)
     pairs = make_pairs(host, axis, 40, seed=4, cfg=1.0, steps=6)
     points, mask = sample_points(host, axis, pairs, 60, seed=3), skin_mask(SHAPE, axis.skin_region)
-    variance = host.world.spreads[0] ** 2 * points.sigma**2 / (host.world.spreads[0] ** 2 + points.sigma**2)
+    variance = spread**2 * points.sigma**2 / (spread**2 + points.sigma**2)
     wanted = variance.view(-1, 1, 1, 1) * tone_gradient(pairs, axis.skin_region) * mask
     torch.testing.assert_close(points.tone, wanted, atol=0.02 * float(wanted.abs().max()), rtol=0.02)
 
 
-def test_the_learned_tone_push_makes_skin_lighter_and_nothing_else(host, learned, axis):
-    inputs = noisy(host)
-    tone = learned[0].source(*inputs).tone
+@pytest.mark.parametrize("gap, sign", [(6.0, -1), (-6.0, 1)])
+def test_points_ask_for_skin_of_the_tone_that_the_stereotype_has(axis, gap, sign):
+    pairs = lightness_pairs([gap], spread=4.0)
+    pairs.latents = torch.randn(1, 2, 400, *SHAPE, generator=torch.Generator().manual_seed(3))
+    pairs.latents[:, :, :, 3] += pairs.lightness[..., None, None] / 10
+    s, shift = _Tilt(axis, pairs).at(torch.tensor([2.0]), torch.tensor([0]))
+    assert torch.equal(s.sign(), torch.full((1, 1, 1, 1), float(sign)))
+    assert shift[0, 3].sum().sign() == sign
+    lit = shift[shift != 0]
+    torch.testing.assert_close(lit.square().mean().sqrt(), torch.tensor(2.0 * TILT))
+
+
+def test_pairs_whose_skin_has_one_tone_are_learned_from_all_the_same(host, axis, one_thread, monkeypatch):
+    monkeypatch.setattr("corrector.learning.learn.train_gate", lambda *args, **options: (None, {}))
+    pairs = make_pairs(host, axis, 40, seed=4, cfg=1.0, steps=6)
+    for tones in (torch.full_like(pairs.lightness, 60.0), pairs.lightness * 0 + torch.tensor([50.0, 60.0])[:, None]):
+        preference, _ = learn(host, axis, seed=0, cfg=1.0, points=600, steps=100, pairs=replace(pairs, lightness=tones))
+        assert preference.training["push_r2"] > 0.8
+        assert not preference.source(*noisy(host)).tone.abs().max() > 0.1
+
+
+def test_the_learned_tone_push_makes_skin_lighter_and_little_else(host, learned, axis):
+    tone = learned[0].source(*noisy(host)).tone
     assert (tone[:, 3].mean(dim=(1, 2)) > 0).all()
+    assert tone[:, :3].square().mean() < 0.1 * tone[:, 3].square().mean()
     assert learned[0].training["tone_r2"] > 0.8
     inside = skin_mask(SHAPE, axis.skin_region) > 0
     assert inside.any() and not inside.all()

@@ -10,7 +10,9 @@ either side. At each point the model predicts for the neutral prompt, D_cond, an
 and the update that is right for the picture is D_c - D_cond (METHOD.md). A fourth prediction says how skin of another
 tone would look: where lightness is t = <g, x0>, a posterior weighed by exp(s t) is that at x + s sigma^2 g, so that
 
-    T = Cov(x0, t | x) = (D_c(x + s sigma^2 g) - D_c(x)) / s        for a small s
+    T = Cov(x0, t | x), nearly (D_c(x + s sigma^2 g) - D_c(x)) / s
+
+with s of the sign in which the tone is to be moved.
 """
 
 import random
@@ -32,7 +34,7 @@ FROM_NOISE = 0.4  # share of runs that begin with pure noise
 UNGUIDED = 0.4  # share of runs at a CFG scale of 1; the others are at up to MOST_CFG
 MOST_CFG = 9.0
 ANCESTRAL = 0.8  # share of the noise that half of the steps renew, as ancestral samplers do
-TILT = 1.0  # length of s sigma^2 g, in standard deviations of the noise along g
+TILT = 0.079  # root mean square of s sigma^2 g where skin is, over sigma: above what half precision rounds off
 BYTES = 2**28  # of each tensor of latents; beyond, half precision and then fewer points
 
 
@@ -73,8 +75,11 @@ class Points:
 
     @property
     def tone_power(self):
-        """The mean squared tone push, above 0."""
-        return max(1e-12, float(torch.stack([part.float().square().mean() for part in self.tone.split(256)]).mean()))
+        """The mean squared tone push; at least a hundredth of the push's, as where lightness hardly varies."""
+        tone, push = (
+            sum(float(part.float().square().sum()) for part in some.split(256)) for some in (self.tone, self.push)
+        )
+        return max(tone, 0.01 * push, 1e-9) / self.tone.numel()
 
     def _parts(self):
         return zip(self.update.split(256), self.push.split(256), strict=True)
@@ -109,6 +114,7 @@ def sample_points(host, axis, pairs, count, seed, batch=64, progress=None):
             if progress:
                 progress("points", STEPS * start + (step + 1) * len(own.number), STEPS * runs)
     columns = [torch.cat(column) for column in zip(*found, strict=True)]
+    del found
     fine = torch.stack([part.isfinite().flatten(1).all(dim=1) for part in columns if part.ndim == 4]).all(dim=0)
     broken = int((~fine).sum())
     refuse_broken(broken, len(fine), what="predictions of the model")
@@ -121,7 +127,8 @@ class _Tilt:
     def __init__(self, axis, pairs):
         self.gradient = tone_gradient(pairs, axis.skin_region)
         self.skin = skin_mask(pairs.latents.shape, axis.skin_region)  # outside it T holds what goes with it, as clothes
-        self.size = TILT / self.gradient.norm().clamp(min=1e-6) * torch.where(tone_slopes(pairs) > 0, 1.0, -1.0)
+        size = TILT * (self.gradient.count_nonzero().clamp(min=1) ** 0.5) / self.gradient.norm().clamp(min=1e-6)
+        self.size = size * torch.where(tone_slopes(pairs) > 0, 1.0, -1.0)
 
     def at(self, sigma, group):
         """s [B, 1, 1, 1] and s sigma^2 g [B, C, H, W]."""

@@ -9,7 +9,8 @@ from einops import rearrange
 from ..latent_space.skin import skin_mask
 
 CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
-RIDGE = 0.1  # of the regression of lightness, over the mean variance of a cell
+FLAT = 0.1  # points of L*: a standard deviation below which lightness says nothing
+RIDGE = 0.1  # of the regression of lightness, over a cell's variance, summed over the pictures, on average
 
 
 def tone_slopes(pairs):
@@ -27,8 +28,11 @@ def tone_slopes(pairs):
 def tone_gradient(pairs, region):
     """The gradient g of lightness in latents [C, H, W]: t = <g, x0> + a constant.
 
-    By ridge regression over all pictures on the cells of `region` and a margin: lightness is nearly linear in them.
+    By ridge regression on the cells of `region` and a margin, in which lightness is nearly linear. It is over all
+    pictures: within sides, it takes for skin what only goes with skin there. Zero if lightness hardly varies.
     """
+    if _spread(pairs) < FLAT:
+        return torch.zeros(pairs.latents.shape[3:])
     mask = skin_mask(pairs.latents.shape, region)
     inside = mask > 0
     cells = rearrange(pairs.latents[..., inside] * mask[inside], "g s n c k -> (g s n) (c k)").double()

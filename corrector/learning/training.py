@@ -1,4 +1,4 @@
-"""Networks that are trained: the preference (Distilled) on points, Classifier and judge on pairs.
+"""Networks that are trained: the preference (Distilled) on points, and the judge on pairs.
 
 Each is reproducible from its seed and leaves torch's global generator unchanged. Pairs and batches are on the CPU; each
 batch is moved to `device`, where the network is trained and remains.
@@ -8,34 +8,22 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import reduce
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
 from ..latent_space.devices import beside, place
-from ..latent_space.spaces import add_noise, expand
+from ..latent_space.spaces import expand
 from ..preference.judge import Judge
-from ..preference.networks import MOST_CELLS, Classifier, Distilled
+from ..preference.networks import MOST_CELLS, Distilled
 
-SIGMA_RANGES = ((0.25, 0.03, 0.7), (0.75, 0.7, 14.6))  # share, from, to: most of a picture is decided above 0.7
 CHECKPOINT_EVERY = 250  # steps
 CPU = torch.device("cpu")
 SIDE_LOSS = F.binary_cross_entropy_with_logits
 HELD = 0.06  # share of the runs that are held out
 SIGMA_EDGES = (0.15, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
-
-
-def random_sigmas(count, generator):
-    """sigmas over SD's schedule [count], log-uniform in each of SIGMA_RANGES."""
-    draws = torch.rand(2, count, generator=generator)
-    sigma, edge = torch.zeros(count), 0.0
-    for share, low, high in SIGMA_RANGES:
-        inside = (draws[0] >= edge) & (draws[0] <= edge + share)
-        sigma = torch.where(inside, low * (high / low) ** draws[1], sigma)
-        edge += share
-    return sigma
 
 
 def patch_of(shape):
@@ -46,20 +34,6 @@ def patch_of(shape):
 def batch_of(batch, shape):
     """A batch size for latents of 16 x 16 -> one for `shape` [..., H, W] at similar memory and time."""
     return min(batch, max(8, batch * 256 // (shape[-2] * shape[-1])))
-
-
-def flatten(pairs):
-    """Pairs -> (latents [M, C, H, W], side [M] 0 or 1, group [M], lightness of skin [M]).
-
-    The lightness is over the mean of its group and side, in standard deviations of all of these: what it says of a
-    person and not of the side.
-    """
-    groups, _, count = pairs.latents.shape[:3]
-    latents = rearrange(pairs.latents, "g s n ... -> (g s n) ...")
-    index = torch.arange(groups * 2 * count)
-    group, side = index // (2 * count), index // count % 2
-    tone = pairs.lightness - pairs.lightness.mean(dim=2, keepdim=True)
-    return latents, side, group, (tone / tone.std().clamp(min=1e-6)).flatten()
 
 
 def optimise(
@@ -125,27 +99,6 @@ def _fresh(seed, device, kind, *args, **options):
         network = kind(*args, **options)
     place(network, device)
     return network.requires_grad_(True)
-
-
-def _noised(latents, batch, generator):
-    """A random batch of latents with noise -> (their indices [B], x [B, C, H, W], sigma [B])."""
-    chosen = torch.randint(len(latents), (batch,), generator=generator)
-    sigma = random_sigmas(batch, generator)
-    return chosen, add_noise(latents[chosen], torch.randn(latents[chosen].shape, generator=generator), sigma), sigma
-
-
-def train_classifier(space, pairs, steps, seed, batch=128, progress=None, device=CPU):
-    """A Classifier of the side, a baseline; arguments: `train_distilled`."""
-    latents, side, group, _ = flatten(pairs)
-    batch = batch_of(batch, latents.shape)
-    network = _fresh(seed, device, Classifier, space, len(pairs.latents), patch=patch_of(latents.shape))
-
-    def loss_of_step(generator):
-        chosen, x, sigma = _noised(latents, batch, generator)
-        x, sigma, own, target = beside(network, x, sigma, group[chosen], side[chosen].float())
-        return SIDE_LOSS(network.log_odds(x, sigma, own), target)
-
-    return _train(network, steps, seed, loss_of_step, "classifier", progress)
 
 
 def train_distilled(space, groups, points, steps, seed, batch=64, progress=None, device=CPU):
@@ -227,7 +180,8 @@ def _held_out_figures(found, points, held):
 
 def train_judge(pairs, seed, steps=300, batch=64, progress=None, device=CPU):
     """-> (Judge, its accuracy on the pictures that each fold was not trained on)."""
-    latents, side, _, _ = flatten(pairs)
+    groups, _, count = pairs.latents.shape[:3]
+    latents, side = pairs.latents.flatten(0, 2), torch.arange(groups * 2 * count) // count % 2
     batch = batch_of(batch, latents.shape)
     fold = torch.arange(len(latents)) % Judge.FOLDS
     judge = _fresh(seed, device, Judge, latents.shape[1])
