@@ -21,11 +21,10 @@ from dataclasses import dataclass
 import torch
 from einops import reduce
 
-from ..latent_space.skin import skin_mask
 from ..latent_space.spaces import expand
 from ..preference.networks import LOWEST_SIGMA, along
 from .pairs import SIDES, refuse_broken
-from .tone import tone_gradient, tone_slopes
+from .tone import Tilt
 
 STEPS = 6  # points of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
 TOP = 14.6  # sigma from which runs start that begin with noise: SD's first
@@ -34,7 +33,6 @@ FROM_NOISE = 0.4  # share of runs that begin with pure noise
 UNGUIDED = 0.4  # share of runs at a CFG scale of 1; the others are at up to MOST_CFG
 MOST_CFG = 9.0
 ANCESTRAL = 0.8  # share of the noise that half of the steps renew, as ancestral samplers do
-TILT = 0.079  # root mean square of s sigma^2 g where skin is, over sigma: above what half precision rounds off
 BYTES = 2**28  # of each tensor of latents; beyond, half precision and then fewer points
 
 
@@ -104,7 +102,7 @@ def sample_points(host, axis, pairs, count, seed, batch=64, progress=None):
     size = pairs.latents[0, 0, 0].numel()
     dtype = torch.float32 if 4 * size * count <= BYTES else torch.float16
     runs = max(2, min(count, BYTES // (dtype.itemsize * size)) // STEPS)  # one is held out
-    tilt, found, evaluations = _Tilt(axis, pairs), [], 0
+    tilt, found, evaluations = Tilt(pairs, axis.skin_region), [], 0
     for start in range(0, runs, batch):
         own = _Runs(host, axis, pairs, tilt, min(batch, runs - start), rng, generator)
         for step in range(STEPS):
@@ -119,21 +117,6 @@ def sample_points(host, axis, pairs, count, seed, batch=64, progress=None):
     broken = int((~fine).sum())
     refuse_broken(broken, len(fine), what="predictions of the model")
     return Points(*(column[fine] for column in columns), evaluations=evaluations, broken=broken)
-
-
-class _Tilt:
-    """The direction in x in which skin gets another tone: darker, or lighter in groups whose stereotype is lighter."""
-
-    def __init__(self, axis, pairs):
-        self.gradient = tone_gradient(pairs, axis.skin_region)
-        self.skin = skin_mask(pairs.latents.shape, axis.skin_region)  # outside it T holds what goes with it, as clothes
-        size = TILT * (self.gradient.count_nonzero().clamp(min=1) ** 0.5) / self.gradient.norm().clamp(min=1e-6)
-        self.size = size * torch.where(tone_slopes(pairs) > 0, 1.0, -1.0)
-
-    def at(self, sigma, group):
-        """s [B, 1, 1, 1] and s sigma^2 g [B, C, H, W]."""
-        s = (self.size[group] / sigma).view(-1, 1, 1, 1)
-        return s, s * sigma.square().view(-1, 1, 1, 1) * self.gradient
 
 
 class _Runs:

@@ -1,4 +1,4 @@
-"""What the pairs say of the tone of skin: how much it tells about the side, and where latents show it.
+"""What the pairs say of the tone of skin: how much it tells about the side, and how latents of another tone differ.
 
 Lightness t is the median CIE L* of the axis' box of skin, in standard deviations within a group and side.
 """
@@ -11,6 +11,8 @@ from ..latent_space.skin import skin_mask
 CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
 FLAT = 0.1  # points of L*: a standard deviation below which lightness says nothing
 RIDGE = 0.1  # of the regression of lightness, over a cell's variance, summed over the pictures, on average
+
+TILT = 0.079  # root mean square of s sigma^2 g where skin is, over sigma: above what half precision rounds off
 
 
 def tone_slopes(pairs):
@@ -44,6 +46,21 @@ def tone_gradient(pairs, region):
     gradient = torch.zeros(pairs.latents.shape[3:])
     gradient[:, inside] = rearrange(found.float(), "(c k) -> c k", c=len(gradient)) * mask[inside]
     return gradient
+
+
+class Tilt:
+    """How x is moved so that skin gets another tone: darker, or lighter in groups whose stereotype is lighter."""
+
+    def __init__(self, pairs, region):
+        self.gradient = tone_gradient(pairs, region)
+        self.skin = skin_mask(pairs.latents.shape, region)  # outside it T holds what goes with it, as clothes
+        size = TILT * (self.gradient.count_nonzero().clamp(min=1) ** 0.5) / self.gradient.norm().clamp(min=1e-6)
+        self.size = size * torch.where(tone_slopes(pairs) > 0, 1.0, -1.0)
+
+    def at(self, sigma, group):
+        """s [B, 1, 1, 1] and s sigma^2 g [B, C, H, W]."""
+        s = (self.size[group] / sigma).view(-1, 1, 1, 1)
+        return s, s * sigma.square().view(-1, 1, 1, 1) * self.gradient
 
 
 def _spread(pairs):
