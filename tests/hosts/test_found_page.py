@@ -50,7 +50,8 @@ def test_search_finds_our_nodes(server, page, word, title):
     if "search_aliases" not in server.get("/object_info/KSampler")["KSampler"]:
         pytest.skip("This ComfyUI has no search aliases.")
     page.evaluate("() => app.graph.clear()")
-    page.mouse.dblclick(1200, 500)
+    page.mouse.dblclick(1200, 500, delay=50)  # two clicks in one millisecond are no double click to the canvas
+    page.wait_for_function("document.activeElement.tagName === 'INPUT'")  # keys before that are the canvas's shortcuts
     page.keyboard.type(word, delay=30)
     from playwright.sync_api import expect
 
