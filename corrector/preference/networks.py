@@ -157,6 +157,7 @@ class _Trained(nn.Module):
     """A source with a Trunk, whose arguments it takes."""
 
     knows_belief = False  # the log-odds are for balanced pairs, and the base rate is added as a prior
+    taper = 0.0  # p: the tone push is weighed by sigma^-p (update.drift)
 
     def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
         super().__init__()
@@ -177,22 +178,24 @@ class Distilled(_Trained):
     Args:
         belief: whether it `knows_belief`; files of version 0.1 do not. It then learned at LOWEST_SIGMA and above, and
             pushes nowhere below.
+        taper: of the tone push, in 0..1; above 0 this goes on below LOWEST_SIGMA, as Cov(x0, t | x) does, with sigma^2.
     """
 
     kind = "distilled"
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False, taper=0.0):
         super().__init__(space, groups, width, blocks, patch, belief)
-        self.knows_belief = belief
-        self.config |= {"belief": True} if belief else {}
+        self.knows_belief, self.taper = belief, taper
+        self.config |= ({"belief": True} if belief else {}) | ({"taper": taper} if taper else {})
         self.pushes = nn.Conv2d(width, 2 * self.trunk.channels * patch * patch, 3, padding=1)
 
     def forward(self, x, sigma, group, conditional=None):
-        log_odds, fine, (height, width) = self.features(x, sigma, group, conditional)
+        known = sigma.clamp(min=LOWEST_SIGMA) if self.knows_belief else sigma
+        log_odds, fine, (height, width) = self.features(x, known, group, conditional)
         pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
-        if self.knows_belief:
-            pushes = pushes * expand(sigma >= LOWEST_SIGMA, pushes)
-        return Reading(log_odds, *pushes.split(self.trunk.channels, dim=1))
+        push, tone = pushes.split(self.trunk.channels, dim=1)
+        above = expand(known == sigma, push)
+        return Reading(log_odds, push * above, tone * (expand((sigma / known).square(), tone) if self.taper else above))
 
 
 class Classifier(_Trained):
