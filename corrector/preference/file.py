@@ -169,7 +169,7 @@ def load_preferences(path):
     except OSError as error:
         raise PreferenceFileError(f"{path.name}: it cannot be read ({error.strerror}); pick another.") from None
     except UnreadableError as error:
-        raise PreferenceFileError(f"{path.name}: {error}; pick a preference file (a few MB).") from None
+        raise PreferenceFileError(f"{path.name}: {error}; pick a preference file, which ends in .safetensors.") from None
     if not isinstance(metadata, dict) or type(metadata.get("format")) is not int:
         raise PreferenceFileError(
             f"{path.name}: a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector."

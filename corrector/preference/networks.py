@@ -20,7 +20,7 @@ from ..latent_space.devices import beside
 from ..latent_space.errors import RSCorrectorError
 from ..latent_space.spaces import LATENT_SPACES, expand, noise_level, push_from_gradient, scale_input
 
-LOWEST_SIGMA = 0.15  # below it all is decided, the tone of skin last
+LOWEST_SIGMA = 0.15  # networks learn down to it; below, all but the tone of skin is decided
 MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 
 
