@@ -51,9 +51,8 @@ class Preferences:
             "gate_held_out_accuracy": {"group": 0.85, "explicit": None, "by_hand": {"named": 1.0}},
             "tone_slopes": {"Orvane": -1.2}, "validated_on": "miniature", "host": {"steps": 16},
         }  # fmt: skip
-        one = Preference(
-            axis, "miniature", Distilled(**size, belief=True), gate, calibrations, training, "one", judge=Judge(4, 8)
-        )
+        source = Distilled(**size, belief=True, taper=0.15)
+        one = Preference(axis, "miniature", source, gate, calibrations, training, "one", judge=Judge(4, 8))
         two = Preference(replace(axis, id="two"), "miniature", Classifier(**size), None, (), {}, "two")
         old = replace(one, source=Distilled(**size), gate=PromptGate(12, 3))
         self.examples = []
@@ -66,7 +65,7 @@ class Preferences:
 
     def use(self, rng, data):
         self.path.write_bytes(data)
-        finite, sigma, group = True, torch.tensor([14.6, 0.5]), torch.tensor([0, 1])
+        finite, sigma, group = True, torch.tensor([14.6, 0.05]), torch.tensor([0, 1])
         preferences = load_preferences(self.path)
         for preference in preferences:
             preference.caveats()

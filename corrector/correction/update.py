@@ -11,8 +11,8 @@ is left it says too much of pictures that are half-way, and a push that ends too
 
 c is the chance that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
 T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
-picture keeps the skin tone of its uncorrected version. The taper makes it the same in few steps and with samplers that
-add noise, which forget what was done at high sigmas (docs/measurements.md).
+picture keeps the skin tone of its uncorrected version. The source weighs it by sigma^-taper, so that samplers that add
+noise, which forget what was done at high sigmas, keep the tone more as others do (docs/measurements.md).
 """
 
 import math
@@ -63,7 +63,7 @@ class Settings:
             raise CorrectionError(f"The cap is {self.cap}; it must be above 0, or None for no cap.")
 
 
-def drift(reading, decision, k, exponent=1.0, tapered=1.0):
+def drift(reading, decision, k, exponent=1.0):
     """D* - D of one preference at strength 1, [B, C, H, W] in units of x0.
 
     Args:
@@ -71,14 +71,13 @@ def drift(reading, decision, k, exponent=1.0, tapered=1.0):
         decision: Decision for the same pictures, on the same device.
         k: the CFG scale and the margin.
         exponent: of the belief; a number or [B].
-        tapered: sigma^-taper, a factor on the tone push; a number or [B].
     """
     belief = (reading.log_odds + decision.prior).sigmoid()
     closed = (belief / (1 - decision.chance).clamp(min=CLOSED)).clamp(max=1)
     opening = 1 - closed**exponent
     total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
-        total = total + expand((1 - decision.chance).square() * decision.tone * tapered, total) * reading.tone
+        total = total + expand((1 - decision.chance).square() * decision.tone, total) * reading.tone
     return total
 
 
@@ -116,8 +115,7 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         learned = preference.source.knows_belief
         k = max(float(cfg), LEAST) + MARGIN if learned else max(float(cfg), 1.0)
         exponent = 1 + LATE * learned / (1 + sigma[some].square())
-        tapered = sigma[some].clamp(min=1e-6) ** -preference.source.taper
-        total[some] += drift(reading, decision.select(some), k, exponent, tapered)
+        total[some] += drift(reading, decision.select(some), k, exponent)
         touched |= active
     if not touched.any():
         return denoised

@@ -169,7 +169,7 @@ def load_preferences(path):
     except OSError as error:
         raise PreferenceFileError(f"{path.name}: it cannot be read ({error.strerror}); pick another.") from None
     except UnreadableError as error:
-        raise PreferenceFileError(f"{path.name}: {error}; pick a preference file, which ends in .safetensors.") from None
+        raise PreferenceFileError(f"{path.name}: {error}; pick a preference file (ends in .safetensors).") from None
     if not isinstance(metadata, dict) or type(metadata.get("format")) is not int:
         raise PreferenceFileError(
             f"{path.name}: a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector."
@@ -207,7 +207,7 @@ def _checked(metadata, tensors, path):
         wrong = complaint(metadata, _schema()) or not_finite(tensors, HIGHEST) or _across_fields(metadata, tensors)
         if not wrong:
             return _build(metadata, tensors, path)
-    except (RSCorrectorError, RuntimeError, ValueError, AssertionError) as error:
+    except (RSCorrectorError, RuntimeError, TypeError, ValueError, AssertionError) as error:
         wrong = " ".join(str(error).split())
     raise PreferenceFileError(
         f"{path.name}: its parts do not fit together ({short(wrong.rstrip('.'), 300)}); learn it again."

@@ -34,7 +34,7 @@ class Reading:
 
     log_odds: torch.Tensor  # [B]
     push: torch.Tensor  # [B, C, H, W], units of x0
-    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin becomes lighter
+    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin becomes lighter, T
 
 
 def read(source, x, sigma, group, conditional=None):
@@ -54,6 +54,9 @@ def read(source, x, sigma, group, conditional=None):
         return source(x, sigma, group, conditional)
     reading = source(*beside(source, x, sigma, group, conditional))
     parts = reading.log_odds, reading.push, reading.tone
+    if isinstance(source, Distilled):
+        weight = sigma.to(reading.tone.device).clamp(min=1e-6) ** -source.taper
+        parts = reading.log_odds, reading.push, expand(weight, reading.tone) * reading.tone
     if isinstance(source, _Trained) and not _finite(*parts) and _finite(x, sigma, conditional):
         raise PreferenceError(
             "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
@@ -157,7 +160,6 @@ class _Trained(nn.Module):
     """A source with a Trunk, whose arguments it takes."""
 
     knows_belief = False  # the log-odds are for balanced pairs, and the base rate is added as a prior
-    taper = 0.0  # p: the tone push is weighed by sigma^-p (update.drift)
 
     def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
         super().__init__()
@@ -177,8 +179,9 @@ class Distilled(_Trained):
 
     Args:
         belief: whether it `knows_belief`; files of version 0.1 do not. It then learned at LOWEST_SIGMA and above, and
-            pushes nowhere below.
-        taper: of the tone push, in 0..1; above 0 this goes on below LOWEST_SIGMA, as Cov(x0, t | x) does, with sigma^2.
+            below the push is 0.
+        taper: `read` weighs the tone push by sigma^-taper, in 0..1. Above 0 it goes on below LOWEST_SIGMA, as
+            Cov(x0, t | x) does, with sigma^2; otherwise it is 0 there.
     """
 
     kind = "distilled"
@@ -195,7 +198,8 @@ class Distilled(_Trained):
         pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
         push, tone = pushes.split(self.trunk.channels, dim=1)
         above = expand(known == sigma, push)
-        return Reading(log_odds, push * above, tone * (expand((sigma / known).square(), tone) if self.taper else above))
+        falling = expand((sigma / LOWEST_SIGMA).clamp(max=1).square(), tone)
+        return Reading(log_odds, push * above, tone * (falling if self.taper else above))
 
 
 class Classifier(_Trained):

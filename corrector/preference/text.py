@@ -17,7 +17,6 @@ class Text:
 
     kind = "text"
     knows_belief = True
-    taper = 0.0  # it has no tone push
 
     def __init__(self, counter, stereotype, evaluate=None):
         self.counter, self.stereotype, self.evaluate, self.previous = counter, stereotype, evaluate, None

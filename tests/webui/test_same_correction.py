@@ -47,13 +47,14 @@ def begun(script, host, cfg):
 
 
 @pytest.mark.parametrize("cfg", [1.0, 2.0, 7.0])
-@pytest.mark.parametrize("timestep", [999, 700, 300, 40])
+@pytest.mark.parametrize("timestep", [999, 700, 300, 40, 10])
 def test_the_hosts_and_the_pure_function_agree_to_1e_5(part, script, miniature, forge, a1111, timestep, cfg):
     sigma = miniature.sigmas[timestep]
     x, level, cond, uncond = inputs(miniature, sigma)
     denoised = cond if cfg == 1 else uncond + cfg * (cond - uncond)
     wanted = pure(part, script, miniature, x, level, denoised, cond, cfg)
-    assert torch.equal(wanted, denoised) == (sigma < LOWEST_SIGMA), "below, all is decided"
+    assert not torch.equal(wanted, denoised)
+    assert (wanted - denoised).abs().max() > 0.01 or sigma < LOWEST_SIGMA, "below, all but the tone is decided"
 
     p = begun(script, forge_model(forge), cfg)
     (hook,) = p.sd_model.forge_objects.unet.model_options["sampler_post_cfg_function"]
