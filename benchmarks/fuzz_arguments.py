@@ -2,8 +2,8 @@
 
 import math
 
-from benchmarks.fuzz_files import of_webui
 from benchmarks.fuzz_mutations import VALUES
+from benchmarks.fuzz_webui import of_webui
 from corrector.axis.axis import AxisError, aliases_from_text, axis_from_texts, load_axis, save_axis
 from corrector.correction.update import Settings
 from corrector.latent_space.errors import RSCorrectorError

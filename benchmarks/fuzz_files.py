@@ -3,11 +3,9 @@
 A use raises RSCorrectorError for what it refuses. It returns whether all numbers that came out are finite.
 """
 
-import importlib
 import json
 import math
 import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.fuzz_mutations import damaged_bytes, damaged_json, damaged_tensors, text_of
+from benchmarks.fuzz_webui import of_webui
 from corrector.axis.axis import load_axis, save_axis
 from corrector.correction.decision import decide, notes
 from corrector.correction.update import Settings, correct
@@ -95,15 +94,6 @@ def _card_and_report(preference):
 
     _said(preference)
     of_webui("card").accuracy(preference.training)
-
-
-def of_webui(module):
-    """A module of sd_webui, which is imported as a part of the extension's package."""
-    for name, path in (("rs_fuzz", ROOT), ("rs_fuzz.sd_webui", ROOT / "sd_webui")):
-        if name not in sys.modules:
-            sys.modules[name] = types.ModuleType(name)
-            sys.modules[name].__path__ = [str(path)]
-    return importlib.import_module(f"rs_fuzz.sd_webui.{module}")
 
 
 class Axes:

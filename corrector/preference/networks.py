@@ -34,7 +34,7 @@ class Reading:
 
     log_odds: torch.Tensor  # [B]
     push: torch.Tensor  # [B, C, H, W], units of x0
-    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: the direction in which skin becomes lighter, T
+    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: T, weighed once by `read`
 
 
 def read(source, x, sigma, group, conditional=None):
@@ -53,10 +53,10 @@ def read(source, x, sigma, group, conditional=None):
     if source.kind == "text":
         return source(x, sigma, group, conditional)
     reading = source(*beside(source, x, sigma, group, conditional))
-    parts = reading.log_odds, reading.push, reading.tone
+    tone = reading.tone
     if isinstance(source, Distilled):
-        weight = sigma.to(reading.tone.device).clamp(min=1e-6) ** -source.taper
-        parts = reading.log_odds, reading.push, expand(weight, reading.tone) * reading.tone
+        tone = tone * expand(sigma.to(tone.device).clamp(min=1e-6) ** -source.taper, tone)
+    parts = reading.log_odds, reading.push, tone
     if isinstance(source, _Trained) and not _finite(*parts) and _finite(x, sigma, conditional):
         raise PreferenceError(
             "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
