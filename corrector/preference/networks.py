@@ -34,7 +34,7 @@ class Reading:
 
     log_odds: torch.Tensor  # [B]
     push: torch.Tensor  # [B, C, H, W], units of x0
-    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: T, weighed once by `read`
+    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: T, towards lighter skin; `read` weighs it
 
 
 def read(source, x, sigma, group, conditional=None):
