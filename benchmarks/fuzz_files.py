@@ -50,7 +50,7 @@ class Preferences:
             "gate_held_out_accuracy": {"group": 0.85, "explicit": None, "by_hand": {"named": 1.0}},
             "tone_slopes": {"Orvane": -1.2}, "validated_on": "miniature", "host": {"steps": 16},
         }  # fmt: skip
-        source = Distilled(**size, belief=True, taper=0.15)
+        source = Distilled(**size, belief=True, rise=0.7)
         one = Preference(axis, "miniature", source, gate, calibrations, training, "one", judge=Judge(4, 8))
         two = Preference(replace(axis, id="two"), "miniature", Classifier(**size), None, (), {}, "two")
         old = replace(one, source=Distilled(**size), gate=PromptGate(12, 3))

@@ -157,7 +157,7 @@ def test_a_preference_that_knows_the_belief_has_a_format_that_older_versions_ref
         assert json.loads(file.metadata()["rs_corrector"])["format"] == 3
     loaded = load_preference(path)
     assert loaded.source.knows_belief and not preference.source.knows_belief
-    assert loaded.source.taper == 0 and "taper" not in loaded.source.config, "files of before correct as they did"
+    assert loaded.source.rise == 0 and "rise" not in loaded.source.config, "files of before correct as they did"
     inputs = torch.randn(2, 4, 16, 16), torch.ones(2), torch.zeros(2, dtype=torch.long), torch.randn(2, 4, 16, 16)
     torch.testing.assert_close(loaded.source(*inputs).push, knowing(*inputs).push, rtol=0.02, atol=0.02)
 
@@ -231,7 +231,7 @@ def test_absurd_sizes_in_the_description_are_refused_and_not_allocated(saved):
 
 
 def test_a_network_with_a_setting_that_its_kind_has_not_is_refused(saved):
-    rewrite(saved, lambda metadata: metadata["source"].update(kind="classifier", taper=0.15))
+    rewrite(saved, lambda metadata: metadata["source"].update(kind="classifier", rise=0.7))
     refused(saved, "do not fit together")
 
 

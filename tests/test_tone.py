@@ -10,7 +10,7 @@ from corrector.correction.update import Settings, correct
 from corrector.latent_space.skin import lightness, skin_mask
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
-from corrector.learning.tone import TAPER, TILT, Tilt, tone_gradient, tone_slopes
+from corrector.learning.tone import RISE, TILT, Tilt, tone_gradient, tone_slopes
 from corrector.learning.training import train_distilled
 from corrector.preference.networks import LOWEST_SIGMA, Distilled
 from corrector.preference.preference import Preference
@@ -88,35 +88,36 @@ def test_sides_that_differ_by_far_more_than_their_spread_have_a_bounded_slope_an
         assert slopes.isfinite().all() and (slopes < 0).all() and slopes.abs().max() < 50
 
 
-def network(taper):
+def network(rise):
     torch.manual_seed(0)
-    return Distilled("miniature", 2, width=16, blocks=1, belief=True, taper=taper).eval().requires_grad_(False)
+    return Distilled("miniature", 2, width=16, blocks=1, belief=True, rise=rise).eval().requires_grad_(False)
 
 
-def test_the_tone_push_is_weighed_less_at_high_sigmas_and_the_push_is_not(axis):
+@pytest.mark.parametrize("sigma", [0.3, 4.0])
+def test_the_tone_push_is_weighed_more_where_little_noise_is_left_and_the_push_is_not(axis, sigma):
     x, group, yes = torch.randn(2, 4, 16, 16), torch.tensor([0, 1]), torch.ones(2, dtype=torch.bool)
     moved = {}
-    for taper, tone in ((0.0, -2.0), (0.2, -2.0), (0.2, 0.0)):
+    for rise, tone in ((0.0, -2.0), (0.5, -2.0), (0.5, 0.0)):
         decision = Decision(yes, group, torch.zeros(2), torch.zeros(2), torch.full((2,), tone))
-        preference = Preference(axis, "miniature", network(taper))
-        moved[taper, tone] = correct(x, x, torch.full((2,), 4.0), [preference], [decision], Settings()) - x
-    weighed = (moved[0.2, -2.0] - moved[0.2, 0.0]) / (moved[0.0, -2.0] - moved[0.2, 0.0])
-    torch.testing.assert_close(weighed.median(), torch.tensor(4.0**-0.2), rtol=1e-3, atol=0)
+        preference = Preference(axis, "miniature", network(rise))
+        moved[rise, tone] = correct(x, x, torch.full((2,), sigma), [preference], [decision], Settings()) - x
+    weighed = (moved[0.5, -2.0] - moved[0.5, 0.0]) / (moved[0.0, -2.0] - moved[0.5, 0.0])
+    torch.testing.assert_close(weighed.median(), torch.tensor((1 + sigma**-2) ** 0.25), rtol=1e-3, atol=0)
 
 
-def test_below_the_lowest_sigma_only_a_tapered_tone_push_goes_on_as_the_covariance_does():
+def test_below_the_lowest_sigma_only_a_tone_push_that_rises_goes_on_as_the_covariance_does():
     x, group = torch.randn(2, 4, 16, 16), torch.tensor([0, 1])
     lowest, below = (torch.full((2,), sigma) for sigma in (LOWEST_SIGMA, LOWEST_SIGMA / 3))
-    last, further = (network(0.2)(x, sigma, group, x) for sigma in (lowest, below))
+    last, further = (network(0.5)(x, sigma, group, x) for sigma in (lowest, below))
     torch.testing.assert_close(further.tone, last.tone / 9)
     assert not further.push.any() and last.push.any()
-    untapered = network(0.0)(x, below, group, x)
-    assert not untapered.tone.any() and not untapered.push.any()
+    constant = network(0.0)(x, below, group, x)
+    assert not constant.tone.any() and not constant.push.any()
 
 
-def test_learning_tapers_the_tone_push(axis):
+def test_learning_makes_the_tone_push_rise(axis):
     host = GaussianHost()
     pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=4)
     points = sample_points(host, axis, pairs, 24, seed=3)
     source, _ = train_distilled("miniature", 2, points, steps=1, seed=0)
-    assert source.taper == source.config["taper"] == TAPER
+    assert source.rise == source.config["rise"] == RISE

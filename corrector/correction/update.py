@@ -1,6 +1,6 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
-    D* = D + strength * (k * opening * P + (1 - c)^2 * tone * sigma^-taper * T)
+    D* = D + strength * (k * opening * P + (1 - c)^2 * tone * (1 + 1/sigma^2)^(rise/2) * T)
     opening = max(0, 1 - (q / max(1 - c, CLOSED))^n)      q = sigmoid(l + prior)
 
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture
@@ -11,8 +11,9 @@ is left it says too much of pictures that are half-way, and a push that ends too
 
 c is the chance that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
 T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
-picture keeps the skin tone of its uncorrected version. The source weighs it by sigma^-taper, so that samplers that add
-noise, which forget what was done at high sigmas, keep the tone more as others do (docs/measurements.md).
+picture keeps the skin tone of its uncorrected version. The source weighs it by (1 + 1/sigma^2)^(rise/2), more where
+little noise is left, so that samplers that add noise, which forget what was done before, keep the tone as others do
+(docs/measurements.md).
 """
 
 import math

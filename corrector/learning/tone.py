@@ -12,7 +12,7 @@ CERTAIN = 4.0  # most standard deviations between the sides' tones that count: b
 FLAT = 0.1  # points of L*: a standard deviation below which lightness says nothing
 RIDGE = 0.1  # of the regression of lightness, over a cell's variance, summed over the pictures, on average
 
-TAPER = 0.15  # of the tone push: 0 tilts the model's distribution; more makes samplers that add noise move it alike
+RISE = 0.7  # of the tone push: 0 tilts the model's distribution; with more, samplers that add noise keep the tone alike
 TILT = 0.079  # root mean square of s sigma^2 g where skin is, over sigma: above what half precision rounds off
 
 

@@ -18,7 +18,7 @@ from ..latent_space.devices import beside, place
 from ..latent_space.spaces import expand
 from ..preference.judge import Judge
 from ..preference.networks import MOST_CELLS, Distilled
-from .tone import TAPER
+from .tone import RISE
 
 CHECKPOINT_EVERY = 250  # steps
 CPU = torch.device("cpu")
@@ -118,7 +118,7 @@ def train_distilled(space, groups, points, steps, seed, batch=64, progress=None,
     """
     shape = points.x.shape
     batch = batch_of(batch, shape)
-    network = _fresh(seed, device, Distilled, space, groups, patch=patch_of(shape), belief=True, taper=TAPER)
+    network = _fresh(seed, device, Distilled, space, groups, patch=patch_of(shape), belief=True, rise=RISE)
     weights, tone_power = points.weights, points.tone_power
     held, own = _held_out(points, seed)
 

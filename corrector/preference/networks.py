@@ -55,7 +55,8 @@ def read(source, x, sigma, group, conditional=None):
     reading = source(*beside(source, x, sigma, group, conditional))
     tone = reading.tone
     if isinstance(source, Distilled):
-        tone = tone * expand(sigma.to(tone.device).clamp(min=1e-6) ** -source.taper, tone)
+        weight = (1 + sigma.to(tone.device).clamp(min=1e-6) ** -2) ** (source.rise / 2)
+        tone = tone * expand(weight, tone)
     parts = reading.log_odds, reading.push, tone
     if isinstance(source, _Trained) and not _finite(*parts) and _finite(x, sigma, conditional):
         raise PreferenceError(
@@ -180,16 +181,17 @@ class Distilled(_Trained):
     Args:
         belief: whether it `knows_belief`; files of version 0.1 do not. It then learned at LOWEST_SIGMA and above, and
             below the push is 0.
-        taper: `read` weighs the tone push by sigma^-taper, in 0..1. Above 0 it goes on below LOWEST_SIGMA, as
-            Cov(x0, t | x) does, with sigma^2; otherwise it is 0 there.
+        rise: `read` weighs the tone push by (1 + 1/sigma^2)^(rise/2), which is 1 where noise prevails and sigma^-rise
+            where little is left; in 0..1. Above 0 the tone push goes on below LOWEST_SIGMA, as Cov(x0, t | x) does,
+            with sigma^2; otherwise it is 0 there.
     """
 
     kind = "distilled"
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False, taper=0.0):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False, rise=0.0):
         super().__init__(space, groups, width, blocks, patch, belief)
-        self.knows_belief, self.taper = belief, taper
-        self.config |= ({"belief": True} if belief else {}) | ({"taper": taper} if taper else {})
+        self.knows_belief, self.rise = belief, rise
+        self.config |= ({"belief": True} if belief else {}) | ({"rise": rise} if rise else {})
         self.pushes = nn.Conv2d(width, 2 * self.trunk.channels * patch * patch, 3, padding=1)
 
     def forward(self, x, sigma, group, conditional=None):
@@ -199,7 +201,7 @@ class Distilled(_Trained):
         push, tone = pushes.split(self.trunk.channels, dim=1)
         above = expand(known == sigma, push)
         falling = expand((sigma / LOWEST_SIGMA).clamp(max=1).square(), tone)
-        return Reading(log_odds, push * above, tone * (falling if self.taper else above))
+        return Reading(log_odds, push * above, tone * (falling if self.rise else above))
 
 
 class Classifier(_Trained):
