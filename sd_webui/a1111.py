@@ -54,7 +54,8 @@ class Calls:
         predicts_x0, cfg = denoised(output) is output, cfg_of(denoiser.p)
         ve_x, ve_sigma = (x, sigma) if predicts_x0 else variance_exploding(denoiser, x, sigma)
         conditional = denoised(self.conditional(output, cfg))
-        change = self.job.run.change(ve_x, ve_sigma, cfg, conditional, lambda: denoised(output))
+        unprompted = None if self.before is None else denoised(self.before[-count:])
+        change = self.job.run.change(ve_x, ve_sigma, cfg, conditional, lambda: denoised(output), unprompted)
         if change is None:
             return output
         if denoiser.mask is not None:

@@ -69,13 +69,12 @@ class Run:
             sigma: [B].
             cfg: the CFG scale of this call.
             conditional: the prediction for the user's prompt, without CFG; by default `denoised`.
-            unprompted: the prediction for the negative prompt, with `conditional`; from hosts in which another node may
-                have corrected `denoised` before.
+            unprompted: the prediction for the negative prompt, with `conditional`; from hosts in which something else,
+                as another node or an inpainting mask, may have changed `denoised` before.
         """
         if denoised.ndim == 4:
             if self.decisions is None:
-                guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
-                self._decide(guided, x, sigma, cfg, conditional)
+                self._decide(denoised, x, sigma, cfg, conditional, unprompted)
             self._place(x.device)
         result = correct(denoised, x, sigma, self.preferences, self.decisions, self.settings, cfg, conditional)
         self.acted |= result is not denoised
@@ -88,23 +87,23 @@ class Run:
         self.sigmas = max(first, level := float(sigma.max())), level
         return (level > last and level >= first > 0) or len(x) != len(self.coins)
 
-    def change(self, x, sigma, cfg, conditional, predicted):
+    def change(self, x, sigma, cfg, conditional, predicted, unprompted=None):
         """D* - D [B, C, H, W] in float32, or None if no picture is corrected; for hosts whose model output is not x0.
 
         It does not depend on D, so the host's output for other pictures stays bit-identical.
 
         Args:
-            x, sigma, cfg, conditional: as for `correct`.
+            x, sigma, cfg, conditional, unprompted: as for `correct`.
             predicted: `predicted()` -> the prediction after CFG, called at the first step and at the end of the run.
         """
         if self.decisions is None and x.ndim == 4:
-            self._decide(predicted(), x, sigma, cfg, conditional)
+            self._decide(predicted(), x, sigma, cfg, conditional, unprompted)
         nothing = torch.zeros_like(x, dtype=torch.float32)
         change = self.correct(nothing, x.float(), sigma.float(), cfg, conditional)
         self._last = lambda: predicted().float() + change
         return None if change is nothing else change
 
-    def _decide(self, denoised, x, sigma, cfg, conditional):
+    def _decide(self, denoised, x, sigma, cfg, conditional, unprompted=None):
         if len(x) != len(self.coins):
             raise CorrectionError(
                 f"The host samples {len(x)} pictures, but announced {len(self.coins)}; another extension changes the "
@@ -115,8 +114,9 @@ class Run:
             self.settings = replace(self.settings, mask=fit_mask(self.settings.mask, x))
         self._place(x.device)
         decided, own = [], denoised if conditional is None else conditional
+        guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
         for preference, readings in zip(self.preferences, self.readings, strict=True):
-            lean = first_lean(preference, x, sigma, groups_of(readings), own, denoised, cfg)
+            lean = first_lean(preference, x, sigma, groups_of(readings), own, guided, cfg)
             earlier = [known and known.get(preference.axis.hash) for known in self.earlier]
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier))
         self.decisions = [decision.to(x.device) for decision, _ in decided]

@@ -89,6 +89,15 @@ def test_inpainting_keeps_its_preserved_region(host, sampler):
         assert torch.equal(changed[..., :8], init[..., :8])
 
 
+def test_the_chance_is_read_before_inpainting_puts_its_picture_in(host, monkeypatch):
+    run, guided = sys.modules["rs_corrector_extension.corrector.correction.run"], []
+    read = run.first_lean
+    monkeypatch.setattr(run, "first_lean", lambda *args: guided.append(args[5]) or read(*args))
+    for mask in (None, torch.ones(4, 16, 16)):
+        host.generate(*ON, prompts=[ORVANE, ORVANE], mask=mask, init_latent=torch.zeros(2, 4, 16, 16))
+    torch.testing.assert_close(guided[1], guided[0])
+
+
 def test_all_parts_and_schedules_of_prompts_are_read(host):
     for prompt in (f"{ORVANE} AND {VILLAGE}", f"[{ORVANE}:{VILLAGE}:0.9]"):
         _, told, p = host.generate(*ON, prompts=[prompt, prompt])
