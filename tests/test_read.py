@@ -38,6 +38,13 @@ def test_without_prompts_the_wordings_of_the_axis_that_are_not_read_are_named(ca
     assert '"a portrait of a Orvane person skyline"' in line and "in a village" not in line
 
 
+@pytest.mark.parametrize("command", ["read", "gate"])
+def test_commands_that_draw_nothing_have_no_options_of_sampling(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, FILE, "--steps", "4"])
+    assert "unrecognized arguments: --steps 4" in capsys.readouterr().err
+
+
 def test_a_reader_that_stops_ends_the_output_without_a_traceback():
     command = [sys.executable, "-m", "corrector", "inspect", FILE]
     with subprocess.Popen(command, cwd=WEIGHTS.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shell:

@@ -40,7 +40,7 @@ def add_commands(commands):
     one.add_argument("--axis", type=Path, help=axis)
     one.add_argument("--out", type=Path, help="the file to write; by default the same file")
     one.add_argument("--seed", type=int, default=0)
-    add_host_options(one)
+    add_host_options(one, draws=False)
     one.set_defaults(run=gate)
 
     one = commands.add_parser("combine", help="combine preference files of several axes into one file")

@@ -12,17 +12,21 @@ def count(text):
     return int(text)
 
 
-def add_host_options(parser):
+def add_host_options(parser, draws=True):
+    """The checkpoint, and for a command that `draws` pictures also how."""
     checkpoint = "a .safetensors file or a folder in diffusers' format; by default the miniature"
     parser.add_argument("--checkpoint", type=Path, help=checkpoint)
     parser.add_argument("--config", type=Path, metavar="FOLDER",
                         help="for a .safetensors file: a folder with its model family's configuration and tokenizer, "
                         "as in Forge's backend/huggingface")  # fmt: skip
     parser.add_argument("--lora", type=Path, help="a LoRA file to apply to the checkpoint")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the memory, and often faster")
+    if not draws:
+        parser.set_defaults(steps=16, cfg=None, size=None)
+        return
     parser.add_argument("--steps", type=count, default=16, help="sampling steps (%(default)s)")
     parser.add_argument("--cfg", type=float, help="CFG scale; by default 2 for the miniature and 7 for a checkpoint")
     parser.add_argument("--size", type=_size, metavar="WxH", help="picture size; by default the checkpoint's own")
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the memory, and often faster")
 
 
 def _size(text):

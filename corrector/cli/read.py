@@ -10,7 +10,7 @@ def add_commands(commands):
     one.add_argument("file", type=Path, help="a preference file")
     own = "a prompt to read; without any, the names and wordings of each preference's axis are read"
     one.add_argument("prompts", nargs="*", metavar="PROMPT", help=own)
-    add_host_options(one)
+    add_host_options(one, draws=False)
     one.set_defaults(run=read)
 
 
