@@ -10,7 +10,7 @@ from corrector.correction.update import Settings, correct
 from corrector.latent_space.skin import lightness, skin_mask
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
-from corrector.learning.tone import RISE, TILT, Tilt, tone_gradient, tone_slopes
+from corrector.learning.tone import RISE, TILT, Tilt, tone_gradient, tone_power, tone_slopes, tone_weight
 from corrector.learning.training import train_distilled
 from corrector.preference.networks import LOWEST_SIGMA, Distilled
 from corrector.preference.preference import Preference
@@ -121,3 +121,21 @@ def test_learning_makes_the_tone_push_rise(axis):
     points = sample_points(host, axis, pairs, 24, seed=3)
     source, _ = train_distilled("miniature", 2, points, steps=1, seed=0)
     assert source.rise == source.config["rise"] == RISE
+
+
+@pytest.mark.parametrize("power", [0.6, 0.75, 1.0])
+def test_two_trials_find_the_weight_that_keeps_the_tone_where_its_effect_grows_less_and_less(power):
+    def change(weight):
+        return 10.0 - 12.0 * weight**power  # of L*
+
+    first, second = 1.5, tone_weight(1.5, change(1.5), 10.0)
+    grows = tone_power((first, second), (change(first), change(second)), 10.0)
+    found = tone_weight(second, change(second), 10.0, grows)
+    assert abs(change(found)) < 1e-6
+
+
+def test_trials_that_say_nothing_of_the_power_leave_the_weight_on_a_line():
+    assert tone_power((1.5, 1.45), (-0.5, 0.5), 10.0) == 1.0, "like weights"
+    assert tone_power((1.5, 1.0), (10.5, 11.0), 10.0) == 1.0, "nothing was taken away"
+    assert tone_power((1.5, 0.8), (-9.0, 9.0), 10.0) == 1.0, "it cannot grow faster than the weight"
+    assert tone_weight(1.5, 11.0, 10.0) == 1.5, "more of it would not help"

@@ -5,8 +5,9 @@ Everything is measured at two CFG scales, on pictures of the same prompts and se
     plain        the base rate, and with the lean at the first step each picture's own chance
     counter      what the model draws if the prompt asks for the counter side: what corrected pictures should look like,
                  and the drift of skin tone without a tone push
-    trial        some corrected pictures, whose drift of tone gives the weight: the drift is linear in it (METHOD.md)
-    corrected    the rate at full strength, the drift that is left, and the distance to the counter pictures
+    trial        some corrected pictures, whose drift of tone gives a first weight
+    corrected    the rate at full strength, the distance to the counter pictures, and the drift that is left, which with
+                 that of the trial gives the weight: what the tone push takes away grows as a power of it
 """
 
 import random
@@ -26,10 +27,10 @@ from ..preference.prompt_gate import PromptReading
 from .chances import leans_from
 from .pairs import finite_pictures, refuse_broken
 from .store import PairError, PairStore
+from .tone import tone_power, tone_weight
 
 COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
 TRIAL_TONE = 1.5  # weight of the tone push in the trial, in units of the group's tone slope
-MOST_TONE = 8.0  # largest weight, in the same units
 GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
 FEWEST = 24  # counter pictures that a distance needs
 OTHER_CFG = (2.0, 7.0)  # the second CFG scale is the one of these that is farther from the first
@@ -117,15 +118,19 @@ class _Group:
         known = Calibration(self.group, cfg, *plain.rate, 1.0, 0, seed=self.seed, **lean)
         order = plain.stereotypes_first()
         counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER)])
-        weight = TRIAL_TONE  # of the tone push, in units of its slope
+        weight, power = TRIAL_TONE, 1.0  # of the tone push, in units of its slope, and how its effect grows with it
         if slope:
             known = replace(known, tone=weight * slope)
             trial = self.drawn("trial", cfg, self.prompts, order[: -(-len(order) // TRIAL)], known)
-            weight = _weight(weight, plain.change(trial), plain.change(counter))
+            weight = tone_weight(weight, plain.change(trial), plain.change(counter))
             known = replace(known, tone=weight * slope)
         corrected = self.drawn("corrected", cfg, self.prompts, known=known)
         drift, (full_rate, full_n) = plain.drift(corrected), corrected.rate
-        weight = _weight(weight, drift, (1 - plain.rate[0]) * plain.change(counter))  # on average over all pictures
+        if slope:
+            changes = plain.change(trial), plain.change(corrected.only(trial.which))
+            power = tone_power((TRIAL_TONE, weight), changes, plain.change(counter))
+        # on average over all pictures
+        weight = tone_weight(weight, drift, (1 - plain.rate[0]) * plain.change(counter), power)
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
             known, full_rate=full_rate, full_n=full_n, tone=weight * slope, tone_drift=drift,
@@ -219,10 +224,14 @@ class _Pictures:
     """Latents of one stage and CFG scale, with their lightness and sides; `which` are their numbers in the group."""
 
     def __init__(self, latents, tones, which, judge):
-        self.latents, self.tones, self.which = latents, tones, which
+        self.latents, self.tones, self.which, self.judge = latents, tones, which, judge
         self.fine = finite_pictures(latents, tones)
         self.counter = torch.zeros(len(latents), dtype=torch.float64)
         self.counter[self.fine] = judge.counter(latents[self.fine]).double()
+
+    def only(self, which):
+        """Some of all pictures of a group, by their numbers."""
+        return _Pictures(self.latents[which], self.tones[which], which, self.judge)
 
     @property
     def rate(self):
@@ -251,17 +260,3 @@ class _Pictures:
         """As `drift`, of the pictures that show the stereotype here; 0 if there are none."""
         difference, stereotype = self.differences(other)
         return float(difference[stereotype].mean()) if stereotype.any() else 0.0
-
-
-def _weight(tried, changed, without):
-    """The weight of the tone push at which skin keeps its lightness, on the line through two changes of it.
-
-    Args:
-        tried: a weight, in units of the tone slope.
-        changed: the change in lightness with it.
-        without: the change at a weight of 0, which counter pictures show.
-    """
-    gained = without - changed
-    if not gained * without > 1e-3:  # it does not do what it should: more of it would not help
-        return tried
-    return min(tried * without / gained, MOST_TONE)

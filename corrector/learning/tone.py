@@ -3,6 +3,7 @@
 Lightness t is the median CIE L* of the axis' box of skin, in standard deviations within a group and side.
 """
 
+import numpy as np
 import torch
 from einops import rearrange
 
@@ -13,6 +14,9 @@ FLAT = 0.1  # points of L*: a standard deviation below which lightness says noth
 RIDGE = 0.1  # of the regression of lightness, over a cell's variance, summed over the pictures, on average
 
 RISE = 0.7  # of the tone push: 0 tilts the model's distribution; with more, samplers that add noise keep the tone alike
+MOST_TONE = 8.0  # largest weight of the tone push, in units of the group's slope
+POWERS = (0.5, 1.0)  # of the weight, with which what it takes away may grow: less and less, where sides differ far
+
 TILT = 0.079  # root mean square of s sigma^2 g where skin is, over sigma: above what half precision rounds off
 
 
@@ -62,6 +66,32 @@ class Tilt:
         """s [B, 1, 1, 1] and s sigma^2 g [B, C, H, W]."""
         s = (self.size[group] / sigma).view(-1, 1, 1, 1)
         return s, s * sigma.square().view(-1, 1, 1, 1) * self.gradient
+
+
+def tone_weight(tried, changed, without, power=1.0):
+    """The weight of the tone push at which skin keeps its lightness.
+
+    Args:
+        tried: a weight, in units of the tone slope.
+        changed: the change in lightness with it.
+        without: the change at a weight of 0, which counter pictures show.
+        power: what is taken away is in proportion to this power of the weight.
+    """
+    gained = without - changed
+    if not gained * without > 1e-3:  # it does not do what it should: more of it would not help
+        return tried
+    return min(tried * (without / gained) ** (1 / power), MOST_TONE)
+
+
+def tone_power(weights, changed, without):
+    """The power of the weight with which the tone push takes lightness away, from two weights and changes.
+
+    1 where they say nothing of it: at like weights, or where little is taken away.
+    """
+    gained, far = without - np.array(changed), np.log(weights[0] / weights[1])
+    if abs(far) < 0.1 or not (gained * without > 1e-3).all():
+        return 1.0
+    return float(np.clip(np.log(gained[0] / gained[1]) / far, *POWERS))
 
 
 def _spread(pairs):
