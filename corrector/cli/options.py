@@ -21,10 +21,10 @@ def add_host_options(parser, draws=True):
                         "as in Forge's backend/huggingface")  # fmt: skip
     parser.add_argument("--lora", type=Path, help="a LoRA file to apply to the checkpoint")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the memory, and often faster")
+    parser.set_defaults(steps=16, cfg=None, size=None)
     if not draws:
-        parser.set_defaults(steps=16, cfg=None, size=None)
         return
-    parser.add_argument("--steps", type=count, default=16, help="sampling steps (%(default)s)")
+    parser.add_argument("--steps", type=count, help="sampling steps (%(default)s)")
     parser.add_argument("--cfg", type=float, help="CFG scale; by default 2 for the miniature and 7 for a checkpoint")
     parser.add_argument("--size", type=_size, metavar="WxH", help="picture size; by default the checkpoint's own")
 
