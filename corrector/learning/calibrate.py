@@ -118,7 +118,7 @@ class _Group:
         known = Calibration(self.group, cfg, *plain.rate, 1.0, 0, seed=self.seed, **lean)
         order = plain.stereotypes_first()
         counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER)])
-        weight, power = TRIAL_TONE, 1.0  # of the tone push, in units of its slope, and how its effect grows with it
+        weight = TRIAL_TONE
         if slope:
             known = replace(known, tone=weight * slope)
             trial = self.drawn("trial", cfg, self.prompts, order[: -(-len(order) // TRIAL)], known)
@@ -129,8 +129,8 @@ class _Group:
         if slope:
             changes = plain.change(trial), plain.change(corrected.only(trial.which))
             power = tone_power((TRIAL_TONE, weight), changes, plain.change(counter))
-        # on average over all pictures
-        weight = tone_weight(weight, drift, (1 - plain.rate[0]) * plain.change(counter), power)
+            without = (1 - plain.rate[0]) * plain.change(counter)  # on average over all pictures
+            weight = tone_weight(weight, drift, without, power)
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
             known, full_rate=full_rate, full_n=full_n, tone=weight * slope, tone_drift=drift,
