@@ -2,6 +2,7 @@
 
 import json
 import time
+from argparse import Namespace
 from pathlib import Path
 
 from ..latent_space.folders import HOME, WEIGHTS
@@ -9,37 +10,56 @@ from ..latent_space.whole_files import write_whole
 from .options import count
 
 SEED = 2026
-CFGS = (2.0, 7.0)  # the miniature's own, and the one that hosts begin with
+CFG = 7.0  # that hosts begin with
+ALL_CFGS = (2.0, 7.0)  # with the miniature's own
+IMAGES, ALL_IMAGES = 20, 32  # pictures per group, plain and corrected
+SHOWN = 6  # of them on the sheet
 STEREOTYPES = {"backdrop": "village", "attire": "traditional"}
+SECONDS_A_PICTURE = 0.3  # on two cores: from which the time left is told until the steps themselves tell it
+PRIOR = 8  # pictures as which that counts
 
 
 def add_commands(commands):
     one = commands.add_parser("demo", help="draw the same portraits before and after correction, and print the rates")
     one.add_argument("--json", type=Path, metavar="FILE", help="also write the rates to this file")
     one.add_argument("--out", type=Path, default=HOME / "out", help="folder of the picture and the page (%(default)s)")
-    one.add_argument("--images", type=count, default=32, help="pictures per group (%(default)s)")
+    one.add_argument("--images", type=count, help=f"pictures per group ({IMAGES}, with --all {ALL_IMAGES})")
+    scales = " and ".join(f"{cfg:g}" for cfg in ALL_CFGS)
+    one.add_argument("--all", action="store_true", help=f"at CFG {scales}, with more pictures: some minutes")
     one.set_defaults(run=demo)
 
 
-def demo(args):
-    """Every group of the miniature at CFGS, plain and corrected with both shipped preferences, from the same seeds."""
-    from ..miniature.host import Miniature
-    from ..miniature.world import GROUPS
-    from ..preference.file import load_preference
-    from .demo_page import draw_demo, write_page
+def demo(args: Namespace) -> None:
+    """Every group of the miniature, plain and corrected with both shipped preferences, from the same seeds."""
+    from tqdm import tqdm
 
-    started, host = time.time(), Miniature()
-    preferences = [load_preference(WEIGHTS / f"miniature-{axis}.safetensors") for axis in STEREOTYPES]
-    rows, grids = [], []
-    for cfg in CFGS:
-        for group in GROUPS:
-            rates, grid = _compare(host, preferences, group, args.images, cfg)
-            rows += rates
-            grids.append(grid)
+    cfgs, images, started = (
+        ALL_CFGS if args.all else (CFG,),
+        args.images or args.all * ALL_IMAGES or IMAGES,
+        time.time(),
+    )
+
+    class Bar(tqdm):
+        """A bar that tells the time left from the start, while the model is loaded, and without the time of that."""
+
+        loaded = 0.0  # seconds after which the first step began
+
+        @property
+        def format_dict(self):
+            shown = super().format_dict
+            drawing = shown["elapsed"] - self.loaded if shown["n"] else 0.0
+            return shown | {"rate": (shown["n"] + PRIOR) / (drawing + PRIOR * SECONDS_A_PICTURE)}
+
+    total = 8 * images * len(cfgs)  # four groups, plain and corrected
+    form = "{desc} {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} pictures, {elapsed} so far, {remaining} left"
+    with Bar(total=total, desc="Drawing portraits", bar_format=form, mininterval=0.5) as bar:
+        rows, grids = _drawn(cfgs, images, bar)
     print(f"\n{'stereotype':<24}{'group':<10}{'CFG':>4}{'plain':>7}{'corrected':>11}   95 % interval     n   seed")
     for r in rows:
         print(f"{r['figure']:<24}{r['group']:<10}{r['cfg']:>4g}{r['plain']:>7.2f}{r['corrected']:>11.2f}   "
               f"[{r['low']:.2f}, {r['high']:.2f}]  {r['n']:>6}   {r['seed']}")  # fmt: skip
+    from .demo_page import draw_demo, write_page
+
     args.out.mkdir(parents=True, exist_ok=True)
     picture, page = args.out / "demo.png", args.out / "demo.html"
     draw_demo(rows, grids, picture)
@@ -49,9 +69,36 @@ def demo(args):
         write_whole(args.json, json.dumps(rows, indent=1) + "\n")
 
 
+def _drawn(cfgs, images, bar):
+    """-> (rows of rates, grids of pictures), as demo_page.py describes them. `bar` is moved on at each step."""
+    import torch
+
+    from ..latent_space.devices import has_bfloat16
+    from ..miniature.host import Miniature
+    from ..miniature.world import GROUPS
+    from ..preference.file import load_preference
+
+    host = Miniature(bf16=has_bfloat16(torch.device("cpu")))
+    denoise = host.denoise
+
+    def watched(x, *conditions):
+        bar.loaded = bar.loaded or bar.format_dict["elapsed"]
+        bar.update(len(x) / 2 / host.steps)  # CFG asks twice for each step of a picture
+        return denoise(x, *conditions)
+
+    host.denoise = watched
+    preferences = [load_preference(WEIGHTS / f"miniature-{axis}.safetensors") for axis in STEREOTYPES]
+    rows, grids = [], []
+    for cfg in cfgs:
+        for group in GROUPS:
+            rates, grid = _compare(host, preferences, group, images, cfg)
+            rows += rates
+            grids.append(grid)
+    return rows, grids
+
+
 def _compare(host, preferences, group, images, cfg):
-    """One group, plain and corrected -> (rows of rates, grid of pictures), as demo_page.py describes them."""
-    from ..correction.decision import summary
+    """One group, plain and corrected -> (rows of rates, grid of pictures)."""
     from ..correction.sampled import sample_corrected
     from ..correction.update import Settings
     from ..latent_space.statistics import rate
@@ -61,16 +108,15 @@ def _compare(host, preferences, group, images, cfg):
     seeds = [SEED + index for index in range(images)]
     prompts = [held_out(HELD_OUT_NEUTRAL, group, index) for index in range(images)]
     plain = host.decode(host.sample(host.encode(prompts), seeds, cfg))
-    latents, reasons = sample_corrected(host, prompts, seeds, preferences, Settings(), cfg)
+    latents, _ = sample_corrected(host, prompts, seeds, preferences, Settings(), cfg)
     corrected = host.decode(latents)
-    read = [host.reader.read(pictures) for pictures in (plain, corrected)]
+    readings = [host.reader.read(pictures) for pictures in (plain, corrected)]
     rows = []
-    for preference, why, (attribute, side) in zip(preferences, reasons, STEREOTYPES.items(), strict=True):
-        print(f"{group}, CFG {cfg:g}: {summary(preference, why, cfg)}", flush=True)
-        counts = [sum(label in (side, "unreadable") for label in labels[attribute]) for labels in read]
+    for attribute, side in STEREOTYPES.items():
+        counts = [sum(label in (side, "unreadable") for label in labels[attribute]) for labels in readings]
         before, (after, low, high) = rate(counts[0], images)[0], rate(counts[1], images)
         row = dict(figure=f"{attribute}: {side}", group=group, cfg=cfg, plain=before, corrected=after)
         rows.append(row | dict(low=low, high=high, n=images, seed=SEED, unit="share", model="miniature"))
-    before, after = (pictures_to_uint8(pictures[:8]) for pictures in (plain, corrected))
-    captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts[:8], seeds[:8], strict=True)]
+    before, after = (pictures_to_uint8(pictures[:SHOWN]) for pictures in (plain, corrected))
+    captions = [f"{prompt} (seed {seed})" for prompt, seed in zip(prompts[:SHOWN], seeds[:SHOWN], strict=True)]
     return rows, dict(title=f"{group}, CFG {cfg:g}", before=before, after=after, captions=captions)

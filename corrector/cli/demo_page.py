@@ -26,32 +26,37 @@ def rates_of(row):
 
 
 def draw_demo(rows, grids, path_png):
-    """One picture: for each grid the pictures before above those after, then every rate with its interval."""
+    """One picture: the grids two in a row, pictures before above those after, then every rate with its interval.
+
+    Four grids and their rates fit on a screen 1366 pixels wide and 768 high.
+    """
     from matplotlib.figure import Figure
 
-    montages = [montage_of(grid) for grid in grids]
-    heights = [11.2 * montage.shape[0] / montage.shape[1] + 0.4 for montage in montages]
-    parts = [sum(heights) + 0.6, 0.9 + 0.28 * len(rows)]
-    figure = Figure(figsize=(12, sum(parts)), dpi=110, layout="constrained", facecolor="white")
+    montages, lines = [montage_of(grid) for grid in grids], -(-len(grids) // 2)
+    height = 6.4 * min(0.34, max(montage.shape[0] / montage.shape[1] for montage in montages)) + 0.3
+    parts = [lines * height + 0.4, 0.55 + 0.19 * len(rows)]
+    figure = Figure(figsize=(13.2, sum(parts)), dpi=100, layout="constrained", facecolor="white")
     above, below = figure.subfigures(2, 1, height_ratios=parts)
-    above.suptitle(f"The same seeds without and with correction\n{SAID}", fontsize=10)
-    panels = above.subplots(len(grids), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for panel, grid, montage in zip(panels, grids, montages, strict=True):
-        height = grid["before"].shape[1]
+    above.suptitle(f"The same seeds without and with correction. {SAID}", fontsize=8.5)
+    panels = above.subplots(lines, 2, squeeze=False).flat
+    for panel, grid, montage in zip(panels, grids, montages, strict=False):
+        side = grid["before"].shape[1]
         panel.imshow(montage, interpolation="lanczos")
-        panel.set_title(grid["title"], fontsize=11, fontweight="bold", loc="left")
-        panel.set_yticks([height / 2, height * 1.5 + GAP], ["before", "after"])
+        panel.set_title(grid["title"], fontsize=9, fontweight="bold", loc="left", pad=3)
+        panel.set_yticks([side / 2, side * 1.5 + GAP], ["before", "after"], fontsize=8)
         panel.tick_params(length=0)
         panel.set_xticks([])
         panel.spines[:].set_visible(False)
+    for panel in panels:  # an odd number of grids leaves one empty
+        panel.set_axis_off()
     panel = below.subplots()
     draw_rates(
         panel, [f"{row['group']}, {row['figure']}, CFG {row['cfg']:g}" for row in rows], [rates_of(row) for row in rows]
     )
     for place, row in enumerate(reversed(rows)):
         text = f"{row['plain']:.2f} -> {row['corrected']:.2f}  [{row['low']:.2f}, {row['high']:.2f}]"
-        panel.text(1.03, place, f"{text}   n = {row['n']}, seed {row['seed']}", va="center", fontsize=8.5)
-    panel.set_xlabel("share of pictures: plain (round) and corrected (diamond), with 95 % Wilson intervals", fontsize=9)
+        panel.text(1.03, place, f"{text}   n = {row['n']}, seed {row['seed']}", va="center", fontsize=8)
+    panel.set_xlabel("share of pictures: plain (round) and corrected (diamond), with 95 % Wilson intervals", fontsize=8)
     figure.savefig(path_png, bbox_inches="tight")
 
 

@@ -42,8 +42,8 @@ def load_pipeline(path, bf16=False, device=None, lora=None, config=None):
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    diffusers_logging.set_verbosity_error()
     for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
         logging.disable_progress_bar()
     path, precision = Path(path), torch.bfloat16 if bf16 else torch.float32
     if not path.exists():
