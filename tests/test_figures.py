@@ -75,7 +75,7 @@ def test_the_picture_is_drawn_and_holds_every_grid(report, tmp_path):
     path = tmp_path / "demo.png"
     draw_demo(*report, path)
     with Image.open(path) as picture:
-        assert picture.width > 1000 and picture.height > 400
+        assert picture.width > 1000 and picture.height > 300
         assert len(np.unique(np.asarray(picture.convert("L")))) > 100  # not blank
 
 
