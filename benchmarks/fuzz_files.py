@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
 
 from benchmarks.fuzz_mutations import damaged_bytes, damaged_json, damaged_tensors, text_of
 from benchmarks.fuzz_webui import of_webui
@@ -18,8 +19,9 @@ from corrector.axis.axis import load_axis, save_axis
 from corrector.correction.decision import decide, notes
 from corrector.correction.update import Settings, correct
 from corrector.latent_space.folders import AXES
+from corrector.latent_space.tensor_files import checksum, header_of
 from corrector.preference.calibration import Calibration
-from corrector.preference.file import KEY, load_preferences, save_preferences
+from corrector.preference.file import CHECKSUM, KEY, load_preferences, save_preferences
 from corrector.preference.judge import Judge
 from corrector.preference.networks import Classifier, Distilled
 from corrector.preference.preference import Preference
@@ -60,7 +62,8 @@ class Preferences:
             self.examples.append(self.path.read_bytes())
 
     def damaged(self, rng):
-        return damaged_tensors(rng, rng.choice(self.examples), KEY)
+        damaged = damaged_tensors(rng, rng.choice(self.examples), KEY)
+        return _with_checksum(damaged) if rng.random() < 0.9 else damaged
 
     def use(self, rng, data):
         self.path.write_bytes(data)
@@ -87,6 +90,16 @@ class Preferences:
         save_preferences(preferences, self.path)
         load_preferences(self.path)
         return finite
+
+
+def _with_checksum(data):
+    """A preference file with the checksum of what is in it, as another program could write it; else unchanged."""
+    try:
+        metadata, tensors = header_of(data, len(data)).metadata, load(data)
+        metadata[CHECKSUM] = checksum(metadata[KEY], tensors)
+        return save(tensors, metadata)
+    except Exception:  # it is no safetensors file any more
+        return data
 
 
 def _card_and_report(preference):

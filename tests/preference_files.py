@@ -6,8 +6,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from corrector.latent_space.tensor_files import checksum
 from corrector.preference.calibration import Calibration
-from corrector.preference.file import KEY
+from corrector.preference.file import CHECKSUM, KEY
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
 from corrector.preference.prompt_gate import PromptGate
@@ -26,10 +27,11 @@ def small_preference(axis):
 
 
 def rewrite(path, change_metadata=None, change_tensors=None):
-    """The same file with its metadata object or tensors changed."""
+    """The same file with its metadata object or tensors changed, and with the checksum of that."""
     with safe_open(path, "pt") as file:
         metadata = json.loads(file.metadata()[KEY])
     tensors = load_file(path)
     (change_metadata or (lambda m: None))(metadata)
     (change_tensors or (lambda t: None))(tensors)
-    save_file(tensors, path, metadata={KEY: json.dumps(metadata)})
+    text = json.dumps(metadata)
+    save_file(tensors, path, metadata={KEY: text, CHECKSUM: checksum(text, tensors)})

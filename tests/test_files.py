@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from corrector.preference.file import (
     FORMAT,
+    KEY,
     LARGEST,
     PreferenceFileError,
     file_hash,
@@ -190,6 +192,27 @@ def test_a_truncated_file_is_refused(saved, kept):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(kept * len(content))])
     refused(saved, "cut off.*copy it again")
+
+
+def test_a_file_in_which_any_single_bit_has_changed_is_refused(saved):
+    content, rng = saved.read_bytes(), random.Random(0)
+    for _ in range(150):
+        changed, place = bytearray(content), rng.randrange(8 * len(content))
+        changed[place // 8] ^= 1 << place % 8
+        saved.write_bytes(changed)
+        with pytest.raises(PreferenceFileError):
+            load_preference(saved)
+
+
+def test_a_file_that_another_program_changed_is_refused_and_says_so(saved):
+    with safe_open(saved, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(saved)
+    tensors["source.odds.weight"][0, 0] += 0.5
+    save_file(tensors, saved, metadata)
+    refused(saved, "its checksum is not that of its content.*copy it again")
+    save_file(tensors, saved, {KEY: metadata[KEY]})
+    refused(saved, "its checksum is not that of its content")
 
 
 def test_other_safetensors_files_are_refused(tmp_path):

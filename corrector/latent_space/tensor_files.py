@@ -1,5 +1,8 @@
 """The one reader of safetensors files: the header is checked before any tensor is made."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -85,6 +88,15 @@ def _loaded(load, source):
         return load(source)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError):
         raise UnreadableError(NOT_SAFETENSORS) from None
+
+
+def checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a text and of the names, types, shapes and bytes of tensors on the CPU, as hex digits."""
+    described = sorted((name, str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items())
+    digest = hashlib.sha256(json.dumps([text, described]).encode())
+    for name, *_ in described:
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy() if tensors[name].numel() else b"")
+    return digest.hexdigest()
 
 
 def not_finite(tensors, largest=None):

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from ..latent_space.errors import RSCorrectorError, short
 from ..latent_space.json_files import UnreadableError, read_json
-from ..latent_space.tensor_files import read_tensors
+from ..latent_space.tensor_files import checksum, read_tensors
 from ..latent_space.whole_files import FULL, LOCK, clean, locked, why_not, write_whole
 
 LARGEST = 2**30  # bytes of a shard
@@ -97,11 +97,7 @@ class PairStore:
         self._write(self.folder / f"{name}.safetensors", save(tensors, metadata))
 
     def _seal(self, name, tensors, metadata):
-        about = [[part, str(t.dtype), list(t.shape)] for part, t in sorted(tensors.items())]
-        seal = hashlib.sha256(json.dumps([name, self.settings, metadata, about], sort_keys=True).encode())
-        for _, tensor in sorted(tensors.items()):
-            seal.update(tensor.numpy())
-        return seal.hexdigest()
+        return checksum(json.dumps([name, self.settings, metadata], sort_keys=True), tensors)
 
     def forget(self, names):
         """Delete shards."""

@@ -2,7 +2,8 @@
 
 Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, configuration of the networks,
 calibrations, training figures, licence; or a list "preferences" of such, whose tensors have the prefixes "0.", "1." and
-so on. No pickle: nothing in a file is executed.
+so on. Metadata "checksum" is that of this text and of the tensors: a file of which a bit has changed is refused. No
+pickle: nothing in a file is executed.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from ..latent_space.json_files import LARGEST as LARGEST_TEXT
 from ..latent_space.json_files import UnreadableError, parse_json
 from ..latent_space.json_schema import complaint
 from ..latent_space.spaces import LATENT_SPACES
-from ..latent_space.tensor_files import not_finite, read_tensors
+from ..latent_space.tensor_files import checksum, not_finite, read_tensors
 from .calibration import Calibration
 from .judge import Judge
 from .networks import Classifier, Distilled
@@ -32,7 +33,7 @@ from .preference import Preference
 from .prompt_gate import PromptGate
 
 FORMAT = 3  # 1: one preference; 2: one or several; 3: one or several, of which some know the model's belief
-KEY = "rs_corrector"
+KEY, CHECKSUM = "rs_corrector", "checksum"
 LARGEST = 16 * 2**20  # bytes; a preference is a few MB
 SEVERAL = 16  # preferences in a file, at most
 HIGHEST = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
@@ -99,7 +100,8 @@ def write_held(preferences, path):
             f"{path.name}: nothing was written, as {broken}; learn the preference again, with another seed or the "
             "checkpoint in float32."
         )
-    data = save(halves, {KEY: json.dumps(metadata)})
+    text = json.dumps(metadata)
+    data = save(halves, {KEY: text, CHECKSUM: checksum(text, halves)})
     whole_files.write_whole(path, data)
     return _set_hashes(preferences, data)
 
@@ -163,7 +165,8 @@ def load_preferences(path):
     path = Path(path)
     try:
         header, tensors, data = read_tensors(path, LARGEST)
-        metadata = parse_json(header.metadata.get(KEY, "null"), largest=2 * LARGEST_TEXT)
+        text = header.metadata.get(KEY, "null")
+        metadata = parse_json(text, largest=2 * LARGEST_TEXT)
     except FileNotFoundError:
         raise PreferenceFileError(f"{path.name}: no such file in {path.parent}; pick another or put it back.") from None
     except OSError as error:
@@ -177,6 +180,11 @@ def load_preferences(path):
     if metadata["format"] > FORMAT:
         raise PreferenceFileError(
             f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
+        )
+    if header.metadata.get(CHECKSUM) != checksum(text, tensors):
+        raise PreferenceFileError(
+            f"{path.name}: its checksum is not that of its content, so it was damaged, or another program changed it; "
+            "copy it again, or learn it again."
         )
     several = metadata.get("preferences")
     if several is None:
