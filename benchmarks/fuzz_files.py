@@ -82,7 +82,7 @@ class Preferences:
                 preference.judge.agreement(self.x)
             readings = [PromptReading(0, "neither")] * 2
             decision, reasons = decide(preference, readings, torch.tensor([0.3, 0.7]), 0.5, 3.0, lean)
-            notes(preference, reasons, 3.0)
+            notes(preference, reasons, [0, 0], 3.0)
             decision = replace(decision, active=torch.ones(2, dtype=torch.bool), group=group)
             done = correct(self.x, self.x, sigma, [preference], [decision], Settings(), 2.0, self.x)
             finite &= bool(done.isfinite().all())

@@ -4,6 +4,7 @@ The host's model is never written to. The hook is a plain closure: ComfyUI deep-
 """
 
 import logging
+from functools import cache, partial
 
 import comfy.samplers
 from comfy.patcher_extension import WrappersMP
@@ -14,6 +15,7 @@ from comfy_execution.utils import get_executing_context
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
+from .identity import identity_of
 from .outcome import tell
 from .preferences import PreferenceSocket
 from .search import CORRECT, found_by
@@ -33,7 +35,7 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
         told: callback `told(run)` after each sampling, with its Run.
     """
     check_model(model, preferences)
-    model = model.clone()
+    identity, model = cache(partial(identity_of, model)), model.clone()
     run = lone = None  # the Run of the current sampling; a Run for custom nodes that bypass the host's samplers
     outer_scale = 1.0  # by which a nested DualCFGGuider multiplies the output of the hook
     call, sides = None, {}  # the hook's current arguments; the encoded prompts of Text preferences
@@ -41,7 +43,9 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
     def start(noise, conds, **more):
         prompts, coins = _prompts(conds, len(noise)), coins_from_noise(noise, thinning_seed)
         sides.clear()
-        return Run(preferences, settings, coins, prompts, use_gate=use_gate, evaluate=evaluate, **more)
+        return Run(
+            preferences, settings, coins, prompts, use_gate=use_gate, evaluate=evaluate, model=identity, **more
+        )  # fmt: skip
 
     def evaluate(text, x, sigma):
         if text not in sides:

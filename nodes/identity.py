@@ -1,6 +1,6 @@
-"""A short hash that identifies a MODEL, CLIP or VAE: its weights and everything patched onto it; stable over restarts.
+"""What identifies a MODEL, CLIP or VAE: its weights, in any precision, and everything patched onto it.
 
-Fast for checkpoints of any size: it covers the shape of each tensor and a few of its values.
+Stable over restarts, and fast for checkpoints of any size: of each tensor the shape and a few values count.
 """
 
 import hashlib
@@ -8,34 +8,36 @@ from types import CellType
 
 import torch
 
+from ..corrector.latent_space.fingerprint import fingerprint
+
 NUMBERS = 16  # values per tensor, evenly spaced
 DEEPEST = 12  # nesting depth of containers
 
 
 def identity_of(patcher, *more):
-    """A ModelPatcher, and `more` values that its results depend on -> 16 hex digits.
+    """A ModelPatcher, and `more` values that its results depend on -> its `fingerprint` and a hash of all but weights.
 
-    Hashes the unpatched weights, whether or not the host has currently patched them in place.
+    Of the unpatched weights, whether or not the host has currently patched them in place.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(own_weights(patcher).items()):
-        _feed(digest, (name, tensor))
-    _feed(digest, [patcher.patches, patcher.model_options, patcher.object_patches, more])
-    return digest.hexdigest()[:16]
+    _feed(digest, [patcher.patches, patcher.model_options, patcher.object_patches, schedule_of(patcher), more])
+    return f"{fingerprint(own_weights(patcher))}-{digest.hexdigest()[:16]}"
 
 
 def own_weights(patcher):
-    """{name: tensor} of a ModelPatcher's model without patches."""
+    """{name: tensor} of a ModelPatcher's model without patches, and without its noise schedule."""
     weights = dict(patcher.model.state_dict())
     weights |= {name: kept[0] for name, kept in patcher.hook_backup.items()}
     weights |= {name: kept.weight for name, kept in patcher.backup.items()}
-    # An object patch may replace the noise schedule, but only while a run lasts.
-    weights = {name: tensor for name, tensor in weights.items() if not name.startswith("model_sampling.")}
-    if hasattr(patcher.model, "model_sampling"):
-        schedule = patcher.get_model_object("model_sampling")
-        weights |= {f"schedule.{name}": tensor for name, tensor in schedule.state_dict().items()}
-        weights["schedule"] = " ".join(kind.__name__ for kind in type(schedule).__mro__)  # eps, v or flow
-    return weights
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("model_sampling.")}
+
+
+def schedule_of(patcher):
+    """The noise schedule of a ModelPatcher's model, which an object patch may replace only while a run lasts."""
+    if not hasattr(patcher.model, "model_sampling"):
+        return None
+    schedule = patcher.get_model_object("model_sampling")
+    return [kind.__name__ for kind in type(schedule).__mro__], schedule.state_dict()  # eps, v or flow
 
 
 def _feed(digest, value, depth=0):

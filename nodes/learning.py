@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..corrector.latent_space.folders import AXES, WEIGHTS
 from ..corrector.latent_space.spaces import LATENT_SPACES
-from ..corrector.learning.calibrate import calibrate, of_other_models, pictures_needed, scales
+from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
 from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import make_pairs
@@ -154,13 +154,14 @@ class RSCorrectorLearnPreference(io.ComfyNode):
             pictures = host.decode(some.flatten(0, 2)).unflatten(0, some.shape[:3])
             drawn = draw_report(preference, made, pictures=pictures)
         logging.info("RS-Corrector: the preference is in %s", path)
-        if weak := preference.training.get("weak"):
-            logging.warning("RS-Corrector: %s is weak: %s", path.name, weak)
+        for sentence in preference.weaknesses:
+            logging.warning("RS-Corrector: %s is weak: %s", path.name, sentence)
         page = Path(folder_paths.get_output_directory(), "rs_corrector", "reports", f"{path.stem}.html")
         page.parent.mkdir(parents=True, exist_ok=True)
         write_page(preference, drawn, page)
         report = torch.from_numpy(drawn).float()[None] / 255  # [1, H, W, 3]
-        lines = [verdict(preference), ("note", f"saved as {path.name}")]
+        weak_gate = [("note", sentence) for sentence in preference.weaknesses if sentence not in verdict(preference)[1]]
+        lines = [verdict(preference), *weak_gate, ("note", f"saved as {path.name}")]
         return io.NodeOutput(found, report, ui=shown(*lines, picture=report, report=publish(page), cls=cls))
 
 
@@ -181,11 +182,6 @@ def _calibrated(host, preference, images, cfg, seed):
         return preference
     if target:
         check_writable(target)
-    if of_other_models(preference, host):
-        logging.warning(
-            "RS-Corrector: %s was calibrated on another checkpoint, and this calibration replaces that one; to keep "
-            "both, save the preference under another name first (RS-Corrector Save Preference).", preference.name,
-        )  # fmt: skip
     total = pictures_needed(len(preference.axis.groups), images, cfgs)
     folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "calibrations"
     folder /= f"{preference.axis.id}-{digest([settings, preference.hash])}"
@@ -212,15 +208,8 @@ def _calibrated(host, preference, images, cfg, seed):
 def _described(preference, cfg):
     """The calibrations for a CFG scale as text."""
     lines = [f"{preference.name} ({preference.hash}), measured on {preference.space} latents"]
-    for found in (c for c in preference.calibrations if c.cfg in scales(cfg)):
-        intervals = [f"[{low:.3f}, {high:.3f}]" for low, high in (found.base_interval, found.full_interval)]
-        lines += [
-            f"{found.group}, CFG {found.cfg:g}: {preference.axis.counter.description} in {found.base_rate:.3f} "
-            f"{intervals[0]} of {found.base_n} plain pictures, {found.full_rate:.3f} {intervals[1]} of {found.full_n} "
-            f"corrected ones; skin lightness changes by {found.tone_drift:+.2f} L*",
-            found.reach(TARGET),
-            *([f"Beware: {found.harm}"] if found.harm else []),
-        ]
+    for calibration in (c for c in preference.calibrations if c.cfg in scales(cfg)):
+        lines += calibration.sentences(preference.axis.counter.description, TARGET)
     return "\n".join(lines)
 
 

@@ -53,7 +53,7 @@ def corrected(preference, cfg, sigma=8.0, change=None):
     readings = [PromptReading(0, "neither")] * 3
     decision, reasons = decide(preference, readings, torch.tensor([0.1, 0.5, 0.9]), cfg=cfg)
     found = correct(denoised, x, torch.full((3,), sigma), [preference], [decision], Settings(), cfg, denoised)
-    return denoised, found, summary(preference, reasons, cfg)
+    return denoised, found, summary(preference, reasons, [0] * 3, cfg)
 
 
 @pytest.mark.parametrize("cfg", [0.0, -3.0])

@@ -107,12 +107,12 @@ def test_calibration_on_a_single_picture_gives_no_nan(learned):
 def test_what_was_measured_on_another_checkpoint_never_mixes_with_what_is_measured_now(learned):
     preference, judge = learned
     few, other = dict(count=4), GaussianHost()
-    other.identity = {"checkpoint": "a derivative!"}
+    other.identity = {"checkpoint": "two derivates"}
     one = calibrate(GaussianHost(), preference, judge, cfgs=(1.0,), **few)
     one = calibrate(GaussianHost(), one, judge, cfgs=(2.0,), **few)
     assert {(known.cfg, known.checkpoint) for known in one.calibrations} == {(1, "two Gaussians"), (2, "two Gaussians")}
     moved = calibrate(other, one, judge, cfgs=(2.0,), **few)
-    assert {(known.cfg, known.checkpoint) for known in moved.calibrations} == {(2, "a derivative!")}
+    assert {(known.cfg, known.checkpoint) for known in moved.calibrations} == {(2, "two derivates")}
     program = GaussianHost()  # whose identities are of another kind, and cannot be compared
     program.identity = {"checkpoint": "0123456789abcdef"}
     kept = calibrate(program, one, judge, cfgs=(2.0,), **few)

@@ -11,6 +11,7 @@ from corrector.correction.update import Settings
 from corrector.latent_space.skin import skin_mask
 from corrector.learning import training
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
+from corrector.learning.gate import gate_weakness
 from corrector.learning.learn import learn, weakness
 from corrector.learning.pairs import make_pairs
 from corrector.learning.points import sample_points
@@ -179,6 +180,18 @@ def test_a_preference_says_what_it_is_weak_in():
     assert "told apart in 60% only" in weakness(figures | {"judge_cross_fitted_accuracy": 0.6})
 
 
+def test_a_gate_says_in_words_what_it_reads_badly():
+    sound = {"group": 0.99, "explicit": 0.9, "overridden": 0.05, "false activation": 0.01, "n": 1000}
+    assert gate_weakness({**sound, "by_hand": {"named": 0.95, "thing": 0.92}}) == ""
+    weak = gate_weakness({**sound, "false activation": 0.13, "by_hand": {"denied": 0.33, "thing": 0.2}})
+    assert weak == (
+        "its gate on the prompt acts on 13% of held-out prompts that name nobody of the groups, takes 67% of denials "
+        "of the stereotype for a wish for it, acts on 80% of things that are called after a group (at most 10% is "
+        "sound)"
+    )
+    assert gate_weakness({"overridden": None}) == ""
+
+
 def test_the_file_brings_the_judge_that_calibration_needs(host, learned, tmp_path):
     preference, judge = learned
     save_preference(preference, tmp_path / "p.safetensors")
@@ -197,7 +210,7 @@ def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it
     preference, judge = learned
     drawn = []
     whole = calibrate(host, preference, judge, 24, (1.0, 3.0), progress=drawn.append, folder=tmp_path / "kept")
-    assert sum(drawn) <= pictures_needed(2, 24, (1.0, 3.0)) == 2 * 2 * (24 + 24 + 12 + 8)
+    assert sum(drawn) <= pictures_needed(2, 24, (1.0, 3.0)) == 2 * 2 * (3 * 24 + 12 + 8)
 
     def stop(count):
         raise KeyboardInterrupt
@@ -209,6 +222,27 @@ def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it
     for calibration in whole.calibrations:
         low, high = calibration.base_interval
         assert low < calibration.base_rate < high and "within reach" in calibration.reach(0.5)
+
+
+def test_the_drift_of_skin_is_measured_at_the_weight_that_is_kept(host, learned, monkeypatch):
+    preference, judge = learned
+    slopes = dict.fromkeys(preference.axis.groups, -1.0)
+    preference, weights = replace(preference, training=preference.training | {"tone_slopes": slopes}), []
+
+    def watched(host, prompts, seeds, preferences, *more):
+        weights.append(preferences[0].calibrations[0].tone)
+        return sample_corrected(host, prompts, seeds, preferences, *more)
+
+    monkeypatch.setattr("corrector.learning.calibrate.sample_corrected", watched)
+    measured = calibrate(host, preference, judge, 24, (2.0,)).calibrations
+    assert len(weights) == 6 and [weights[2], weights[5]] == [calibration.tone for calibration in measured]
+
+
+def test_the_drift_of_skin_is_told_in_words_of_its_direction():
+    measured = Calibration("Orvane", 7.0, 0.05, 84, 0.99, 84, tone_drift=-3.9)
+    assert "their skin is 3.9 points of L* darker" in measured.harm
+    assert "their skin is 3.9 points of L* lighter" in replace(measured, tone_drift=3.9).harm
+    assert replace(measured, tone_drift=1.9).harm == ""
 
 
 def test_a_correction_that_ruins_pictures_is_named():

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.derivatives import FOLDER, add_lora, save_lora
-from corrector.hosts.checkpoint import Checkpoint, hash_of
+from corrector.hosts.checkpoint import Checkpoint, identity_of
 from corrector.hosts.loading import CheckpointError, merge_lora
 from corrector.miniature.host import Miniature
 from tiny_checkpoints import pipeline
@@ -175,7 +175,7 @@ def test_a_derivative_has_another_identity_and_other_predictions():
     path = FOLDER / "miniature-rates.safetensors"
     base, derivative = Miniature(), Miniature(lora=path)
     assert derivative.identity["checkpoint"] != base.identity["checkpoint"]
-    assert derivative.identity["vae"] == base.identity["vae"] and hash_of(base.unet) != hash_of(derivative.unet)
+    assert derivative.identity["vae"] == base.identity["vae"] and identity_of(base.unet) != identity_of(derivative.unet)
     x, sigma = draws(1, 4, 16, 16), torch.tensor([5.0])
     conditioning = base.encode(["a portrait of a Tavelu person"])
     predicted = derivative.denoise(x, sigma, conditioning)

@@ -105,13 +105,42 @@ def test_what_the_prompt_of_a_stage_asks_for_comes_first(preference):
     first.memory = memory
     made = sampled(first)
     asked = prompts(0, 1, 2, 0, 0, 0, 0, 0)
-    later = run_of(preference, memory, made, asked=asked, seed=3)
+    later = run_of(preference, memory, made, asked=asked, seed=3, target=1.0)
     sampled(later, 3)
     assert outcome(later) == "CLL" + "C" * 5
     assert "names nobody" in later.reasons[0][1] and "asks for a village" in later.reasons[0][2]
-    third = run_of(preference, memory, sampled(run_of(preference, memory, made, asked=asked)), seed=5)
+    third = run_of(
+        preference, memory, sampled(run_of(preference, memory, made, target=1.0, asked=asked)), seed=5, target=1.0
+    )
     sampled(third, 5)
     assert outcome(third) == "CCL" + "C" * 5, "who was out of scope is still the first stage's, who asked stays asked"
+
+
+def test_a_raised_target_corrects_more_and_a_lowered_one_leaves_alone_what_shows_the_counter_side_already(preference):
+    memory, first = Memory(), run_of(preference, Memory(), target=0.5)
+    first.memory = memory
+    made = sampled(first)
+    assert outcome(first).count("C") == 4
+    for target, corrected in ((1.0, 8), (0.75, 6), (0.5, 4), (0.25, 0)):
+        later = run_of(preference, memory, made, seed=7, target=target)
+        sampled(later, 7)
+        assert outcome(later).count("C") == corrected
+        if target >= 0.5:
+            assert all(b == "C" for a, b in zip(outcome(first), outcome(later), strict=True) if a == "C")
+    made = sampled(later, 7)
+    again = run_of(preference, memory, made, seed=8, target=1.0)
+    sampled(again, 8)
+    assert outcome(again) == "C" * 8, "what a lowered target left alone is decided anew as well"
+
+
+def test_another_strength_corrects_the_same_pictures_with_it(preference):
+    memory, first = Memory(), run_of(preference, Memory(), target=0.5)
+    first.memory = memory
+    made = sampled(first)
+    coins = torch.rand(COUNT, generator=torch.Generator().manual_seed(9))
+    later = Run([preference], Settings(strength=0.5, target=0.5), coins, prompts(*[0] * COUNT), made, memory=memory)
+    sampled(later, 9)
+    assert outcome(later) == outcome(first)
 
 
 def test_two_axes_are_remembered_apart(preference, exact, axis):

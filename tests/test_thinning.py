@@ -20,6 +20,7 @@ from corrector.correction.thinning import (
     level_of,
     thinned,
 )
+from corrector.latent_space.fingerprint import fingerprint
 from corrector.preference.calibration import Calibration
 from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
 from corrector.preference.text import Text
@@ -262,23 +263,48 @@ def test_without_a_gate_every_prompt_is_in_scope(exact):
     assert decision.active.all() and reasons == ["", ""]
 
 
+def log_line(preference, reasons, cfg=None, **more):
+    return summary(preference, reasons, [0] * len(reasons), cfg, **more)
+
+
 def test_the_log_line_counts_corrected_pictures_and_gives_the_reasons_for_others(calibrated):
     reasons = ["", "", "", "the prompt asks for a village"]
-    assert summary(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
+    assert log_line(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
 
 
 def test_the_log_line_says_if_the_cfg_scale_or_the_preference_was_not_calibrated(calibrated, exact):
-    assert "calibrated at CFG 2 only, and CFG 7 is far from it" in summary(calibrated, [""], cfg=7.0)
-    assert summary(calibrated, [""], cfg=3.0) == "exact: corrected 1 of 1"
-    assert "not calibrated" in summary(exact(), [""], cfg=2.0)
+    assert "calibrated at CFG 2 only, and CFG 7 is far from it" in log_line(calibrated, [""], 7.0)
+    assert log_line(calibrated, [""], 3.0) == "exact: corrected 1 of 1"
+    assert "not calibrated" in log_line(exact(), [""], 2.0)
 
 
 def test_the_log_line_says_that_the_skin_tone_is_not_kept_or_that_the_correction_harms(calibrated):
-    assert "does not keep the skin tone" in summary(replace(calibrated, training={}), [""], cfg=2.0)
-    harmful = replace(calibrated.calibrations[0], distance=1.3, spread=1.2)
-    said = summary(replace(calibrated, calibrations=(harmful,)), [""], cfg=2.0)
+    assert "does not keep the skin tone" in log_line(replace(calibrated, training={}), [""], 2.0)
+    harmful = replace(calibrated, calibrations=(replace(calibrated.calibrations[0], distance=1.3, spread=1.2),))
+    said = log_line(harmful, [""], 2.0)
     assert "the correction harms pictures of Orvane at CFG 2" in said and "Use a lower strength" in said
-    assert "harms" not in summary(replace(calibrated, calibrations=(harmful,)), ["asked for"], cfg=2.0)
+    assert "harms" not in log_line(harmful, ["asked for"], 2.0)
+
+
+def test_the_log_line_tells_only_of_harm_at_the_runs_cfg_scale_and_of_the_groups_that_are_corrected(calibrated):
+    orvane = replace(calibrated.calibrations[0], spread=1.2)
+    harmful = replace(calibrated, calibrations=(orvane, replace(orvane, cfg=7.0), replace(orvane, group="Tavelu")))
+    assert summary(harmful, [""], [0], 2.0).count("harms") == 1 and "Orvane at CFG 2" in summary(
+        harmful, [""], [0], 2.0
+    )
+    assert "Orvane at CFG 7" in summary(harmful, [""], [0], 7.5), "7.5 is nearly 7"
+    assert "harms" not in summary(harmful, [""], [0], 4.0)
+    said = summary(harmful, ["", "the prompt names nobody"], [1, 0], 2.0)
+    assert "Tavelu" in said and "Orvane" not in said
+
+
+def test_the_log_line_says_if_the_weights_are_not_those_that_were_calibrated(calibrated):
+    weights = {"unet.conv": torch.randn(64, 64), "unet.norm": torch.ones(64)}
+    own, other = (fingerprint({name: scale * value for name, value in weights.items()}) for scale in (1.0, 1.01))
+    measured = replace(calibrated, calibrations=(replace(calibrated.calibrations[0], checkpoint=own),))
+    assert "calibrated on another checkpoint" in log_line(measured, [""], 2.0, model=other)
+    for same in (own, fingerprint({name: value.bfloat16() for name, value in weights.items()}), ""):
+        assert "another checkpoint" not in log_line(measured, [""], 2.0, model=same)
 
 
 def test_the_decision_follows_the_lean_and_keeps_the_groups_base_rate(exact):

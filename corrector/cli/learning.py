@@ -91,8 +91,8 @@ def learn(args):
     )  # fmt: skip
     preference.training["host"] = {**host.identity, "steps": args.steps}
     print(json.dumps(preference.training, indent=1), flush=True)
-    if preference.training.get("weak"):
-        print(f"This preference is weak: {preference.training['weak']}.", flush=True)
+    for sentence in preference.weaknesses:
+        print(f"This preference is weak: {sentence}.", flush=True)
     print(f"Wrote {path} ({save_preference(preference, path)}), not calibrated yet.", flush=True)
     if args.calibration:
         args.seed += 1  # other pictures than the pairs
@@ -146,10 +146,8 @@ def _calibrated(host, preference, judge, images, args, folder, target=0.95):
           "if you stop.", flush=True)  # fmt: skip
     with tqdm(desc="calibration", unit="picture", total=total) as bar:
         preference = calibrate(host, preference, judge, images, cfgs, args.seed, bar.update, folder)
-    for measured in preference.calibrations:
-        print(measured, measured.reach(target), sep="\n", flush=True)
-        if measured.harm:
-            print(f"Beware: {measured.harm}", flush=True)
+    for calibration in preference.calibrations:
+        print(*calibration.sentences(preference.axis.counter.description, target), sep="\n", flush=True)
     return preference
 
 
@@ -201,7 +199,8 @@ def gate(args):
         others = gate_others(preference.axis, AXES, host.space)
         preference.gate, figures = host_gate(host, preference.axis, args.seed, **others)
         preference.training[GATE_FIGURES] = figures
-        print(json.dumps(figures, indent=1), sentence_about_own(preference, host), sep="\n", flush=True)
+        weak = [f"This gate is weak: {figures['weak']}."] if "weak" in figures else []
+        print(json.dumps(figures, indent=1), *weak, sentence_about_own(preference, host), sep="\n", flush=True)
     same = path.resolve() == args.preference.resolve()
     hashes = [update_gate(one, path).hash for one in changed] if same else save_preferences(preferences, path)
     print(f"Wrote {path} ({', '.join(hashes)}).")
@@ -246,6 +245,7 @@ def inspect(args):
     said = [
         {name: getattr(preference, name) for name in ("name", "hash", "space", "training")}
         | {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}
+        | {"caveats": preference.caveats()}
         for preference in load_preferences(args.file)
     ]
     print(json.dumps(said if len(said) > 1 else said[0], indent=1, ensure_ascii=False))

@@ -34,13 +34,15 @@ class Decided:
     group: int  # -1 if out of scope
     active: bool
     reason: str  # why it was left alone, or ""
+    target: float = 1.0  # the target share for which it was decided
 
 
 def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=None):
     """Decide what a preference does to each picture -> (Decision, for each picture why it is left alone, or "").
 
-    The prompt of this stage has priority. Otherwise a picture keeps an earlier decision for the same group, if there is
-    one. The target share is applied to the other pictures.
+    The prompt of this stage has priority. Otherwise a picture keeps an earlier decision for the same group and target
+    share, if there is one. The target share is applied to the other pictures, of which those that an earlier stage
+    corrected count as showing the counter side.
 
     Args:
         preference: Preference.
@@ -53,15 +55,16 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
     """
     axis, count = preference.axis, len(readings)
     groups, earlier = groups_of(readings), earlier or [None] * count
-    active, kept, reasons = *torch.zeros(2, count, dtype=torch.bool), [""] * count
+    active, kept, shown, reasons = *torch.zeros(3, count, dtype=torch.bool), [""] * count
     prior, tone = torch.zeros(2, count)
     for index, (reading, known) in enumerate(zip(readings, earlier, strict=True)):
         if reading and not reading.open:
             reasons[index] = reading.said(axis)
-        elif known and known.group == groups[index]:
+        elif known and known.group == groups[index] and known.target == target:
             active[index], reasons[index], kept[index] = known.active, known.reason, True
         else:
             active[index] = True
+            shown[index] = known is not None and known.group == groups[index] and known.active
     for group in groups[active].unique().tolist():
         members = (active & (groups == group)).nonzero()[:, 0]
         known = preference.calibration(axis.groups[group], cfg)
@@ -72,7 +75,8 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
                 prior[members] = torch.tensor(known.base_rate).logit(eps=1e-4)
         members = members[~kept[members]]
         if target < 1 and len(members):
-            chosen = thinned(coins[members], target, known, None if lean is None else lean[members])
+            own_lean = None if lean is None else lean[members]
+            chosen = thinned(coins[members], target, known, own_lean, shown[members])
             if known and known.base_rate >= target and not chosen.any():
                 why = f"the model already draws {known.base_rate:.0%} of such {axis.groups[group]} pictures on the "
                 why += "counter side"
@@ -99,10 +103,10 @@ def groups_of(readings):
     return torch.tensor([reading.group if reading else 0 for reading in readings])
 
 
-def summary(preference, reasons, cfg=None):
-    """A log line: how many pictures were corrected, why others were not, and missing calibration."""
+def summary(preference, reasons, groups, cfg=None, model=""):
+    """A log line: how many pictures were corrected, why others were not, and `notes`."""
     line = f"{preference.name or preference.axis.title}: {'; '.join(counts(reasons))}"
-    return "; ".join([line, *notes(preference, reasons, cfg)])
+    return "; ".join([line, *notes(preference, reasons, groups, cfg, model)])
 
 
 def counts(reasons):
@@ -111,14 +115,22 @@ def counts(reasons):
     return [corrected, *(f"left alone {reasons.count(why)}: {why}" for why in sorted(set(reasons) - {""}))]
 
 
-def notes(preference, reasons, cfg=None):
-    """What a user should know about a run: missing calibration and the preference's caveats -> short texts."""
+def notes(preference, reasons, groups, cfg=None, model=""):
+    """What a user should know about a run: missing calibration and the preference's caveats -> short texts.
+
+    Args:
+        preference: Preference.
+        reasons: for each picture why it is left alone, or "".
+        groups: for each picture the index of its group, or -1.
+        cfg, model: as for `Preference.caveats_of_run`.
+    """
     said = []
     if not preference.calibrations and preference.source.kind != "text":
         said.append("not calibrated: its rates and the drift of tone are unknown")
     elif cfg is not None and (far := _far_from(preference, cfg)):
         said.append(f"calibrated at CFG {far} only, and CFG {cfg:g} is far from it: rates and tone may differ")
-    return said + (preference.caveats(cfg) if "" in reasons else [])
+    corrected = {preference.axis.groups[group] for group, why in zip(groups, reasons, strict=True) if not why}
+    return said + (preference.caveats_of_run(corrected, cfg, model) if corrected else [])
 
 
 def _far_from(preference, cfg):

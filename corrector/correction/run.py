@@ -36,13 +36,17 @@ class Run:
         evaluate: `evaluate(text, x, sigma)` -> (D_c, D_s) of a Text preference, by the host's model.
         memory: Memory of earlier runs.
         before: an earlier Run of the same pictures in the same order, if known.
+        model: the identity of the model that samples, as `Calibration.of_other_model` takes it, or a function that
+            gives it, which is called once if a preference was calibrated; "" if not known.
     """
 
     def __init__(
         self, preferences, settings, coins, prompts, start=None, repainted=None, context=None, use_gate=True,
-        evaluate=None, memory=MEMORY, before=None,
+        evaluate=None, memory=MEMORY, before=None, model="",
     ):  # fmt: skip
         self.settings, self.coins, self.context, self.memory = settings, coins, context, memory
+        calibrated = any(known.checkpoint for preference in preferences for known in preference.calibrations)
+        self.model = model if isinstance(model, str) else model() if calibrated else ""
         self.preferences = [
             replace(preference, source=preference.source.in_run(evaluate))
             if preference.source.kind == "text"
@@ -154,7 +158,7 @@ class Run:
             columns = decision.group.tolist(), decision.active.tolist(), reasons
             for own, *one in zip(decided, *columns, strict=True):
                 if one[0] >= 0 or preference.axis.hash not in own:
-                    own[preference.axis.hash] = Decided(*one)
+                    own[preference.axis.hash] = Decided(*one, self.settings.target)
         return decided
 
     @property
@@ -172,13 +176,19 @@ class Run:
 
     def report(self):
         """Log lines, one per preference; empty before the first call."""
-        lines = [summary(*one, self.cfg) for one in zip(self.preferences, self.reasons, strict=False)]
+        lines = [summary(*about, self.cfg, self.model) for about in self._outcomes()]
         return lines + self._unknown() if lines else []
 
     def notes(self):
         """What a user should know about the run besides its reasons -> short texts, each once."""
-        own = [notes(*one, self.cfg) for one in zip(self.preferences, self.reasons, strict=False)]
-        return list(dict.fromkeys([*chain(*own), *self._unknown()]))
+        each = [notes(*about, self.cfg, self.model) for about in self._outcomes()]
+        return list(dict.fromkeys([*chain(*each), *self._unknown()]))
+
+    def _outcomes(self):
+        """For each preference (itself, its reasons, the group of each picture); empty before the first call."""
+        decisions = self.decisions or ()
+        groups = [decision.group.tolist() for decision in decisions]
+        return list(zip(self.preferences, self.reasons, groups, strict=False))
 
     def _unknown(self):
         if not self.unknown or self.settings.target == 1:

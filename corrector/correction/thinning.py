@@ -119,7 +119,7 @@ def chosen_images(coins, chances, level, full_rate=1.0):
     return chosen
 
 
-def thinned(coins, target, known=None, lean=None):
+def thinned(coins, target, known=None, lean=None, shown=None):
     """Choose the pictures of one group that are corrected -> bool [B].
 
     A batch that expects less than its level is corrected up to it. Where the base rate reaches the target that is rare:
@@ -130,12 +130,15 @@ def thinned(coins, target, known=None, lean=None):
         target: wanted share of counter pictures.
         known: the group's Calibration; without it, all pictures are assumed to show the stereotype.
         lean: [B] from `first_lean`, or None; without it, all pictures have the base rate as their chance.
+        shown: bool [B], pictures that show the counter side already, since an earlier stage corrected them; or None.
     """
     full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
     wanted, chances = min(target, full_rate), torch.full((len(coins),), base_rate)
     level = len(coins) * wanted
     if known and known.lean_slope and lean is not None:
         chances, level = known.chance(lean), _level(known, wanted, len(coins))
+    if shown is not None:
+        chances = torch.where(shown, full_rate, chances)
     return chosen_images(coins, chances, level, full_rate)
 
 

@@ -1,6 +1,5 @@
 """A diffusers pipeline as a host: SD1.5, SD2.x (epsilon or v-prediction), SDXL and the miniature."""
 
-import hashlib
 import math
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -8,6 +7,7 @@ from functools import cached_property, partial
 import torch
 
 from ..latent_space.devices import quickly
+from ..latent_space.fingerprint import fingerprint
 from ..latent_space.spaces import LATENT_SPACES, denoised_from_output, scale_input
 from ..preference.prompt_gate import token_vectors
 from .loading import READS, CheckpointError, load_pipeline
@@ -19,7 +19,6 @@ SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "t
 LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
 PIXELS = 8  # of the picture, on each side of a latent pixel
 DECODED = 8  # pictures at once: more do not fit into a CPU's cache and take longer
-NUMBERS = 16  # of each tensor that count for an identity
 
 
 class Checkpoint(Host):
@@ -60,10 +59,9 @@ class Checkpoint(Host):
 
     @cached_property
     def identity(self):
-        encoders = self.pipe.text_encoder, getattr(self.pipe, "text_encoder_2", None)
         return {
-            "checkpoint": hash_of(self.unet, *encoders),
-            "vae": hash_of(self.autoencoder),
+            "checkpoint": checkpoint_of(self.pipe),
+            "vae": identity_of(self.autoencoder),
             "space": self.space,
             "shape": list(self.shape),
             "dtype": self.dtype,
@@ -188,20 +186,22 @@ def space_of(pipe):
     return "sdxl" if _is_sdxl(pipe) else "sd15"
 
 
-def hash_of(*modules):
-    """16 hex digits that stand for the weights of networks (or None): a few numbers of each tensor."""
-    digest = hashlib.sha256()
-    for module in filter(None, modules):
-        weights = module.state_dict()
-        if any(tensor.is_meta for tensor in weights.values()):  # sequential CPU offload keeps them elsewhere
+def identity_of(*modules: torch.nn.Module | None) -> str:
+    """The `fingerprint` of the weights of networks, of which some may be None."""
+    weights = {}
+    for number, module in enumerate(filter(None, modules)):
+        state = module.state_dict()
+        if any(tensor.is_meta for tensor in state.values()):  # sequential CPU offload keeps them elsewhere
             from accelerate.utils.modeling import get_state_dict_offloaded_model
 
-            weights = get_state_dict_offloaded_model(module)
-        for name, tensor in sorted(weights.items()):
-            flat = tensor.reshape(-1)
-            some = flat[:: max(1, len(flat) // NUMBERS)][:NUMBERS].float().tolist()
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {some}".encode())
-    return digest.hexdigest()[:16]
+            state = get_state_dict_offloaded_model(module)
+        weights |= {f"{number}.{name}": tensor for name, tensor in state.items()}
+    return fingerprint(weights)
+
+
+def checkpoint_of(pipe) -> str:
+    """The `identity_of` UNet and text encoders of a pipeline, on which the rates of its pictures depend."""
+    return identity_of(pipe.unet, pipe.text_encoder, getattr(pipe, "text_encoder_2", None))
 
 
 def _name(pipe):

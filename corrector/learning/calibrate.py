@@ -6,10 +6,12 @@ Everything is measured at two CFG scales, on pictures of the same prompts and se
     counter      what the model draws if the prompt asks for the counter side: what corrected pictures should look like,
                  and the drift of skin tone without a tone push
     trial        some corrected pictures, whose drift of tone gives a first weight
-    corrected    the rate at full strength, the distance to the counter pictures, and the drift that is left, which with
-                 that of the trial gives the weight: what the tone push takes away grows as a power of it
+    near         the drift that this weight leaves, which with that of the trial gives the final one: what the tone push
+                 takes away grows as a power of the weight
+    corrected    at the final weight: the rate at full strength, the distance to the counter pictures, and the drift
 """
 
+import logging
 import random
 from dataclasses import replace
 from types import SimpleNamespace
@@ -29,6 +31,7 @@ from .pairs import finite_pictures, refuse_broken
 from .store import PairError, PairStore
 from .tone import tone_power, tone_weight
 
+LOG = logging.getLogger("rs_corrector")
 COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
 TRIAL_TONE = 1.5  # weight of the tone push in the trial, in units of the group's tone slope
 GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
@@ -50,14 +53,14 @@ def scales(cfg):
 
 def pictures_needed(groups, count, cfgs):
     """How many pictures `calibrate` draws."""
-    return groups * len(cfgs) * (2 * count + -(-count // COUNTER) + -(-count // TRIAL))
+    return groups * len(cfgs) * (3 * count + -(-count // COUNTER) + -(-count // TRIAL))
 
 
 def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progress=None, folder=None, measuring=None):
     """Measure every group of the preference's axis at some CFG scales -> the preference with its calibrations.
 
-    Calibrations at other CFG scales are kept, unless of another checkpoint. Raises GateError if the preference is for
-    another text encoder, PairError if too many pictures hold NaN or infinity.
+    Calibrations at other CFG scales are kept, unless of another checkpoint, which is logged. Raises GateError if the
+    preference is for another text encoder, PairError if too many pictures hold NaN or infinity.
 
     Args:
         host: its functions encode, denoise, noise, sample and decode.
@@ -70,6 +73,11 @@ def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progre
         measuring: `measuring(group)`, called before the pictures of each group.
     """
     axis, other, checkpoint = preference.axis, of_other_models(preference, host), model_of(host)
+    if other:
+        LOG.warning(
+            "%s was calibrated on another checkpoint, and this calibration replaces that one; to keep both, save the "
+            "preference under another name first", preference.name,
+        )  # fmt: skip
     done = [c for c in preference.calibrations if c.cfg not in cfgs and c not in other]
     readings_of(preference, host.encode(axis.prompts(axis.groups[0])[:1]))
     store = None
@@ -118,25 +126,28 @@ class _Group:
         known = Calibration(self.group, cfg, *plain.rate, 1.0, 0, seed=self.seed, **lean)
         order = plain.stereotypes_first()
         counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER)])
-        weight = TRIAL_TONE
         if slope:
-            known = replace(known, tone=weight * slope)
-            trial = self.drawn("trial", cfg, self.prompts, order[: -(-len(order) // TRIAL)], known)
-            weight = tone_weight(weight, plain.change(trial), plain.change(counter))
-            known = replace(known, tone=weight * slope)
+            known = replace(known, tone=self.tone_unit(slope, cfg, known, plain, counter, order) * slope)
         corrected = self.drawn("corrected", cfg, self.prompts, known=known)
-        drift, (full_rate, full_n) = plain.drift(corrected), corrected.rate
-        if slope:
-            changes = plain.change(trial), plain.change(corrected.only(trial.which))
-            power = tone_power((TRIAL_TONE, weight), changes, plain.change(counter))
-            without = (1 - plain.rate[0]) * plain.change(counter)  # on average over all pictures
-            weight = tone_weight(weight, drift, without, power)
+        full_rate, full_n = corrected.rate
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
-            known, full_rate=full_rate, full_n=full_n, tone=weight * slope, tone_drift=drift,
+            known, full_rate=full_rate, full_n=full_n, tone_drift=plain.drift(corrected),
             base_interval=intervals[0], full_interval=intervals[1], **self.beside(plain, corrected, counter),
             broken=sum(int((~pictures.fine).sum()) for pictures in (plain, corrected)),
         )  # fmt: skip
+
+    def tone_unit(self, slope, cfg, known, plain, counter, order):
+        """The weight of the tone push at which skin keeps its lightness, in units of the group's tone slope."""
+        trial = self.drawn(
+            "trial", cfg, self.prompts, order[: -(-len(order) // TRIAL)], replace(known, tone=TRIAL_TONE * slope)
+        )
+        weight = tone_weight(TRIAL_TONE, plain.change(trial), plain.change(counter))
+        near = self.drawn("near", cfg, self.prompts, known=replace(known, tone=weight * slope))
+        changes = plain.change(trial), plain.change(near.only(trial.which))
+        power = tone_power((TRIAL_TONE, weight), changes, plain.change(counter))
+        without = (1 - plain.rate[0]) * plain.change(counter)  # on average over all pictures
+        return tone_weight(weight, plain.drift(near), without, power)
 
     def drawn(self, stage, cfg, prompts, which=None, known=None):
         """The pictures of a stage, some or all; corrected as a Calibration says, or plain."""

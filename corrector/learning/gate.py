@@ -1,6 +1,7 @@
 """Training of the gate on the prompt, from text alone."""
 
 import math
+from collections.abc import Mapping
 from itertools import chain, islice
 
 import torch
@@ -26,6 +27,20 @@ MIXED = 0.3  # share of short prompts that are joined with another that names an
 LEFT_OUT, OVERRIDDEN = 0.05, 0.2  # of held-out texts that name a group, and of those that ask for something
 NAMED, ASKED = (0.45, 0.75), (0.45, 0.75)  # between which the thresholds that cost so much are
 
+MOST = 0.1  # share of prompts of a kind that a sound gate reads wrongly
+ERRORS = {  # what it does to those, by the names of its figures
+    "overridden": "corrects {} of held-out prompts that ask for a side",
+    "false activation": "acts on {} of held-out prompts that name nobody of the groups",
+    "named": "does not see the group in {} of prompts by hand",
+    "long": "does not see the group in {} of long prompts by hand",
+    "thing": "acts on {} of things that are called after a group",
+    "somebody else": "acts on {} of prompts that name somebody else",
+    "nobody": "acts on {} of prompts by hand that name nobody",
+    "stereotype asked for": "corrects {} of prompts by hand that ask for the stereotype",
+    "counter asked for": "corrects {} of prompts by hand that ask for the counter side",
+    "denied": "takes {} of denials of the stereotype for a wish for it",
+}
+
 # Arguments of `train_gate` for a gate that must be there in seconds. On a CPU encoding takes the time, so the texts are
 # few and short, and many directions would overfit them. It is less sure of a name. Requests are read early: to override
 # one is the worst error.
@@ -36,7 +51,7 @@ def train_gate(
     axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, named=NAMED, asked=ASKED,
     directions=DIRECTIONS, reach=REACH, **others,
 ):  # fmt: skip
-    """Train a gate on text alone -> (gate, its figures: accuracies of held-out and of hand-written texts, thresholds).
+    """Train a gate on text alone -> (gate, its figures: shares of held-out and of hand-written texts, what is weak).
 
     Args:
         axis: Axis.
@@ -74,7 +89,17 @@ def train_gate(
     if check:
         texts = check_texts(axis)
         figures["by_hand"] = _check(gate, _Encoded(texts, axis, vectors_of(texts), kept), texts)
+    if weak := gate_weakness(figures):
+        figures["weak"] = weak
     return kept.widened(gate), figures
+
+
+def gate_weakness(figures: Mapping) -> str:
+    """What a gate reads badly according to its figures, as `train_gate` returns them, in a sentence, or ""."""
+    shares = {name: share for name, share in figures.items() if name in ERRORS}
+    shares |= {name: 1 - share for name, share in figures.get("by_hand", {}).items() if name in ERRORS}
+    said = [ERRORS[name].format(f"{share:.0%}") for name, share in shares.items() if share is not None and share > MOST]
+    return f"its gate on the prompt {', '.join(said)} (at most {MOST:.0%} is sound)" if said else ""
 
 
 def _trained(gate, data, steps):

@@ -97,11 +97,7 @@ def _said(preference):
     gate = training.get(GATE_FIGURES, {})
     figures += [f"gate on {name} {gate[name]:.2f}" for name in ("group", "explicit") if gate.get(name) is not None]
     lines += [f"Held out: {', '.join(figures)}."] if figures else []
-    if checked := gate.get("by_hand"):
-        lines.append(
-            "Gate, read right of prompts by hand: " + ", ".join(f"{n} {v:.2f}" for n, v in checked.items()) + "."
-        )
-    return lines + ([f"WEAK: {training['weak']}."] if training.get("weak") else [])
+    return lines + [f"WEAK: {sentence}." for sentence in preference.weaknesses]
 
 
 def _beliefs(panel, preference):

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ..latent_space.fingerprint import same_weights
+
 HARMED = 1.0  # Frechet distance to the model's own counter pictures, over the plain pictures': worse than doing nothing
 BEYOND = 0.6  # how far beyond the nearest measured CFG scale a calibration is continued, over the scales' distance
 SPREAD = 0.1  # deviation from 1 of the latents' spread and extremes, over those of the model's own counter pictures
 RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
-LIGHTER = 3.0  # points of L*: mean drift of skin, in either direction, that the tone's weight cannot have made up for
+TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is told
 UNSURE = 0.1  # share of corrected pictures of which two judges say different things
 
 
@@ -24,7 +26,7 @@ class Calibration:
     full_rate: float  # share of counter pictures if all are corrected at strength 1
     full_n: int
     tone: float = 0.0  # weight of the tone push (`update.drift`) for a picture that would show the stereotype
-    tone_drift: float = 0.0  # mean difference in CIE L* of corrected and plain pictures before `tone` made up for it
+    tone_drift: float = 0.0  # mean difference in CIE L* of corrected and plain pictures
     seed: int = 0
     base_interval: tuple[float, float] | None = None  # 95 %, Wilson
     full_interval: tuple[float, float] | None = None
@@ -35,7 +37,7 @@ class Calibration:
     lean_sigma: float = 0.0  # at which it was measured, the first of a run
     lean_guidance: float = 0.0  # weight in the lean of what guidance adds along the push
     broken: int = 0  # number of excluded pictures that contained NaN or infinity
-    checkpoint: str = ""  # Host.identity["checkpoint"]
+    checkpoint: str = ""  # fingerprints of the model, from Host.identity
     # Corrected pictures beside the model's own counter pictures; None if not measured:
     distance: float | None = None  # Frechet distance to them, over that of the plain pictures
     spread: float | None = None  # standard deviation of the latents, over theirs
@@ -43,13 +45,14 @@ class Calibration:
     error: float | None = None  # denoising error (`statistics.denoising_error`), over theirs
     agreement: float | None = None  # share of corrected pictures of which the judge's two halves say the same
 
-    def of_other_model(self, checkpoint):
-        """Whether it was measured on another model than the one of this identity.
+    def of_other_model(self, checkpoint: str) -> bool:
+        """Whether it was measured on another model than that of an identity (`Host.identity`), in any precision.
 
-        Identities of ComfyUI and of checkpoint folders cannot be compared, and older files have none: these count as
-        the same.
+        Both may have several parts, of which those count that both have. What cannot be compared, as identities of
+        ComfyUI and of checkpoint folders, counts as the same.
         """
-        return len(self.checkpoint) == len(checkpoint) and self.checkpoint != checkpoint  # comparable: of one length
+        both = zip(self.checkpoint.split(), checkpoint.split(), strict=False)
+        return any(len(measured) == len(own) and not same_weights(measured, own) for measured, own in both)
 
     def chance(self, lean=None):
         """Lean at the start of a run [B] -> the probability of the counter side without correction [B].
@@ -73,19 +76,38 @@ class Calibration:
             f"{self.full_n}. Learn from more pairs, or choose a lower target."
         )
 
+    def sentences(self, counter: str, target: float) -> list[str]:
+        """What was measured, whether a target share is within reach, and what the correction harms.
+
+        Args:
+            counter: the counter side in words (`Side.description`).
+            target: a share of counter pictures, in (0, 1].
+        """
+        rates = (self.base_rate, self.base_interval, self.base_n), (self.full_rate, self.full_interval, self.full_n)
+        plain, corrected = (
+            f"{share:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "") + f" of {n}"
+            for share, interval, n in rates
+        )
+        measured = (
+            f"{self.group} at CFG {self.cfg:g}: {counter} in {plain} plain pictures, {corrected} corrected ones; skin "
+            f"lightness changes by {self.tone_drift:+.2f} L*"
+        )
+        return [measured, self.reach(target), *([f"Beware: {self.harm}"] if self.harm else [])]
+
     @property
     def harm(self):
         """A sentence that says how the correction harms pictures of this group at this CFG scale, or ""."""
-        found = [
+        shade = "lighter" if self.tone_drift > 0 else "darker"
+        figures = [
             (self.distance, "their distance to the model's own counter pictures is {:.2f} times that of the plain ones",
              lambda value: value > HARMED and self.base_rate < 0.5),
             (self.spread, "their latents spread {:.2f} times as far as those", lambda value: abs(value - 1) > SPREAD),
             (self.extremes, "their latents' extremes are {:.2f} times those", lambda value: abs(value - 1) > SPREAD),
             (self.error, "the model finds them {:.1f} times as unlikely as those", lambda value: value > RUINED),
-            (self.tone_drift, "their skin is {:+.1f} points of L* lighter", lambda value: abs(value) > LIGHTER),
+            (abs(self.tone_drift), f"their skin is {{:.1f}} points of L* {shade}", lambda value: value > TONE_DRIFT),
             (self.agreement, "two judges agree about {:.0%} of them only", lambda value: value < 1 - UNSURE),
         ]  # fmt: skip
-        said = [words.format(value) for value, words, wrong in found if value is not None and wrong(value)]
+        said = [words.format(value) for value, words, wrong in figures if value is not None and wrong(value)]
         if not said:
             return ""
         return (

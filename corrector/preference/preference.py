@@ -1,5 +1,7 @@
 """The anti-stereotypical preference: a source of log-odds and push (`networks.py`, `text.py`) and its description."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..axis.axis import Axis
@@ -7,6 +9,7 @@ from .calibration import Calibration, between
 from .networks import PreferenceError
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
+NEAR = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
 
 
 @dataclass
@@ -29,16 +32,40 @@ class Preference:
         """Whether it has what keeps the skin tone; Text, Classifier and files of version 0.1 have not."""
         return "tone_slopes" in self.training
 
-    def caveats(self, cfg=None):
-        """What it does badly or not at all, in sentences; of calibrations only those nearest to a CFG scale, or all."""
-        known = [self.calibration(group, cfg) for group in self.axis.groups] if cfg else self.calibrations
-        said = [one.harm for one in known if one and one.harm]
-        if not self.keeps_tone:
+    @property
+    def weaknesses(self) -> list[str]:
+        """What training found to be weak, of the network and of the gate on the prompt, in sentences."""
+        return [part["weak"] for part in (self.training, self.training.get(GATE_FIGURES, {})) if part.get("weak")]
+
+    def caveats(self) -> list[str]:
+        """What it does badly or not at all, in sentences."""
+        return [*self.weaknesses, *(known.harm for known in self.calibrations if known.harm), *self._tone_caveat()]
+
+    def caveats_of_run(self, groups: Iterable[str], cfg: float | None, model: str = "") -> list[str]:
+        """The caveats that concern a run.
+
+        Args:
+            groups: those of the pictures that are corrected.
+            cfg: the CFG scale of the run, if known.
+            model: the identity of the model that samples, as `Calibration.of_other_model` takes it; "" if not known.
+        """
+        measured = [c for c in self.calibrations if c.group in groups]
+        near = [c for c in measured if cfg and abs(math.log(max(cfg, 1) / max(c.cfg, 1))) <= math.log(NEAR)]
+        said = [c.harm for c in near if c.harm]
+        if any(c.of_other_model(model) for c in measured):
             said.append(
-                "it does not keep the skin tone: where a model's counter pictures have lighter skin, corrected ones "
-                "get lighter (by 5 to 7 points of L* on the miniature)"
+                "calibrated on another checkpoint or LoRA than this one, so rates and skin tone may differ: calibrate "
+                "it on this one"
             )
-        return said
+        return [*said, *self._tone_caveat()]
+
+    def _tone_caveat(self):
+        if self.keeps_tone:
+            return []
+        return [
+            "it does not keep the skin tone: where a model's counter pictures have lighter skin, corrected ones get "
+            "lighter (by 5 to 7 points of L* on the miniature)"
+        ]
 
     def check_space(self, space, model="the model", advice="use a preference made for this model"):
         """Raises PreferenceError with `advice` if the preference is not for the latents of `model`, in `space`."""

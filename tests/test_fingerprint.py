@@ -1,0 +1,46 @@
+"""The fingerprint of weights: one checkpoint in any precision, and another one told apart."""
+
+import pytest
+import torch
+
+from corrector.latent_space.fingerprint import fingerprint, same_weights
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """Weights as networks have them: of several sizes, with norms of 1, biases of 0, and a table of positions."""
+    generator = torch.Generator().manual_seed(0)
+    made = {f"{i}.weight": 0.3 / 2**i * torch.randn(32, 8 + i, 3, generator=generator) for i in range(8)}
+    made |= {f"{i}.bias": 1e-3 * torch.randn(32, generator=generator) for i in range(8)}
+    return made | {"norm.weight": torch.ones(32), "norm.bias": torch.zeros(32), "positions": torch.arange(77)}
+
+
+def changed(weights, change):
+    return {name: change(tensor) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_are_the_same_in_another_precision(weights, precision):
+    assert same_weights(fingerprint(weights), fingerprint(changed(weights, lambda tensor: tensor.to(precision))))
+
+
+@pytest.mark.parametrize("factor", [1.01, 0.99, 1.1, -1.0])
+def test_weights_that_were_multiplied_are_others(weights, factor):
+    assert not same_weights(fingerprint(weights), fingerprint(changed(weights, lambda tensor: factor * tensor)))
+
+
+def test_weights_of_other_values_names_shapes_or_tables_are_others(weights):
+    first = fingerprint(weights)
+    name, tensor = "0.weight", weights["0.weight"]
+    others = (
+        weights | {name: tensor + 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1))},
+        {f"x.{key}": value for key, value in weights.items()},
+        weights | {name: tensor.flatten()},
+        weights | {"positions": torch.arange(77) + 1},
+    )
+    assert not any(same_weights(first, fingerprint(other)) for other in others)
+
+
+def test_the_order_of_the_names_does_not_matter_and_no_weights_have_a_fingerprint_too(weights):
+    assert fingerprint(dict(reversed(weights.items()))) == fingerprint(weights)
+    assert same_weights(fingerprint({}), fingerprint({})) and not same_weights(fingerprint({}), fingerprint(weights))
