@@ -234,8 +234,9 @@ def test_the_drift_of_skin_is_measured_at_the_weight_that_is_kept(host, learned,
         return sample_corrected(host, prompts, seeds, preferences, *more)
 
     monkeypatch.setattr("corrector.learning.calibrate.sample_corrected", watched)
-    measured = calibrate(host, preference, judge, 24, (2.0,)).calibrations
-    assert len(weights) == 6 and [weights[2], weights[5]] == [calibration.tone for calibration in measured]
+    monkeypatch.setattr("corrector.learning.calibrate.tone_weight", lambda tried, *_: tried + 1)
+    measured = calibrate(host, replace(preference, calibrations=()), judge, 24, (2.0,)).calibrations
+    assert weights == [-1.5, -2.5, -3.5] * 2 and {calibration.tone for calibration in measured} == {-3.5}
 
 
 def test_the_drift_of_skin_is_told_in_words_of_its_direction():
