@@ -37,7 +37,7 @@ class DrawnHost:
         name: its identity as a checkpoint.
     """
 
-    space, batch, steps, shape, device = "miniature", 50, 16, (4, 16, 16), torch.device("cpu")
+    space, batch, steps, cfg, shape, device = "miniature", 50, 16, 2.0, (4, 16, 16), torch.device("cpu")
 
     def __init__(self, rates=None, name="drawn"):
         self.rates, self.identity = {**RATES, **(rates or {})}, {"checkpoint": name, "space": "drawn"}

@@ -71,6 +71,7 @@ class Audit:
         Raises:
             AuditError: if the shard does not exist.
             PairError: if the folder belongs to another audit.
+            BusyError: if another process draws the same shard for it.
         """
         index, count = shard
         if not 0 <= index < count:
@@ -78,14 +79,15 @@ class Audit:
         store, chunks = AuditStore(folder, self.settings), self.plan.chunks[index::count]
         sizes = [len(chunk.seeds) * (1 + len(self.plan.strengths_of(chunk.cell[1]))) for chunk in chunks]
         done, known = 0, {}  # known: {name of a chunk: its records}
-        for chunk, size in zip(chunks, sizes, strict=True):
-            latents = None
-            if not self._stopped(store, chunk, known) and store.load(chunk) is None:
-                latents, *made = self.chunk(chunk)
-                store.save(chunk.name, *made)
-            done += size
-            if progress:
-                progress(done, sum(sizes), latents)
+        with store.at_work(f"part {index + 1} of {count}"):
+            for chunk, size in zip(chunks, sizes, strict=True):
+                latents = None
+                if not self._stopped(store, chunk, known) and store.load(chunk) is None:
+                    latents, *made = self.chunk(chunk)
+                    store.save(chunk.name, *made)
+                done += size
+                if progress:
+                    progress(done, sum(sizes), latents)
         return store
 
     def _stopped(self, store, chunk, known):

@@ -43,7 +43,7 @@ def prepared(host, axis, preferences, folder, judge=None, clip=None, **options):
     """
     for preference in preferences:
         preference.check_space(host.space, "this checkpoint")
-    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (2.0 if host.space == "miniature" else 7.0,)}
+    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (host.cfg,)}
     plan = Plan(axis, **{**defaults, **options, **({} if preferences else {"strengths": ()})})
     return Audit(host, plan, judges_of(host, plan, preferences, folder, judge, clip), list(preferences))
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..latent_space.folders import HOME
-from .options import add_host_options, count, open_host
+from .options import add_host_options, cfg, count, number, open_host, seed, share
 
 
 def add_commands(commands):
@@ -42,17 +42,21 @@ def _add_audit_options(parser):
         "--explicit", type=count, help="pictures per group and side that ask for that side (a quarter of --images)"
     )
     parser.add_argument(
-        "--narrow", type=float, default=0.0, metavar="W",
+        "--narrow", type=number(0, 1), default=0.0, metavar="W",
         help="stop a cell once its 95 %% intervals are +-W or narrower; 0 never stops early",
     )  # fmt: skip
     parser.add_argument(
-        "--strength", type=float, nargs="+", default=[1.0], help="the audit's strength, then others to sweep (1)"
+        "--strength",
+        type=number(0, 100),
+        nargs="+",
+        default=[1.0],
+        help="the audit's strength, then others to sweep (1)",
     )
-    parser.add_argument("--target", type=float, default=1.0, help="target share of the counter side (%(default)s)")
+    parser.add_argument("--target", type=share, default=1.0, help="target share of the counter side (%(default)s)")
     parser.add_argument(
-        "--sweep-cfg", type=float, nargs="+", default=[], help="other CFG scales to sweep, neutral prompts only"
+        "--sweep-cfg", type=cfg, nargs="+", default=[], help="other CFG scales to sweep, neutral prompts only"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--out", type=Path, default=HOME / "out" / "audit", help="one folder per axis is made in it")
     add_host_options(parser)
 

@@ -1,9 +1,10 @@
 """`learn`, `calibrate`, `gate`, `combine` and `inspect`: preference files from the command line."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
-from .options import add_host_options, count, open_host
+from .options import MOST, add_host_options, count, open_host, seed, share, whole
 from .read import sentence_about_own
 
 
@@ -11,14 +12,14 @@ def add_commands(commands):
     one = commands.add_parser("learn", help="learn and calibrate a preference from an axis file")
     one.add_argument("axis", type=Path, help="an axis file, such as those in axes/")
     one.add_argument("--out", type=Path, help="the file to write (weights/AXIS.safetensors)")
-    one.add_argument("--pairs", type=count, default=128, help="pictures per side and group (%(default)s)")
+    one.add_argument("--pairs", type=whole(2, MOST), default=128, help="pictures per side and group (%(default)s)")
     folder = "where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
     one.add_argument("--pairs-folder", type=Path, metavar="FOLDER", help=folder)
     one.add_argument("--points", type=count,
                      help="points of the checkpoint's own runs to learn from (8000)")  # fmt: skip
     images = "plain pictures per group and CFG scale for calibration (%(default)s); 0 skips it"
-    one.add_argument("--calibration", type=lambda text: 0 if text == "0" else count(text), default=84, help=images)
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--calibration", type=whole(0, MOST), default=84, help=images)
+    one.add_argument("--seed", type=seed, default=0)
     add_host_options(one)
     one.set_defaults(run=learn)
 
@@ -29,8 +30,8 @@ def add_commands(commands):
     one.add_argument("--images", type=count, default=84, help=images)
     folder = "where pictures are saved as they are made; an interrupted run resumes from them"
     one.add_argument("--pictures-folder", type=Path, metavar="FOLDER", help=folder)
-    one.add_argument("--target", type=float, default=0.95, help="report whether this target is reachable (%(default)s)")
-    one.add_argument("--seed", type=int, default=1)
+    one.add_argument("--target", type=share, default=0.95, help="report whether this target is reachable (%(default)s)")
+    one.add_argument("--seed", type=seed, default=1)
     add_host_options(one)
     one.set_defaults(run=calibrate)
 
@@ -39,7 +40,7 @@ def add_commands(commands):
     axis = "an axis file with other aliases, paraphrases and other values; by default the axis in the file"
     one.add_argument("--axis", type=Path, help=axis)
     one.add_argument("--out", type=Path, help="the file to write; by default the same file")
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seed", type=seed, default=0)
     add_host_options(one, draws=False)
     one.set_defaults(run=gate)
 
@@ -57,21 +58,33 @@ def add_commands(commands):
 
 def learn(args):
     """Sample pairs, train, calibrate, and write the preference with its report as a picture beside it."""
+    from ..axis.axis import load_axis
+    from ..latent_space.folders import HOME
+    from ..latent_space.whole_files import at_work
+    from ..learning.report import report_path
+    from ..preference.file import check_writable
+
+    axis = load_axis(args.axis)
+    path = args.out or HOME / "weights" / f"{axis.id}.safetensors"
+    check_writable(path)
+    report_path(path)
+    with at_work(path, "a preference"):
+        _learn(axis, path, open_host(args), args)
+
+
+def _learn(axis, path, host, args):
     from tqdm import tqdm
 
-    from ..axis.axis import load_axis
     from ..latent_space.folders import AXES, HOME
     from ..learning import learn as learning
     from ..learning.calibrate import pictures_needed, scales
     from ..learning.gate_texts import gate_others
     from ..learning.pairs import make_pairs
-    from ..learning.report import draw_report
+    from ..learning.report import draw_report, report_path
     from ..learning.store import check_room, disk_use, store_name
-    from ..preference.file import check_writable, save_preference
+    from ..preference.file import save_preference
     from ..preference.updated_file import update_preference
 
-    axis = load_axis(args.axis)
-    path, host = _file(args.out or HOME / "weights" / f"{axis.id}.safetensors"), open_host(args)
     total, size = 2 * args.pairs * len(axis.groups), disk_use(axis, args.pairs, host.shape) / 2**20
     name = store_name(axis, args.seed, args.cfg, args.steps, host.identity)
     folder = args.pairs_folder or HOME / "out" / "pairs" / name
@@ -79,7 +92,6 @@ def learn(args):
     later = pictures_needed(len(axis.groups), args.calibration, scales(args.cfg)) if args.calibration else 0
     print(f"{total} pictures of {width} x {height} for the pairs: {size:.1f} MB on disk in {folder}, kept if you stop. "
           f"Calibration samples at most {later}.", flush=True)  # fmt: skip
-    check_writable(path)
     folder.mkdir(parents=True, exist_ok=True)
     check_room(folder, axis, args.pairs, host.shape)
     with tqdm(total=total, desc="pairs", unit="picture") as bar:
@@ -100,22 +112,8 @@ def learn(args):
         print(f"Wrote {path} ({update_preference(preference, path, scales(args.cfg)).hash}).")
     shown = pairs.latents[:, :, :6]
     pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
-    draw_report(preference, pairs, path.with_suffix(".png"), pictures)
+    draw_report(preference, pairs, report_path(path), pictures)
     print(f"Wrote {path.with_suffix('.png')}: held-out figures, skin tones and pairs.")
-
-
-def _file(path):
-    """A path to write to, unchanged. Raises PreferenceFileError if nothing can be written there."""
-    from ..latent_space.whole_files import check_writable, why_not
-    from ..preference.file import PreferenceFileError
-
-    if path.is_dir():
-        raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / 'mine.safetensors'}.")
-    try:
-        check_writable(path)
-    except OSError as error:
-        raise PreferenceFileError(f"{path}: the file cannot be written: {why_not(error)}.") from None
-    return path
 
 
 def _stages():
@@ -154,14 +152,15 @@ def _calibrated(host, preference, judge, images, args, folder, target=0.95):
 def calibrate(args):
     """Measure a preference's base rates and full-strength rates on a checkpoint and save them in its file."""
     from ..latent_space.folders import HOME
+    from ..latent_space.whole_files import at_work
     from ..learning.calibrate import of_other_models, scales
     from ..learning.store import digest
-    from ..preference.file import PreferenceFileError, load_preference, save_preference
+    from ..preference.file import PreferenceFileError, check_writable, load_preference, save_preference
     from ..preference.updated_file import update_preference
 
-    if not 0 < args.target <= 1:
-        raise PreferenceFileError("--target must be above 0 and at most 1.")
-    path, preference, host = _file(args.out or args.preference), load_preference(args.preference), open_host(args)
+    path, preference = args.out or args.preference, load_preference(args.preference)
+    check_writable(path)
+    host = open_host(args)
     preference.check_space(host.space, "this checkpoint")
     if preference.judge is None:
         raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
@@ -175,8 +174,12 @@ def calibrate(args):
         f"{preference.axis.id}-{digest([preference.hash, args.images, args.seed, args.cfg, args.steps, host.identity])}"
     )
     folder = args.pictures_folder or HOME / "out" / "calibrations" / name
-    preference = _calibrated(host, preference, preference.judge, args.images, args, folder, args.target)
-    written = update_preference(preference, path, scales(args.cfg)).hash if same else save_preference(preference, path)
+    with nullcontext() if same else at_work(path, "a calibration"):
+        preference = _calibrated(host, preference, preference.judge, args.images, args, folder, args.target)
+        if same:  # other programs may have calibrated it at other CFG scales meanwhile
+            written = update_preference(preference, path, scales(args.cfg)).hash
+        else:
+            written = save_preference(preference, path)
     print(f"Wrote {path} ({written}).")
 
 
@@ -186,11 +189,12 @@ def gate(args):
     from ..latent_space.folders import AXES
     from ..learning.gate_texts import gate_others
     from ..learning.learn import host_gate
-    from ..preference.file import load_preferences, save_preferences
+    from ..preference.file import check_writable, load_preferences, save_preferences
     from ..preference.preference import GATE_FIGURES
     from ..preference.updated_file import update_gate
 
-    path, preferences = _file(args.out or args.preference), load_preferences(args.preference)
+    path, preferences = args.out or args.preference, load_preferences(args.preference)
+    check_writable(path)
     changed = [_with_wordings(preferences, load_axis(args.axis), args)] if args.axis else preferences
     host = open_host(args)
     for preference in changed:
@@ -227,10 +231,11 @@ def _with_wordings(preferences, axis, args):
 
 def combine(args):
     """Combine preference files, each of another axis, into one."""
-    from ..preference.file import load_preferences, save_preferences
+    from ..preference.file import check_writable, load_preferences, save_preferences
 
+    check_writable(args.out)
     preferences = [preference for path in args.preferences for preference in load_preferences(path)]
-    save_preferences(preferences, _file(args.out))
+    save_preferences(preferences, args.out)
     print(f"Wrote {args.out}: {', '.join(preference.name for preference in preferences)}.")
 
 

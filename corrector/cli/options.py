@@ -2,14 +2,47 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+MOST = 10**6  # of pictures and points
+MOST_CFG = 100
 
-def count(text):
-    """The type of options that take a number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number of 1 or more')
-    return int(text)
+
+def count(text: str) -> int:
+    """The type of options that take a number of things."""
+    return whole(1, MOST)(text)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """-> the type of options that take a whole number in a range."""
+
+    def parse(text):
+        if not re.fullmatch(r"-?[0-9]{1,20}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a whole number from {low} to {high}')
+        return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """-> the type of options that take a number in a range."""
+
+    def parse(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:  # as nan
+            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a number from {low:g} to {high:g}')
+        return value
+
+    return parse
+
+
+seed = whole(0, 2**31 - 1)  # that all hosts take
+cfg = number(1, MOST_CFG)
+share = number(0.001, 1)
 
 
 def add_host_options(parser, draws=True):
@@ -24,8 +57,8 @@ def add_host_options(parser, draws=True):
     parser.set_defaults(steps=16, cfg=None, size=None)
     if not draws:
         return
-    parser.add_argument("--steps", type=count, help="sampling steps (%(default)s)")
-    parser.add_argument("--cfg", type=float, help="CFG scale; by default 2 for the miniature and 7 for a checkpoint")
+    parser.add_argument("--steps", type=whole(1, 1000), help="sampling steps (%(default)s)")
+    parser.add_argument("--cfg", type=cfg, help="CFG scale; by default 2 for the miniature and 7 for a checkpoint")
     parser.add_argument("--size", type=_size, metavar="WxH", help="picture size; by default the checkpoint's own")
 
 
@@ -47,6 +80,5 @@ def open_host(args):
     else:
         host = Miniature(bf16=args.bf16, lora=args.lora)
     host.steps = args.steps
-    if args.cfg is None:
-        args.cfg = 2.0 if host.space == "miniature" else 7.0
+    args.cfg = host.cfg if args.cfg is None else args.cfg
     return host

@@ -37,6 +37,7 @@ class Checkpoint(Host):
         self.pipe, self.evaluations = pipe, 0  # evaluations of the UNet, counted in pictures
         self.unet, self.autoencoder = _supported(pipe)
         self.space, self.sdxl = space_of(pipe), _is_sdxl(pipe)
+        self.cfg = 2.0 if self.space == "miniature" else Host.cfg
         self.shape = (4, *_latent_size(pipe, size))
         self.batch = max(1, min(Host.batch, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))
         self.dtype = str(self.unet.dtype).removeprefix("torch.")

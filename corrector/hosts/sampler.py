@@ -27,6 +27,7 @@ class Host:
         device: torch.device on which the networks compute.
         batch: most pictures in one batch of `sample`.
         steps: default number of sampling steps.
+        cfg: default CFG scale of pairs.
         identity: dict of all that a picture depends on except prompt, seed, CFG and steps; JSON-serialisable, equal
             each time the same weights are loaded. Its "checkpoint" stands for UNet and text encoders.
         vocabulary: the tokens that the text encoder's tokenizer knows, as texts; () if that is not known.
@@ -36,6 +37,7 @@ class Host:
 
     batch = 50
     steps = 16
+    cfg = 7.0
     vocabulary = ()
 
     def encode_each(self, prompts):

@@ -45,12 +45,15 @@ def draw_rates(panel, names, rates):
     panel.spines[["top", "right", "left"]].set_visible(False)
 
 
-def png(picture):
-    """uint8 [H, W, 3] -> PNG bytes."""
+def png(picture, software=None):
+    """uint8 [H, W, 3] -> PNG bytes, which may name the software that made them."""
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", optimize=True)
+    file, about = io.BytesIO(), PngInfo()
+    if software:
+        about.add_text("Software", software)
+    Image.fromarray(picture).save(file, "PNG", optimize=True, pnginfo=about)
     return file.getvalue()
 
 

@@ -75,11 +75,16 @@ def read_tensors(path, largest, types=FLOATS):
     return header, _loaded(load, data), data
 
 
-def map_tensors(path, types=FLOATS):
-    """A large safetensors file -> tensors that are mapped into memory. Raises UnreadableError, or OSError."""
+def read_header(path, types=FLOATS):
+    """The Header of a safetensors file of any size. Raises UnreadableError, or OSError."""
     size = size_of(path, 2**50)
     with open(path, "rb") as file:
-        header_of(file.read(8 + HEADER), size, types)
+        return header_of(file.read(8 + HEADER), size, types)
+
+
+def map_tensors(path, types=FLOATS):
+    """A large safetensors file -> tensors that are mapped into memory. Raises UnreadableError, or OSError."""
+    read_header(path, types)
     return _loaded(load_file, path)
 
 

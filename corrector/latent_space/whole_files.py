@@ -1,15 +1,19 @@
 """Atomic writing: a file is complete or not there, even if the process or the power stops."""
 
 import errno
+import hashlib
 import os
 import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import short
+from filelock import FileLock, Timeout
+
+from .errors import RSCorrectorError, short
 
 try:
     import fcntl
@@ -23,6 +27,7 @@ PART = ".rs-{}-{}.part"  # process and a random number: two runs that write the 
 OF_PROCESS = re.compile(r"\.rs-(\d+)-[0-9a-f]+\.part")
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_NAME = 255  # bytes, on all common file systems
+WORK = ".rs-work"  # how the name of the file begins that `at_work` locks
 LOCK = ".rs-lock"  # the file that is locked on Windows, where folders cannot be opened
 
 
@@ -53,6 +58,54 @@ def _write(path, data):
             part.unlink()
         error.filename = str(path)  # the part's name says nothing
         raise
+
+
+@contextmanager
+def at_work(path: Path, what: str) -> Iterator[None]:
+    """Hold a file or folder for as long as something is made for it, which may be hours.
+
+    The system ends this when the process dies. Raises BusyError at once if another process holds it, or this one a
+    second time, and OSError if nothing can be written there.
+
+    Args:
+        path: of the file or the folder.
+        what: what is made, for the message: "pairs".
+    """
+    path = Path(path)
+    folder, name = (
+        (path, "") if path.is_dir() else (path.parent, f"-{hashlib.sha256(path.name.encode()).hexdigest()[:10]}")
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / f"{WORK}{name}.lock"
+    try:
+        held = FileLock(lock, timeout=0)
+        held.acquire()
+    except NotImplementedError:  # a file system without locks, as of some network drives
+        yield
+        return
+    except Timeout:
+        with suppress(OSError):
+            if process := lock.read_text(encoding="utf-8").strip():
+                raise BusyError(path, what, f"process {process}") from None
+        raise BusyError(path, what, "another process") from None
+    try:
+        with suppress(OSError):  # Windows lets nobody write to a locked file
+            lock.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        with suppress(OSError):  # Windows deletes no locked file; it stays, empty
+            lock.unlink()
+        held.release()
+
+
+class BusyError(RSCorrectorError):
+    """Another process makes something for the same file or folder."""
+
+    def __init__(self, path, what, who):
+        super().__init__(
+            f"{path}: {who} is making {what} here; wait until it is done, and run the same again to go on from there, "
+            "or choose another place."
+        )
 
 
 @contextmanager

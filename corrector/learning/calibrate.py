@@ -13,6 +13,7 @@ Everything is measured at two CFG scales, on pictures of the same prompts and se
 
 import logging
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -84,11 +85,12 @@ def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progre
     if folder:
         settings = dict(axis=axis.hash, preference=preference.hash, count=count, seed=seed, cfgs=cfgs)
         store = CalibrationStore(folder, settings | host.identity)
-    for group in axis.groups:
-        if measuring:
-            measuring(group)
-        measured = _Group(host, preference, judge, group, count, seed, store, progress).calibrations(cfgs)
-        done += [replace(one, checkpoint=checkpoint) for one in measured]
+    with store.at_work() if store else nullcontext():
+        for group in axis.groups:
+            if measuring:
+                measuring(group)
+            measured = _Group(host, preference, judge, group, count, seed, store, progress).calibrations(cfgs)
+            done += [replace(one, checkpoint=checkpoint) for one in measured]
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
     return replace(preference, calibrations=tuple(done), training=training)
 

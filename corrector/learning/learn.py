@@ -17,32 +17,40 @@ from .wordings import whole_words
 
 SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
 FEWEST_GATE_STEPS = 200
+MOST_CFG = 100  # of pairs
 
 
 def learn(
-    host, axis, count=128, seed=0, cfg=2.0, steps=2000, points=None, pairs=None, progress=None,
+    host, axis, count=128, seed=0, cfg=None, steps=2000, points=None, pairs=None, progress=None, folder=None,
     **gate_others,
 ):  # fmt: skip
     """Learn a preference -> (Preference without calibration, Judge).
 
-    Raises PairError if the pairs are not usable, and AxisError if the axis breaks its schema.
+    Raises PairError if the pairs or settings are not usable, AxisError if the axis breaks its schema, and BusyError if
+    another process draws pairs for the same folder.
 
     Args:
         host: its functions encode, denoise, sample and decode.
         axis: Axis.
         count: pairs per group.
-        seed, cfg: seed and CFG scale of the pairs.
+        seed: of the pairs.
+        cfg: their CFG scale, by default that of the host.
         steps: of training the preference; if they are few, its gate is trained shortly too.
         points: number of points on the model's own trajectories, by default four a step.
         pairs: Pairs that are already sampled.
         progress: `progress(stage, done, total)`, called after each step; may raise to stop.
+        folder: pairs are saved in it, and an interrupted run resumes from them.
         gate_others: for `gate_texts`.
     """
     axis_from_dict(axis.to_dict())  # a file with another axis could not be read
     points = 4 * steps if points is None else points
     if (pairs.latents.shape[2] if pairs else count) < FEWEST:
         raise PairError("A single pair a group says nothing about others; make at least 2, better 100.")
-    pairs = pairs or make_pairs(host, axis, count, seed, cfg)
+    cfg = host.cfg if cfg is None else cfg
+    if not 1 <= cfg <= MOST_CFG:
+        raise PairError(f"The CFG scale is {cfg}; pairs are drawn at one from 1 to {MOST_CFG}.")
+    if pairs is None:
+        pairs = make_pairs(host, axis, count, seed, cfg, host.steps, folder=folder, batch=host.batch)
     count = pairs.latents.shape[2]
     device = host.device
     with _precision(host):

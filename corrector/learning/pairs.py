@@ -1,6 +1,7 @@
 """Pairs: latents of an axis' two sides, sampled by the host's own model from the same seeds."""
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +47,7 @@ def refuse_broken(broken, drawn, planned=None, what="pictures"):
 def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder=None, batch=50):
     """Sample pictures of both sides of an axis -> Pairs, without pictures that hold NaN or infinity and their partners.
 
-    Raises PairError if too many are broken, or if the folder cannot be used.
+    Raises PairError if too many are broken, or if the folder cannot be used, and BusyError if another process uses it.
 
     Args:
         host: its functions encode, sample and decode, and its identity.
@@ -63,7 +64,20 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
     if folder:
         store = PairStore(folder, dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, steps=steps) | host.identity)
     drawing = _Drawing(host, axis, count, dict(cfg=cfg, steps=steps), progress, store, batch)
-    groups = []
+    with store.at_work() if store else nullcontext():
+        groups = _groups(drawing, seed)
+    even = min(len(seeds) for *_, seeds in groups)  # groups keep the same number
+    return Pairs(
+        torch.stack([latents[:, :even] for latents, _, _ in groups]),
+        torch.stack([tones[:, :even] for _, tones, _ in groups]),
+        torch.stack([seeds[:even] for *_, seeds in groups]),
+        sum(drawing.broken.values()),
+    )
+
+
+def _groups(drawing, seed):
+    """-> for each group (latents [2, N, C, H, W], lightness [2, N], seeds [N]) of the pairs that are whole."""
+    axis, count, groups = drawing.axis, drawing.count, []
     try:
         for index, group in enumerate(axis.groups):
             seeds, prompts = _plan(axis, group, count, seed)
@@ -77,16 +91,10 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
                 )
             groups.append((latents[:, whole], tones[:, whole], torch.tensor(seeds)[whole]))
     except PairError:
-        if store:
-            store.forget(drawing.broken)  # so that another run samples them again
+        if drawing.store:
+            drawing.store.forget(drawing.broken)  # so that another run samples them again
         raise
-    even = min(len(seeds) for *_, seeds in groups)  # groups keep the same number
-    return Pairs(
-        torch.stack([latents[:, :even] for latents, _, _ in groups]),
-        torch.stack([tones[:, :even] for _, tones, _ in groups]),
-        torch.stack([seeds[:even] for *_, seeds in groups]),
-        sum(drawing.broken.values()),
-    )
+    return groups
 
 
 def _plan(axis, group, count, seed):

@@ -2,6 +2,7 @@
 
 import html
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from ..latent_space.errors import printable
 from ..latent_space.whole_files import write_whole
 from ..preference.preference import GATE_FIGURES
 from .pairs import SIDES
+from .store import PairError
 
+SOFTWARE = "RS-Corrector: report of a preference"
 MOST_COLUMNS = 12  # pairs in the picture, of all groups together
 STYLE = {
     "figure.facecolor": "white", "figure.titlesize": 9, "axes.titlesize": 9, "axes.labelsize": 8, "legend.fontsize": 7,
@@ -35,8 +38,19 @@ def draw_report(preference, pairs, path=None, pictures=None):
     except Exception as error:  # a missing package or a strange text must not cost what was learned
         drawn = _written_report(preference, error)
     if path:
-        write_whole(path, png(drawn))
+        write_whole(path, png(drawn, SOFTWARE))
     return drawn
+
+
+def report_path(preference: Path) -> Path:
+    """Where the report of a preference file is written, beside it. Raises PairError if another picture is there."""
+    path = preference.with_suffix(".png")
+    if path.exists() and SOFTWARE.encode() not in path.read_bytes()[:1000]:
+        raise PairError(
+            f"{path}: there is a picture of this name, which the report of the preference would replace; move it away, "
+            "or choose another name for the preference."
+        )
+    return path
 
 
 def write_page(preference, drawn, path):

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from ..latent_space.errors import RSCorrectorError, short
 from ..latent_space.json_files import UnreadableError, read_json
 from ..latent_space.tensor_files import checksum, read_tensors
-from ..latent_space.whole_files import FULL, LOCK, clean, locked, why_not, write_whole
+from ..latent_space.whole_files import FULL, LOCK, WORK, at_work, clean, locked, why_not, write_whole
 
 LARGEST = 2**30  # bytes of a shard
 SETTINGS = "settings.json"
@@ -25,7 +25,7 @@ class PairError(RSCorrectorError):
 
 
 class PairStore:
-    """A folder with one file (shard) per batch of pictures, written atomically. Several processes may share it.
+    """A folder with one file (shard) per batch of pictures, written atomically. One process at a time draws for it.
 
     A shard that is damaged or not what its name says counts as not there, and is sampled again.
 
@@ -43,7 +43,8 @@ class PairStore:
         self.settings = settings = json.loads(json.dumps(settings))
         with self._told(), locked(path):  # another process may begin in the folder at the same time
             if not path.exists():
-                if any(found.name != LOCK and found.suffix != ".part" for found in self.folder.iterdir()):
+                ours = (LOCK, WORK)
+                if any(not file.name.startswith(ours) and file.suffix != ".part" for file in self.folder.iterdir()):
                     raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
                 write_whole(path, json.dumps(settings, indent=1))
         try:
@@ -60,6 +61,13 @@ class PairStore:
                     "the old."
                 )
         clean(self.folder)
+
+    def at_work(self, part=""):
+        """A block in which no other process draws pictures for this folder, or for one part of it.
+
+        Raises BusyError if one does.
+        """
+        return at_work(self.folder / part, self.what)
 
     def starts(self, prefix):
         """The numbers of the first pictures of all shards `PREFIX-NUMBER`, ascending."""

@@ -25,7 +25,7 @@ from ..latent_space.json_files import LARGEST as LARGEST_TEXT
 from ..latent_space.json_files import UnreadableError, parse_json
 from ..latent_space.json_schema import complaint
 from ..latent_space.spaces import LATENT_SPACES
-from ..latent_space.tensor_files import checksum, not_finite, read_tensors
+from ..latent_space.tensor_files import checksum, not_finite, read_header, read_tensors
 from .calibration import Calibration
 from .judge import Judge
 from .networks import Classifier, Distilled
@@ -35,6 +35,7 @@ from .prompt_gate import PromptGate
 FORMAT = 3  # 1: one preference; 2: one or several; 3: one or several, of which some know the model's belief
 KEY, CHECKSUM = "rs_corrector", "checksum"
 LARGEST = 16 * 2**20  # bytes; a preference is a few MB
+SUFFIX = ".safetensors"
 SEVERAL = 16  # preferences in a file, at most
 HIGHEST = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
 SCHEMA = Path(__file__).with_name("preference.schema.json")
@@ -50,10 +51,31 @@ def save_preference(preference, path):
     return save_preferences([preference], path)[0]
 
 
-def check_writable(path):
-    """Raises PreferenceFileError if a preference cannot be written to a path; for before it is learned."""
+def check_writable(path: Path) -> None:
+    """Raises PreferenceFileError if a preference cannot be written to a path; for before it is learned.
+
+    A file that is there must be a preference file, as it is replaced.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / f'mine{SUFFIX}'}.")
+    if path.suffix != SUFFIX:
+        raise PreferenceFileError(f"{path}: the name of a preference file ends in {SUFFIX}; add that.")
     with _told(path):
         whole_files.check_writable(path)
+        if path.exists() and not _is_preference(path):
+            raise PreferenceFileError(
+                f"{path}: there is another file of this name, which is no preference, and it would be replaced; choose "
+                "another name, or move it away."
+            )
+
+
+def _is_preference(path):
+    """Whether a file says that it is a preference, readable or not."""
+    try:
+        return KEY in read_header(path, types=None).metadata
+    except UnreadableError:
+        return False
 
 
 def save_preferences(preferences, path):
