@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..corrector.latent_space.folders import AXES, WEIGHTS
 from ..corrector.latent_space.spaces import LATENT_SPACES
+from ..corrector.latent_space.whole_files import at_work
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
 from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
@@ -21,7 +22,7 @@ from ..corrector.preference.updated_file import latest, update_preference
 from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost
-from .preferences import PreferenceSocket, check_can_save, preference_file, preferences_in, validated
+from .preferences import PreferenceSocket, preference_file, preferences_in, validated
 from .progress import Progress
 from .reports import publish
 from .results import shown
@@ -132,15 +133,15 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         from ..corrector.learning.report import MOST_COLUMNS, draw_report, verdict, write_page
 
         path = preference_file(name)
-        check_can_save(path)
+        check_writable(path)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
         if LATENT_SPACES[host.space].flow:
             raise ValueError(
                 f"The model has {host.space} latents; preferences can be learned only for SD1.5, SD2 and SDXL. Use "
                 "RS-Corrector Text Preference instead."
             )
-        check_writable(path)
-        with Progress() as progress, torch.inference_mode(False), torch.enable_grad():
+        working = at_work(path, "a preference")
+        with working, Progress() as progress, torch.inference_mode(False), torch.enable_grad():
             made = _pairs(host, axis, pairs, seed, cfg, steps, progress)
             preference, _ = learn(
                 host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, pairs=made, progress=progress,

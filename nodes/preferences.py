@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..corrector.latent_space.errors import printable
 from ..corrector.latent_space.folders import WEIGHTS
-from ..corrector.latent_space.whole_files import check_writable, why_not, wrong_name
+from ..corrector.latent_space.whole_files import wrong_name
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from .results import shown
 from .search import PREFERENCES, found_by
@@ -49,14 +49,6 @@ def preference_file(name):
     if wrong := wrong_name(f"{name}.safetensors"):
         raise ValueError(f"The preference file cannot be saved: {wrong}; choose another.")
     return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
-
-
-def check_can_save(path):
-    """Raises ValueError if a file cannot be written, to be told before hours of work."""
-    try:
-        check_writable(path)
-    except OSError as error:
-        raise ValueError(f"{path}: the file cannot be written: {why_not(error)}.") from None
 
 
 def validated(check, *args):
