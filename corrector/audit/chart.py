@@ -5,6 +5,7 @@ import io
 import numpy as np
 
 from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, draw_rates, montage_of
+from ..latent_space.picture_files import open_picture
 from .report_file import places_of, rate_rows, title_of
 
 MOST_COLUMNS = 10  # pictures in a row of the grid
@@ -73,12 +74,10 @@ def draw_grid(report, thumbnails):
 
     `thumbnails`: JPEG bytes, one per entry of report["pictures"].
     """
-    from PIL import Image
-
     lines = []
     for group in report["axis"]["groups"]:
         before, *after = (
-            np.stack([Image.open(io.BytesIO(thumbnails[place])) for place in places[:MOST_COLUMNS]])
+            np.stack([open_picture(io.BytesIO(thumbnails[place])) for place in places[:MOST_COLUMNS]])
             for places in (places_of(report, group, s) for s in (0.0, *report["settings"]["strengths"][:1]))
         )
         montage = montage_of({"before": before, "after": after[0] if after else before})
