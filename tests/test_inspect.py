@@ -78,6 +78,11 @@ def test_the_infotext_of_a_webui_in_png_jpeg_and_webp(inspected, tmp_path, capsy
         assert capsys.readouterr().out.splitlines() == wanted
 
 
+def test_an_infotext_of_any_length_is_read_in_linear_time(inspected):
+    (said,) = inspected(parameters="RS-Corrector " * 50_000)
+    assert said.startswith("The picture carries nothing of RS-Corrector")
+
+
 def test_what_the_output_cannot_encode_is_printed_as_question_marks(inspected, monkeypatch):
     output = io.TextIOWrapper(io.BytesIO(), "cp1252")  # as of a file on Windows
     monkeypatch.setattr(sys, "stdout", output)

@@ -13,7 +13,8 @@ NOTHING = (
     "The picture carries nothing of RS-Corrector: it was not corrected, or a program that saved it later removed its "
     "metadata."
 )
-INFOTEXT = re.compile(r'RS-Corrector (\w[\w \-/]*): ("(?:\\.|[^\\"])*"|[^,]*)')  # values with commas are JSON strings
+# Values with commas are JSON strings. The limit on keys keeps the search linear.
+INFOTEXT = re.compile(r'RS-Corrector (\w[\w \-/]{0,40}): ("(?:\\.|[^\\"])*"|[^,]*)')
 
 
 def is_picture(path):
