@@ -1,6 +1,7 @@
 """The report of an audit as a chart, a grid of pictures, and a text table."""
 
 import io
+import textwrap
 
 import numpy as np
 
@@ -34,7 +35,8 @@ def _drawn(report, narrow):
     canvas = FigureCanvasAgg(whole)
     above, below = whole.subfigures(2, 1, height_ratios=heights)
     title = f"{title_of(report)}: {report['axis']['stereotype']['description']}"
-    above.suptitle(title, fontsize=9 if narrow else 11, wrap=True)
+    # matplotlib's own wrapping would measure it as a formula.
+    above.suptitle(textwrap.fill(title, 48 if narrow else 100), fontsize=9 if narrow else 11)
     _rates(above.subplots(), rows, narrow)
     panels = below.subplots(*((len(groups), 1) if narrow else (1, len(groups))), squeeze=False)
     for panel, group in zip(panels.flat, groups, strict=True):
