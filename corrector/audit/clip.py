@@ -53,8 +53,8 @@ def load_clip(folder):
     known, needed = len(tokenizer), model.config.text_config.vocab_size
     if known < needed:  # transformers makes an empty tokenizer if its files are missing
         raise AuditError(
-            f"{folder}: its tokenizer has {known} tokens and its text model {needed}; copy vocab.json and merges.txt, or "
-            "tokenizer.json, of this CLIP into the folder."
+            f"{folder}: its tokenizer has {known} tokens and its text model {needed}; copy vocab.json and merges.txt "
+            "(or tokenizer.json) of this CLIP into the folder."
         )
     model.eval()
     size = model.config.vision_config.image_size

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ..latent_space.errors import visible
 from .options import add_host_options, count, open_host
 from .read import sentence_about_own
 
@@ -248,4 +249,4 @@ def inspect(args):
         | {"axis": preference.axis.to_dict(), "calibrations": [vars(c) for c in preference.calibrations]}
         for preference in load_preferences(args.file)
     ]
-    print(json.dumps(said if len(said) > 1 else said[0], indent=1, ensure_ascii=False))
+    print(visible(json.dumps(said if len(said) > 1 else said[0], indent=1, ensure_ascii=False)))
