@@ -1,6 +1,7 @@
 """A CLIP judge from a local folder in transformers' format. Nothing is downloaded."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ def load_clip(folder):
     The functions take pictures [N, 3, H, W] in -1..1 and a list of texts, and return embeddings [N, E].
     Raises AuditError if the folder has no complete CLIP model.
     """
-    if not (Path(folder) / "config.json").is_file():  # transformers would ask the hub for a model of this name
+    if not os.path.isfile(Path(folder) / "config.json"):  # transformers would ask the hub for a model of this name
         raise AuditError(f"{folder}: no CLIP model found (config.json is missing); nothing is downloaded, so {NEEDED}.")
     from transformers import logging
 
