@@ -54,8 +54,9 @@ class MiniLM:
     def parts(self):
         from transformers import AutoModel, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, model_max_length=77)
-        return tokenizer, AutoModel.from_pretrained(self.folder, dtype=torch.bfloat16, use_safetensors=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, model_max_length=77, local_files_only=True)
+        options = dict(dtype=torch.bfloat16, use_safetensors=True, local_files_only=True)
+        return tokenizer, AutoModel.from_pretrained(self.folder, **options).eval()
 
     @torch.no_grad()
     def encode_each(self, prompts):

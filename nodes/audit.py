@@ -10,11 +10,11 @@ import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io
-from PIL import Image
 
 from ..corrector.audit.map import Acts, overlay, step_tiles
 from ..corrector.correction.sampled import sample_corrected
 from ..corrector.correction.update import Settings
+from ..corrector.latent_space.picture_files import open_picture
 from .audit_judges import add_reader, clip_judge, identity_of_clip
 from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
@@ -158,7 +158,7 @@ class RSCorrectorAudit(io.ComfyNode):
 
 def image_of(path):
     """A picture's file -> IMAGE [1, H, W, 3]."""
-    return torch.from_numpy(np.array(Image.open(path))).float()[None] / 255
+    return torch.from_numpy(np.array(open_picture(path))).float()[None] / 255
 
 
 class RSCorrectorMap(io.ComfyNode):

@@ -1,11 +1,13 @@
 """Nodes that create an axis: from a file, or from text boxes."""
 
+import os
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
 from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
+from ..corrector.latent_space.errors import printable
 from ..corrector.latent_space.folders import AXES
 from ..corrector.preference.file import file_hash
 from .preferences import FOLDER, validated
@@ -52,7 +54,7 @@ def axis_names():
 def axis_path(name):
     """The user's file of this name, else the path of the shipped one; never outside these folders."""
     found = [folder / Path(name).name for folder in (*axes_folders(), AXES)]
-    return next((path for path in found if path.is_file()), found[-1])
+    return next((path for path in found if os.path.isfile(path)), found[-1])  # False for names that no file can have
 
 
 class RSCorrectorLoadAxis(io.ComfyNode):
@@ -79,7 +81,7 @@ class RSCorrectorLoadAxis(io.ComfyNode):
     def validate_inputs(cls, file):
         if file not in axis_names():
             folders = ", ".join(map(str, axes_folders()))
-            return (
+            return printable(
                 f'The axis file "{file}" is not in models/rs_corrector/axes (looked in {folders}); put it back there, '
                 "or select another file."
             )
@@ -88,7 +90,7 @@ class RSCorrectorLoadAxis(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file):
         path = axis_path(file)
-        return file_hash(path) if path.is_file() else ""
+        return file_hash(path) if os.path.isfile(path) else ""
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

@@ -85,9 +85,9 @@ class RSCorrectorLoadPreference(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file):
-        if not preference_path(file).is_file():
+        if not os.path.isfile(preference_path(file)):  # also of names that no file can have
             folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
-            return (
+            return printable(
                 f'The preference file "{file}" is not in models/rs_corrector (looked in {folders}); put it back there, '
                 "or select another file."
             )
@@ -96,7 +96,7 @@ class RSCorrectorLoadPreference(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file):
         path = preference_path(file)
-        return file_hash(path) if path.is_file() else ""
+        return file_hash(path) if os.path.isfile(path) else ""
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:

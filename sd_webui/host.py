@@ -1,6 +1,7 @@
-"""What the adapters read from a host: its latent space, the sigmas of a window, the CFG scale, one seed per picture."""
+"""What the adapters read from a host: latent space, sigmas of a window, CFG scale, a seed per picture, nested jobs."""
 
 import math
+import sys
 
 from ..corrector.latent_space.spaces import percent_to_sigma
 
@@ -37,6 +38,15 @@ def window_of(sd_model, start, end):
         to_sigma = percent_to_sigma(sd_model.alphas_cumprod)
     # 0 and 1 need no schedule; for 0, flow models would return 1.0, which may be their first sigma.
     return (math.inf if start <= 0 else to_sigma(start), 0.0 if end >= 1 else to_sigma(end))
+
+
+def nesting():
+    """How many calls of the host's `process_images_inner` this thread is in: 2 in an inner job, as a detailer's."""
+    frame, count = sys._getframe(), 0
+    while frame:
+        count += frame.f_code.co_name == "process_images_inner"
+        frame = frame.f_back
+    return count
 
 
 def coin_seeds(p):

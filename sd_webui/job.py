@@ -13,7 +13,7 @@ from ..corrector.correction.update import Settings
 from ..corrector.latent_space.errors import RSCorrectorError
 from . import infotext
 from .choice import choose
-from .host import check_space, coin_seeds, space_of, window_of
+from .host import check_space, coin_seeds, nesting, space_of, window_of
 from .outcome import Outcome
 from .preferences import together
 from .prompts import regions_of
@@ -28,11 +28,12 @@ class Job:
         p: the host's processing object; held weakly.
         values: the script's arguments, in the order of `choice.ARGUMENTS`.
         shelf: Shelf of preference files.
+        depth: as `nesting` returns it.
         outer: the Job inside which this one runs, or None.
     """
 
-    def __init__(self, p, values, shelf, outer=None):
-        self._p, self.shelf = weakref.ref(p), shelf
+    def __init__(self, p, values, shelf, depth, outer=None):
+        self._p, self.shelf, self.depth = weakref.ref(p), shelf, depth
         self.context = outer.context if outer else uuid.uuid4()  # inner jobs start from the outer job's pictures
         self.error, self.choice, self.preferences = "", None, []
         self.run, self.passes = None, []  # the Run of the current pass, if it is corrected; all Runs of this batch
@@ -164,12 +165,16 @@ class Jobs:
         self.running = {}  # by id of `p`, which is not hashable
 
     def open(self, p, values, shelf):
-        """Start the job of `p`, and close jobs that the host abandoned after an error."""
+        """Start the job of `p`, and close jobs that the host abandoned after an error.
+
+        Those may keep their `p`, but the host is no longer in as many calls as when they were opened.
+        """
+        depth = nesting()
         for key, job in list(self.running.items()):
-            if job.p is None or job.p is p:
+            if job.p is None or job.p is p or job.depth >= depth:
                 self.running.pop(key).close()
         outer = next(reversed(self.running.values()), None)
-        self.running[id(p)] = Job(p, values, shelf, outer)
+        self.running[id(p)] = Job(p, values, shelf, depth, outer)
 
     def of(self, p):
         """The job of this `p`, or None."""

@@ -16,14 +16,15 @@ from ..corrector.preference.file import PreferenceFileError, file_hash, load_pre
 FOLDER = "rs_corrector"  # in the host's folder of models
 NONE = "None"
 SUFFIX = ".safetensors"
-WITH_HASH = re.compile(r"(.*?)\s*\[([0-9a-f]{10})\]")
+HASH = re.compile(r"\[([0-9a-f]{10})\]")
+LENGTH = 12  # characters of a hash with its brackets
 
 
 def split_hash(text):
     """'name [hash]' or 'name' -> (name without ".safetensors", hash or "")."""
     text = str(text or "").strip()
-    found = WITH_HASH.fullmatch(text)
-    name, digest = found.groups() if found else (text, "")
+    found = HASH.fullmatch(text[-LENGTH:])
+    name, digest = (text[:-LENGTH].rstrip(), found[1]) if found else (text, "")
     return name.removesuffix(SUFFIX), digest
 
 

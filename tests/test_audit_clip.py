@@ -3,9 +3,13 @@
 The accuracy of a trained CLIP is not tested, since its weights are not available offline.
 """
 
+import json
 import logging
 import pickle
 import shutil
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -38,8 +42,7 @@ def clip(tmp_path_factory):
         torch.manual_seed(0)
         both = dict(text_config=text_config().to_dict(), vision_config=vision.to_dict())
         CLIPModel(CLIPConfig(**both, projection_dim=20)).save_pretrained(folder)
-    for file in ("vocab.json", "merges.txt"):
-        shutil.copy(WEIGHTS / "tokenizer" / file, folder / file)
+    shutil.copytree(WEIGHTS / "tokenizer", folder, dirs_exist_ok=True)
     return folder
 
 
@@ -109,6 +112,54 @@ def test_an_incomplete_clip_is_refused_with_a_message(clip, tmp_path, caplog):
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(AuditError, match="no CLIP model found"):
         load_clip(cut)
+
+
+@pytest.fixture
+def looked_up(monkeypatch):
+    """The names of hosts that are looked up, all of which fail."""
+    names = []
+
+    def fail(name, *_, **__):
+        names.append(name)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    return names
+
+
+def test_the_name_of_a_clip_on_a_hub_is_refused_before_pairs_are_sampled_and_asks_no_network(clip, tmp_path, looked_up):
+    options = ["--images", "2", "--explicit", "1", "--clip", "openai/clip-vit-base-patch32", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit, match=r"no CLIP model found.*nothing is downloaded"):
+        main(["audit", str(ROOT / "axes" / "miniature-backdrop.json"), *options])
+    assert not list(tmp_path.rglob("*.safetensors"))
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "openai/clip-vit-base-patch32"}')
+    with pytest.raises(AuditError, match=r"config.json is missing"):
+        load_clip(adapter)
+    kernel = tmp_path / "kernel"
+    shutil.copytree(clip, kernel)
+    config = json.loads((kernel / "config.json").read_text())
+    (kernel / "config.json").write_text(json.dumps(config | {"attn_implementation": "somebody/kernel"}))
+    assert load_clip(kernel)[2] == load_clip(clip)[2]
+    assert not looked_up
+
+
+def test_the_shell_is_offline_for_all_libraries():
+    command = "import sys; from corrector.cli.commands import main; main(['inspect', sys.argv[1]]); "
+    command = [sys.executable, "-c", command + "from huggingface_hub import constants as c; print(c.HF_HUB_OFFLINE)"]
+    said = subprocess.run([*command, SHIPPED], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "True"
+
+
+def test_a_clip_without_its_tokenizer_is_refused(clip, tmp_path):
+    """transformers makes an empty tokenizer, by which each text would be the same."""
+    deaf = tmp_path / "deaf"
+    shutil.copytree(clip, deaf)
+    for file in (WEIGHTS / "tokenizer").iterdir():
+        (deaf / file.name).unlink()
+    with pytest.raises(AuditError, match=r"its tokenizer has \d+ tokens and its text model 1326; copy vocab.json"):
+        load_clip(deaf)
 
 
 def test_a_pickle_in_the_folder_is_refused_and_never_executed(clip, tmp_path):

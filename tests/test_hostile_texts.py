@@ -30,9 +30,10 @@ def hostile(axis):
     return replace(axis, title="costs $5 or $x_1^{", groups=HOSTILE[:2], stereotype=side, aliases={})
 
 
-def test_a_learning_report_with_dollars_in_its_texts_is_drawn(axis, pairs, monkeypatch):
+@pytest.mark.parametrize("title", ("costs $5 or $x_1^{", "Poor ($) or rich ($$$)"))
+def test_a_learning_report_with_dollars_in_its_texts_is_drawn(title, axis, pairs, monkeypatch):
     monkeypatch.setattr(learning_report, "_written_report", None)  # it must not be needed
-    preference = replace(small_preference(axis), axis=hostile(axis), name="$_$")
+    preference = replace(small_preference(axis), axis=replace(hostile(axis), title=title), name="$_$")
     assert draw_report(preference, pairs).ndim == 3
 
 
@@ -54,6 +55,9 @@ def test_an_audits_pages_hold_hostile_names_as_text(tmp_path):
     report = json.loads(text)
     write_report(report, tmp_path / "hostile.json")
     report = load_report(tmp_path / "hostile.json")
+    for title in ("Poor ($) or rich ($$$)", "a long title of an axis about $5 $ and $ " * 7):
+        report["axis"]["title"] = title
+        assert np.ptp(draw_chart(report)) > 0 and np.ptp(draw_chart(report, narrow=True)) > 0
     chart = draw_chart(report)
     assert chart.shape[2] == 3 and np.ptp(chart) > 0 and draw_grid(report, thumbnails).ndim == 3
     write_audit_page(report, thumbnails, tmp_path / "audit.html", chart)

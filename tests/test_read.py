@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from corrector.cli.commands import main
+from corrector.latent_space.errors import visible
 from corrector.latent_space.folders import WEIGHTS
+from corrector.preference.file import save_preference
+from preference_files import small_preference
 
 FILE = str(WEIGHTS / "miniature-backdrop.safetensors")
 
@@ -18,7 +22,7 @@ def read(capsys):
     def read(*prompts):
         main(["read", FILE, *prompts])
         lines = capsys.readouterr().out.splitlines()
-        assert lines[::2] == [f'"{prompt}"' for prompt in prompts]
+        assert lines[::2] == [visible(f'"{prompt}"') for prompt in prompts]
         return lines[1::2]
 
     return read
@@ -53,10 +57,20 @@ def test_a_reader_that_stops_ends_the_output_without_a_traceback():
     assert shell.returncode == 0 and b"Traceback" not in said and b"BrokenPipe" not in said
 
 
-@pytest.mark.parametrize("prompt", ["", "a", "🙂🙂", "صورة لرجل", "a\x07b\x1b[31m", "x" * 3000])
+@pytest.mark.parametrize("prompt", ["", "a", "🙂🙂", "صورة لرجل", "a\x07b\x1b[31m", "x" * 3000, "a\ud800b\udcff"])
 def test_a_prompt_of_any_characters_is_read(read, prompt):
     (line,) = read(prompt)
     assert "left alone, the prompt names nobody of" in line
+
+
+def test_control_characters_of_prompts_and_files_are_not_printed(axis, tmp_path, capsys):
+    axis = replace(axis, title="\x9b31m")
+    hostile = replace(small_preference(axis), gate=None, name="\x1b[31m\u202e")
+    save_preference(hostile, tmp_path / "hostile.safetensors")
+    main(["read", str(tmp_path / "hostile.safetensors"), "\x1b[31m a man"])
+    main(["inspect", str(tmp_path / "hostile.safetensors")])
+    said = capsys.readouterr().out
+    assert "\ufffd[31m a man" in said and "\ufffd31m" in said and not set("\x1b\x9b\u202e") & set(said)
 
 
 def test_a_request_in_words_that_the_text_encoder_knows_is_one(read):

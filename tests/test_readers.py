@@ -11,14 +11,18 @@ import torch
 from safetensors.torch import save
 
 from benchmarks.fuzz_mutations import damaged_json
+from corrector.audit.clip import load_clip
 from corrector.audit.plan import report_schema
+from corrector.axis.axis import load_axis
 from corrector.axis.schema import axis_schema
+from corrector.hosts.checkpoint import Checkpoint
 from corrector.latent_space.errors import LONGEST, RSCorrectorError
 from corrector.latent_space.folders import AXES
 from corrector.latent_space.json_files import DEEPEST, MOST, UnreadableError, parse_json, read_bytes
 from corrector.latent_space.json_schema import KNOWN, complaint
 from corrector.latent_space.tensor_files import read_tensors
 from corrector.preference.file import _schema as preference_schema
+from corrector.preference.file import load_preferences
 
 SCHEMAS = (axis_schema, report_schema, preference_schema)
 
@@ -83,6 +87,14 @@ def test_a_damaged_axis_is_judged_as_the_package_jsonschema_does():
         verdicts.append(complaint(damaged, axis_schema()) is None)
         assert verdicts[-1] == validator.is_valid(damaged)
     assert 10 < sum(verdicts) < len(verdicts) - 10
+
+
+@pytest.mark.parametrize("load", (load_axis, load_preferences, load_clip, Checkpoint.load))
+@pytest.mark.parametrize("name", ("a\0b", "a" * 5000, "\ud800"), ids=("zero", "long", "half"))
+def test_names_that_no_file_can_have_are_refused_in_a_sentence(load, name, tmp_path):
+    for path in (tmp_path / name, tmp_path / name / "folder"):
+        with pytest.raises(RSCorrectorError):
+            load(path)
 
 
 def test_a_device_a_pipe_and_a_folder_are_refused_before_they_are_opened(tmp_path):

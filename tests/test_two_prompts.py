@@ -51,6 +51,7 @@ def test_line_breaks_and_capitals_of_the_prompts_do_not_matter():
         ("Tavelu", *SIDES, 'The stereotype prompt does not name "Tavelu"'),
         (GROUP, SIDES[0], "a city", "The counter prompt does not name"),
         (GROUP, SIDES[0], SIDES[0].upper(), "are the same"),
+        (GROUP, SIDES[0], SIDES[1] + " a b" * 10_000, "The counter prompt has 20009 words; at most 300 are compared"),
         (GROUP, SIDES[0], "a portrait of an Orvane person", "The counter prompt has no words that the other lacks"),
     ],
 )

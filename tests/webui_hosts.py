@@ -99,9 +99,9 @@ class WebUI:
     def process_images(self, script, p, *values, sampler="euler", hires=False, interrupt_at=None):
         """-> (latents [N, C, H, W], infotext parameters of each picture); `sampler` is "euler" or "ddim"."""
         with self.guard():
-            return self._process_images(script, p, values, sampler, hires, interrupt_at)
+            return self.process_images_inner(script, p, values, sampler, hires, interrupt_at)
 
-    def _process_images(self, script, p, values, sampler, hires, interrupt_at):
+    def process_images_inner(self, script, p, values, sampler, hires, interrupt_at):
         script.process(p, *values)
         latents, texts = [], []
         for start in range(0, len(p.all_prompts), p.batch_size):

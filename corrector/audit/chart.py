@@ -1,10 +1,12 @@
 """The report of an audit as a chart, a grid of pictures, and a text table."""
 
 import io
+import textwrap
 
 import numpy as np
 
 from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, draw_rates, montage_of
+from ..latent_space.picture_files import open_picture
 from .report_file import places_of, rate_rows, title_of
 
 MOST_COLUMNS = 10  # pictures in a row of the grid
@@ -33,7 +35,8 @@ def _drawn(report, narrow):
     canvas = FigureCanvasAgg(whole)
     above, below = whole.subfigures(2, 1, height_ratios=heights)
     title = f"{title_of(report)}: {report['axis']['stereotype']['description']}"
-    above.suptitle(title, fontsize=9 if narrow else 11, wrap=True)
+    # matplotlib's own wrapping would measure it as a formula.
+    above.suptitle(textwrap.fill(title, 48 if narrow else 100), fontsize=9 if narrow else 11)
     _rates(above.subplots(), rows, narrow)
     panels = below.subplots(*((len(groups), 1) if narrow else (1, len(groups))), squeeze=False)
     for panel, group in zip(panels.flat, groups, strict=True):
@@ -73,12 +76,10 @@ def draw_grid(report, thumbnails):
 
     `thumbnails`: JPEG bytes, one per entry of report["pictures"].
     """
-    from PIL import Image
-
     lines = []
     for group in report["axis"]["groups"]:
         before, *after = (
-            np.stack([Image.open(io.BytesIO(thumbnails[place])) for place in places[:MOST_COLUMNS]])
+            np.stack([open_picture(io.BytesIO(thumbnails[place])) for place in places[:MOST_COLUMNS]])
             for places in (places_of(report, group, s) for s in (0.0, *report["settings"]["strengths"][:1]))
         )
         montage = montage_of({"before": before, "after": after[0] if after else before})

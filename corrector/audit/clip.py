@@ -1,6 +1,7 @@
 """A CLIP judge from a local folder in transformers' format. Nothing is downloaded."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from .measures import to_uint8
 from .plan import AuditError
 
 BATCH = 32
+NEEDED = "give a folder with config.json, model.safetensors and the tokenizer files of a CLIP model"
 
 
 def clip_judge(folder, axis):
@@ -24,6 +26,8 @@ def load_clip(folder):
     The functions take pictures [N, 3, H, W] in -1..1 and a list of texts, and return embeddings [N, E].
     Raises AuditError if the folder has no complete CLIP model.
     """
+    if not os.path.isfile(Path(folder) / "config.json"):  # transformers would ask the hub for a model of this name
+        raise AuditError(f"{folder}: no CLIP model found (config.json is missing); nothing is downloaded, so {NEEDED}.")
     from transformers import logging
 
     verbosity = logging.get_verbosity()
@@ -32,15 +36,13 @@ def load_clip(folder):
         from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
         model, found = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True,
+            attn_implementation="sdpa",  # config.json may name code on the hub
+        )  # fmt: skip
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises various exceptions for folders that are not its own
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AuditError(
-            f"{folder}: no CLIP model found ({first[:160]}); give a folder with config.json, model.safetensors and the "
-            "tokenizer files of a CLIP model."
-        ) from None
+        raise AuditError(f"{folder}: no CLIP model found ({first[:160]}); {NEEDED}.") from None
     finally:
         logging.set_verbosity(verbosity)
     missing = sorted(name for name in found["missing_keys"] if "position_ids" not in name)
@@ -48,6 +50,12 @@ def load_clip(folder):
         raise AuditError(
             f"{folder}: not a complete CLIP model: {missing[0] if missing else 'a tensor'} is missing or has another "
             "shape. The text encoder of Stable Diffusion alone cannot judge pictures; give the folder of a CLIP model."
+        )
+    known, needed = len(tokenizer), model.config.text_config.vocab_size
+    if known < needed:  # transformers makes an empty tokenizer if its files are missing
+        raise AuditError(
+            f"{folder}: its tokenizer has {known} tokens and its text model {needed}; copy vocab.json and merges.txt "
+            "(or tokenizer.json) of this CLIP into the folder."
         )
     model.eval()
     size = model.config.vision_config.image_size

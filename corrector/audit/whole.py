@@ -60,6 +60,10 @@ def judges_of(host, plan, preferences, folder, judge=None, clip=None, progress=N
         progress: of `make_pairs`.
     """
     axis = plan.axis
+    if clip is not None and not isinstance(clip, ClipJudge):
+        from .clip import clip_judge
+
+        clip = clip_judge(clip, axis)  # before pairs are sampled: it may be refused
     source = judge or next((p for p in preferences if p.axis.id == axis.id and p.judge is not None), None)
     if source is None:
         seed = plan.seed + 1_000_003  # so that none of its pictures are audited
@@ -74,9 +78,7 @@ def judges_of(host, plan, preferences, folder, judge=None, clip=None, progress=N
     else:
         judges = [latent_judge(source, [p.hash for p in preferences])]
     if clip is not None:
-        from .clip import clip_judge
-
-        judges.append(clip if isinstance(clip, ClipJudge) else clip_judge(clip, axis))
+        judges.append(clip)
     if axis.id in ReaderJudge.SIDES and hasattr(host, "reader"):
         judges.append(ReaderJudge(host.reader, axis))
     return judges

@@ -5,6 +5,8 @@ import difflib
 from ..latent_space.errors import short
 from .axis import Axis, Side, aliases_from_text, lines_of
 
+MOST = 300  # words of a prompt: text encoders read few more, and a comparison takes quadratic time
+
 # Prompts that the gate is trained on.
 NEUTRAL = (
     "{group}", "a {group}", "a photo of a {group}", "portrait of a {group}", "a painting of a {group}, close-up",
@@ -15,7 +17,7 @@ NEUTRAL = (
 def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases="", another=""):
     """Make an Axis from a group and two prompts that name it, and from more wordings, as for `axis_from_texts`.
 
-    Raises ValueError if the prompts do not differ, and AxisError if the wordings contradict each other.
+    Raises ValueError if the prompts do not differ or are too long, and AxisError if the wordings contradict each other.
     """
     group, stereotype, counter = (" ".join(text.split()) for text in (group, stereotype, counter))
     if not group:
@@ -23,6 +25,8 @@ def text_axis(group, stereotype, counter, aliases="", stereotype_paraphrases="",
     for name, prompt in (("stereotype", stereotype), ("counter", counter)):
         if group.lower() not in prompt.lower():
             raise ValueError(f'The {name} prompt does not name "{short(group)}"; each prompt must name the group.')
+        if (words := len(prompt.split())) > MOST:
+            raise ValueError(f"The {name} prompt has {words} words; at most {MOST} are compared, so shorten it.")
     if stereotype.lower() == counter.lower():
         raise ValueError("The stereotype and counter prompts are the same; they must differ in what should change.")
     sides = {}

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..latent_space.errors import visible
 from ..latent_space.folders import HOME
 from .options import add_host_options, cfg, count, number, open_host, seed, share
 
@@ -129,7 +130,7 @@ def _finish(run, store, folder):
     from ..audit.chart import report_table
     from ..audit.whole import finished
 
-    print(report_table(finished(run, store, folder)))
+    print(visible(report_table(finished(run, store, folder))))
     print(f"\nWrote {folder / 'report.json'}, {folder / 'audit.html'}, chart.png and grid.png beside it.")
 
 
@@ -142,7 +143,7 @@ def compare(args):
     reports = [load_report(path) for path in args.reports]
     names = [f"{path.parent.parent.name}/{path.parent.name}" for path in args.reports]
     rows = compared(reports, names)
-    print(compare_table(rows, names))
+    print(visible(compare_table(rows, names)))
     if args.out:
         write_compare_page(rows, names, title_of(reports[0]), args.out)
         print(f"Wrote {args.out}.")
@@ -160,7 +161,7 @@ def raters(args):
     report, thumbnails = {**report, "people": people}, _thumbnails(report, args.folder / "pictures")
     write_report(report, args.folder / "report.json")
     write_audit_page(report, thumbnails, args.folder / "audit.html", draw_chart(report))
-    print("\n".join(people["words"]))
+    print(visible("\n".join(people["words"])))
 
 
 def _thumbnails(report, folder):

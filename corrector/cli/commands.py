@@ -20,6 +20,7 @@ def main(argv=None):
     for group in (demo, learning, read, audit):
         group.add_commands(commands)
     args = parser.parse_args(argv)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # whatever the configuration of a checkpoint names
     where = f"{parser.prog} {args.command}:"
     try:
         args.run(args)

@@ -4,6 +4,7 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 
+from ..latent_space.errors import visible
 from .options import MOST, add_host_options, count, open_host, seed, share, whole
 from .read import sentence_about_own
 
@@ -253,4 +254,4 @@ def inspect(args):
         | {"caveats": preference.caveats()}
         for preference in load_preferences(args.file)
     ]
-    print(json.dumps(said if len(said) > 1 else said[0], indent=1, ensure_ascii=False))
+    print(visible(json.dumps(said if len(said) > 1 else said[0], indent=1, ensure_ascii=False)))

@@ -2,18 +2,19 @@
 
 import re
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..correction.record import FORMAT, KEY
 from ..latent_space.errors import RSCorrectorError, printable
-from ..latent_space.json_files import parse_json
+from ..latent_space.json_files import UnreadableError, parse_json
+from ..latent_space.picture_files import read_metadata
 
 NOTHING = (
     "The picture carries nothing of RS-Corrector: it was not corrected, or a program that saved it later removed its "
     "metadata."
 )
-EXIF, USER_COMMENT = 0x8769, 0x9286  # where the WebUIs write the infotext of JPEG and WebP files
-INFOTEXT = re.compile(r'RS-Corrector (\w[\w \-/]*): ("(?:\\.|[^\\"])*"|[^,]*)')  # values with commas are JSON strings
+# Values with commas are JSON strings. The limit on keys keeps the search linear.
+INFOTEXT = re.compile(r'RS-Corrector (\w[\w \-/]{0,40}): ("(?:\\.|[^\\"])*"|[^,]*)')
 
 
 def is_picture(path):
@@ -24,14 +25,9 @@ def is_picture(path):
 def describe(path):
     """What the correction did to a picture -> sentences. Raises RSCorrectorError if it cannot be read."""
     try:
-        with Image.open(path) as picture:
-            picture.load()  # text may come after the pixels
-            text = {key: value for key, value in picture.info.items() if isinstance(value, str)}
-            comment = picture.getexif().get_ifd(EXIF).get(USER_COMMENT, b"")
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise
-        raise RSCorrectorError(f"{path} is not a picture that can be read, or it is damaged.") from None
+        text, comment = read_metadata(path)
+    except UnreadableError as error:
+        raise RSCorrectorError(f"{path}: {error}.") from None
     said = _of_comfyui(path, text[KEY]) if KEY in text else _of_webui(text.get("parameters", "") or _decoded(comment))
     return [printable(sentence) for sentence in said]
 
@@ -79,7 +75,7 @@ def _unquoted(value):
 
 
 def _decoded(comment):
-    """An EXIF user comment as text; the WebUIs write UTF-16, with the more significant byte first."""
+    """The user comment of a JPEG or WebP file as text; the WebUIs write UTF-16, more significant byte first."""
     if isinstance(comment, str):
         return comment
     code, text = comment[:8], comment[8:]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..latent_space.errors import visible
 from .options import add_host_options, open_host
 
 
@@ -21,12 +22,12 @@ def read(args):
     host = open_host(args)
     if not args.prompts:
         for preference in preferences:
-            print(f"{preference.name}: {sentence_about_own(preference, host)}")
+            print(visible(f"{preference.name}: {sentence_about_own(preference, host)}"))
     for prompt in args.prompts:
         conditioning = host.encode([prompt])
-        print(f'"{prompt}"')
+        print(visible(f'"{prompt}"'))
         for preference in preferences:
-            print(f"  {preference.name}: {sentence(preference, conditioning)}")
+            print(visible(f"  {preference.name}: {sentence(preference, conditioning)}"))
 
 
 def sentence(preference, conditioning):

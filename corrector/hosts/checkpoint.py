@@ -101,6 +101,8 @@ class Checkpoint(Host):
 
     @torch.no_grad()
     def _encode(self, prompts):
+        # Tokenizers refuse halves of surrogate pairs, which become question marks.
+        prompts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
         chunks = [chunks_of(self.pipe.tokenizer, prompt) for prompt in prompts]
         tokens, _, *pooled = self.pipe.encode_prompt(
             [chunk for some in chunks for chunk in some],

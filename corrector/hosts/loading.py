@@ -1,5 +1,6 @@
 """Checkpoint files -> a diffusers pipeline, without any download. What cannot be used is refused in a sentence."""
 
+import os
 import re
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def load_pipeline(path, bf16=False, device=None, lora=None, config=None):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     path, precision = Path(path), torch.bfloat16 if bf16 else torch.float32
-    if not path.exists():
+    if not os.path.exists(path):  # of names that no file can have, Path.exists raises errors
         raise CheckpointError(f"{path}: there is no such file or folder, and nothing is downloaded; give a local one.")
     pipe = _load_file(path, config) if path.is_file() else _load_folder(path, precision)
     if lora:

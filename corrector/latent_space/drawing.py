@@ -8,6 +8,8 @@ from string import Template
 
 import numpy as np
 
+from .picture_files import open_picture
+
 PLAIN, CORRECTED, FAILURE = "#b0562e", "#2f6f8f", "#a3262a"  # distinct in greyscale and for colour-blind readers
 PAGE = Path(__file__).with_name("page.html")
 TEXT_IS_TEXT = {"text.parse_math": False, "text.usetex": False}  # for rc_context: a "$" in a name is no formula
@@ -65,11 +67,9 @@ def data_uri(data):
 
 def figure_html(pictures, caption):
     """Pictures above each other with a caption. `pictures`: {what each is: PNG or JPEG bytes}; `caption` is text."""
-    from PIL import Image
-
     images, caption = "", html.escape(caption)
     for what, data in pictures.items():
-        width, height = Image.open(io.BytesIO(data)).size
+        width, height = open_picture(io.BytesIO(data)).size
         images += (f'<img loading="lazy" decoding="async" src="{data_uri(data)}" '
                    f'alt="{what}: {caption}" width="{width}" height="{height}">')  # fmt: skip
     return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"

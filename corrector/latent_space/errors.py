@@ -15,9 +15,14 @@ class RSCorrectorError(ValueError):
         super().__init__(printable(str(message)))
 
 
+def visible(text):
+    """A text that may quote a file or a name, without control characters and halves of surrogate pairs."""
+    return UNPRINTABLE.sub("\ufffd", text)
+
+
 def printable(message):
-    """A message that may quote a file or a name: without control characters, and at most LONGEST characters long."""
-    message = UNPRINTABLE.sub("\ufffd", message)
+    """A `visible` message of at most LONGEST characters."""
+    message = visible(message)
     if len(message) <= LONGEST:
         return message
     return f"{message[: LONGEST - ENDING - 5]} ... {message[-ENDING:]}"

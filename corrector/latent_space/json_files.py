@@ -30,7 +30,10 @@ class UnreadableError(RSCorrectorError):
 
 def size_of(path, largest):
     """The size of a file. Raises UnreadableError if it is no file or larger than `largest` bytes, or OSError."""
-    status = Path(path).stat()
+    try:
+        status = Path(path).stat()
+    except ValueError:  # a zero character, or half of a surrogate pair
+        raise UnreadableError("its name is one that no file can have") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "folder" if stat.S_ISDIR(status.st_mode) else "device"
         raise UnreadableError(f"it is a {kind}, not a file")

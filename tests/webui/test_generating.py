@@ -199,6 +199,8 @@ def test_the_same_preference_twice_corrects_once_and_the_second_is_also_checked(
         ((True, "backdrop", 1.0, 0.0), "target is 0.0"),
         ((True, "backdrop", 1.0, 1.0, 0.7, 0.2), "starts at 70% and ends at 20%"),
         ((True, "../../backdrop", 1.0), "is not in models/rs_corrector"),
+        ((True, "back\0drop", 1.0), "is not in models/rs_corrector"),
+        ((True, "\ud800" + "x" * 5000, 1.0), "put its file there and press Refresh"),
         (("perhaps", "backdrop"), "must be true or false"),
     ],
 )

@@ -50,6 +50,12 @@ def test_name_and_hash_are_written_with_keys_that_hosts_can_parse(host, script, 
     assert set(texts[0]) <= set(script.paste_field_names)
 
 
+def test_a_name_of_any_length_is_split_from_its_hash_in_linear_time(part):
+    split_hash, spaces = part("preferences").split_hash, " " * 500_000
+    assert split_hash(f"a{spaces}[0123456789]") == ("a", "0123456789")
+    assert split_hash(f"a{spaces}b") == (f"a{spaces}b", "")
+
+
 def test_defaults_are_not_written(host, script):
     _, texts, _ = made(host, script, True, "backdrop")
     names = {"RS-Corrector preference", "RS-Corrector strength", "RS-Corrector target", "RS-Corrector result"}

@@ -2,7 +2,9 @@
 
 import gc
 import weakref
+from contextlib import suppress
 
+import pytest
 import torch
 
 from webui_hosts import Processing, SdModel, conditioning_of
@@ -50,6 +52,47 @@ def test_an_aborted_job_does_not_affect_the_next(host, script):
     script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, p.prompts))
     again, texts, _ = make(host, script, *OFF)  # without postprocess_batch and postprocess
     assert torch.equal(plain, again) and texts == [{}, {}]
+
+
+def test_an_aborted_job_whose_p_lives_on_is_not_the_outer_one_of_the_next(host, script, part):
+    """Its `p` may be kept by a traceback or an extension."""
+    contexts, jobs, original = [], part("script").JOBS, host.sample_pass
+
+    def aborted(script, p, *rest):
+        contexts.append(jobs.of(p).context)
+        raise MemoryError("made for this test")
+
+    def kept(script, p, *rest):
+        contexts.append(jobs.of(p).context)
+        return original(script, p, *rest)
+
+    alive = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    host.sample_pass = aborted
+    with pytest.raises(MemoryError) as traceback:
+        host.process_images(script, alive, *ON)
+    host.sample_pass = kept
+    make(host, script, *ON)
+    assert contexts[0] != contexts[1] and not jobs.running and traceback.tb
+
+
+def test_an_inner_job_belongs_to_the_outer_one_also_after_another_inner_job_was_aborted(host, script, part):
+    contexts, jobs, original, inner = [], part("script").JOBS, host.sample_pass, []
+
+    def with_detailers(script, p, *rest):
+        contexts.append(jobs.of(p).context)
+        if p is not outer and len(inner) == 1:
+            raise MemoryError("made for this test")
+        while p is outer and len(inner) < 2:
+            inner.append(Processing(host.sd_model, [ORVANE], [77]))
+            with suppress(MemoryError):
+                host.process_images(script, inner[-1], *ON)
+        return original(script, p, *rest)
+
+    host.sample_pass = with_detailers
+    outer = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
+    _, texts = host.process_images(script, outer, *ON)
+    assert len(contexts) == 3 and len(set(contexts)) == 1
+    assert texts[0]["RS-Corrector result"] == "corrected" and not outer.comments and not jobs.running
 
 
 def test_a_replaced_model_is_released_and_the_new_one_is_checked(host, script):

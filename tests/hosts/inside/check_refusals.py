@@ -5,6 +5,7 @@ import pytest
 import torch
 from host import NODES, correct, encode, sample, untrained
 from rs_pack.corrector.correction.update import CorrectionError
+from rs_pack.corrector.latent_space.errors import RSCorrectorError
 from rs_pack.corrector.preference.networks import PreferenceError
 from rs_pack.corrector.preference.prompt_gate import GateError
 
@@ -67,6 +68,24 @@ def test_invalid_settings_are_refused(model, backdrop, settings, says):
 def test_a_missing_preference_file_is_named_before_the_run():
     said = NODES["RSCorrectorLoadPreference"].validate_inputs("gone.safetensors")
     assert "gone.safetensors" in said and "models/rs_corrector" in said
+
+
+@pytest.mark.parametrize("name", ("a\0b.json", "../a\0.safetensors", "a" * 5000, "\ud800", ""), ids=range(5))
+def test_names_that_no_file_can_have_are_refused_in_a_sentence(name, backdrop):
+    for loader in ("RSCorrectorLoadPreference", "RSCorrectorLoadAxis"):
+        said = NODES[loader].validate_inputs(name)
+        assert "is not in models/rs_corrector" in said and len(said) <= 1000 and "\0" not in said
+        assert NODES[loader].fingerprint_inputs(name) == ""
+        with pytest.raises(RSCorrectorError):
+            NODES[loader].execute(name)
+    said = NODES["RSCorrectorSavePreference"].validate_inputs(name)
+    assert "cannot name a preference file" in said and "\0" not in said
+    with pytest.raises(ValueError, match="cannot name a preference file"):
+        NODES["RSCorrectorSavePreference"].execute(backdrop, name)
+    if name:
+        texts = "title", "Orvane", "a {group} person", "in a village", "in a city"
+        with pytest.raises(RSCorrectorError, match="cannot name an axis file"):
+            NODES["RSCorrectorAxis"].execute(*texts, save_as=name)
 
 
 def test_combining_without_preferences_is_refused():
