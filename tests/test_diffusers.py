@@ -252,7 +252,7 @@ def test_the_cfg_scale_is_that_of_each_step(make, preference, monkeypatch):
             given["prompt_embeds"] = given["prompt_embeds"].chunk(2)[-1]
         return given
 
-    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS))
+    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS, clip_sample=False))
     names = ["latents", "prompt_embeds"]
     call = dict(callback_on_step_end=switch_off, callback_on_step_end_tensor_inputs=names, guidance_scale=6.0)
     with corrected(pipe, preference):
@@ -310,7 +310,7 @@ def test_with_cpu_offload(make, preference, offload):
 @pytest.mark.parametrize("name", ["EulerDiscrete", "DDIM", "DPMSolverMultistep", "UniPCMultistep"])
 def test_with_the_latents_on_another_device_than_the_preference(preference, name):
     pipe = pipeline("sd15")
-    pipe.scheduler = getattr(diffusers, f"{name}Scheduler")(**BETAS)
+    pipe.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(dict(BETAS, clip_sample=False))
     torch.manual_seed(0)
     networks = Distilled("sd15", 2, width=16, blocks=1), PromptGate(16, 2)
     source, gate = (network.eval().requires_grad_(False) for network in networks)
