@@ -100,7 +100,7 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
     if denoised.ndim != 4:
         raise CorrectionError(
             f"The latent has {denoised.ndim} dimensions; RS-Corrector corrects pictures [batch, channels, height, "
-            "width], not videos. Remove RS-Corrector from this graph."
+            "width], not videos. Switch it off, or use a model that makes pictures."
         )
     strength, sigma = (torch.as_tensor(value, device=x.device).float() for value in (settings.strength, sigma))
     inside = (sigma <= settings.window[0]) & (sigma >= settings.window[1]) & (strength > 0)  # [B]

@@ -19,12 +19,10 @@ from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
 from ..latent_space.spaces import denoised_from_output, percent_to_sigma
 from ..preference.preference import Preference
-from .checkpoint import space_of
+from .pipelines import check_pipeline
 from .schedulers import check_scheduler, noise_level
 
 LOG = logging.getLogger("rs_corrector")
-PIPELINES = ("StableDiffusion", "LatentConsistencyModel")  # how the names of supported classes begin
-CHANNELS = ((4, 4), (9, 4))  # of the UNet, in and out
 
 
 class _Local(threading.local):
@@ -59,6 +57,8 @@ def corrected(
     """
     preferences = (preferences,) if isinstance(preferences, Preference) else tuple(preferences)
     check_pipeline(pipe, preferences)
+    if getattr(pipe.encode_prompt, "by_rs_corrector", False):
+        raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
     if not 0 <= start < end <= 1:
         raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
     if mask is not None and not torch.is_tensor(mask):
@@ -217,32 +217,3 @@ def _replaced(owner, name, method):
         yield
     finally:
         delattr(owner, name) if before is None else setattr(owner, name, before)
-
-
-def check_pipeline(pipe, preferences):
-    """Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline."""
-    kind, unet = type(pipe).__name__, getattr(getattr(pipe, "unet", None), "config", {})
-    known = any(parent.__name__.startswith(PIPELINES) for parent in type(pipe).__mro__)
-    known = known and (unet.get("in_channels"), unet.get("out_channels")) in CHANNELS
-    space = space_of(pipe) if known else None
-    if space is None:
-        raise CorrectionError(
-            f"RS-Corrector does not support the {kind}; use a pipeline for Stable Diffusion 1.5, 2.x or XL (text to "
-            "image, img2img, inpaint or ControlNet)."
-        )
-    if getattr(pipe.encode_prompt, "by_rs_corrector", False):
-        raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
-    check_scheduler(pipe.scheduler)
-    if not preferences:
-        raise CorrectionError("There are no preferences; give at least one, from load_preferences(file).")
-    width = unet.get("encoder_hid_dim") or unet["cross_attention_dim"]
-    for preference in preferences:
-        name, gate = f'The preference "{preference.name}"', preference.gate
-        if preference.source.kind == "text":
-            raise CorrectionError(f"{name} consists of prompts for ComfyUI; load a learned one from a file.")
-        preference.check_space(space, f"the {kind}")
-        if gate is not None and gate.width != width:
-            raise CorrectionError(
-                f"{name} was made for a text encoder of width {gate.width} and the {kind} has one of width {width}; "
-                "use a preference made for this model."
-            )
