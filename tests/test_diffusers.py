@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 
 import accelerate
@@ -143,7 +144,7 @@ def test_each_picture_of_a_batch_has_its_own_prompt(miniature, backdrop):
         assert "names nobody" in outcomes[2] and "asks for" in outcomes[4]
         embeds, empty = miniature.encode_prompt(prompts, "cpu", 1, True)
         given = latents_of(miniature, None, prompt_embeds=embeds, negative_prompt_embeds=empty, **call)
-        assert torch.equal(latents, given) and run.outcomes() == outcomes
+        assert torch.equal(latents, given) and run.outcomes() == 2 * outcomes
     with corrected(miniature, backdrop, use_gate=False) as run:
         latents_of(miniature, prompts, **call)
     assert set(run.outcomes()) == {"corrected"}
@@ -296,13 +297,13 @@ def test_later_stages_keep_what_was_decided(miniature, backdrop):
         pictures = miniature.image_processor.postprocess(pictures)
         for image in (pictures, latents):
             latents_of(img2img, [PORTRAIT] * 4, (5, 6, 7, 8), image=image, strength=0.6, **call)
-            assert [outcome == "corrected" for outcome in second.outcomes()] == decided
+            assert [outcome == "corrected" for outcome in second.outcomes()[-4:]] == decided
         for picture, wanted in zip(pictures, decided, strict=True):
             latents_of(img2img, PORTRAIT, (9,), image=picture, strength=0.8, **call)
-            assert (second.outcomes() == ["corrected"]) == wanted
+            assert (second.outcomes()[-1] == "corrected") == wanted
             size = dict(height=128, width=128)
             latents_of(inpaint, PORTRAIT, (9,), image=picture, mask_image=mask, **size, **call)
-            assert (third.outcomes() == ["corrected"]) == wanted
+            assert (third.outcomes()[-1] == "corrected") == wanted
     assert "not made by an earlier run" not in second.report() + third.report()
 
 
@@ -326,7 +327,7 @@ def test_latents_that_are_not_finished_keep_what_was_decided(make, xl_preference
         with corrected(refiner, xl_preference, target=0.5, seed=seed) as second:
             latents_of(refiner, ["one", "two"], (3, 4), 6, image=latents, denoising_start=0.5)
             latents_of(refiner, ["two", "one"], (3, 4), 6, image=latents.flip(0), denoising_start=0.5)
-        assert second.reasons == [decided[0][::-1]]
+        assert second.reasons == [decided[0] + decided[0][::-1]]
 
 
 def test_pipelines_that_share_a_scheduler_are_corrected_once_each(make, preference, monkeypatch):
@@ -347,7 +348,7 @@ def test_pipelines_that_share_a_scheduler_are_corrected_once_each(make, preferen
         MEMORY.runs.clear()
         assert torch.equal(latents_of(other, image=PICTURE), alone[other])
         assert torch.equal(latents_of(pipe), alone[pipe])
-    assert first.outcomes() == second.outcomes() == ["corrected"]
+    assert first.outcomes() == 2 * second.outcomes() == 2 * ["corrected"]  # that of the interrupted call as well
 
 
 def test_a_pipeline_may_be_called_in_the_callback_of_another(make, preference):
@@ -361,18 +362,69 @@ def test_a_pipeline_may_be_called_in_the_callback_of_another(make, preference):
 
     with corrected(outer, preference) as first, corrected(inner, preference) as second:
         assert torch.equal(latents_of(outer, callback_on_step_end=preview), wanted)
-    assert first.outcomes() == second.outcomes() == ["corrected"]
-    assert len(second.report().splitlines()) == 4  # PNDM repeats a step
+    assert first.outcomes() == ["corrected"] and second.outcomes() == 4 * ["corrected"]  # PNDM repeats a step
+    assert len(second.report().splitlines()) == 4
 
 
 def test_each_call_is_reported_and_logged(make, preference, caplog):
     pipe = make("sd15")
     with caplog.at_level(logging.INFO, "rs_corrector"), corrected(pipe, preference) as run:
-        assert (run.report(), run.reasons, run.outcomes()) == ("", [], [])
+        assert (run.reasons, run.outcomes()) == ([], [])
         for _ in range(2):
             latents_of(pipe)
     assert run.report().splitlines() == [record.message for record in caplog.records if record.name == "rs_corrector"]
     assert len(run.report().splitlines()) == 2 and "exact: corrected 1 of 1" in run.report()
+
+
+def test_outcomes_and_reasons_are_those_of_all_calls_in_order(miniature, backdrop):
+    prompts = [PORTRAIT, "a landscape with a river", f"{PORTRAIT} in a village"]
+    with corrected(miniature, [backdrop, replace(backdrop, name="again")]) as run:
+        for prompt, seeds in zip(prompts, [(1,), (2, 3), (4,)], strict=True):
+            latents_of(miniature, prompt, seeds, 1, num_images_per_prompt=len(seeds))
+    alone, nobody, _, asked = run.outcomes()
+    assert alone.count("corrected") == 2 and "names nobody" in nobody and "asks for" in asked
+    assert [[reason != "" for reason in row] for row in run.reasons] == 2 * [[False, True, True, True]]
+
+
+def test_the_report_says_that_and_why_nothing_was_corrected(make, preference):
+    pipe = make("sd15")
+    with corrected(pipe, preference) as run:
+        other = diffusers.StableDiffusionImg2ImgPipeline.from_pipe(pipe)
+        latents_of(other, image=PICTURE)
+    assert "the StableDiffusionPipeline that was given to corrected(...) made no picture" in run.report()
+    assert "give that one to corrected(...)" in run.report() and run.outcomes() == []
+    with corrected(other, preference) as run:
+        latents_of(other, image=PICTURE)
+    assert run.outcomes() == ["corrected"]
+    with corrected(pipe, preference, strength=0) as run:
+        latents_of(pipe)
+    assert run.report() == "Nothing was corrected: the strength is 0."
+
+
+@pytest.mark.parametrize("when", ["between calls", "in a call"])
+def test_a_copy_made_inside_the_block_is_a_plain_pipeline_and_the_original_stays_corrected(make, preference, when):
+    pipe = make("sd15")
+    plain, copies = latents_of(pipe), []
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    def copied(pipe, step, timestep, given):
+        copies.append(deepcopy(pipe))
+        return given
+
+    with corrected(pipe, preference) as run:
+        wanted = latents_of(pipe, **({} if when == "between calls" else dict(callback_on_step_end=copied)))
+        copy = copies[0] if copies else deepcopy(pipe)
+        assert torch.equal(latents_of(copy), plain)
+        with pytest.raises(KeyboardInterrupt):
+            latents_of(copy, callback_on_step_end=fail)
+        assert torch.equal(latents_of(pipe), wanted)
+    assert run.outcomes() == ["corrected"] * 2
+    assert torch.equal(latents_of(pipe), plain) and torch.equal(latents_of(copy), plain)
+    with corrected(copy, preference) as run:
+        assert torch.equal(latents_of(copy), wanted)
+    assert run.outcomes() == ["corrected"]
 
 
 def test_window_mask_and_cap(make, preference):
