@@ -450,6 +450,9 @@ def test_window_mask_and_cap(make, preference):
         ("starts at 0.5 and ends at 0.5", dict(start=0.5, end=0.5)),
         ("starts at -1", dict(start=-1)),
         ("cap", dict(cap=0.0)),
+        ("mask is of the type ndarray", dict(mask=np.ones((8, 8)))),
+        (r"mask has the shape \[1, 3, 8, 8\]", dict(mask=torch.ones(1, 3, 8, 8))),
+        (r"strength has the shape \[2, 1\]", dict(strength=torch.ones(2, 1))),
     ],
 )
 def test_bad_settings_are_refused(make, preference, told, settings):
@@ -458,6 +461,53 @@ def test_bad_settings_are_refused(make, preference, told, settings):
     with pytest.raises(CorrectionError, match=told), corrected(pipe, preference, **settings):
         raise AssertionError("the block was entered")
     assert vars(pipe) == before
+
+
+def test_strengths_and_masks_are_one_for_each_picture(make, preference):
+    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS, clip_sample=False))
+    call = dict(seeds=(1, 2), num_images_per_prompt=2, steps=1)
+    plain = latents_of(pipe, **call)
+    with corrected(pipe, preference) as run:
+        whole = latents_of(pipe, **call)
+    for strength in (torch.tensor([0.0, 1.0]), torch.tensor([1.0])):
+        with corrected(pipe, preference, strength=strength) as run:
+            changed = latents_of(pipe, **call)
+        wanted = [whole if on else plain for on in strength.expand(2)]
+        assert torch.equal(changed, torch.stack([latents[i] for i, latents in enumerate(wanted)]))
+        assert [outcome == "corrected" for outcome in run.outcomes()] == strength.expand(2).bool().tolist()
+    with corrected(pipe, preference, mask=torch.stack([torch.zeros(8, 8), torch.ones(8, 8)])):
+        changed = latents_of(pipe, **call)
+    assert torch.equal(changed[0], plain[0]) and torch.equal(changed[1], whole[1])
+    with corrected(pipe, preference, strength=torch.zeros(2)) as run:
+        assert torch.equal(latents_of(pipe, **call), plain)
+    assert "the strength is 0" in run.report()
+    for told, settings in (
+        ("3 strengths for 2 pictures", dict(strength=torch.ones(3))),
+        ("3 masks for 2 pictures", dict(mask=torch.ones(3, 8, 8))),
+    ):
+        with pytest.raises(CorrectionError, match=told), corrected(pipe, preference, **settings):
+            latents_of(pipe, **call)
+        assert torch.equal(latents_of(pipe, **call), plain)
+
+
+def test_preferences_may_be_given_as_files(miniature, backdrop):
+    attire = WEIGHTS.parent / "miniature-attire.safetensors"
+    with corrected(miniature, [backdrop, attire]) as run:
+        wanted = latents_of(miniature, PORTRAIT)
+    assert len(run.report().splitlines()) == 2
+    for file in (attire, str(attire)):
+        with corrected(miniature, (backdrop, file)):
+            assert torch.equal(latents_of(miniature, PORTRAIT), wanted)
+        with corrected(miniature, file) as run:
+            latents_of(miniature, PORTRAIT)
+        assert run.report().startswith("miniature-attire")
+    for given, told in (
+        (attire.with_name("none.safetensors"), "no such file"),
+        (3, "A preference is of the type int"),
+        ([None], "A preference is of the type NoneType; give Preferences or paths of their files"),
+    ):
+        with pytest.raises(RSCorrectorError, match=told), corrected(miniature, given):
+            raise AssertionError("the block was entered")
 
 
 def test_preferences_that_do_not_fit_are_refused(make, preference, xl_preference):

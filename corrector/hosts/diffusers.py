@@ -5,13 +5,18 @@ Each call of a pipeline starts with `encode_prompt`. Then come `scheduler.add_no
 objects and puts them back; components, weights and settings are never changed.
 """
 
+from __future__ import annotations
+
 import copy
 import functools
 import logging
 import math
+import os
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, contextmanager
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,9 +25,14 @@ from ..correction.run import Run
 from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
 from ..latent_space.spaces import denoised_from_output, percent_to_sigma
+from ..preference.file import load_preferences
 from ..preference.preference import Preference
 from .pipelines import check_pipeline
 from .schedulers import check_scheduler, noise_level
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from PIL import Image
 
 LOG = logging.getLogger("rs_corrector")
 
@@ -36,34 +46,44 @@ _local = _Local()
 
 @contextmanager
 def corrected(
-    pipe, preferences, strength=1.0, target=1.0, start=0.0, end=1.0, cap=None, mask=None, seed=0, use_gate=True
+    pipe: DiffusionPipeline,
+    preferences: Preference | str | os.PathLike | Iterable[Preference | str | os.PathLike],
+    strength: float | torch.Tensor = 1.0,
+    target: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    cap: float | None = None,
+    mask: Image.Image | torch.Tensor | None = None,
+    seed: int = 0,
+    use_gate: bool = True,
 ):
     """Corrects the pictures that a pipeline makes inside the block, which is given a PipelineRun.
 
-        with corrected(pipe, load_preferences("mine.safetensors"), target=0.8) as run:
+        with corrected(pipe, "mine.safetensors", target=0.8) as run:
             images = pipe("a portrait of ...", num_images_per_prompt=4).images
         print(run.report())
 
-    Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline.
+    Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline, and
+    PreferenceFileError if a file cannot be read.
 
     Args:
         pipe: a pipeline for Stable Diffusion 1.5, 2.x or XL: text to image, img2img, inpaint or ControlNet.
-        preferences: one Preference or several.
-        strength: 0 is off, exactly; 1 is as calibrated.
+        preferences: a Preference, the path of a preference file, or several of both.
+        strength: 0 is off, exactly; 1 is as calibrated. A number, or [B] with one for each picture.
         target: wanted share of counter pictures, in (0, 1].
         start, end: part of the sampling in which the correction acts, 0 to 1.
         cap: most RMS change of a picture in one step, in latent units, or None.
-        mask: where to correct: a PIL image (white), or a tensor [H, W] or [B, 1, H, W] in 0..1; any size.
+        mask: where to correct: a PIL image (white), or a tensor [H, W], [B, H, W] or [B, 1, H, W] in 0..1; any size.
         seed: another draw of which pictures a target below 1 corrects.
         use_gate: False corrects every picture, whatever its prompt.
     """
-    preferences = (preferences,) if isinstance(preferences, Preference) else tuple(preferences)
+    preferences = _loaded(preferences)
     check_pipeline(pipe, preferences)
     if isinstance(pipe.encode_prompt, _Replaced):
         raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
     if not 0 <= start < end <= 1:
         raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
-    if mask is not None and not torch.is_tensor(mask):
+    if hasattr(mask, "convert"):
         mask = torch.from_numpy(np.asarray(mask.convert("L")) / 255)
     window = tuple(percent_to_sigma(pipe.scheduler.alphas_cumprod)(part) for part in (start, end))
     outer = _local.runs
@@ -71,12 +91,28 @@ def corrected(
     _local.runs = (*outer, run)
     try:
         with ExitStack() as replaced:
-            if strength > 0:
+            if not run.settings.off:
                 run.replace(replaced)
             yield run
     finally:
         _local.runs = outer
         run.end_call()
+
+
+def _loaded(preferences):
+    """Preferences and paths of preference files, one or several -> a tuple of Preferences."""
+    several = isinstance(preferences, Iterable) and not isinstance(preferences, str)
+    loaded = []
+    for preference in preferences if several else [preferences]:
+        if isinstance(preference, str | os.PathLike):
+            loaded += load_preferences(preference)
+        elif isinstance(preference, Preference):
+            loaded.append(preference)
+        else:
+            raise CorrectionError(
+                f"A preference is of the type {type(preference).__name__}; give Preferences or paths of their files."
+            )
+    return tuple(loaded)
 
 
 class PipelineRun:
@@ -85,7 +121,7 @@ class PipelineRun:
     def __init__(self, pipe, preferences, settings, seed, use_gate):
         self.pipe = pipe
         self._preferences = preferences
-        self._settings = settings
+        self.settings = settings
         self._seed = seed
         self._use_gate = use_gate
         self._runs = []
@@ -96,7 +132,7 @@ class PipelineRun:
     def report(self):
         """What was done in all calls of the pipeline, a line a call and preference."""
         lines = [line for run in self._runs for line in run.report()]
-        if not lines and self._settings.strength == 0:
+        if not lines and self.settings.off:
             return "Nothing was corrected: the strength is 0."
         if not lines:
             return (
@@ -217,10 +253,16 @@ class PipelineRun:
         start = self._start
         if start is None and timestep != self._scheduler.timesteps[0]:
             start = sample  # another pipeline sampled the steps before (denoising_end and denoising_start)
+        mask = self.settings.mask
+        masks = 1 if mask is None or mask.ndim == 2 else len(mask)
+        if masks not in (1, len(sample)):
+            raise CorrectionError(
+                f"There are {masks} masks for {len(sample)} pictures; give one for all, or one for each picture."
+            )
         coins = coins_from_noise(sample if self._noise is None else self._noise, self._seed)
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
         options = dict(start=start, repainted=self._repainted, use_gate=self._use_gate)
-        self._run = Run(self._preferences, self._settings, coins, self._prompts, **options)
+        self._run = Run(self._preferences, self.settings, coins, self._prompts, **options)
         self._runs.append(self._run)
         self._shape = sample.shape
 

@@ -24,7 +24,7 @@ def check_pipeline(pipe, preferences):
         )
     check_scheduler(pipe.scheduler)
     if not preferences:
-        raise CorrectionError("There are no preferences; give at least one, from load_preferences(file).")
+        raise CorrectionError("There are no preferences; give at least one, or the path of its file.")
     config, space = pipe.unet.config, space_of(pipe)
     width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
     for preference in preferences:
