@@ -1,14 +1,33 @@
 """RS-Corrector corrects racial stereotypes in the pictures of latent diffusion models while they are sampled.
 
-    from rs_corrector import corrected, load_preferences
+    from rs_corrector import corrected
 
-    with corrected(pipe, load_preferences("mine.safetensors")) as run:
+    with corrected(pipe, "mine.safetensors") as run:
         images = pipe("a portrait of ...").images
+    print(run.report())
 
-The names in `__all__` are public. Everything else may change. Importing the package imports nothing heavy.
+corrected: a context in which a diffusers pipeline is corrected.
+load_preferences, save_preferences, Preference: what corrects, and its file.
+load_axis: a stereotype axis from its file.
+learn, calibrate, audit: what the commands of that name do, on a pipeline.
+Run, Settings, correct: for a host of your own.
+
+These names are public; everything else may change. Importing the package imports nothing heavy.
 """
 
+from __future__ import annotations
+
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+    from .axis.axis import Axis
+    from .hosts.sampler import Host
+    from .preference.preference import Preference
 
 _HOMES = {
     "corrected": "hosts.diffusers",
@@ -23,15 +42,22 @@ _HOMES = {
 __all__ = [*_HOMES, "audit", "calibrate", "learn"]
 
 
+def __dir__():
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name):
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    if name == "audit":
-        return import_module(".audit", __name__)  # the room, which can be called
+    if name == "__version__":
+        return _version()
+    with _extra_named():
+        if name in _HOMES:
+            return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        if name == "audit":
+            return import_module(".audit", __name__)  # the room, which can be called
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def learn(model, axis, **options):
+def learn(model: DiffusionPipeline | Host, axis: Axis | str | Path, **options) -> Preference:
     """Learn a preference from a model's own pictures of both sides of an axis -> Preference, not calibrated yet.
 
     Args:
@@ -39,15 +65,16 @@ def learn(model, axis, **options):
         axis: an Axis, or the path of an axis file.
         options: of `learning.learn.learn`: count, seed, cfg, steps, points, pairs, progress and so on.
     """
-    from .latent_space.folders import AXES
-    from .learning.gate_texts import gate_others
-    from .learning.learn import learn
+    with _extra_named():
+        from .latent_space.folders import AXES
+        from .learning.gate_texts import gate_others
+        from .learning.learn import learn
 
     host, axis = _host(model), _axis(axis)
     return learn(host, axis, **gate_others(axis, AXES, host.space), **options)[0]
 
 
-def calibrate(model, preference, **options):
+def calibrate(model: DiffusionPipeline | Host, preference: Preference, **options) -> Preference:
     """Measure a preference on a model -> the Preference with its calibrations.
 
     Args:
@@ -55,13 +82,15 @@ def calibrate(model, preference, **options):
         preference: a learned Preference.
         options: of `learning.calibrate.calibrate`: count, cfgs, seed, progress and folder.
     """
-    from .learning.calibrate import calibrate
+    with _extra_named():
+        from .learning.calibrate import calibrate
 
     return calibrate(_host(model), preference, preference.judge, **options)
 
 
 def _audit(model, axis, preferences=(), folder="out/audit", **options):
-    from .audit.whole import audit
+    with _extra_named():
+        from .audit.whole import audit
 
     return audit(_host(model), _axis(axis), preferences, folder, **options)
 
@@ -70,6 +99,32 @@ def _host(model):
     from .hosts.checkpoint import Checkpoint
 
     return Checkpoint(model) if hasattr(model, "unet") and hasattr(model, "scheduler") else model
+
+
+def _version():
+    """Of the installed package, or in pyproject.toml of the repository."""
+    import re
+    from importlib import metadata
+
+    if __name__ == "rs_corrector":
+        return metadata.version("rs-corrector")
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    return re.search(r'^version = "(.+)"$', project.read_text(encoding="utf-8"), re.MULTILINE)[1]
+
+
+@contextmanager
+def _extra_named():
+    """Names the extra of pip that brings a package which is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith(__name__):
+            raise
+        raise ModuleNotFoundError(
+            f"RS-Corrector needs the package {error.name}, which is not installed; run: "
+            'pip install "rs-corrector[diffusers]"',
+            name=error.name,
+        ) from error
 
 
 def _axis(axis):

@@ -1,5 +1,7 @@
 """The package's public names, and what they do with a diffusers pipeline."""
 
+import pydoc
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,6 +32,30 @@ def test_every_public_name_is_there_and_can_be_called(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'unknown'"):
         corrector.unknown  # noqa: B018
+
+
+def test_help_lists_every_public_name_and_shows_the_functions():
+    page = pydoc.plain(pydoc.render_doc(corrector))
+    assert set(corrector.__all__) <= set(re.findall(r"\w+", corrector.__doc__)) and set(corrector.__all__) <= {
+        *dir(corrector)
+    }
+    for name in ("corrected", "correct", "learn", "calibrate", "load_axis", "load_preferences", "save_preferences"):
+        summary = getattr(corrector, name).__doc__.split("\n")[0]
+        assert re.search(rf"^    {name}\(", page, re.MULTILINE) and summary in page
+
+
+def test_a_preference_is_printed_in_three_lines():
+    (preference,) = corrector.load_preferences(WEIGHTS / "miniature-backdrop.safetensors")
+    lines = str(preference).splitlines()
+    assert lines[0].startswith(f"miniature-backdrop [{preference.hash}]") and len(lines) == 3
+    assert all(group in lines[1] for group in preference.axis.groups) and preference.axis.title in lines[1]
+    assert lines[2].startswith("calibrated at CFG 2")
+    assert str(replace(preference, calibrations=())).endswith("not calibrated")
+    assert len(repr([preference])) < 60 and preference.hash in repr(preference)
+
+
+def test_the_version_is_that_of_the_repository():
+    assert f'\nversion = "{corrector.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_importing_the_package_imports_nothing_heavy():

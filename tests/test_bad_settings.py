@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,28 @@ from corrector.preference.prompt_gate import PromptReading
 def test_a_negative_or_nan_strength_is_refused(strength):
     with pytest.raises(CorrectionError, match=r"strength is .*must be 0 \(off\) or more"):
         Settings(strength=strength)
+
+
+@pytest.mark.parametrize("strength", [torch.ones(2, 1), torch.ones(0)])
+def test_strengths_that_are_not_one_for_each_picture_are_refused(strength):
+    with pytest.raises(CorrectionError, match=r"strength has the shape .*one for each picture"):
+        Settings(strength=strength)
+    with pytest.raises(CorrectionError, match="3 strengths for 2 pictures; give one number"):
+        Settings(strength=torch.ones(3)).strengths(2)
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.ones(8), torch.ones(1, 3, 8, 8), torch.ones(0, 8, 8), torch.ones(1, 1, 1, 8, 8)]
+)
+def test_a_mask_of_another_shape_is_refused(mask):
+    with pytest.raises(CorrectionError, match=r"mask has the shape .*must be \[height, width\]"):
+        Settings(mask=mask)
+
+
+@pytest.mark.parametrize("mask", ["mask.png", [[1.0]], np.ones((8, 8))])
+def test_a_mask_of_another_type_is_refused(mask):
+    with pytest.raises(CorrectionError, match=r"mask is of the type .*must be a picture or a tensor"):
+        Settings(mask=mask)
 
 
 @pytest.mark.parametrize("target", [0.0, -0.5, 1.01, math.nan])
@@ -39,6 +62,8 @@ def test_the_defaults_and_the_ends_of_every_range_are_accepted():
     Settings()
     Settings(strength=0.0, target=1.0, window=(math.inf, 0.0), cap=1e-3)
     Settings(strength=torch.tensor([0.0, 3.0]), target=1e-6)
+    for shape in ((8, 8), (2, 8, 8), (2, 1, 8, 8)):
+        Settings(mask=torch.ones(shape))
 
 
 @pytest.fixture(scope="module")

@@ -201,5 +201,5 @@ def test_the_tone_push_does_not_grow_with_the_cfg_scale():
 
 def test_video_latents_are_refused_by_name_with_what_to_do():
     video = torch.zeros(1, 4, 5, 6, 6)
-    with pytest.raises(CorrectionError, match=r"5 dimensions.*[Vv]ideo.*Remove RS-Corrector"):
+    with pytest.raises(CorrectionError, match=r"5 dimensions.*not videos. Switch it off"):
         correct(video, video, torch.ones(1), [], [], Settings())

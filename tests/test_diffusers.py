@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 
 import accelerate
@@ -11,7 +12,6 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
@@ -26,13 +26,11 @@ from corrector.preference.networks import Distilled
 from corrector.preference.prompt_gate import PromptGate
 from corrector.preference.text import Text
 from other_device import OTHER, other_device
-from tiny_checkpoints import BETAS, autoencoder, pipeline, unet
+from tiny_checkpoints import BETAS, MASK, PICTURE, autoencoder, pipeline, unet
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
 
 PORTRAIT = "a portrait of an Orvane person"
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
-MASK = Image.fromarray(np.uint8(255 * (np.arange(64) < 32))[:, None].repeat(64, axis=1))  # the upper half
 PLAIN = {"sd15": "StableDiffusion", "sd2": "StableDiffusion", "sdxl": "StableDiffusionXL"}
 
 
@@ -99,51 +97,6 @@ def latents_of(pipe, prompt="a portrait", seeds=(1,), steps=3, **call):
     return pipe(prompt, num_inference_steps=steps, generator=seeded(*seeds), output_type="latent", **call).images
 
 
-TASKS = [
-    ("sd15", "", {}),
-    ("sd2", "", {}),
-    ("sdxl", "", {}),
-    ("sd15", "Img2Img", dict(image=PICTURE, strength=0.7)),
-    ("sd2", "Img2Img", dict(image=PICTURE, strength=0.7)),
-    ("sdxl", "Img2Img", dict(image=PICTURE, strength=0.7)),
-    ("sd15", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64)),
-    ("sd15", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64, strength=0.7)),
-    ("inpaint", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64)),
-    ("inpaint", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64, strength=0.7)),
-    ("sdxl", "Inpaint", dict(image=PICTURE, mask_image=MASK, height=64, width=64)),
-    ("sd15", "ControlNet", dict(image=PICTURE)),
-    ("sd15", "ControlNetImg2Img", dict(image=PICTURE, control_image=PICTURE)),
-    ("sd15", "ControlNetInpaint", dict(image=PICTURE, mask_image=MASK, control_image=PICTURE)),
-    ("sdxl", "ControlNet", dict(image=PICTURE)),
-]
-
-
-def controlnet(parts, kind):
-    net = diffusers.ControlNetModel.from_unet(parts[kind]["unet"])
-    for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
-        torch.nn.init.normal_(block.weight, std=0.1)
-    return net.eval()
-
-
-@pytest.mark.parametrize("cfg", [1.0, 5.0])
-@pytest.mark.parametrize("kind, task, call", TASKS)
-def test_every_task_is_corrected_and_strength_zero_is_bit_identical(
-    make, parts, preference, xl_preference, kind, task, call, cfg
-):
-    pipe = make(kind, task, **({"controlnet": controlnet(parts, kind)} if "ControlNet" in task else {}))
-    own, call = xl_preference if kind == "sdxl" else preference, dict(call, guidance_scale=cfg)
-    plain = latents_of(pipe, **call)
-    before = dict(vars(pipe)), vars(pipe.scheduler).keys()
-    with corrected(pipe, own) as run:
-        changed = latents_of(pipe, **call)
-    assert run.outcomes() == ["corrected"]
-    assert changed.isfinite().all() and (changed - plain).abs().max() > 0.01
-    assert vars(pipe) == before[0] and vars(pipe.scheduler).keys() == before[1]
-    with corrected(pipe, own, strength=0):
-        assert torch.equal(latents_of(pipe, **call), plain)
-    assert torch.equal(latents_of(pipe, **call), plain)
-
-
 def test_the_model_is_never_written_to(make, preference):
     pipe = make("sd15")
     parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
@@ -191,7 +144,7 @@ def test_each_picture_of_a_batch_has_its_own_prompt(miniature, backdrop):
         assert "names nobody" in outcomes[2] and "asks for" in outcomes[4]
         embeds, empty = miniature.encode_prompt(prompts, "cpu", 1, True)
         given = latents_of(miniature, None, prompt_embeds=embeds, negative_prompt_embeds=empty, **call)
-        assert torch.equal(latents, given) and run.outcomes() == outcomes
+        assert torch.equal(latents, given) and run.outcomes() == 2 * outcomes
     with corrected(miniature, backdrop, use_gate=False) as run:
         latents_of(miniature, prompts, **call)
     assert set(run.outcomes()) == {"corrected"}
@@ -252,7 +205,7 @@ def test_the_cfg_scale_is_that_of_each_step(make, preference, monkeypatch):
             given["prompt_embeds"] = given["prompt_embeds"].chunk(2)[-1]
         return given
 
-    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS))
+    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS, clip_sample=False))
     names = ["latents", "prompt_embeds"]
     call = dict(callback_on_step_end=switch_off, callback_on_step_end_tensor_inputs=names, guidance_scale=6.0)
     with corrected(pipe, preference):
@@ -310,7 +263,7 @@ def test_with_cpu_offload(make, preference, offload):
 @pytest.mark.parametrize("name", ["EulerDiscrete", "DDIM", "DPMSolverMultistep", "UniPCMultistep"])
 def test_with_the_latents_on_another_device_than_the_preference(preference, name):
     pipe = pipeline("sd15")
-    pipe.scheduler = getattr(diffusers, f"{name}Scheduler")(**BETAS)
+    pipe.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(dict(BETAS, clip_sample=False))
     torch.manual_seed(0)
     networks = Distilled("sd15", 2, width=16, blocks=1), PromptGate(16, 2)
     source, gate = (network.eval().requires_grad_(False) for network in networks)
@@ -344,13 +297,13 @@ def test_later_stages_keep_what_was_decided(miniature, backdrop):
         pictures = miniature.image_processor.postprocess(pictures)
         for image in (pictures, latents):
             latents_of(img2img, [PORTRAIT] * 4, (5, 6, 7, 8), image=image, strength=0.6, **call)
-            assert [outcome == "corrected" for outcome in second.outcomes()] == decided
+            assert [outcome == "corrected" for outcome in second.outcomes()[-4:]] == decided
         for picture, wanted in zip(pictures, decided, strict=True):
             latents_of(img2img, PORTRAIT, (9,), image=picture, strength=0.8, **call)
-            assert (second.outcomes() == ["corrected"]) == wanted
+            assert (second.outcomes()[-1] == "corrected") == wanted
             size = dict(height=128, width=128)
             latents_of(inpaint, PORTRAIT, (9,), image=picture, mask_image=mask, **size, **call)
-            assert (third.outcomes() == ["corrected"]) == wanted
+            assert (third.outcomes()[-1] == "corrected") == wanted
     assert "not made by an earlier run" not in second.report() + third.report()
 
 
@@ -374,7 +327,7 @@ def test_latents_that_are_not_finished_keep_what_was_decided(make, xl_preference
         with corrected(refiner, xl_preference, target=0.5, seed=seed) as second:
             latents_of(refiner, ["one", "two"], (3, 4), 6, image=latents, denoising_start=0.5)
             latents_of(refiner, ["two", "one"], (3, 4), 6, image=latents.flip(0), denoising_start=0.5)
-        assert second.reasons == [decided[0][::-1]]
+        assert second.reasons == [decided[0] + decided[0][::-1]]
 
 
 def test_pipelines_that_share_a_scheduler_are_corrected_once_each(make, preference, monkeypatch):
@@ -395,7 +348,7 @@ def test_pipelines_that_share_a_scheduler_are_corrected_once_each(make, preferen
         MEMORY.runs.clear()
         assert torch.equal(latents_of(other, image=PICTURE), alone[other])
         assert torch.equal(latents_of(pipe), alone[pipe])
-    assert first.outcomes() == second.outcomes() == ["corrected"]
+    assert first.outcomes() == 2 * second.outcomes() == 2 * ["corrected"]  # that of the interrupted call as well
 
 
 def test_a_pipeline_may_be_called_in_the_callback_of_another(make, preference):
@@ -409,18 +362,69 @@ def test_a_pipeline_may_be_called_in_the_callback_of_another(make, preference):
 
     with corrected(outer, preference) as first, corrected(inner, preference) as second:
         assert torch.equal(latents_of(outer, callback_on_step_end=preview), wanted)
-    assert first.outcomes() == second.outcomes() == ["corrected"]
-    assert len(second.report().splitlines()) == 4  # PNDM repeats a step
+    assert first.outcomes() == ["corrected"] and second.outcomes() == 4 * ["corrected"]  # PNDM repeats a step
+    assert len(second.report().splitlines()) == 4
 
 
 def test_each_call_is_reported_and_logged(make, preference, caplog):
     pipe = make("sd15")
     with caplog.at_level(logging.INFO, "rs_corrector"), corrected(pipe, preference) as run:
-        assert (run.report(), run.reasons, run.outcomes()) == ("", [], [])
+        assert (run.reasons, run.outcomes()) == ([], [])
         for _ in range(2):
             latents_of(pipe)
     assert run.report().splitlines() == [record.message for record in caplog.records if record.name == "rs_corrector"]
     assert len(run.report().splitlines()) == 2 and "exact: corrected 1 of 1" in run.report()
+
+
+def test_outcomes_and_reasons_are_those_of_all_calls_in_order(miniature, backdrop):
+    prompts = [PORTRAIT, "a landscape with a river", f"{PORTRAIT} in a village"]
+    with corrected(miniature, [backdrop, replace(backdrop, name="again")]) as run:
+        for prompt, seeds in zip(prompts, [(1,), (2, 3), (4,)], strict=True):
+            latents_of(miniature, prompt, seeds, 1, num_images_per_prompt=len(seeds))
+    alone, nobody, _, asked = run.outcomes()
+    assert alone.count("corrected") == 2 and "names nobody" in nobody and "asks for" in asked
+    assert [[reason != "" for reason in row] for row in run.reasons] == 2 * [[False, True, True, True]]
+
+
+def test_the_report_says_that_and_why_nothing_was_corrected(make, preference):
+    pipe = make("sd15")
+    with corrected(pipe, preference) as run:
+        other = diffusers.StableDiffusionImg2ImgPipeline.from_pipe(pipe)
+        latents_of(other, image=PICTURE)
+    assert "the StableDiffusionPipeline that was given to corrected(...) made no picture" in run.report()
+    assert "give that one to corrected(...)" in run.report() and run.outcomes() == []
+    with corrected(other, preference) as run:
+        latents_of(other, image=PICTURE)
+    assert run.outcomes() == ["corrected"]
+    with corrected(pipe, preference, strength=0) as run:
+        latents_of(pipe)
+    assert run.report() == "Nothing was corrected: the strength is 0."
+
+
+@pytest.mark.parametrize("when", ["between calls", "in a call"])
+def test_a_copy_made_inside_the_block_is_a_plain_pipeline_and_the_original_stays_corrected(make, preference, when):
+    pipe = make("sd15")
+    plain, copies = latents_of(pipe), []
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    def copied(pipe, step, timestep, given):
+        copies.append(deepcopy(pipe))
+        return given
+
+    with corrected(pipe, preference) as run:
+        wanted = latents_of(pipe, **({} if when == "between calls" else dict(callback_on_step_end=copied)))
+        copy = copies[0] if copies else deepcopy(pipe)
+        assert torch.equal(latents_of(copy), plain)
+        with pytest.raises(KeyboardInterrupt):
+            latents_of(copy, callback_on_step_end=fail)
+        assert torch.equal(latents_of(pipe), wanted)
+    assert run.outcomes() == ["corrected"] * 2
+    assert torch.equal(latents_of(pipe), plain) and torch.equal(latents_of(copy), plain)
+    with corrected(copy, preference) as run:
+        assert torch.equal(latents_of(copy), wanted)
+    assert run.outcomes() == ["corrected"]
 
 
 def test_window_mask_and_cap(make, preference):
@@ -446,6 +450,9 @@ def test_window_mask_and_cap(make, preference):
         ("starts at 0.5 and ends at 0.5", dict(start=0.5, end=0.5)),
         ("starts at -1", dict(start=-1)),
         ("cap", dict(cap=0.0)),
+        ("mask is of the type ndarray", dict(mask=np.ones((8, 8)))),
+        (r"mask has the shape \[1, 3, 8, 8\]", dict(mask=torch.ones(1, 3, 8, 8))),
+        (r"strength has the shape \[2, 1\]", dict(strength=torch.ones(2, 1))),
     ],
 )
 def test_bad_settings_are_refused(make, preference, told, settings):
@@ -454,6 +461,53 @@ def test_bad_settings_are_refused(make, preference, told, settings):
     with pytest.raises(CorrectionError, match=told), corrected(pipe, preference, **settings):
         raise AssertionError("the block was entered")
     assert vars(pipe) == before
+
+
+def test_strengths_and_masks_are_one_for_each_picture(make, preference):
+    pipe = make("sd15", scheduler=diffusers.DDIMScheduler(**BETAS, clip_sample=False))
+    call = dict(seeds=(1, 2), num_images_per_prompt=2, steps=1)
+    plain = latents_of(pipe, **call)
+    with corrected(pipe, preference) as run:
+        whole = latents_of(pipe, **call)
+    for strength in (torch.tensor([0.0, 1.0]), torch.tensor([1.0])):
+        with corrected(pipe, preference, strength=strength) as run:
+            changed = latents_of(pipe, **call)
+        wanted = [whole if on else plain for on in strength.expand(2)]
+        assert torch.equal(changed, torch.stack([latents[i] for i, latents in enumerate(wanted)]))
+        assert [outcome == "corrected" for outcome in run.outcomes()] == strength.expand(2).bool().tolist()
+    with corrected(pipe, preference, mask=torch.stack([torch.zeros(8, 8), torch.ones(8, 8)])):
+        changed = latents_of(pipe, **call)
+    assert torch.equal(changed[0], plain[0]) and torch.equal(changed[1], whole[1])
+    with corrected(pipe, preference, strength=torch.zeros(2)) as run:
+        assert torch.equal(latents_of(pipe, **call), plain)
+    assert "the strength is 0" in run.report()
+    for told, settings in (
+        ("3 strengths for 2 pictures", dict(strength=torch.ones(3))),
+        ("3 masks for 2 pictures", dict(mask=torch.ones(3, 8, 8))),
+    ):
+        with pytest.raises(CorrectionError, match=told), corrected(pipe, preference, **settings):
+            latents_of(pipe, **call)
+        assert torch.equal(latents_of(pipe, **call), plain)
+
+
+def test_preferences_may_be_given_as_files(miniature, backdrop):
+    attire = WEIGHTS.parent / "miniature-attire.safetensors"
+    with corrected(miniature, [backdrop, attire]) as run:
+        wanted = latents_of(miniature, PORTRAIT)
+    assert len(run.report().splitlines()) == 2
+    for file in (attire, str(attire)):
+        with corrected(miniature, (backdrop, file)):
+            assert torch.equal(latents_of(miniature, PORTRAIT), wanted)
+        with corrected(miniature, file) as run:
+            latents_of(miniature, PORTRAIT)
+        assert run.report().startswith("miniature-attire")
+    for given, told in (
+        (attire.with_name("none.safetensors"), "no such file"),
+        (3, "A preference is of the type int"),
+        ([None], "A preference is of the type NoneType; give Preferences or paths of their files"),
+    ):
+        with pytest.raises(RSCorrectorError, match=told), corrected(miniature, given):
+            raise AssertionError("the block was entered")
 
 
 def test_preferences_that_do_not_fit_are_refused(make, preference, xl_preference):

@@ -12,6 +12,7 @@ from corrector.correction.decision import Decision
 from corrector.correction.sampled import sample_corrected
 from corrector.correction.update import CorrectionError, Settings, correct
 from corrector.hosts.diffusers import corrected
+from corrector.hosts.schedulers import BY_TIMESTEP, check_scheduler
 from corrector.latent_space.spaces import denoised_from_output
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
@@ -151,13 +152,16 @@ def test_a_run_is_the_same_as_that_of_the_own_euler_sampler(cfg):
 
 
 def test_an_unknown_scheduler_is_refused_by_name_and_nothing_is_left_behind(pipe, preference):
-    known = pipe.scheduler = diffusers.DDIMScheduler(**BETAS)
+    known = pipe.scheduler = diffusers.DDIMScheduler(**BETAS, clip_sample=False)
     pipe("a portrait", num_inference_steps=1)  # leaves attributes of its own
     unknown = [
         (diffusers.EDMEulerScheduler(), "EDMEulerScheduler"),
         (diffusers.FlowMatchEulerDiscreteScheduler(), "FlowMatchEulerDiscreteScheduler"),
         (diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction"), "flow sigmas"),
         (diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction"), "flow_prediction"),
+        (diffusers.DDIMScheduler(**BETAS), r"DDIMScheduler.from_config\(pipe.scheduler.config, clip_sample=False\)"),
+        (diffusers.DDPMScheduler(**BETAS, thresholding=True), "clip_sample=False, thresholding=False"),
+        (diffusers.UniPCMultistepScheduler(**BETAS, thresholding=True), "UniPCMultistep.*thresholding=False"),
     ]
     for scheduler, told in unknown:
         pipe.scheduler, before = scheduler, (dict(vars(pipe)), dict(vars(scheduler)))
@@ -171,21 +175,35 @@ def test_an_unknown_scheduler_is_refused_by_name_and_nothing_is_left_behind(pipe
         assert (vars(pipe).keys(), vars(scheduler)) == (before[0].keys(), before[1])
 
 
+def test_a_setting_that_a_scheduler_does_not_have_does_not_count(pipe, preference):
+    pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(dict(BETAS, clip_sample=True))
+    assert pipe.scheduler.config.clip_sample
+    with corrected(pipe, preference) as run:
+        pipe("a portrait", num_inference_steps=2, output_type="latent")
+    assert run.outcomes() == ["corrected"]
+
+
+@pytest.mark.parametrize("folder", ["weights/miniature", "benchmarks/second_world/weights"])
+@pytest.mark.parametrize("name", BY_TIMESTEP)
+def test_schedulers_made_from_the_configuration_of_a_shipped_folder_do_not_clip(folder, name):
+    config = diffusers.EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler").config
+    check_scheduler(getattr(diffusers, f"{name}Scheduler").from_config(config))
+
+
 def test_a_scheduler_may_be_swapped_inside_the_block(pipe, preference, scheduler):
     pipe.scheduler = scheduler("LCM")
     with corrected(pipe, preference) as run:
         for name in ("DDIM", "EulerDiscrete", "DPMSolverMultistep"):
             pipe.scheduler = scheduler(name)
             pipe("a portrait", num_inference_steps=2, output_type="latent")
-            assert run.outcomes() == ["corrected"]
             assert "step" not in vars(pipe.scheduler)
-    assert len(run.report().splitlines()) == 3
+    assert run.outcomes() == ["corrected"] * 3 and len(run.report().splitlines()) == 3
 
 
 def test_zero_terminal_snr_stays_finite(pipe, preference):
     zero = dict(rescale_betas_zero_snr=True, timestep_spacing="trailing", prediction_type="v_prediction")
     for kind in (diffusers.DDIMScheduler, diffusers.EulerDiscreteScheduler):
-        pipe.scheduler = kind(**BETAS, **zero)
+        pipe.scheduler = kind.from_config(dict(BETAS, clip_sample=False, **zero))
         with corrected(pipe, preference) as run:
             latents = pipe("a portrait", num_inference_steps=4, output_type="latent").images
         assert latents.isfinite().all() and run.outcomes() == ["corrected"]

@@ -57,6 +57,28 @@ print(axis.id == preference.axis.id, HOME == pathlib.Path(), AXES.parent == path
     assert run(installed, sys.executable, "-c", script).split() == ["True"] * 3
 
 
+def test_without_the_extra_every_name_says_how_to_install_it(installed):
+    script = """
+import rs_corrector
+for name in rs_corrector.__all__:
+    try:
+        getattr(rs_corrector, name)(None, None)
+    except ModuleNotFoundError as error:
+        print(name, error)
+"""
+    lines = run(installed, sys.executable, "-S", "-c", script).splitlines()  # -S: without site-packages
+    command = 'which is not installed; run: pip install "rs-corrector[diffusers]"'
+    assert len(lines) == 11 and all("needs the package" in line and line.endswith(command) for line in lines)
+
+
+def test_the_version_is_that_of_the_installed_package(installed):
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert (
+        run(installed, sys.executable, "-S", "-c", "import rs_corrector; print(rs_corrector.__version__)")
+        == f"{version}\n"
+    )
+
+
 def test_the_extra_for_diffusers_is_what_the_demo_installs():
     extra = re.search(r"^diffusers = (\[.*\])$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
     lines = (ROOT / "requirements-demo.txt").read_text().splitlines()

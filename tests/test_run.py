@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from corrector.correction.memory import Memory
-from corrector.correction.run import OUTSIDE, Run
+from corrector.correction.run import OFF, OUTSIDE, Run
 from corrector.correction.update import CorrectionError, Settings
 from corrector.preference.prompt_gate import PromptReading
 
@@ -180,6 +180,16 @@ def test_a_change_is_the_corrected_less_the_plain_and_none_where_nothing_acts(pr
     torch.testing.assert_close(run.memory.runs[0].latents, whole)
     nobody = run_of(preference, Memory(), asked=prompts(*[1] * COUNT))
     assert nobody.change(x, sigma, 2.0, denoised, lambda: denoised) is None
+
+
+def test_each_picture_has_its_own_strength_and_is_told_that_it_is_off(preference):
+    coins, x = torch.zeros(2), torch.randn(2, *SHAPE)
+    run = Run([preference], Settings(strength=torch.tensor([0.0, 1.0])), coins, prompts(0, 0), memory=Memory())
+    corrected = run.correct(torch.zeros_like(x), x, torch.full((2,), 3.0))
+    assert torch.equal(corrected[0], torch.zeros(SHAPE)) and corrected[1].any()
+    assert run.outcomes() == [f"left alone, {OFF}", "corrected"]
+    with pytest.raises(CorrectionError, match="3 strengths for 2 pictures"):
+        Run([preference], Settings(strength=torch.ones(3)), coins, prompts(0, 0), memory=Memory())
 
 
 def test_another_batch_than_the_announced_is_refused(preference):

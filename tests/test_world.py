@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from scipy.stats import binomtest, ks_2samp
 
 from corrector.axis.axis import load_axis
@@ -210,7 +210,7 @@ def test_a_saved_checkpoint_is_a_pipeline_of_diffusers(tmp_path):
     tokenizer = model.new_tokenizer(0, tmp_path / "tokenizer")
     unet, encoder, autoencoder = model.new_networks(tokenizer)
     weights = unet.conv_in.weight.detach().clone(), encoder.state_dict()["final_layer_norm.weight"].clone()
-    model.save(tmp_path, unet, encoder, autoencoder, 0.9427700042724609)
+    model.save(tmp_path, unet, encoder, autoencoder, 0.9427700042724609, use_karras_sigmas=True)
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path)
     assert pipe.unet.dtype == pipe.vae.dtype == pipe.text_encoder.dtype == torch.float32
     torch.testing.assert_close(pipe.unet.conv_in.weight.detach(), weights[0], rtol=1e-3, atol=1e-4)
@@ -218,6 +218,7 @@ def test_a_saved_checkpoint_is_a_pipeline_of_diffusers(tmp_path):
     text = ["a portrait of a Zendoli woman"]
     assert torch.equal(model.tokenize(pipe.tokenizer, text), model.tokenize(tokenizer, text))
     assert space_of(pipe) == "miniature" and pipe.scheduler.config.use_karras_sigmas
+    assert not DDIMScheduler.from_config(pipe.scheduler.config).config.clip_sample
     sigmas = Checkpoint(pipe).sigmas  # SD's
     assert float(sigmas[0]) == pytest.approx(0.0292, abs=1e-4) and float(sigmas[-1]) == pytest.approx(14.6146, abs=1e-3)
     assert (sigmas.diff() > 0).all() and len(sigmas) == 1000

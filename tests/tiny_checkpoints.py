@@ -3,8 +3,10 @@
 import re
 
 import diffusers
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -12,6 +14,8 @@ from corrector.miniature.model import WEIGHTS, load_tokenizer
 
 BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 KINDS = ("sd15", "sd2", "sdxl")
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+MASK = Image.fromarray(np.uint8(255 * (np.arange(64) < 32))[:, None].repeat(64, axis=1))  # the upper half
 
 
 def text_encoder(width, kind=CLIPTextModel, layers=3):

@@ -186,11 +186,7 @@ def train_diffusion(unet, pool, latents, tokenizer, encoder, folder, seed, steps
 
 def save_checkpoint(folder, unet, encoder, autoencoder, reader):
     """Write a folder that StableDiffusionPipeline.from_pretrained loads, weights in fp16, and the reader."""
-    from diffusers import EulerDiscreteScheduler
-
-    save(folder, unet, encoder, autoencoder, 1 / LATENT_SD)
-    scheduler = EulerDiscreteScheduler(**SCHEDULE, prediction_type="v_prediction", steps_offset=1)
-    scheduler.save_pretrained(folder / "scheduler")
+    save(folder, unet, encoder, autoencoder, 1 / LATENT_SD, prediction_type="v_prediction")
     save_file(reader.half().state_dict(), folder / "reader.safetensors")
 
 

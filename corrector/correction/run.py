@@ -16,6 +16,7 @@ from .update import CorrectionError, correct
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
 OUTSIDE = "the window contains none of this run's steps"
+OFF = "its strength is 0"
 
 
 class Run:
@@ -47,6 +48,7 @@ class Run:
         self.settings, self.coins, self.context, self.memory = settings, coins, context, memory
         calibrated = any(known.checkpoint for preference in preferences for known in preference.calibrations)
         self.model = model if isinstance(model, str) else model() if calibrated else ""
+        self._off = (settings.strengths(len(coins)) == 0).tolist()  # for each picture
         self.preferences = [
             replace(preference, source=preference.source.in_run(evaluate))
             if preference.source.kind == "text"
@@ -164,7 +166,8 @@ class Run:
     @property
     def reasons(self):
         """For each preference and picture, why it was left alone, or "" if it was corrected."""
-        return self._reasons if self.acted else [[why or OUTSIDE for why in own] for own in self._reasons]
+        defaults = [OFF if off else "" if self.acted else OUTSIDE for off in self._off]
+        return [[why or default for why, default in zip(own, defaults, strict=True)] for own in self._reasons]
 
     def outcomes(self):
         """One text per picture, for its metadata; empty before the first call."""

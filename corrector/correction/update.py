@@ -43,7 +43,7 @@ class Settings:
     strength: float | torch.Tensor = 1.0  # 0 is off, 1 as calibrated; a number, or [B] with a value for each picture
     target: float = 1.0  # wanted share of counter pictures, in (0, 1]
     window: tuple[float, float] = (math.inf, 0.0)  # the correction is on while window[0] >= sigma >= window[1]
-    mask: torch.Tensor | None = None  # [B or 1, 1, H, W] in 0..1, factor on the correction
+    mask: torch.Tensor | None = None  # [H, W], [B or 1, H, W] or [B or 1, 1, H, W] in 0..1, factor on the correction
     cap: float | None = None  # maximum RMS of D* - D of a picture, in units of x0
 
     def __post_init__(self):
@@ -53,6 +53,10 @@ class Settings:
             strength = torch.tensor(math.nan)
         if not torch.isfinite(strength).all() or (strength < 0).any():
             raise CorrectionError(f"The strength is {self.strength}; it must be 0 (off) or more. 1 is as calibrated.")
+        if strength.ndim > 1 or not strength.numel():
+            raise CorrectionError(
+                f"The strength has the shape {list(strength.shape)}; give one number, or one for each picture."
+            )
         if not 0 < self.target <= 1:
             raise CorrectionError(f"The target share is {self.target}; it must be above 0 and at most 1.")
         if not self.window[0] > self.window[1] >= 0:
@@ -62,6 +66,33 @@ class Settings:
             )
         if self.cap is not None and not self.cap > 0:
             raise CorrectionError(f"The cap is {self.cap}; it must be above 0, or None for no cap.")
+        if self.mask is not None:
+            self._check_mask()
+
+    def _check_mask(self):
+        if not torch.is_tensor(self.mask):
+            kind = type(self.mask).__name__
+            raise CorrectionError(f"The mask is of the type {kind}; it must be a picture or a tensor.")
+        shape = list(self.mask.shape)
+        if len(shape) not in (2, 3, 4) or 0 in shape or (len(shape) == 4 and shape[1] != 1):
+            raise CorrectionError(
+                f"The mask has the shape {shape}; it must be [height, width], [masks, height, width] or "
+                "[masks, 1, height, width], with values from 0 to 1."
+            )
+
+    @property
+    def off(self):
+        """Whether no picture is corrected, as the strength is 0."""
+        return not torch.as_tensor(self.strength).any()
+
+    def strengths(self, count: int):
+        """The strength for each of `count` pictures [count]. Raises CorrectionError if there are more or fewer."""
+        strength = torch.as_tensor(self.strength, dtype=torch.float32)
+        if (given := strength.numel()) not in (1, count):
+            raise CorrectionError(
+                f"There are {given} strengths for {count} pictures; give one number, or one for each picture."
+            )
+        return strength.expand(count)
 
 
 def drift(reading, decision, k, exponent=1.0):
@@ -100,9 +131,9 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
     if denoised.ndim != 4:
         raise CorrectionError(
             f"The latent has {denoised.ndim} dimensions; RS-Corrector corrects pictures [batch, channels, height, "
-            "width], not videos. Remove RS-Corrector from this graph."
+            "width], not videos. Switch it off, or use a model that makes pictures."
         )
-    strength, sigma = (torch.as_tensor(value, device=x.device).float() for value in (settings.strength, sigma))
+    strength, sigma = settings.strengths(len(x)).to(x.device), torch.as_tensor(sigma, device=x.device).float()
     inside = (sigma <= settings.window[0]) & (sigma >= settings.window[1]) & (strength > 0)  # [B]
     total, touched = torch.zeros_like(x, dtype=torch.float32), torch.zeros_like(inside)
     for preference, decision in zip(preferences, decisions, strict=True):

@@ -5,11 +5,18 @@ Each call of a pipeline starts with `encode_prompt`. Then come `scheduler.add_no
 objects and puts them back; components, weights and settings are never changed.
 """
 
+from __future__ import annotations
+
+import copy
 import functools
 import logging
 import math
+import os
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,13 +25,16 @@ from ..correction.run import Run
 from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
 from ..latent_space.spaces import denoised_from_output, percent_to_sigma
+from ..preference.file import load_preferences
 from ..preference.preference import Preference
-from .checkpoint import space_of
+from .pipelines import check_pipeline
 from .schedulers import check_scheduler, noise_level
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from PIL import Image
+
 LOG = logging.getLogger("rs_corrector")
-PIPELINES = ("StableDiffusion", "LatentConsistencyModel")  # how the names of supported classes begin
-CHANNELS = ((4, 4), (9, 4))  # of the UNet, in and out
 
 
 class _Local(threading.local):
@@ -36,32 +46,44 @@ _local = _Local()
 
 @contextmanager
 def corrected(
-    pipe, preferences, strength=1.0, target=1.0, start=0.0, end=1.0, cap=None, mask=None, seed=0, use_gate=True
+    pipe: DiffusionPipeline,
+    preferences: Preference | str | os.PathLike | Iterable[Preference | str | os.PathLike],
+    strength: float | torch.Tensor = 1.0,
+    target: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    cap: float | None = None,
+    mask: Image.Image | torch.Tensor | None = None,
+    seed: int = 0,
+    use_gate: bool = True,
 ):
     """Corrects the pictures that a pipeline makes inside the block, which is given a PipelineRun.
 
-        with corrected(pipe, load_preferences("mine.safetensors"), target=0.8) as run:
+        with corrected(pipe, "mine.safetensors", target=0.8) as run:
             images = pipe("a portrait of ...", num_images_per_prompt=4).images
         print(run.report())
 
-    Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline.
+    Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline, and
+    PreferenceFileError if a file cannot be read.
 
     Args:
         pipe: a pipeline for Stable Diffusion 1.5, 2.x or XL: text to image, img2img, inpaint or ControlNet.
-        preferences: one Preference or several.
-        strength: 0 is off, exactly; 1 is as calibrated.
+        preferences: a Preference, the path of a preference file, or several of both.
+        strength: 0 is off, exactly; 1 is as calibrated. A number, or [B] with one for each picture.
         target: wanted share of counter pictures, in (0, 1].
         start, end: part of the sampling in which the correction acts, 0 to 1.
         cap: most RMS change of a picture in one step, in latent units, or None.
-        mask: where to correct: a PIL image (white), or a tensor [H, W] or [B, 1, H, W] in 0..1; any size.
+        mask: where to correct: a PIL image (white), or a tensor [H, W], [B, H, W] or [B, 1, H, W] in 0..1; any size.
         seed: another draw of which pictures a target below 1 corrects.
         use_gate: False corrects every picture, whatever its prompt.
     """
-    preferences = (preferences,) if isinstance(preferences, Preference) else tuple(preferences)
+    preferences = _loaded(preferences)
     check_pipeline(pipe, preferences)
+    if isinstance(pipe.encode_prompt, _Replaced):
+        raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
     if not 0 <= start < end <= 1:
         raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
-    if mask is not None and not torch.is_tensor(mask):
+    if hasattr(mask, "convert"):
         mask = torch.from_numpy(np.asarray(mask.convert("L")) / 255)
     window = tuple(percent_to_sigma(pipe.scheduler.alphas_cumprod)(part) for part in (start, end))
     outer = _local.runs
@@ -69,7 +91,7 @@ def corrected(
     _local.runs = (*outer, run)
     try:
         with ExitStack() as replaced:
-            if strength > 0:
+            if not run.settings.off:
                 run.replace(replaced)
             yield run
     finally:
@@ -77,42 +99,74 @@ def corrected(
         run.end_call()
 
 
+def _loaded(preferences):
+    """Preferences and paths of preference files, one or several -> a tuple of Preferences."""
+    several = isinstance(preferences, Iterable) and not isinstance(preferences, str)
+    loaded = []
+    for preference in preferences if several else [preferences]:
+        if isinstance(preference, str | os.PathLike):
+            loaded += load_preferences(preference)
+        elif isinstance(preference, Preference):
+            loaded.append(preference)
+        else:
+            raise CorrectionError(
+                f"A preference is of the type {type(preference).__name__}; give Preferences or paths of their files."
+            )
+    return tuple(loaded)
+
+
 class PipelineRun:
-    """What was done inside a block: a `correction.run.Run` for each call of the pipeline."""
+    """What was done inside a block: a `correction.run.Run` for each call of the pipeline, in order."""
 
     def __init__(self, pipe, preferences, settings, seed, use_gate):
-        self.pipe, self._options, self._seed, self._use_gate = pipe, (preferences, settings), seed, use_gate
-        self.last, self._scheduler, self._hooks, self._lines = None, None, ExitStack(), []
+        self.pipe = pipe
+        self._preferences = preferences
+        self.settings = settings
+        self._seed = seed
+        self._use_gate = use_gate
+        self._runs = []
+        self._run = None  # of the call that is in progress, from its first step
+        self._scheduler = None  # of the call that is in progress
+        self._hooks = ExitStack()
 
     def report(self):
         """What was done in all calls of the pipeline, a line a call and preference."""
-        return "\n".join(self._lines + (self.last.report() if self.last and self._scheduler else []))
+        lines = [line for run in self._runs for line in run.report()]
+        if not lines and self.settings.off:
+            return "Nothing was corrected: the strength is 0."
+        if not lines:
+            return (
+                f"Nothing was corrected: the {type(self.pipe).__name__} that was given to corrected(...) made no "
+                "picture in this block. Another pipeline with the same components is not corrected; give that one to "
+                "corrected(...)."
+            )
+        return "\n".join(lines)
 
     @property
     def reasons(self):
-        """Of the last call: a list a preference, for each picture why it was left alone, "" if it was corrected."""
-        return self.last.reasons if self.last else []
+        """For each preference and picture of all calls, why it was left alone, or "" if it was corrected."""
+        columns = [run.reasons for run in self._runs if run.reasons]
+        return [list(chain(*column)) for column in zip(*columns, strict=True)]
 
     def outcomes(self):
-        """Of the last call: one text a picture."""
-        return self.last.outcomes() if self.last else []
+        """One text per picture of all calls, also of those that were interrupted."""
+        return [outcome for run in self._runs for outcome in run.outcomes()]
 
     def replace(self, stack):
         """Replace the pipeline's methods until an ExitStack is closed."""
-        stack.enter_context(_replaced(self.pipe, "encode_prompt", self._encode_prompt))
-        stack.enter_context(_replaced(self.pipe, "maybe_free_model_hooks", self._maybe_free_model_hooks))
+        stack.enter_context(_Replaced(self.pipe, "encode_prompt", self._encode_prompt))
+        stack.enter_context(_Replaced(self.pipe, "maybe_free_model_hooks", self._maybe_free_model_hooks))
         if hasattr(self.pipe, "prepare_mask_latents"):
-            stack.enter_context(_replaced(self.pipe, "prepare_mask_latents", self._prepare_mask_latents))
+            stack.enter_context(_Replaced(self.pipe, "prepare_mask_latents", self._prepare_mask_latents))
 
     def end_call(self):
         """A call of the pipeline is over, or was interrupted."""
         self._hooks.close()
-        if self._scheduler and self.last:
-            self.last.finish(self._made)
-            self._lines += self.last.report()
-            for line in self.last.report():
+        run, self._run, self._scheduler = self._run, None, None
+        if run:
+            run.finish(self._made)
+            for line in run.report():
                 LOG.info("%s", line)
-        self._scheduler = None
 
     def _encode_prompt(self, original, *args, **kwargs):
         """The start of a call -> (token vectors [B, T, W], one row a picture; ...)."""
@@ -123,13 +177,15 @@ class PipelineRun:
         for run in _local.runs:  # this call may start from their pictures
             if run._scheduler is scheduler:
                 run.end_call()
-            elif run._scheduler and run.last:
-                run.last.finish(run._made)
-        self.last = self._start = self._noise = self._repainted = self._made = self._output = None
+            elif run._run:
+                run._run.finish(run._made)
+        self._start = self._noise = self._repainted = self._made = self._output = None
         self._prompts, self._scheduler = [[row[None]] for row in encoded[0].detach()], scheduler
-        self._hooks.enter_context(_replaced(scheduler, "step", self._step))
-        self._hooks.enter_context(_replaced(scheduler, "add_noise", self._add_noise))
-        self._hooks.callback(self.pipe.unet.register_forward_hook(self._seen).remove)
+        self._hooks.enter_context(_Replaced(scheduler, "step", self._step))
+        self._hooks.enter_context(_Replaced(scheduler, "add_noise", self._add_noise))
+        # A function, which a copy of the UNet shares; a method would be copied, with all that it belongs to.
+        hook = self.pipe.unet.register_forward_hook(lambda unet, _, output: self._seen(unet, output))
+        self._hooks.callback(hook.remove)
         return encoded
 
     def _maybe_free_model_hooks(self, original):
@@ -137,7 +193,7 @@ class PipelineRun:
         return original()
 
     def _add_noise(self, original, original_samples, noise, timesteps):
-        if self.last is None:
+        if self._run is None:
             self._start, self._noise = original_samples, noise
         return original(original_samples, noise, timesteps)
 
@@ -149,9 +205,10 @@ class PipelineRun:
             self._start = masked if self._start is None else self._start
         return prepared
 
-    def _seen(self, unet, inputs, output):
+    def _seen(self, unet, output):
         """The output of the UNet: a row for each picture without CFG, with it those of the negative prompts before."""
-        self._output = output[0]
+        if unet is self.pipe.unet:
+            self._output = output[0]
 
     def _step(self, original, model_output, timestep, sample, *args, **kwargs):
         stepped = original(self._correct(model_output, timestep, sample), timestep, sample, *args, **kwargs)
@@ -161,7 +218,7 @@ class PipelineRun:
     def _correct(self, output, timestep, sample):
         """The corrected model output after CFG [B, C, H, W]; pictures that are left alone keep their bits."""
         sigma, alpha = noise_level(self._scheduler, timestep)
-        if self.last is None:
+        if self._run is None:
             self._begin(timestep, sample)
         if sample.shape != self._shape:
             raise CorrectionError(
@@ -180,7 +237,7 @@ class PipelineRun:
         # Without a forward hook, as in a UNet that was compiled in place, the prediction after CFG stands in.
         own = output if self._output is None else self._output.split(len(x))[int(guided)]
         cfg = self.pipe.guidance_scale if guided else 1.0
-        change = self.last.change(x, levels, cfg, denoised(own), lambda: denoised(output))
+        change = self._run.change(x, levels, cfg, denoised(own), lambda: denoised(output))
         if change is None:
             return output
         unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]
@@ -196,53 +253,44 @@ class PipelineRun:
         start = self._start
         if start is None and timestep != self._scheduler.timesteps[0]:
             start = sample  # another pipeline sampled the steps before (denoising_end and denoising_start)
+        mask = self.settings.mask
+        masks = 1 if mask is None or mask.ndim == 2 else len(mask)
+        if masks not in (1, len(sample)):
+            raise CorrectionError(
+                f"There are {masks} masks for {len(sample)} pictures; give one for all, or one for each picture."
+            )
         coins = coins_from_noise(sample if self._noise is None else self._noise, self._seed)
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
-        self.last = Run(*self._options, coins, self._prompts, start, self._repainted, use_gate=self._use_gate)
+        options = dict(start=start, repainted=self._repainted, use_gate=self._use_gate)
+        self._run = Run(self._preferences, self.settings, coins, self._prompts, **options)
+        self._runs.append(self._run)
         self._shape = sample.shape
 
 
-@contextmanager
-def _replaced(owner, name, method):
-    """Inside the block, `owner.name(...)` is `method(original, ...)`."""
-    before, original = vars(owner).get(name), getattr(owner, name)
+class _Replaced:
+    """Inside the block, `owner.name(...)` is `method(original, ...)`; a copy of the owner has its original method."""
 
-    @functools.wraps(original)  # pipelines read the signatures
-    def replacement(*args, **kwargs):
-        return method(original, *args, **kwargs)
+    def __init__(self, owner, name, method):
+        self.owner = owner
+        self.name = name
+        self.method = method
+        self.before = vars(owner).get(name)
+        self.original = getattr(owner, name)
+        functools.update_wrapper(self, self.original)  # pipelines read the signatures
 
-    replacement.by_rs_corrector = True
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        delattr(owner, name) if before is None else setattr(owner, name, before)
+    def __call__(self, *args, **kwargs):
+        return self.method(self.original, *args, **kwargs)
 
+    def __deepcopy__(self, memo):
+        if id(self.owner) not in memo:
+            return self
+        return copy.deepcopy(self.original, memo)  # bound to the copy of the owner
 
-def check_pipeline(pipe, preferences):
-    """Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline."""
-    kind, unet = type(pipe).__name__, getattr(getattr(pipe, "unet", None), "config", {})
-    known = any(parent.__name__.startswith(PIPELINES) for parent in type(pipe).__mro__)
-    known = known and (unet.get("in_channels"), unet.get("out_channels")) in CHANNELS
-    space = space_of(pipe) if known else None
-    if space is None:
-        raise CorrectionError(
-            f"RS-Corrector does not support the {kind}; use a pipeline for Stable Diffusion 1.5, 2.x or XL (text to "
-            "image, img2img, inpaint or ControlNet)."
-        )
-    if getattr(pipe.encode_prompt, "by_rs_corrector", False):
-        raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
-    check_scheduler(pipe.scheduler)
-    if not preferences:
-        raise CorrectionError("There are no preferences; give at least one, from load_preferences(file).")
-    width = unet.get("encoder_hid_dim") or unet["cross_attention_dim"]
-    for preference in preferences:
-        name, gate = f'The preference "{preference.name}"', preference.gate
-        if preference.source.kind == "text":
-            raise CorrectionError(f"{name} consists of prompts for ComfyUI; load a learned one from a file.")
-        preference.check_space(space, f"the {kind}")
-        if gate is not None and gate.width != width:
-            raise CorrectionError(
-                f"{name} was made for a text encoder of width {gate.width} and the {kind} has one of width {width}; "
-                "use a preference made for this model."
-            )
+    def __enter__(self):
+        setattr(self.owner, self.name, self)
+
+    def __exit__(self, *_):
+        if self.before is None:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.before)

@@ -1,5 +1,6 @@
 """How a diffusers scheduler scales its samples, and at which sigma the model is evaluated before each `step`."""
 
+import inspect
 import math
 
 from ..correction.update import CorrectionError
@@ -18,6 +19,7 @@ MIDPOINTS = {  # sigma of the second evaluation of a step, if it is not the sigm
 }
 LEAST_ALPHA = 2**-24  # least cumulative alpha, at zero terminal SNR; the same as in EulerDiscreteScheduler
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+CLIPPING = ("clip_sample", "thresholding")  # settings for models whose values are pixels
 
 
 def check_scheduler(scheduler):
@@ -33,6 +35,13 @@ def check_scheduler(scheduler):
         raise CorrectionError(
             f'The {name} has the prediction type "{config.prediction_type}" and RS-Corrector supports '
             f"{', '.join(PREDICTIONS)}; use the scheduler that came with the checkpoint."
+        )
+    settings = inspect.signature(type(scheduler).__init__).parameters  # a configuration may hold those of others
+    if clipping := [setting for setting in CLIPPING if setting in settings and config.get(setting)]:
+        off = ", ".join(f"{setting}=False" for setting in clipping)
+        raise CorrectionError(
+            f"The {name} has {' and '.join(clipping)} on, which is for pixels and damages latents; set pipe.scheduler "
+            f"to {name}.from_config(pipe.scheduler.config, {off})."
         )
 
 

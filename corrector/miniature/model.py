@@ -111,17 +111,20 @@ def tokenize(tokenizer, prompts):
     return tokenizer(list(prompts), padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
 
 
-def save(folder, unet, text_encoder, autoencoder, latent_scale):
+def save(folder, unet, text_encoder, autoencoder, latent_scale, **schedule):
     """Write a folder that StableDiffusionPipeline.from_pretrained loads, weights in fp16.
 
     Args:
         folder: where `new_tokenizer` has put tokenizer/.
         latent_scale: VAE space -> model space, 1 / standard deviation of the VAE's latents.
+        schedule: settings of the scheduler beside SCHEDULE.
     """
     from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
     autoencoder.register_to_config(scaling_factor=latent_scale)
-    scheduler = EulerDiscreteScheduler(**SCHEDULE, use_karras_sigmas=True, steps_offset=1)
+    # Euler's method knows no clip_sample; the schedulers that are made from its configuration, as DDIM, do.
+    schedule = dict(SCHEDULE, steps_offset=1, clip_sample=False, **schedule)
+    scheduler = EulerDiscreteScheduler.from_config(schedule)
     pipe = StableDiffusionPipeline(
         autoencoder, text_encoder, load_tokenizer(folder / "tokenizer"), unet, scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

@@ -219,7 +219,9 @@ def main(argv=None):
     train_text_encoder(text_encoder, pool, tokenizer, args.out, args.seed, args.text_steps)
     train_diffusion(unet, pool, latents, tokenizer, text_encoder, args.out, args.seed, args.unet_steps)
     model.add_synonyms(args.out / "checkpoint" / "tokenizer", text_encoder)
-    model.save(args.out / "checkpoint", unet, text_encoder, autoencoder, float(1 / latents.std()))
+    model.save(
+        args.out / "checkpoint", unet, text_encoder, autoencoder, float(1 / latents.std()), use_karras_sigmas=True
+    )
     save_file(reader.half().state_dict(), args.out / "checkpoint" / "reader.safetensors")
 
 

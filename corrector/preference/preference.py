@@ -12,7 +12,7 @@ GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preferen
 NEAR = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
 
 
-@dataclass
+@dataclass(repr=False)
 class Preference:
     """The content of a preference file."""
 
@@ -26,6 +26,20 @@ class Preference:
     hash: str = ""
     judge: object = None  # Judge of clean latents, for calibration
     path: object = None  # of its file, if any
+
+    def __repr__(self):
+        return f'<Preference "{self.name}" [{self.hash}]>'
+
+    def __str__(self):
+        """Name and hash, axis and groups, calibrations: three lines."""
+        scales = ", ".join(f"{cfg:g}" for cfg in sorted({calibration.cfg for calibration in self.calibrations}))
+        return "\n".join(
+            (
+                f"{self.name} [{self.hash}], for {self.space} latents",
+                f"{self.axis.title}: {', '.join(self.axis.groups)}",
+                f"calibrated at CFG {scales}" if scales else "not calibrated",
+            )
+        )
 
     @property
     def keeps_tone(self):
