@@ -15,12 +15,14 @@ import torch
 
 from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
+from corrector.hosts.checkpoint import checkpoint_of
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.loading import load_pipeline
 from corrector.latent_space.devices import device_of
 from corrector.latent_space.errors import RSCorrectorError
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
+from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference
 from corrector.preference.networks import Distilled
 from corrector.preference.prompt_gate import PromptGate
@@ -148,6 +150,26 @@ def test_each_picture_of_a_batch_has_its_own_prompt(miniature, backdrop):
     with corrected(miniature, backdrop, use_gate=False) as run:
         latents_of(miniature, prompts, **call)
     assert set(run.outcomes()) == {"corrected"}
+
+
+def test_the_report_says_if_the_weights_are_not_those_that_were_calibrated(make, preference):
+    pipe = make("sd15")
+    measured = Calibration("Orvane", 7.5, 0.1, 84, 0.9, 84, checkpoint=checkpoint_of(pipe))
+    calibrated, words = replace(preference, calibrations=(measured,)), "calibrated on another checkpoint or LoRA"
+
+    def report(pipe):
+        with corrected(pipe, calibrated) as run:
+            latents_of(pipe)
+        return run.report()
+
+    assert words not in report(pipe)
+    halves = {name: deepcopy(getattr(pipe, name)).bfloat16() for name in ("unet", "text_encoder", "vae")}
+    assert words not in report(make("sd15", **halves))
+    other = deepcopy(make("sd15").unet)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter *= 1.01
+    assert words in report(make("sd15", unet=other))
 
 
 def test_an_exception_leaves_nothing_behind(make, preference):

@@ -193,6 +193,7 @@ def identity_of(*modules: torch.nn.Module | None) -> str:
     """The `fingerprint` of the weights of networks, of which some may be None."""
     weights = {}
     for number, module in enumerate(filter(None, modules)):
+        module = getattr(module, "_orig_mod", module)  # if it was compiled
         state = module.state_dict()
         if any(tensor.is_meta for tensor in state.values()):  # sequential CPU offload keeps them elsewhere
             from accelerate.utils.modeling import get_state_dict_offloaded_model

@@ -27,6 +27,7 @@ from ..correction.update import CorrectionError, Settings
 from ..latent_space.spaces import denoised_from_output, percent_to_sigma
 from ..preference.file import load_preferences
 from ..preference.preference import Preference
+from .checkpoint import checkpoint_of
 from .pipelines import check_pipeline
 from .schedulers import check_scheduler, noise_level
 
@@ -243,6 +244,12 @@ class PipelineRun:
         unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]
         return torch.where(change != 0, (output.float() + unit * change).to(output.dtype), output)
 
+    @functools.cached_property
+    def _model(self):
+        """The identity of the pipeline's model, as calibrations have it; "" if that takes long, or parts are missing."""
+        offloaded = any(parameter.is_meta for parameter in self.pipe.unet.parameters())
+        return "" if offloaded or self.pipe.text_encoder is None else checkpoint_of(self.pipe)
+
     def _begin(self, timestep, sample):
         """The first step of a call."""
         if len(sample) != len(self._prompts):
@@ -261,7 +268,7 @@ class PipelineRun:
             )
         coins = coins_from_noise(sample if self._noise is None else self._noise, self._seed)
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
-        options = dict(start=start, repainted=self._repainted, use_gate=self._use_gate)
+        options = dict(start=start, repainted=self._repainted, use_gate=self._use_gate, model=lambda: self._model)
         self._run = Run(self._preferences, self.settings, coins, self._prompts, **options)
         self._runs.append(self._run)
         self._shape = sample.shape
