@@ -63,7 +63,8 @@ def learn(model: DiffusionPipeline | Host, axis: Axis | str | Path, **options) -
     Args:
         model: a diffusers pipeline for Stable Diffusion 1.5, 2.x or XL, or a host (`hosts.sampler.Host`).
         axis: an Axis, or the path of an axis file.
-        options: of `learning.learn.learn`: count, seed, cfg, steps, points, pairs, progress and so on.
+        options: of `learning.learn.learn`: count, seed, cfg, steps, points, progress, folder (from which an interrupted
+            run resumes) and so on.
     """
     with _extra_named():
         from .latent_space.folders import AXES

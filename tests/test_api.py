@@ -13,8 +13,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 import corrector
+from corrector.hosts.checkpoint import Checkpoint
 from corrector.latent_space.folders import AXES, WEIGHTS
 from corrector.learning import learn as learn_module
+from corrector.learning.store import PairError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +63,26 @@ def test_the_version_is_that_of_the_repository():
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, corrector; assert not {'torch', 'numpy', 'diffusers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_learning_resumes_from_a_folder_and_uses_the_shells_cfg_scale(pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(learn_module, "train_gate", lambda *_, **__: (None, {}))
+    monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
+    axis = replace(corrector.load_axis(AXES / "miniature-backdrop.json"), groups=("Orvane",))
+    host = Checkpoint(pipe)
+    learned, evaluations = [], []
+    for _ in range(2):
+        learned.append(corrector.learn(host, axis, count=2, steps=4, points=10, folder=tmp_path))
+        evaluations.append(host.evaluations)
+    assert learned[0].training == learned[1].training and learned[0].training["cfg"] == host.cfg == 2.0
+    of_points = learned[0].training["evaluations"]
+    assert evaluations[1] - evaluations[0] == of_points < evaluations[0], "no pair is drawn twice"
+    with pytest.raises(PairError, match="CFG scale is nan"):
+        corrector.learn(host, axis, count=2, cfg=float("nan"))
+
+
+def test_every_other_checkpoint_is_learned_at_the_cfg_scale_that_hosts_begin_with(checkpoints):
+    assert Checkpoint.load(checkpoints["sd15"]).cfg == Checkpoint.load(checkpoints["sdxl"]).cfg == 7.0
 
 
 def test_a_pipeline_is_learned_from_calibrated_and_audited(pipe, tmp_path, monkeypatch):

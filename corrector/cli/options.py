@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 MOST = 10**6  # of pictures and points
-MOST_CFG = 100
 
 
 def count(text: str) -> int:
@@ -41,7 +40,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 seed = whole(0, 2**31 - 1)  # that all hosts take
-cfg = number(1, MOST_CFG)
+cfg = number(1, 100)
 share = number(0.001, 1)
 
 

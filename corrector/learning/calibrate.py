@@ -29,7 +29,7 @@ from ..preference.calibration import Calibration
 from ..preference.prompt_gate import PromptReading
 from .chances import leans_from
 from .pairs import finite_pictures, refuse_broken
-from .store import PairError, PairStore
+from .store import MOST_CFG, PairError, PairStore
 from .tone import tone_power, tone_weight
 
 LOG = logging.getLogger("rs_corrector")
@@ -73,6 +73,8 @@ def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progre
         folder: batches are saved in it, and an interrupted calibration resumes from them with the same result.
         measuring: `measuring(group)`, called before the pictures of each group.
     """
+    if wrong := [cfg for cfg in cfgs if not 0 < cfg <= MOST_CFG]:
+        raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {MOST_CFG}.")
     axis, other, checkpoint = preference.axis, of_other_models(preference, host), model_of(host)
     if other:
         LOG.warning(

@@ -18,6 +18,7 @@ LARGEST = 2**30  # bytes of a shard
 SETTINGS = "settings.json"
 
 FEWEST = 2  # pairs a group: a single one says nothing about others
+MOST_CFG = 100  # CFG scale at which pictures are drawn
 
 
 class PairError(RSCorrectorError):
