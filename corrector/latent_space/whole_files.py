@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from .errors import RSCorrectorError, short
 
 try:
@@ -71,12 +69,14 @@ def at_work(path: Path, what: str) -> Iterator[None]:
         path: of the file or the folder.
         what: what is made, for the message: "pairs".
     """
+    from filelock import FileLock, Timeout  # torch brings it, and the shell's --help works without torch
+
     path = Path(path)
-    folder, name = (
-        (path, "") if path.is_dir() else (path.parent, f"-{hashlib.sha256(path.name.encode()).hexdigest()[:10]}")
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / f"{WORK}{name}.lock"
+    if path.is_dir():
+        lock = path / f"{WORK}.lock"
+    else:
+        lock = path.with_name(f"{WORK}-{hashlib.sha256(path.name.encode()).hexdigest()[:10]}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         held = FileLock(lock, timeout=0)
         held.acquire()
