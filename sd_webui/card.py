@@ -24,7 +24,8 @@ def card(shelf, names, space):
     for preference in (preference for loaded in files for preference in loaded.preferences):
         if space:
             attempt(check_space, preference, space)
-        parts += [warning(f"{preference.name}: {sentence}") for sentence in preference.caveats()]
+        caveats = [sentence for sentence in preference.caveats() if sentence != preference.gate_weakness]
+        parts += [warning(f"{preference.name}: {sentence}") for sentence in caveats]
         parts.append(_table(preference))
     return "".join(parts)
 
@@ -41,6 +42,7 @@ def _table(preference):
         ("Groups", ", ".join(preference.axis.groups)),
         ("Made for", f"{preference.space} latents"),
         ("Accuracy", accuracy(preference.training)),
+        ("Beware", preference.gate_weakness),
         ("Validated on", preference.training.get("validated_on") or "its own training pictures only"),
         ("Calibrated", calibrated(preference.calibrations)),
         ("Scope", preference.axis.scope),

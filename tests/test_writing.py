@@ -13,7 +13,7 @@ import pytest
 from audit_world import DRAWN, drawn_audit, plan
 from corrector.audit.whole import finished
 from corrector.latent_space.errors import RSCorrectorError
-from corrector.latent_space.whole_files import PART, check_writable, target_of, why_not, write_whole
+from corrector.latent_space.whole_files import PART, BusyError, check_writable, target_of, why_not, write_whole
 from corrector.preference import file as preference_file
 from test_pairs import Host, make, same
 
@@ -99,14 +99,17 @@ def test_a_disk_without_room_for_the_result_is_told_before_the_work(tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_two_runs_that_share_a_folder_both_finish_with_the_same_pairs(axis, tmp_path):
+def test_of_runs_that_share_a_folder_one_draws_and_the_others_are_refused_at_once(axis, tmp_path):
     whole = make(Host(), axis, batch=1)
     for number in range(5):
-        folder = tmp_path / str(number)
+        folder, hosts = tmp_path / str(number), [Host(pause=0.0001) for _ in range(3)]
         with ThreadPoolExecutor(3) as pool:
-            both = [pool.submit(make, Host(pause=0.0001), axis, folder, batch=1) for _ in range(3)]
-            assert all(same(one.result(), whole) for one in both)
-        assert not list(folder.glob("*.part")) and len(list(folder.glob("*.safetensors"))) == 2 * 2 * 7
+            runs = [pool.submit(make, host, axis, folder, batch=1) for host in hosts]
+            errors = [run.exception() for run in runs]
+        assert None in errors and all(error is None or isinstance(error, BusyError) for error in errors)
+        assert sum(len(host.sampled) for host in hosts) == 2 * 2 * 7, "no picture is drawn twice"
+        assert all(same(run.result(), whole) for run, error in zip(runs, errors, strict=True) if error is None)
+        assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
 
 
 def test_shards_that_are_exchanged_or_changed_are_drawn_again(axis, tmp_path):

@@ -1,13 +1,12 @@
 """Fakes of the modules that a script imports from a WebUI, and a real preference with another latent space."""
 
 import importlib.util
-import json
+import shutil
 import sys
 import types
 from types import SimpleNamespace
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+from preference_files import rewrite
 
 EVENTS = ("before_ui", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
 
@@ -83,10 +82,11 @@ def fake_gradio():
 
 def relabelled(source, target, space="sd15", **changed):
     """Copy a preference file with another latent space, since the fakes' models claim to be SD1.5."""
-    with safe_open(source, "pt") as file:
-        metadata = json.loads(file.metadata()["rs_corrector"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    metadata["latent_space"] = metadata["source"]["space"] = space
-    metadata |= changed
-    save_file(tensors, target, metadata={"rs_corrector": json.dumps(metadata)})
+
+    def change(metadata):
+        metadata["latent_space"] = metadata["source"]["space"] = space
+        metadata |= changed
+
+    shutil.copy(source, target)
+    rewrite(target, change)
     return target

@@ -47,9 +47,14 @@ class Preference:
         return "tone_slopes" in self.training
 
     @property
+    def gate_weakness(self) -> str:
+        """What its gate on the prompt reads badly, in a sentence, or ""."""
+        return self.training.get(GATE_FIGURES, {}).get("weak", "")
+
+    @property
     def weaknesses(self) -> list[str]:
-        """What training found to be weak, of the network and of the gate on the prompt, in sentences."""
-        return [part["weak"] for part in (self.training, self.training.get(GATE_FIGURES, {})) if part.get("weak")]
+        """What training found to be weak, of the network and of the gate, in sentences."""
+        return [sentence for sentence in (self.training.get("weak"), self.gate_weakness) if sentence]
 
     def caveats(self) -> list[str]:
         """What it does badly or not at all, in sentences."""

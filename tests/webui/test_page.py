@@ -100,6 +100,10 @@ def test_a_preference_for_another_model_shows_a_warning(script, forge):
     assert "is not in models/rs_corrector" in shown(script, "gone [0123456789]", "None").replace("&quot;", '"')
 
 
+def test_the_card_says_in_words_what_the_gate_reads_badly(script):
+    assert "acts on 100% of things that are called after a group" in shown(script, "backdrop")
+
+
 def test_there_is_no_warning_before_a_model_is_loaded(script):
     assert "warning" not in shown(script, "miniature-backdrop", "None")
 
