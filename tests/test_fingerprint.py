@@ -41,6 +41,10 @@ def test_weights_of_other_values_names_shapes_or_tables_are_others(weights):
     assert not any(same_weights(first, fingerprint(other)) for other in others)
 
 
+def test_weights_that_are_offloaded_have_no_fingerprint(weights):
+    assert fingerprint(changed(weights, lambda tensor: tensor.to("meta"))) == ""
+
+
 def test_the_order_of_the_names_does_not_matter_and_no_weights_have_a_fingerprint_too(weights):
     assert fingerprint(dict(reversed(weights.items()))) == fingerprint(weights)
     assert same_weights(fingerprint({}), fingerprint({})) and not same_weights(fingerprint({}), fingerprint(weights))

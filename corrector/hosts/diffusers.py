@@ -247,7 +247,7 @@ class PipelineRun:
     @functools.cached_property
     def _model(self):
         """The identity of the pipeline's model, as in calibrations; "" if that takes long, or a part is missing."""
-        offloaded = any(parameter.is_meta for parameter in self.pipe.unet.parameters())
+        offloaded = any(parameter.is_meta for parameter in self.pipe.unet.parameters())  # each would be loaded
         return "" if offloaded or self.pipe.text_encoder is None else checkpoint_of(self.pipe)
 
     def _begin(self, timestep, sample):
