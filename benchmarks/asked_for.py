@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables  # noqa: E402
 from benchmarks.worlds import WORLDS  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.correction.sampled import sample_corrected  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402

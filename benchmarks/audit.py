@@ -20,9 +20,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector.audit.plan import CHUNK  # noqa: E402
-from corrector.audit.statistics import enough  # noqa: E402
-from corrector.latent_space.statistics import rate  # noqa: E402
+from corrector.auditing.plan import CHUNK  # noqa: E402
+from corrector.auditing.statistics import enough  # noqa: E402
+from corrector.latents.statistics import rate  # noqa: E402
 
 RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 WIDTHS = (0.03, 0.05, 0.08, 0.1)  # half-widths
@@ -80,9 +80,9 @@ def coverage(trials, seed):
 
 def audit_of(host, axis, preference, folder, images, seed, more=(), explicit=None, cfg=2.0):
     """Audit plain and corrected pictures by the shipped judge, the reader and `more` judges -> (Audit, its store)."""
-    from corrector.audit.judges import ReaderJudge, latent_judge
-    from corrector.audit.plan import Plan
-    from corrector.audit.run import Audit
+    from corrector.auditing.judges import ReaderJudge, latent_judge
+    from corrector.auditing.plan import Plan
+    from corrector.auditing.run import Audit
     from corrector.preference.file import load_preference
 
     shipped = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors")
@@ -98,8 +98,8 @@ def judge(host, axis, folder, images, seed):
 
     The judges are the one in the preference file, and one as an audit trains it if no preference has any.
     """
-    from corrector.audit.judges import JUDGE_PAIRS, trained_judge
-    from corrector.audit.page import publish
+    from corrector.auditing.judges import JUDGE_PAIRS, trained_judge
+    from corrector.auditing.page import publish
     from corrector.learning.pairs import make_pairs
 
     own = seed + 1_000_003
@@ -130,7 +130,7 @@ def interval(row):
 
 def cost(host, axis, folder, images, seed):
     """Cost of an audit beyond sampling and decoding: judging, measuring, saving, and the report with its page."""
-    from corrector.audit.page import publish
+    from corrector.auditing.page import publish
 
     sampling = []
 
@@ -160,7 +160,7 @@ def page(host, axis, folder, seed, tries=5):
     """The page of 400 pictures: its size, and the seconds until Chromium has loaded and drawn it."""
     from playwright.sync_api import sync_playwright
 
-    from corrector.audit.page import publish
+    from corrector.auditing.page import publish
 
     run, store = audit_of(host, axis, None, folder, 67, seed)
     publish(run, store, folder)
@@ -191,7 +191,7 @@ def page(host, axis, folder, seed, tries=5):
 def failures(host, axis, folder, images, seed):
     """Findings of the report for five correctors that are wrong on purpose, and for the shipped one."""
     from benchmarks.planted import FAILURES, planted
-    from corrector.audit.report import build
+    from corrector.auditing.report import build
 
     rows = []
     for cfg in (2.0, 7.0):

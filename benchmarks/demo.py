@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from corrector.latent_space.devices import has_bfloat16
+from corrector.latents.devices import has_bfloat16
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 3

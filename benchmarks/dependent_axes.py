@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.correction.decision import Decision  # noqa: E402
 from corrector.correction.update import drift  # noqa: E402
 from corrector.preference.networks import Reading  # noqa: E402

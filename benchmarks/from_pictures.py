@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables  # noqa: E402
 from benchmarks.worlds import MINIATURE  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.hosts.diffusers import corrected  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.fuzz_arguments import Arguments
 from benchmarks.fuzz_files import FILES
-from corrector.latent_space.errors import LONGEST, RSCorrectorError
+from corrector.files.errors import LONGEST, RSCorrectorError
 
 KINDS = {**FILES, "arguments": Arguments}
 SLOW = 1.0  # CPU seconds, which do not depend on what else runs

@@ -6,8 +6,8 @@ from benchmarks.fuzz_mutations import VALUES
 from benchmarks.fuzz_webui import of_webui
 from corrector.axis.axis import AxisError, aliases_from_text, axis_from_texts, load_axis, save_axis
 from corrector.correction.update import Settings
-from corrector.latent_space.errors import RSCorrectorError
-from corrector.latent_space.folders import AXES
+from corrector.files.errors import RSCorrectorError
+from corrector.files.folders import AXES
 
 
 def tried_text(rng):
@@ -31,7 +31,7 @@ class Arguments:
         return which, texts, numbers
 
     def use(self, rng, arguments):
-        from corrector.audit.plan import Plan, numbers
+        from corrector.auditing.plan import Plan, numbers
 
         which, texts, values = arguments
         if which == "axis":

@@ -18,8 +18,8 @@ from benchmarks.fuzz_webui import of_webui
 from corrector.axis.axis import load_axis, save_axis
 from corrector.correction.decision import decide, notes
 from corrector.correction.update import Settings, correct
-from corrector.latent_space.folders import AXES
-from corrector.latent_space.tensor_files import checksum, header_of
+from corrector.files.folders import AXES
+from corrector.files.tensor_files import checksum, header_of
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import CHECKSUM, KEY, load_preferences, save_preferences
 from corrector.preference.judge import Judge
@@ -217,7 +217,7 @@ class Audits:
 
     def __init__(self, folder):
         from audit_world import DRAWN, drawn_audit, plan
-        from corrector.audit.whole import finished
+        from corrector.auditing.whole import finished
 
         self.folder = folder / "audit"
         run = drawn_audit(plan(("Orvane", "Tavelu"), images=4, explicit=2, strengths=(1.0,)), [DRAWN])
@@ -236,7 +236,7 @@ class Chunks(Audits):
         return chunk, damaged_tensors(rng, chunk.read_bytes(), "records")
 
     def use(self, rng, damaged):
-        from corrector.audit.plan import AuditStore, Plan
+        from corrector.auditing.plan import AuditStore, Plan
         from corrector.axis.axis import axis_from_dict
 
         (path, data), folder = damaged, self.folder / "pictures"
@@ -261,10 +261,10 @@ class Reports(Audits):
         return text_of(damaged_json(rng, self.report)).encode("utf-8", "surrogatepass")
 
     def use(self, rng, data):
-        from corrector.audit.chart import draw_chart, report_table
-        from corrector.audit.compare import compare, compare_table, write_compare_page
-        from corrector.audit.page import write_audit_page
-        from corrector.audit.report_file import load_report, title_of
+        from corrector.auditing.chart import draw_chart, report_table
+        from corrector.auditing.compare import compare, compare_table, write_compare_page
+        from corrector.auditing.page import write_audit_page
+        from corrector.auditing.report_file import load_report, title_of
 
         path = self.folder / "tried.json"
         path.write_bytes(data)
@@ -274,7 +274,7 @@ class Reports(Audits):
         compare_table(rows, ["a", "b"])
         write_compare_page(rows, ["a", "b"], title_of(report), self.folder / "tried.html")
         if rng.random() < 0.05:
-            from corrector.audit.run import thumbnail_of
+            from corrector.auditing.run import thumbnail_of
 
             thumbnails = [thumbnail_of(np.zeros((8, 8, 3), np.uint8))] * len(report["pictures"])
             write_audit_page(report, thumbnails, self.folder / "tried.html", draw_chart(report))
@@ -294,7 +294,7 @@ class Answers(Audits):
         return texts
 
     def use(self, rng, texts):
-        from corrector.audit.blind import read_answers, said_by_people
+        from corrector.auditing.blind import read_answers, said_by_people
 
         for name, data in texts.items():
             (self.folder / f"{name}.json").write_bytes(data)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.gate import DESIGNS  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.hosts.checkpoint import chunks_of  # noqa: E402
 from corrector.hosts.sampler import TEXTS_AT_ONCE  # noqa: E402

@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.gate_english import ELSEWHERE, LONG, NAMED, MiniLM  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.axis.two_prompts import text_axis  # noqa: E402
 from corrector.hosts.checkpoint import chunks_of  # noqa: E402
 from corrector.hosts.sampler import TEXTS_AT_ONCE  # noqa: E402
-from corrector.latent_space.devices import quickly  # noqa: E402
+from corrector.latents.devices import quickly  # noqa: E402
 from corrector.learning.gate import QUICK, train_gate  # noqa: E402
 from corrector.learning.wordings import named_words, whole_words, words_of  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402

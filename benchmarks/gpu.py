@@ -95,7 +95,7 @@ class Bench:
         return result, self.ms(start, self.now()) / 1000
 
     def check_networks(self, *preferences):
-        from corrector.latent_space.devices import device_of
+        from corrector.latents.devices import device_of
 
         parts = [part for one in preferences for part in (one.source, one.gate, one.judge)]
         found = {str(device_of(part)) for part in parts if part is not None}
@@ -111,7 +111,7 @@ class Bench:
 
     def preference(self, name="backdrop"):
         """A shipped one, in a quick run of one group only."""
-        from corrector.latent_space.folders import WEIGHTS
+        from corrector.files.folders import WEIGHTS
         from corrector.preference.file import load_preference
 
         one = load_preference(WEIGHTS / f"miniature-{name}.safetensors")
@@ -207,7 +207,7 @@ def audit(bench):
     one, n, shown = bench.preference(), 2 if bench.quick else 40, {}
     with tempfile.TemporaryDirectory() as folder:
         options = dict(images=n, explicit=max(1, n // 4), target=0.5, seed=SEED)
-        report, seconds = bench.timed(corrector.audit, bench.miniature(), one.axis, [one], Path(folder), **options)
+        report, seconds = bench.timed(corrector.auditing, bench.miniature(), one.axis, [one], Path(folder), **options)
         written = {path.name for path in Path(folder).rglob("*")}
     bench.say("time, target 0.5", None, seconds, "s", n)
     for row in report["figures"]:

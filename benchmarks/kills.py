@@ -37,7 +37,7 @@ preference = calibrate(host, preference, judge, 16, (2.0,), folder=folder / "cal
 save_preference(preference, folder / "result.safetensors")
 """
 AUDIT = """
-from corrector.audit.whole import audit
+from corrector.auditing.whole import audit
 from corrector.axis.axis import load_axis
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import derivatives, tables  # noqa: E402
 from benchmarks.worlds import MINIATURE  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402

@@ -21,9 +21,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import tables  # noqa: E402
 from benchmarks.peer_methods import Methods  # noqa: E402
 from benchmarks.worlds import MINIATURE  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
-from corrector.latent_space.statistics import features, frechet  # noqa: E402
+from corrector.latents.statistics import features, frechet  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
 KEYS = (

@@ -30,9 +30,9 @@ from benchmarks import tables  # noqa: E402
 from benchmarks.shares import shares  # noqa: E402
 from benchmarks.two_judges import NEITHER, Judge  # noqa: E402
 from benchmarks.worlds import WORLDS  # noqa: E402
-from corrector.audit import statistics as audit  # noqa: E402
+from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.hosts.diffusers import corrected  # noqa: E402
-from corrector.latent_space.statistics import features, frechet  # noqa: E402
+from corrector.latents.statistics import features, frechet  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
 SAMPLERS = {

@@ -6,7 +6,7 @@ corrected ones, so that the pictures of every target share are known without sam
 
 import numpy as np
 
-from corrector.audit import statistics as audit
+from corrector.auditing import statistics as audit
 from corrector.correction.sampled import decide_all, first_leans
 from corrector.correction.thinning import coins_from_seeds
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from benchmarks.soak_memory import ALLOCATOR, NODE, held  # noqa: E402
-from corrector.latent_space.whole_files import write_whole  # noqa: E402
+from corrector.files.whole_files import write_whole  # noqa: E402
 from corrector.preference.file import PreferenceFileError, load_preference  # noqa: E402
 from hosts.conftest import python_of, running  # noqa: E402
 from webui_modules import relabelled  # noqa: E402

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from diffusers import DiffusionPipeline
 
     from .axis.axis import Axis
@@ -52,8 +54,6 @@ def __getattr__(name):
     with _extra_named():
         if name in _HOMES:
             return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-        if name == "audit":
-            return import_module(".audit", __name__)  # the room, which can be called
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -67,7 +67,7 @@ def learn(model: DiffusionPipeline | Host, axis: Axis | str | Path, **options) -
             run resumes) and so on.
     """
     with _extra_named():
-        from .latent_space.folders import AXES
+        from .files.folders import AXES
         from .learning.gate_texts import gate_others
         from .learning.learn import learn
 
@@ -89,9 +89,24 @@ def calibrate(model: DiffusionPipeline | Host, preference: Preference, **options
     return calibrate(_host(model), preference, preference.judge, **options)
 
 
-def _audit(model, axis, preferences=(), folder="out/audit", **options):
+def audit(
+    model: DiffusionPipeline | Host,
+    axis: Axis | str | Path,
+    preferences: Iterable[Preference] = (),
+    folder: str | Path = "out/audit",
+    **options,
+) -> dict:
+    """Sample a model's pictures of an axis, plain and corrected, and measure them -> the report.
+
+    Args:
+        model: as for `learn`.
+        axis: an Axis, or the path of an axis file.
+        preferences: the Preferences that correct, if any.
+        folder: where pictures, report and page are kept; an audit that was stopped goes on from there.
+        options: of `auditing.whole.audit`: images, seed, cfgs, strengths, target and so on.
+    """
     with _extra_named():
-        from .audit.whole import audit
+        from .auditing.whole import audit
 
     return audit(_host(model), _axis(axis), preferences, folder, **options)
 

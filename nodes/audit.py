@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..corrector.audit.map import Acts, overlay, step_tiles
+from ..corrector.auditing.map import Acts, overlay, step_tiles
 from ..corrector.correction.sampled import sample_corrected
 from ..corrector.correction.update import Settings
-from ..corrector.latent_space.picture_files import open_picture
+from ..corrector.files.picture_files import open_picture
 from .audit_judges import add_reader, clip_judge, identity_of_clip
 from .audit_text import hash_of_text, sample_as_in_a_graph
 from .axes import AxisSocket
@@ -39,9 +39,9 @@ def audited(host, plan, preferences, clip):
         clip: (vision model, text model) of a second judge, or None.
     """
     # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
-    from ..corrector.audit.judges import JUDGE_PAIRS
-    from ..corrector.audit.run import Audit
-    from ..corrector.audit.whole import finished, judges_of
+    from ..corrector.auditing.judges import JUDGE_PAIRS
+    from ..corrector.auditing.run import Audit
+    from ..corrector.auditing.whole import finished, judges_of
 
     text = any(p.source.kind == "text" for p in preferences)
     preferences = [replace(p, hash=hash_of_text(p)) if p.source.kind == "text" else p for p in preferences]
@@ -122,7 +122,7 @@ class RSCorrectorAudit(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, more_cfg="", more_strengths=""):
-        from ..corrector.audit.plan import AuditError, numbers
+        from ..corrector.auditing.plan import AuditError, numbers
 
         try:
             for text in (more_cfg, more_strengths):
@@ -136,9 +136,9 @@ class RSCorrectorAudit(io.ComfyNode):
         cls, model, clip, vae, axis, images, narrow, strength, steps, cfg, sampler, scheduler, width, height, seed,
         batch, preference=None, clip_vision=None, clip_text=None, target=1.0, more_cfg="", more_strengths="",
     ) -> io.NodeOutput:  # fmt: skip
-        from ..corrector.audit.chart import report_table
-        from ..corrector.audit.plan import Plan, numbers
-        from ..corrector.audit.verdict import verdict
+        from ..corrector.auditing.chart import report_table
+        from ..corrector.auditing.plan import Plan, numbers
+        from ..corrector.auditing.verdict import verdict
 
         preferences = tuple(preference or ())
         check_model(model, preferences)

@@ -2,13 +2,13 @@
 
 import torch
 
-from ..corrector.latent_space.folders import WEIGHTS
+from ..corrector.files.folders import WEIGHTS
 from .identity import identity_of
 
 
 def clip_judge(clip, axis):
     """A ClipJudge of (vision model, text model). Raises AuditError if they cannot judge, as `clip_embeddings` says."""
-    from ..corrector.audit.judges import ClipJudge
+    from ..corrector.auditing.judges import ClipJudge
 
     return ClipJudge(*clip_embeddings(*clip), axis, f"the CLIP of this graph, {identity_of_clip(*clip)}")
 
@@ -49,7 +49,7 @@ def clip_embeddings(vision, text):
 
 def _check(of_pictures, of_texts, text):
     """Raise AuditError unless embeddings of some pictures and of two texts are comparable."""
-    from ..corrector.audit.plan import AuditError
+    from ..corrector.auditing.plan import AuditError
 
     if of_pictures.shape[-1] != of_texts.shape[-1]:
         raise AuditError(

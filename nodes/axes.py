@@ -7,8 +7,8 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
-from ..corrector.latent_space.errors import printable
-from ..corrector.latent_space.folders import AXES
+from ..corrector.files.errors import printable
+from ..corrector.files.folders import AXES
 from ..corrector.preference.file import file_hash
 from .preferences import FOLDER, validated
 from .results import shown

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..corrector.hosts.prompts import Prompts
 from ..corrector.hosts.sampler import TEXTS_AT_ONCE, Host
-from ..corrector.latent_space.devices import quickly
+from ..corrector.latents.devices import quickly
 from .correction import SPACES, check_model
 from .identity import identity_of, vocabulary_of
 

@@ -8,7 +8,7 @@ from types import CellType
 
 import torch
 
-from ..corrector.latent_space.fingerprint import fingerprint
+from ..corrector.latents.fingerprint import fingerprint
 
 NUMBERS = 16  # values per tensor, evenly spaced
 DEEPEST = 12  # nesting depth of containers

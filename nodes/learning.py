@@ -9,9 +9,9 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..corrector.latent_space.folders import AXES, WEIGHTS
-from ..corrector.latent_space.spaces import LATENT_SPACES
-from ..corrector.latent_space.whole_files import at_work
+from ..corrector.files.folders import AXES, WEIGHTS
+from ..corrector.files.whole_files import at_work
+from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
 from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn

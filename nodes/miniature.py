@@ -19,7 +19,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..corrector.latent_space.folders import WEIGHTS
+from ..corrector.files.folders import WEIGHTS
 from .search import CORRECT, found_by
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..corrector.latent_space.errors import printable
-from ..corrector.latent_space.folders import WEIGHTS
-from ..corrector.latent_space.whole_files import wrong_name
+from ..corrector.files.errors import printable
+from ..corrector.files.folders import WEIGHTS
+from ..corrector.files.whole_files import wrong_name
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from .results import shown
 from .search import PREFERENCES, found_by

@@ -10,7 +10,7 @@ k-diffusion samplers and eps for DDIM, PLMS and UniPC, whose "sigma" is a timest
 
 import torch
 
-from ..corrector.latent_space.spaces import expand
+from ..corrector.latents.spaces import expand
 from .host import cfg_of, is_forge
 
 

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from ..corrector.latent_space.errors import RSCorrectorError
+from ..corrector.files.errors import RSCorrectorError
 from .host import check_space
 from .preferences import NONE, together
 

@@ -3,7 +3,7 @@
 import math
 import sys
 
-from ..corrector.latent_space.spaces import percent_to_sigma
+from ..corrector.latents.spaces import percent_to_sigma
 
 
 def is_forge(sd_model):

@@ -10,7 +10,7 @@ import weakref
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_seeds
 from ..corrector.correction.update import Settings
-from ..corrector.latent_space.errors import RSCorrectorError
+from ..corrector.files.errors import RSCorrectorError
 from . import infotext
 from .choice import choose
 from .host import check_space, coin_seeds, nesting, space_of, window_of

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..corrector.correction.update import CorrectionError
-from ..corrector.latent_space.folders import WEIGHTS
+from ..corrector.files.folders import WEIGHTS
 from ..corrector.preference.file import PreferenceFileError, file_hash, load_preferences
 
 FOLDER = "rs_corrector"  # in the host's folder of models

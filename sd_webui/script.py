@@ -5,7 +5,7 @@ from pathlib import Path
 
 from modules import paths, script_callbacks, scripts
 
-from ..corrector.latent_space.folders import WEIGHTS
+from ..corrector.files.folders import WEIGHTS
 from . import forge, page, xyz
 from .a1111 import Calls
 from .host import is_forge, space_of

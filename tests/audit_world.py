@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from benchmarks.planted import Push
-from corrector.audit.judges import LatentJudge, ReaderJudge, latent_judge
-from corrector.audit.plan import Plan
-from corrector.audit.report import build
-from corrector.audit.run import Audit
+from corrector.auditing.judges import LatentJudge, ReaderJudge, latent_judge
+from corrector.auditing.plan import Plan
+from corrector.auditing.report import build
+from corrector.auditing.run import Audit
 from corrector.axis.axis import load_axis
 from corrector.miniature.reader import load_reader
 from corrector.miniature.world import draw, wanted_scene

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from corrector.latent_space.spaces import expand
+from corrector.latents.spaces import expand
 from corrector.preference.networks import Reading
 
 

@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from corrector.latent_space.tensor_files import checksum
+from corrector.files.tensor_files import checksum
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import CHECKSUM, KEY
 from corrector.preference.networks import Distilled

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from corrector.axis.axis import load_axis
-from corrector.latent_space.whole_files import BusyError, at_work
+from corrector.files.whole_files import BusyError, at_work
 from corrector.learning.pairs import make_pairs
 from test_pairs import Host
 
@@ -18,7 +18,7 @@ AXIS = ROOT / "axes" / "miniature-backdrop.json"
 OTHER = """
 import sys
 sys.path[:0] = sys.argv[1:3]
-from corrector.latent_space.whole_files import at_work
+from corrector.files.whole_files import at_work
 with at_work(sys.argv[3], "pairs"):
     print("at work", flush=True)
     input()

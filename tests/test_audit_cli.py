@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from audit_world import AXIS, ROOT, SHIPPED
-from corrector.audit.whole import audit
+from corrector.auditing.whole import audit
 from corrector.cli.commands import main
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference

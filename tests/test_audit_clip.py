@@ -16,9 +16,9 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
 
 from audit_world import AXIS, ROOT, SHIPPED, DrawnHost, drawn_audit, plan, report_of
-from corrector.audit.clip import clip_judge, load_clip
-from corrector.audit.judges import ClipJudge
-from corrector.audit.plan import AuditError
+from corrector.auditing.clip import clip_judge, load_clip
+from corrector.auditing.judges import ClipJudge
+from corrector.auditing.plan import AuditError
 from corrector.cli.commands import main
 from corrector.miniature.model import WEIGHTS, load_tokenizer
 

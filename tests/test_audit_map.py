@@ -2,7 +2,7 @@
 
 import torch
 
-from corrector.audit.map import Acts, overlay, step_tiles
+from corrector.auditing.map import Acts, overlay, step_tiles
 
 
 def acts():

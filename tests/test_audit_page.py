@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from audit_world import AXIS, DRAWN, DrawnHost, drawn_audit, plan
-from corrector.audit.blind import read_answers, said_by_people, write_blind_page
-from corrector.audit.chart import draw_chart, draw_grid, report_table
-from corrector.audit.compare import compare, compare_table, write_compare_page
-from corrector.audit.page import publish, write_audit_page
-from corrector.audit.plan import AuditError
-from corrector.audit.verdict import verdict
+from corrector.auditing.blind import read_answers, said_by_people, write_blind_page
+from corrector.auditing.chart import draw_chart, draw_grid, report_table
+from corrector.auditing.compare import compare, compare_table, write_compare_page
+from corrector.auditing.page import publish, write_audit_page
+from corrector.auditing.plan import AuditError
+from corrector.auditing.verdict import verdict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOST_BYTES = 15 * 2**20

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan, report_of
-from corrector.audit.plan import AuditError, AuditStore, Plan
-from corrector.audit.report_file import load_report, write_report
-from corrector.audit.run import Audit
+from corrector.auditing.plan import AuditError, AuditStore, Plan
+from corrector.auditing.report_file import load_report, write_report
+from corrector.auditing.run import Audit
 from corrector.learning.store import PairError
 from other_device import other_device
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from corrector.audit import measures as audit_measures
-from corrector.audit import statistics as audit
+from corrector.auditing import measures as audit_measures
+from corrector.auditing import statistics as audit
 from corrector.miniature.reader import skin_lightness
 from corrector.miniature.world import Scene, draw
 

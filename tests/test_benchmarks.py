@@ -8,7 +8,7 @@ from benchmarks.sampling_settings import tilted
 from benchmarks.shares import SIZE, TARGETS, shares
 from benchmarks.two_judges import NEITHER, Judge
 from benchmarks.worlds import MINIATURE, SECOND, WORLDS
-from corrector.latent_space.statistics import features, frechet
+from corrector.latents.statistics import features, frechet
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 

@@ -8,7 +8,7 @@ import torch
 
 from corrector.correction.sampled import first_leans
 from corrector.correction.thinning import first_lean
-from corrector.latent_space.folders import WEIGHTS
+from corrector.files.folders import WEIGHTS
 from corrector.learning.chances import leans_from, logistic_fit
 from corrector.miniature.host import Miniature
 from corrector.preference.calibration import Calibration

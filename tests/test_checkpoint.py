@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from corrector.hosts.checkpoint import Checkpoint, space_of
-from corrector.latent_space.fingerprint import same_weights
+from corrector.latents.fingerprint import same_weights
 from corrector.miniature.host import Miniature
 from corrector.miniature.model import WEIGHTS
 from corrector.preference.prompt_gate import token_vectors

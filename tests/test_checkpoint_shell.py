@@ -11,8 +11,8 @@ from corrector.cli import commands as cli
 from corrector.cli import learning as cli_learning
 from corrector.correction.sampled import sample_corrected
 from corrector.correction.update import Settings
+from corrector.files import folders
 from corrector.hosts.checkpoint import Checkpoint
-from corrector.latent_space import folders
 from corrector.learning import learn as learning
 from corrector.preference.file import load_preference, save_preference
 

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
 from corrector.correction.update import CLOSED, LEAST, MARGIN, Settings, correct, drift
-from corrector.latent_space.spaces import push_from_gradient
+from corrector.latents.spaces import push_from_gradient
 from corrector.preference.calibration import Calibration
 from corrector.preference.networks import Reading
 from corrector.preference.text import Text

@@ -11,8 +11,8 @@ from corrector.correction.run import Run
 from corrector.correction.sampled import sample_corrected
 from corrector.correction.thinning import coins_from_noise
 from corrector.correction.update import Settings
-from corrector.latent_space.devices import device_of, place, placed
-from corrector.latent_space.folders import WEIGHTS
+from corrector.files.folders import WEIGHTS
+from corrector.latents.devices import device_of, place, placed
 from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate
 from corrector.preference.file import load_preference

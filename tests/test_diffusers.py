@@ -15,11 +15,11 @@ import torch
 
 from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
+from corrector.files.errors import RSCorrectorError
 from corrector.hosts.checkpoint import checkpoint_of
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.loading import load_pipeline
-from corrector.latent_space.devices import device_of
-from corrector.latent_space.errors import RSCorrectorError
+from corrector.latents.devices import device_of
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
 from corrector.preference.calibration import Calibration

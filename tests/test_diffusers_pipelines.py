@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline, ModularPipeline, UNet2DConditionModel
 from corrector.correction.run import Run
 from corrector.correction.update import CorrectionError
 from corrector.hosts.diffusers import corrected
-from corrector.latent_space.spaces import denoised_from_output
+from corrector.latents.spaces import denoised_from_output
 from tiny_checkpoints import BETAS, MASK, PICTURE, autoencoder, pipeline, unet
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")

@@ -13,7 +13,7 @@ from corrector.correction.sampled import sample_corrected
 from corrector.correction.update import CorrectionError, Settings, correct
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.schedulers import BY_TIMESTEP, check_scheduler
-from corrector.latent_space.spaces import denoised_from_output
+from corrector.latents.spaces import denoised_from_output
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 from tiny_checkpoints import BETAS, pipeline

@@ -14,7 +14,7 @@ from PIL import Image
 
 from corrector.axis.axis import Axis, Side
 from corrector.cli.demo_page import draw_demo, rates_of, write_page
-from corrector.latent_space.statistics import rate
+from corrector.latents.statistics import rate
 from corrector.learning.pairs import Pairs
 from corrector.learning.report import draw_report, verdict
 from corrector.learning.report import write_page as write_learning_page

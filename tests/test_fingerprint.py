@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from corrector.latent_space.fingerprint import fingerprint, same_weights
+from corrector.latents.fingerprint import fingerprint, same_weights
 
 
 @pytest.fixture(scope="module")

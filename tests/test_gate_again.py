@@ -9,7 +9,7 @@ import torch
 
 from corrector.axis.axis import load_axis
 from corrector.cli.commands import main
-from corrector.latent_space.folders import AXES, WEIGHTS
+from corrector.files.folders import AXES, WEIGHTS
 from corrector.learning import learn
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, load_preferences, save_preferences

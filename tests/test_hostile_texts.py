@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from audit_world import DRAWN, drawn_audit, plan
-from corrector.audit.blind import write_blind_page
-from corrector.audit.chart import draw_chart, draw_grid, report_table
-from corrector.audit.page import publish, write_audit_page
-from corrector.audit.report_file import load_report, write_report
+from corrector.auditing.blind import write_blind_page
+from corrector.auditing.chart import draw_chart, draw_grid, report_table
+from corrector.auditing.page import publish, write_audit_page
+from corrector.auditing.report_file import load_report, write_report
 from corrector.learning import report as learning_report
 from corrector.learning.pairs import Pairs
 from corrector.learning.report import draw_report

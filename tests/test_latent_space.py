@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrector.latent_space.spaces import (
+from corrector.latents.spaces import (
     LATENT_SPACES,
     add_noise,
     denoised_from_output,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from corrector.correction.sampled import first_leans, sample_corrected
 from corrector.correction.update import Settings
-from corrector.latent_space.skin import skin_mask
+from corrector.latents.skin import skin_mask
 from corrector.learning import training
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
 from corrector.learning.gate import gate_weakness

@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from corrector.cli import commands, learning
-from corrector.latent_space.folders import AXES, WEIGHTS
-from corrector.latent_space.whole_files import at_work
+from corrector.files.folders import AXES, WEIGHTS
+from corrector.files.whole_files import at_work
 from corrector.learning.report import draw_report, report_path
 from corrector.preference.file import load_preference
 

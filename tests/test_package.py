@@ -49,7 +49,7 @@ def test_axes_and_preferences_load_from_the_installed_package_and_nothing_is_wri
     script = """
 import pathlib, rs_corrector
 from rs_corrector.axis.axis import load_axis
-from rs_corrector.latent_space.folders import AXES, HOME, WEIGHTS
+from rs_corrector.files.folders import AXES, HOME, WEIGHTS
 from rs_corrector.preference.file import load_preference
 axis, preference = load_axis(AXES / "miniature-attire.json"), load_preference(WEIGHTS / "miniature-attire.safetensors")
 print(axis.id == preference.axis.id, HOME == pathlib.Path(), AXES.parent == pathlib.Path(rs_corrector.__file__).parent)

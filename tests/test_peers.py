@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.peer_methods import UCE, concepts, edited, vectors_of
 from benchmarks.peers import Bench, markdown
-from corrector.latent_space.folders import WEIGHTS
+from corrector.files.folders import WEIGHTS
 from corrector.preference.file import load_preference
 
 SEED = 150_000_000

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from corrector.latent_space.spaces import push_from_gradient
+from corrector.latents.spaces import push_from_gradient
 from corrector.preference.networks import LOWEST_SIGMA, Classifier, Distilled, PreferenceError
 from corrector.preference.text import Text
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from corrector.axis.axis import load_axis
-from corrector.latent_space.folders import WEIGHTS
+from corrector.files.folders import WEIGHTS
 from corrector.learning.gate import train_gate
 from corrector.learning.gate_checks import CATEGORIES
 from corrector.learning.wordings import noun_of

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from corrector.cli.commands import main
-from corrector.latent_space.errors import visible
-from corrector.latent_space.folders import WEIGHTS
+from corrector.files.errors import visible
+from corrector.files.folders import WEIGHTS
 from corrector.preference.file import save_preference
 from preference_files import small_preference
 

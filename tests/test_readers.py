@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import save
 
 from benchmarks.fuzz_mutations import damaged_json
-from corrector.audit.clip import load_clip
-from corrector.audit.plan import report_schema
+from corrector.auditing.clip import load_clip
+from corrector.auditing.plan import report_schema
 from corrector.axis.axis import load_axis
 from corrector.axis.schema import axis_schema
+from corrector.files.errors import LONGEST, RSCorrectorError
+from corrector.files.folders import AXES
+from corrector.files.json_files import DEEPEST, MOST, UnreadableError, parse_json, read_bytes
+from corrector.files.json_schema import KNOWN, complaint
+from corrector.files.tensor_files import read_tensors
 from corrector.hosts.checkpoint import Checkpoint
-from corrector.latent_space.errors import LONGEST, RSCorrectorError
-from corrector.latent_space.folders import AXES
-from corrector.latent_space.json_files import DEEPEST, MOST, UnreadableError, parse_json, read_bytes
-from corrector.latent_space.json_schema import KNOWN, complaint
-from corrector.latent_space.tensor_files import read_tensors
 from corrector.preference.file import _schema as preference_schema
 from corrector.preference.file import load_preferences
 

@@ -20,7 +20,7 @@ from corrector.correction.thinning import (
     level_of,
     thinned,
 )
-from corrector.latent_space.fingerprint import fingerprint
+from corrector.latents.fingerprint import fingerprint
 from corrector.preference.calibration import Calibration
 from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
 from corrector.preference.text import Text

@@ -7,7 +7,7 @@ from skimage.color import rgb2lab
 
 from corrector.correction.decision import Decision
 from corrector.correction.update import Settings, correct
-from corrector.latent_space.skin import lightness, skin_mask
+from corrector.latents.skin import lightness, skin_mask
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
 from corrector.learning.tone import RISE, TILT, Tilt, tone_gradient, tone_power, tone_slopes, tone_weight

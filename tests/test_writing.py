@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from audit_world import DRAWN, drawn_audit, plan
-from corrector.audit.whole import finished
-from corrector.latent_space.errors import RSCorrectorError
-from corrector.latent_space.whole_files import PART, BusyError, check_writable, target_of, why_not, write_whole
+from corrector.auditing.whole import finished
+from corrector.files.errors import RSCorrectorError
+from corrector.files.whole_files import PART, BusyError, check_writable, target_of, why_not, write_whole
 from corrector.preference import file as preference_file
 from test_pairs import Host, make, same
 

@@ -7,7 +7,7 @@ Trained only on drawn pictures, never on generated ones. Half of its batch are p
 from pathlib import Path
 
 from corrector.axis.axis import load_axis
-from corrector.latent_space.skin import lightness
+from corrector.latents.skin import lightness
 from corrector.miniature import reader as miniature
 
 from .world import GROUPS, WORK

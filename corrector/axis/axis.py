@@ -10,9 +10,9 @@ import unicodedata
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ..latent_space.errors import RSCorrectorError
-from ..latent_space.json_files import UnreadableError, read_json
-from ..latent_space.whole_files import RESERVED, why_not, write_whole
+from ..files.errors import RSCorrectorError
+from ..files.json_files import UnreadableError, read_json
+from ..files.whole_files import RESERVED, why_not, write_whole
 from .schema import complaint_across_fields, schema_complaint
 
 

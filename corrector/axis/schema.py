@@ -4,9 +4,9 @@ import json
 import re
 from functools import cache
 
-from ..latent_space.folders import AXES
-from ..latent_space.json_schema import complaint
-from ..latent_space.whole_files import RESERVED
+from ..files.folders import AXES
+from ..files.json_schema import complaint
+from ..files.whole_files import RESERVED
 
 SCHEMA = AXES / "axis.schema.json"
 

@@ -2,7 +2,7 @@
 
 import difflib
 
-from ..latent_space.errors import short
+from ..files.errors import short
 from .axis import Axis, Side, aliases_from_text, lines_of
 
 MOST = 300  # words of a prompt: text encoders read few more, and a comparison takes quadratic time

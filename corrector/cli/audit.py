@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ..latent_space.errors import visible
-from ..latent_space.folders import HOME
+from ..files.errors import visible
+from ..files.folders import HOME
 from .options import add_host_options, cfg, count, number, open_host, seed, share
 
 
@@ -94,7 +94,7 @@ def run_audit(args):
 
 def merge(args):
     """The report of shards from one or several folders."""
-    from ..audit.plan import AuditError, AuditStore
+    from ..auditing.plan import AuditError, AuditStore
 
     host = open_host(args)
     for path in args.axis:
@@ -111,7 +111,7 @@ def merge(args):
 
 def _prepared(args, path, host):
     """-> (Audit of one axis, the folder that it writes to)."""
-    from ..audit.whole import prepared
+    from ..auditing.whole import prepared
     from ..axis.axis import load_axis
     from ..preference.file import load_preference
 
@@ -127,8 +127,8 @@ def _prepared(args, path, host):
 
 def _finish(run, store, folder):
     """Write report and pages, and print the table."""
-    from ..audit.chart import report_table
-    from ..audit.whole import finished
+    from ..auditing.chart import report_table
+    from ..auditing.whole import finished
 
     print(visible(report_table(finished(run, store, folder))))
     print(f"\nWrote {folder / 'report.json'}, {folder / 'audit.html'}, chart.png and grid.png beside it.")
@@ -136,9 +136,9 @@ def _finish(run, store, folder):
 
 def compare(args):
     """Print reports side by side, and write them to a page if asked."""
-    from ..audit.compare import compare as compared
-    from ..audit.compare import compare_table, write_compare_page
-    from ..audit.report_file import load_report, title_of
+    from ..auditing.compare import compare as compared
+    from ..auditing.compare import compare_table, write_compare_page
+    from ..auditing.report_file import load_report, title_of
 
     reports = [load_report(path) for path in args.reports]
     names = [f"{path.parent.parent.name}/{path.parent.name}" for path in args.reports]
@@ -151,10 +151,10 @@ def compare(args):
 
 def raters(args):
     """Add people's answers to the report and its page, and print a summary."""
-    from ..audit.blind import read_answers, said_by_people
-    from ..audit.chart import draw_chart
-    from ..audit.page import write_audit_page
-    from ..audit.report_file import load_report, write_report
+    from ..auditing.blind import read_answers, said_by_people
+    from ..auditing.chart import draw_chart
+    from ..auditing.page import write_audit_page
+    from ..auditing.report_file import load_report, write_report
 
     report = load_report(args.folder / "report.json")
     people = said_by_people(report, *read_answers(args.folder, args.answers))
@@ -166,8 +166,8 @@ def raters(args):
 
 def _thumbnails(report, folder):
     """The thumbnails of a report's pictures, from the store of its audit."""
-    from ..audit.plan import AuditStore, Plan
-    from ..audit.report_file import read_json
+    from ..auditing.plan import AuditStore, Plan
+    from ..auditing.report_file import read_json
     from ..axis.axis import axis_from_dict
 
     gone = "the pictures of this audit are missing; run the audit again."

@@ -4,8 +4,8 @@ import argparse
 import os
 import sys
 
-from ..latent_space.errors import RSCorrectorError
-from ..latent_space.whole_files import FULL, why_not
+from ..files.errors import RSCorrectorError
+from ..files.whole_files import FULL, why_not
 from . import audit, demo, learning, read
 
 PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corrector once installed

@@ -5,8 +5,8 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from ..latent_space.folders import HOME, WEIGHTS
-from ..latent_space.whole_files import write_whole
+from ..files.folders import HOME, WEIGHTS
+from ..files.whole_files import write_whole
 from .options import count
 
 SEED = 2026
@@ -73,7 +73,7 @@ def _drawn(cfgs, images, bar):
     """-> (rows of rates, grids of pictures), as demo_page.py describes them. `bar` is moved on at each step."""
     import torch
 
-    from ..latent_space.devices import has_bfloat16
+    from ..latents.devices import has_bfloat16
     from ..miniature.host import Miniature
     from ..miniature.world import GROUPS
     from ..preference.file import load_preference
@@ -101,7 +101,7 @@ def _compare(host, preferences, group, images, cfg):
     """One group, plain and corrected -> (rows of rates, grid of pictures)."""
     from ..correction.sampled import sample_corrected
     from ..correction.update import Settings
-    from ..latent_space.statistics import rate
+    from ..latents.statistics import rate
     from ..miniature.host import pictures_to_uint8
     from ..miniature.prompts import HELD_OUT_NEUTRAL, held_out
 

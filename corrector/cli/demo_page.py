@@ -7,9 +7,9 @@ same seeds.
 
 import html
 
-from ..latent_space.drawing import GAP, bar_html, document, draw_rates, figure_html, montage_of, png, table_html
-from ..latent_space.statistics import rate
-from ..latent_space.whole_files import write_whole
+from ..files.whole_files import write_whole
+from ..latents.statistics import rate
+from ..pages.drawing import GAP, bar_html, document, draw_rates, figure_html, montage_of, png, table_html
 
 SAID = (
     "Measured on the miniature, a small model with planted stereotypes of invented peoples that ships with "

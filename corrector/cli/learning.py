@@ -4,7 +4,7 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 
-from ..latent_space.errors import visible
+from ..files.errors import visible
 from .options import MOST, add_host_options, count, open_host, seed, share, whole
 from .read import sentence_about_own
 
@@ -60,8 +60,8 @@ def add_commands(commands):
 def learn(args):
     """Sample pairs, train, calibrate, and write the preference with its report as a picture beside it."""
     from ..axis.axis import load_axis
-    from ..latent_space.folders import HOME
-    from ..latent_space.whole_files import at_work
+    from ..files.folders import HOME
+    from ..files.whole_files import at_work
     from ..learning.report import report_path
     from ..preference.file import check_writable
 
@@ -76,7 +76,7 @@ def learn(args):
 def _learn(axis, path, host, args):
     from tqdm import tqdm
 
-    from ..latent_space.folders import AXES, HOME
+    from ..files.folders import AXES, HOME
     from ..learning import learn as learning
     from ..learning.calibrate import pictures_needed, scales
     from ..learning.gate_texts import gate_others
@@ -152,8 +152,8 @@ def _calibrated(host, preference, judge, images, args, folder, target=0.95):
 
 def calibrate(args):
     """Measure a preference's base rates and full-strength rates on a checkpoint and save them in its file."""
-    from ..latent_space.folders import HOME
-    from ..latent_space.whole_files import at_work
+    from ..files.folders import HOME
+    from ..files.whole_files import at_work
     from ..learning.calibrate import of_other_models, scales
     from ..learning.store import digest
     from ..preference.file import PreferenceFileError, check_writable, load_preference, save_preference
@@ -187,7 +187,7 @@ def calibrate(args):
 def gate(args):
     """Train the gates of a file's preferences again, from text alone; all else in the file stays as it is."""
     from ..axis.axis import load_axis
-    from ..latent_space.folders import AXES
+    from ..files.folders import AXES
     from ..learning.gate_texts import gate_others
     from ..learning.learn import host_gate
     from ..preference.file import check_writable, load_preferences, save_preferences

@@ -5,9 +5,9 @@ import re
 from PIL import Image
 
 from ..correction.record import FORMAT, KEY
-from ..latent_space.errors import RSCorrectorError, printable
-from ..latent_space.json_files import UnreadableError, parse_json
-from ..latent_space.picture_files import read_metadata
+from ..files.errors import RSCorrectorError, printable
+from ..files.json_files import UnreadableError, parse_json
+from ..files.picture_files import read_metadata
 
 NOTHING = (
     "The picture carries nothing of RS-Corrector: it was not corrected, or a program that saved it later removed its "

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..latent_space.errors import visible
+from ..files.errors import visible
 from .options import add_host_options, open_host
 
 

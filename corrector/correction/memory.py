@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..latent_space.spaces import fit_mask
+from ..latents.spaces import fit_mask
 
 KEPT = 1024  # number of remembered pictures
 COMPARED = 128  # number of the newest that are compared; all are recognised by identical latents

@@ -6,8 +6,8 @@ from itertools import chain
 
 import torch
 
-from ..latent_space.devices import device_of, place
-from ..latent_space.spaces import fit_mask
+from ..latents.devices import device_of, place
+from ..latents.spaces import fit_mask
 from ..preference.prompt_gate import PromptReading
 from .decision import Decided, decide, groups_of, notes, summary
 from .memory import Memory

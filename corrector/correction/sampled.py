@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ..latent_space.devices import placed
+from ..latents.devices import placed
 from .decision import Decision, chances_of, decide, groups_of
 from .thinning import coins_from_seeds, first_lean
 from .update import correct

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import torch
 from einops import reduce
 
-from ..latent_space.errors import RSCorrectorError
-from ..latent_space.spaces import expand
+from ..files.errors import RSCorrectorError
+from ..latents.spaces import expand
 from ..preference.networks import read
 
 MARGIN = 0.5  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low

@@ -6,9 +6,9 @@ from functools import cached_property, partial
 
 import torch
 
-from ..latent_space.devices import quickly
-from ..latent_space.fingerprint import fingerprint
-from ..latent_space.spaces import LATENT_SPACES, denoised_from_output, scale_input
+from ..latents.devices import quickly
+from ..latents.fingerprint import fingerprint
+from ..latents.spaces import LATENT_SPACES, denoised_from_output, scale_input
 from ..preference.prompt_gate import token_vectors
 from .loading import READS, CheckpointError, load_pipeline
 from .prompts import Prompts

@@ -24,7 +24,7 @@ import torch
 from ..correction.run import Run
 from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
-from ..latent_space.spaces import denoised_from_output, percent_to_sigma
+from ..latents.spaces import denoised_from_output, percent_to_sigma
 from ..preference.file import load_preferences
 from ..preference.preference import Preference
 from .checkpoint import checkpoint_of

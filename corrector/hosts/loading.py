@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ..latent_space.errors import RSCorrectorError
-from ..latent_space.json_files import UnreadableError, read_json
-from ..latent_space.tensor_files import FLOATS, map_tensors, not_finite
+from ..files.errors import RSCorrectorError
+from ..files.json_files import UnreadableError, read_json
+from ..files.tensor_files import FLOATS, map_tensors, not_finite
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 NETWORKS = {

@@ -23,8 +23,8 @@ import torch
 from ..correction.sampled import first_predictions, readings_of, sample_corrected
 from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
-from ..latent_space.skin import lightness
-from ..latent_space.statistics import denoising_error, features, frechet, rate
+from ..latents.skin import lightness
+from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
 from ..preference.prompt_gate import PromptReading
 from .chances import leans_from

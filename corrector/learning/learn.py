@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import torch
 
 from ..axis.axis import axis_from_dict
-from ..latent_space.devices import place
+from ..latents.devices import place
 from ..preference.preference import GATE_FIGURES, Preference
 from .gate import STEPS, train_gate
 from .pairs import make_pairs

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..latent_space.skin import lightness
+from ..latents.skin import lightness
 from .store import PairError, PairStore
 
 SIDES = ("stereotype", "counter")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from einops import reduce
 
-from ..latent_space.spaces import expand
+from ..latents.spaces import expand
 from ..preference.networks import LOWEST_SIGMA, along
 from .pairs import SIDES, refuse_broken
 from .tone import Tilt

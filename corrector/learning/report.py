@@ -9,9 +9,9 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 
-from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, data_uri, document, montage_of, png
-from ..latent_space.errors import printable
-from ..latent_space.whole_files import write_whole
+from ..files.errors import printable
+from ..files.whole_files import write_whole
+from ..pages.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, data_uri, document, montage_of, png
 from ..preference.preference import GATE_FIGURES
 from .pairs import SIDES
 from .store import PairError

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from ..latent_space.errors import RSCorrectorError, short
-from ..latent_space.json_files import UnreadableError, read_json
-from ..latent_space.tensor_files import checksum, read_tensors
-from ..latent_space.whole_files import FULL, LOCK, WORK, at_work, clean, locked, why_not, write_whole
+from ..files.errors import RSCorrectorError, short
+from ..files.json_files import UnreadableError, read_json
+from ..files.tensor_files import checksum, read_tensors
+from ..files.whole_files import FULL, LOCK, WORK, at_work, clean, locked, why_not, write_whole
 
 LARGEST = 2**30  # bytes of a shard
 SETTINGS = "settings.json"

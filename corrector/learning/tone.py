@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from ..latent_space.skin import skin_mask
+from ..latents.skin import skin_mask
 
 CERTAIN = 4.0  # most standard deviations between the sides' tones that count: beyond, a density ratio is a guess
 FLAT = 0.1  # points of L*: a standard deviation below which lightness says nothing

@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
-from ..latent_space.devices import beside, place
-from ..latent_space.spaces import expand
+from ..latents.devices import beside, place
+from ..latents.spaces import expand
 from ..preference.judge import Judge
 from ..preference.networks import MOST_CELLS, Distilled
 from .tone import RISE

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import torch
 
-from ..latent_space import folders
+from ..files import folders
 from .prompts import training_prompt
 from .world import ATTIRES, BACKDROPS, GROUPS
 

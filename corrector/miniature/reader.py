@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from ..latent_space.skin import lightness
+from ..latents.skin import lightness
 from .world import ATTIRES, BACKDROPS, GROUPS
 
 CLASSES = {"group": (*GROUPS, "nobody"), "backdrop": BACKDROPS, "attire": (*ATTIRES, "nobody")}

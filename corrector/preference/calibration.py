@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..latent_space.fingerprint import same_weights
+from ..latents.fingerprint import same_weights
 
 HARMED = 1.0  # Frechet distance to the model's own counter pictures, over the plain pictures': worse than doing nothing
 BEYOND = 0.6  # how far beyond the nearest measured CFG scale a calibration is continued, over the scales' distance

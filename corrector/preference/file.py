@@ -19,13 +19,13 @@ import torch
 from safetensors.torch import save
 
 from ..axis.axis import axis_from_dict
-from ..latent_space import whole_files
-from ..latent_space.errors import RSCorrectorError, short
-from ..latent_space.json_files import LARGEST as LARGEST_TEXT
-from ..latent_space.json_files import UnreadableError, parse_json
-from ..latent_space.json_schema import complaint
-from ..latent_space.spaces import LATENT_SPACES
-from ..latent_space.tensor_files import checksum, not_finite, read_header, read_tensors
+from ..files import whole_files
+from ..files.errors import RSCorrectorError, short
+from ..files.json_files import LARGEST as LARGEST_TEXT
+from ..files.json_files import UnreadableError, parse_json
+from ..files.json_schema import complaint
+from ..files.tensor_files import checksum, not_finite, read_header, read_tensors
+from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
 from .judge import Judge
 from .networks import Classifier, Distilled

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..latent_space.devices import beside
+from ..latents.devices import beside
 from .networks import MOST_CELLS
 
 

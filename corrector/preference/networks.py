@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import nn
 
-from ..latent_space.devices import beside
-from ..latent_space.errors import RSCorrectorError
-from ..latent_space.spaces import LATENT_SPACES, expand, noise_level, push_from_gradient, scale_input
+from ..files.errors import RSCorrectorError
+from ..latents.devices import beside
+from ..latents.spaces import LATENT_SPACES, expand, noise_level, push_from_gradient, scale_input
 
 LOWEST_SIGMA = 0.15  # networks learn down to it; below, all but the tone of skin is decided
 MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU

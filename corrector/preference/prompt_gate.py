@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..latent_space.devices import beside
-from ..latent_space.errors import RSCorrectorError
+from ..files.errors import RSCorrectorError
+from ..latents.devices import beside
 
 OUT_OF_SCOPE = -1
 EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of the same attribute

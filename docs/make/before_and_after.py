@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from corrector.correction.sampled import sample_corrected  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
-from corrector.latent_space.folders import WEIGHTS  # noqa: E402
+from corrector.files.folders import WEIGHTS  # noqa: E402
 from corrector.miniature.host import Miniature, pictures_to_uint8  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 

@@ -12,12 +12,12 @@ import torch
 from before_and_after import CFG, ROOT, STEPS, draw, save
 from PIL import Image
 
-from corrector.audit.map import Acts, overlay, step_tiles
+from corrector.auditing.map import Acts, overlay, step_tiles
 from corrector.correction.run import Run
 from corrector.correction.sampled import sample_corrected
 from corrector.correction.thinning import coins_from_seeds
 from corrector.correction.update import Settings
-from corrector.latent_space.folders import WEIGHTS
+from corrector.files.folders import WEIGHTS
 from corrector.miniature.host import Miniature, pictures_to_uint8
 from corrector.preference.file import load_preference
 

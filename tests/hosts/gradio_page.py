@@ -19,7 +19,7 @@ def load():
 def main(folder, port):
     load()
     import gradio as gr
-    from rs_corrector_extension.corrector.latent_space.folders import WEIGHTS
+    from rs_corrector_extension.corrector.files.folders import WEIGHTS
     from rs_corrector_extension.sd_webui import page
     from rs_corrector_extension.sd_webui.preferences import Shelf
 

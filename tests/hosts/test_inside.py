@@ -16,7 +16,7 @@ def reference(tmp_path_factory):
     """Predictions of diffusers and transformers for check_miniature.py; None if they are not installed."""
     torch = pytest.importorskip("torch")
     try:
-        from corrector.latent_space.folders import WEIGHTS
+        from corrector.files.folders import WEIGHTS
         from corrector.miniature.host import Miniature
     except ImportError:
         return None

@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from corrector.latent_space.folders import AXES
+from corrector.files.folders import AXES
 from hosts.comfy_page import open_workflow, run, screenshot, screenshots, skip_prototype
 
 SMALL = {"steps": 2, "width": 128, "height": 128, "batch": 8}

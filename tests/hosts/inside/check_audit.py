@@ -10,7 +10,7 @@ import pytest
 import torch
 from host import NODES, node, sample, weights_hash
 from host_extras import Counted
-from rs_pack.corrector.audit.report_file import load_report
+from rs_pack.corrector.auditing.report_file import load_report
 from rs_pack.nodes.audit_text import hash_of_text
 
 AUDIT = dict(

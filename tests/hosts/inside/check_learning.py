@@ -16,7 +16,7 @@ import torch
 from host import NODES, correct, encode, node, sample, weights_hash
 from host_extras import Counted
 from rs_pack.corrector.axis.axis import AxisError
-from rs_pack.corrector.latent_space.folders import AXES, WEIGHTS
+from rs_pack.corrector.files.folders import AXES, WEIGHTS
 from rs_pack.corrector.learning import report as learning_report
 from rs_pack.corrector.learning.gate_texts import gate_others
 from rs_pack.corrector.learning.store import PairError

@@ -6,7 +6,7 @@ from comfy_execution.graph import DynamicPrompt
 from comfy_execution.progress import reset_progress_state
 from comfy_execution.utils import CurrentNodeContext
 from host import NODES, host_nodes, node, sample
-from rs_pack.corrector.latent_space.errors import RSCorrectorError
+from rs_pack.corrector.files.errors import RSCorrectorError
 from rs_pack.nodes import outcome, provenance
 
 ASKS = "the prompt asks for a village"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from host import NODES, correct, encode, sample, untrained
 from rs_pack.corrector.correction.update import CorrectionError
-from rs_pack.corrector.latent_space.errors import RSCorrectorError
+from rs_pack.corrector.files.errors import RSCorrectorError
 from rs_pack.corrector.preference.networks import PreferenceError
 from rs_pack.corrector.preference.prompt_gate import GateError
 

@@ -8,7 +8,7 @@ from string import Template
 
 import numpy as np
 
-from .picture_files import open_picture
+from ..files.picture_files import open_picture
 
 PLAIN, CORRECTED, FAILURE = "#b0562e", "#2f6f8f", "#a3262a"  # distinct in greyscale and for colour-blind readers
 PAGE = Path(__file__).with_name("page.html")

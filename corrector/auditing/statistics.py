@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binomtest, sem, ttest_ind
 
-from ..latent_space.statistics import rate
+from ..latents.statistics import rate
 
 FIRST_LOOK = 20  # minimum number of pictures before sampling may stop: a short run of equal results is often chance
 

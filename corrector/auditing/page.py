@@ -2,8 +2,8 @@
 
 import html
 
-from ..latent_space.drawing import bar_html, data_uri, document, figure_html, png, table_html
-from ..latent_space.whole_files import write_whole
+from ..files.whole_files import write_whole
+from ..pages.drawing import bar_html, data_uri, document, figure_html, png, table_html
 from .chart import draw_chart
 from .report import build
 from .report_file import figure, interval, places_of, rate_rows, title_of, twins_of, write_report

@@ -5,7 +5,7 @@ import torch
 from einops import reduce
 from scipy.spatial.distance import cdist, pdist, squareform
 
-from ..latent_space.skin import box_of, cie_lab
+from ..latents.skin import box_of, cie_lab
 
 STRUCTURE_SIDE = 128  # pixels; larger pictures are downscaled to about this side before they are compared
 

@@ -2,8 +2,8 @@
 
 import html
 
-from ..latent_space.drawing import document, table_html
-from ..latent_space.whole_files import write_whole
+from ..files.whole_files import write_whole
+from ..pages.drawing import document, table_html
 from .plan import AuditError
 from .report_file import interval, rate_rows, title_of
 from .statistics import gap

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from ..axis.axis import Axis
-from ..latent_space.errors import RSCorrectorError
-from ..latent_space.json_files import UnreadableError, parse_json
-from ..latent_space.tensor_files import HEADER
+from ..files.errors import RSCorrectorError
+from ..files.json_files import UnreadableError, parse_json
+from ..files.tensor_files import HEADER
 from ..learning.store import PairStore
 from .statistics import enough
 

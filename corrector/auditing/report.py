@@ -6,8 +6,8 @@ A report is JSON as `audit-report.schema.json` describes it; the same records al
 import numpy as np
 from einops import reduce
 
-from ..latent_space.statistics import frechet
-from . import statistics as audit
+from ..latents.statistics import frechet
+from . import statistics
 from .findings import find, worse_pictures
 from .measures import hue_change, variety_ratio
 from .plan import KINDS
@@ -53,7 +53,7 @@ class Figures:
     def add_rate(self, figure, hits, **where):
         """Append the rate of true values in `hits`, unless there are none."""
         if hits:
-            self.add(figure, audit.rate(sum(hits), len(hits)), len(hits), "share", **where)
+            self.add(figure, statistics.rate(sum(hits), len(hits)), len(hits), "share", **where)
 
     def stereotypes(self, judge, *key):
         """Whether each picture of (group, kind, CFG scale, strength) shows the stereotype; unreadable ones do."""
@@ -77,7 +77,7 @@ class Figures:
         if len(order) < 2:
             return
         high, low = ((sum(shown[group]), len(shown[group])) for group in (order[-1], order[0]))
-        measured = audit.gap(high, low, pairs=len(order) * (len(order) - 1) // 2)
+        measured = statistics.gap(high, low, pairs=len(order) * (len(order) - 1) // 2)
         where = {"group": f"{order[-1]} - {order[0]}", "judge": judge, "cfg": cfg, "strength": strength}
         self.add("gap between groups", measured, high[1] + low[1], "difference", **where)
 
@@ -86,25 +86,25 @@ class Figures:
         before, after = (self.of(group, "neutral", cfg, s) for s in (0.0, strength))
         n, where = len(after), {"group": group, "cfg": cfg, "strength": strength}
         for judge in self.judges:
-            test = audit.mcnemar(*(self.stereotypes(judge, group, "neutral", cfg, s) for s in (0.0, strength)))
+            test = statistics.mcnemar(*(self.stereotypes(judge, group, "neutral", cfg, s) for s in (0.0, strength)))
             for what in ("vanished", "appeared"):
                 measured = test[what] / n, None, None
                 self.add(f"McNemar: stereotype {what}", measured, n, "share", judge=judge, **where)
             self.add("McNemar: p", (test["p"], None, None), n, "p", judge=judge, **where)
         old, new = ({name: np.array([r[name] for r in records]) for name in MEASURED} for records in (before, after))
         for figure, measured, unit in (
-            ("skin L* drift", audit.mean(new["L"] - old["L"]), "points of L*"),
-            ("skin ITA drift", audit.mean(new["ita"] - old["ita"]), "degrees"),
-            ("skin hue drift", audit.mean(hue_change(old["hue"], new["hue"])), "degrees"),
-            ("structure kept (SSIM)", audit.mean(new["structure"]), "ratio"),
-            ("sharpness, over plain", audit.ratio(new["sharpness"], old["sharpness"]), "ratio"),
-            ("denoising error, over plain", audit.ratio(new["denoising_error"], old["denoising_error"]), "ratio"),
-            ("change of the latent, RMS", audit.mean(new["change"]), "standard deviations"),
+            ("skin L* drift", statistics.mean(new["L"] - old["L"]), "points of L*"),
+            ("skin ITA drift", statistics.mean(new["ita"] - old["ita"]), "degrees"),
+            ("skin hue drift", statistics.mean(hue_change(old["hue"], new["hue"])), "degrees"),
+            ("structure kept (SSIM)", statistics.mean(new["structure"]), "ratio"),
+            ("sharpness, over plain", statistics.ratio(new["sharpness"], old["sharpness"]), "ratio"),
+            ("denoising error, over plain", statistics.ratio(new["denoising_error"], old["denoising_error"]), "ratio"),
+            ("change of the latent, RMS", statistics.mean(new["change"]), "standard deviations"),
         ):
             self.add(figure, measured, n, unit, **where)
         own = [r["denoising_error"] for r in self.of(group, "counter", self.plan.cfgs[0], 0.0)]
         if len(own) > 1:
-            measured = audit.ratio(new["denoising_error"], own, paired=False)
+            measured = statistics.ratio(new["denoising_error"], own, paired=False)
             self.add("denoising error, over the model's own counter pictures", measured, len(own), "ratio", **where)
         self.add_rate("pictures that were changed", list(new["change"] > 0), **where)
         self.variety(group, cfg, strength)
@@ -139,7 +139,7 @@ class Figures:
         cfg = self.plan.cfgs[0]
         asked = [r["sides"][judge] == side for group in self.groups for side in ("stereotype", "counter")
                  for r in self.of(group, side, cfg, 0.0)]  # fmt: skip
-        value, low, high = (round(number, 4) for number in audit.rate(sum(asked), len(asked)))
+        value, low, high = (round(number, 4) for number in statistics.rate(sum(asked), len(asked)))
         found = {"agrees_with_explicit_prompts": {"value": value, "low": low, "high": high, "n": len(asked)}}
         if "reader" in self.judges and judge != "reader":
             off = found["rate_minus_the_readers"] = {}

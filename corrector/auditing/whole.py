@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..latent_space.drawing import png
-from ..latent_space.whole_files import why_not, write_whole
+from ..files.whole_files import why_not, write_whole
 from ..learning.pairs import make_pairs
+from ..pages.drawing import png
 from .blind import write_blind_page
 from .chart import draw_grid
 from .judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge

@@ -5,8 +5,8 @@ import textwrap
 
 import numpy as np
 
-from ..latent_space.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, draw_rates, montage_of
-from ..latent_space.picture_files import open_picture
+from ..files.picture_files import open_picture
+from ..pages.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, draw_rates, montage_of
 from .report_file import places_of, rate_rows, title_of
 
 MOST_COLUMNS = 10  # pictures in a row of the grid

@@ -10,10 +10,10 @@ import json
 import random
 from pathlib import Path
 
-from ..latent_space.drawing import data_uri
-from ..latent_space.errors import short
-from ..latent_space.statistics import rate
-from ..latent_space.whole_files import write_whole
+from ..files.errors import short
+from ..files.whole_files import write_whole
+from ..latents.statistics import rate
+from ..pages.drawing import data_uri
 from .plan import AuditError
 from .report_file import places_of, read_json, share, title_of, twins_of
 from .statistics import kappas, mcnemar

@@ -3,10 +3,10 @@
 import json
 
 from ..axis.axis import axis_from_dict
-from ..latent_space import json_files
-from ..latent_space.json_files import UnreadableError
-from ..latent_space.json_schema import complaint
-from ..latent_space.whole_files import write_whole
+from ..files import json_files
+from ..files.json_files import UnreadableError
+from ..files.json_schema import complaint
+from ..files.whole_files import write_whole
 from .plan import AuditError, report_schema
 
 FORMAT = 1

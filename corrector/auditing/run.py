@@ -8,8 +8,8 @@ import torch
 
 from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
-from ..latent_space.statistics import denoising_error
-from ..latent_space.statistics import features as features_of
+from ..latents.statistics import denoising_error
+from ..latents.statistics import features as features_of
 from .measures import sharpness, skin, structure, to_uint8
 from .plan import CHUNK, AuditError, AuditStore
 from .statistics import latent_change

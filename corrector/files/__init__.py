@@ -1,0 +1,1 @@
+"""Files and folders: read with bounds, written whole, refused in sentences."""

@@ -1,1 +1,0 @@
-"""Latent formats and noise levels, and small helpers that several packages share."""
