@@ -95,9 +95,10 @@ class Preferences:
 def _with_checksum(data):
     """A preference file with the checksum of what is in it, as another program could write it; else unchanged."""
     try:
-        metadata, tensors = header_of(data, len(data)).metadata, load(data)
-        metadata[CHECKSUM] = checksum(metadata[KEY], tensors)
-        return save(tensors, metadata)
+        metadata, tensors = json.loads(header_of(data, len(data)).metadata[KEY]), load(data)
+        del metadata[CHECKSUM]
+        metadata[CHECKSUM] = checksum(json.dumps(metadata), tensors)
+        return save(tensors, {KEY: json.dumps(metadata)})
     except Exception:  # it is no safetensors file any more
         return data
 

@@ -33,5 +33,6 @@ def rewrite(path, change_metadata=None, change_tensors=None):
     tensors = load_file(path)
     (change_metadata or (lambda m: None))(metadata)
     (change_tensors or (lambda t: None))(tensors)
-    text = json.dumps(metadata)
-    save_file(tensors, path, metadata={KEY: text, CHECKSUM: checksum(text, tensors)})
+    del metadata[CHECKSUM]
+    metadata[CHECKSUM] = checksum(json.dumps(metadata), tensors)
+    save_file(tensors, path, metadata={KEY: json.dumps(metadata)})

@@ -211,8 +211,16 @@ def test_a_file_that_another_program_changed_is_refused_and_says_so(saved):
     tensors["source.odds.weight"][0, 0] += 0.5
     save_file(tensors, saved, metadata)
     refused(saved, "its checksum is not that of its content.*copy it again")
-    save_file(tensors, saved, {KEY: metadata[KEY]})
+    described = json.loads(metadata[KEY])
+    del described["checksum"]
+    save_file(tensors, saved, {KEY: json.dumps(described)})
     refused(saved, "its checksum is not that of its content")
+
+
+def test_a_preference_is_written_as_the_same_bytes_each_time(preference, saved, tmp_path):
+    for _ in range(5):
+        save_preference(preference, tmp_path / "again.safetensors")
+        assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
 
 
 def test_other_safetensors_files_are_refused(tmp_path):

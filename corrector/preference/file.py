@@ -2,7 +2,7 @@
 
 Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, configuration of the networks,
 calibrations, training figures, licence; or a list "preferences" of such, whose tensors have the prefixes "0.", "1." and
-so on. Metadata "checksum" is that of this text and of the tensors: a file of which a bit has changed is refused. No
+so on. Its last field is the checksum of all others and of the tensors: a file of which a bit has changed is refused. No
 pickle: nothing in a file is executed.
 """
 
@@ -122,8 +122,8 @@ def write_held(preferences, path):
             f"{path.name}: nothing was written, as {broken}; learn the preference again, with another seed or the "
             "checkpoint in float32."
         )
-    text = json.dumps(metadata)
-    data = save(halves, {KEY: text, CHECKSUM: checksum(text, halves)})
+    metadata = {**metadata, CHECKSUM: checksum(json.dumps(metadata), halves)}
+    data = save(halves, {KEY: json.dumps(metadata)})  # one text: safetensors writes several in any order
     whole_files.write_whole(path, data)
     return _set_hashes(preferences, data)
 
@@ -187,8 +187,7 @@ def load_preferences(path):
     path = Path(path)
     try:
         header, tensors, data = read_tensors(path, LARGEST)
-        text = header.metadata.get(KEY, "null")
-        metadata = parse_json(text, largest=2 * LARGEST_TEXT)
+        metadata = parse_json(header.metadata.get(KEY, "null"), largest=2 * LARGEST_TEXT)
     except FileNotFoundError:
         raise PreferenceFileError(f"{path.name}: no such file in {path.parent}; pick another or put it back.") from None
     except OSError as error:
@@ -203,7 +202,7 @@ def load_preferences(path):
         raise PreferenceFileError(
             f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
         )
-    if header.metadata.get(CHECKSUM) != checksum(text, tensors):
+    if metadata.pop(CHECKSUM, None) != checksum(json.dumps(metadata), tensors):
         raise PreferenceFileError(
             f"{path.name}: its checksum is not that of its content, so it was damaged, or another program changed it; "
             "copy it again, or learn it again."

@@ -127,7 +127,7 @@ def test_calibration_is_saved_in_its_file_and_not_repeated(run, miniature, folde
     found = [(known.group, known.cfg, known.base_n) for known in preference.calibrations]
     assert found == [("Orvane", 2.0, 16), ("Orvane", 7.0, 16)]
     assert load_preference(path).calibrations == preference.calibrations
-    assert "Orvane, CFG 2" in text and "of 16 plain pictures" in text and "skin lightness" in text
+    assert "Orvane at CFG 2" in text and "of 16 plain pictures" in text and "skin lightness" in text
     assert hashes(model, clip) == before
     with pytest.MonkeyPatch.context() as patch:
         counted = Counted(patch)
