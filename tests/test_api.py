@@ -94,7 +94,7 @@ def test_a_pipeline_is_learned_from_calibrated_and_audited(pipe, tmp_path, monke
     assert preference.space == "miniature" and not preference.calibrations
     preference = corrector.calibrate(pipe, preference, count=2, cfgs=(1.0,))
     assert [known.group for known in preference.calibrations] == list(preference.axis.groups)
-    report = corrector.auditing(pipe, axis, [preference], tmp_path, images=2, explicit=1, steps=2, cfgs=(1.0,))
+    report = corrector.audit(pipe, axis, [preference], tmp_path, images=2, explicit=1, steps=2, cfgs=(1.0,))
     assert report["figures"] and any(tmp_path.rglob("audit.html"))
     after = pipe.unet.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
