@@ -56,7 +56,7 @@ def test_one_run_learns_calibrates_and_corrects(server, object_info, one_group):
     pictures = server.pictures(history)
     assert {name: len(found) for name, found in pictures.items()} == {"before": 2, "after": 2, "learn": 1}
     (text,) = history["outputs"]["calibrate"]["text"]
-    assert "Orvane, CFG 2: a city in" in text and "of 16 plain pictures" in text
+    assert "Orvane at CFG 2: a city in" in text and "of 16 plain pictures" in text
     assert "32 pairs per group take" in server.log
     assert list((server.folder / "output/rs_corrector/pairs").glob("miniature-backdrop-*/settings.json"))
     assert (one_group.parent / "by the graph.safetensors").is_file()
