@@ -77,7 +77,7 @@ def looks_learned(page):
     assert learned["lines"][-1] == "saved as learned.safetensors"
     assert learned["lines"][0].startswith(("weak: ", "sound: "))
     assert "/rs_corrector/reports/" in learned["link"]
-    assert "Orvane, CFG 2: a city in" in calibrated["lines"][-1]
+    assert "Orvane at CFG 2: a city in" in calibrated["lines"][-1]
 
 
 def test_a_stopped_run_says_what_is_kept_and_goes_on(server, page, renderer):
