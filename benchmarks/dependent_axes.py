@@ -7,6 +7,7 @@ correcting one axis affects the other, and the effect of adding both drifts.
 
 import argparse
 import json
+import math
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -55,7 +56,8 @@ class World:
         """The exact Reading of one axis, which a network would learn from pairs of its two sides."""
         counter, stereotype = (self.denoised(x, sigma, COUNTER[:, axis] == side) for side in (1, 0))
         push = (counter[0] - stereotype[0])[:, :, None, None]
-        return Reading((counter[1] - stereotype[1]).float(), push.float())
+        odds = math.log((1 - SHARES[axis]) / SHARES[axis])  # of the counter side, of all pictures
+        return Reading((counter[1] - stereotype[1] + odds).float(), push.float())
 
     def sample(self, noise, axes, steps=200):
         """Integrate the probability flow by Heun's method, with the drifts of `axes` added -> x0 [B, 2]."""
@@ -65,8 +67,8 @@ class World:
         def slope(x, sigma):
             denoised = self.denoised(x, sigma)[0]
             for axis in axes:
-                prior, nothing = torch.full((count,), 1 - SHARES[axis]).logit(), torch.zeros(count)
-                decision = Decision(nothing == 0, torch.zeros(count, dtype=torch.long), prior, nothing, nothing)
+                nothing = torch.zeros(count)
+                decision = Decision(nothing == 0, torch.zeros(count, dtype=torch.long), nothing, nothing)
                 added = drift(self.preference(axis, x, sigma), decision, 1.0)
                 denoised = denoised + added[:, :, 0, 0]
             return (x - denoised) / sigma

@@ -23,23 +23,23 @@ from corrector.files.tensor_files import checksum, header_of
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import CHECKSUM, KEY, load_preferences, save_preferences
 from corrector.preference.judge import Judge
-from corrector.preference.networks import Classifier, Distilled
+from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import FEATURES, PromptGate, PromptReading
+from corrector.preference.prompt_gate import PromptGate, PromptReading
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # whose worlds and tiny checkpoints are the sound examples
 
 
 class Preferences:
-    """Preference files: of one, of two, of a classifier, and as version 0.1 wrote them."""
+    """Preference files: of one, of two, and of one without a gate."""
 
     def __init__(self, folder):
         self.path, axis = folder / "tried.safetensors", load_axis(AXES / "miniature-backdrop.json")
         self.x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         size = dict(space="miniature", groups=3, width=16, blocks=1)
-        gate = PromptGate(12, 3, FEATURES, 5, sides=4)
+        gate = PromptGate(12, 3, 5)
         known = Calibration(
             "Orvane", 2.0, 0.05, 400, 0.99, 400, tone=-2.5, base_interval=(0.03, 0.08), full_interval=(0.97, 1.0),
             lean_slope=2.0, lean_offset=0.6, lean_mean=-2.0, lean_spread=0.9, lean_sigma=14.6, lean_guidance=1.5,
@@ -52,12 +52,11 @@ class Preferences:
             "gate_held_out_accuracy": {"group": 0.85, "explicit": None, "by_hand": {"named": 1.0}},
             "tone_slopes": {"Orvane": -1.2}, "validated_on": "miniature", "host": {"steps": 16},
         }  # fmt: skip
-        source = Distilled(**size, belief=True, rise=0.7)
+        source = Distilled(**size, rise=0.7)
         one = Preference(axis, "miniature", source, gate, calibrations, training, "one", judge=Judge(4, 8))
-        two = Preference(replace(axis, id="two"), "miniature", Classifier(**size), None, (), {}, "two")
-        old = replace(one, source=Distilled(**size), gate=PromptGate(12, 3))
+        two = Preference(replace(axis, id="two"), "miniature", Distilled(**size), None, (), {}, "two")
         self.examples = []
-        for preferences in ([one], [one, two], [old], [two]):
+        for preferences in ([one], [one, two], [two]):
             save_preferences(preferences, self.path)
             self.examples.append(self.path.read_bytes())
 

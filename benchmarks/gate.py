@@ -39,9 +39,9 @@ class Largest(PromptGate):
         return self.group_probe(found), self.explicit_probe(found)
 
 
-def alone(width, groups, pooling, hidden, sides, reach):
+def alone(width, groups, hidden, reach):
     """Features of each token alone."""
-    return PromptGate(width, groups, pooling, hidden, sides=sides)
+    return PromptGate(width, groups, hidden)
 
 
 DESIGNS = {"features": PromptGate, "alone": alone, "largest": Largest}

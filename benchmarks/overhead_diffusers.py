@@ -43,7 +43,9 @@ def full_size_sd15():
 def preference():
     """A distilled preference of the shipped size with random weights."""
     axis = Axis("a", "a", ("person",), ("{group}",), Side("a village", ("village",)), Side("a city", ("city",)))
-    source, gate = (network.eval().requires_grad_(False) for network in (Distilled("sd15", 1), PromptGate(768, 1)))
+    source, gate = (
+        network.eval().requires_grad_(False) for network in (Distilled("sd15", 1), PromptGate(768, 1, 36, reach=5))
+    )
     return Preference(axis, "sd15", source, gate, name="random")
 
 

@@ -59,7 +59,7 @@ class SafePipeline(StableDiffusionPipelineSafe):
 class WordsSource(torch.nn.Module):
     """The Text source by the miniature itself, where diffusers' adapter takes only trained ones."""
 
-    kind, knows_belief = "words", True
+    has_weights = True
 
     def __init__(self, host, axis):
         super().__init__()
@@ -69,9 +69,12 @@ class WordsSource(torch.nn.Module):
             self.register_buffer(name, host.encode(prompts))  # [G, T, W]
         self.text = Text(None, None, self.evaluate)
 
-    def forward(self, x, sigma, group, conditional):
+    def read(self, x, sigma, group, conditional):
         self.group = group
-        return self.text(x, sigma, group, conditional)
+        return self.text.read(x, sigma, group, conditional)
+
+    def in_run(self, evaluate):
+        return self
 
     def evaluate(self, _, x, sigma):
         """D_c and D_s, each [B, C, H, W]."""

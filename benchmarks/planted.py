@@ -20,14 +20,17 @@ FAILURES = "does nothing", "changes the group", "collapses variety", "lightens s
 class Push(nn.Module):
     """A source that always pushes by `push(x, sigma)`; x is [B, C, H, W] and sigma is [B, 1, 1, 1]."""
 
-    kind, knows_belief = "planted", True
+    has_weights = True
 
     def __init__(self, push):
         super().__init__()
         self.push = push
 
-    def forward(self, x, sigma, group, conditional=None):
+    def read(self, x, sigma, group, conditional):
         return Reading(torch.full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)))
+
+    def in_run(self, evaluate):
+        return self
 
 
 def planted(host, axis, name):

@@ -43,8 +43,8 @@ def audited(host, plan, preferences, clip):
     from ..corrector.auditing.run import Audit
     from ..corrector.auditing.whole import finished, judges_of
 
-    text = any(p.source.kind == "text" for p in preferences)
-    preferences = [replace(p, hash=hash_of_text(p)) if p.source.kind == "text" else p for p in preferences]
+    text = any(not p.source.has_weights for p in preferences)
+    preferences = [p if p.source.has_weights else replace(p, hash=hash_of_text(p)) for p in preferences]
     hashes, second = [[p.name, p.hash] for p in preferences], clip and identity_of_clip(*clip)
     settings = hashes, plan.settings, plan.axis.hash, host.identity, second
     folder = Path(folder_paths.get_output_directory(), "rs_corrector", "audits", f"{plan.axis.id}-{digest(settings)}")

@@ -168,7 +168,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
 
 def _calibrated(host, preference, images, cfg, seed):
     """Calibrate a learned preference, unless its file has the result, and update the file -> Preference."""
-    if preference.source.kind == "text" or preference.judge is None:
+    if preference.judge is None:
         raise ValueError(
             f'The preference "{preference.name}" has no judge to calibrate with; learn it again with RS-Corrector '
             "Learn Preference."
@@ -239,10 +239,6 @@ class RSCorrectorCalibrate(io.ComfyNode):
                 *HOST_INPUTS,
                 BATCH,
                 VAE,
-                io.Float.Input(
-                    "narrow", default=0.03, min=0.0, max=0.49, step=0.01, optional=True,
-                    tooltip="Not used any more; it is here so that older workflows open.",
-                ),
             ],
             outputs=[
                 PreferenceSocket.Output(display_name="preference", tooltip="The same preference, calibrated."),
@@ -254,7 +250,6 @@ class RSCorrectorCalibrate(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, clip, preference, images, cfg, steps, seed, sampler, scheduler, width, height, batch, vae=None,
-        narrow=0.03,
     ) -> io.NodeOutput:  # fmt: skip
         check_model(model, preference)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)

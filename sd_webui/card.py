@@ -74,14 +74,10 @@ def _span(rates):
 
 
 def accuracy(training):
-    """What held-out points or, in files of version 0.1, held-out pictures say."""
-    if "update_r2" in training:
-        return f"explains {training['update_r2']:.0%} of the model's own updates at held-out points"
-    curves = list((training.get("held_out_accuracy_and_confidence") or {}).values())
-    if not curves:
+    """What held-out points say."""
+    if "update_r2" not in training:
         return "not measured"
-    worst = {sigma: min(curve[sigma][0] for curve in curves if sigma in curve) for sigma in curves[0]}
-    return ", ".join(f"{share:.0%} at sigma {sigma}" for sigma, share in worst.items())
+    return f"explains {training['update_r2']:.0%} of the model's own updates at held-out points"
 
 
 def calibrated(calibrations):

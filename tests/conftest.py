@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from corrector.axis.axis import Axis, Side
+from corrector.correction import update
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
 
@@ -41,8 +42,13 @@ def axis():
 
 
 @pytest.fixture
-def exact(axis):
-    """-> a function that makes a Preference whose source is the exact one of a GaussianWorld."""
+def exact(axis, monkeypatch):
+    """-> a function that makes a Preference whose source is the exact one of a GaussianWorld.
+
+    What makes up for errors of a model and a network is switched off.
+    """
+    for name, value in {"MARGIN": 0.0, "LEAST": 1.0, "LATE": 0.0}.items():
+        monkeypatch.setattr(update, name, value)
 
     def make(world=None, shape=(4, 6, 10), space="miniature", **more):
         world = world or GaussianWorld(means=(0.3, -0.3), spreads=(0.8, 0.9), shape=shape)

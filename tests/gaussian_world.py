@@ -15,7 +15,7 @@ from corrector.preference.networks import Reading
 
 
 class GaussianWorld(nn.Module):
-    """Two isotropic Gaussians; called as a source, it gives the exact log-odds and push.
+    """Two isotropic Gaussians; as a source, it gives the exact log-odds and push.
 
     Args:
         beta: probability of the counter side.
@@ -25,8 +25,7 @@ class GaussianWorld(nn.Module):
         flow: whether x is that of a flow model.
     """
 
-    kind = "exact"
-    knows_belief = False
+    has_weights = True
 
     def __init__(self, beta=0.2, means=(1.5, -1.5), spreads=(0.5, 0.5), shape=(1, 1, 1), flow=False):
         super().__init__()
@@ -63,10 +62,13 @@ class GaussianWorld(nn.Module):
         q = expand(self.counter_share(x, sigma, beta), x)
         return q * self.denoised_of(x, sigma, 0) + (1 - q) * self.denoised_of(x, sigma, 1)
 
-    def forward(self, x, sigma, group=None, conditional=None):
+    def read(self, x, sigma, group=None, conditional=None):
         x, sigma = x.double(), sigma.double()
         push = self.denoised_of(x, sigma, 0) - self.denoised_of(x, sigma, 1)
-        return Reading(self.log_odds(x, sigma).float(), push.float())
+        return Reading((self.log_odds(x, sigma) + math.log(self.beta / (1 - self.beta))).float(), push.float())
+
+    def in_run(self, evaluate):
+        return self
 
     def draw(self, count, seed, beta=None):
         """Draw x0 [count, *shape], float64; `beta` replaces the world's own base rate."""

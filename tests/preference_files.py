@@ -18,7 +18,7 @@ SMALL = {"space": "miniature", "groups": 2, "width": 16, "blocks": 1}
 
 def small_preference(axis):
     torch.manual_seed(0)
-    source, gate = Distilled(**SMALL), PromptGate(width=12, groups=2)
+    source, gate = Distilled(**SMALL), PromptGate(width=12, groups=2, hidden=5)
     for module in (source, gate):
         module.eval().requires_grad_(False)
     known = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone=-2.5, tone_drift=0.1, seed=7),)

@@ -57,7 +57,7 @@ def test_a_group_that_the_axis_lacks_is_answered_with_those_it_has(axis):
         axis.prompts("Zendoli")
 
 
-def test_what_only_the_gate_learns_changes_the_hash_and_an_axis_without_it_keeps_that_of_version_0_1(data):
+def test_what_only_the_gate_learns_changes_the_hash_but_not_that_of_the_pictures(data):
     for part in (data, data["stereotype"], data["counter"]):
         part.pop("aliases", None)
         part.pop("paraphrases", None)

@@ -25,7 +25,7 @@ def test_the_lean_is_the_belief_of_the_first_prediction_and_how_far_guidance_mov
         torch.full((3,), 14.6),
         torch.tensor([0, -1, 1]),
     )
-    reading = preference.source(x, sigma, groups)
+    reading = preference.source.read(x, sigma, groups)
     found = first_lean(preference, x, sigma, groups, x, x + 0.25 * reading.push, 2.0)
     torch.testing.assert_close(found[0], reading.log_odds[0] + 3.0 * 0.25)
     torch.testing.assert_close(found[2], reading.log_odds[2])  # of the other group nothing is known

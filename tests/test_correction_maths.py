@@ -10,8 +10,8 @@ from scipy.stats import binomtest
 
 from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
-from corrector.correction.update import CLOSED, LEAST, MARGIN, Settings, correct, drift
-from corrector.latents.spaces import push_from_gradient
+from corrector.correction.update import CLOSED, Settings, correct, drift
+from corrector.latents.spaces import expand
 from corrector.preference.calibration import Calibration
 from corrector.preference.networks import Reading
 from corrector.preference.text import Text
@@ -38,11 +38,10 @@ def noisy(world, count=64, seed=0):
     return ((1 - level) * x0 if world.flow else x0) + level * noise, sigma
 
 
-def everyone(count, beta):
+def everyone(count):
     """A Decision that corrects every picture."""
-    prior = torch.full((count,), float(beta)).logit(eps=1e-4)
     everywhere, nowhere = torch.ones(count, dtype=torch.bool), torch.zeros(count)
-    return Decision(everywhere, torch.zeros(count, dtype=torch.long), prior, nowhere, nowhere)
+    return Decision(everywhere, torch.zeros(count, dtype=torch.long), nowhere, nowhere)
 
 
 @worlds
@@ -50,24 +49,24 @@ def test_the_push_is_sigma_squared_times_the_gradient_of_the_log_odds(world):
     x, sigma = noisy(world)
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(world.log_odds(x, sigma).sum(), x)
-    push = world(x.detach(), sigma).push
-    torch.testing.assert_close(push_from_gradient(gradient, sigma, world.flow).float(), push, rtol=1e-4, atol=1e-5)
+    wanted = expand(sigma.square() / (1 - sigma if world.flow else 1), x) * gradient  # Tweedie
+    torch.testing.assert_close(world.read(x.detach(), sigma).push, wanted.float(), rtol=1e-4, atol=1e-5)
 
 
 @worlds
 def test_the_text_source_finds_the_models_own_q_from_three_predictions(world):
     x, sigma = noisy(world)
     source = Text(None, None, lambda _, x, sigma: [world.denoised_of(x, sigma, side) for side in (0, 1)])
-    reading = source(x, sigma, None, world.denoised(x, sigma))
+    reading = source.read(x, sigma, None, world.denoised(x, sigma))
     wanted = world.counter_share(x, sigma).clamp(0.02, 0.98)
     torch.testing.assert_close(reading.log_odds.sigmoid(), wanted, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(reading.push.float(), world(x, sigma).push, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(reading.push.float(), world.read(x, sigma).push, rtol=1e-4, atol=1e-5)
 
 
 @worlds
 def test_correcting_all_pictures_gives_the_counter_sides_own_denoised(world, exact):
     x, sigma = noisy(world)
-    corrected = correct(world.denoised(x, sigma), x, sigma, [exact(world)], [everyone(len(x), world.beta)], Settings())
+    corrected = correct(world.denoised(x, sigma), x, sigma, [exact(world)], [everyone(len(x))], Settings())
     torch.testing.assert_close(corrected, world.denoised_of(x, sigma, 0), rtol=1e-3, atol=1e-4)
 
 
@@ -77,7 +76,7 @@ def test_at_a_cfg_scale_the_corrected_denoised_is_that_of_a_prompt_for_the_count
     x, sigma = noisy(world)
     unconditional, conditional = 0.3 * x, world.denoised(x, sigma)
     guided = unconditional + cfg * (conditional - unconditional)
-    decision = everyone(len(x), world.beta)
+    decision = everyone(len(x))
     corrected = correct(guided, x, sigma, [exact(world)], [decision], Settings(), cfg, conditional)
     wanted = unconditional + cfg * (world.denoised_of(x, sigma, 0) - unconditional)
     torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-3)
@@ -86,7 +85,7 @@ def test_at_a_cfg_scale_the_corrected_denoised_is_that_of_a_prompt_for_the_count
 @pytest.mark.parametrize("name", ["one dimension", "flow", "many dimensions"])
 def test_sampling_with_all_pictures_corrected_draws_counter_pictures_only(name, exact):
     world, preference = WORLDS[name], exact(WORLDS[name])
-    decision = everyone(1000, world.beta)
+    decision = everyone(1000)
     samples = world.sample(1000, seed=2, hook=lambda d, x, s: correct(d, x, s, [preference], [decision], Settings()))
     assert float(world.is_counter(samples).double().mean()) > 0.995
     assert torch.allclose(samples.mean(dim=0), world.means[0], atol=0.1)
@@ -111,9 +110,9 @@ def test_thinning_gives_the_target_share_within_the_binomial_error(target, exact
     assert binomtest(counter, 3000, target).pvalue > 0.001
 
 
-def opening(log_odds, beta=0.5, chance=0.0):
+def opening(log_odds, chance=0.0):
     """How far the gate is open: the drift along a push of length 1."""
-    decision = replace(everyone(1, beta), chance=torch.tensor([chance]))
+    decision = replace(everyone(1), chance=torch.tensor([chance]))
     push = torch.ones(1, 1, 1, 1)
     return float(drift(Reading(torch.tensor([log_odds]), push), decision, 1.0))
 
@@ -122,29 +121,22 @@ def test_the_gate_closes_on_a_counter_picture_and_is_open_on_a_stereotype():
     assert [opening(log_odds) for log_odds in (-12.0, 0.0, 12.0)] == pytest.approx([1.0, 0.5, 0.0], abs=1e-4)
 
 
-def test_a_low_base_rate_opens_the_gate_of_a_source_that_does_not_know_the_belief():
-    assert opening(0.0, 0.01) > opening(0.0, 0.5) > opening(0.0, 0.99)
-    assert opening(0.0, 0.0) > 0.99 and opening(0.0, 1.0) < 0.01
-
-
 def test_the_gate_closes_earlier_for_a_picture_that_comes_out_fine_by_itself_and_is_as_open_on_a_sure_stereotype():
     assert opening(0.0, chance=1.0) == pytest.approx(1 - 0.5 / CLOSED, abs=1e-6)
     assert opening(-1.0) > opening(-1.0, chance=0.3) > opening(-1.0, chance=1.0) > 0
     assert opening(-12.0, chance=1.0) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_the_push_of_a_learned_belief_ends_later_where_little_noise_is_left():
-    class Learned(torch.nn.Module):
+def test_the_push_ends_later_where_little_noise_is_left_and_counts_a_cfg_scale_of_1_as_2():
+    class Half:
         """A belief of a half at all sigmas, and a push of length 1."""
 
-        kind, knows_belief = "exact", True
-
-        def forward(self, x, sigma, group, conditional):
+        def read(self, x, sigma, group, conditional):
             return Reading(torch.zeros(len(x)), torch.ones_like(x))
 
-    preference, x = SimpleNamespace(source=Learned()), torch.zeros(3, 1, 1, 1)
+    preference, x = SimpleNamespace(source=Half()), torch.zeros(3, 1, 1, 1)
     sigma = torch.tensor([14.6, 1.0, 0.2])
-    added = correct(x, x, sigma, [preference], [everyone(3, 0.5)], Settings()).flatten() / (LEAST + MARGIN)
+    added = correct(x, x, sigma, [preference], [everyone(3)], Settings()).flatten() / 2
     assert added.tolist() == pytest.approx([0.5, 1 - 0.5**2, 1 - 0.5**3], abs=0.02)
 
 
@@ -152,15 +144,12 @@ def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
     """Two axes in different dimensions: the joint density is a product, and its correction the sum."""
     first, second = GaussianWorld(beta=0.2), GaussianWorld(beta=0.4, means=(0.8, -1.0))
 
-    class OnOne(torch.nn.Module):
-        kind, knows_belief = "exact", False
-
+    class OnOne:
         def __init__(self, world, channel):
-            super().__init__()
             self.world, self.channel = world, channel
 
-        def forward(self, x, sigma, group, conditional=None):
-            reading = self.world(x[:, self.channel : self.channel + 1], sigma)
+        def read(self, x, sigma, group, conditional):
+            reading = self.world.read(x[:, self.channel : self.channel + 1], sigma)
             push = torch.zeros_like(x)
             push[:, self.channel : self.channel + 1] = reading.push
             return type(reading)(reading.log_odds, push)
@@ -168,7 +157,7 @@ def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
     x, sigma = noisy(GaussianWorld(shape=(2, 1, 1)))
     parts = [first.denoised(x[:, :1], sigma), second.denoised(x[:, 1:], sigma)]
     preferences = [exact(OnOne(first, 0)), exact(OnOne(second, 1))]
-    decisions = [everyone(len(x), first.beta), everyone(len(x), second.beta)]
+    decisions = [everyone(len(x)), everyone(len(x))]
     corrected = correct(torch.cat(parts, dim=1), x, sigma, preferences, decisions, Settings())
     wanted = torch.cat([first.denoised_of(x[:, :1], sigma, 0), second.denoised_of(x[:, 1:], sigma, 0)], dim=1)
     torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-4)

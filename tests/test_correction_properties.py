@@ -29,8 +29,8 @@ def latents(shape, seed, sigma, dtype=torch.float32):
 
 
 def decision(active):
-    prior, nothing = torch.full((len(active),), 0.2).logit(), torch.zeros(len(active))
-    return Decision(torch.tensor(active), torch.zeros(len(active), dtype=torch.long), prior, nothing, nothing)
+    nothing = torch.zeros(len(active))
+    return Decision(torch.tensor(active), torch.zeros(len(active), dtype=torch.long), nothing, nothing)
 
 
 def preference_of(shape):
@@ -146,7 +146,7 @@ def test_the_correction_grows_in_proportion_to_the_strength():
     torch.testing.assert_close(full, 2 * half, rtol=1e-4, atol=1e-6)
 
 
-def test_k_is_the_cfg_scale_and_never_below_one():
+def test_k_is_the_cfg_scale_but_at_least_1_5_and_a_half_more():
     denoised, x, level = latents((2, 4, 6, 6), 5, 2.0)
     preference, everyone = preference_of(x.shape), decision([True] * 2)
     at = {
@@ -154,7 +154,7 @@ def test_k_is_the_cfg_scale_and_never_below_one():
         for cfg in (0.5, 1.0, 7.0)
     }
     assert torch.equal(at[0.5], at[1.0])
-    torch.testing.assert_close(at[7.0], 7 * at[1.0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(at[7.0], 7.5 / 2 * at[1.0], rtol=1e-4, atol=1e-5)
 
 
 def test_pictures_of_a_batch_may_be_at_different_sigmas_and_only_those_in_the_window_change():

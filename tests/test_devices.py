@@ -16,7 +16,6 @@ from corrector.latents.devices import device_of, place, placed
 from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate
 from corrector.preference.file import load_preference
-from corrector.preference.networks import Classifier
 from gaussian_host import GaussianHost
 from other_device import OTHER, other_device
 
@@ -95,19 +94,6 @@ def test_a_target_a_mask_and_a_share_of_strength_work_there(backdrop):
     expected = run_of(backdrop, 4, CPU, **settings).correct(denoised, x, sigma, 7.0)
     result = run_of(backdrop, 4, OTHER, **settings).correct(*(part.to(OTHER) for part in (denoised, x, sigma)), 7.0)
     same(result, expected)
-
-
-def test_a_classifier_finds_its_gradient_there_also_under_inference_mode(backdrop):
-    from dataclasses import replace
-
-    torch.manual_seed(0)
-    source = Classifier("miniature", 3, width=16, blocks=1).eval().requires_grad_(False)
-    preference, parts = replace(backdrop, source=source), call(2)
-    expected = run_of(preference, 2, CPU).correct(*parts, 2.0)
-    with torch.inference_mode():
-        result = run_of(preference, 2, OTHER).correct(*(part.to(OTHER) for part in parts), 2.0)
-    same(result, expected)
-    assert not torch.equal(expected, parts[0])
 
 
 def test_networks_are_back_after_an_exception(backdrop):

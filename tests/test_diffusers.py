@@ -287,7 +287,7 @@ def test_with_the_latents_on_another_device_than_the_preference(preference, name
     pipe = pipeline("sd15")
     pipe.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(dict(BETAS, clip_sample=False))
     torch.manual_seed(0)
-    networks = Distilled("sd15", 2, width=16, blocks=1), PromptGate(16, 2)
+    networks = Distilled("sd15", 2, width=16, blocks=1), PromptGate(16, 2, 8)
     source, gate = (network.eval().requires_grad_(False) for network in networks)
     own = replace(preference, source=source, gate=gate)
     with corrected(pipe, own, use_gate=False):
@@ -534,7 +534,7 @@ def test_preferences_may_be_given_as_files(miniature, backdrop):
 
 def test_preferences_that_do_not_fit_are_refused(make, preference, xl_preference):
     sd15, sd2, sdxl = (make(kind) for kind in PLAIN)
-    gate = PromptGate(width=16, groups=2)
+    gate = PromptGate(width=16, groups=2, hidden=8)
     refused = [
         (sd15, [], "no preferences"),
         (sd15, xl_preference, "made for sdxl latents and the StableDiffusionPipeline has sd15 latents"),

@@ -19,11 +19,11 @@ from corrector.preference.file import (
     load_preference,
     save_preference,
 )
-from corrector.preference.networks import Classifier, Distilled
+from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
 from corrector.preference.prompt_gate import PromptGate
 from corrector.preference.text import Text
-from preference_files import SMALL, rewrite, small_preference
+from preference_files import rewrite, small_preference
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def saved(preference, tmp_path):
 def test_a_saved_preference_reads_the_same_within_half_precision(preference, saved):
     loaded = load_preference(saved)
     x, sigma, group = torch.randn(2, 4, 10, 6), torch.tensor([0.5, 5.0]), torch.tensor([0, 1])
-    before, after = preference.source(x, sigma, group), loaded.source(x, sigma, group)
+    before, after = preference.source(x, sigma, group, x), loaded.source(x, sigma, group, x)
     for name in ("log_odds", "push", "tone"):
         torch.testing.assert_close(getattr(after, name), getattr(before, name), rtol=1e-2, atol=5e-3)
     tokens = torch.randn(1, 5, 12)
@@ -77,25 +77,15 @@ def test_metadata_is_readable_with_safetensors_alone(saved, axis):
     assert metadata["calibrations"][0]["base_rate"] == 0.05 and metadata["licence"] == "MIT"
 
 
-def test_a_preference_without_a_gate_and_a_classifier_are_kept_too(preference, tmp_path):
+def test_a_preference_without_a_gate_is_kept_too(preference, tmp_path):
     path = tmp_path / "c.safetensors"
-    save_preference(replace(preference, source=Classifier(**SMALL), gate=None), path)
-    loaded = load_preference(path)
-    assert loaded.source.kind == "classifier" and loaded.gate is None
-
-
-def test_a_classifier_loaded_under_inference_mode_still_meets_autograd(preference, tmp_path):
-    path = tmp_path / "c.safetensors"
-    save_preference(replace(preference, source=Classifier(**SMALL)), path)
-    with torch.inference_mode():
-        loaded = load_preference(path)
-        x = torch.randn(2, 4, 8, 8)
-        assert loaded.source(x, torch.ones(2), torch.tensor([0, 1])).push.abs().sum() > 0
+    save_preference(replace(preference, gate=None), path)
+    assert load_preference(path).gate is None
 
 
 def test_a_full_size_preference_is_at_most_four_megabytes(axis, tmp_path):
     path = tmp_path / "full.safetensors"
-    gate = PromptGate(width=768, groups=4)
+    gate = PromptGate(width=768, groups=4, hidden=36, reach=5)
     four = replace(axis, groups=("Orvane", "Tavelu", "Quilmari", "Zendoli"))
     save_preference(Preference(four, "sd15", Distilled("sd15", 4), gate), path)
     assert path.stat().st_size <= 4 * 2**20
@@ -123,45 +113,16 @@ def test_a_preference_with_nan_is_not_written_over_the_old_file(preference, save
     assert saved.read_bytes() == before
 
 
-def test_the_oldest_format_still_loads(saved):
-    """Fields that later versions of format 1 added are left out."""
-
-    def older(metadata):
+def test_a_calibration_needs_no_more_than_the_rates(saved):
+    def reduced(metadata):
         metadata["calibrations"] = [
             {key: c[key] for key in ("group", "cfg", "base_rate", "base_n", "full_rate", "full_n")}
             for c in metadata["calibrations"]
         ]
         del metadata["axis_hash"]
 
-    rewrite(saved, older)
+    rewrite(saved, reduced)
     assert load_preference(saved).calibrations[0].tone == 0.0
-
-
-def test_of_a_calibration_by_version_0_1_only_the_rates_are_read(saved):
-    """Its gains and leans are those of another update."""
-
-    def older(metadata):
-        known = metadata["calibrations"][0]
-        del known["tone"], known["distance"], known["spread"]
-        known |= {"tone_gain": 4.0, "tone_drift": 0.1, "push_gain": 3.0, "lean_slope": 2.0, "lean_sigma": 14.6}
-
-    rewrite(saved, older)
-    known = load_preference(saved).calibrations[0]
-    assert known.base_rate == 0.05 and known.full_rate == 0.99
-    assert known.tone == known.tone_drift == known.lean_slope == 0.0
-
-
-def test_a_preference_that_knows_the_belief_has_a_format_that_older_versions_refuse(preference, tmp_path):
-    torch.manual_seed(0)
-    knowing = Distilled("miniature", 2, width=16, blocks=1, belief=True).eval()
-    save_preference(replace(preference, source=knowing), path := tmp_path / "new.safetensors")
-    with safe_open(path, "pt") as file:
-        assert json.loads(file.metadata()["rs_corrector"])["format"] == 3
-    loaded = load_preference(path)
-    assert loaded.source.knows_belief and not preference.source.knows_belief
-    assert loaded.source.rise == 0 and "rise" not in loaded.source.config, "files of before correct as they did"
-    inputs = torch.randn(2, 4, 16, 16), torch.ones(2), torch.zeros(2, dtype=torch.long), torch.randn(2, 4, 16, 16)
-    torch.testing.assert_close(loaded.source(*inputs).push, knowing(*inputs).push, rtol=0.02, atol=0.02)
 
 
 def refused(path, words):
@@ -232,6 +193,8 @@ def test_other_safetensors_files_are_refused(tmp_path):
 def test_a_future_version_is_refused_with_both_versions(saved):
     rewrite(saved, lambda metadata: metadata.update(format=FORMAT + 1))
     refused(saved, rf"format {FORMAT + 1} is newer than this RS-Corrector knows \({FORMAT}\)")
+    rewrite(saved, lambda metadata: metadata.update(format=FORMAT - 1))
+    refused(saved, f"format {FORMAT - 1} is of a development version; learn it again")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -261,8 +224,8 @@ def test_absurd_sizes_in_the_description_are_refused_and_not_allocated(saved):
     refused(saved, '"source.width" is 1048576; it must be at most 1024')
 
 
-def test_a_network_with_a_setting_that_its_kind_has_not_is_refused(saved):
-    rewrite(saved, lambda metadata: metadata["source"].update(kind="classifier", rise=0.7))
+def test_a_network_with_a_setting_that_it_does_not_have_is_refused(saved):
+    rewrite(saved, lambda metadata: metadata["source"].update(belief=True))
     refused(saved, "do not fit together")
 
 

@@ -11,7 +11,6 @@ from corrector.latents.spaces import (
     denoised_from_output,
     fit_mask,
     noise_level,
-    push_from_gradient,
     scale_input,
 )
 
@@ -65,7 +64,6 @@ def test_at_sigma_one_a_flow_model_is_pure_noise_and_nothing_is_infinite():
     level = torch.ones(6)
     torch.testing.assert_close(add_noise(x0, noise, level, flow=True), noise)
     assert torch.isfinite(noise_level(level, flow=True)).all()
-    assert torch.isfinite(push_from_gradient(noise, level, flow=True)).all()
 
 
 def test_the_noise_level_rises_with_sigma_and_is_finite_at_zero():

@@ -44,7 +44,7 @@ def noisy(host, count=200):
 
 def test_the_learned_push_is_the_worlds_own(host, learned):
     inputs = noisy(host)
-    reading, exact = learned[0].source(*inputs), host.world(*inputs[:2])
+    reading, exact = learned[0].source(*inputs), host.world.read(*inputs[:2])
     error = (reading.push - exact.push).square().mean() / exact.push.square().mean()
     assert error < 0.15
     assert learned[0].training["push_r2"] > 0.85

@@ -110,7 +110,7 @@ def test_a_long_prompt_is_read_in_its_chunks(gate):
 
 def constant_gate(*, group, asked, **options):
     """A gate for two groups that answers the same to every prompt: leads of the first group and of the stereotype."""
-    gate = PromptGate(width=4, groups=2, pooling="features", hidden=3, sides=4, **options).eval()
+    gate = PromptGate(width=4, groups=2, hidden=3, **options).eval()
     with torch.no_grad():
         for parameter in gate.parameters():
             parameter.zero_()
@@ -133,19 +133,9 @@ def test_a_gate_has_thresholds_of_its_own():
     assert doubtful.read([torch.zeros(1, 3, 4)]).explicit == "neither"
 
 
-def test_a_gate_of_version_0_1_reads_as_before():
-    """Its configuration has a pooling and no thresholds."""
-    gate = PromptGate(width=8, groups=3, pooling="attention")
-    assert {name.split(".")[0] for name in gate.state_dict()} == {
-        "centre", "spread", "queries", "group_probe", "explicit_probe",
-    }  # fmt: skip
-    groups, explicit = gate(torch.randn(5, 7, 8))
-    assert groups.shape == (5, 4) and explicit.shape == (5, 3)
-
-
 @pytest.mark.parametrize("reach", [0, 5])
 def test_padding_is_not_read_in_training(reach):
-    gate = PromptGate(width=8, groups=3, pooling="features", hidden=5, sides=4, reach=reach).eval()
+    gate = PromptGate(width=8, groups=3, hidden=5, reach=reach).eval()
     tokens, padding = torch.randn(2, 7, 8), torch.zeros(2, 7, dtype=torch.bool)
     padding[:, 4:] = True
     for padded, short in zip(gate(tokens, padding), gate(tokens[:, :4]), strict=True):

@@ -141,6 +141,8 @@ def test_a_file_of_several_that_is_damaged_is_refused_like_any_other(preference,
         load_preferences(path)
 
 
-def test_a_file_of_one_preference_is_still_written_as_the_first_versions_read_it(saved):
-    with safe_open(saved, "pt") as file:
-        assert json.loads(file.metadata()[KEY])["format"] == 1
+def test_a_file_of_one_preference_and_one_of_several_have_the_same_format(preference, saved, second, tmp_path):
+    save_preferences([preference, second], several := tmp_path / "several.safetensors")
+    for path in (saved, several):
+        with safe_open(path, "pt") as file:
+            assert json.loads(file.metadata()[KEY])["format"] == 3

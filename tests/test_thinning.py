@@ -23,7 +23,6 @@ from corrector.correction.thinning import (
 from corrector.latents.fingerprint import fingerprint
 from corrector.preference.calibration import Calibration
 from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
-from corrector.preference.text import Text
 
 SHARES = st.floats(0, 1)
 
@@ -223,9 +222,8 @@ def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_with_a_reason(
     assert "target share" in next(reason for reason in reasons[:4] if reason)
 
 
-def test_prior_chance_and_tone_come_from_the_groups_own_calibration(calibrated):
+def test_chance_and_tone_come_from_the_groups_own_calibration(calibrated):
     decision, _ = decide(calibrated, [named(0), named(1)], torch.rand(2), cfg=2.0)
-    torch.testing.assert_close(decision.prior.sigmoid(), torch.tensor([0.05, 0.6]))
     torch.testing.assert_close(decision.chance, torch.tensor([0.05, 0.6]))
     torch.testing.assert_close(decision.tone, torch.tensor([-3.0, 0.0]))
 
@@ -245,17 +243,10 @@ def test_a_calibration_lies_on_the_line_through_the_nearest_cfg_scales_and_a_lit
     assert preference.calibration("Orvane", 2.0) is low and preference.calibration("Tavelu", 6.0) is None
 
 
-def test_an_uncalibrated_preference_shifts_no_prior_and_still_thins(exact):
+def test_an_uncalibrated_preference_still_thins(exact):
     decision, _ = decide(exact(), [None] * 8, coins_from_seeds(range(8)), target=0.5)
-    assert (decision.prior == 0).all() and (decision.chance == 0).all()
+    assert (decision.chance == 0).all()
     assert int(decision.active.sum()) == 4
-
-
-def test_the_base_rate_is_not_counted_twice_for_a_source_that_knows_the_belief(calibrated):
-    text = replace(calibrated, source=Text(None, None))
-    decision, _ = decide(text, [named(0)] * 8, coins_from_seeds(range(8)), target=0.5, cfg=2.0)
-    assert (decision.prior == 0).all()
-    assert int(decision.active.sum()) in (3, 4)  # thinning still starts from the measured 0.05
 
 
 def test_without_a_gate_every_prompt_is_in_scope(exact):
@@ -313,5 +304,4 @@ def test_the_decision_follows_the_lean_and_keeps_the_groups_base_rate(exact):
     decision, reasons = decide(preference, [named(0)] * count, torch.rand(count), 0.5, 2.0, lean)
     chosen = decision.active.tolist()
     assert any(chosen) and chosen == sorted(chosen)
-    torch.testing.assert_close(decision.prior.sigmoid(), torch.full((count,), 0.3))
     assert [why == "" for why in reasons] == chosen

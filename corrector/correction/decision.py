@@ -15,7 +15,6 @@ class Decision:
 
     active: torch.Tensor  # bool [B], whether it is corrected: in scope, not explicit, and chosen by thinning
     group: torch.Tensor  # long [B], index into the axis' groups; -1 if out of scope
-    prior: torch.Tensor  # [B], added to the log-odds: 0 if the source knows the model's belief, else logit base rate
     chance: torch.Tensor  # [B], probability that the picture comes out on the counter side without correction
     tone: torch.Tensor  # [B], weight of the tone push for a picture that would not, see `update.drift`
 
@@ -56,7 +55,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
     axis, count = preference.axis, len(readings)
     groups, earlier = groups_of(readings), earlier or [None] * count
     active, kept, shown, reasons = *torch.zeros(3, count, dtype=torch.bool), [""] * count
-    prior, tone = torch.zeros(2, count)
+    tone = torch.zeros(count)
     for index, (reading, known) in enumerate(zip(readings, earlier, strict=True)):
         if reading and not reading.open:
             reasons[index] = reading.said(axis)
@@ -71,8 +70,6 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
         why = "this seed is one of those that the target share leaves"
         if known:
             tone[members] = known.tone
-            if not preference.source.knows_belief:
-                prior[members] = torch.tensor(known.base_rate).logit(eps=1e-4)
         members = members[~kept[members]]
         if target < 1 and len(members):
             own_lean = None if lean is None else lean[members]
@@ -82,7 +79,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
                 why += "counter side"
             for member in members[~chosen].tolist():
                 active[member], reasons[member] = False, why
-    return Decision(active, groups, prior, chances_of(preference, groups, cfg, lean), tone), reasons
+    return Decision(active, groups, chances_of(preference, groups, cfg, lean), tone), reasons
 
 
 def chances_of(preference, groups, cfg, lean=None):
@@ -125,7 +122,7 @@ def notes(preference, reasons, groups, cfg=None, model=""):
         cfg, model: as for `Preference.caveats_of_run`.
     """
     said = []
-    if not preference.calibrations and preference.source.kind != "text":
+    if not preference.calibrations and preference.source.has_weights:
         said.append("not calibrated: its rates and the drift of tone are unknown")
     elif cfg is not None and (far := _far_from(preference, cfg)):
         said.append(f"calibrated at CFG {far} only, and CFG {cfg:g} is far from it: rates and tone may differ")

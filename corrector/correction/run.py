@@ -49,12 +49,7 @@ class Run:
         calibrated = any(known.checkpoint for preference in preferences for known in preference.calibrations)
         self.model = model if isinstance(model, str) else model() if calibrated else ""
         self._off = (settings.strengths(len(coins)) == 0).tolist()  # for each picture
-        self.preferences = [
-            replace(preference, source=preference.source.in_run(evaluate))
-            if preference.source.kind == "text"
-            else preference
-            for preference in preferences
-        ]
+        self.preferences = [replace(one, source=one.source.in_run(evaluate)) for one in preferences]
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
         self.earlier = [None] * len(coins)
         self.unknown = 0  # number of pictures in `start` that no known run made
@@ -131,7 +126,7 @@ class Run:
     def _place(self, device):
         for preference in self.preferences:
             source = preference.source
-            if source.kind != "text" and device_of(source) != device:
+            if source.has_weights and device_of(source) != device:
                 self.homes.setdefault(source, device_of(source))
                 place(source, device)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import torch
 
-from ..preference.networks import along, read
+from ..preference.networks import along
 
 CHUNK = 100  # most pictures that the preference's network reads at once
 DRAWS = 4096  # number of simulated batches in `level_of`
@@ -73,7 +73,7 @@ def belief_and_guidance(source, x, sigma, group, conditional, denoised):
     found = []
     for which in torch.arange(len(x)).split(CHUNK):
         own, guided = conditional[which].float(), denoised[which].float()
-        reading = read(source, x[which].float(), sigma[which].float(), group[which], own)
+        reading = source.read(x[which].float(), sigma[which].float(), group[which], own)
         found.append((reading.log_odds.float().cpu(), along(guided - own, reading.push).cpu()))
     return [torch.cat(parts) for parts in zip(*found, strict=True)]
 

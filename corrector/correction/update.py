@@ -1,13 +1,13 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
     D* = D + strength * (k * opening * P + (1 - c)^2 * tone * (1 + 1/sigma^2)^(rise/2) * T)
-    opening = max(0, 1 - (q / max(1 - c, CLOSED))^n)      q = sigmoid(l + prior)
+    opening = max(0, 1 - (q / max(1 - c, CLOSED))^n)      q = sigmoid(l)
 
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture
 comes out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with n = 1 and k, the
 CFG scale, D* is what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u)
-(METHOD.md). A learned push gets a MARGIN more, and a learned belief n = 1 + LATE / (1 + sigma^2): where little noise
-is left it says too much of pictures that are half-way, and a push that ends too early leaves them so.
+(METHOD.md). k gets a MARGIN more, and n = 1 + LATE / (1 + sigma^2): where little noise is left the belief says too much
+of pictures that are half-way, and a push that ends too early leaves them so.
 
 c is the chance that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
 T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
@@ -24,11 +24,10 @@ from einops import reduce
 
 from ..files.errors import RSCorrectorError
 from ..latents.spaces import expand
-from ..preference.networks import read
 
 MARGIN = 0.5  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
-LEAST = 1.5  # lowest CFG scale of a learned push: without guidance even the model's own leaves some stereotypes
-LATE = 2.0  # by how much the exponent of a learned belief exceeds 1 where no noise is left: the push ends later
+LEAST = 1.5  # lowest CFG scale of the push: without guidance even the model's own leaves some stereotypes
+LATE = 2.0  # by how much the exponent of the belief exceeds 1 where no noise is left: the push ends later
 CLOSED = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
 
 
@@ -104,7 +103,7 @@ def drift(reading, decision, k, exponent=1.0):
         k: the CFG scale and the margin.
         exponent: of the belief; a number or [B].
     """
-    belief = (reading.log_odds + decision.prior).sigmoid()
+    belief = reading.log_odds.sigmoid()
     closed = (belief / (1 - decision.chance).clamp(min=CLOSED)).clamp(max=1)
     opening = 1 - closed**exponent
     total = expand(k * opening, reading.push) * reading.push
@@ -124,7 +123,7 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         sigma: [B].
         preferences, decisions: one Decision per Preference; their drifts are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
-        cfg: the CFG scale; values below 1, or LEAST for a learned push, count as that.
+        cfg: the CFG scale; values below LEAST count as that.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
     """
@@ -143,11 +142,9 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
             continue
         some = active.nonzero()[:, 0]
         own = (denoised if conditional is None else conditional)[some].float()
-        reading = read(preference.source, x[some].float(), sigma[some], decision.group[some], own)
-        learned = preference.source.knows_belief
-        k = max(float(cfg), LEAST) + MARGIN if learned else max(float(cfg), 1.0)
-        exponent = 1 + LATE * learned / (1 + sigma[some].square())
-        total[some] += drift(reading, decision.select(some), k, exponent)
+        reading = preference.source.read(x[some].float(), sigma[some], decision.group[some], own)
+        exponent = 1 + LATE / (1 + sigma[some].square())
+        total[some] += drift(reading, decision.select(some), max(float(cfg), LEAST) + MARGIN, exponent)
         touched |= active
     if not touched.any():
         return denoised

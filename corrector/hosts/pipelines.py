@@ -29,7 +29,7 @@ def check_pipeline(pipe, preferences):
     width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
     for preference in preferences:
         name, gate = f'The preference "{preference.name}"', preference.gate
-        if preference.source.kind == "text":
+        if not preference.source.has_weights:
             raise CorrectionError(f"{name} consists of prompts for ComfyUI; load a learned one from a file.")
         preference.check_space(space, f"the {kind}")
         if gate is not None and gate.width != width:

@@ -67,12 +67,6 @@ def noise_level(sigma, flow=False):
     return ratio.clamp(min=1e-4).log() / 4
 
 
-def push_from_gradient(gradient, sigma, flow=False):
-    """grad_x of log-odds -> the push in units of x0 (Tweedie): sigma^2 g, or sigma^2 / (1-sigma) g for flow."""
-    sigma = expand(sigma, gradient)
-    return sigma.square() * gradient / ((1 - sigma).clamp(min=1e-4) if flow else 1)
-
-
 def denoised_from_output(output, x, sigma, prediction):
     """The network's output -> denoised. `prediction` is "eps", "v" or "flow"; sigma_data is 1, as in SD."""
     sigma = expand(sigma, x)

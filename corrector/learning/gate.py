@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..preference.prompt_gate import EXPLICIT, FEATURES, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
+from ..preference.prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
 from .gate_checks import check_texts
 from .gate_texts import gate_texts
 from .training import optimise
@@ -83,7 +83,7 @@ def train_gate(
     held = _Encoded(texts, axis, vectors_of(texts), kept)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = network(data.tokens.shape[1], len(axis.groups), FEATURES, HIDDEN, sides=len(EXPLICIT), reach=reach)
+        gate = network(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=reach)
         gate = _trained(gate, data, steps)
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held, named, asked), "n": len(held)}
     if check:

@@ -97,8 +97,8 @@ class PairStore:
         except (OSError, UnreadableError):
             return None
         metadata = dict(header.metadata)
-        seal = metadata.pop("seal", None)  # shards of version 0.1 have none
-        return None if seal not in (None, self._seal(name, tensors, metadata)) else (metadata, tensors)
+        seal = metadata.pop("seal", None)
+        return (metadata, tensors) if seal == self._seal(name, tensors, metadata) else None
 
     def _save(self, name, tensors, **metadata):
         """Write a shard, with a seal over its name, its content and the folder's settings."""

@@ -103,7 +103,7 @@ def _fresh(seed, device, kind, *args, **options):
 
 
 def train_distilled(space, groups, points, steps, seed, batch=64, progress=None, device=CPU):
-    """Regression of push, update and tone push at Points -> (Distilled that knows the belief, held-out figures).
+    """Regression of push, update and tone push at Points -> (Distilled, held-out figures).
 
     The loss is on what the correction uses: the push P, and (1 - q) P against the update D_c - D_cond.
 
@@ -118,7 +118,7 @@ def train_distilled(space, groups, points, steps, seed, batch=64, progress=None,
     """
     shape = points.x.shape
     batch = batch_of(batch, shape)
-    network = _fresh(seed, device, Distilled, space, groups, patch=patch_of(shape), belief=True, rise=RISE)
+    network = _fresh(seed, device, Distilled, space, groups, patch=patch_of(shape), rise=RISE)
     weights, tone_power = points.weights, points.tone_power
     held, own = _held_out(points, seed)
 

@@ -28,18 +28,17 @@ from ..files.tensor_files import checksum, not_finite, read_header, read_tensors
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
 from .judge import Judge
-from .networks import Classifier, Distilled
+from .networks import Distilled
 from .preference import Preference
 from .prompt_gate import PromptGate
 
-FORMAT = 3  # 1: one preference; 2: one or several; 3: one or several, of which some know the model's belief
+FORMAT = 3  # 1 and 2 are of development versions
 KEY, CHECKSUM = "rs_corrector", "checksum"
 LARGEST = 16 * 2**20  # bytes; a preference is a few MB
 SUFFIX = ".safetensors"
 SEVERAL = 16  # preferences in a file, at most
 HIGHEST = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
 SCHEMA = Path(__file__).with_name("preference.schema.json")
-SOURCES = {source.kind: source for source in (Distilled, Classifier)}
 
 
 class PreferenceFileError(RSCorrectorError):
@@ -114,8 +113,7 @@ def write_held(preferences, path):
     axes = Counter(preference.axis.id for preference in preferences)
     if twice := next((axis for axis, times in axes.items() if times > 1), None):
         raise PreferenceFileError(f'Two preferences of the axis "{twice}" cannot share a file; keep one of them.')
-    newest = max(2, *(metadata["format"] for metadata in described))
-    metadata = described[0] if len(described) == 1 else {"format": newest, "preferences": described}
+    metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
     path, halves = Path(path), {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
     if broken := not_finite(halves):
         raise PreferenceFileError(
@@ -130,17 +128,17 @@ def write_held(preferences, path):
 
 def _described(preference):
     """-> (metadata, tensors) of one preference."""
-    if preference.source.kind not in SOURCES:
+    if not preference.source.has_weights:
         raise PreferenceFileError("A text preference has no weights to save; keep its two prompts instead.")
     parts = {part: getattr(preference, part) for part in ("source", "gate", "judge") if getattr(preference, part)}
     tensors = {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
     metadata = {
-        "format": 3 if preference.source.knows_belief else 1,
+        "format": FORMAT,
         "name": preference.name,
         "axis": preference.axis.to_dict(),
         "axis_hash": preference.axis.hash,
         "latent_space": preference.space,
-        "source": {"kind": preference.source.kind, **preference.source.config},
+        "source": preference.source.config,
         "gate": preference.gate and preference.gate.config,
         "judge": preference.judge and preference.judge.config,
         "calibrations": [_finite(asdict(c)) for c in preference.calibrations],
@@ -202,6 +200,10 @@ def load_preferences(path):
         raise PreferenceFileError(
             f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
         )
+    if metadata["format"] < FORMAT:
+        raise PreferenceFileError(
+            f"{path.name}: format {metadata['format']} is of a development version; learn it again."
+        )
     if metadata.pop(CHECKSUM, None) != checksum(json.dumps(metadata), tensors):
         raise PreferenceFileError(
             f"{path.name}: its checksum is not that of its content, so it was damaged, or another program changed it; "
@@ -257,7 +259,7 @@ def _across_fields(metadata, tensors):
         if known["group"] not in groups:
             return f'a calibration is of the group "{known["group"]}", which its axis does not have'
         divisors = known.get("lean_spread", 0), known.get("lean_sigma", 0)
-        if known.get("lean_slope") and "tone_gain" not in known and min(divisors) < 1e-9:
+        if known.get("lean_slope") and min(divisors) < 1e-9:
             return "a calibration has a lean without a spread"
     if "gate.spread" in tensors and float(tensors["gate.spread"].min()) < 1e-9:
         return "its gate divides by zero"
@@ -265,13 +267,11 @@ def _across_fields(metadata, tensors):
 
 
 def _build(metadata, tensors, path):
-    source = dict(metadata["source"])
-    networks = {"source": (SOURCES[source.pop("kind")], source)}
-    networks |= {"gate": (PromptGate, metadata.get("gate")), "judge": (Judge, metadata.get("judge"))}
+    kinds = {"source": Distilled, "gate": PromptGate, "judge": Judge}
+    networks = {name: (kind, metadata.get(name)) for name, kind in kinds.items()}
     if unused := [name for name in tensors if name.partition(".")[0] not in networks]:
         raise ValueError(f'its tensor "{unused[0]}" belongs to no network')
-    # ComfyUI runs nodes in inference mode; tensors created in it cannot be used with autograd, as by the Classifier.
-    with torch.inference_mode(False):
+    with torch.inference_mode(False):  # ComfyUI runs nodes in it, and tensors of it cannot be trained
         parts = {name: _filled(*network, _part(tensors, f"{name}.")) for name, network in networks.items()}
     return Preference(
         axis=axis_from_dict(metadata["axis"], "its axis"),
@@ -284,11 +284,7 @@ def _build(metadata, tensors, path):
 
 
 def _calibration(values):
-    """A Calibration; of one by version 0.1 only the rates, since its gains and leans are of another update."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(values).items()}
-    if "tone_gain" in values:
-        values = {name: v for name, v in values.items() if not name.startswith(("tone", "push", "lean"))}
-    return Calibration(**values)
+    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def _filled(kind, config, tensors):
@@ -296,7 +292,7 @@ def _filled(kind, config, tensors):
 
     Sizes are compared first, so that absurd ones in a file allocate nothing.
     """
-    if not tensors and kind not in SOURCES.values():
+    if not tensors and kind is not Distilled:
         return None
     if config is None:
         raise ValueError("it has tensors of a network that it does not describe")

@@ -1,15 +1,13 @@
-"""The trained sources: x at sigma -> log-odds of the counter side, and the push towards it.
+"""The sources of a preference and the learned one: x at sigma -> log-odds of the counter side, and the push towards it.
 
-Each source is called as `source(x, sigma, group, conditional)` with x [B, C, H, W] in model space, sigma [B], the
-group's index [B] and the model's prediction for the user's prompt, without CFG, [B, C, H, W], and returns a `Reading`:
-the push `D_c - D_s` in units of x0, and the log-odds of `q`. A source that `knows_belief` gives q as the model's own
-belief that the picture comes out on the counter side, from `D_cond = q D_c + (1 - q) D_s` (METHOD.md). Otherwise the
-log-odds are those of balanced pairs, and the push equals `sigma^2 grad log_odds` (classifier guidance, Dhariwal &
-Nichol 2021).
+A source reads x [B, C, H, W] in model space at sigma [B] for the group's index [B], with the model's prediction for the
+user's prompt, without CFG, D_cond = q D_c + (1 - q) D_s (METHOD.md). q is the model's own belief that the picture comes
+out on the counter side, and the push is P = D_c - D_s.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +16,7 @@ from torch import nn
 
 from ..files.errors import RSCorrectorError
 from ..latents.devices import beside
-from ..latents.spaces import LATENT_SPACES, expand, noise_level, push_from_gradient, scale_input
+from ..latents.spaces import LATENT_SPACES, expand, noise_level, scale_input
 
 LOWEST_SIGMA = 0.15  # networks learn down to it; below, all but the tone of skin is decided
 MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
@@ -32,43 +30,33 @@ class PreferenceError(RSCorrectorError):
 class Reading:
     """The output of a source for x at sigma."""
 
-    log_odds: torch.Tensor  # [B]
+    log_odds: torch.Tensor  # [B], of q
     push: torch.Tensor  # [B, C, H, W], units of x0
-    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: T, towards lighter skin; `read` weighs it
+    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: T, towards lighter skin
 
 
-def read(source, x, sigma, group, conditional=None):
-    """Call a source -> Reading on the device of x, on whichever device its network is.
+class Source(Protocol):
+    """What a preference asks for log-odds and push: Distilled or Text."""
 
-    Args:
-        source: a trained network, or a Text.
-        x: [B, C, H, W] in model space.
-        sigma: [B].
-        group: [B], index of the group that each prompt names.
-        conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W]; a source that
-            `knows_belief` needs it.
+    has_weights: bool  # a network, which a file keeps, calibration measures and each host can use
 
-    Raises PreferenceError if the network gives NaN or infinity for finite latents.
-    """
-    if source.kind == "text":
-        return source(x, sigma, group, conditional)
-    reading = source(*beside(source, x, sigma, group, conditional))
-    tone = reading.tone
-    if isinstance(source, Distilled):
-        weight = (1 + sigma.to(tone.device).clamp(min=1e-6) ** -2) ** (source.rise / 2)
-        tone = tone * expand(weight, tone)
-    parts = reading.log_odds, reading.push, tone
-    if isinstance(source, _Trained) and not _finite(*parts) and _finite(x, sigma, conditional):
-        raise PreferenceError(
-            "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
-            "use another file."
-        )
-    return Reading(*(None if part is None else part.to(x.device) for part in parts))
+    def read(self, x, sigma, group, conditional) -> Reading:
+        """The Reading of x, on its device; raises PreferenceError.
+
+        Args:
+            x: [B, C, H, W] in model space.
+            sigma: [B].
+            group: [B], index of the group that each prompt names.
+            conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W].
+        """
+
+    def in_run(self, evaluate) -> "Source":
+        """The source for one run, in which `evaluate(source, x, sigma)` asks the host's model (`Text`)."""
 
 
 def _finite(*tensors):
     """Whether no tensor holds NaN or infinity."""
-    return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None)
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def along(latents, push):
@@ -87,7 +75,7 @@ def _silu(features):
 
 
 class Trunk(nn.Module):
-    """Shared body of the networks: patches, residual blocks at two scales, sigma and group by FiLM.
+    """Body of the network: patches, residual blocks at two scales, sigma and group by FiLM.
 
     It is fully convolutional and accepts any size.
 
@@ -97,14 +85,13 @@ class Trunk(nn.Module):
         width: number of features.
         blocks: number of residual blocks at the coarse scale.
         patch: side of a patch in latent cells.
-        belief: whether it also reads the model's prediction for the user's prompt.
     """
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
+    def __init__(self, space, groups, width=64, blocks=3, patch=1):
         super().__init__()
         self.space, self.groups, self.flow, self.patch = space, groups, LATENT_SPACES[space].flow, patch
-        self.channels, self.belief = LATENT_SPACES[space].channels, belief
-        self.stem = nn.Conv2d(self.channels * (1 + belief) * patch * patch, width, 3, padding=1)
+        self.channels = LATENT_SPACES[space].channels
+        self.stem = nn.Conv2d(2 * self.channels * patch * patch, width, 3, padding=1)
         self.condition = nn.Sequential(nn.Linear(17 + groups, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width))
         self.register_buffer("frequencies", 2.0 ** torch.arange(8) * math.pi / 8, persistent=False)
         self.down = nn.Conv2d(width, width, 4, stride=2, padding=1)
@@ -113,15 +100,13 @@ class Trunk(nn.Module):
         self.skip = Block(width, 2 * width)
         self.last = Block(width, 2 * width)
 
-    def forward(self, x, sigma, group, conditional=None):
+    def forward(self, x, sigma, group, conditional):
         if x.shape[1] != self.channels:
             raise PreferenceError(
                 f'The model\'s latents have {x.shape[1]} channels and this preference is for "{self.space}", which has '
                 f"{self.channels}; use a preference made for this model."
             )
-        x = scale_input(x, sigma, self.flow)
-        if self.belief:
-            x = torch.cat([x, conditional], dim=1)
+        x = torch.cat([scale_input(x, sigma, self.flow), conditional], dim=1)
         height, width = x.shape[-2:]
         fit = 2 * self.patch  # pad sizes that are no multiple of both scales
         x = F.pad(x, (0, -width % fit, 0, -height % fit), mode="replicate")
@@ -157,64 +142,49 @@ class Block(nn.Module):
         return features + self.conv2(hidden)
 
 
-class _Trained(nn.Module):
-    """A source with a Trunk, whose arguments it takes."""
-
-    knows_belief = False  # the log-odds are for balanced pairs, and the base rate is added as a prior
-
-    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False):
-        super().__init__()
-        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
-        self.trunk = Trunk(space, groups, width, blocks, patch, belief)
-        self.odds = nn.Linear(2 * width, 1)
-
-    def features(self, x, sigma, group, conditional=None):
-        """-> log-odds [B], features [B, width, H/patch, W/patch] of the padded latent, and its size before padding."""
-        fine, coarse, size = self.trunk(x, sigma, group, conditional)
-        pooled = torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1)  # einops 0.4 refuses bfloat16
-        return self.odds(pooled)[:, 0], fine, size
-
-
-class Distilled(_Trained):
-    """The learned preference: one forward pass gives log-odds, push and tone push, without UNet or autograd.
+class Distilled(nn.Module):
+    """The learned source: one forward pass gives log-odds, push and tone push, without UNet or autograd.
 
     Args:
-        belief: whether it `knows_belief`; files of version 0.1 do not. It then learned at LOWEST_SIGMA and above, and
-            below the push is 0.
+        space, groups, width, blocks, patch: as for Trunk.
         rise: `read` weighs the tone push by (1 + 1/sigma^2)^(rise/2), which is 1 where noise prevails and sigma^-rise
-            where little is left; in 0..1. Above 0 the tone push goes on below LOWEST_SIGMA, as Cov(x0, t | x) does,
-            with sigma^2; otherwise it is 0 there.
+            where little is left; in 0..1.
     """
 
-    kind = "distilled"
+    has_weights = True
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1, belief=False, rise=0.0):
-        super().__init__(space, groups, width, blocks, patch, belief)
-        self.knows_belief, self.rise = belief, rise
-        self.config |= ({"belief": True} if belief else {}) | ({"rise": rise} if rise else {})
+    def __init__(self, space, groups, width=64, blocks=3, patch=1, rise=0.0):
+        super().__init__()
+        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch, rise=rise)
+        self.rise = rise
+        self.trunk = Trunk(space, groups, width, blocks, patch)
+        self.odds = nn.Linear(2 * width, 1)
         self.pushes = nn.Conv2d(width, 2 * self.trunk.channels * patch * patch, 3, padding=1)
 
-    def forward(self, x, sigma, group, conditional=None):
-        known = sigma.clamp(min=LOWEST_SIGMA) if self.knows_belief else sigma
-        log_odds, fine, (height, width) = self.features(x, known, group, conditional)
+    def forward(self, x, sigma, group, conditional):
+        """The Reading, with the tone push as learned. Below LOWEST_SIGMA the push is 0, and the tone push falls as
+        Cov(x0, t | x) does, with sigma^2.
+        """
+        known = sigma.clamp(min=LOWEST_SIGMA)
+        fine, coarse, (height, width) = self.trunk(x, known, group, conditional)
+        pooled = torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1)  # einops 0.4 refuses bfloat16
         pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
         push, tone = pushes.split(self.trunk.channels, dim=1)
         above = expand(known == sigma, push)
         falling = expand((sigma / LOWEST_SIGMA).clamp(max=1).square(), tone)
-        return Reading(log_odds, push * above, tone * (falling if self.rise else above))
+        return Reading(self.odds(pooled)[:, 0], push * above, tone * falling)
 
+    def read(self, x, sigma, group, conditional):
+        """As `Source.read`, on whichever device the network is."""
+        reading = self(*beside(self, x, sigma, group, conditional))
+        weight = (1 + sigma.to(reading.tone.device).clamp(min=1e-6) ** -2) ** (self.rise / 2)
+        parts = reading.log_odds, reading.push, reading.tone * expand(weight, reading.tone)
+        if not _finite(*parts) and _finite(x, sigma, conditional):
+            raise PreferenceError(
+                "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
+                "use another file."
+            )
+        return Reading(*(part.to(x.device) for part in parts))
 
-class Classifier(_Trained):
-    """A classifier of noisy latents; the push is its gradient. Uses autograd, also in inference mode."""
-
-    kind = "classifier"
-
-    def log_odds(self, x, sigma, group):
-        return self.features(x, sigma, group)[0]
-
-    def forward(self, x, sigma, group, conditional=None):
-        with torch.inference_mode(False), torch.enable_grad():
-            x, sigma, group = x.detach().clone().requires_grad_(), sigma.clone(), group.clone()
-            log_odds = self.log_odds(x, sigma, group)
-            (gradient,) = torch.autograd.grad(log_odds.sum(), x)
-        return Reading(log_odds.detach(), push_from_gradient(gradient, sigma, self.trunk.flow))
+    def in_run(self, evaluate):
+        return self

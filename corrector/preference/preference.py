@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..axis.axis import Axis
 from .calibration import Calibration, between
-from .networks import PreferenceError
+from .networks import PreferenceError, Source
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
 NEAR = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
@@ -18,7 +18,7 @@ class Preference:
 
     axis: Axis
     space: str  # a name in LATENT_SPACES, or "any"
-    source: object  # Distilled, Classifier or Text
+    source: Source
     gate: object = None  # PromptGate, or None if every prompt is in scope
     calibrations: tuple[Calibration, ...] = ()
     training: dict = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Preference:
 
     @property
     def keeps_tone(self):
-        """Whether it has what keeps the skin tone; Text, Classifier and files of version 0.1 have not."""
+        """Whether it has what keeps the skin tone; Text has not."""
         return "tone_slopes" in self.training
 
     @property

@@ -17,7 +17,6 @@ OUT_OF_SCOPE = -1
 EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of the same attribute
 NEITHER, STEREOTYPE, COUNTER, ANOTHER = range(len(EXPLICIT))
 ALMOST = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
-FEATURES, ATTENTION = "features", "attention"
 DROPPED = 0.1  # share of the features in training
 
 
@@ -59,47 +58,34 @@ class PromptGate(nn.Module):
     Args:
         width: of the text encoder's token vectors.
         groups: number of groups.
-        pooling: "features"; "attention" for gates of version 0.1: two attention-pooled linear probes.
         hidden: number of features.
         reach: number of tokens in a row that a feature is read from; 0 for the token alone.
         in_scope: probability of a group from which a prompt is in scope.
         asked: probability of a request from which a prompt is explicit.
-        sides: number of EXPLICIT that are told apart; 3 in version 0.1.
     """
 
-    def __init__(self, width, groups, pooling=ATTENTION, hidden=0, in_scope=0.8, asked=0.5, sides=3, reach=0):
+    def __init__(self, width, groups, hidden, in_scope=0.8, asked=0.5, reach=0):
         super().__init__()
-        self.config = dict(
-            width=width, groups=groups, pooling=pooling, hidden=hidden, reach=reach, in_scope=in_scope, asked=asked,
-            sides=sides,
-        )  # fmt: skip
-        self.width, self.groups, self.pooling = width, groups, pooling
+        self.config = dict(width=width, groups=groups, hidden=hidden, reach=reach, in_scope=in_scope, asked=asked)
+        self.width, self.groups = width, groups
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
-        if pooling == FEATURES:
-            self.features, self.scores = nn.Linear(width, hidden), nn.Linear(width, hidden)
-            self.neighbours = nn.Conv1d(hidden, hidden, reach, padding="same") if reach else None
-        else:
-            self.queries = nn.Linear(width, 2)
-        size = 2 * hidden if pooling == FEATURES else width
-        self.group_probe = nn.Linear(size, groups + 1)  # the last class: out of scope
-        self.explicit_probe = nn.Linear(size, sides)
+        self.features, self.scores = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.neighbours = nn.Conv1d(hidden, hidden, reach, padding="same") if reach else None
+        self.group_probe = nn.Linear(2 * hidden, groups + 1)  # the last class: out of scope
+        self.explicit_probe = nn.Linear(2 * hidden, len(EXPLICIT))
 
     def forward(self, conditioning, padding=None):
-        """conditioning [N, T, width] -> group logits [N, groups + 1], explicit logits [N, sides].
+        """conditioning [N, T, width] -> group logits [N, groups + 1], explicit logits [N, 4].
 
         `padding` [N, T] says which token vectors are none.
         """
-        tokens = conditioning.float()
-        if self.pooling == ATTENTION:
-            tokens = (tokens - self.centre) / self.spread
-            first, second = torch.einsum("ntd,ntq->qnd", tokens, _weights(self.queries(tokens), padding))
-            return self.group_probe(first), self.explicit_probe(second)
         layers = self.features, self.scores  # of (tokens - centre) / spread, which is theirs to take in
         weight = torch.cat([layer.weight for layer in layers]) / self.spread
         bias = torch.cat([layer.bias for layer in layers]) - weight @ self.centre
-        features, scores = F.linear(tokens, weight, bias).chunk(2, dim=-1)  # [N, T, hidden]
-        features, weights = F.gelu(features), _weights(scores, padding)
+        features, scores = F.linear(conditioning.float(), weight, bias).chunk(2, dim=-1)  # [N, T, hidden]
+        weights = (scores if padding is None else scores.masked_fill(padding[..., None], -torch.inf)).softmax(dim=1)
+        features = F.gelu(features)
         if self.neighbours is not None:
             if padding is not None:
                 features = features.masked_fill(padding[..., None], 0)
@@ -144,11 +130,6 @@ class PromptGate(nn.Module):
             EXPLICIT[side if 1 - explicit[NEITHER] >= self.config["asked"] else NEITHER],
             nearest, 1 - outside, 1 - explicit[NEITHER],
         )  # fmt: skip
-
-
-def _weights(scores, padding):
-    """Scores [N, T, ...] -> weights of the token vectors, none for padding [N, T]."""
-    return (scores if padding is None else scores.masked_fill(padding[..., None], -torch.inf)).softmax(dim=1)
 
 
 class GateError(RSCorrectorError):

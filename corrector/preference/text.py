@@ -15,8 +15,7 @@ class Text:
         evaluate: `evaluate(text, x, sigma)` -> (D_c, D_s), each [B, C, H, W] without CFG; None before a run.
     """
 
-    kind = "text"
-    knows_belief = True
+    has_weights = False
 
     def __init__(self, counter, stereotype, evaluate=None):
         self.counter, self.stereotype, self.evaluate, self.previous = counter, stereotype, evaluate, None
@@ -25,8 +24,8 @@ class Text:
         """A copy for one run, without the state of another."""
         return Text(self.counter, self.stereotype, evaluate)
 
-    def __call__(self, x, sigma, group, conditional):
-        """The Reading of x, from the prediction for the user's prompt, D_cond [B, C, H, W]."""
+    def read(self, x, sigma, group, conditional):
+        """As `Source.read`."""
         counter, stereotype = self.evaluate(self, x, sigma)
         push = counter - stereotype
         share = along(conditional - stereotype, push).clamp(0.02, 0.98)

@@ -77,7 +77,7 @@ def learn(name, note, model, axis, prompt, size, steps, cfg, pairs, training, im
         training, axis=(axis, 0), **parts,
     )  # fmt: skip
     calibrated = w.add(
-        "RSCorrectorCalibrate", images, cfg, steps, 1, "euler", "karras", size, size, batch, 0.03,
+        "RSCorrectorCalibrate", images, cfg, steps, 1, "euler", "karras", size, size, batch,
         preference=(learned, 0), **parts,
     )  # fmt: skip
     prompts = w.prompts((model, 1), prompt)

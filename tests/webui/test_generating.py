@@ -1,7 +1,6 @@
 """Generation in both hosts: what the correction changes, what stays identical, and what is reported."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,20 +223,6 @@ def test_an_exception_in_a_callback_is_reported(host, script, part, monkeypatch)
     assert torch.equal(plain, latents) and not host.modules.swallowed
     assert "ZeroDivisionError: made for this test" in texts[0]["RS-Corrector error"]
     assert len(p.comments) == 1
-
-
-def test_a_classifier_works_in_the_hosts_inference_mode(host, script, models_path):
-    from corrector.preference.file import load_preference, save_preference
-    from corrector.preference.networks import Classifier
-
-    preference = load_preference(models_path / "rs_corrector" / "backdrop.safetensors")
-    torch.manual_seed(0)
-    classifier = Classifier("sd15", 3, width=16, blocks=1).eval().requires_grad_(False)
-    save_preference(replace(preference, source=classifier), models_path / "rs_corrector" / "classifier.safetensors")
-    plain, _, _ = make(host, script, *OFF)
-    latents, texts, p = make(host, script, True, "classifier")
-    assert not p.comments and texts[0]["RS-Corrector result"] == "corrected"
-    assert torch.isfinite(latents).all() and not torch.equal(plain, latents)
 
 
 @each_sampler
