@@ -27,8 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables  # noqa: E402
-from benchmarks.shares import shares  # noqa: E402
-from benchmarks.two_judges import NEITHER, Judge  # noqa: E402
 from benchmarks.worlds import WORLDS  # noqa: E402
 from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.hosts.diffusers import corrected  # noqa: E402
@@ -50,7 +48,6 @@ CELLS = (  # sampler, CFG scale, steps
     ("LCM", 1.0, 4),
     *((sampler, 7.0, 16) for sampler in ("Euler ancestral", "DPM++ 2M", "DPM++ 2M SDE", "DDIM", "UniPC")),
 )
-CALIBRATED = CELLS[:2]  # where target shares are measured as well
 BATCH = 50
 ENOUGH = 0.1  # share of counter-prompt pictures that weights must leave, as Kish's effective number
 COLUMNS = {  # of the printed table: heading, figure, digits
@@ -67,8 +64,16 @@ COLUMNS = {  # of the printed table: heading, figure, digits
     "spread": ("spread", 3),
     "99th percentile": ("99th percentile", 3),
     "fine pictures": ("change of fine pictures, RMS", 3),
-    "judges agree": ("judges agree", 3),
-    "neither side, over counter prompts": ("neither side, over counter prompts'", 3),
+}
+
+WORST = {  # of the printed summary: heading, figure, its best value, digits
+    "corrected": ("rate", 0, 3),
+    "group kept": ("group kept", 1, 2),
+    "skin L* drift": ("skin L* drift", 0, 2),
+    "counter prompt's": ("counter prompts: skin L* over plain", 0, 1),
+    "spread": ("spread", 1, 2),
+    "99th percentile": ("99th percentile", 1, 2),
+    "fine pictures": ("change of fine pictures, RMS", 0, 2),
 }
 
 
@@ -76,7 +81,7 @@ class Bench:
     def __init__(self, args):
         self.args, self.world, self.rows, self.started = args, WORLDS[args.world], [], time.time()
         options = {"lora": args.lora} if args.lora else {}
-        self.host, self.judges, self.drawn = self.world.host(**options), {}, {}
+        self.host, self.drawn = self.world.host(**options), {}
         self.pipe, self.config = self.host.pipe, self.host.pipe.scheduler.config
         self.pipe.set_progress_bar_config(disable=True)
 
@@ -112,16 +117,10 @@ class Bench:
         return self.drawn[key]
 
     def seen(self, attribute, latents):
-        """-> (labels of the attribute, of the group, lightness of skin, labels of the two judges)."""
-        parts = [self.host.decode(part) for part in latents.split(BATCH)]
-        pictures = torch.cat(parts)
-        read, judges = self.host.reader.read(pictures), self.judges.get(attribute, ())
-        return read[attribute], read["group"], self.world.lightness(pictures), [one.read(pictures) for one in judges]
-
-    def train_judges(self, attribute):
-        if self.args.judges and attribute not in self.judges:
-            sides = self.world.sides[attribute]
-            self.judges[attribute] = [Judge(self.host, attribute, sides, seed) for seed in (1, 2)]
+        """-> (labels of the attribute, labels of the group, lightness of skin)."""
+        pictures = torch.cat([self.host.decode(part) for part in latents.split(BATCH)])
+        read = self.host.reader.read(pictures)
+        return read[attribute], read["group"], self.world.lightness(pictures)
 
     def cell(self, attribute, preference, group, cell):
         """Measure a cell: the rate on n pictures, the rest on `--few` of them."""
@@ -133,9 +132,9 @@ class Bench:
         asking = self.world.prompts(group, few, attribute, counter)
         ours = self.sample(prompts, seeds, cell, preference)
         plain, wanted = (self.without(texts, seeds[:few], cell) for texts in (prompts[:few], asking))
-        labels, groups, tones, judged = self.seen(attribute, ours)
-        before, _, dark, _ = self.seen(attribute, plain)
-        asked, asked_groups, light, judged_asked = self.seen(attribute, wanted)
+        labels, groups, tones = self.seen(attribute, ours)
+        before, _, dark = self.seen(attribute, plain)
+        asked, asked_groups, light = self.seen(attribute, wanted)
         fine = torch.tensor([label == counter for label in before])
 
         def say(figure, measured, count=few, **more):
@@ -173,15 +172,6 @@ class Bench:
         if fine.any():
             change = audit.latent_change(plain[fine], ours[:few][fine], plain.std())
             say("change of fine pictures, RMS", audit.mean(change), int(fine.sum()))
-        if judged:
-            agree = [one == two for one, two in zip(*judged, strict=True)]
-            say("judges agree", audit.rate(sum(agree), n), n)
-            found, usual = (np.mean([rate(one, {NEITHER})[0] for one in both]) for both in (judged, judged_asked))
-            say("neither side, over counter prompts'", (float(found - usual),) * 3, n)
-        if cell in CALIBRATED:
-            sides = ([label == counter for label in some[:few]] for some in (before, labels))
-            for row in shares(self.host, preference, prompts[:few], seeds[:few], *sides, cell[1]):
-                say(*row)
         where = f"{attribute}, {group}, {cell[0]}, CFG {cell[1]:g}, {cell[2]} steps"
         print(f"[{time.time() - self.started:5.0f} s] {where}", flush=True)
 
@@ -221,6 +211,22 @@ def markdown(rows):
     return "\n".join(lines)
 
 
+def worst(rows):
+    """Rows of the benchmark as a table, one line an axis and cell: each figure of the group where it is worst."""
+    cells = {}
+    for row in rows:
+        where = row["axis"], row["sampler"], row["cfg"], row["steps"]
+        cells.setdefault(where, {}).setdefault(row["figure"], []).append(row)
+    lines = ["| axis | sampler, CFG, steps | " + " | ".join(WORST) + " |", "|" + "---|" * (len(WORST) + 2)]
+    for (axis, sampler, cfg, steps), found in cells.items():
+        texts = [axis, f"{sampler}, {cfg:g}, {steps}"]
+        for figure, ideal, digits in WORST.values():
+            values = [row["value"] for row in found.get(figure, ())]
+            texts.append(f"{max(values, key=lambda value: abs(value - ideal)):.{digits}f}" if values else "-")
+        lines.append("| " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
 def _number(row, digits):
     text = f"{row['value']:.{digits}f}"
     if row["low"] < row["high"]:  # not a bare number, and of more than one picture
@@ -238,7 +244,6 @@ def main():
     parser.add_argument("--groups", nargs="+", help="all that the model draws as a stereotype in 5 %% or more")
     parser.add_argument("--cells", type=int, nargs="+", default=range(len(CELLS)), help="numbers of cells; all")
     parser.add_argument("--without-tone", action="store_true", help="also a correction without the tone push")
-    parser.add_argument("--judges", action="store_true", help="also what two judges of the miniature say")
     parser.add_argument("--lora", type=Path, help="LoRA file that makes the miniature a derivative")
     parser.add_argument("--preferences", type=Path, default=ROOT / "weights", help="folder of WORLD-AXIS.safetensors")
     parser.add_argument("--json", type=Path)
@@ -248,11 +253,10 @@ def main():
     for which in args.cells:
         for attribute in args.axis or bench.world.sides:
             preference = load_preference(args.preferences / f"{args.world}-{attribute}.safetensors")
-            bench.train_judges(attribute)
             for group in preference.axis.groups:
                 if group in (args.groups or [group]):
                     bench.cell(attribute, preference, group, CELLS[which])
-    print(f"\nMeasured in {time.time() - bench.started:.0f} s.\n" + markdown(bench.rows))
+    print(f"\nMeasured in {time.time() - bench.started:.0f} s.\n" + markdown(bench.rows) + "\n\n" + worst(bench.rows))
 
 
 if __name__ == "__main__":

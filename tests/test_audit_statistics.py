@@ -9,6 +9,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 
 from corrector.auditing import measures as audit_measures
 from corrector.auditing import statistics as audit
+from corrector.latents.statistics import frechet
 from corrector.miniature.reader import skin_lightness
 from corrector.miniature.world import Scene, draw
 
@@ -140,3 +141,10 @@ def test_the_weighted_bootstrap_of_variety_equals_resampling_pictures():
         pairs = [np.linalg.norm(some[i] - some[j]) for i in index for j in index if i != j]
         by_hand.append(np.mean(pairs))
     assert np.quantile(drawn, (0.025, 0.5, 0.975)) == pytest.approx(np.quantile(by_hand, (0.025, 0.5, 0.975)), rel=0.02)
+
+
+def test_the_frechet_distance_to_weighed_pictures_is_that_to_the_pictures_they_stand_for():
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(300, 6)), rng.normal(size=(200, 6))
+    often = rng.integers(1, 4, size=200)
+    assert frechet(first, second, often) == pytest.approx(frechet(first, np.repeat(second, often, axis=0)), rel=0.02)

@@ -114,7 +114,7 @@ def test_killed_three_times_at_random_it_loses_at_most_the_picture_in_work(tmp_p
     path = ROOT / "axes" / "miniature-backdrop.json"
     whole, folder, rng = make(Host(), load_axis(path), batch=1), tmp_path / "store", random.Random(0)
     arguments = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(path), str(folder)]
-    for _ in range(3):  # starts of a process; the benchmark does twenty, and the next test kills at steps of a write
+    for _ in range(3):  # starts of a process; the next test kills at steps of a write
         child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         made = rng.randrange(1, 12)
         for _ in range(made):

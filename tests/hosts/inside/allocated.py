@@ -1,4 +1,4 @@
-"""What a process has allocated, as glibc knows it. Linux only."""
+"""Memory that this process has allocated, as glibc counts it. Linux only."""
 
 import ctypes
 import gc
@@ -23,9 +23,10 @@ class Info(ctypes.Structure):
 
 
 def allocated():
+    """In MiB, after garbage is collected."""
     libc = ctypes.CDLL("libc.so.6")
     libc.mallinfo2.restype = Info
     gc.collect()
     libc.malloc_trim(0)
     info = libc.mallinfo2()
-    return {"allocated": round((info.used + info.mapped) / 2**20, 1)}
+    return (info.used + info.mapped) / 2**20
