@@ -207,7 +207,7 @@ def audit(bench):
     one, n, shown = bench.preference(), 2 if bench.quick else 40, {}
     with tempfile.TemporaryDirectory() as folder:
         options = dict(images=n, explicit=max(1, n // 4), target=0.5, seed=SEED)
-        report, seconds = bench.timed(corrector.auditing, bench.miniature(), one.axis, [one], Path(folder), **options)
+        report, seconds = bench.timed(corrector.audit, bench.miniature(), one.axis, [one], Path(folder), **options)
         written = {path.name for path in Path(folder).rglob("*")}
     bench.say("time, target 0.5", None, seconds, "s", n)
     for row in report["figures"]:
