@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -45,8 +48,8 @@ def other(tmp_path):
         child.stdout.close()
 
 
-def make(folder):
-    return make_pairs(Host(), load_axis(AXIS), 2, 0, folder=folder)
+def make(folder, **more):
+    return make_pairs(Host(), load_axis(AXIS), 2, 0, folder=folder, **more)
 
 
 def test_a_second_process_that_would_draw_the_same_pairs_is_told_which_one_does(other, tmp_path):
@@ -66,6 +69,33 @@ def test_a_file_that_is_made_for_hours_is_claimed_from_the_start(other, tmp_path
     with pytest.raises(BusyError, match=f"mine.safetensors: process {child.pid}"), at_work(path, "a preference"):
         pass
     with at_work(tmp_path / "yours.safetensors", "a preference"):
+        pass
+
+
+def test_one_that_waits_uses_what_the_other_made(other, tmp_path):
+    child = other(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(make, tmp_path, wait=True)
+        time.sleep(0.3)
+        assert not waiting.done()
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert waiting.result(timeout=60).latents.shape[2] == 2
+
+
+def test_a_folder_that_cannot_be_locked_is_used_all_the_same(tmp_path, monkeypatch):
+    make(tmp_path)
+    monkeypatch.setattr("filelock.FileLock.acquire", Mock(side_effect=PermissionError(13, "Permission denied")))
+    before = sorted(tmp_path.iterdir())
+    make(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_link_to_a_file_is_held_like_the_file(tmp_path):
+    (tmp_path / "file.safetensors").touch()
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "file.safetensors")
+    link = at_work(tmp_path / "link.safetensors", "x")
+    with at_work(tmp_path / "file.safetensors", "x"), pytest.raises(BusyError), link:
         pass
 
 

@@ -4,7 +4,7 @@ import logging
 import subprocess
 import sys
 from collections import Counter
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import replace
 
 import accelerate
@@ -447,6 +447,17 @@ def test_a_copy_made_inside_the_block_is_a_plain_pipeline_and_the_original_stays
     with corrected(copy, preference) as run:
         assert torch.equal(latents_of(copy), wanted)
     assert run.outcomes() == ["corrected"]
+
+
+def test_a_shallow_copy_made_inside_the_block_can_be_used_and_corrected_after_it(make, preference):
+    pipe = make("sd15")
+    plain = latents_of(pipe)
+    with corrected(pipe, preference):
+        shallow = copy(pipe)
+    assert torch.equal(latents_of(shallow), plain)
+    with corrected(shallow, preference) as run:
+        assert not torch.equal(latents_of(shallow), plain)
+    assert run.outcomes() == ["corrected"] and torch.equal(latents_of(pipe), plain)
 
 
 def test_window_mask_and_cap(make, preference):

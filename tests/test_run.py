@@ -133,6 +133,16 @@ def test_a_raised_target_corrects_more_and_a_lowered_one_leaves_alone_what_shows
     assert outcome(again) == "C" * 8, "what a lowered target left alone is decided anew as well"
 
 
+@pytest.mark.parametrize("settings", [dict(strength=0.01), dict(window=(0.2, 0.1))], ids=["weakly", "not at all"])
+def test_what_was_hardly_corrected_does_not_count_as_showing_the_counter_side(preference, settings):
+    memory = Memory()
+    coins = torch.rand(COUNT, generator=torch.Generator().manual_seed(0))
+    first = Run([preference], Settings(**settings), coins, prompts(*[0] * COUNT), memory=memory)
+    later = run_of(preference, memory, sampled(first), seed=7, target=0.5)
+    sampled(later, 7)
+    assert outcome(later).count("C") == 4
+
+
 def test_another_strength_corrects_the_same_pictures_with_it(preference):
     memory, first = Memory(), run_of(preference, Memory(), target=0.5)
     first.memory = memory

@@ -68,7 +68,7 @@ def judges_of(host, plan, preferences, folder, judge=None, clip=None, progress=N
     if source is None:
         seed = plan.seed + 1_000_003  # so that none of its pictures are audited
         pairs = make_pairs(host, axis, JUDGE_PAIRS, seed, plan.cfgs[0], plan.steps, progress,
-                           Path(folder) / "pairs-of-the-judge", host.batch)  # fmt: skip
+                           Path(folder) / "pairs-of-the-judge", host.batch, wait=True)  # fmt: skip
         judges = [trained_judge(pairs, seed)]
     elif source.axis.id != axis.id or source.space != host.space:
         raise AuditError(

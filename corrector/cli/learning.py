@@ -63,9 +63,12 @@ def learn(args):
     from ..files.folders import HOME
     from ..files.whole_files import at_work
     from ..learning.report import report_path
+    from ..learning.store import PairError
     from ..preference.file import check_writable
 
     axis = load_axis(args.axis)
+    if args.pairs_folder and args.pairs_folder.exists() and not args.pairs_folder.is_dir():
+        raise PairError(f"{args.pairs_folder}: this is a file; name a folder for the pairs.")
     path = args.out or HOME / "weights" / f"{axis.id}.safetensors"
     check_writable(path)
     report_path(path)

@@ -13,6 +13,7 @@ NOTHING = (
     "The picture carries nothing of RS-Corrector: it was not corrected, or a program that saved it later removed its "
     "metadata."
 )
+LONGEST = 100_000  # characters of an infotext's line of settings that are read
 # Values with commas are JSON strings. The limit on keys keeps the search linear.
 INFOTEXT = re.compile(r'RS-Corrector (\w[\w \-/]{0,40}): ("(?:\\.|[^\\"])*"|[^,]*)')
 
@@ -57,7 +58,8 @@ def _sentence(preference, strength, target):
 
 def _of_webui(infotext):
     """Settings and result in an infotext of Automatic1111 or Forge."""
-    found = {key: _unquoted(value) for key, value in INFOTEXT.findall(infotext.strip().rpartition("\n")[2])}
+    line = infotext.strip().rpartition("\n")[2][:LONGEST]
+    found = {key: _unquoted(value) for key, value in INFOTEXT.findall(line)}
     if not found:
         return [NOTHING]
     result = found.pop("result", None)

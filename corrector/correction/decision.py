@@ -6,6 +6,7 @@ import torch
 
 from .thinning import thinned
 
+STRONG = 0.75  # strength from which a corrected picture shows the counter side
 FAR = 2.0  # factor between a run's CFG scale and the nearest calibrated one from which it is said
 
 
@@ -34,6 +35,12 @@ class Decided:
     active: bool
     reason: str  # why it was left alone, or ""
     target: float = 1.0  # the target share for which it was decided
+    strength: float = 1.0  # with which it was corrected; 0 if no step of its run was
+
+    @property
+    def shows_counter_side(self):
+        """Whether an earlier stage corrected it strongly enough to count as showing the counter side."""
+        return self.active and self.strength >= STRONG
 
 
 def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=None):
@@ -63,7 +70,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
             active[index], reasons[index], kept[index] = known.active, known.reason, True
         else:
             active[index] = True
-            shown[index] = known is not None and known.group == groups[index] and known.active
+            shown[index] = known is not None and known.group == groups[index] and known.shows_counter_side
     for group in groups[active].unique().tolist():
         members = (active & (groups == group)).nonzero()[:, 0]
         known = preference.calibration(axis.groups[group], cfg)

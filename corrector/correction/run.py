@@ -151,11 +151,14 @@ class Run:
     def decided(self):
         """The decisions of this run and of earlier stages -> {axis hash: Decided} for each picture."""
         decided = [dict(known or {}) for known in self.earlier]
+        strengths = self.settings.strengths(len(decided)).tolist() if self.acted else [0.0] * len(decided)
         for preference, decision, reasons in zip(self.preferences, self.decisions, self._reasons, strict=True):
-            columns = decision.group.tolist(), decision.active.tolist(), reasons
-            for own, *one in zip(decided, *columns, strict=True):
-                if one[0] >= 0 or preference.axis.hash not in own:
-                    own[preference.axis.hash] = Decided(*one, self.settings.target)
+            columns = decision.group.tolist(), decision.active.tolist(), reasons, strengths
+            for own, group, active, why, strength in zip(decided, *columns, strict=True):
+                earlier = own.get(preference.axis.hash)
+                if group >= 0 or earlier is None:
+                    strongest = max(strength, earlier.strength if earlier and earlier.active else 0.0)
+                    own[preference.axis.hash] = Decided(group, active, why, self.settings.target, strongest)
         return decided
 
     @property

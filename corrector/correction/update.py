@@ -78,6 +78,8 @@ class Settings:
                 f"The mask has the shape {shape}; it must be [height, width], [masks, height, width] or "
                 "[masks, 1, height, width], with values from 0 to 1."
             )
+        if not bool(((self.mask > -0.01) & (self.mask < 1.01)).all()):  # nan is neither
+            raise CorrectionError("The mask has values below 0, above 1 or not a number; scale it to 0 to 1.")
 
     @property
     def off(self):

@@ -59,43 +59,45 @@ def _write(path, data):
 
 
 @contextmanager
-def at_work(path: Path, what: str) -> Iterator[None]:
+def at_work(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a file or folder for as long as something is made for it, which may be hours.
 
-    The system ends this when the process dies. Raises BusyError at once if another process holds it, or this one a
-    second time, and OSError if nothing can be written there.
+    The system ends this when the process dies. Where no lock can be had, as in a folder that is read only or on some
+    network drives, nothing is held. Raises BusyError at once if another process holds it, or this one a second time.
 
     Args:
         path: of the file or the folder.
         what: what is made, for the message: "pairs".
+        wait: wait for the other process instead of raising.
     """
     from filelock import FileLock, Timeout  # torch brings it, and the shell's --help works without torch
 
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     if path.is_dir():
         lock = path / f"{WORK}.lock"
     else:
         lock = path.with_name(f"{WORK}-{hashlib.sha256(path.name.encode()).hexdigest()[:10]}.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock, timeout=-1 if wait else 0)
     try:
-        held = FileLock(lock, timeout=0)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         held.acquire()
-    except NotImplementedError:  # a file system without locks, as of some network drives
-        yield
-        return
     except Timeout:
         with suppress(OSError):
             if process := lock.read_text(encoding="utf-8").strip():
                 raise BusyError(path, what, f"process {process}") from None
         raise BusyError(path, what, "another process") from None
+    except (OSError, NotImplementedError):
+        held = None
     try:
-        with suppress(OSError):  # Windows lets nobody write to a locked file
-            lock.write_text(str(os.getpid()), encoding="utf-8")
+        if held:
+            with suppress(OSError):  # Windows lets nobody write to a locked file
+                lock.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
-        with suppress(OSError):  # Windows deletes no locked file; it stays, empty
-            lock.unlink()
-        held.release()
+        if held:
+            with suppress(OSError):  # Windows deletes no locked file; it stays, empty
+                lock.unlink()
+            held.release()
 
 
 class BusyError(RSCorrectorError):

@@ -80,7 +80,7 @@ def corrected(
     """
     preferences = _loaded(preferences)
     check_pipeline(pipe, preferences)
-    if isinstance(pipe.encode_prompt, _Replaced):
+    if isinstance(pipe.encode_prompt, _Replaced) and pipe.encode_prompt.owner is pipe:
         raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
     if not 0 <= start < end <= 1:
         raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
@@ -281,12 +281,13 @@ class _Replaced:
         self.owner = owner
         self.name = name
         self.method = method
+        self.active = False  # after the block a shallow copy of the owner may still have it
         self.before = vars(owner).get(name)
         self.original = getattr(owner, name)
-        functools.update_wrapper(self, self.original)  # pipelines read the signatures
+        functools.update_wrapper(self, self.original, updated=())  # pipelines read the signatures
 
     def __call__(self, *args, **kwargs):
-        return self.method(self.original, *args, **kwargs)
+        return self.method(self.original, *args, **kwargs) if self.active else self.original(*args, **kwargs)
 
     def __deepcopy__(self, memo):
         if id(self.owner) not in memo:
@@ -294,9 +295,11 @@ class _Replaced:
         return copy.deepcopy(self.original, memo)  # bound to the copy of the owner
 
     def __enter__(self):
+        self.active = True
         setattr(self.owner, self.name, self)
 
     def __exit__(self, *_):
+        self.active = False
         if self.before is None:
             delattr(self.owner, self.name)
         else:

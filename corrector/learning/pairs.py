@@ -44,7 +44,7 @@ def refuse_broken(broken, drawn, planned=None, what="pictures"):
         )
 
 
-def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder=None, batch=50):
+def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder=None, batch=50, wait=False):
     """Sample pictures of both sides of an axis -> Pairs, without pictures that hold NaN or infinity and their partners.
 
     Raises PairError if too many are broken, or if the folder cannot be used, and BusyError if another process uses it.
@@ -59,12 +59,13 @@ def make_pairs(host, axis, count, seed, cfg=2.0, steps=16, progress=None, folder
         folder: batches are saved in it. A run that was interrupted, or that asks for more pairs, goes on from them; the
             result is the same, except with samplers that draw further noise for each batch.
         batch: pictures at once.
+        wait: wait for another process that draws for the folder, and use its pictures, instead of raising.
     """
     store = None
     if folder:
         store = PairStore(folder, dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, steps=steps) | host.identity)
     drawing = _Drawing(host, axis, count, dict(cfg=cfg, steps=steps), progress, store, batch)
-    with store.at_work() if store else nullcontext():
+    with store.at_work(wait=wait) if store else nullcontext():
         groups = _groups(drawing, seed)
     even = min(len(seeds) for *_, seeds in groups)  # groups keep the same number
     return Pairs(

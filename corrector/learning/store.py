@@ -63,12 +63,12 @@ class PairStore:
                 )
         clean(self.folder)
 
-    def at_work(self, part=""):
+    def at_work(self, part="", wait=False):
         """A block in which no other process draws pictures for this folder, or for one part of it.
 
-        Raises BusyError if one does.
+        Raises BusyError if one does, or waits for it.
         """
-        return at_work(self.folder / part, self.what)
+        return at_work(self.folder / part, self.what, wait)
 
     def starts(self, prefix):
         """The numbers of the first pictures of all shards `PREFIX-NUMBER`, ascending."""

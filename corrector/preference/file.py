@@ -204,7 +204,9 @@ def load_preferences(path):
         raise PreferenceFileError(
             f"{path.name}: format {metadata['format']} is of a development version; learn it again."
         )
-    if metadata.pop(CHECKSUM, None) != checksum(json.dumps(metadata), tensors):
+    if CHECKSUM not in metadata:
+        raise PreferenceFileError(f"{path.name}: it has no checksum, as of a development version; learn it again.")
+    if metadata.pop(CHECKSUM) != checksum(json.dumps(metadata), tensors):
         raise PreferenceFileError(
             f"{path.name}: its checksum is not that of its content, so it was damaged, or another program changed it; "
             "copy it again, or learn it again."
