@@ -27,7 +27,7 @@ class Push(nn.Module):
         self.push = push
 
     def read(self, x, sigma, group, conditional):
-        return Reading(torch.full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)))
+        return Reading(x.new_full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)).to(x.device))
 
     def in_run(self, evaluate):
         return self
