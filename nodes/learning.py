@@ -168,7 +168,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
 
 def _calibrated(host, preference, images, cfg, seed):
     """Calibrate a learned preference, unless its file has the result, and update the file -> Preference."""
-    if preference.judge is None:
+    if not preference.source.has_weights or preference.judge is None:
         raise ValueError(
             f'The preference "{preference.name}" has no judge to calibrate with; learn it again with RS-Corrector '
             "Learn Preference."
