@@ -51,10 +51,10 @@ def load_clip(folder):
             f"{folder}: not a complete CLIP model: {missing[0] if missing else 'a tensor'} is missing or has another "
             "shape. The text encoder of Stable Diffusion alone cannot judge pictures; give the folder of a CLIP model."
         )
-    known, needed = len(tokenizer), model.config.text_config.vocab_size
-    if known < needed:  # transformers makes an empty tokenizer if its files are missing
+    tokens, needed = len(tokenizer), model.config.text_config.vocab_size
+    if tokens < needed:  # transformers makes an empty tokenizer if its files are missing
         raise AuditError(
-            f"{folder}: its tokenizer has {known} tokens and its text model {needed}; copy vocab.json and merges.txt "
+            f"{folder}: its tokenizer has {tokens} tokens and its text model {needed}; copy vocab.json and merges.txt "
             "(or tokenizer.json) of this CLIP into the folder."
         )
     model.eval()

@@ -59,13 +59,13 @@ def _sentence(preference, strength, target):
 def _of_webui(infotext):
     """Settings and result in an infotext of Automatic1111 or Forge."""
     line = infotext.strip().rpartition("\n")[2][:LONGEST]
-    found = {key: _unquoted(value) for key, value in INFOTEXT.findall(line)}
-    if not found:
+    values = {key: _unquoted(value) for key, value in INFOTEXT.findall(line)}
+    if not values:
         return [NOTHING]
-    result = found.pop("result", None)
-    settings = ", ".join(f"{key} {value}" for key, value in found.items() if key != "error")
+    result = values.pop("result", None)
+    settings = ", ".join(f"{key} {value}" for key, value in values.items() if key != "error")
     sentences = [f"The result was: {result}."] if result else []
-    sentences += [f"RS-Corrector reported an error: {found['error']}"] if "error" in found else []
+    sentences += [f"RS-Corrector reported an error: {values['error']}"] if "error" in values else []
     return [*sentences, f"The settings were: {settings}."]
 
 

@@ -48,7 +48,7 @@ QUICK = dict(count=176, longest=16, steps=60, directions=32, reach=3, named=(0.3
 
 
 def train_gate(
-    axis, encode, seed=0, count=None, steps=STEPS, network=PromptGate, check=True, named=NAMED, asked=ASKED,
+    axis, encode, seed=0, count=None, steps=STEPS, check=True, named=NAMED, asked=ASKED,
     directions=DIRECTIONS, reach=REACH, **others,
 ):  # fmt: skip
     """Train a gate on text alone -> (gate, its figures: shares of held-out and of hand-written texts, what is weak).
@@ -60,7 +60,6 @@ def train_gate(
         count: number of texts, by default TEXTS and TEXTS_A_WORDING for each alias and paraphrase; fewer if there are
             few steps, or if they need more than TOKEN_BYTES.
         steps: number of training steps.
-        network: PromptGate, or another with its arguments, for comparison in benchmarks.
         check: whether to measure it on hand-written texts as well.
         named, asked: ranges of the thresholds from which a prompt is in scope, and asks for something.
         directions: of token vectors in which it is trained, those in which they vary most.
@@ -83,7 +82,7 @@ def train_gate(
     held = _Encoded(texts, axis, vectors_of(texts), kept)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = network(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=reach)
+        gate = PromptGate(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=reach)
         gate = _trained(gate, data, steps)
     figures = {**_set_thresholds(gate, *held.probabilities(gate), held, named, asked), "n": len(held)}
     if check:
