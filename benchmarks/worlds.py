@@ -4,38 +4,52 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import torch
+
 from benchmarks.second_world import prompts as second_prompts
 from benchmarks.second_world import reader as second_reader
 from benchmarks.second_world import world as second_world
 from benchmarks.second_world.host import SecondWorld
+from corrector.hosts.checkpoint import Checkpoint
 from corrector.miniature import prompts, reader, world
 from corrector.miniature.host import Miniature
 
 
 @dataclass(frozen=True)
 class World:
-    """What a benchmark needs to know of a world."""
+    """What a benchmark needs to know of a world.
+
+    Args:
+        host: makes the host, in bfloat16 by autocast where it is slow otherwise.
+        sides: {attribute: (stereotype, counter side)}.
+        neutral: held-out wordings that ask for neither side.
+        asking: {attribute: {value: held-out wordings}}.
+        nobody: held-out prompts that name no group.
+        lightness: pictures [N, 3, H, W] in -1..1 -> CIE L* of skin [N].
+    """
 
     name: str
-    host: Callable  # makes the host, in bfloat16 by autocast where it is slow otherwise
-    groups: tuple
-    sides: dict  # {attribute: (stereotype, counter)}
-    neutral: tuple  # held-out wordings that ask for neither side
-    asking: dict  # {attribute: {value: held-out wordings}}
-    nobody: tuple  # held-out prompts that name no group
-    lightness: Callable  # pictures -> CIE L* of skin
+    host: Callable[..., Checkpoint]
+    groups: tuple[str, ...]
+    sides: dict[str, tuple[str, str]]
+    neutral: tuple[str, ...]
+    asking: dict[str, dict[str, tuple[str, ...]]]
+    nobody: tuple[str, ...]
+    lightness: Callable[[torch.Tensor], np.ndarray]
 
-    def prompts(self, group, n, attribute=None, side=None):
-        """n held-out prompts of a group that ask for a side, or for neither."""
-        texts = self.asking[attribute][side] if side else self.neutral
+    def prompts(self, group: str, n: int, attribute: str = "", value: str = "") -> list[str]:
+        """n held-out prompts of a group that ask for a value of the attribute, or for none."""
+        texts = self.asking[attribute][value] if value else self.neutral
         return [texts[index % len(texts)].format(group=group) for index in range(n)]
 
-    def out_of_scope(self, groups, attribute):
+    def out_of_scope(self, groups: tuple[str, ...], attribute: str) -> list[str]:
         """Held-out prompts that name none of some groups: others, nobody, and nobody with another attribute."""
         texts = [text.format(group=other) for other in self.groups if other not in groups for text in self.neutral]
         texts += self.nobody
         for name, values in self.asking.items():
-            texts += [text.format(group="quiet") for some in values.values() for text in some if name != attribute]
+            if name != attribute:
+                texts += [text.format(group="quiet") for wordings in values.values() for text in wordings]
         return texts
 
 

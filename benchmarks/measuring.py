@@ -1,0 +1,39 @@
+"""What several benchmarks compute of their pictures, as Estimates."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.records import Estimate
+from corrector.auditing import statistics
+from corrector.latents.statistics import rate
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a run of a benchmark: what replaces its own number of pictures and first seed, and whether it is only tried."""
+
+    n: int | None = None
+    seed: int | None = None
+    quick: bool = False
+
+    def count(self, usual: int, quick: int = 2) -> int:
+        return self.n or (quick if self.quick else usual)
+
+
+def number(value: float, n: int = 1) -> Estimate:
+    return Estimate(round(float(value), 4), None, None, int(n))
+
+
+def share(outcomes: Iterable[bool]) -> Estimate:
+    """The share that is True, with its Wilson interval."""
+    outcomes = [bool(outcome) for outcome in outcomes]
+    return Estimate(*(round(part, 4) for part in rate(sum(outcomes), len(outcomes))), len(outcomes))
+
+
+def mean(values: Sequence[float] | np.ndarray | torch.Tensor) -> Estimate:
+    value, low, high = (round(part, 4) for part in statistics.mean(values))
+    return Estimate(value, *((low, high) if len(values) > 1 else (None, None)), len(values))
+
