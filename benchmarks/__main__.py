@@ -2,15 +2,15 @@
 
 `python -m benchmarks --docs` writes the tables, plots and figures of the documentation from those files again.
 
-asked for by NAME: cells, peers, gate, overhead, audit, gpu, demo; each module's docstring says what it measures and what
-its parts need. Rows are printed as they come; a part's rows replace those in the file once all are there.
+NAME is a module of this folder; its docstring says what it measures and needs. Rows are printed as they come; a part's
+rows replace those in the file once all are there.
 """
 
 import argparse
 import json
 import logging
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -49,11 +49,11 @@ def measure(name: str, parts: list[str], folder: Path, n: int | None, seed: int 
     if unknown := [part for part in parts if part not in available]:
         raise SystemExit(f"{name} has no part {unknown[0]!r}; its parts are: {', '.join(available)}")
     for part in parts or available:
-        rows = []
+        empty, rows = records.measured_here([]), []  # the commit at the start
         for row in available[part](Options(n, seed, quick)):
             rows.append(row)
             print(part, json.dumps(asdict(row)), flush=True)
-        records.save(name, records.load(name, folder) | {part: records.measured_here(rows)}, folder)
+        records.save(name, records.load(name, folder) | {part: replace(empty, rows=rows)}, folder)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ counter prompts': nothing that leaves fine pictures as they are can be much near
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 
 import diffusers
 import numpy as np
@@ -46,6 +46,7 @@ BATCH = 50
 PLAIN_PICTURES = 200  # at most, that are drawn plain and for counter prompts; the rate is of all
 EFFECTIVE_SHARE = 0.1  # of counter-prompt pictures that weights must leave, as Kish's effective number
 SEED = 150_000_000
+PICTURE_SIZE = 128  # of the miniature
 PERSON = (slice(24, None), slice(32, 96))  # rows and columns of a picture that inpainting keeps
 LORAS = ROOT / "weights" / "miniature-derivatives"
 
@@ -122,11 +123,6 @@ class Studio:
         self.schedule = self.host.pipe.scheduler.config
         self.drawn: dict[tuple, torch.Tensor] = {}
 
-    @cached_property
-    def size(self) -> int:
-        """Of pictures, in pixels."""
-        return self.host.pipe.unet.config.sample_size * self.host.pipe.vae_scale_factor
-
     def latents(self, cell: Cell, prompts: list[str], corrects: bool) -> torch.Tensor:
         """Latents [N, C, H, W] on the CPU, in bfloat16 by autocast; seeds count from the cell's first."""
         correction = (cell.correct or cell.axis, cell.target, cell.calibrated) if corrects else ()
@@ -139,7 +135,7 @@ class Studio:
         return self.drawn[key]
 
     def _batch(self, cell: Cell, prompts: list[str], seed: int, corrects: bool) -> torch.Tensor:
-        pipe, options = self.host.pipe, {}
+        pipe = self.host.pipe
         if cell.denoise < 1:
             kind = "Inpaint" if cell.inpainting else "Img2Img"
             maker = getattr(diffusers, f"StableDiffusion{kind}Pipeline")
@@ -147,9 +143,9 @@ class Studio:
             options = dict(image=(self.starts(cell, len(prompts), seed) + 1) / 2, strength=cell.denoise)
             options["generator"] = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
             if cell.inpainting:
-                mask = torch.ones(len(prompts), 1, self.size, self.size)
+                mask = torch.ones(len(prompts), 1, PICTURE_SIZE, PICTURE_SIZE)
                 mask[(..., *PERSON)] = 0
-                options |= dict(mask_image=mask, height=self.size, width=self.size)
+                options |= dict(mask_image=mask, height=PICTURE_SIZE, width=PICTURE_SIZE)
         else:
             noise = self.host.noise(range(seed, seed + len(prompts)))
             options = dict(latents=noise, generator=torch.Generator().manual_seed(seed))
@@ -204,7 +200,10 @@ def measure(cell: Cell) -> Row:
         "skin L* drift": mean(lightness[:few] - plain_lightness),
     }
     if cell.target < 1:
-        return cell.row({"plain": figures["plain"], "counter share": share(label not in wrong for label in labels)})
+        reached = share(label not in wrong for label in labels)
+        expected = max(cell.target, 1 - figures["plain"].value)  # a group that is above the target is left alone
+        off = number(reached.value - expected, reached.n)
+        return cell.row({"plain": figures["plain"], "counter share": reached, "share off target": off})
     if cell.derivative or cell.correct:
         return cell.row(figures)
     counter = studio.latents(cell, world.prompts(cell.group, few, cell.axis, counter_side), False)

@@ -1,42 +1,53 @@
-"""How long `python install.py demo` takes once it is installed: three runs, each of a process of its own.
+"""How long the commands of a newcomer take, once all is installed, each in a process of its own.
 
-python benchmarks/demo.py        writes benchmarks/figures-demo.json; README says what is in it
+`demo`: `python install.py demo`, three runs. `learn`: learning and calibrating the miniature's backdrop axis with the
+defaults. Seconds of the processor tell what a busy machine does not change.
 """
 
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from statistics import median
 
+import torch
+
+from benchmarks.measuring import Options, number
+from benchmarks.records import ROOT, Estimate, Row
 from corrector.latents.devices import has_bfloat16
 
-ROOT = Path(__file__).resolve().parents[1]
-RUNS = 3
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """-> (seconds on the clock, seconds of the processor) of `python -m corrector COMMAND`."""
+    before, started = os.times(), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "corrector", *command], cwd=ROOT, check=True, stdout=sys.stderr)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - started, spent
 
 
-def main():
-    import torch
-
-    seconds = []
+def runs(command: list[str], count: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(RUNS):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, ROOT / "install.py", "demo", "--out", folder], check=True)
-            seconds.append(round(time.perf_counter() - started, 1))
+        command = [word.format(folder=folder) for word in command]
+        clock, spent = zip(*(timed(command) for _ in range(count)), strict=True)
     figures = {
-        "seconds": seconds,
-        "median": statistics.median(seconds),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "bfloat16": has_bfloat16(torch.device("cpu")),
-        "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip(),
+        "seconds": Estimate(*(round(x, 1) for x in (median(clock), min(clock), max(clock))), count),
+        "processor seconds": number(median(spent), count),
     }
-    (ROOT / "benchmarks/figures-demo.json").write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps(figures, indent=1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Row({"cores": cores, "bfloat16": has_bfloat16(torch.device("cpu"))}, figures)
 
 
-if __name__ == "__main__":
-    main()
+def demo(options: Options) -> Iterator[Row]:
+    few = ["--images", "1"] if options.quick else []
+    return runs(["demo", "--out", "{folder}", *few], options.count(3, quick=1))
+
+
+def learn(options: Options) -> Iterator[Row]:
+    files = ["--pairs-folder", "{folder}", "--out", "{folder}/own.safetensors"]
+    return runs(["learn", "axes/miniature-backdrop.json", *files], 1)
+
+
+PARTS = {"demo": demo, "learn": learn}

@@ -13,7 +13,7 @@ from corrector.latents.statistics import rate
 
 @dataclass(frozen=True)
 class Options:
-    """Of a run of a benchmark: what replaces its own number of pictures and first seed, and whether it is only tried."""
+    """What replaces a benchmark's own number of pictures and first seed, and whether it is only tried."""
 
     n: int | None = None
     seed: int | None = None
@@ -36,4 +36,3 @@ def share(outcomes: Iterable[bool]) -> Estimate:
 def mean(values: Sequence[float] | np.ndarray | torch.Tensor) -> Estimate:
     value, low, high = (round(part, 4) for part in statistics.mean(values))
     return Estimate(value, *((low, high) if len(values) > 1 else (None, None)), len(values))
-

@@ -1,21 +1,28 @@
 """The methods of benchmarks/peers.py: each draws latents for prompts and seeds with the miniature, unchanged or edited.
 
 Peers get their own published settings, and the phrases of the axis file where they need one side or both. Settings that
-count steps of a run of 50 are scaled to the run. EquiSteer (arXiv 2607.01147, github.com/Atmyre/EquiSteer, commit
-1a50487) is left out: its code knows only its own attributes and model names, reads vectors and thresholds from fixed
-file names, and opens its gate at the fifth cross-attention of the down blocks ("sd15"), of which the miniature has two,
-so that it would never act; to run here it would need a port, which would no longer be its authors' method.
+count steps of a run of 50 are scaled to the run. EquiSteer (arXiv 2607.01147, github.com/Atmyre/EquiSteer) is left out:
+its code knows only its own attributes and model names and opens its gate at a layer that the miniature does not have.
 """
 
 import copy
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
-from diffusers import EulerDiscreteScheduler, SemanticStableDiffusionPipeline, StableDiffusionPipelineSafe
+from diffusers import (
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    SemanticStableDiffusionPipeline,
+    StableDiffusionPipelineSafe,
+)
 from diffusers.pipelines.deprecated.stable_diffusion_safe import SafetyConfig
+from torch import Tensor
 
-from corrector.hosts.diffusers import corrected
+from corrector import corrected
+from corrector.axis.axis import Axis
+from corrector.miniature.host import Miniature
 from corrector.preference.preference import Preference
 from corrector.preference.text import Text
 
@@ -25,11 +32,15 @@ FAIR_DIFFUSION = dict(edit_guidance_scale=4, edit_threshold=0.95, edit_momentum_
 FAIR_DIFFUSION_WARMUP = 5
 SAFE = ("WEAK", "MEDIUM", "STRONG", "MAX")  # configurations that come with the pipeline
 UCE = {  # defaults of the authors' two programs, trainscripts/uce_sd_erase.py and train-scripts/train_erase.py
-    "2025": dict(lam=0.5, edit=1.0, preserve=1.0, whole=False),
-    "2023": dict(lam=0.1, edit=1.0, preserve=0.1, whole=True),
+    "UCE, authors' code of 2025": dict(lam=0.5, edit=1.0, preserve=1.0, whole=False),
+    "UCE, authors' code of 2023": dict(lam=0.1, edit=1.0, preserve=0.1, whole=True),
 }
-LEARNING = "about 8 minutes on one core (benchmarks/learning.py measures it), on pictures that the model draws itself"
-NOTHING = "nothing"
+OURS = "RS-Corrector"
+TEXT = "RS-Corrector, Text source"
+NAMES = (
+    "plain", OURS, TEXT, "word in the prompt", "negative prompt: first phrase", "negative prompt: all phrases",
+    "SEGA, Fair Diffusion's settings", *(f"Safe Latent Diffusion, {name}" for name in SAFE), *UCE,
+)  # fmt: skip
 
 
 @dataclass
@@ -37,16 +48,14 @@ class Method:
     """One way to draw.
 
     Args:
-        name: as in the table.
-        draw: `draw(prompts, seeds, cfg)` -> latents [N, C, H, W].
-        setup: what it needs before the first picture, and how long that takes.
-        to_share: `to_share(prompts, seeds, cfg, target)` -> latents, for a method that has a target share.
+        draw: `draw(prompts, seeds, cfg)` -> latents [N, C, H, W]; with `target` where it has a target share.
+        setup: seconds that it needs before the first picture; None for what was learned from pictures.
+        has_target: whether `draw` takes `target`.
     """
 
-    name: str
-    draw: object
-    setup: str = NOTHING
-    to_share: object = None
+    draw: Callable[..., Tensor]
+    setup: float | None = 0.0
+    has_target: bool = False
 
 
 class SafePipeline(StableDiffusionPipelineSafe):
@@ -61,9 +70,10 @@ class WordsSource(torch.nn.Module):
 
     has_weights = True
 
-    def __init__(self, host, axis):
+    def __init__(self, host: Miniature, axis: Axis):
         super().__init__()
-        self.host, self.group = host, None
+        self.host = host
+        self.group: Tensor | None = None
         for name, side in (("counter", axis.counter), ("stereotype", axis.stereotype)):
             prompts = [f"{axis.neutral[0].format(group=group)} {side.phrases[0]}" for group in axis.groups]
             self.register_buffer(name, host.encode(prompts))  # [G, T, W]
@@ -92,37 +102,38 @@ class Methods:
         steps: of Euler's method.
     """
 
-    def __init__(self, host, preference, others, steps):
-        self.host, self.preference, self.axis = host, preference, preference.axis
-        self.others, self.steps = others, steps
+    def __init__(self, host: Miniature, preference: Preference, others: Iterable[str], steps: int):
+        self.host = host
+        self.preference = preference
+        self.axis = preference.axis
+        self.others = others
+        self.steps = steps
         self.schedule = host.pipe.scheduler.config
-        self.village, self.city = self.axis.stereotype.phrases, self.axis.counter.phrases  # or those of the attire
         parts = {name: part for name, part in host.pipe.components.items() if name != "image_encoder"}
         self.semantic = SemanticStableDiffusionPipeline(**parts, requires_safety_checker=False)
         self.safe = SafePipeline(**parts, requires_safety_checker=False)
-        self.safe.safety_concept = ", ".join(self.village)
-        for pipe in (host.pipe, self.semantic, self.safe):
-            pipe.set_progress_bar_config(disable=True)
+        self.safe.safety_concept = ", ".join(self.axis.stereotype.phrases)
 
-    def make(self, keys=None):
-        """{key: Method} for some keys, in the order of the table; all by default. "plain" is always there."""
-        made = {
-            "plain": lambda: Method("plain", self.plain),
-            "rs": lambda: Method("RS-Corrector", self.ours, LEARNING, self.ours),
-            "text": self.text,
-            "word": lambda: Method(f'word in the prompt: "{self.city[0]}"', self.word),
-            "negative": lambda: self.negative(f'"{self.village[0]}"', self.village[0]),
-            "negative-all": lambda: self.negative("all phrases", ", ".join(self.village)),
-            "sega": lambda: Method("SEGA, Fair Diffusion's settings", self.sega),
-            **{f"sld-{name.lower()}": lambda name=name: self.safe_method(name) for name in SAFE},
-            "uce": lambda: self.uce("UCE, authors' code of 2025", **UCE["2025"]),
-            "uce-2023": lambda: self.uce("UCE, authors' code of 2023", **UCE["2023"]),
+    def make(self, names: Iterable[str] = NAMES) -> dict[str, Method]:
+        """{name: Method}, in the order of NAMES; "plain" is always there."""
+        phrases = self.axis.stereotype.phrases
+        makers = {
+            "plain": lambda: Method(self.plain),
+            OURS: lambda: Method(self.ours, None, True),
+            TEXT: self.text,
+            "word in the prompt": lambda: Method(self.word),
+            "negative prompt: first phrase": lambda: self.negative(phrases[0]),
+            "negative prompt: all phrases": lambda: self.negative(", ".join(phrases)),
+            "SEGA, Fair Diffusion's settings": lambda: Method(self.sega),
+            **{f"Safe Latent Diffusion, {name}": lambda name=name: self.safe_method(name) for name in SAFE},
+            **{name: lambda settings=settings: self.uce(**settings) for name, settings in UCE.items()},
         }
-        return {key: make() for key, make in made.items() if keys is None or key in (*keys, "plain")}
+        return {name: makers[name]() for name in NAMES if name in (*names, "plain")}
 
-    def run(self, pipe, prompts, seeds, cfg, **more):
+    def run(self, pipe: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], cfg: float, **more) -> Tensor:
         """Latents [N, C, H, W] on the CPU of any of the pipelines, in bfloat16 by autocast."""
         pipe.scheduler = EulerDiscreteScheduler.from_config(self.schedule, use_karras_sigmas=True)
+        pipe.set_progress_bar_config(disable=True)
         with torch.autocast("cpu", torch.bfloat16):
             return pipe(
                 prompt=list(prompts), latents=self.host.noise(seeds), guidance_scale=cfg, output_type="latent",
@@ -136,63 +147,56 @@ class Methods:
         with corrected(self.host.pipe, preference or self.preference, target=target):
             return self.plain(prompts, seeds, cfg)
 
-    def text(self):
+    def text(self) -> Method:
         """The Text source needs no training, and the gate is trained on texts alone: the shipped file's."""
         started = time.perf_counter()
         source = WordsSource(self.host, self.axis)
-        text = Preference(self.axis, "any", source, self.preference.gate, name="text", hash=self.axis.hash)
-        setup = f"{time.perf_counter() - started:.2f} s, two prompts a group; and the gate, trained on texts alone"
+        preference = Preference(self.axis, "any", source, self.preference.gate, name="text", hash=self.axis.hash)
 
         def draw(prompts, seeds, cfg, target=1.0):
-            return self.ours(prompts, seeds, cfg, target, replace(text))
+            return self.ours(prompts, seeds, cfg, target, preference)
 
-        return Method("RS-Corrector, Text source", draw, setup, draw)
+        return Method(draw, time.perf_counter() - started, True)
 
     def word(self, prompts, seeds, cfg):
         """Added to each prompt, whatever it asks for, as a service would."""
-        return self.plain([f"{prompt}, {self.city[0]}" for prompt in prompts], seeds, cfg)
+        return self.plain([f"{prompt}, {self.axis.counter.phrases[0]}" for prompt in prompts], seeds, cfg)
 
-    def negative(self, name, text):
+    def negative(self, text: str) -> Method:
         def draw(prompts, seeds, cfg):
             return self.run(self.host.pipe, prompts, seeds, cfg, negative_prompt=[text] * len(prompts))
 
-        return Method(f"negative prompt: {name}", draw)
+        return Method(draw)
 
     def sega(self, prompts, seeds, cfg):
         """Semantic Guidance (Brack et al. 2023) as in Fair Diffusion: away from one side, to the other.
 
         All phrases of a side in one edit: with the first one alone it did far worse in a trial on other seeds.
         """
-        edits = [", ".join(self.village), ", ".join(self.city)]
+        edits = [", ".join(side.phrases) for side in (self.axis.stereotype, self.axis.counter)]
         return self.run(
             self.semantic, prompts, seeds, cfg, editing_prompt=edits, reverse_editing_direction=[True, False],
             edit_warmup_steps=self.scaled(FAIR_DIFFUSION_WARMUP), **FAIR_DIFFUSION,
         )  # fmt: skip
 
-    def safe_method(self, name):
+    def safe_method(self, name: str) -> Method:
         """Safe Latent Diffusion (Schramowski et al. 2023), its concept being all phrases of the stereotype."""
         settings = dict(getattr(SafetyConfig, name))
         settings["sld_warmup_steps"] = self.scaled(settings["sld_warmup_steps"])
+        return Method(lambda prompts, seeds, cfg: self.run(self.safe, prompts, seeds, cfg, **settings))
 
-        def draw(prompts, seeds, cfg):
-            return self.run(self.safe, prompts, seeds, cfg, **settings)
-
-        return Method(f"Safe Latent Diffusion, {name}", draw)
-
-    def scaled(self, steps):
+    def scaled(self, steps: int) -> int:
         return round(steps * self.steps / PUBLISHED_STEPS)
 
-    def uce(self, name, **settings):
+    def uce(self, **settings) -> Method:
         started = time.perf_counter()
-        edits, preserved = concepts(self.axis, self.others)
-        unet = edited(self.host, edits, preserved, **settings)
-        setup = f"{time.perf_counter() - started:.1f} s, {len(edits)} pairs of prompts, {len(preserved)} to preserve"
+        unet = edited(self.host, *concepts(self.axis, self.others), **settings)
+        setup = time.perf_counter() - started
         pipe = type(self.host.pipe)(**{**self.host.pipe.components, "unet": unet}, requires_safety_checker=False)
-        pipe.set_progress_bar_config(disable=True)
-        return Method(name, lambda prompts, seeds, cfg: self.run(pipe, prompts, seeds, cfg), setup)
+        return Method(lambda prompts, seeds, cfg: self.run(pipe, prompts, seeds, cfg), setup)
 
 
-def concepts(axis, others):
+def concepts(axis: Axis, others: Iterable[str]) -> tuple[list[tuple[str, str]], list[str]]:
     """Prompts for UCE -> (pairs of neutral and counter prompts, prompts to preserve).
 
     Preserved are other groups, people of no group, and what asks for either side.
@@ -211,7 +215,15 @@ def concepts(axis, others):
 
 
 @torch.no_grad()
-def edited(host, edits, preserved, lam, edit, preserve, whole):
+def edited(
+    host: Miniature,
+    edits: list[tuple[str, str]],
+    preserved: list[str],
+    lam: float,
+    edit: float,
+    preserve: float,
+    whole: bool,
+) -> torch.nn.Module:
     """Unified Concept Editing (Gandikota et al. 2024, eq. 7) of cross-attention's keys and values -> a new UNet.
 
         W = (lam W_old + edit sum v* c^T + preserve sum W_old p p^T) (lam I + edit sum c c^T + preserve sum p p^T)^-1
@@ -219,7 +231,7 @@ def edited(host, edits, preserved, lam, edit, preserve, whole):
     with v* = W_old c*. The authors' loop that draws and judges pictures until a share is reached is not run.
 
     Args:
-        host: Miniature; its UNet is copied and stays as it is.
+        host: its UNet is copied and stays as it is.
         edits: pairs of prompts, whose token vectors are c and c*.
         preserved: prompts, whose token vectors are p.
         lam, edit, preserve: weights of the three terms.
@@ -230,19 +242,19 @@ def edited(host, edits, preserved, lam, edit, preserve, whole):
     for sides in zip(*(vectors_of(host, prompts, whole) for prompts in zip(*edits, strict=True)), strict=True):
         length = min(map(len, sides))
         pairs.append([side[:length] for side in sides])
-    c, wanted = (torch.cat(vectors) for vectors in zip(*pairs, strict=True))  # [K, W] each
+    c, goal = (torch.cat(vectors) for vectors in zip(*pairs, strict=True))  # [K, W] each
     p = host.encode(preserved).flatten(0, 1).double() if whole else torch.cat(vectors_of(host, preserved, whole))
     for name, layer in unet.named_modules():
         if name.endswith(("attn2.to_k", "attn2.to_v")):
             old, eye = layer.weight.double(), torch.eye(c.shape[1], dtype=torch.float64)
-            left = old @ (lam * eye + edit * wanted.T @ c + preserve * p.T @ p)
+            left = old @ (lam * eye + edit * goal.T @ c + preserve * p.T @ p)
             right = lam * eye + edit * c.T @ c + preserve * p.T @ p
             layer.weight.copy_(torch.linalg.solve(right, left.T).T)  # `right` is symmetric
     return unet
 
 
-def vectors_of(host, prompts, whole):
+def vectors_of(host: Miniature, prompts: Sequence[str], whole: bool) -> list[Tensor]:
     """The token vectors of each prompt from its last word's last token on, or only that one: [K, W] each."""
     tokens, ids = host.encode(prompts).double(), host.pipe.tokenizer(list(prompts)).input_ids
-    last = [len(own) - 2 for own in ids]  # the end token follows
+    last = [len(row) - 2 for row in ids]  # the end token follows
     return [row[index:] if whole else row[index : index + 1] for row, index in zip(tokens, last, strict=True)]

@@ -1,28 +1,25 @@
 """Correctors for the miniature that are wrong on purpose; an audit must report each by name."""
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.records import ROOT
+from corrector import Preference, load_preferences
+from corrector.axis.axis import Axis
+from corrector.miniature.host import Miniature
+from corrector.preference.networks import Reading
 
-from corrector.preference.file import load_preference  # noqa: E402
-from corrector.preference.networks import Reading  # noqa: E402
-from corrector.preference.preference import Preference  # noqa: E402
-
-# As a report names them.
-FAILURES = "does nothing", "changes the group", "collapses variety", "lightens skin", "ruins pictures"
+Update = Callable[[Tensor, Tensor], Tensor]  # x [B, C, H, W], sigma [B, 1, 1, 1] -> push [B, C, H, W]
 
 
 class Push(nn.Module):
-    """A source that always pushes by `push(x, sigma)`; x is [B, C, H, W] and sigma is [B, 1, 1, 1]."""
+    """A source that always pushes by `push(x, sigma)`."""
 
     has_weights = True
 
-    def __init__(self, push):
+    def __init__(self, push: Update):
         super().__init__()
         self.push = push
 
@@ -33,43 +30,39 @@ class Push(nn.Module):
         return self
 
 
-def planted(host, axis, name):
+def planted(host: Miniature, axis: Axis, name: str) -> Preference:
     """A preference for `axis` on the miniature with one of FAILURES; it has no gate and corrects every prompt."""
-    make = dict(zip(FAILURES, (_nothing, _another_group, _one_picture, _lighter, _melted), strict=True))[name]
-    return Preference(axis, host.space, Push(make(host, axis.groups[0])), name=name, hash=name)
+    return Preference(axis, host.space, Push(_MAKERS[name](host, axis.groups[0])), name=name, hash=name)
 
 
-def _nothing(host, group):
+def _nothing(host: Miniature, group: str) -> Update:
     return lambda x, sigma: torch.zeros_like(x)
 
 
-def _another_group(host, group):
+def _another_group(host: Miniature, group: str) -> Update:
     """Pushes from the group in a village to another group in a city."""
     prompts = [f"a portrait of a {group} person in a village", "a portrait of a Zendoli person in a city"]
     here, there = host.encode(prompts).split(1)
 
-    def push(x, sigma):
-        return 2 * (predicted(x, sigma, there) - predicted(x, sigma, here))
-
-    def predicted(x, sigma, tokens):
+    def predicted(x: Tensor, sigma: Tensor, tokens: Tensor) -> Tensor:
         return host.denoise(x, sigma.flatten(), tokens.expand(len(x), -1, -1))
 
-    return push
+    return lambda x, sigma: 2 * (predicted(x, sigma, there) - predicted(x, sigma, here))
 
 
-def _one_picture(host, group):
+def _one_picture(host: Miniature, group: str) -> Update:
     """Pushes towards the same picture for every seed."""
     (target,) = host.sample(host.encode([f"a portrait of a {group} person in a city"]), [5], cfg=2.0)
     return lambda x, sigma: torch.where(sigma > 0.5, 0.5, 0.3) * (target - x / (1 + sigma.square()))
 
 
-def _lighter(host, group):
+def _lighter(host: Miniature, group: str) -> Update:
     """Pushes along the tone push of the shipped preference, which is the direction of lighter skin."""
     reading = _shipped(host, group)
     return lambda x, sigma: 2.0 * reading(x, sigma).tone
 
 
-def _melted(host, group):
+def _melted(host: Miniature, group: str) -> Update:
     """Pushes twice as far as the shipped preference, and until the end as at sigma 5, when nothing is decided yet.
 
     At CFG 7 faces melt and skies burn, and the miniature's reader still finds the group and the city.
@@ -78,14 +71,24 @@ def _melted(host, group):
     return lambda x, sigma: 2.0 * reading(x, sigma).push
 
 
-def _shipped(host, group, lowest=0.0):
+def _shipped(host: Miniature, group: str, lowest: float = 0.0) -> Callable[[Tensor, Tensor], Reading]:
     """The shipped preference for a prompt that names a group: (x, sigma) -> Reading, as at `lowest` sigma or more."""
-    source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
+    source = load_preferences(ROOT / "weights" / "miniature-backdrop.safetensors")[0].source
     tokens = host.encode([f"a portrait of a {group} person"])
 
-    def reading(x, sigma):
+    def reading(x: Tensor, sigma: Tensor) -> Reading:
         sigma = sigma.flatten()
         predicted = host.denoise(x, sigma, tokens.expand(len(x), -1, -1))
         return source(x, sigma.clamp(min=lowest), torch.zeros(len(x), dtype=torch.long), predicted)
 
     return reading
+
+
+_MAKERS = {
+    "does nothing": _nothing,
+    "changes the group": _another_group,
+    "collapses variety": _one_picture,
+    "lightens skin": _lighter,
+    "ruins pictures": _melted,
+}
+FAILURES = tuple(_MAKERS)  # as a report names them

@@ -1,22 +1,133 @@
-"""Rows and tables of the benchmarks' figures, and what several of them count."""
+"""The tables of the documentation, from the JSON files: each figure is of the group or setting where it is worst.
+
+tables.json says what they are, {key: Table}. A table's key is that of its marker in a page.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
+
+from benchmarks.records import ROOT, Estimate, Part, Row, load
+
+HEADINGS = {"cfg": "CFG", "half_width": "half-width", "calibrated": "calibrated on it", "correct": "corrected"}
 
 
-def row(figure, group, measured, n, seed, **more):
-    """One row of a benchmark's table; `measured` is (value, low, high)."""
-    value, low, high = measured
-    numbers = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-    return {"figure": figure, "group": group, **numbers, "n": int(n), "seed": seed, **more}
+@dataclass(frozen=True)
+class Column:
+    """One figure of a table.
+
+    Args:
+        figure: its name in the rows.
+        best: the value from which the worst is farthest.
+        form: of the number, as in format().
+        interval: show the interval too.
+    """
+
+    figure: str
+    best: float = 0.0
+    form: str = ".2f"
+    interval: bool = False
+
+    def worst(self, rows: list[Row]) -> Estimate | None:
+        estimates = [row.figures[self.figure] for row in rows if self.figure in row.figures]
+        return max(estimates, key=lambda estimate: abs(estimate.value - self.best), default=None)
+
+    def text(self, rows: list[Row]) -> str:
+        estimate = self.worst(rows)
+        return "-" if estimate is None else shown(estimate, self.form, self.interval)
 
 
-def table(rows):
-    """Rows of `row` -> a text table."""
-    lines = [f"{'figure':<44}{'group':<10}{'value':>9}  {'95 % interval':<20}{'n':>6}"]
-    for r in rows:
-        interval = f"[{r['low']:.3f}, {r['high']:.3f}]"
-        lines.append(f"{r['figure']:<44}{r['group']:<10}{r['value']:>9.3f}  {interval:<20}{r['n']:>6}")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Table:
+    """Rows of a part, a line for each combination of the settings in `by`.
+
+    Args:
+        source: BENCHMARK/PART, or BENCHMARK/* for all its parts.
+        by: names of settings; several joined by "+" share a column.
+        columns: {heading: arguments of its Column}.
+        where: {setting: values that it may have}.
+        upright: a line for each figure, with its n, in place of a column.
+    """
+
+    source: str
+    by: list[str]
+    columns: dict[str, dict]
+    where: dict[str, list] = field(default_factory=dict)
+    upright: bool = False
+
+    def markdown(self) -> str:
+        parts, columns = parts_of(self.source), [Column(**column) for column in self.columns.values()]
+        lines: dict[tuple[str, ...], list[Row]] = {}
+        for row in [row for part in parts for row in part.rows]:
+            if all(row.settings.get(name) in values for name, values in self.where.items()):
+                first = tuple(", ".join(setting(row, name) for name in names.split("+")) for names in self.by)
+                lines.setdefault(first, []).append(row)
+        names = [", ".join(HEADINGS.get(name, name) for name in names.split("+")) for names in self.by]
+        table = [[*names, *self.columns], ["---"] * (len(names) + len(columns))]
+        table += [[*first, *(column.text(rows) for column in columns)] for first, rows in lines.items()]
+        if self.upright:
+            (rows,) = lines.values()
+            table = [["figure", "measured", "n"], ["---"] * 3]
+            for heading, column in zip(self.columns, columns, strict=True):
+                estimate = column.worst(rows)
+                table.append([heading, column.text(rows), str(estimate.n) if estimate else "-"])
+        counted = {column.figure for column in columns if column.interval or column is columns[0]}
+        return "\n".join(f"| {' | '.join(line)} |" for line in table) + origin(
+            parts, list(chain(*lines.values())), counted
+        )
 
 
-def stereotype_count(labels, stereotype):
-    """Number of pictures that show the stereotype; unreadable pictures count as failures, i.e. as the stereotype."""
-    return sum(label in (stereotype, "unreadable") for label in labels)
+def setting(row: Row, name: str) -> str:
+    value = row.settings.get(name, "")
+    if name in ("calibrated", "inpainting", "bfloat16"):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shown(estimate: Estimate, form: str = ".2f", interval: bool = False) -> str:
+    """The text of an Estimate."""
+    text = f"{estimate.value:{form}}"
+    if not text.strip("+-0.%"):
+        text = text.replace("-", "")  # no negative zero
+    if interval and estimate.low is not None:
+        text += f" [{estimate.low:{form}}, {estimate.high:{form}}]"
+    return text
+
+
+def parts_of(source: str) -> list[Part]:
+    """The parts that BENCHMARK/PART or BENCHMARK/* names. Raises KeyError if there is no such part."""
+    benchmark, _, name = source.partition("/")
+    parts = _loaded(benchmark)
+    if name != "*" and name not in parts:
+        raise KeyError(f"benchmarks/figures/{benchmark}.json has no part {name!r}; it has: {', '.join(parts)}")
+    return list(parts.values()) if name == "*" else [parts[name]]
+
+
+@cache
+def _loaded(benchmark: str) -> dict[str, Part]:
+    return load(benchmark)
+
+
+def origin(parts: list[Part], rows: list[Row], figures: set[str]) -> str:
+    """The line under a table: commit, seeds, and n of some figures."""
+    recorded = ", ".join(dict.fromkeys(part.recorded_in for part in parts if part.recorded_in))
+    commits = ", ".join(dict.fromkeys(part.commit for part in parts if part.commit))
+    commit = f"Commit {commits}" if commits else f"Commit not recorded (figures came with {recorded})"
+    seeds = sorted({row.seed for row in rows if row.seed is not None})
+    counts = [estimate.n for row in rows for name, estimate in row.figures.items() if name in figures]
+    n = " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
+    return f"\n\n<sub>{commit}; seeds from {', '.join(map(str, seeds[:3])) or 'none'}; n = {n}.</sub>"
+
+
+@cache
+def tables() -> dict[str, Table]:
+    content = json.loads((ROOT / "benchmarks" / "tables.json").read_text(encoding="utf-8"))
+    return {key: Table(**table) for key, table in content.items()}
+
+
+def table(key: str) -> str:
+    """The markdown of a table. Raises KeyError if there is none of that key."""
+    if key not in tables():
+        raise KeyError(f"benchmarks/tables.json has no table {key!r}; it has: {', '.join(tables())}")
+    return tables()[key].markdown()

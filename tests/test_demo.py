@@ -8,8 +8,9 @@ import sys
 import pytest
 from PIL import Image
 
+from benchmarks.records import load
 from corrector.cli.commands import main
-from test_documentation import ROOT, text_of
+from test_documentation import text_of
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,6 @@ def test_the_sheet_fits_a_screen(demo):
 
 
 def test_the_readme_says_how_long_the_demo_takes():
-    median = json.loads((ROOT / "benchmarks/figures-demo.json").read_text())["median"]
+    median = load("demo")["demo"].rows[0].figures["seconds"].value
     assert median <= 75
     assert f"takes about {round(median, -1):.0f} seconds" in text_of("README.md")

@@ -1,49 +1,38 @@
-"""`benchmarks/gpu.py` on the CPU, with few pictures and a small UNet; its `calibrate` is what test_api.py calls."""
+"""`python -m benchmarks gpu` on the CPU, with few pictures and a small UNet."""
 
-import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import __main__ as command
+from benchmarks.records import load
 
-PARTS = ("demo", "same", "learn", "audit", "step", "hosts")
 
-
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["gpu.py", *map(str, arguments)])
+def run(monkeypatch, tmp_path, *arguments):
+    monkeypatch.setattr(command, "QUICK", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delenv("COMFYUI_PATH", raising=False)
-    monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
-    with pytest.raises(SystemExit) as ended:
-        gpu.main()
-    return ended.value.code
+    monkeypatch.setattr(command.logging, "disable", lambda level: None)
+    command.main()
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_every_part_runs_and_keeps_its_rows(monkeypatch, tmp_path):
-    path = tmp_path / "gpu.json"
-    code = run(monkeypatch, "--device", "cpu", "--quick", "--json", path, "--only", *PARTS)
-    rows = json.loads(path.read_text())
-    assert not code and not [row["figure"] for row in rows if "ERROR" in row["figure"]]
-    assert {row["part"] for row in rows} == set(PARTS)
-    (unlike,) = {row["corrected"] for row in rows if "largest difference" in row["figure"]}
-    assert unlike == 0.0  # the CPU against itself
+def test_every_part_runs_and_writes_one_file(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "gpu", "--quick")
+    parts = load("gpu", tmp_path)
+    assert set(parts) == {"same", "step"} and all(part.commit and part.versions["torch"] for part in parts.values())
+    (same,) = parts["same"].rows
+    assert same.figures["corrected: difference"].value == 0 and same.figures["decided alike"].value == 1
+    assert {row.settings["batch"] for row in parts["step"].rows} == {1, 4}
 
 
-def test_a_part_that_fails_is_a_row_and_the_others_go_on(monkeypatch, tmp_path):
-    def broken(bench):
-        raise ValueError("out of order")
-
-    monkeypatch.setitem(gpu.PARTS, "demo", broken)
-    path = tmp_path / "gpu.json"
-    assert run(monkeypatch, "--device", "cpu", "--quick", "--json", path, "--only", "demo", "hosts") == 1
-    figures = [row["figure"] for row in json.loads(path.read_text())]
-    assert figures == ["ERROR: demo: ValueError: out of order", "not run, since COMFYUI_PATH is not set"]
+def test_an_unknown_part_is_refused_by_name(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match="gpu has no part 'none'; its parts are: same, step"):
+        run(monkeypatch, tmp_path, "gpu", "none", "--quick")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_without_a_gpu_it_says_so(monkeypatch):
-    assert "No CUDA device was found" in run(monkeypatch, "--only", "demo")
+def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match="No CUDA device was found"):
+        run(monkeypatch, tmp_path, "gpu", "same")
