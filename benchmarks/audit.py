@@ -16,22 +16,23 @@ import numpy as np
 from benchmarks.measuring import Options, number, share
 from benchmarks.planted import FAILURES, planted
 from benchmarks.records import ROOT, Estimate, Row
-from corrector import load_axis, load_preferences
 from corrector.auditing.judges import JUDGE_PAIRS, LatentJudge, ReaderJudge, latent_judge, trained_judge
 from corrector.auditing.page import publish
 from corrector.auditing.plan import CHUNK, Plan
 from corrector.auditing.run import Audit
 from corrector.auditing.statistics import enough
-from corrector.axis.axis import Axis
+from corrector.axis.axis import Axis, load_axis
 from corrector.latents.statistics import rate
 from corrector.learning.pairs import make_pairs
 from corrector.miniature.host import Miniature
+from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
 
 RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 WIDTHS = (0.03, 0.05, 0.08, 0.1)  # half-widths
 LIMITS = (60, 100, 200, 400)  # pictures per group at most
 SEED = 20_000_004
+SHIPPED = ROOT / "weights" / "miniature-backdrop.safetensors"
 
 
 @cache
@@ -66,7 +67,7 @@ def audit_of(
     host: Miniature, axis: Axis, preference: Preference, folder: Path, images: int, seed: int, **options
 ) -> dict:
     """The report of plain and corrected pictures; `options`: more judges, and settings of the Plan."""
-    (shipped,) = load_preferences(ROOT / "weights" / "miniature-backdrop.safetensors")
+    shipped = load_preference(SHIPPED)
     judges = [latent_judge(shipped, [preference.hash]), ReaderJudge(host.reader, axis), *options.pop("judges", ())]
     run = Audit(host, Plan(axis, images, seed=seed, strengths=(1.0,), **options), judges, [preference])
     report, _ = publish(run, run.run(folder / "pictures"), folder)
@@ -111,7 +112,7 @@ def failures(options: Options) -> Iterator[Row]:
 
 def shipped_world(options: Options) -> tuple[Miniature, Axis, Preference]:
     axis = load_axis(ROOT / "axes" / "miniature-backdrop.json")
-    (preference,) = load_preferences(ROOT / "weights" / "miniature-backdrop.safetensors")
+    preference = load_preference(SHIPPED)
     host = Miniature(bf16=True)
     if options.quick:
         axis, host.steps = replace(axis, groups=axis.groups[:1]), 6

@@ -35,16 +35,22 @@ def dots(axes: Axes, position: float, values: Iterable[float], colour: str, shap
 def by_setting(marks: tuple[Mark, ...], label: str, limits: tuple[float, float]) -> Figure:
     """Three panels: CFG scales, steps, samplers; a dot for each axis and group of both worlds."""
     rows = [row for name in ("samplers", "second-world") for row in parts_of(f"cells/{name}")[0].rows]
-    panels: dict[str, dict[str, list[Row]]] = {"CFG scale": {}, "steps": {}, "sampler": {}}
+    by_cfg: dict[str, list[Row]] = {}
+    by_steps: dict[str, list[Row]] = {}
+    by_sampler: dict[str, list[Row]] = {name: [] for name in SAMPLERS}
     for row in sorted(rows, key=lambda row: (row.settings["cfg"], row.settings["steps"])):
         sampler, cfg, steps = (row.settings[name] for name in ("sampler", "cfg", "steps"))
         if sampler == "Euler" and steps == 16:
-            panels["CFG scale"].setdefault(f"{cfg:g}", []).append(row)
+            by_cfg.setdefault(f"{cfg:g}", []).append(row)
         if sampler == "Euler" and cfg == 7:
-            panels["steps"].setdefault(str(steps), []).append(row)
+            by_steps.setdefault(str(steps), []).append(row)
         if (cfg == 7 and steps == 16) or sampler == "LCM":
-            panels["sampler"].setdefault(sampler, []).append(row)
-    panels["sampler"] = {name: panels["sampler"][name] for name in SAMPLERS}
+            by_sampler[str(sampler)].append(row)
+    panels = {
+        "CFG scale (Euler, 16 steps)": by_cfg,
+        "steps (Euler, CFG 7)": by_steps,
+        "sampler (CFG 7, 16 steps; LCM: CFG 1, 4 steps)": by_sampler,
+    }
     figure = Figure((WIDTH, 3.4), layout="constrained")
     all_axes = figure.subplots(1, 3, sharey=True, width_ratios=[len(panel) for panel in panels.values()])
     for axes, (title, panel) in zip(all_axes, panels.items(), strict=True):
@@ -52,7 +58,7 @@ def by_setting(marks: tuple[Mark, ...], label: str, limits: tuple[float, float])
             for number, (name, _, colour, shape) in enumerate(marks):
                 values = [row.figures[name].value for row in group if name in row.figures]
                 dots(axes, position, values, colour, shape, 0.3 * (number - (len(marks) - 1) / 2))
-        slanted = dict(rotation=30, ha="right", rotation_mode="anchor") if title == "sampler" else {}
+        slanted = dict(rotation=30, ha="right", rotation_mode="anchor") if panel is by_sampler else {}
         axes.set_xticks(range(len(panel)), panel, **slanted)
         axes.set_xlabel(title)
         axes.grid(axis="x", visible=False)
@@ -134,7 +140,7 @@ def cost() -> Figure:
     for place, row in enumerate(hosts.values()):
         ratio = row.figures["ratio"]
         left.barh(place, 100 * ratio.value, color=BLUE, height=0.5)
-        left.plot([100 * (ratio.low or 0), 100 * (ratio.high or 0)], [place] * 2, color=GREY, linewidth=2)
+        left.plot([100 * (ratio.low or 0), 100 * (ratio.high or 0)], [place] * 2, color="black", linewidth=2)
     left.set_yticks(range(len(hosts)), hosts)
     left.set_xlabel("time of the correction, % of a step\n(full-size SD1.5 UNet on a CPU; line: range)")
     rows = [row for row in parts_of("peers/methods")[0].rows if "UNet evaluations over plain" in row.figures]

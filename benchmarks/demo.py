@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 from benchmarks.measuring import Options, number
-from benchmarks.records import ROOT, Estimate, Row
+from benchmarks.records import ROOT, Estimate, Row, cores
 from corrector.latents.devices import has_bfloat16
 
 
@@ -33,11 +33,10 @@ def runs(command: list[str], count: int) -> Iterator[Row]:
         command = [word.format(folder=folder) for word in command]
         clock, spent = zip(*(timed(command) for _ in range(count)), strict=True)
     figures = {
-        "seconds": Estimate(*(round(x, 1) for x in (median(clock), min(clock), max(clock))), count),
+        "seconds": Estimate(round(median(clock), 1), round(min(clock), 1), round(max(clock), 1), count),
         "processor seconds": number(median(spent), count),
     }
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Row({"cores": cores, "bfloat16": has_bfloat16(torch.device("cpu"))}, figures)
+    yield Row({"cores": cores(), "bfloat16": has_bfloat16(torch.device("cpu"))}, figures)
 
 
 def demo(options: Options) -> Iterator[Row]:

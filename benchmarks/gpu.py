@@ -10,18 +10,20 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import Tensor
 
-import corrector
 from benchmarks.measuring import Options, number
 from benchmarks.overhead import random_pipeline, random_preference
 from benchmarks.records import ROOT, Row
 from benchmarks.worlds import MINIATURE
+from corrector.hosts.diffusers import corrected
 from corrector.latents.devices import device_of
 from corrector.miniature.host import Miniature
+from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
 
 SEED = 2026
@@ -40,7 +42,7 @@ def gpu(options: Options) -> torch.device:
     return torch.device("cpu")
 
 
-def row(figures: dict, n: int, **settings) -> Row:
+def row(figures: dict[str, float], n: int, **settings: str | float) -> Row:
     """A row with the name of the device."""
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
     return Row({**settings, "device": name}, {figure: number(value, n) for figure, value in figures.items()}, SEED)
@@ -49,7 +51,7 @@ def row(figures: dict, n: int, **settings) -> Row:
 def same(options: Options) -> Iterator[Row]:
     """The largest difference of a latent, and how many decisions at target 0.5 are alike."""
     n, drawn = options.count(32, quick=4), []
-    (preference,) = corrector.load_preferences(ROOT / "weights" / "miniature-backdrop.safetensors")
+    preference = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors")
     prompts, seeds = MINIATURE.prompts(preference.axis.groups[0], n), range(SEED, SEED + n)
     call = dict(num_inference_steps=2 if options.quick else 16, guidance_scale=2.0, output_type="latent")
     for device in (torch.device("cpu"), gpu(options)):
@@ -57,7 +59,7 @@ def same(options: Options) -> Iterator[Row]:
         host.pipe.to(device).set_progress_bar_config(disable=True)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # matrix products have none by default
             plain = host.pipe(prompts, latents=host.noise(seeds), **call).images.cpu()
-            with corrector.corrected(host.pipe, preference, target=0.5) as run:
+            with corrected(host.pipe, preference, target=0.5) as run:
                 latents = host.pipe(prompts, latents=host.noise(seeds), **call).images.cpu()
         drawn.append((plain, latents, run.reasons[0]))
         homes = {str(device_of(part)) for part in (preference.source, preference.gate, preference.judge)}
@@ -65,8 +67,8 @@ def same(options: Options) -> Iterator[Row]:
             raise RuntimeError(f"After the run networks are on {sorted(homes)}; expected the CPU.")
     on_cpu, here = drawn
     figures = {
-        "plain: difference": (on_cpu[0] - here[0]).abs().max(),
-        "corrected: difference": (on_cpu[1] - here[1]).abs().max(),
+        "plain: difference": float((on_cpu[0] - here[0]).abs().max()),
+        "corrected: difference": float((on_cpu[1] - here[1]).abs().max()),
         "decided alike": sum(map(str.__eq__, on_cpu[2], here[2])) / n,
     }
     yield row(figures, n, sampler="Euler", target=0.5)
@@ -108,9 +110,11 @@ def measured(
 
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        more = dict(num_inference_steps=steps, generator=torch.Generator().manual_seed(SEED), guidance_scale=7.0)
+        more: dict[str, Any] = dict(
+            num_inference_steps=steps, generator=torch.Generator().manual_seed(SEED), guidance_scale=7.0
+        )
         strength = float(corrects)  # 0 replaces nothing
-        with corrector.corrected(pipe, preference, strength, use_gate=False) as run:
+        with corrected(pipe, preference, strength, use_gate=False) as run:
             latents = pipe(**embeds, **more, output_type="latent", callback_on_step_end=mark).images
         if corrects and set(run.outcomes()) != {"corrected"}:
             raise RuntimeError(f"Not all pictures were corrected: {run.report()}")

@@ -34,5 +34,5 @@ def share(outcomes: Iterable[bool]) -> Estimate:
 
 
 def mean(values: Sequence[float] | np.ndarray | torch.Tensor) -> Estimate:
-    value, low, high = (round(part, 4) for part in statistics.mean(values))
-    return Estimate(value, *((low, high) if len(values) > 1 else (None, None)), len(values))
+    value, low, high = statistics.mean(values)
+    return Estimate(round(value, 4), round(low, 4), round(high, 4), len(values)) if len(values) > 1 else number(value)

@@ -9,14 +9,14 @@ import asyncio
 import importlib
 import importlib.util
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
@@ -65,12 +65,14 @@ class Clock:
 
     def row(self, host: str) -> Row:
         """Medians of all steps but the first, which warms up; `ratio` has their range."""
-        ratios = [correction / step for step, correction in self.steps[1:]]
-        n = len(ratios)
-        medians = [statistics.median(column) for column in zip(*self.steps[1:], strict=True)]
-        ratio = Estimate(*(round(x, 6) for x in (statistics.median(ratios), min(ratios), max(ratios))), n)
-        figures = {"seconds of a step": number(medians[0], n), "seconds of the correction": number(medians[1], n)}
-        return Row({"host": host, "threads": torch.get_num_threads()}, {**figures, "ratio": ratio})
+        ratios = [round(correction / step, 6) for step, correction in self.steps[1:]]
+        steps, corrections = zip(*self.steps[1:], strict=True)
+        figures = {
+            "seconds of a step": number(median(steps), len(steps)),
+            "seconds of the correction": number(median(corrections), len(steps)),
+            "ratio": Estimate(median(ratios), min(ratios), max(ratios), len(steps)),
+        }
+        return Row({"host": host, "threads": torch.get_num_threads()}, figures)
 
 
 def random_preference(package: str) -> "Preference":
@@ -128,13 +130,6 @@ def comfyui(clock: Clock, steps: int) -> None:
         comfy.sample.sample(model, noise, steps, 7.0, "euler", "normal", cond, cond, latent, seed=0)
 
 
-class Job:
-    """The part of a Job that Forge's hook uses."""
-
-    def guarded(self, call, *args, otherwise=None):
-        return call(*args)
-
-
 def forge(clock: Clock, steps: int) -> None:
     folder, package = os.environ.get("FORGE_PATH") or Path.home() / "stable-diffusion-webui-forge", "rs_extension"
     sys.argv = ["launch.py", "--always-cpu"]
@@ -160,7 +155,8 @@ def forge(clock: Clock, steps: int) -> None:
     unet.load_device = unet.offload_device = unet.initial_device = torch.device("cpu")
     patcher = UnetPatcher.from_model(unet, None, SimpleNamespace(), k_predictor=Prediction(prediction_type="epsilon"))
     p = SimpleNamespace(cfg_scale=7.0, sd_model=SimpleNamespace(forge_objects=SimpleNamespace(unet=patcher)))
-    job = Job()
+    # The part of a Job that Forge's hook uses.
+    job = SimpleNamespace(guarded=lambda call, *args, otherwise=None: call(*args))
     job.run = run.Run([random_preference(f"{package}.corrector")], update.Settings(), torch.zeros(1), [[]])
     install.install(p, job, job.run)
     patcher = p.sd_model.forge_objects.unet
@@ -180,16 +176,14 @@ def random_pipeline(**unet_config) -> "StableDiffusionPipeline":
     import diffusers
 
     torch.manual_seed(0)
-    config = dict(sample_size=LATENT_SIZE, cross_attention_dim=768) | unet_config
+    config: dict[str, Any] = dict(sample_size=LATENT_SIZE, cross_attention_dim=768) | unet_config
     unet = diffusers.UNet2DConditionModel(**config).eval().requires_grad_(False)
-    blocks = dict(down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
-    vae = diffusers.AutoencoderKL(**blocks, block_out_channels=(32,) * 4)
-    betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
-    scheduler = diffusers.EulerDiscreteScheduler(**betas)
-    nothing = dict(text_encoder=None, tokenizer=None, safety_checker=None, feature_extractor=None)
-    pipe = diffusers.StableDiffusionPipeline(
-        vae=vae, unet=unet, scheduler=scheduler, requires_safety_checker=False, **nothing
-    )
+    blocks: dict[str, Any] = dict(down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=(32,) * 4)
+    vae = diffusers.AutoencoderKL(**blocks, up_block_types=("UpDecoderBlock2D",) * 4)
+    betas: dict[str, Any] = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+    parts: dict[str, Any] = dict(text_encoder=None, tokenizer=None, safety_checker=None, feature_extractor=None)
+    parts |= dict(vae=vae, unet=unet, scheduler=diffusers.EulerDiscreteScheduler(**betas))
+    pipe = diffusers.StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -213,7 +207,7 @@ def in_diffusers(clock: Clock, steps: int) -> None:
         return stepped
 
     pipe, preference = random_pipeline(), random_preference("corrector")
-    embeds = dict(prompt_embeds=torch.randn(1, 77, 768), negative_prompt_embeds=torch.randn(1, 77, 768))
+    embeds: dict[str, Any] = dict(prompt_embeds=torch.randn(1, 77, 768), negative_prompt_embeds=torch.randn(1, 77, 768))
     with patch.object(PipelineRun, "_step", timed), corrected(pipe, preference, use_gate=False) as run:
         pipe(**embeds, num_inference_steps=steps, guidance_scale=7.0, output_type="latent")
     if run.outcomes() != ["corrected"]:

@@ -20,8 +20,8 @@ from diffusers import (
 from diffusers.pipelines.deprecated.stable_diffusion_safe import SafetyConfig
 from torch import Tensor
 
-from corrector import corrected
 from corrector.axis.axis import Axis
+from corrector.hosts.diffusers import corrected
 from corrector.miniature.host import Miniature
 from corrector.preference.preference import Preference
 from corrector.preference.text import Text
@@ -37,10 +37,6 @@ UCE = {  # defaults of the authors' two programs, trainscripts/uce_sd_erase.py a
 }
 OURS = "RS-Corrector"
 TEXT = "RS-Corrector, Text source"
-NAMES = (
-    "plain", OURS, TEXT, "word in the prompt", "negative prompt: first phrase", "negative prompt: all phrases",
-    "SEGA, Fair Diffusion's settings", *(f"Safe Latent Diffusion, {name}" for name in SAFE), *UCE,
-)  # fmt: skip
 
 
 @dataclass
@@ -114,8 +110,8 @@ class Methods:
         self.safe = SafePipeline(**parts, requires_safety_checker=False)
         self.safe.safety_concept = ", ".join(self.axis.stereotype.phrases)
 
-    def make(self, names: Iterable[str] = NAMES) -> dict[str, Method]:
-        """{name: Method}, in the order of NAMES; "plain" is always there."""
+    def make(self, names: Iterable[str] = ()) -> dict[str, Method]:
+        """{name: Method}, "plain" first; all by default."""
         phrases = self.axis.stereotype.phrases
         makers = {
             "plain": lambda: Method(self.plain),
@@ -128,7 +124,7 @@ class Methods:
             **{f"Safe Latent Diffusion, {name}": lambda name=name: self.safe_method(name) for name in SAFE},
             **{name: lambda settings=settings: self.uce(**settings) for name, settings in UCE.items()},
         }
-        return {name: makers[name]() for name in NAMES if name in (*names, "plain")}
+        return {name: make() for name, make in makers.items() if not names or name in names}
 
     def run(self, pipe: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], cfg: float, **more) -> Tensor:
         """Latents [N, C, H, W] on the CPU of any of the pipelines, in bfloat16 by autocast."""

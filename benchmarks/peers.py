@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import corrector
 from benchmarks.measuring import Options, mean, number, share
-from benchmarks.peer_methods import NAMES, Method, Methods
+from benchmarks.peer_methods import Method, Methods
 from benchmarks.records import ROOT, Estimate, Row
 from benchmarks.worlds import MINIATURE
 from corrector.auditing.statistics import latent_change
 from corrector.correction.thinning import coins_from_seeds
 from corrector.latents.statistics import features, frechet
+from corrector.miniature.host import Miniature
+from corrector.preference.file import load_preference
 
 AXIS = "backdrop"
 BATCH = 50
@@ -33,16 +34,16 @@ class Bench:
     Args:
         n: pictures per group and CFG scale; half as many with explicit prompts.
         seed: the first one.
-        names: of the methods.
+        names: of the methods, "plain" among them; all by default.
         steps: of Euler's method.
     """
 
-    def __init__(self, n: int, seed: int, names: Sequence[str] = NAMES, steps: int = 16):
+    def __init__(self, n: int, seed: int, names: Sequence[str] = (), steps: int = 16):
         self.n = n
         self.seed = seed
         self.stereotype, self.counter = MINIATURE.sides[AXIS]
-        self.host = MINIATURE.host()
-        (preference,) = corrector.load_preferences(ROOT / "weights" / f"miniature-{AXIS}.safetensors")
+        self.host = Miniature(bf16=True)
+        preference = load_preference(ROOT / "weights" / f"miniature-{AXIS}.safetensors")
         self.groups = preference.axis.groups
         others = [group for group in MINIATURE.groups if group not in self.groups]
         self.methods = Methods(self.host, preference, others, steps).make(names)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.records import ROOT
-from corrector import Preference, load_preferences
 from corrector.axis.axis import Axis
 from corrector.miniature.host import Miniature
+from corrector.preference.file import load_preference
 from corrector.preference.networks import Reading
+from corrector.preference.preference import Preference
 
 Update = Callable[[Tensor, Tensor], Tensor]  # x [B, C, H, W], sigma [B, 1, 1, 1] -> push [B, C, H, W]
 
@@ -73,7 +74,7 @@ def _melted(host: Miniature, group: str) -> Update:
 
 def _shipped(host: Miniature, group: str, lowest: float = 0.0) -> Callable[[Tensor, Tensor], Reading]:
     """The shipped preference for a prompt that names a group: (x, sigma) -> Reading, as at `lowest` sigma or more."""
-    source = load_preferences(ROOT / "weights" / "miniature-backdrop.safetensors")[0].source
+    source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
     tokens = host.encode([f"a portrait of a {group} person"])
 
     def reading(x: Tensor, sigma: Tensor) -> Reading:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "benchmarks" / "figures"
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")  # whose versions may change a figure
-MEASURED_CODE = ("benchmarks", "corrector", "nodes", "sd_webui", "weights", "axes")
 
 
 class Estimate(NamedTuple):
@@ -57,72 +56,54 @@ class Part:
     versions: dict[str, str] | None = None
     cpu: str | None = None
 
-    @property
-    def seeds(self) -> list[int]:
-        """The first seeds of all rows, without those of other rows' ranges."""
-        return sorted({row.seed for row in self.rows if row.seed is not None})
-
-    @property
-    def n(self) -> list[int]:
-        """The fewest and the most that a figure is of."""
-        counts = [estimate.n for row in self.rows for estimate in row.figures.values()]
-        return [min(counts), max(counts)]
-
 
 def measured_here(rows: list[Row]) -> Part:
     """Rows with the commit, the versions and the processor of this machine."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return Part(rows, current_commit(), None, versions, processor())
+    installed = {distribution.name: distribution.version for distribution in metadata.distributions()}
+    versions = {package: installed[package] for package in PACKAGES if package in installed}
+    return Part(rows, current_commit(), None, {"python": platform.python_version(), **versions}, processor())
 
 
 def current_commit() -> str | None:
-    """The short hash of HEAD, with "+" if the code differs from it; None outside a repository."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.check_output(["git", *arguments], cwd=ROOT, text=True, stderr=subprocess.DEVNULL).strip()
-
+    """The short hash of HEAD, with "+" if tracked files differ from it; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED_CODE)
-        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+        return subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{names[0] if names else platform.processor()}, {cores} cores"
+    return f"{names[0] if names else platform.processor()}, {cores()} cores"
 
 
 def load(name: str, folder: Path = FIGURES) -> dict[str, Part]:
     """The parts of a benchmark, or {} if it was not run yet."""
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        return {}
-    parts = {}
-    for part, content in json.loads(path.read_text(encoding="utf-8")).items():
+    path, parts = folder / f"{name}.json", {}
+    for title, content in json.loads(path.read_text(encoding="utf-8")).items() if path.is_file() else ():
         rows = [
-            Row(row["settings"], {name: Estimate(*values) for name, values in row["figures"].items()}, row["seed"])
+            Row(row["settings"], {figure: Estimate(*values) for figure, values in row["figures"].items()}, row["seed"])
             for row in content["rows"]
         ]
-        parts[part] = Part(rows, *(content[field] for field in ("commit", "recorded_in", "versions", "cpu")))
+        parts[title] = Part(rows, *(content[name] for name in ("commit", "recorded_in", "versions", "cpu")))
     return parts
 
 
 def save(name: str, parts: dict[str, Part], folder: Path = FIGURES) -> None:
-    """Write NAME.json, a line a row; an Estimate is [value, low, high, n]."""
+    """Write NAME.json, a line a row; an Estimate is [value, low, high, n], `n` of a part its fewest and most."""
     blocks = []
     for title, part in parts.items():
-        head = {**asdict(part), "seeds": part.seeds, "n": part.n}
+        counts = [estimate.n for row in part.rows for estimate in row.figures.values()]
+        seeds = sorted({row.seed for row in part.rows if row.seed is not None})
+        head = {**asdict(part), "seeds": seeds, "n": [min(counts), max(counts)]}
         rows = ",\n  ".join(json.dumps(row) for row in head.pop("rows"))
         blocks.append(f'{json.dumps(title)}: {json.dumps(head)[:-1]}, "rows": [\n  {rows}\n]}}')
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ from benchmarks.second_world import prompts as second_prompts
 from benchmarks.second_world import reader as second_reader
 from benchmarks.second_world import world as second_world
 from benchmarks.second_world.host import SecondWorld
-from corrector.hosts.checkpoint import Checkpoint
 from corrector.miniature import prompts, reader, world
 from corrector.miniature.host import Miniature
 
@@ -30,7 +29,7 @@ class World:
     """
 
     name: str
-    host: Callable[..., Checkpoint]
+    host: Callable[..., Miniature | SecondWorld]
     groups: tuple[str, ...]
     sides: dict[str, tuple[str, str]]
     neutral: tuple[str, ...]
