@@ -49,7 +49,7 @@ def by_setting(marks: tuple[Mark, ...], label: str, limits: tuple[float, float])
     panels = {
         "CFG scale (Euler, 16 steps)": by_cfg,
         "steps (Euler, CFG 7)": by_steps,
-        "sampler (CFG 7, 16 steps; LCM: CFG 1, 4 steps)": by_sampler,
+        "sampler (CFG 7, 16 steps; LCM: 1, 4)": by_sampler,
     }
     figure = Figure((WIDTH, 3.4), layout="constrained")
     all_axes = figure.subplots(1, 3, sharey=True, width_ratios=[len(panel) for panel in panels.values()])
