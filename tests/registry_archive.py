@@ -19,7 +19,8 @@ def archived_files() -> list[str]:
     """What git tracks and .comfyignore does not name, and all that [tool.comfy] includes."""
     if tomllib is None or not (ROOT / ".git").exists():
         pytest.skip("needs Python 3.11 and a git checkout")
-    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    command = ["git", "-c", "safe.directory=*", "ls-files"]  # a container's user need not own the checkout
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     ignored = pathspec.GitIgnoreSpec.from_lines((ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines())
     files = {name for name in listing.stdout.splitlines() if not ignored.match_file(name)}
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["comfy"]
