@@ -82,7 +82,7 @@ def judge(options: Options) -> Iterator[Row]:
         pairs = make_pairs(host, axis, count, seed + 1_000_003, 2.0, 16, folder=Path(name) / "pairs")
         trained: LatentJudge = trained_judge(pairs, seed + 1_000_003)
         trained.name = trained.about["name"] = "trained for the audit"
-        report = audit_of(host, axis, preference, Path(name), images, seed, judges=[trained], explicit=images // 4)
+        report = audit_of(host, axis, preference, Path(name), images, seed, judges=[trained], explicit=min(50, images))
     rates = {}
     for row in report["figures"]:
         if row["figure"] == "stereotype rate":
