@@ -6,7 +6,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..corrector.axis.axis import axis_from_texts, load_axis, save_axis
+from ..corrector.axis.axis import load_axis, save_axis
+from ..corrector.axis.texts import axis_from_texts
 from ..corrector.files.errors import printable
 from ..corrector.files.folders import AXES
 from ..corrector.preference.file import file_hash

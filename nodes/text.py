@@ -6,7 +6,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..corrector.axis.two_prompts import text_axis
+from ..corrector.axis.texts import text_axis
 from ..corrector.learning.gate import QUICK, train_gate
 from ..corrector.learning.wordings import whole_words
 from ..corrector.preference.preference import Preference

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from corrector.axis.axis import AxisError, load_axis, save_axis
-from corrector.axis.schema import SCHEMA
+from corrector.axis.axis import SCHEMA, AxisError, load_axis, save_axis
 
 ROOT = Path(__file__).resolve().parents[1]
 AXES = [path for path in sorted((ROOT / "axes").glob("*.json")) if path != SCHEMA]

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from corrector.axis.axis import AxisError, axis_from_texts, load_axis, save_axis
+from corrector.axis.axis import AxisError, load_axis, save_axis
+from corrector.axis.texts import axis_from_texts
 
 TEXTS = {
     "title": "Village  backdrop, Été!",

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from corrector.preference.file import (
     FORMAT,
     KEY,
-    LARGEST,
+    LARGEST_PREFERENCE,
     PreferenceFileError,
     file_hash,
     load_preference,
@@ -205,7 +205,7 @@ def test_a_tensor_with_nan_or_infinity_is_refused_by_its_name(saved, value):
 
 def test_a_huge_file_is_refused_before_it_is_read(saved):
     with saved.open("ab") as file:
-        file.truncate(LARGEST + 1)
+        file.truncate(LARGEST_PREFERENCE + 1)
     refused(saved, "its size is 16.0 MB, and at most 16 MB are expected; pick a preference file")
 
 

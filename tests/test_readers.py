@@ -13,17 +13,27 @@ from safetensors.torch import save
 from benchmarks.fuzz_mutations import damaged_json
 from corrector.auditing.clip import load_clip
 from corrector.auditing.plan import report_schema
-from corrector.axis.axis import load_axis
-from corrector.axis.schema import axis_schema
-from corrector.files.errors import LONGEST, RSCorrectorError
+from corrector.axis.axis import axis_schema, load_axis
+from corrector.files.errors import LONGEST_MESSAGE, RSCorrectorError
 from corrector.files.folders import AXES
-from corrector.files.json_files import DEEPEST, MOST, UnreadableError, parse_json, read_bytes
-from corrector.files.json_schema import KNOWN, complaint
+from corrector.files.json_files import (
+    DEEPEST_NESTING,
+    MOST_ENTRIES,
+    SIZE_LIMITS,
+    UnreadableError,
+    complaint,
+    parse_json,
+    read_bytes,
+)
 from corrector.files.tensor_files import read_tensors
 from corrector.hosts.checkpoint import Checkpoint
 from corrector.preference.file import _schema as preference_schema
 from corrector.preference.file import load_preferences
 
+KEYWORDS = {
+    *SIZE_LIMITS, "type", "const", "enum", "pattern", "uniqueItems", "required", "additionalProperties", "properties",
+    "items", "allOf", "$ref", "$defs", "$schema", "$id", "title", "description", "default", "errorMessage",
+}  # fmt: skip
 SCHEMAS = (axis_schema, report_schema, preference_schema)
 
 
@@ -51,9 +61,9 @@ def test_json_that_breaks_a_limit_is_refused_at_once(text, words):
 
 
 def test_json_within_the_limits_is_read_as_it_is():
-    deep = "[" * DEEPEST + "]" * DEEPEST
+    deep = "[" * DEEPEST_NESTING + "]" * DEEPEST_NESTING
     assert parse_json(deep) == json.loads(deep)
-    assert parse_json(f"\ufeff[{'0,' * (MOST - 1)}0.5]".encode())[-1] == 0.5
+    assert parse_json(f"\ufeff[{'0,' * (MOST_ENTRIES - 1)}0.5]".encode())[-1] == 0.5
     assert parse_json('{"[[[[": "\\ud83d\\ude00 ,,,, \\" ]"}') == {"[[[[": '\U0001f600 ,,,, " ]'}
 
 
@@ -62,7 +72,7 @@ def test_our_schemas_are_valid_ones_and_use_only_the_keywords_that_we_check(sche
     jsonschema.Draft202012Validator.check_schema(schema())
 
     def check(part):
-        assert set(part) <= KNOWN
+        assert set(part) <= KEYWORDS
         for inner in (*part.get("properties", {}).values(), *part.get("$defs", {}).values(), *part.get("allOf", ())):
             check(inner)
         for name in ("items", "additionalProperties"):
@@ -120,6 +130,6 @@ def test_a_tensor_of_another_type_and_a_header_that_lies_are_refused(tmp_path):
 
 def test_a_message_is_cut_and_holds_nothing_that_moves_a_terminal():
     said = str(RSCorrectorError("\x1b[31m\u202e" + "x" * 5000 + "\ud800; pick another file."))
-    assert len(said) <= LONGEST and said.endswith("; pick another file.")
+    assert len(said) <= LONGEST_MESSAGE and said.endswith("; pick another file.")
     said.encode()
     assert not set(said) & set("\x1b\u202e")

@@ -4,8 +4,7 @@ import json
 
 from ..axis.axis import axis_from_dict
 from ..files import json_files
-from ..files.json_files import UnreadableError
-from ..files.json_schema import complaint
+from ..files.json_files import UnreadableError, complaint
 from ..files.whole_files import write_whole
 from .plan import AuditError, report_schema
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 from ..files.errors import RSCorrectorError
-from ..files.whole_files import FULL, why_not
+from ..files.whole_files import DISK_IS_FULL, why_not
 from . import audit, demo, learning, read
 
 PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corrector once installed
@@ -34,7 +34,7 @@ def main(argv=None):
     except BrokenPipeError:  # the reader of the output stopped, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
     except OSError as error:
-        if not error.filename and error.errno not in FULL:
+        if not error.filename and error.errno not in DISK_IS_FULL:
             raise  # not about a file
         file = f"{error.filename}: " if error.filename else ""
         raise SystemExit(f"{where} {file}{why_not(error)}.") from None
