@@ -1,4 +1,4 @@
-"""Show on each correcting node what it did, through web/outcome.js.
+"""Show on each correcting node what it did, through web/results.js.
 
 A message goes out when a sampling ends. The page asks again when a prompt ends, because nothing runs when all comes
 from the host's cache, and after a reload.

@@ -1,24 +1,21 @@
 """The readers of JSON and safetensors: limits before anything is built, schemas, and errors that can be read."""
 
 import json
-import random
 import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 import torch
+from hypothesis import assume, given
 from safetensors.torch import save
 
-from benchmarks.fuzz_mutations import damaged_json
 from corrector.auditing.clip import load_clip
 from corrector.auditing.plan import report_schema
 from corrector.axis.axis import axis_schema, load_axis
 from corrector.files.errors import LONGEST_MESSAGE, RSCorrectorError
-from corrector.files.folders import AXES
 from corrector.files.json_files import (
     DEEPEST_NESTING,
-    MOST_ENTRIES,
     SIZE_LIMITS,
     UnreadableError,
     complaint,
@@ -29,6 +26,7 @@ from corrector.files.tensor_files import read_tensors
 from corrector.hosts.checkpoint import Checkpoint
 from corrector.preference.file import _schema as preference_schema
 from corrector.preference.file import load_preferences
+from test_fuzz_files import AXIS, damaged_json
 
 KEYWORDS = {
     *SIZE_LIMITS, "type", "const", "enum", "pattern", "uniqueItems", "required", "additionalProperties", "properties",
@@ -41,10 +39,9 @@ SCHEMAS = (axis_schema, report_schema, preference_schema)
     ("text", "words"),
     [
         ("[" * 100_000, "nested too deeply"),
-        ('{"a":' * 400_000, "8.*entries|nested too deeply|size is"),
         ('"' + '\\"' * 400_000, "not valid JSON"),
-        ("[" + "{}," * 300_000 + "{}]", "more than 20000 entries"),
-        ("[1" + "0" * 6000 + "]", "a number of more than 40 digits"),
+        ("[1" + "0" * 6000 + "]", "only finite numbers"),
+        ("[" + "9" * 199 + "e99, " + "9" * 300 + "e99]", "only finite numbers"),
         ("[1e999]", 'the number "1e999", and only finite numbers'),
         ("[NaN]", "only finite numbers"),
         ('["\\ud800"]', "half of a character"),
@@ -63,7 +60,8 @@ def test_json_that_breaks_a_limit_is_refused_at_once(text, words):
 def test_json_within_the_limits_is_read_as_it_is():
     deep = "[" * DEEPEST_NESTING + "]" * DEEPEST_NESTING
     assert parse_json(deep) == json.loads(deep)
-    assert parse_json(f"\ufeff[{'0,' * (MOST_ENTRIES - 1)}0.5]".encode())[-1] == 0.5
+    assert parse_json("\ufeff[0.5, 1e100, 7, -1]".encode()) == [0.5, 1e100, 7, -1]
+    assert parse_json("[1e-400, 12, 1" + "0" * 250 + "]") == [0.0, 12, 10**250]
     assert parse_json('{"[[[[": "\\ud83d\\ude00 ,,,, \\" ]"}') == {"[[[[": '\U0001f600 ,,,, " ]'}
 
 
@@ -82,21 +80,15 @@ def test_our_schemas_are_valid_ones_and_use_only_the_keywords_that_we_check(sche
     check(schema())
 
 
-def test_a_damaged_axis_is_judged_as_the_package_jsonschema_does():
+@given(damaged_json(AXIS))
+def test_a_damaged_axis_is_judged_as_the_package_jsonschema_does(damaged):
     """Except where ours is stricter: 1.0 is no integer, and a final newline is part of a text."""
     kinds = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
     validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=kinds)(axis_schema())
-    axis, rng = json.loads((AXES / "worn-places.json").read_text()), random.Random(0)
-    verdicts = []
-    for _ in range(100):
-        damaged = damaged_json(rng, axis)
-        if len(json.dumps(damaged)) > 30_000:  # the package takes a second for each
-            continue
-        verdicts.append(complaint(damaged, axis_schema()) is None)
-        assert verdicts[-1] == validator.is_valid(damaged)
-    assert 10 < sum(verdicts) < len(verdicts) - 10
+    assume(len(json.dumps(damaged)) < 30_000)  # the package takes a second for each
+    assert (complaint(damaged, axis_schema()) is None) == validator.is_valid(damaged)
 
 
 @pytest.mark.parametrize("load", (load_axis, load_preferences, load_clip, Checkpoint.load))

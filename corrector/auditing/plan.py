@@ -169,7 +169,7 @@ class AuditStore(PairStore):
         """A Chunk -> (records, features [R, F], thumbnails as JPEG bytes), or None if it is not finished or damaged."""
         try:
             metadata, tensors = self._load(chunk.name, ("F32", "U8")) or ({}, {})
-            records = parse_json(metadata.get("records", ""), records_schema(), LARGEST_HEADER, 500_000)
+            records = parse_json(metadata.get("records", ""), records_schema(), LARGEST_HEADER)
         except UnreadableError:
             return None
         features, joined = (tensors.get(name, torch.zeros(0)).numpy() for name in ("features", "thumbnails"))

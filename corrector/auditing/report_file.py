@@ -10,7 +10,6 @@ from .plan import AuditError, report_schema
 
 FORMAT = 1
 LARGEST = 24 * 2**20  # bytes; a picture takes some 600
-MOST = 600_000  # entries of all lists and objects; a picture has some 20
 
 
 def write_report(report, path):
@@ -39,7 +38,7 @@ def load_report(path):
     """Read a report. Raises AuditError if it is missing, incomplete, of a later version, or not a report."""
     report = read_json(
         path, "there is no such report; give the report.json that an audit wrote.",
-        "incomplete, or not a report; run the audit again, which reuses its pictures.", largest=LARGEST, most=MOST,
+        "incomplete, or not a report; run the audit again, which reuses its pictures.", largest=LARGEST,
     )  # fmt: skip
     later = report.get("format") if isinstance(report, dict) else None
     if type(later) is int and later > FORMAT:

@@ -14,7 +14,7 @@ from typing import Any
 from ..files.errors import RSCorrectorError
 from ..files.folders import AXES
 from ..files.json_files import UnreadableError, complaint, read_json
-from ..files.whole_files import RESERVED, why_not, write_whole
+from ..files.whole_files import why_not, write_whole
 
 SIDES = ("stereotype", "counter")
 SCHEMA = AXES / "axis.schema.json"
@@ -146,8 +146,6 @@ def contradiction(data: dict[str, Any]) -> str | None:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "a text holds half of a character; write it again."
-    if RESERVED.fullmatch(data["id"]):
-        return f'"id" is "{data["id"]}", which Windows cannot have as the name of a file; choose another.'
     owners: dict[str, str] = {}  # the group that a text names
     for group, text in zip(data["groups"], _plain(data["groups"]), strict=True):
         if text in owners:
@@ -160,13 +158,13 @@ def contradiction(data: dict[str, Any]) -> str | None:
             owner = owners.setdefault(text, group)
             if owner != group or [text] == _plain([group]):
                 return f'"aliases.{group}" has "{name}", which names {owner} already; remove one.'
-    fields: dict[str, str] = {}  # where a text stands
-    for field, texts in _wordings(data):
+    places: dict[str, str] = {}  # the field in which a text stands
+    for place, texts in _wordings(data):
         for text in texts:
-            earlier = fields.setdefault(text, field)
-            if earlier.partition(".")[0] != field.partition(".")[0]:
-                remedy = "remove one" if field == "another" else "the two sides must differ"
-                return f'"{earlier}" and "{field}" share "{text}"; {remedy}.'
+            earlier = places.setdefault(text, place)
+            if earlier.partition(".")[0] != place.partition(".")[0]:
+                remedy = "remove one" if place == "another" else "the two sides must differ"
+                return f'"{earlier}" and "{place}" share "{text}"; {remedy}.'
     left, top, right, bottom = data.get("skin_region", (0, 0, 1, 1))
     if not (left < right and top < bottom):
         return '"skin_region" is empty; write left, top, right, bottom, such as [0.4, 0.3, 0.6, 0.5].'
@@ -175,12 +173,12 @@ def contradiction(data: dict[str, Any]) -> str | None:
 
 def _neutral_complaint(data: dict[str, Any]) -> str | None:
     """The first neutral template that asks for a side or for another value, as a sentence, or None."""
-    fields = {text: field for field, texts in _wordings(data) for text in texts}
-    asks = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, fields))})(?!\w)")
+    places = {text: place for place, texts in _wordings(data) for text in texts}
+    asks = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, places))})(?!\w)")
     for index, template in enumerate(_plain(data["neutral"])):
         if match := asks.search(template.replace("{group}", "{}")):
             return (
-                f'"neutral[{index}]" already says "{match[0]}" of "{fields[match[0]]}"; neutral prompts name neither '
+                f'"neutral[{index}]" already says "{match[0]}" of "{places[match[0]]}"; neutral prompts name neither '
                 "side, so reword one of the two."
             )
     return None
@@ -189,7 +187,7 @@ def _neutral_complaint(data: dict[str, Any]) -> str | None:
 def _wordings(data: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """The plain texts that ask for a side or for another value, by the name of their field."""
     sides = [(f"{side}.{name}", data[side].get(name, [])) for side in SIDES for name in ("phrases", "paraphrases")]
-    return [(field, _plain(texts)) for field, texts in (*sides, ("another", data.get("another", [])))]
+    return [(place, _plain(texts)) for place, texts in (*sides, ("another", data.get("another", [])))]
 
 
 def _plain(texts: list[str]) -> list[str]:
@@ -236,11 +234,8 @@ def save_axis(axis: Axis, folder: Path | str, name: str | None = None) -> Path:
     Raises AxisError if the name is invalid, if the axis cannot be used, or if the file cannot be written.
     """
     name = axis.id if name is None else str(name).removesuffix(".json")
-    if not re.fullmatch("[a-z0-9-]{1,100}", name) or RESERVED.fullmatch(name):
-        raise AxisError(
-            f'"{name}" cannot name an axis file; use small letters, digits and hyphens only, at most 100, and no name '
-            "that Windows reserves, such as con."
-        )
+    if not re.fullmatch("[a-z0-9-]{1,100}", name):
+        raise AxisError(f'"{name}" cannot name an axis file; use small letters, digits and hyphens only, at most 100.')
     path = Path(folder) / f"{name}.json"
     data = axis.to_dict()
     axis_from_dict(data, path.name)

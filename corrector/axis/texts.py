@@ -86,25 +86,25 @@ def text_axis(
 ) -> Axis:  # fmt: skip
     """Make an Axis from a group and two prompts that name it: what they differ in are its sides.
 
-    More wordings are as for `axis_from_texts`. Raises ValueError if the prompts do not differ or are too long, and
-    AxisError if the wordings contradict each other.
+    More wordings are as for `axis_from_texts`. Raises AxisError if the prompts do not differ or are too long, or if the
+    wordings contradict each other.
     """
     group, *prompts = (" ".join(text.split()) for text in (group, stereotype, counter))
     if not group:
-        raise ValueError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
+        raise AxisError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
     for name, prompt in zip(SIDES, prompts, strict=True):
         if group.lower() not in prompt.lower():
-            raise ValueError(f'The {name} prompt does not name "{short(group)}"; each prompt must name the group.')
+            raise AxisError(f'The {name} prompt does not name "{short(group)}"; each prompt must name the group.')
         if (words := len(prompt.split())) > MOST_WORDS:
-            raise ValueError(f"The {name} prompt has {words} words; at most {MOST_WORDS} are compared, so shorten it.")
+            raise AxisError(f"The {name} prompt has {words} words; at most {MOST_WORDS} are compared, so shorten it.")
     if prompts[0].lower() == prompts[1].lower():
-        raise ValueError("The stereotype and counter prompts are the same; they must differ in what should change.")
+        raise AxisError("The stereotype and counter prompts are the same; they must differ in what should change.")
     sides = {}
     paraphrases = stereotype_paraphrases, counter_paraphrases
     for name, prompt, other, lines in zip(SIDES, prompts, reversed(prompts), paraphrases, strict=True):
         words = differing_words(prompt, other)
         if not words:
-            raise ValueError(
+            raise AxisError(
                 f"The {name} prompt has no words that the other lacks; describe in each what it should show, "
                 'for example "in a village" and "in a city".'
             )

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from ..files.errors import RSCorrectorError
 from ..files.whole_files import DISK_IS_FULL, why_not
@@ -11,7 +12,7 @@ from . import audit, demo, learning, read
 PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corrector once installed
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's has not
             stream.reconfigure(errors="replace")  # Windows' code pages lack most of the world's letters

@@ -1,6 +1,4 @@
-"""The one reader of JSON, for all files: limits are checked before anything is built, then a schema.
-
-Whatever the bytes are, they are read in linear time, or refused with an UnreadableError.
+"""The one reader of JSON, for all files: size and nesting are checked before anything is built, then a schema.
 
 Schemas are checked here, since A1111 and Forge install no package for an extension. The checker knows the keywords of
 JSON Schema (draft 2020-12) that our schemas use; tests hold it against the package jsonschema. Two rules are stricter:
@@ -20,20 +18,16 @@ import numpy as np
 from .errors import RSCorrectorError, short
 
 LARGEST_JSON = 2**20  # bytes
-MOST_ENTRIES = 20_000  # commas, that is entries of lists and objects
 DEEPEST_NESTING = 32  # brackets
-LONGEST_NUMBER = 40  # digits in a row
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # the last one may lack its end
-DIGITS = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
-EXPONENT = re.compile(rb"[eE]\+?[0-9]{3}")  # without one, a number within LONGEST_NUMBER is finite
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+EXPONENT = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{200}")  # a number without one is finite
 
 TYPES: dict[str, tuple[type, ...]] = {  # Python's types for "type" in a schema
     "string": (str,), "array": (list,), "object": (dict,), "null": (type(None),), "boolean": (bool,), "integer": (int,),
     "number": (int, float),
 }  # fmt: skip
-KIND_NAMES = {
+TYPE_NAMES = {
     "string": "text", "array": "a list", "object": "an object", "null": "null", "boolean": "true or false",
     "integer": "a whole number", "number": "a number",
 }  # fmt: skip
@@ -51,7 +45,7 @@ WORDS = {  # what is said of a value that breaks a keyword, if the schema has no
     "maximum": "is {size}; it must be at most {limit}",
     "uniqueItems": 'has "{size}" twice; remove one',
 }
-BROKEN = "is not as it must be: {limit}"
+OTHER_WORDS = "is not as it must be: {limit}"
 
 
 class UnreadableError(RSCorrectorError):
@@ -65,8 +59,7 @@ def size_of(path: Path | str, largest: int) -> int:
     except ValueError:  # a zero character, or half of a surrogate pair
         raise UnreadableError("its name is one that no file can have") from None
     if not stat.S_ISREG(status.st_mode):
-        kind = "folder" if stat.S_ISDIR(status.st_mode) else "device"
-        raise UnreadableError(f"it is a {kind}, not a file")
+        raise UnreadableError(f"it is a {'folder' if stat.S_ISDIR(status.st_mode) else 'device'}, not a file")
     _check_size(status.st_size, largest)
     return status.st_size
 
@@ -75,9 +68,7 @@ def read_bytes(path: Path | str, largest: int = LARGEST_JSON) -> bytes:
     """The content of a file. Raises as `size_of`."""
     size_of(path, largest)
     with open(path, "rb") as file:
-        data = file.read(largest + 1)
-    _check_size(len(data), largest)
-    return data
+        return file.read(largest)
 
 
 def _check_size(size: int, largest: int) -> None:
@@ -85,36 +76,31 @@ def _check_size(size: int, largest: int) -> None:
         raise UnreadableError(f"its size is {size / 2**20:.1f} MB, and at most {largest / 2**20:g} MB are expected")
 
 
-def read_json(
-    path: Path | str, schema: dict | None = None, largest: int = LARGEST_JSON, most: int = MOST_ENTRIES
-) -> Any:
-    """A JSON file -> its content. Raises UnreadableError as `parse_json`, or OSError.
-
-    Args:
-        path: of the file, in UTF-8 with or without a byte order mark.
-        schema: for `complaint`, or None.
-        largest: most bytes.
-        most: most entries of all lists and objects together.
-    """
-    return parse_json(read_bytes(path, largest), schema, largest, most)
+def read_json(path: Path | str, schema: dict | None = None, largest: int = LARGEST_JSON) -> Any:
+    """A JSON file of at most `largest` bytes -> its content. Raises UnreadableError as `parse_json`, or OSError."""
+    return parse_json(read_bytes(path, largest), schema, largest)
 
 
-def parse_json(
-    data: bytes | str, schema: dict | None = None, largest: int = LARGEST_JSON, most: int = MOST_ENTRIES
-) -> Any:
-    """Bytes or text -> the JSON value. Raises UnreadableError if it breaks a limit, is no JSON or breaks the schema.
+def parse_json(data: bytes | str, schema: dict | None = None, largest: int = LARGEST_JSON) -> Any:
+    """JSON, in UTF-8 with or without a byte order mark -> its value.
 
-    All numbers are finite, and all texts can be written as UTF-8.
+    All numbers are finite, and all texts can be written as UTF-8. Raises UnreadableError if it is larger than `largest`
+    bytes, is no JSON or breaks the schema.
     """
     data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     _check_size(len(data), largest)
     data = data.removeprefix(BOM_UTF8)
     bare = STRING.sub(b'""', data)
-    _check_structure(bare, most)
-    number = _finite_number if EXPONENT.search(bare) else None
+    brackets = np.frombuffer(bare.translate(None, NOT_BRACKETS), dtype=np.uint8)
+    depths = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1).cumsum()
+    if depths.max(initial=0) > DEEPEST_NESTING:
+        raise UnreadableError(f"its brackets are nested too deeply (more than {DEEPEST_NESTING} levels)")
+    parse_number = _finite_number if EXPONENT.search(bare) else None
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_finite_number, parse_float=number)
-        if SURROGATE.search(data):
+        value = json.loads(
+            data.decode("utf-8"), parse_constant=_finite_number, parse_float=parse_number, parse_int=parse_number
+        )
+        if rb"\u" in data:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError:
         raise UnreadableError("not a text file in UTF-8; save it in that encoding") from None
@@ -127,23 +113,10 @@ def parse_json(
     return value
 
 
-def _check_structure(bare: bytes, most: int) -> None:
-    """Check JSON without the content of its strings, before it is parsed."""
-    brackets = bare.translate(None, NOT_BRACKETS)
-    if bare.count(b",") > most or len(brackets) > 8 * most:
-        raise UnreadableError(f"it has more than {most} entries")
-    if DIGITS.search(bare):
-        raise UnreadableError(f"it has a number of more than {LONGEST_NUMBER} digits")
-    codes = np.frombuffer(brackets, dtype=np.uint8)
-    steps = np.where((codes == ord("[")) | (codes == ord("{")), 1, -1).astype(np.int32)
-    if steps.cumsum().max(initial=0) > DEEPEST_NESTING:
-        raise UnreadableError(f"its brackets are nested too deeply (more than {DEEPEST_NESTING} levels)")
-
-
 def _finite_number(text: str) -> float:
     if not np.isfinite(number := float(text)):
-        raise UnreadableError(f'it has the number "{text}", and only finite numbers are expected')
-    return number
+        raise UnreadableError(f'it has the number "{short(text)}", and only finite numbers are expected')
+    return int(text) if text.lstrip("-").isdigit() else number
 
 
 def complaint(value: Any, schema: dict) -> str | None:
@@ -206,20 +179,19 @@ def _broken_keyword(value: Any, schema: dict) -> str | None:
 
 def _sentence(keyword: str, value: Any, schema: dict, path: str) -> str:
     """The error of a value that breaks a keyword, in the words of the schema or in general ones."""
-    limit, name, prefix = schema[keyword], path.removeprefix("."), f"{path[1:]}." if path else ""
-    size = short(value) if isinstance(value, bool | int | float) else len(value or "")
-    match keyword:
-        case "required":
-            return f'the field "{prefix}{next(field for field in limit if field not in value)}" is missing; add it.'
-        case "additionalProperties":
-            unknown = min(value.keys() - schema["properties"].keys())
-            return f'unknown field "{prefix}{short(unknown)}"; known are {", ".join(sorted(schema["properties"]))}.'
-        case "type":
-            limit = " or ".join(KIND_NAMES[kind] for kind in ([limit] if isinstance(limit, str) else limit))
-        case "uniqueItems":
-            size = short(next(item for index, item in enumerate(value) if item in value[:index]))
-    words = schema.get("errorMessage", {}).get(keyword) or WORDS.get(keyword, BROKEN).format(size=size, limit=limit)
-    return f'"{name or "it"}" {words}.'
+    limit, prefix = schema[keyword], f"{path[1:]}." if path else ""
+    size = len(value) if isinstance(value, str | list | dict) else short(value)
+    if keyword == "required":
+        return f'the field "{prefix}{next(name for name in limit if name not in value)}" is missing; add it.'
+    if keyword == "additionalProperties":
+        unknown = min(value.keys() - schema["properties"].keys())
+        return f'unknown field "{prefix}{short(unknown)}"; known are {", ".join(sorted(schema["properties"]))}.'
+    if keyword == "type":
+        limit = " or ".join(TYPE_NAMES[kind] for kind in ([limit] if isinstance(limit, str) else limit))
+    if keyword == "uniqueItems":
+        size = short(next(item for index, item in enumerate(value) if item in value[:index]))
+    general = WORDS.get(keyword, OTHER_WORDS).format(size=size, limit=limit)
+    return f'"{path.removeprefix(".") or "it"}" {schema.get("errorMessage", {}).get(keyword, general)}.'
 
 
 @cache

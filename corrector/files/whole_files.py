@@ -3,23 +3,19 @@
 import errno
 import hashlib
 import os
-import re
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from .errors import RSCorrectorError, short
+from .errors import RSCorrectorError
 
 ROOM_FOR_RESULT = 4 * 2**20  # bytes; a preference takes 1 to 2 MB
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PART = ".rs-{}.part"  # with a random number: two runs that write the same file do not meet
 PART_IS_LEFT = 24 * 3600  # seconds after which the process that wrote a part is surely gone
-RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)  # on Windows
-LONGEST_NAME = 255  # bytes, on all common file systems
 LOCK_NAME = ".rs-work"  # how the names of lock files begin
 
 
@@ -28,20 +24,13 @@ def write_whole(path: Path | str, data: bytes | str) -> None:
 
     Of a symlink the target is written. What UTF-8 cannot hold (lone surrogates) becomes a question mark.
     """
-    path, data = target_of(path), data.encode("utf-8", "replace") if isinstance(data, str) else data
-    try:
-        _write(path, data)
-    except FileNotFoundError:  # the folder vanished, or another machine deleted the part
-        _write(path, data)
-
-
-def _write(path: Path, data: bytes) -> None:
+    path = target_of(path)
     part = _part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         clean(path.parent)
         with open(part, "xb") as file:
-            file.write(data)
+            file.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut could leave an empty file under the final name
         part.replace(path)
@@ -52,16 +41,52 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
+def target_of(path: Path | str) -> Path:
+    """The file to write for a path: that to which a symlink points. Raises OSError if it cannot be a file."""
+    path = Path(path)
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EISDIR, f"it is a {'folder' if path.is_dir() else 'device'}, not a file", str(path))
+    return path
+
+
 def _part_of(path: Path) -> Path:
     return path.with_name(PART.format(secrets.token_hex(8)))
 
 
 def clean(folder: Path) -> None:
     """Delete the parts that killed processes left."""
-    for path in Path(folder).glob(PART.format("*")):
+    for path in folder.glob(PART.format("*")):
         with suppress(OSError):  # of another user, or gone already
             if path.stat().st_mtime < time.time() - PART_IS_LEFT:
                 path.unlink()
+
+
+def check_writable(path: Path | str) -> None:
+    """Raises OSError if `write_whole` could not write a result, to be told before hours of work."""
+    path = target_of(path)
+    existed = path.parent.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = _part_of(path)
+        part.touch()
+        part.unlink()
+        if shutil.disk_usage(path.parent).free < ROOM_FOR_RESULT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        if not existed:
+            with suppress(OSError):  # it could not be made
+                path.parent.rmdir()
+
+
+def why_not(error: OSError) -> str:
+    """An OSError from writing -> the cause and what to do, as half a sentence."""
+    if error.errno in DISK_IS_FULL:
+        return "the disk is full; free some space and run the same again"
+    return f"{error.strerror}; choose another place"
 
 
 class BusyError(RSCorrectorError):
@@ -123,52 +148,3 @@ def locked(path: Path | str) -> AbstractContextManager[None]:
     path = target_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return at_work(path.with_name(f"{path.name} is written"), "a file", wait=True)
-
-
-def check_writable(path: Path | str) -> None:
-    """Raises OSError if `write_whole` could not write a result, to be told before hours of work."""
-    path = target_of(path)
-    existed = path.parent.exists()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = _part_of(path)
-        part.touch()
-        part.unlink()
-        if shutil.disk_usage(path.parent).free < ROOM_FOR_RESULT:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        if not existed:
-            with suppress(OSError):  # it could not be made
-                path.parent.rmdir()
-
-
-def target_of(path: Path | str) -> Path:
-    """The file to write for a path: that to which a symlink points. Raises OSError if it cannot be a file."""
-    path = Path(path)
-    if wrong := wrong_name(path.name):
-        raise OSError(errno.EINVAL, wrong, short(path, 300))
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EISDIR, f"it is a {'folder' if path.is_dir() else 'device'}, not a file", str(path))
-    return path
-
-
-def wrong_name(name: str) -> str | None:
-    """Why no file can have this name on all systems, in half a sentence, or None."""
-    if RESERVED.fullmatch(name):
-        return f'the name "{name}" is reserved on Windows'
-    if "\0" in name:
-        return "the name holds a zero character"
-    if len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
-        return f'the name "{short(name, 40)}" is longer than {LONGEST_NAME} bytes'
-    return None
-
-
-def why_not(error: OSError) -> str:
-    """An OSError from writing -> the cause and what to do, as half a sentence."""
-    if error.errno in DISK_IS_FULL:
-        return "the disk is full; free some space and run the same again"
-    return f"{error.strerror}; choose another place"

@@ -44,7 +44,9 @@ class PairStore:
         self.settings = settings = json.loads(json.dumps(settings))
         with self._told(), locked(path):  # another process may begin in the folder at the same time
             if not path.exists():
-                if any(not file.name.startswith(LOCK_NAME) and file.suffix != ".part" for file in self.folder.iterdir()):
+                if any(
+                    not file.name.startswith(LOCK_NAME) and file.suffix != ".part" for file in self.folder.iterdir()
+                ):
                     raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
                 write_whole(path, json.dumps(settings, indent=1))
         try:
@@ -121,7 +123,11 @@ class PairStore:
         try:
             yield
         except OSError as error:
-            kept = f" The {self.what} made so far are kept, and it goes on from there." if error.errno in DISK_IS_FULL else ""
+            kept = (
+                f" The {self.what} made so far are kept, and it goes on from there."
+                if error.errno in DISK_IS_FULL
+                else ""
+            )
             raise PairError(f"{self.folder}: {self.what} cannot be kept: {why_not(error)}.{kept}") from None
 
 

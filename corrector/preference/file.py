@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..axis.axis import axis_complaint, axis_from_dict
 from ..files import whole_files
@@ -102,19 +102,18 @@ def write_held(preferences: Sequence[Preference], path: Path | str) -> list[str]
     axes = [preference.axis.id for preference in preferences]
     if repeated := next((axis for axis in axes if axes.count(axis) > 1), None):
         raise PreferenceFileError(f'Two preferences of the axis "{repeated}" cannot share a file; keep one of them.')
-    described = []
-    halves: dict[str, Tensor] = {}
-    for index, preference in enumerate(preferences):
-        metadata, tensors = _described(preference)
-        described.append(metadata)
-        prefix = f"{index}." if len(preferences) > 1 else ""
-        for name, tensor in tensors.items():
-            halves[prefix + name] = tensor.detach().cpu().to(torch.float16).contiguous()
+    parts = [_described(preference) for preference in preferences]
+    halves = {
+        (f"{index}.{name}" if len(parts) > 1 else name): tensor.detach().cpu().to(torch.float16).contiguous()
+        for index, (_, tensors) in enumerate(parts)
+        for name, tensor in tensors.items()
+    }
     if broken := not_finite(halves):
         raise PreferenceFileError(
-            f"{Path(path).name}: nothing was written, as {broken}; learn the preference again, with another seed or the "
-            "checkpoint in float32."
+            f"{Path(path).name}: nothing was written, as {broken}; learn the preference again, with another seed or "
+            "the checkpoint in float32."
         )
+    described = [metadata for metadata, _ in parts]
     metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
     metadata[CHECKSUM] = checksum(json.dumps(metadata), halves)
     data = save(halves, {KEY: json.dumps(metadata)})  # one text: safetensors writes several in any order
@@ -127,12 +126,8 @@ def _described(preference: Preference) -> tuple[dict[str, Any], dict[str, Tensor
     if not preference.source.has_weights:
         raise PreferenceFileError("A text preference has no weights to save; keep its two prompts instead.")
     networks = {part: getattr(preference, part) for part in NETWORKS}
-    tensors = {
-        f"{part}.{name}": tensor
-        for part, network in networks.items()
-        if network is not None
-        for name, tensor in network.state_dict().items()
-    }
+    states = {part: network.state_dict() for part, network in networks.items() if network is not None}
+    tensors = {f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()}
     metadata = {
         "format": FORMAT,
         "name": preference.name,
@@ -201,16 +196,16 @@ def _read(path: Path) -> list[Preference]:
     except UnreadableError as error:
         raise UnreadableError(f"{error}; pick a preference file (ends in .safetensors)") from None
     if not isinstance(metadata, dict) or type(metadata.get("format")) is not int:
-        raise UnreadableError("a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector")
+        raise UnreadableError(
+            "a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector"
+        )
     if metadata["format"] > FORMAT:
         raise UnreadableError(
             f"format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it"
         )
     if metadata["format"] < FORMAT:
         raise UnreadableError(f"format {metadata['format']} is of a development version; learn it again")
-    if CHECKSUM not in metadata:
-        raise UnreadableError("it has no checksum, as of a development version; learn it again")
-    if metadata.pop(CHECKSUM) != checksum(json.dumps(metadata), tensors):
+    if metadata.pop(CHECKSUM, None) != checksum(json.dumps(metadata), tensors):
         raise UnreadableError(
             "its checksum is not that of its content, so it was damaged, or another program changed it; copy it again, "
             "or learn it again"
@@ -241,22 +236,22 @@ def _built(metadata: Any, tensors: dict[str, Tensor], name: str) -> Preference:
             f'made for the latent space "{space}", which this version does not know; update RS-Corrector'
         )
     try:
-        error = complaint(metadata, _schema()) or not_finite(tensors, LARGEST_WEIGHT)
-        if not error:
-            axis = axis_from_dict(metadata["axis"], "its axis")
-            error = _contradiction(metadata, tensors)
-        if not error:
-            return Preference(
-                axis=axis,
-                space=metadata["latent_space"],
-                calibrations=tuple(_calibration(values) for values in metadata["calibrations"]),
-                training=metadata["training"],
-                name=metadata["name"] or name,
-                **_networks(metadata, tensors),
-            )
-    except (RSCorrectorError, RuntimeError, TypeError, ValueError, AssertionError) as refusal:
-        error = " ".join(str(refusal).split())
-    raise UnreadableError(f"its parts do not fit together ({short(error.rstrip('.'), 300)}); learn it again")
+        if error := complaint(metadata, _schema()) or not_finite(tensors, LARGEST_WEIGHT):
+            raise UnreadableError(error)
+        axis = axis_from_dict(metadata["axis"], "its axis")
+        if error := _contradiction(metadata, tensors):
+            raise UnreadableError(error)
+        return Preference(
+            axis=axis,
+            space=metadata["latent_space"],
+            calibrations=tuple(Calibration(**_with_tuples(values)) for values in metadata["calibrations"]),
+            training=metadata["training"],
+            name=metadata["name"] or name,
+            **{part: _network(part, metadata.get(part), tensors) for part in NETWORKS},
+        )
+    except (RSCorrectorError, RuntimeError, TypeError, ValueError, AssertionError) as error:
+        reason = short(" ".join(str(error).split()).rstrip("."), 300)
+        raise UnreadableError(f"its parts do not fit together ({reason}); learn it again") from None
 
 
 def _contradiction(metadata: dict[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
@@ -274,37 +269,34 @@ def _contradiction(metadata: dict[str, Any], tensors: Mapping[str, Tensor]) -> s
         divisors = calibration.get("lean_spread", 0), calibration.get("lean_sigma", 0)
         if calibration.get("lean_slope") and min(divisors) < 1e-9:
             return "a calibration has a lean without a spread"
+    if unused := [name for name in tensors if name.partition(".")[0] not in NETWORKS]:
+        return f'its tensor "{unused[0]}" belongs to no network'
     if "gate.spread" in tensors and float(tensors["gate.spread"].min()) < 1e-9:
         return "its gate divides by zero"
     return None
 
 
-def _calibration(values: dict[str, Any]) -> Calibration:
-    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _networks(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """{part of a Preference: its network, or None if there are no tensors of it}."""
-    if unused := [name for name in tensors if name.partition(".")[0] not in NETWORKS]:
-        raise ValueError(f'its tensor "{unused[0]}" belongs to no network')
-    with torch.inference_mode(False):  # ComfyUI runs nodes in it, and tensors of it cannot be trained
-        return {
-            part: _filled(kind, metadata.get(part), _part(tensors, f"{part}."))
-            for part, kind in NETWORKS.items()
-            if part == "source" or _part(tensors, f"{part}.")
-        }
+def _network(part: str, config: dict[str, Any] | None, tensors: Mapping[str, Tensor]) -> Any:
+    """A network with its tensors, or None if there are none.
 
-
-def _filled(kind: type[nn.Module], config: dict[str, Any] | None, tensors: dict[str, Tensor]) -> nn.Module:
-    """A network with its tensors. Sizes are compared first, so that absurd ones in a file allocate nothing."""
+    Sizes are compared first, so that absurd ones in a file allocate nothing.
+    """
+    tensors = _part(tensors, f"{part}.")
+    if not tensors and part != "source":
+        return None
     if config is None:
         raise ValueError("it has tensors of a network that it does not describe")
     with torch.device("meta"):
-        described = {name: tensor.shape for name, tensor in kind(**config).state_dict().items()}
+        described = {name: tensor.shape for name, tensor in NETWORKS[part](**config).state_dict().items()}
     if described != {name: tensor.shape for name, tensor in tensors.items()}:
         raise ValueError("its tensors are not those of its description")
-    module = kind(**config)
-    module.load_state_dict(tensors)  # in float32
+    with torch.inference_mode(False):  # ComfyUI runs nodes in it, and tensors of it cannot be trained
+        module = NETWORKS[part](**config)
+        module.load_state_dict(tensors)  # in float32
     return module.eval().requires_grad_(False)
 
 

@@ -119,7 +119,7 @@ class Workflow:
         return size
 
     def write(self):
-        """Write the file; what is in `extra` makes web/view.js open it readably."""
+        """Write the file; what is in `extra` makes web/graph.js open it readably."""
         workflow = {
             "last_node_id": len(self.nodes), "last_link_id": len(self.links), "nodes": self.nodes,
             "links": self.links, "groups": self.groups, "config": {}, "extra": {"rs_corrector_template": True},

@@ -83,9 +83,10 @@ def test_names_that_no_file_can_have_are_refused_in_a_sentence(name, backdrop):
     with pytest.raises(ValueError, match="cannot name a preference file"):
         NODES["RSCorrectorSavePreference"].execute(backdrop, name)
     if name:
-        texts = "title", "Orvane", "a {group} person", "in a village", "in a city"
+        texts = dict(title="title", groups="Orvane", neutral="a {group} person")
+        texts |= dict(stereotype="in a village", counter="in a city")
         with pytest.raises(RSCorrectorError, match="cannot name an axis file"):
-            NODES["RSCorrectorAxis"].execute(*texts, save_as=name)
+            NODES["RSCorrectorAxis"].execute(**texts, save_as=name)
 
 
 def test_combining_without_preferences_is_refused():
