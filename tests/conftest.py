@@ -42,6 +42,22 @@ def axis():
 
 
 @pytest.fixture
+def preference(axis):
+    from preference_files import small_preference
+
+    return small_preference(axis)
+
+
+@pytest.fixture
+def saved(preference, tmp_path):
+    """The file of `preference`."""
+    from corrector.preference.file import save_preference
+
+    save_preference(preference, tmp_path / "village.safetensors")
+    return tmp_path / "village.safetensors"
+
+
+@pytest.fixture
 def exact(axis, monkeypatch):
     """-> a function that makes a Preference whose source is the exact one of a GaussianWorld.
 

@@ -26,14 +26,11 @@ def pipe():
     return StableDiffusionPipeline.from_pretrained(WEIGHTS / "miniature")
 
 
-@pytest.mark.parametrize("name", corrector.__all__)
-def test_every_public_name_is_there_and_can_be_called(name):
-    assert callable(getattr(corrector, name))
-
-
-def test_an_unknown_name_is_an_attribute_error():
+def test_every_public_name_is_there_and_others_are_not():
+    assert all(callable(getattr(corrector, name)) for name in corrector.__all__)
     with pytest.raises(AttributeError, match="no attribute 'unknown'"):
         corrector.unknown  # noqa: B018
+    assert f'\nversion = "{corrector.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_help_lists_every_public_name_and_shows_the_functions():
@@ -54,10 +51,6 @@ def test_a_preference_is_printed_in_three_lines():
     assert lines[2].startswith("calibrated at CFG 2")
     assert str(replace(preference, calibrations=())).endswith("not calibrated")
     assert len(repr([preference])) < 60 and preference.hash in repr(preference)
-
-
-def test_the_version_is_that_of_the_repository():
-    assert f'\nversion = "{corrector.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_importing_the_package_imports_nothing_heavy():
