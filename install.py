@@ -7,9 +7,7 @@ Both make `.venv` beside this file if it is missing and install the requirements
 is how ComfyUI-Manager and WebUI call this file at every launch, it does nothing.
 """
 
-import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -55,39 +53,23 @@ def main(arguments: list[str]) -> int:
 
 def prepare(command: str) -> None:
     """Make `.venv` and install the requirements of `command`, unless already done. Raises InstallError."""
-    requirements = ROOT / f"requirements-{command}.txt"
-    current = fingerprint(requirements)
-    stamp = VENV / f"rs-corrector-{command}.stamp"
-    if PYTHON.exists() and stamp.is_file() and stamp.read_bytes() == current.encode():
+    requirements = str(ROOT / f"requirements-{command}.txt")
+    if pip("install", "--no-index", "-r", requirements, quiet=True):
         return
     if sys.version_info < (3, 10):  # noqa: UP036
         raise InstallError(f"this is Python {sys.version.split()[0]}; RS-Corrector needs Python 3.10 to 3.13.")
     try:
         make_venv()
-        install_torch()
-        if not pip("install", "-r", str(requirements)):
-            raise InstallError(
-                f"the installation did not finish; see pip's message above. {free_space()} MB are free on the disk. "
-                "Check that and the network, then run the same command again: it continues where it stopped."
-            )
-        stamp.write_text(current, encoding="utf-8")
     except OSError as error:
         raise InstallError(
             f"nothing can be written to {ROOT} ({error.strerror}); copy the folder to a place where you may write."
         ) from None
-
-
-def fingerprint(requirements: Path) -> str:
-    """A hash of a requirements file and of the files that it includes. Raises InstallError."""
-    digest, files = hashlib.sha256(), [requirements]
-    for path in files:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise InstallError(f"{path} is missing or damaged; copy or download RS-Corrector again.") from None
-        digest.update(text.encode())
-        files += [ROOT / name for name in re.findall(r"^-r (\S+)", text, re.MULTILINE)]
-    return digest.hexdigest()
+    install_torch()
+    if not pip("install", "-r", requirements):
+        raise InstallError(
+            f"the installation did not finish; see pip's message above. {free_space()} MB are free on the disk. Check "
+            "that and the network, then run the same command again: it continues where it stopped."
+        )
 
 
 def make_venv() -> None:

@@ -26,13 +26,7 @@ class AxisError(RSCorrectorError):
 
 @dataclass(frozen=True)
 class Side:
-    """One side of an axis.
-
-    Args:
-        description: what is seen.
-        phrases: wordings that ask for it, appended to neutral prompts to draw it.
-        paraphrases: other ways in which people ask for it, which the gate on the prompt learns to read.
-    """
+    """One side of an axis; axes/axis.schema.json says what each field is."""
 
     description: str
     phrases: tuple[str, ...]
@@ -45,23 +39,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Axis:
-    """One stereotype axis, as `axis_from_dict` makes it of checked fields.
+    """One stereotype axis, as `axis_from_dict` makes it of checked fields; axes/axis.schema.json says what each is.
 
-    Args:
-        id: short name, also the name of its file: small letters, digits and hyphens.
-        title: what the axis is about, in a few words.
-        groups: the groups that prompts name.
-        neutral: prompt templates with {group} that ask for neither side.
-        stereotype: what models draw too often.
-        counter: what to draw instead.
-        aliases: other words for a group, by group, which the gate on the prompt learns to read: countries and cities,
-            adjectives, plurals.
-        another: ways to ask for another value of the same attribute, which no side is ("working as a cook", where the
-            sides are farmers and office workers): the gate learns to leave such prompts alone.
-        skin_region: the box in which portraits show skin: left, top, right, bottom in 0..1. The default is that of the
-            miniature's portraits.
-        protected: what a correction must leave unchanged.
-        author, scope, licence, sources: documentation of the axis; see the schema.
+    `skin_region` is by default that of the miniature's portraits: left, top, right, bottom in 0..1.
     """
 
     id: str

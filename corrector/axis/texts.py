@@ -25,16 +25,14 @@ def axis_from_texts(
 ) -> Axis:  # fmt: skip
     """The contents of text boxes -> Axis, with an id made from the title. Raises AxisError as `axis_from_dict` does.
 
+    Groups and aliases are separated by commas or newlines; all else but the title and the descriptions is one a line.
+
     Args:
         title: what the axis is about.
-        groups: names of groups, separated by commas or newlines.
-        neutral: prompt templates with {group}, one per line.
-        stereotype, counter: phrases of the two sides, one per line.
+        groups, neutral, another: as the schema of axes describes them.
+        stereotype, counter: phrases of the two sides, and stereotype_paraphrases, counter_paraphrases: others.
         stereotype_description, counter_description: what each side shows; by default its first phrase.
-        aliases: other words for the groups, a line a group: "Orvane: Orvanese, from Orvania". The group may be left out
-            if there is only one.
-        stereotype_paraphrases, counter_paraphrases: other ways to ask for a side, one per line.
-        another: ways to ask for another value of the same attribute, one per line.
+        aliases: other words for the groups, as for `aliases_from_text`.
     """
     title = " ".join(title.split())
     ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
@@ -62,7 +60,10 @@ def axis_from_texts(
 
 
 def aliases_from_text(text: str, groups: Sequence[str]) -> dict[str, list[str]]:
-    """Lines such as "Orvane: Orvanese, from Orvania" -> {group: [alias]}. Raises AxisError if a line names no group."""
+    """Lines such as "Orvane: Orvanese, from Orvania" -> {group: [alias]}. Raises AxisError if a line names no group.
+
+    The group may be left out if there is only one.
+    """
     aliases: dict[str, list[str]] = {}
     for line in lines_of(text):
         group, colon, names = line.partition(":")

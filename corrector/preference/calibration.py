@@ -9,18 +9,13 @@ from torch import Tensor
 
 from ..latents.fingerprint import same_weights
 
-FARTHER = (
-    1.0  # Frechet distance to the model's own counter pictures, over the plain pictures': worse than doing nothing
-)
-EXTRAPOLATED = (
-    0.6  # how far beyond the nearest measured CFG scale a calibration is continued, over the scales' distance
-)
-SPREAD_DEVIATES = (
-    0.1  # deviation from 1 of the latents' spread and extremes, over those of the model's own counter pictures
-)
+# What makes a correction harmful, beside the model's own counter pictures:
+FARTHER = 1.0  # Frechet distance to them, over that of the plain pictures: worse than doing nothing
+SPREAD_DEVIATES = 0.1  # deviation from 1 of the latents' spread and extremes, over theirs
 RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
 TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is reported
 JUDGES_DISAGREE = 0.1  # share of corrected pictures of which two judges say different things
+EXTRAPOLATED = 0.6  # how far beyond the nearest measured CFG scale one continues, over the scales' distance
 
 
 @dataclass(frozen=True)

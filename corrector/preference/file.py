@@ -65,8 +65,6 @@ def check_writable(path: Path | str) -> None:
     A file that is there must be a preference file, readable or not, as it is replaced.
     """
     path = Path(path)
-    if path.is_dir():
-        raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / f'mine{SUFFIX}'}.")
     if path.suffix != SUFFIX:
         raise PreferenceFileError(f"{path}: the name of a preference file ends in {SUFFIX}; add that.")
     with _write_errors_named(path):
@@ -169,8 +167,7 @@ def load_preference(path: Path | str) -> Preference:
     if len(preferences) > 1:
         names = ", ".join(preference.name for preference in preferences)
         raise PreferenceFileError(
-            f"{Path(path).name}: it holds {len(preferences)} preferences ({names}) and one is needed; give a file of "
-            "one."
+            f"{Path(path).name}: it holds {len(preferences)} preferences ({names}) and one is needed; give such a file."
         )
     return preferences[0]
 
