@@ -43,17 +43,18 @@ class Config(comfy.supported_models_base.BASE):
     """The fields that comfy.model_base.BaseModel reads, as for SD1.5."""
 
     unet_extra_config: ClassVar = {}
-    latent_format = Miniature
+    latent_format: Any = Miniature
     memory_usage_factor = 1.0
 
 
 class Multiple(float):
     """A channel multiplier that need not be whole, such as 1.5; its product with the base width is."""
 
-    def __mul__(self, width: int) -> int:
+    def __mul__(self, width: float, /) -> int:
         return round(float(self) * width)
 
-    __rmul__ = __mul__
+    def __rmul__(self, width: float, /) -> int:
+        return self * width
 
 
 def unet_config(config: dict[str, Any]) -> dict[str, Any]:

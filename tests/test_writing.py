@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ import pytest
 from audit_world import DRAWN, drawn_audit, plan
 from corrector.auditing.whole import finished
 from corrector.files.errors import RSCorrectorError
-from corrector.files.whole_files import PART, PART_IS_LEFT, BusyError, check_writable, write_whole
+from corrector.files.whole_files import PART, PART_IS_LEFT, check_writable, write_whole
 from corrector.preference import file as preference_file
-from test_pairs import Host, make, same
 
 
 def test_a_device_is_refused_and_stays_a_device(tmp_path):
@@ -67,34 +65,6 @@ def test_a_disk_without_room_for_the_result_is_told_before_the_work(tmp_path, mo
     with pytest.raises(preference_file.PreferenceFileError, match="the disk is full; free some space"):
         preference_file.check_writable(tmp_path / "new" / "a.safetensors")
     assert not list(tmp_path.iterdir())
-
-
-def test_of_runs_that_share_a_folder_one_draws_and_the_others_are_refused_at_once(axis, tmp_path):
-    whole = make(Host(), axis, batch=1)
-    for number in range(5):
-        folder, hosts = tmp_path / str(number), [Host(pause=0.0001) for _ in range(3)]
-        with ThreadPoolExecutor(3) as pool:
-            runs = [pool.submit(make, host, axis, folder, batch=1) for host in hosts]
-            errors = [run.exception() for run in runs]
-        assert None in errors and all(error is None or isinstance(error, BusyError) for error in errors)
-        assert sum(len(host.sampled) for host in hosts) == 2 * 2 * 7, "no picture is drawn twice"
-        assert all(same(run.result(), whole) for run, error in zip(runs, errors, strict=True) if error is None)
-        assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
-
-
-def test_shards_that_are_exchanged_or_changed_are_drawn_again(axis, tmp_path):
-    whole, folder = make(Host(), axis, tmp_path), tmp_path
-    first, second = folder / "00-counter-00000.safetensors", folder / "00-counter-00002.safetensors"
-    contents = first.read_bytes(), second.read_bytes()
-    first.write_bytes(contents[1])
-    second.write_bytes(contents[0])
-    third = folder / "01-stereotype-00004.safetensors"
-    flipped = bytearray(third.read_bytes())
-    flipped[-1] ^= 1
-    third.write_bytes(flipped)
-    host = Host()
-    assert same(make(host, axis, folder), whole) and len(host.sampled) == 6
-    assert (first.read_bytes(), second.read_bytes()) == contents
 
 
 def drawn(folder):

@@ -179,8 +179,10 @@ def axis_from_dict(data: Any, where: str = "axis") -> Axis:
     """A parsed JSON object -> Axis. Raises AxisError, which begins with `where` and names the field."""
     if error := axis_complaint(data):
         raise AxisError(f"{where}: {error}")
-    values = {name: value for name, value in data.items() if name not in ("format", "$schema")}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    values: dict[str, Any] = {name: value for name, value in data.items() if name not in ("format", "$schema")}
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
     values.setdefault("title", values["id"])
     for name in SIDES:
         side = values[name]

@@ -1,6 +1,7 @@
 """Command-line interface of RS-Corrector: the parser, and errors as sentences."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -9,14 +10,14 @@ from ..files.errors import RSCorrectorError
 from ..files.whole_files import DISK_IS_FULL, why_not
 from . import audit, demo, learning, read
 
-PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corrector once installed
+PACKAGE = __name__.partition(".")[0]  # corrector in the repository, rs_corrector once installed
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has not
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none
             stream.reconfigure(errors="replace")  # Windows' code pages lack most of the world's letters
-    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=__doc__.partition(":")[0] + ".")
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=(__doc__ or "").partition(":")[0] + ".")
     commands = parser.add_subparsers(dest="command", required=True)
     for group in (demo, learning, read, audit):
         group.add_commands(commands)

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,30 +13,22 @@ if TYPE_CHECKING:
 MOST_PICTURES = 10**6  # and points
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """-> the type of options that take a whole number in a range."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,20}", text) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a whole number from {low} to {high}')
-        return int(text)
-
-    return parse
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
     """-> the type of options that take a number in a range."""
 
     def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:  # as nan
-            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a number from {low:g} to {high:g}')
-        return value
+        with suppress(ValueError):
+            if low <= (value := kind(text)) <= high:  # not nan
+                return value
+        whole_number = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f'"{text[:40]}" is not {whole_number} from {low} to {high}')
 
     return parse
+
+
+def whole(low: int, high: int) -> Callable[[str], float]:
+    """-> the type of options that take a whole number in a range."""
+    return number(low, high, int)
 
 
 count = whole(1, MOST_PICTURES)

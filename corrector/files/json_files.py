@@ -180,7 +180,6 @@ def _broken_keyword(value: Any, schema: dict) -> str | None:
 def _sentence(keyword: str, value: Any, schema: dict, path: str) -> str:
     """The error of a value that breaks a keyword, in the words of the schema or in general ones."""
     limit, prefix = schema[keyword], f"{path[1:]}." if path else ""
-    size = len(value) if isinstance(value, str | list | dict) else short(value)
     if keyword == "required":
         return f'the field "{prefix}{next(name for name in limit if name not in value)}" is missing; add it.'
     if keyword == "additionalProperties":
@@ -188,6 +187,7 @@ def _sentence(keyword: str, value: Any, schema: dict, path: str) -> str:
         return f'unknown field "{prefix}{short(unknown)}"; known are {", ".join(sorted(schema["properties"]))}.'
     if keyword == "type":
         limit = " or ".join(TYPE_NAMES[kind] for kind in ([limit] if isinstance(limit, str) else limit))
+    size = len(value) if isinstance(value, str | list | dict) else short(value)
     if keyword == "uniqueItems":
         size = short(next(item for index, item in enumerate(value) if item in value[:index]))
     general = WORDS.get(keyword, OTHER_WORDS).format(size=size, limit=limit)

@@ -38,7 +38,7 @@ def read_metadata(path: Path | str) -> tuple[dict[str, str], str | bytes]:
             comment = exif.get_ifd(EXIF).get(USER_COMMENT, b"")
         except Exception:  # Pillow raises various exceptions for damaged files
             raise UnreadableError(f"it is a damaged {kind} picture; copy it again") from None
-    return {name: text for name, text in info.items() if isinstance(text, str)}, comment
+    return {str(name): text for name, text in info.items() if isinstance(text, str)}, comment
 
 
 def _format_of(file: BinaryIO) -> str:

@@ -86,7 +86,8 @@ def checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     described = sorted([(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()])
     digest = hashlib.sha256(json.dumps([text, described]).encode())
     for name, *_ in described:
-        digest.update(tensors[name].contiguous().view(torch.uint8).numpy() if tensors[name].numel() else b"")
+        if tensors[name].numel():
+            digest.update(memoryview(tensors[name].contiguous().view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 

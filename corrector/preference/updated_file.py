@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from .file import PreferenceFileError, held, load_preferences, write_held
+from .networks import Distilled
 from .preference import GATE_FIGURES, Preference
 
 
@@ -57,7 +58,7 @@ def latest(preference: Preference, path: Path | str) -> Preference:
 def _same(preference: Preference, preferences: Iterable[Preference], path: Path | str) -> Preference:
     """The one of this axis among a file's preferences, which must have the same network; itself if there is none."""
     current = next((p for p in preferences if p.axis.id == preference.axis.id), preference)
-    weights, other = (p.source.state_dict() for p in (preference, current))
+    weights, other = (p.source.state_dict() for p in (preference, current) if isinstance(p.source, Distilled))
     if weights.keys() == other.keys() and all(torch.equal(weights[n].cpu().half(), other[n].half()) for n in weights):
         return current
     raise PreferenceFileError(
