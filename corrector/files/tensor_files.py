@@ -87,7 +87,7 @@ def checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps([text, described]).encode())
     for name, *_ in described:
         if tensors[name].numel():
-            digest.update(memoryview(tensors[name].contiguous().view(torch.uint8).numpy()))
+            digest.update(tensors[name].contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
