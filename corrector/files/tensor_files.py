@@ -38,9 +38,8 @@ def read_tensors(
         expected = f"at most {LARGEST_HEADER / 2**20:g} MB are expected"
         raise UnreadableError(f"its header has {length / 2**20:.1f} MB, and {expected}")
     tensors = _checked(load, data)
-    header = json.loads(data[8 : 8 + length])
-    metadata = header.pop("__metadata__", None) or {}
-    _check_types({name: entry["dtype"] for name, entry in header.items()}, types)
+    metadata, kinds = _parsed(data[8 : 8 + length])
+    _check_types(kinds, types)
     return metadata, tensors, data
 
 
@@ -61,9 +60,15 @@ def header_of(path: Path | str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _header_in(path: Path | str) -> tuple[dict[str, str], dict[str, str]]:
-    with safe_open(path, "pt") as file:
-        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-        return file.metadata() or {}, kinds
+    with safe_open(path, "pt"), open(path, "rb") as file:  # the first checks the header
+        return _parsed(file.read(int.from_bytes(file.read(8), "little")))
+
+
+def _parsed(header: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """A header that the library has checked -> (metadata, types by name)."""
+    entries = json.loads(header)
+    metadata = entries.pop("__metadata__", None) or {}
+    return metadata, {name: entry["dtype"] for name, entry in entries.items()}
 
 
 def _checked(read: Callable[[Any], Result], source: bytes | Path | str) -> Result:
