@@ -4,7 +4,6 @@ The host always runs in inference mode and training does not, so the results are
 """
 
 import math
-from contextlib import contextmanager
 from functools import lru_cache
 
 import comfy.model_management
@@ -21,7 +20,6 @@ from .correction import SPACES, check_model
 from .identity import identity_of, vocabulary_of
 
 ENCODED = 1024  # size of the cache of encoded prompts: those of an axis are reused many times
-WORDS_KEPT = 10_000  # by the package tokenizers, of what each tokenizer has seen
 SMALLEST = 128  # minimum side of pictures without a VAE, in pixels, so that a region has enough of them
 
 
@@ -33,8 +31,7 @@ def encode_each(clip, prompts, progress=None):
     """
     for start in range(0, len(prompts), TEXTS_AT_ONCE):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        with _words_forgotten(clip):
-            each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
+        each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
         together = {name: [chunk for chunks in each for chunk in chunks[name]] for name in each[0]}
         with torch.inference_mode(), quickly(clip.patcher.load_device):
             vectors = clip.encode_from_tokens_scheduled(together)[0][0][0].float().cpu()
@@ -42,22 +39,6 @@ def encode_each(clip, prompts, progress=None):
         yield from vectors.split([len(vectors) // sum(counts) * count for count in counts])
         if progress:
             progress(len(each))
-
-
-@contextmanager
-def _words_forgotten(clip):
-    """Without the memory of words of byte-pair tokenizers, which the package tokenizers never frees: thousands of texts
-    with rare words would leave megabytes behind, also once the CLIP is gone."""
-    parts = (getattr(part, "tokenizer", None) for part in vars(clip.tokenizer).values())
-    models = [part.backend_tokenizer.model for part in parts if hasattr(part, "backend_tokenizer")]
-    models = [model for model in models if hasattr(model, "_resize_cache")]
-    for model in models:
-        model._resize_cache(0)
-    try:
-        yield
-    finally:
-        for model in models:
-            model._resize_cache(WORDS_KEPT)
 
 
 class ComfyPrompts(Prompts):

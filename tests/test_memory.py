@@ -28,13 +28,14 @@ def remembering(latents, context="graph"):
 
 
 def blended(latents, share):
-    """Latents of which `share` of the variance is noise: their likeness R^2 to the originals is 1 - share."""
+    """Latents [B, C, 8, 8] with noise that is `share` of their variance: the likeness R^2 is 1 - share."""
+    centred = latents - latents.mean(dim=(2, 3), keepdim=True)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(3))
-    cells = F.adaptive_avg_pool2d(noise, 8)
-    centred = F.adaptive_avg_pool2d(latents, 8)
-    centred = centred - centred.mean(dim=(2, 3), keepdim=True)
-    scale = (centred.square().sum(dim=(1, 2, 3)) / cells.square().sum(dim=(1, 2, 3))).sqrt()
-    return latents + (share / (1 - share)) ** 0.5 * scale.view(-1, 1, 1, 1) * noise
+    noise = noise - noise.mean(dim=(2, 3), keepdim=True)
+    overlap = (noise * centred).sum(dim=(1, 2, 3)) / centred.square().sum(dim=(1, 2, 3))
+    noise = noise - overlap.view(-1, 1, 1, 1) * centred
+    size = (centred.square().sum(dim=(1, 2, 3)) / noise.square().sum(dim=(1, 2, 3))).sqrt()
+    return latents + (share / (1 - share)) ** 0.5 * size.view(-1, 1, 1, 1) * noise
 
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 40), (64, 64)], ids=str)
@@ -56,11 +57,10 @@ def test_noisy_latents_are_found_by_themselves():
 
 
 @pytest.mark.parametrize(
-    "share, context, recognised", [(0.1, None, True), (0.2, None, False), (0.4, "graph", True), (0.55, "graph", False)]
+    "share, context, recognised",
+    [(0.14, None, True), (0.16, None, False), (0.79, "graph", True), (0.81, "graph", False), (0.16, "other", False)],
 )
-def test_a_picture_must_be_alike_by_85_percent_of_its_variance_and_by_half_in_the_same_graph(
-    share, context, recognised
-):
+def test_a_picture_must_be_alike_by_85_percent_of_its_variance_and_by_20_in_the_same_graph(share, context, recognised):
     latents = pictures(size=(8, 8))
     assert remembering(latents).find(blended(latents, share), context=context) == (
         decisions() if recognised else [None] * 6

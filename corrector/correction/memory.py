@@ -17,7 +17,7 @@ from .decision import PastDecision
 REMEMBERED_PICTURES = 1024
 GRID = 8  # cells per side at which latents are compared: coarse enough that resizing changes little
 PICTURES_ALIKE = 0.85  # least likeness to any picture; other seeds of one prompt reach 0.82 on the miniature
-JOB_ALIKE = 0.5  # least likeness to a picture of the same graph or job, which probably is the same
+JOB_ALIKE = 0.2  # least likeness to a picture of the same graph or job; one from elsewhere has less than 0
 
 
 @dataclass(frozen=True, eq=False)

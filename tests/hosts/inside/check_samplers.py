@@ -72,23 +72,6 @@ def test_a_custom_sampler_with_its_own_sigmas_is_corrected(model, backdrop, prom
     assert not torch.equal(run(correct(model, backdrop)), run(model))
 
 
-def test_a_custom_node_that_bypasses_the_hosts_samplers_is_corrected(model, backdrop, prompts):
-    """Some packs call the guider's prediction directly."""
-    corrected = correct(model, backdrop)
-    guider = comfy.samplers.CFGGuider(corrected)
-    guider.set_conds(prompts["person"], prompts["empty"])
-    guider.set_cfg(2.0)
-    latent = torch.zeros(2, 4, 16, 16)
-    noise = comfy.sample.prepare_noise(latent, 3)
-    corrected.wrappers.clear()
-    with_hook = guider.sample(
-        noise, latent, comfy.samplers.sampler_object("euler"), torch.tensor([14.6, 5.0, 1.0, 0.0])
-    )
-    guider.model_options["sampler_post_cfg_function"] = []
-    without = guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), torch.tensor([14.6, 5.0, 1.0, 0.0]))
-    assert with_hook.isfinite().all() and not torch.equal(with_hook, without)
-
-
 def test_at_target_one_half_the_other_half_of_a_batch_is_bit_identical(sd15):
     model, positive, negative = sd15
     plain = sample(model, positive, negative, batch=8)
