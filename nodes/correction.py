@@ -21,7 +21,7 @@ from ..corrector.preference.preference import Preference
 from .identity import identity_of
 from .outcome import tell
 from .preferences import PreferenceSocket
-from .search import CORRECT, found_by
+from .search import CORRECT, SEARCH_WORDS, found_by
 
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
@@ -45,7 +45,7 @@ def corrected(
     model = model.clone()
     run = None  # the Run of the current sampling
     outer_scale = 1.0  # by which a nested DualCFGGuider multiplies the output of the hook
-    call = None  # the hook's current arguments
+    call = {}  # the hook's current arguments
     sides = {}  # the encoded prompts of Text preferences
 
     def evaluate(text, x, sigma):
@@ -95,7 +95,7 @@ def corrected(
                 denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised"), args.get("uncond_denoised")
             )
         finally:
-            call = None  # it holds the model
+            call = {}  # they hold the model
         if outer_scale in (0, 1) or result is denoised:
             return result
         return denoised + (result - denoised) / outer_scale
@@ -139,7 +139,6 @@ def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
         preference.check_space(SPACES[kind], f"the model ({kind})", advice)
 
 
-SEARCH_WORDS = ("stereotype", "bias", "debias", "fairness", "diversity", "representation")
 STRENGTH = io.Float.Input(
     "strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="0 is off, exactly. 1 is as calibrated."
 )

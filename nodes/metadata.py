@@ -40,10 +40,10 @@ class PictureInfo(dict):
         self._update()
         return iter(list(super().__iter__()))  # a copy: a nested loop may update the entries
 
-    def keys(self):
+    def keys(self):  # pyright: ignore[reportIncompatibleMethodOverride]  # a list, for loops that read entries
         return list(self)
 
-    def items(self):
+    def items(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         return [(key, self[key]) for key in self]
 
     def _update(self):

@@ -98,7 +98,7 @@ def pictures_of(graph: DynamicPrompt, saving_node: str) -> Pictures:
     """The corrections of the pictures that a saving node receives."""
 
     @cache  # a picture may come by several ways
-    def inputs_of(node):
+    def inputs_of(node: str) -> Pictures:
         data = graph.get_node(node)
         links = [tuple(value) for value in data["inputs"].values() if is_link(value)]
         batches = [output_of(*link) for link in links if _type(graph, *link) in PICTURE_TYPES]
@@ -107,7 +107,7 @@ def pictures_of(graph: DynamicPrompt, saving_node: str) -> Pictures:
         return _alike(batches)
 
     @cache
-    def output_of(node, slot):
+    def output_of(node: str, slot: int) -> Pictures:
         pictures = inputs_of(node)
         key = node, _signature(graph, node)
         if key not in _executed:
@@ -127,7 +127,8 @@ def corrections_in(pictures: Pictures, place: int | None) -> list[dict]:
 
 
 def _type(graph, node, slot):
-    types = host_nodes.NODE_CLASS_MAPPINGS[graph.get_node(node)["class_type"]].RETURN_TYPES
+    kinds = host_nodes.NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]  # the host's nodes.py
+    types = kinds[graph.get_node(node)["class_type"]].RETURN_TYPES
     return types[slot] if slot < len(types) else ""
 
 

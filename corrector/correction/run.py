@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..latents.devices import device_of, place
 from ..latents.spaces import fit_mask
@@ -129,7 +129,7 @@ class Run:
         decided = []
         for preference, readings in zip(self.preferences, self.readings, strict=True):
             lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
-            earlier = [past and past.get(preference.axis.hash) for past in self._earlier]
+            earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
             decided.append(decide(preference, readings, self.coins, self.settings.target, cfg, lean, earlier))
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self._reasons = [reasons for _, reasons in decided]
@@ -137,7 +137,7 @@ class Run:
     def _place(self, device):
         for preference in self.preferences:
             source = preference.source
-            if source.has_weights and device_of(source) != device:
+            if isinstance(source, nn.Module) and device_of(source) != device:
                 self._homes.setdefault(source, device_of(source))
                 place(source, device)
 
@@ -220,5 +220,5 @@ def _read(gate: PromptGate | None, prompts: Sequence[list[Tensor]], use_gate: bo
     """The gate's reading for each picture, or None for each if there is no gate."""
     if gate is None:
         return [None] * len(prompts)
-    readings = [gate.read(regions) for regions in prompts]
-    return readings if use_gate else [PromptReading(max(reading.group, 0), "neither") for reading in readings]
+    readings = (gate.read(regions) for regions in prompts)
+    return [reading if use_gate else PromptReading(max(reading.group, 0), "neither") for reading in readings]

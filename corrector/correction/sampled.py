@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..latents.devices import placed
 from ..preference.preference import Preference
@@ -91,7 +91,8 @@ def sample_corrected(
             runs[first] = pictures, Run(preferences, settings, coins[pictures], tokens)
         return runs[first][1].correct(denoised, x, sigma, cfg, conditional)
 
-    with placed([preference.source for preference in preferences], host.device):
+    networks = [preference.source for preference in preferences if isinstance(preference.source, nn.Module)]
+    with placed(networks, host.device):
         latents = host.sample(conditioning[sampled], [seeds[i] for i in sampled.tolist()], cfg, hook=hook, **options)
     for pictures, run in runs.values():
         for row, run_reasons in zip(reasons, run.reasons, strict=True):

@@ -152,7 +152,7 @@ def thinned(
     chances = torch.full((len(coins),), base_rate)
     level = len(coins) * target
     if calibration and calibration.lean_slope and lean is not None:
-        chances = calibration.chance(lean)
+        chances = torch.as_tensor(calibration.chance(lean))
         level = _level(calibration, target, len(coins))
     if shown is not None:
         chances = torch.where(shown, full_rate, chances)
@@ -163,5 +163,5 @@ def thinned(
 def _level(calibration: Calibration, target: float, count: int) -> float:
     """The level of batches of `count` pictures whose leans are distributed as in a Calibration."""
     noise = torch.randn(SIMULATED_BATCHES, count, generator=torch.Generator().manual_seed(0))
-    chances = calibration.chance(calibration.lean_mean + calibration.lean_spread * noise)
+    chances = torch.as_tensor(calibration.chance(calibration.lean_mean + calibration.lean_spread * noise))
     return min(level_of(chances, max(target, float(chances.mean()) + SPARE_SHARE)), count * target)

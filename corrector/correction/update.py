@@ -6,8 +6,8 @@
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture
 comes out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with n = 1 and k, the
 CFG scale, D* is what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u)
-(METHOD.md). k gets a PUSH_MARGIN more, and n = 1 + LATE_EXPONENT / (1 + sigma^2): where little noise is left the belief says too much
-of pictures that are half-way, and a push that ends too early leaves them so.
+(METHOD.md). k gets a PUSH_MARGIN more, and n = 1 + LATE_EXPONENT / (1 + sigma^2): where little noise is left the belief
+says too much of pictures that are half-way, and a push that ends too early leaves them so.
 
 c is the chance that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
 T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected

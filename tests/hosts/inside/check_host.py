@@ -20,7 +20,9 @@ LONG = "a portrait of an Orvane person in a village, " + "soft light, " * 40  # 
 
 
 def host_of(models, **options):
-    return ComfyHost(*models, **{**dict(width=128, height=128, batch=4, steps=4), **options})
+    host = ComfyHost(*models, **{**dict(width=128, height=128, batch=4, steps=4), **options})
+    host.cfg = 2.0
+    return host
 
 
 @pytest.fixture(scope="module")
