@@ -33,9 +33,8 @@ def corrected(
     """A clone of `model` whose sampling is corrected.
 
     Args:
-        model: the host's ModelPatcher.
-        preferences: Preferences, applied together.
-        settings: Settings; the mask may have any size.
+        preferences: applied together.
+        settings: the mask may have any size.
         thinning_seed: changes which pictures a target below 1 corrects.
         use_gate: False corrects every picture, whatever its prompt.
         told: callback `told(run)` after each sampling, with its Run.

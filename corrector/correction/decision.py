@@ -59,13 +59,12 @@ def decide(
     corrected count as showing the counter side.
 
     Args:
-        preference: Preference.
         readings: of the prompt of each picture, or None for each if there is no gate.
         coins: [B] in 0..1.
         target: wanted share of counter pictures, in (0, 1].
         cfg: the CFG scale of the run.
         lean: [B] from `thinning.first_lean`, or None.
-        earlier: PastDecision or None for each picture, or None.
+        earlier: for each picture what an earlier stage decided, or None.
     """
     axis = preference.axis
     groups = groups_of(readings)
@@ -130,7 +129,6 @@ def notes(
     """What a user should know about a run: missing calibration and the preference's caveats -> short texts.
 
     Args:
-        preference: Preference.
         reasons: for each picture why it is left alone, or "".
         groups: for each picture the index of its group, or -1.
         cfg, model: as for `Preference.caveats_of_run`.

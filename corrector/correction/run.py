@@ -27,8 +27,8 @@ class Run:
     latents at the first call, and back by `finish`.
 
     Args:
-        preferences: Preferences, applied together.
-        settings: Settings. The mask may have any size.
+        preferences: applied together.
+        settings: the mask may have any size.
         coins: [B] in 0..1, from `thinning.coins_from_noise` or `coins_from_seeds`.
         prompts: for each picture the token vectors of its prompts (regions), each [1, T, W], for the gate.
         start: latents [B, C, H, W] in model space to which the run adds noise, or None.

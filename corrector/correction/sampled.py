@@ -60,10 +60,8 @@ def sample_corrected(
     The reasons are those of `Run.reasons`: a list per preference.
 
     Args:
-        host: Host.
         prompts, seeds: one per picture.
-        preferences: Preferences, applied together.
-        settings: Settings.
+        preferences: applied together.
         cfg: the CFG scale, by default the host's.
         plain: latents of the same prompts and seeds without correction, if known. Pictures that are left alone are
             copied from them; those whose prompts leave them alone are not sampled.

@@ -52,7 +52,6 @@ def first_lean(
     FIRST_SIGMAS times the calibration's first sigma.
 
     Args:
-        preference: Preference.
         x: [B, C, H, W] in model space, the noisy latent.
         sigma: [B].
         groups: [B], index of the group; -1 is out of scope and gives NaN.

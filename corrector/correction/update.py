@@ -110,10 +110,9 @@ def drift(reading: Reading, decision: Decision, k: float, exponent: float | Tens
     """D* - D of one preference at strength 1, [B, C, H, W] in units of x0.
 
     Args:
-        reading: Reading.
-        decision: Decision for the same pictures, on the same device.
+        reading, decision: of the same pictures, on the same device.
         k: the CFG scale and the margin.
-        exponent: of the belief; a number or [B].
+        exponent: n, of the belief; a number or [B].
     """
     belief = reading.log_odds.sigmoid()
     closed = (belief / (1 - decision.chance).clamp(min=CLOSED_BELIEF)).clamp(max=1)

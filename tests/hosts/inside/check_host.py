@@ -37,7 +37,7 @@ def expected():
     return load_file(REFERENCE)
 
 
-def test_it_encodes_predicts_and_samples_as_the_miniature_in_diffusers(host, expected):
+def test_it_encodes_predicts_samples_and_decodes_as_the_miniature_in_diffusers(host, expected):
     conditioning = host.encode(PROMPTS)
     assert (conditioning.tokens - expected["conditioning"]).abs().max() <= 1e-4
     predicted = host.denoise(expected["x"], expected["sigma"], conditioning)
@@ -46,9 +46,6 @@ def test_it_encodes_predicts_and_samples_as_the_miniature_in_diffusers(host, exp
     error = float((sampled - expected["sampled"]).abs().max())
     print(f"pictures differ by {error:.1e}")
     assert error <= 1e-4
-
-
-def test_it_decodes_as_the_miniature_in_diffusers(host, expected):
     pictures = host.decode(expected["latents"])
     assert (pictures - (expected["pictures"].movedim(-1, 1) * 2 - 1)).abs().max() <= 1e-3
 
@@ -112,15 +109,13 @@ def test_pictures_need_not_be_square(miniature):
     host = host_of(miniature, width=192, height=64)
     latents = host.sample(host.encode(PROMPTS[:1]), [1, 2])
     assert host.shape == (4, 8, 24) and latents.shape == (2, 4, 8, 24) and latents.isfinite().all()
-    assert host.decode(latents).shape == (2, 3, 64, 192)
+    for decoding in (host, host_of(miniature[:2], width=192, height=64)):  # with and without a VAE
+        pictures = decoding.decode(latents)
+        assert pictures.shape[1] == 3 and pictures.shape[3] == 3 * pictures.shape[2] >= 192
+        assert pictures.abs().max() <= 1 and pictures.std() > 0.1
+    with torch.inference_mode(False), torch.enable_grad():  # for training
+        host.denoise(latents, torch.ones(2), host.encode([""])).mul(torch.ones(1, requires_grad=True)).sum().backward()
     assert host.denoise(latents, torch.ones(2), host.encode(PROMPTS[:1])).shape == latents.shape
-
-
-@pytest.mark.parametrize("with_vae", (True, False))
-def test_pictures_with_or_without_a_vae_are_in_minus_one_to_one(miniature, with_vae):
-    host = host_of(miniature if with_vae else miniature[:2])
-    pictures = host.decode(host.sample(host.encode(PROMPTS[:1]), [1]))
-    assert pictures.shape == (1, 3, 128, 128) and pictures.abs().max() <= 1 and pictures.std() > 0.1
 
 
 def test_the_hook_is_called_at_every_step_with_the_indices_of_the_batch(host):
@@ -136,26 +131,6 @@ def test_the_hook_is_called_at_every_step_with_the_indices_of_the_batch(host):
     assert torch.equal(hooked, host.sample(conditioning, seeds))
     assert [which for which, _ in seen] == [[0, 1, 2, 3]] * 4 + [[4, 5]] * 4
     assert host.sample(conditioning, [0], hook=lambda denoised, *_: denoised * 0).abs().max() <= 1e-6
-
-
-def test_its_results_can_be_used_with_autograd(host):
-    with torch.inference_mode(False), torch.enable_grad():
-        weight = torch.ones(1, requires_grad=True)
-        latents = host.sample(host.encode([PROMPTS[0]]), [1])
-        for tensor in (latents, host.denoise(latents, torch.ones(1), host.encode([""])), host.encode([""]).tokens):
-            (tensor.square() * weight).sum().backward()
-        assert weight.grad.isfinite().all()
-
-
-def test_prompts_are_indexed_and_expanded_like_a_tensor(host):
-    prompts = host.encode(PROMPTS)
-    picked = (prompts[1:3], prompts[torch.tensor([1, 2])], prompts[torch.tensor([False, True, True, False])])
-    assert all(torch.equal(some.tokens, prompts.tokens[1:3]) for some in picked)
-    assert torch.equal(prompts[-1].tokens, prompts.tokens[3:]) and len(prompts[0].expand(5, -1, -1)) == 5
-    with pytest.raises(ValueError, match="There are 4 prompts for 5 pictures"):
-        prompts.expand(5, -1, -1)
-    long = ComfyPrompts([*prompts.conditionings, *host.encode([LONG]).conditionings])
-    assert long.tokens.shape == (5, 154, 128) and [group.tolist() for group in long.alike()] == [[0, 1, 2, 3], [4]]
 
 
 def test_the_pooled_outputs_of_sdxl_stay_with_their_prompts():
