@@ -99,23 +99,6 @@ def test_the_region_outside_the_mask_is_identical(seed, sigma, batch):
     assert torch.equal(corrected[..., 5:], act(denoised, x, level, [True] * batch)[..., 5:])
 
 
-def test_a_mask_can_differ_per_picture():
-    denoised, x, level = latents((2, 4, 6, 6), 1, 1.0)
-    mask = torch.stack([torch.ones(1, 6, 6), torch.zeros(1, 6, 6)])
-    corrected = act(denoised, x, level, [True, True], mask=mask)
-    assert not torch.equal(corrected[0], denoised[0]) and torch.equal(corrected[1], denoised[1])
-
-
-@given(SHAPES, SEEDS, SIGMAS, st.data())
-def test_the_order_of_the_batch_does_not_matter(shape, seed, sigma, data):
-    active = data.draw(st.lists(st.booleans(), min_size=shape[0], max_size=shape[0]))
-    order = data.draw(st.permutations(range(shape[0])))
-    denoised, x, level = latents(shape, seed, sigma)
-    straight = act(denoised, x, level, active)
-    shuffled = act(denoised[order], x[order], level[order], [active[i] for i in order])
-    torch.testing.assert_close(shuffled, straight[order])
-
-
 @given(SEEDS, SIGMAS, st.lists(st.floats(0, 2), min_size=1, max_size=5))
 def test_each_picture_can_have_its_own_strength(seed, sigma, strengths):
     count = len(strengths)
