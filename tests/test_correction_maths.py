@@ -142,8 +142,9 @@ def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
 
     x, sigma = noisy(GaussianWorld(shape=(2, 1, 1)))
     parts = [first.denoised(x[:, :1], sigma), second.denoised(x[:, 1:], sigma)]
-    preferences = [exact(OnOne(first, 0)), exact(OnOne(second, 1))]
-    decisions = [everyone(len(x)), everyone(len(x))]
+    preferences = [exact(OnOne(first, 0)), exact(OnOne(second, 1)), exact(OnOne(second, 0))]
+    nobody = replace(everyone(len(x)), active=torch.zeros(len(x), dtype=torch.bool))
+    decisions = [everyone(len(x)), everyone(len(x)), nobody]
     corrected = correct(torch.cat(parts, dim=1), x, sigma, preferences, decisions, Settings())
     wanted = torch.cat([first.denoised_of(x[:, :1], sigma, 0), second.denoised_of(x[:, 1:], sigma, 0)], dim=1)
     torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-4)

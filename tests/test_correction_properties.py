@@ -126,15 +126,6 @@ def test_only_pictures_in_the_window_change_and_its_ends_belong_to_it():
     assert [not torch.equal(corrected[i], denoised[i]) for i in range(5)] == [False, True, True, True, False]
 
 
-def test_two_preferences_add_and_one_that_is_inactive_adds_nothing():
-    denoised, x, level = latents((2, 4, 6, 6), 7, 1.5)
-    preference, on, off = preference_of(x.shape), decision([True, True]), decision([False, False])
-    once = correct(denoised, x, level, [preference], [on], Settings())
-    assert torch.equal(correct(denoised, x, level, [preference] * 2, [on, off], Settings()), once)
-    twice = correct(denoised, x, level, [preference] * 2, [on, on], Settings())
-    torch.testing.assert_close(twice - denoised, 2 * (once - denoised), rtol=1e-4, atol=1e-5)
-
-
 def test_the_tone_push_depends_on_neither_gate_nor_cfg_scale_and_is_less_for_a_picture_that_comes_out_fine():
     push, tone = torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3)
     push[:, 0], tone[:, 3] = 1.0, 0.1

@@ -52,17 +52,6 @@ def test_without_leans_the_number_chosen_is_the_share_of_the_batch_rounded():
         assert math.floor(share - 1e-6) <= int(chosen.sum()) <= math.ceil(share + 1e-6)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 8])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.72])
-def test_each_of_equal_pictures_is_chosen_with_the_probability_of_the_share(batch, share):
-    coins = coins_from_seeds(range(6000 // batch * batch)).view(-1, batch)
-    chosen = torch.stack([thinned(row, share) for row in coins]).double()
-    # Batches are independent: compare each position with the standard error over batches.
-    for position in chosen.T:
-        error = math.sqrt(share * (1 - share) / len(position))
-        assert abs(float(position.mean()) - share) < 4 * error
-
-
 @pytest.mark.parametrize("batch", [1, 8])
 @pytest.mark.parametrize("base_rate", [0.6, 0.85])
 def test_where_the_base_rate_reaches_the_target_hardly_any_picture_is_corrected(base_rate, batch):

@@ -88,14 +88,6 @@ def test_different_prompts_in_one_batch_are_independent(host):
         assert (predicted[i : i + 1] - one).abs().max() <= 1e-4
 
 
-def test_a_seed_gives_the_same_picture_in_a_batch_of_any_size(host):
-    conditioning, seeds = host.encode([PROMPTS[0]]), (3, 1, 4, 1, 5)
-    first = host.sample(conditioning, seeds)
-    assert torch.equal(first, host.sample(conditioning, seeds))
-    assert (first - host.sample(conditioning, seeds, batch=2)).abs().max() <= 1e-4
-    assert (first[1] - first[3]).abs().max() <= 1e-4 and not torch.allclose(first[0], first[1], atol=1e-2)
-
-
 def test_ksampler_makes_the_same_picture_of_a_seed(host, model, prompts):
     """So users can reproduce a picture of a pair."""
     from host import sample
