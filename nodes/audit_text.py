@@ -6,7 +6,7 @@ import hashlib
 from .correction import corrected
 
 
-def sample_as_in_a_graph(host, prompts, seeds, preferences, settings, cfg=2.0, plain=None, steps=None):
+def sample_as_in_a_graph(host, prompts, seeds, preferences, settings, cfg=None, plain=None, steps=None):
     """Like `sample_corrected`, with the model that the RS-Corrector node outputs -> (latents, reasons per preference).
 
     A Text preference evaluates the model during the run, which only the host's own sampling can do. `plain` is ignored:

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..corrector.files.folders import AXES, WEIGHTS
 from ..corrector.files.whole_files import at_work
+from ..corrector.hosts.sampler import Host
 from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
 from ..corrector.learning.gate_texts import gate_others
@@ -68,7 +69,7 @@ HOST_INPUTS = (
 CHECKPOINT = io.Model.Input("model", tooltip="Your checkpoint, with its LoRAs. Its weights are not changed.")
 ENCODER = io.Clip.Input("clip", tooltip="The CLIP of that checkpoint.")
 STEPS = io.Int.Input("steps", default=20, min=1, max=200, tooltip="Sampling steps per picture.")
-CFG = io.Float.Input("cfg", default=7.0, min=1.0, max=30.0, step=0.1, tooltip="The CFG that you generate with.")
+CFG = io.Float.Input("cfg", default=Host.cfg, min=1.0, max=30.0, step=0.1, tooltip="The CFG that you generate with.")
 BATCH = io.Int.Input("batch", default=8, min=1, max=64, tooltip="Pictures per batch; fewer need less memory.")
 VAE = io.Vae.Input(
     "vae", optional=True, tooltip="Decodes pictures to measure skin tones; without it, approximate colours are used."
