@@ -24,7 +24,9 @@ Raters: TypeAlias = Mapping[str, Mapping[str, Mapping[str, str]]]  # {rater: {pi
 
 BLIND_PAIRS = 60  # most pairs of a plain and a corrected picture with the same seed on a page
 ANSWERED_SIDES = ("stereotype", "counter", "neither")
-BLIND_SCHEMA = Path(__file__).with_name("blind.schema.json")  # of blind-key.json, and of the answers that the page saves
+BLIND_SCHEMA = Path(__file__).with_name(
+    "blind.schema.json"
+)  # of blind-key.json, and of the answers that the page saves
 
 
 def write_blind_page(report: Report, thumbnails: Sequence[bytes], folder: Path) -> None:

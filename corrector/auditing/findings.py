@@ -91,7 +91,8 @@ def _correction(figures: GroupFigures) -> Iterator[Finding]:
     judge, group, allowed = figures.judges[0], figures.group, 1 - figures.report["settings"]["target"]
     plain, after = figures.before_and_after("stereotype rate", judge)
     p, vanished, appeared = (
-        figures.after(f"McNemar: {name}", judge)["value"] for name in ("p", "stereotype vanished", "stereotype appeared")
+        figures.after(f"McNemar: {name}", judge)["value"]
+        for name in ("p", "stereotype vanished", "stereotype appeared")
     )
     fell, rose = (p < SIGNIFICANT and first > second for first, second in ((vanished, appeared), (appeared, vanished)))
     unchanged = figures.after("pictures that were changed")["value"] == 0

@@ -131,5 +131,7 @@ def _captioned(report, thumbnails, places, reasons=None):
     for place, reason in zip(places, reasons or [""] * len(places), strict=True):
         picture, twin = report["pictures"][place], thumbnails[twins[place]]
         caption = f"{picture['prompt']} (seed {picture['seed']})" + (f". {reason}" if reason else "")
-        figures.append(({"Before": twin, "After": thumbnails[place]} if picture["strength"] else {"Plain": twin}, caption))
+        figures.append(
+            ({"Before": twin, "After": thumbnails[place]} if picture["strength"] else {"Plain": twin}, caption)
+        )
     return figures

@@ -171,7 +171,10 @@ def records_schema() -> dict[str, Any]:
     """The schema of a chunk's records: the pictures of a report, each with the size of its thumbnail."""
     picture = report_schema()["properties"]["pictures"]["items"]
     size = {"type": "integer", "minimum": 1, "maximum": 2**24}
-    record = picture | {"properties": picture["properties"] | {"bytes": size}, "required": [*picture["required"], "bytes"]}
+    record = picture | {
+        "properties": picture["properties"] | {"bytes": size},
+        "required": [*picture["required"], "bytes"],
+    }
     return {"type": "array", "minItems": 1, "maxItems": 10_000, "items": record}
 
 

@@ -184,7 +184,12 @@ def build(run: Audit, records: Sequence[dict], features: np.ndarray) -> dict[str
         "judges": [judge.about | figures.agreement(judge.name) for judge in run.judges],
         "figures": figures.rows,
         "sampled": [
-            {"group": group, "kind": kind, "n": len(figures.of(group, kind, plan.cfgs[0], 0.0)), "most": plan.most(kind)}
+            {
+                "group": group,
+                "kind": kind,
+                "n": len(figures.of(group, kind, plan.cfgs[0], 0.0)),
+                "most": plan.most(kind),
+            }
             for group in plan.axis.groups
             for kind in KINDS
         ],

@@ -22,7 +22,9 @@ PRIOR_PICTURES = 8  # as which that counts
 
 
 def add_commands(commands: _SubParsersAction) -> None:
-    parser = commands.add_parser("demo", help="draw the same portraits before and after correction, and print the rates")
+    parser = commands.add_parser(
+        "demo", help="draw the same portraits before and after correction, and print the rates"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rates to this file")
     out = "folder of the picture and the page (%(default)s)"
     parser.add_argument("--out", type=Path, default=HOME / "out", help=out)

@@ -11,7 +11,7 @@ import torch
 from host import NODES, node, sample, weights_hash
 from host_extras import Counted
 from rs_pack.corrector.auditing.report_file import load_report
-from rs_pack.nodes.audit_text import hash_of_text
+from rs_pack.nodes.audit_host import hash_of_text
 
 AUDIT = dict(
     images=22, narrow=0.0, strength=1.0, steps=3, cfg=2.0, sampler="euler", scheduler="karras", width=128, height=128,
