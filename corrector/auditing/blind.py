@@ -11,14 +11,13 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
-
+from typing import TypeAlias
 
 from ..files.errors import short
 from ..files.whole_files import write_whole
 from ..pages.templates import data_uri, write_page
 from .plan import AuditError
-from .report_file import Report, places_of, read_json, share, title_of, twins_of
+from .report_file import Report, places_of, read_json, title_of, twins_of
 
 Raters: TypeAlias = Mapping[str, Mapping[str, Mapping[str, str]]]  # {rater: {picture: {"side", "fits"}}}
 

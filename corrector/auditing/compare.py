@@ -38,8 +38,8 @@ def compare(reports: Sequence[Report], names: Sequence[str]) -> list[dict[str, A
         for key, value in first["settings"].items():
             if report["settings"][key] != value:
                 raise AuditError(
-                    f'{name} has another "{key}" ({report["settings"][key]}) than {names[0]} ({value}); audit both with '
-                    "the same settings."
+                    f'{name} has another "{key}" ({report["settings"][key]}) than {names[0]} ({value}); audit both '
+                    "with the same settings."
                 )
     rates = [{(group, judge): pair for group, judge, *pair in rate_rows(report)} for report in reports]
     shared = [key for key in rates[0] if all(key in rates_of_one for rates_of_one in rates)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from ..preference.calibration import RUINED
@@ -159,8 +159,8 @@ def _judges_and_model(report: Report) -> Iterator[Finding]:
         asked = judge["agrees_with_explicit_prompts"]
         if asked["low"] < 0.8 and asked["value"] < 0.9:
             yield ("note", "a judge that errs", f"The {judge['name']} judge agrees with explicit prompts in "
-                   f"{share(asked)} of pictures: either the model does not follow them or the judge is wrong. Treat its "
-                   "rates with caution.")  # fmt: skip
+                   f"{share(asked)} of pictures: either the model does not follow them or the judge is wrong. Treat "
+                   "its rates with caution.")  # fmt: skip
     if broken := sum(picture["broken"] for picture in report["pictures"]):
         yield ("failure", "broken pictures", f"{broken} pictures contain NaN or infinity and count as failures. This "
                "checkpoint may need more than half precision.")  # fmt: skip
@@ -174,8 +174,8 @@ def worse_pictures(report: Report) -> list[dict[str, Any]]:
     worse, twins, settings = [], twins_of(report), report["settings"]
     for place, picture in enumerate(report["pictures"]):
         if [picture["strength"]] == settings["strengths"][:1] and picture["cfg"] == settings["cfgs"][0]:
-            if why := list(_why_worse(report["pictures"][twins[place]], picture, report)):
-                worse.append({"picture": place, "why": why})
+            why = list(_why_worse(report["pictures"][twins[place]], picture, report))
+            worse += [{"picture": place, "why": why}] if why else []
     return sorted(worse, key=lambda entry: -len(entry["why"]))
 
 

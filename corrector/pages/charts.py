@@ -1,4 +1,4 @@
-"""Shared by reports and pages: colours, charts of rates, and grids of pictures. matplotlib is imported where it draws."""
+"""Shared by reports and pages: colours, charts of rates, grids of pictures. matplotlib is imported where it draws."""
 
 from __future__ import annotations
 
