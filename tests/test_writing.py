@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit_world import DRAWN, drawn_audit, plan
-from corrector.auditing.whole import finished
+from corrector.auditing.page import publish
 from corrector.files.errors import RSCorrectorError
 from corrector.files.whole_files import PART, PART_IS_LEFT, check_writable, write_whole
 from corrector.preference import file as preference_file
@@ -70,7 +70,7 @@ def test_a_disk_without_room_for_the_result_is_told_before_the_work(tmp_path, mo
 def drawn(folder):
     """A short audit in a folder -> its report."""
     run = drawn_audit(plan(("Orvane",), images=2, explicit=2, strengths=(1.0,)), [DRAWN])
-    return finished(run, run.run(folder / "pictures"), folder)
+    return publish(run, run.run(folder / "pictures"), folder)[0]
 
 
 def contents(folder):
