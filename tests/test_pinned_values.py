@@ -17,7 +17,7 @@ from corrector.latents.spaces import LATENT_SPACES, denoised_from_output, fit_ma
 from corrector.latents.statistics import denoising_error, rate
 from corrector.learning.calibrate import calibrate
 from corrector.learning.pairs import PairError, Pairs, make_pairs, refuse_broken
-from corrector.learning.points import sample_points
+from corrector.learning.points import Points, sample_points
 from corrector.learning.tone import Tilt, tone_gradient, tone_power, tone_slopes, tone_weight
 from corrector.learning.training import batch_of, patch_of, train_distilled, train_judge
 from corrector.preference.calibration import Calibration, between
@@ -43,6 +43,16 @@ class Constant:
 
     def in_run(self, evaluate):
         return self
+
+
+class GateOf:
+    """A gate that reads the same group from each prompt."""
+
+    def __init__(self, group):
+        self.group = group
+
+    def read(self, regions):
+        return PromptReading(self.group, "neither")
 
 
 @pytest.fixture
@@ -89,6 +99,14 @@ def test_gate_of_a_picture_closes_by_its_belief_over_its_chance(belief, chance, 
     assert added == pytest.approx(-3 * (1 - chance) ** 2, abs=1e-6)
 
 
+def test_each_preference_moves_its_own_pictures(constant):
+    x, everybody = torch.zeros(3, 1, 2, 2), everyone(3)
+    actives = torch.tensor([[True, False, False], [False, True, False]])
+    decisions = [replace(everybody, active=active) for active in actives]
+    corrected = correct(x, x, torch.full((3,), 1e4), [constant] * 2, decisions, Settings(), 3.0)
+    assert corrected[:, 0, 0, 0].tolist() == pytest.approx([1.75, 1.75, 0.0], rel=1e-4)
+
+
 def test_cap_is_the_largest_rms_of_a_step(constant):
     assert change(constant, [1e4], cfg=3.0, cap=0.4) == pytest.approx([0.4])
     assert change(constant, [1e4], cfg=3.0, cap=1.8) == pytest.approx([1.75], rel=1e-4)
@@ -127,6 +145,27 @@ def test_strongest_correction_of_all_stages_counts(constant):
     second = stage(0.1, stage(1.0, None))
     assert [decided[constant.axis.hash].strength for decided in second.decided()] == [1.0, 1.0]
     assert stage(1.0, second, target=0.5).outcomes()[0].startswith("left alone"), "both show the counter side already"
+
+
+def test_picture_out_of_scope_keeps_the_decision_of_an_earlier_stage(constant):
+    for group, kept in ((-1, 0), (1, 1)):
+        first, second = (
+            Run([replace(constant, gate=GateOf(read))], Settings(), torch.zeros(1), [[]], memory=Memory())
+            for read in (0, group)
+        )
+        x = torch.zeros(1, 4, 8, 8)
+        first.correct(x, x, torch.ones(1))
+        second.earlier = first.decided()
+        second.correct(x, x, torch.ones(1))
+        assert second.decided()[0][constant.axis.hash].group == kept
+
+
+def test_chance_is_read_from_the_predictions_before_other_nodes_changed_them(constant):
+    preference = replace(constant, calibrations=(replace(LEANING, lean_guidance=2.0),))
+    run, x = Run([preference], Settings(), torch.zeros(1), [[]], memory=Memory()), torch.ones(1, 4, 8, 8)
+    run.correct(5 * x, x, torch.tensor([10.0]), 3.0, 0.1 * x, 0 * x)
+    lean = 0.0 + 2.0 * (3 * 0.1 - 0.1)  # log-odds, and guidance along the push
+    assert float(run.decisions[0].chance) == pytest.approx(1 / (1 + math.exp(-0.7 - 3 * lean)), rel=1e-5)
 
 
 @pytest.mark.parametrize("noise, remembered", [(0.05, 1), (0.5, 2)])
@@ -380,7 +419,7 @@ def test_tone_gradient_is_a_ridge_regression_and_zero_for_lightness_that_hardly_
     box = (0.3, 0.3, 0.7, 0.7)
     pairs = Pairs(latents, tones, torch.zeros(1, 40))
     assert float(tone_gradient(pairs, box).norm()) == pytest.approx(0.67343, rel=1e-3)
-    s, shift = Tilt(pairs, box).at(torch.tensor([2.0]), torch.tensor([0]))
+    _, shift = Tilt(pairs, box).at(torch.tensor([2.0]), torch.tensor([0]))
     assert float(shift[shift != 0].square().mean().sqrt()) == pytest.approx(2 * 0.079, rel=1e-4)
     flat = replace(pairs, lightness=50 + (tones - 50) * 0.099 / float((tones - tones.mean(dim=2, keepdim=True)).std()))
     assert not tone_gradient(flat, box).any()
@@ -410,6 +449,14 @@ def test_points_of_a_seed(points, pairs):
     squares = [float(column.double().square().mean()) for column in columns]
     assert squares == pytest.approx([26.378, 26.185, 0.15600, 0.13588, 0.084595, 0.0010917, 304.76], rel=1e-3)
     assert points.tone_power == pytest.approx(0.0013588, rel=1e-3)
+
+
+def test_points_with_tiny_pushes_do_not_count_most():
+    push, sigma = torch.tensor([1.0, 0.1]).view(2, 1, 1, 1), torch.tensor([1.5, 100.0])
+    column = torch.zeros(2, 1, 1, 1)
+    points = Points(column, sigma, torch.zeros(2), column, push, column, 0.001 * push, torch.zeros(2))
+    assert points.weights.tolist() == pytest.approx([1.0, 20.0])
+    assert points.tone_power == pytest.approx(0.01 * 1.01 / 2)
 
 
 def test_networks_of_latents(points):

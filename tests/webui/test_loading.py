@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "scripts" / "rs_corrector.py"
 PACKAGE = "rs_corrector_extension"
 
 
@@ -30,17 +31,17 @@ def test_other_extensions_may_have_modules_of_the_same_names(fakes, monkeypatch)
     others = {name: types.ModuleType(name) for name in ("corrector", "nodes", "sd_webui", "tests", "scripts")}
     for name, module in others.items():
         monkeypatch.setitem(sys.modules, name, module)
-    script = fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
+    script = fakes.load(SCRIPT)
     assert all(sys.modules[name] is module for name, module in others.items())
     names = {name for kind in type(script).__mro__ for name in [kind.__module__] if name != "builtins"}
     assert f"{PACKAGE}.sd_webui.script" in names
 
 
 def test_reloading_registers_nothing_twice_and_keeps_no_old_module(fakes):
-    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
+    fakes.load(SCRIPT)
     first = sys.modules[f"{PACKAGE}.sd_webui.script"]
     count = sum(name.startswith(PACKAGE) for name in sys.modules)
-    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")  # "Reload UI": the host clears its callbacks first
+    fakes.load(SCRIPT)  # "Reload UI": the host clears its callbacks first
     ours = {"before_ui": 1, "cfg_denoiser": 1, "cfg_denoised": 1, "cfg_after_cfg": 1}
     assert {event: len(callbacks) for event, callbacks in fakes.callbacks.items()} == ours
     assert sys.modules[f"{PACKAGE}.sd_webui.script"] is not first
@@ -60,9 +61,6 @@ def test_the_package_is_imported_relatively():
             )
 
 
-HOST_MODULES = ("modules", "gradio")
-
-
 def test_only_the_script_and_the_page_import_the_host():
     for path in (REPOSITORY / "sd_webui").glob("*.py"):
         imports = [
@@ -71,7 +69,7 @@ def test_only_the_script_and_the_page_import_the_host():
             if line.strip().startswith(("import ", "from ")) and not line.strip().startswith("from .")
         ]
         allowed = {"script.py": {"modules"}, "page.py": {"gradio"}}.get(path.name, set())
-        assert set(imports) & set(HOST_MODULES) <= allowed, path.name
+        assert set(imports) & {"modules", "gradio"} <= allowed, path.name
 
 
 def test_loading_needs_no_network_and_no_package_that_hosts_may_lack(fakes, monkeypatch):
@@ -86,7 +84,7 @@ def test_loading_needs_no_network_and_no_package_that_hosts_may_lack(fakes, monk
         monkeypatch.delitem(sys.modules, name)
     for name in lacking:
         monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
-    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py").ui(False)
+    fakes.load(SCRIPT).ui(False)
 
 
 def test_install_py_is_fast_and_offline(tmp_path):
