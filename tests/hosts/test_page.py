@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from hosts.comfy_page import open_workflow, run, screenshot, skip_prototype
+from hosts.comfy_page import open_workflow, run, skip_prototype
+from hosts.served import screenshot
 from hosts.workflow import WORKFLOW_NAMES, WORKFLOWS
 
 OVERLAPS = """() => { const title = LiteGraph.NODE_TITLE_HEIGHT, scale = app.canvas.ds.scale, found = [];

@@ -3,23 +3,11 @@
 import ctypes
 import gc
 
+NAMES = "arena free_blocks small_blocks mapped_blocks mapped unused small_free used free top"
+
 
 class Info(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena",
-            "free_blocks",
-            "small_blocks",
-            "mapped_blocks",
-            "mapped",
-            "unused",
-            "small_free",
-            "used",
-            "free",
-            "top",
-        )
-    ]
+    _fields_ = [(name, ctypes.c_size_t) for name in NAMES.split()]
 
 
 def allocated():
