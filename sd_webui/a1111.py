@@ -48,7 +48,8 @@ class Calls:
     def on_cfg_after_cfg(self, params: Any) -> None:
         """After CFG and, for k-diffusion, after the inpainting mask was applied."""
         if self.job and self.job.run:
-            params.x = self.job.guarded(self.corrected, params.x, self.job.run, otherwise=params.x)
+            corrected = self.job.guarded(self.corrected, params.x, self.job.run)
+            params.x = params.x if corrected is None else corrected
         self.forget()
 
     def corrected(self, output: Tensor, run: Run) -> Tensor:

@@ -6,6 +6,7 @@ The order of ARGUMENTS is the API's and is frozen: add at the end, never rename,
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..corrector.correction.update import CorrectionError
 from .preferences import NONE
@@ -57,9 +58,9 @@ def choose(values: Iterable[object], overrides: Mapping[str, object] | None = No
         settings |= {"enabled": True, **overrides}
     if not _truth(settings.get("enabled", False)):
         return DEFAULTS
-    numbers = {name: _number(name, settings[name]) for name in RANGES if name in settings}
-    names = {name: str(settings[name]).strip() for name in ("preference", "second_preference") if name in settings}
-    choice = Choice(True, **numbers, **names)
+    parsed: dict[str, Any] = {name: _number(name, settings[name]) for name in RANGES if name in settings}
+    parsed |= {name: str(settings[name]).strip() for name in ("preference", "second_preference") if name in settings}
+    choice = Choice(enabled=True, **parsed)
     if choice.start >= choice.end:
         raise CorrectionError(
             f"The window is empty: it starts at {choice.start:.0%} and ends at {choice.end:.0%} of the run. The start "

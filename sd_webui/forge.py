@@ -43,12 +43,13 @@ def hook_of(job: Job, run: Run, cfg: float) -> Callable[[dict[str, Any]], Tensor
     """The hook: Forge's arguments after CFG, which do not include the CFG scale -> the corrected denoised."""
     job_ref = weakref.ref(job)
 
-    def rs_corrected_denoised(args):
+    def rs_corrected_denoised(args: dict[str, Any]) -> Tensor:
         job, denoised = job_ref(), args["denoised"]
         if job is None or job.run is not run:
             return denoised  # the pass is over and another extension samples with a clone of our UNet
         predictions = denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised")
-        return job.guarded(run.correct, *predictions, otherwise=denoised)
+        corrected = job.guarded(run.correct, *predictions)
+        return denoised if corrected is None else corrected
 
     setattr(rs_corrected_denoised, OUR_MARK, True)
     return rs_corrected_denoised

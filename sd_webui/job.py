@@ -144,8 +144,8 @@ class Job:
             return f"corrected {sum('corrected' in text for text in results)} of {len(results)} in the last batch"
         return results[(index or 0) % len(results)]
 
-    def guarded(self, call: Callable[..., T], *args: object, otherwise: T | None = None) -> T | None:
-        """`call(*args)`; reports an error on the page and in the infotext, and returns `otherwise`."""
+    def guarded(self, call: Callable[..., T], *args: object) -> T | None:
+        """`call(*args)`, or None after an error, which it reports on the page and in the infotext."""
         try:
             return call(*args)
         except RSCorrectorError as error:
@@ -156,7 +156,7 @@ class Job:
                 f"RS-Corrector failed ({type(error).__name__}: {error}) and stopped correcting this picture; please "
                 "report this bug with the details in the console."
             )
-        return otherwise
+        return None
 
     def _fail(self, sentence: str) -> None:
         self.error = " ".join(sentence.split())

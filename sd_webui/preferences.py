@@ -18,16 +18,16 @@ from ..corrector.preference.preference import Preference
 FOLDER = "rs_corrector"  # in the host's folder of models
 NONE = "None"
 SUFFIX = ".safetensors"
-HASH = re.compile(r"\[([0-9a-f]{10})\]")
-HASH_LENGTH = 12  # characters with its brackets
+HASH = re.compile(r"[0-9a-f]{10}\]")
 
 
 def split_hash(text: object) -> tuple[str, str]:
     """'name [hash]' or 'name' -> (name without ".safetensors", hash or "")."""
     text = str(text or "").strip()
-    match = HASH.fullmatch(text[-HASH_LENGTH:])
-    name, digest = (text[:-HASH_LENGTH].rstrip(), match[1]) if match else (text, "")
-    return name.removesuffix(SUFFIX), digest
+    name, _, digest = text.rpartition("[")
+    if not HASH.fullmatch(digest):
+        name, digest = text, ""
+    return name.rstrip().removesuffix(SUFFIX), digest.removesuffix("]")
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,10 @@ class RSCorrectorScript(scripts.Script):
 
     def process_before_every_sampling(self, p, *values, c=None, x=None, noise=None, **_):
         """Called before each pass; in Forge twice before the hires pass."""
-        job = JOBS.of(p)
-        run = job and job.begin_pass(p, c, x, noise)
-        if run and is_forge(p.sd_model):
-            job.guarded(forge.install, p, job, run)
+        if job := JOBS.of(p):
+            run = job.begin_pass(p, c, x, noise)
+            if run and is_forge(p.sd_model):
+                job.guarded(forge.install, p, job, run)
 
     def postprocess_batch(self, p, *values, **_):
         if job := JOBS.of(p):

@@ -14,9 +14,8 @@ NUMBERS = ("strength", "target", "start", "end")
 def register(scripts_data: Iterable[Any], shelf: Shelf) -> None:
     """Add the axes to the grid script, unless it has them. `scripts_data`: modules.scripts.scripts_data."""
     for module in {id(data.module): data.module for data in scripts_data}.values():
-        options = getattr(module, "axis_options", None)
-        grid = options is not None and hasattr(module, "AxisOption")
-        if grid and not any(str(option.label).startswith(PREFIX) for option in options):
+        options = getattr(module, "axis_options", [])
+        if hasattr(module, "AxisOption") and not any(str(option.label).startswith(PREFIX) for option in options):
             options.extend(_axes(module.AxisOption, shelf))
 
 
