@@ -19,18 +19,18 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("corrector", "axes", "weights", "tests", "pyproject.toml")
-PINNED = "test_pinned_values.py"
 RUN = "test_run.py"
 THINNING = "test_thinning.py"
 TONE = "test_tone.py"
-FILE = "test_preference.py"
 
 
 class Mutant(NamedTuple):
+    """A change of one line; without `tests`, those of the room's pinned values should fail."""
+
     file: str  # in corrector/
     old: str
     new: str
-    tests: str = PINNED  # in tests/, separated by blanks; a name after :: selects as `-k` does
+    tests: str = ""  # in tests/, separated by blanks; a word after :: selects as `-k` does
 
 
 MUTANTS = [
@@ -55,7 +55,7 @@ MUTANTS = [
     Mutant("correction/decision.py", "elif known and known.group", "elif False and known.group"),
     Mutant("correction/decision.py", "and known.target == target", ""),
     Mutant("correction/decision.py", "tone[members] = known.tone", "tone[members] = -known.tone", THINNING),
-    Mutant("correction/decision.py", "members = members[~kept[members]]", "", f"{PINNED} {RUN}"),
+    Mutant("correction/decision.py", "members = members[~kept[members]]", "", RUN),
     Mutant("correction/decision.py", "if reading and not reading.open", "if False", THINNING),
     Mutant("correction/decision.py", "= known.chance(None", "= 1 - known.chance(None", THINNING),
     Mutant("correction/thinning.py", "SPARE = 0.005", "SPARE = 0.002"),
@@ -65,7 +65,7 @@ MUTANTS = [
     Mutant("correction/thinning.py", "+ 11) %", "+ 12) %"),
     Mutant("correction/thinning.py", "(-float(chances[index])", "(float(chances[index])", THINNING),
     Mutant("correction/thinning.py", "part > max(whole, 1e-6)", "part > 0.5", THINNING),
-    Mutant("correction/thinning.py", "torch.where(shown, full_rate, chances)", "chances", f"{PINNED} {RUN}"),
+    Mutant("correction/thinning.py", "torch.where(shown, full_rate, chances)", "chances", RUN),
     Mutant("correction/thinning.py", "* guidance\n", "\n", "test_chances.py"),
     Mutant("correction/memory.py", "KEPT = 1024", "KEPT = 1025"),
     Mutant("correction/memory.py", "COMPARED = 128", "COMPARED = 129"),
@@ -153,7 +153,7 @@ def main(texts):
                 shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / name, copy / name)
-        for tests in sorted({mutant.tests for mutant in chosen}):
+        for tests in sorted({tests_of(mutant) for mutant in chosen}):
             if not passes(copy, tests):
                 raise RuntimeError(f"{tests} fails without a mutant; mend it first.")
         outcomes = [outcome(copy, mutant) for mutant in chosen]
@@ -169,10 +169,15 @@ def outcome(copy: Path, mutant: Mutant) -> str:
         result = f"OLD TEXT OCCURS {times} TIMES"
     else:
         path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-        result = "SURVIVED" if passes(copy, mutant.tests) else "killed"
+        result = "SURVIVED" if passes(copy, tests_of(mutant)) else "killed"
         path.write_text(text, encoding="utf-8")
     print(f"{result}: {mutant.file}: {mutant.old.strip()!r} -> {mutant.new.strip()!r}", flush=True)
     return result
+
+
+def tests_of(mutant: Mutant) -> str:
+    room = mutant.file.split("/")[0].replace("hosts", "latents")
+    return mutant.tests or f"test_pinned_{room}.py"
 
 
 def passes(copy: Path, tests: str) -> bool:
