@@ -19,6 +19,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("corrector", "axes", "weights", "tests", "pyproject.toml")
+PINNED_WITH = {"hosts": "latents", "gate": "preference"}  # rooms whose pinned values are in another's file
 RUN = "test_run.py"
 THINNING = "test_thinning.py"
 TONE = "test_tone.py"
@@ -124,7 +125,7 @@ MUTANTS = [
     Mutant("preference/calibration.py", "TONE_DRIFT = 2.0", "TONE_DRIFT = 2.2"),
     Mutant("preference/calibration.py", "UNSURE = 0.1", "UNSURE = 0.2"),
     Mutant("preference/calibration.py", "self.lean_slope * lean)", "lean)"),
-    Mutant("preference/judge.py", "dim=0)\n\n    @torch.no_grad()\n    def counter", "dim=0) * 0\n\n    def counter"),
+    Mutant("preference/judge.py", ".mean(dim=0)", ".sum(dim=0)"),
     Mutant("preference/judge.py", "(sides == sides[0])", "(sides == sides)"),
     Mutant("preference/prompt_gate.py", "ALMOST = 0.3", "ALMOST = 0.35"),
     Mutant("preference/prompt_gate.py", "in_scope=0.8", "in_scope=0.7"),
@@ -176,8 +177,8 @@ def outcome(copy: Path, mutant: Mutant) -> str:
 
 
 def tests_of(mutant: Mutant) -> str:
-    room = mutant.file.split("/")[0].replace("hosts", "latents")
-    return mutant.tests or f"test_pinned_{room}.py"
+    room = mutant.file.split("/")[0]
+    return mutant.tests or f"test_pinned_{PINNED_WITH.get(room, room)}.py"
 
 
 def passes(copy: Path, tests: str) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers of latents and schedulers, written out: no constant is imported from the code, so a changed one fails here."""
+"""Numbers of latents and schedulers, written out: no constant is imported from the code, so a changed one fails."""
 
 import math
 
