@@ -5,7 +5,6 @@ import socket
 from contextlib import contextmanager
 from pathlib import Path
 
-import hypothesis
 import pytest
 import torch
 
@@ -13,10 +12,6 @@ from corrector.axis.axis import Axis, Side
 from corrector.correction import update
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
-
-# A busy machine is slow, and that is no failure; the same examples on every run.
-hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
-hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from corrector.axis.axis import Axis, Side
 from corrector.correction.decision import Decision
@@ -13,6 +11,8 @@ from corrector.correction.update import Settings, correct, drift
 from corrector.preference.networks import Reading
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
+from steady import given, settings
+from steady import strategies as st
 
 SHAPES = st.tuples(st.integers(1, 5), st.just(4), st.integers(1, 9), st.integers(1, 9))
 SEEDS = st.integers(0, 2**31)

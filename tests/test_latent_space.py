@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from corrector.latents.spaces import (
     LATENT_SPACES,
@@ -13,6 +11,8 @@ from corrector.latents.spaces import (
     noise_level,
     scale_input,
 )
+from steady import given
+from steady import strategies as st
 
 
 def clean_and_noise(count=6, seed=0):

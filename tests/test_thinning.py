@@ -6,8 +6,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import kstest
 
@@ -16,6 +14,8 @@ from corrector.correction.thinning import chosen_images, coins_from_noise, coins
 from corrector.latents.fingerprint import fingerprint
 from corrector.preference.calibration import Calibration
 from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
+from steady import given
+from steady import strategies as st
 
 
 def noises(count, seed=0, shape=(4, 8, 12)):

@@ -65,11 +65,6 @@ def test_invalid_settings_are_refused(model, backdrop, settings, says):
         correct(model, backdrop, strength, **{"target": 1.0, **settings})
 
 
-def test_a_missing_preference_file_is_named_before_the_run():
-    said = NODES["RSCorrectorLoadPreference"].validate_inputs("gone.safetensors")
-    assert "gone.safetensors" in said and "models/rs_corrector" in said
-
-
 @pytest.mark.parametrize("name", ("a\0b.json", "../a\0.safetensors", "a" * 5000, "\ud800", ""), ids=range(5))
 def test_names_that_no_file_can_have_are_refused_in_a_sentence(name, backdrop):
     for loader in ("RSCorrectorLoadPreference", "RSCorrectorLoadAxis"):
