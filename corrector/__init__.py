@@ -20,12 +20,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     from .axis.axis import Axis
     from .hosts.sampler import Host
@@ -44,15 +44,15 @@ _HOMES = {
 __all__ = [*_HOMES, "audit", "calibrate", "learn"]
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
-    with _extra_named():
-        if name in _HOMES:
+    if name in _HOMES:
+        with _extra_named():
             return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -111,25 +111,30 @@ def audit(
     return audit(_host(model), _axis(axis), preferences, folder, **options)
 
 
-def _host(model):
+def _host(model: Any) -> Host:
     from .hosts.checkpoint import Checkpoint
 
     return Checkpoint(model) if hasattr(model, "unet") and hasattr(model, "scheduler") else model
 
 
-def _version():
+def _axis(axis: Axis | str | Path) -> Axis:
+    from .axis.axis import load_axis
+
+    return load_axis(axis) if isinstance(axis, str | Path) else axis
+
+
+def _version() -> str:
     """Of the installed package, or in pyproject.toml of the repository."""
-    import re
     from importlib import metadata
 
     if __name__ == "rs_corrector":
         return metadata.version("rs-corrector")
     project = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    return re.search(r'^version = "(.+)"$', project.read_text(encoding="utf-8"), re.MULTILINE)[1]
+    return project.read_text(encoding="utf-8").partition('\nversion = "')[2].partition('"')[0]
 
 
 @contextmanager
-def _extra_named():
+def _extra_named() -> Iterator[None]:
     """Names the extra of pip that brings a package which is not installed."""
     try:
         yield
@@ -141,9 +146,3 @@ def _extra_named():
             'pip install "rs-corrector[diffusers]"',
             name=error.name,
         ) from error
-
-
-def _axis(axis):
-    from .axis.axis import Axis, load_axis
-
-    return axis if isinstance(axis, Axis) else load_axis(axis)

@@ -1,8 +1,12 @@
 """Nodes that measure what a checkpoint draws and what a correction changes: the audit, and the map."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import comfy.sample
 import comfy.utils
@@ -15,8 +19,7 @@ from ..corrector.auditing.map import Acts, overlay, step_tiles
 from ..corrector.correction.sampled import sample_corrected
 from ..corrector.correction.update import Settings
 from ..corrector.files.picture_files import open_picture
-from .audit_judges import add_reader, clip_judge, identity_of_clip
-from .audit_text import hash_of_text, sample_as_in_a_graph
+from .audit_host import add_reader, clip_judge, hash_of_text, identity_of_clip, sample_as_in_a_graph
 from .axes import AxisSocket
 from .correction import MODEL, PREFERENCE, STRENGTH, check_model, corrected
 from .host import ComfyHost
@@ -24,24 +27,31 @@ from .learning import BATCH, CFG, CHECKPOINT, ENCODER, HOST_INPUTS, STEPS, diges
 from .preferences import PreferenceSocket
 from .progress import Progress
 from .provenance import remember
-from .reports import publish
+from .reports import publish as publish_page
 from .results import shown
 from .search import MEASURE, found_by
 
+if TYPE_CHECKING:
+    from ..corrector.auditing.plan import Plan
+    from ..corrector.preference.preference import Preference
 
-def audited(host, plan, preferences, clip):
+
+def audited(
+    host: ComfyHost, plan: Plan, preferences: Sequence[Preference], clip: tuple[Any, Any] | None
+) -> tuple[dict[str, Any], Path]:
     """Run an audit, saving its progress in the host's output folder -> (report, folder).
 
     Args:
-        host: ComfyHost.
-        plan: Plan.
-        preferences: the Preferences that correct; may be empty.
+        host: the model.
+        plan: what to sample.
+        preferences: those that correct; may be empty.
         clip: (vision model, text model) of a second judge, or None.
     """
     # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
     from ..corrector.auditing.judges import JUDGE_PAIRS
+    from ..corrector.auditing.page import publish
     from ..corrector.auditing.run import Audit
-    from ..corrector.auditing.whole import finished, judges_of
+    from ..corrector.auditing.whole import judges_of
 
     text = any(not p.source.has_weights for p in preferences)
     preferences = [p if p.source.has_weights else replace(p, hash=hash_of_text(p)) for p in preferences]
@@ -54,16 +64,16 @@ def audited(host, plan, preferences, clip):
     def paired(latents):
         progress.drawn("drawing pairs for the judge", len(latents), pairs, host.preview(latents))
 
-    def drawn(done, total, latents):
+    def measured(done, total, latents):
         progress.pictures, progress.total = done, total
         progress.at("measuring pictures", done, total, None if latents is None else host.preview(latents))
 
     with Progress() as progress, torch.inference_mode(False), torch.no_grad():
         add_reader(host)
-        second = clip and clip_judge(clip, plan.axis)
-        judges = judges_of(host, plan, preferences, folder, clip=second, progress=paired)
+        judge = clip and clip_judge(clip, plan.axis)
+        judges = judges_of(host, plan, preferences, folder, clip=judge, progress=paired)
         run = Audit(host, plan, judges, preferences, sampler=sample_as_in_a_graph if text else sample_corrected)
-        return finished(run, run.run(folder / "pictures", progress=drawn), folder), folder
+        return publish(run, run.run(folder / "pictures", progress=measured), folder)[0], folder
 
 
 class RSCorrectorAudit(io.ComfyNode):
@@ -138,7 +148,7 @@ class RSCorrectorAudit(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from ..corrector.auditing.chart import report_table
         from ..corrector.auditing.plan import Plan, numbers
-        from ..corrector.auditing.verdict import verdict
+        from ..corrector.auditing.report_file import verdict
 
         preferences = tuple(preference or ())
         check_model(model, preferences)
@@ -146,17 +156,17 @@ class RSCorrectorAudit(io.ComfyNode):
         cfgs = tuple(dict.fromkeys((cfg, *numbers(more_cfg))))
         strengths = tuple(dict.fromkeys((strength, *numbers(more_strengths)))) if preferences else ()
         plan = Plan(axis, images, None, seed, cfgs, strengths, target, steps, narrow)
-        both = None if clip_vision is None else (clip_vision, clip if clip_text is None else clip_text)
-        report, folder = audited(host, plan, preferences, both)
+        second = None if clip_vision is None else (clip_vision, clip if clip_text is None else clip_text)
+        report, folder = audited(host, plan, preferences, second)
         text = report_table(report)
         logging.info("RS-Corrector: the audit is in %s\n%s", folder, text)
         grid, chart = (image_of(folder / name) for name in ("grid.png", "chart.png"))
         page = folder / "audit.html"
-        result = shown(*verdict(report), picture=chart, report=publish(page), cls=cls)
+        result = shown(*verdict(report), picture=chart, report=publish_page(page), cls=cls)
         return io.NodeOutput(grid, chart, f"{page}\n\n{text}", ui=result)
 
 
-def image_of(path):
+def image_of(path: Path) -> torch.Tensor:
     """A picture's file -> IMAGE [1, H, W, 3]."""
     return torch.from_numpy(np.array(open_picture(path))).float()[None] / 255
 
@@ -184,11 +194,7 @@ class RSCorrectorMap(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="As in KSampler. It has no influence on the correction."),
                 io.Latent.Input("latent_image", tooltip="As in KSampler: an empty latent, or one to start from."),
                 io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
+                    "denoise", default=1.0, min=0.01, max=1.0, step=0.01,
                     tooltip="As in KSampler. At low values neither the picture nor a stereotype changes much.",
                 ),
             ],
@@ -199,7 +205,7 @@ class RSCorrectorMap(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="The sampled latent."),
             ],
             is_output_node=True,  # shows its picture with nothing connected
-        )
+        )  # fmt: skip
 
     @classmethod
     def execute(
@@ -207,10 +213,10 @@ class RSCorrectorMap(io.ComfyNode):
         denoise,
     ) -> io.NodeOutput:  # fmt: skip
         acts, model = Acts(), model.clone()
-        model.set_model_sampler_post_cfg_function(lambda args: acts.seen(args["denoised"]))
+        model.set_model_sampler_post_cfg_function(lambda args: acts.before_correction(args["denoised"]))
         if strength > 0:
             model = corrected(model, preference, Settings(strength=strength), told=remember)
-        model.set_model_sampler_post_cfg_function(lambda args: acts.acted(args["denoised"]))
+        model.set_model_sampler_post_cfg_function(lambda args: acts.after_correction(args["denoised"]))
         latent = _sampled(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise)
         pictures = vae.decode(latent["samples"]).float().cpu()
         height, width = pictures.shape[1:3]
@@ -228,6 +234,6 @@ def _sampled(model, seed, steps, cfg, sampler, scheduler, positive, negative, la
         noise_mask=latent.get("noise_mask"), disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
         callback=lambda step, denoised, x, total: bar.update_absolute(step + 1, total),
     )  # fmt: skip
-    # What newer versions say about the size of empty latents holds no longer.
-    known = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio")}
-    return {**known, "samples": samples}
+    # The size that newer versions note of empty latents is not that of the result.
+    entries = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio")}
+    return {**entries, "samples": samples}

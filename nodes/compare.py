@@ -4,6 +4,7 @@ ComfyUI has such a node since 0.15.1; ours is there in every version, so that th
 """
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from .search import MEASURE, found_by
 
@@ -26,7 +27,6 @@ class RSCorrectorCompare(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, before, after) -> io.NodeOutput:
-        saved = {f"rs_{name}": ui.PreviewImage(own, cls=cls).values for name, own in
-                 (("before", before), ("after", after))}  # fmt: skip
-        return io.NodeOutput(ui=saved)
+    def execute(cls, before: Tensor, after: Tensor) -> io.NodeOutput:
+        pictures = {"rs_before": before, "rs_after": after}
+        return io.NodeOutput(ui={name: ui.PreviewImage(batch, cls=cls).values for name, batch in pictures.items()})

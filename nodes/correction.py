@@ -4,9 +4,11 @@ The host's model is never written to. The hook is a plain closure: ComfyUI deep-
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import comfy.samplers
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 from comfy_api.latest import io
@@ -15,37 +17,35 @@ from comfy_execution.utils import get_executing_context
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
+from ..corrector.preference.preference import Preference
 from .identity import identity_of
 from .outcome import tell
 from .preferences import PreferenceSocket
-from .search import CORRECT, found_by
+from .search import CORRECT, SEARCH_WORDS, found_by
 
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
 
-def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told=None):
+def corrected(
+    model: ModelPatcher, preferences: Sequence[Preference], settings: Settings, thinning_seed: int = 0,
+    use_gate: bool = True, told: Callable[[Run], None] | None = None,
+) -> ModelPatcher:  # fmt: skip
     """A clone of `model` whose sampling is corrected.
 
     Args:
-        model: the host's ModelPatcher.
-        preferences: Preferences, applied together.
-        settings: Settings; the mask may have any size.
+        preferences: applied together.
+        settings: the mask may have any size.
         thinning_seed: changes which pictures a target below 1 corrects.
         use_gate: False corrects every picture, whatever its prompt.
         told: callback `told(run)` after each sampling, with its Run.
     """
     check_model(model, preferences)
-    identity, model = cache(partial(identity_of, model)), model.clone()
-    run = lone = None  # the Run of the current sampling; a Run for custom nodes that bypass the host's samplers
+    identity = cache(partial(identity_of, model))
+    model = model.clone()
+    run = None  # the Run of the current sampling
     outer_scale = 1.0  # by which a nested DualCFGGuider multiplies the output of the hook
-    call, sides = None, {}  # the hook's current arguments; the encoded prompts of Text preferences
-
-    def start(noise, conds, **more):
-        prompts, coins = _prompts(conds, len(noise)), coins_from_noise(noise, thinning_seed)
-        sides.clear()
-        return Run(
-            preferences, settings, coins, prompts, use_gate=use_gate, evaluate=evaluate, model=identity, **more
-        )  # fmt: skip
+    call = {}  # the hook's current arguments
+    sides = {}  # the encoded prompts of Text preferences
 
     def evaluate(text, x, sigma):
         if text not in sides:
@@ -55,15 +55,21 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
 
     def corrected_run(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
         nonlocal run, outer_scale
-        guider, outer, samples = executor.class_obj, (run, outer_scale), None
-        wanted = [cond for name, some in guider.conds.items() if "neg" not in name for cond in some]
+        guider = executor.class_obj
+        outer, samples = (run, outer_scale), None
+        prompts = [cond for name, conds in guider.conds.items() if "neg" not in name for cond in conds]
         into_model_space = guider.model_patcher.model.process_latent_in
         # The second stage of KSamplerAdvanced has no noise: there the latent identifies the pictures.
-        run = start(
-            noise if noise.any() else latent_image, wanted, repainted=denoise_mask,
-            start=into_model_space(latent_image) if latent_image.any() else None, context=_prompt_id(),
+        coins = coins_from_noise(noise if noise.any() else latent_image, thinning_seed)
+        context = get_executing_context()
+        run = Run(
+            preferences, settings, coins, _prompts(prompts, len(noise)), repainted=denoise_mask,
+            start=into_model_space(latent_image) if latent_image.any() else None,
+            context=context and context.prompt_id,  # the samplers of a graph may be stages of the same pictures
+            use_gate=use_gate, evaluate=evaluate, model=identity,
         )  # fmt: skip
         outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
+        sides.clear()
         try:
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             for line in run.report():
@@ -77,19 +83,18 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
             sides.clear()
 
     def corrected_denoised(args):
-        nonlocal lone, call
-        x, sigma, current = args["input"], args["sigma"], run
-        if current is None:
-            if lone and lone.over(x, sigma):
-                lone.finish()
-                lone = None
-            current = lone = lone or start(x, args["cond"])
-        cfg, denoised = args.get("cond_scale", 1.0) * outer_scale, args["denoised"]
+        nonlocal call
+        denoised = args["denoised"]
+        if run is None:  # not a sampling of the host
+            return denoised
+        cfg = args.get("cond_scale", 1.0) * outer_scale
         call = args
         try:
-            result = current.correct(denoised, x, sigma, cfg, args.get("cond_denoised"), args.get("uncond_denoised"))
+            result = run.correct(
+                denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised"), args.get("uncond_denoised")
+            )
         finally:
-            call = None  # it holds the model
+            call = {}  # they hold the model
         if outer_scale in (0, 1) or result is denoised:
             return result
         return denoised + (result - denoised) / outer_scale
@@ -97,12 +102,6 @@ def corrected(model, preferences, settings, thinning_seed=0, use_gate=True, told
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "rs_corrector", corrected_run)
     model.set_model_sampler_post_cfg_function(corrected_denoised)
     return model
-
-
-def _prompt_id():
-    """The id of the running graph, whose samplers may be stages of the same pictures."""
-    context = get_executing_context()
-    return context and context.prompt_id
 
 
 def _prompts(conds, count):
@@ -123,7 +122,7 @@ def _sides(text, args, x):
     return conds
 
 
-def check_model(model, preferences):
+def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
     """Raises RSCorrectorError if the model is not supported or a preference was made for another latent space."""
     latent_format = model.get_model_object("latent_format")
     kind = type(latent_format).__name__
@@ -148,7 +147,7 @@ CORRECTED = io.Model.Output(tooltip="The corrected model, for any sampler node."
 INPUTS = (MODEL, PREFERENCE, STRENGTH)
 
 
-def correct_and_tell(cls, model, preference, settings, *options):
+def _correct_and_tell(cls, model, preference, settings, *options):
     """The output of a correcting node, on which the outcome of each run is shown. Args as for `corrected`."""
     node = cls.hidden and cls.hidden.unique_id
     if settings.strength == 0:
@@ -164,7 +163,7 @@ class RSCorrector(io.ComfyNode):
             node_id="RSCorrector",
             display_name="RS-Corrector",
             category=CORRECT,
-            **found_by("stereotype", "bias", "debias", "fairness", "diversity", "representation"),
+            **found_by(*SEARCH_WORDS),
             description="Corrects a stereotype during sampling, without changing the model's weights. Pictures without "
             "the stereotype, and prompts that ask for it, are left alone.",
             inputs=list(INPUTS),
@@ -175,7 +174,7 @@ class RSCorrector(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, preference, strength) -> io.NodeOutput:
-        return correct_and_tell(cls, model, preference, Settings(strength=strength))
+        return _correct_and_tell(cls, model, preference, Settings(strength=strength))
 
 
 class RSCorrectorAdvanced(io.ComfyNode):
@@ -185,7 +184,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
             node_id="RSCorrectorAdvanced",
             display_name="RS-Corrector (Advanced)",
             category=CORRECT,
-            **found_by("stereotype", "bias", "debias", "fairness", "diversity", "representation"),
+            **found_by(*SEARCH_WORDS),
             description="RS-Corrector with a target share, a window, a cap, a mask, and a switch for the prompt gate.",
             inputs=[
                 *INPUTS,
@@ -233,4 +232,4 @@ class RSCorrectorAdvanced(io.ComfyNode):
             )
         window = tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
         settings = Settings(strength, target, window, mask, cap or None)
-        return correct_and_tell(cls, model, preference, settings, thinning_seed, gate)
+        return _correct_and_tell(cls, model, preference, settings, thinning_seed, gate)

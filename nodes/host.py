@@ -4,7 +4,7 @@ The host always runs in inference mode and training does not, so the results are
 """
 
 import math
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import comfy.model_management
@@ -12,7 +12,10 @@ import comfy.sample
 import comfy.samplers
 import torch
 import torch.nn.functional as F
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from PIL import Image
+from torch import Tensor
 
 from ..corrector.hosts.prompts import Prompts
 from ..corrector.hosts.sampler import TEXTS_AT_ONCE, Host
@@ -20,12 +23,13 @@ from ..corrector.latents.devices import quickly
 from .correction import SPACES, check_model
 from .identity import identity_of, vocabulary_of
 
-ENCODED = 1024  # size of the cache of encoded prompts: those of an axis are reused many times
-WORDS_KEPT = 10_000  # by the package tokenizers, of what each tokenizer has seen
-SMALLEST = 128  # minimum side of pictures without a VAE, in pixels, so that a region has enough of them
+CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
+SMALLEST_PICTURE = 128  # pixels per side without a VAE, so that a region has enough of them
 
 
-def encode_each(clip, prompts, progress=None):
+def encode_each(
+    clip: CLIP, prompts: Sequence[str], progress: Callable[[int], object] | None = None
+) -> Iterator[Tensor]:
     """Many texts -> an iterator of their token vectors [T, W] of a CLIP, on the CPU; raises if the host is stopped.
 
     ComfyUI encodes the chunks of a long prompt as one batch: so are the chunks of several prompts here.
@@ -33,8 +37,7 @@ def encode_each(clip, prompts, progress=None):
     """
     for start in range(0, len(prompts), TEXTS_AT_ONCE):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        with _words_forgotten(clip):
-            each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
+        each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
         together = {name: [chunk for chunks in each for chunk in chunks[name]] for name in each[0]}
         with torch.inference_mode(), quickly(clip.patcher.load_device):
             vectors = clip.encode_from_tokens_scheduled(together)[0][0][0].float().cpu()
@@ -44,51 +47,38 @@ def encode_each(clip, prompts, progress=None):
             progress(len(each))
 
 
-@contextmanager
-def _words_forgotten(clip):
-    """Without the memory of words of byte-pair tokenizers, which the package tokenizers never frees: thousands of texts
-    with rare words would leave megabytes behind, also once the CLIP is gone."""
-    parts = (getattr(part, "tokenizer", None) for part in vars(clip.tokenizer).values())
-    models = [part.backend_tokenizer.model for part in parts if hasattr(part, "backend_tokenizer")]
-    models = [model for model in models if hasattr(model, "_resize_cache")]
-    for model in models:
-        model._resize_cache(0)
-    try:
-        yield
-    finally:
-        for model in models:
-            model._resize_cache(WORDS_KEPT)
-
-
 class ComfyPrompts(Prompts):
     """Prompts as ComfyUI's CLIP encodes them, one CONDITIONING each."""
 
-    def alike(self):
+    def alike(self) -> list[Tensor]:
         """Groups of indices of prompts that fit into one batch: same number of tokens, same extra tensors."""
         groups = {}
         for index, conditioning in enumerate(self.conditionings):
-            shapes = [(cond.shape, *sorted((k, v.shape) for k, v in _tensors(beside))) for cond, beside in conditioning]
+            shapes = [
+                (tokens.shape, *sorted((name, value.shape) for name, value in _tensors(extra)))
+                for tokens, extra in conditioning
+            ]
             groups.setdefault(tuple(shapes), []).append(index)
         return [torch.tensor(group) for group in groups.values()]
 
-    def batched(self):
+    def batched(self) -> list:
         """One CONDITIONING for a batch with one prompt per picture; the prompts must be `alike`."""
         batch = []
         for entries in zip(*self.conditionings, strict=True):
-            beside = dict(entries[0][1])
-            beside |= {name: torch.cat([entry[1][name] for entry in entries]) for name, _ in _tensors(beside)}
-            batch.append([torch.cat([entry[0] for entry in entries]), beside])
+            extra = dict(entries[0][1])
+            extra |= {name: torch.cat([entry[1][name] for entry in entries]) for name, _ in _tensors(extra)}
+            batch.append([torch.cat([entry[0] for entry in entries]), extra])
         return batch
 
 
-def _tensors(beside):
-    return [(name, value) for name, value in beside.items() if isinstance(value, torch.Tensor)]
+def _tensors(extra):
+    return [(name, value) for name, value in extra.items() if isinstance(value, Tensor)]
 
 
-class OneEvaluation(comfy.samplers.Sampler):
+class _OneEvaluation(comfy.samplers.Sampler):
     """A "sampler" that only evaluates the model at x and sigma [B], with the host's loading and conditioning."""
 
-    def __init__(self, sigma):
+    def __init__(self, sigma: Tensor):
         self.sigma = sigma
 
     def sample(self, guider, sigmas, extra_args, callback, noise, *_, **__):
@@ -111,22 +101,29 @@ class ComfyHost(Host):
     """
 
     def __init__(
-        self, model, clip, vae=None, width=512, height=512, sampler="euler", scheduler="karras", batch=8, steps=16
-    ):
+        self, model: ModelPatcher, clip: CLIP, vae: VAE | None = None, width: int = 512, height: int = 512,
+        sampler: str = "euler", scheduler: str = "karras", batch: int = 8, steps: int = 16,
+    ):  # fmt: skip
         check_model(model, ())
-        self.model, self.clip, self.vae, self.batch, self.steps = model, clip, vae, batch, steps
-        self.sampler, self.scheduler, self.device = sampler, scheduler, model.load_device
+        self.model = model
+        self.clip = clip
+        self.vae = vae
+        self.batch = batch
+        self.steps = steps
+        self.sampler = sampler
+        self.scheduler = scheduler
+        self.device = model.load_device
         self.latent_format = model.get_model_object("latent_format")
         self.space = SPACES[type(self.latent_format).__name__]
         self.shape = (self.latent_format.latent_channels, height // 8, width // 8)
-        self._encoded = lru_cache(ENCODED)(self._encode)
+        self._encoded = lru_cache(CACHED_PROMPTS)(self._encode)
 
     @property
-    def vocabulary(self):
+    def vocabulary(self) -> tuple[str, ...]:
         return vocabulary_of(self.clip)
 
     @property
-    def identity(self):
+    def identity(self) -> dict[str, str]:
         return {
             "checkpoint": identity_of(self.model),
             "text encoder": identity_of(self.clip.patcher, self.clip.layer_idx, self.clip.tokenizer_options),
@@ -136,46 +133,52 @@ class ComfyHost(Host):
             "size": f"{self.shape[2] * 8} x {self.shape[1] * 8}",
         }
 
-    def encode(self, prompts):
+    def encode(self, prompts: Sequence[str]) -> ComfyPrompts:
         comfy.model_management.throw_exception_if_processing_interrupted()
         return ComfyPrompts(self._encoded(prompt) for prompt in prompts)
 
-    def encode_each(self, prompts):
+    def encode_each(self, prompts: Sequence[str]) -> Iterator[Tensor]:
         return encode_each(self.clip, prompts)
 
     @torch.inference_mode()
     def _encode(self, prompt):
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
 
-    def denoise(self, x, sigma, conditioning):
-        conditioning, denoised = conditioning.expand(len(x)), torch.zeros(x.shape)
-        for which in self.batches(conditioning):
+    def denoise(self, x: Tensor, sigma: Tensor, conditioning: ComfyPrompts) -> Tensor:
+        conditioning = conditioning.expand(len(x))
+        denoised = torch.zeros(x.shape)
+        for index in self.batches(conditioning):
             guider = comfy.samplers.CFGGuider(self.model)
-            guider.inner_set_conds({"positive": conditioning[which].batched()})
-            once = OneEvaluation(sigma[which])
+            guider.inner_set_conds({"positive": conditioning[index].batched()})
+            once = _OneEvaluation(sigma[index])
             with torch.inference_mode():
                 level = once.sigma.max().reshape(1).cpu()
-                guider.sample(x[which].float(), torch.zeros(x[which].shape), once, level, disable_pbar=True, seed=0)
-            denoised[which] = once.denoised.float().cpu()
+                guider.sample(x[index].float(), torch.zeros(x[index].shape), once, level, disable_pbar=True, seed=0)
+            denoised[index] = once.denoised.float().cpu()
         return denoised
 
-    def sample(self, conditioning, seeds, cfg=2.0, steps=None, hook=None, batch=None, progress=None):
+    def sample(
+        self, conditioning: ComfyPrompts, seeds: Sequence[int], cfg: float | None = None, steps: int | None = None,
+        hook: Callable | None = None, batch: int | None = None, progress: Callable[[int], object] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Sample with ComfyUI's samplers, of which some draw further noise per batch; arguments as `Host.sample`."""
-        conditioning, latents = conditioning.expand(len(seeds)), torch.zeros(len(seeds), *self.shape)
-        for which in self.batches(conditioning, batch):
-            own = [int(seeds[i]) for i in which.tolist()]
-            latents[which] = self._sample(conditioning[which], own, cfg, steps or self.steps, hook, which)
+        conditioning = conditioning.expand(len(seeds))
+        cfg = self.cfg if cfg is None else cfg
+        latents = torch.zeros(len(seeds), *self.shape)
+        for index in self.batches(conditioning, batch):
+            batch_seeds = [int(seeds[i]) for i in index.tolist()]
+            latents[index] = self._sample(conditioning[index], batch_seeds, cfg, steps or self.steps, hook, index)
             if progress:
-                progress(len(which))
+                progress(len(index))
         return latents
 
     @torch.inference_mode()
-    def _sample(self, conditioning, seeds, cfg, steps, hook, which):
+    def _sample(self, conditioning, seeds, cfg, steps, hook, index):
         model = self.model.clone()
         if hook:
 
             def hooked(args):
-                return hook(args["denoised"], args["input"], args["sigma"], which, args["cond_denoised"])
+                return hook(args["denoised"], args["input"], args["sigma"], index, args["cond_denoised"])
 
             model.set_model_sampler_post_cfg_function(hooked)
         noise = self.noise(seeds)
@@ -186,33 +189,32 @@ class ComfyHost(Host):
         )  # fmt: skip
         return self.latent_format.process_in(latents.float()).cpu()
 
-    def batches(self, conditioning, batch=None):
+    def batches(self, conditioning: ComfyPrompts, batch: int | None = None) -> Iterator[Tensor]:
         """Indices of the pictures of each batch; stops between batches if the user has interrupted the run."""
         for group in conditioning.alike():
-            for which in group.split(batch or self.batch):
+            for index in group.split(batch or self.batch):
                 comfy.model_management.throw_exception_if_processing_interrupted()
-                yield which
+                yield index
 
-    def decode(self, latents):
+    def decode(self, latents: Tensor) -> Tensor:
         """Latents [N, C, H, W] -> pictures [N, 3, height, width] in -1..1, by the VAE or as approximate colours."""
         return torch.cat([self._decode(part) for part in latents.split(self.batch)])
 
     def _decode(self, latents):
         if self.vae is None:
-            colours = self.colours(latents)
-            larger = min(8, math.ceil(SMALLEST / min(latents.shape[2:])))
-            return F.interpolate(colours, scale_factor=larger, mode="bilinear")
+            larger = min(8, math.ceil(SMALLEST_PICTURE / min(latents.shape[2:])))
+            return F.interpolate(self.colours(latents), scale_factor=larger, mode="bilinear")
         with torch.inference_mode():
             pictures = self.vae.decode(self.latent_format.process_out(latents))  # [N, H, W, 3] in 0..1
         return pictures.movedim(-1, 1).float().cpu() * 2 - 1
 
-    def colours(self, latents):
+    def colours(self, latents: Tensor) -> Tensor:
         """Latents -> approximate colours [N, 3, H, W] in -1..1, by the host's factors for previews."""
         factors = torch.tensor(self.latent_format.latent_rgb_factors)  # [C, 3]
         bias = torch.tensor(self.latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0])
         return (torch.einsum("nchw,cr->nrhw", latents.float(), factors) + bias.view(3, 1, 1)).clamp(-1, 1)
 
-    def preview(self, latents):
+    def preview(self, latents: Tensor) -> Image.Image:
         """A small PIL image of the first latent."""
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
         return Image.fromarray(colours.permute(1, 2, 0).numpy())

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..corrector.files.folders import AXES, WEIGHTS
 from ..corrector.files.whole_files import at_work
+from ..corrector.hosts.sampler import Host
 from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
 from ..corrector.learning.gate_texts import gate_others
@@ -68,7 +69,7 @@ HOST_INPUTS = (
 CHECKPOINT = io.Model.Input("model", tooltip="Your checkpoint, with its LoRAs. Its weights are not changed.")
 ENCODER = io.Clip.Input("clip", tooltip="The CLIP of that checkpoint.")
 STEPS = io.Int.Input("steps", default=20, min=1, max=200, tooltip="Sampling steps per picture.")
-CFG = io.Float.Input("cfg", default=7.0, min=1.0, max=30.0, step=0.1, tooltip="The CFG that you generate with.")
+CFG = io.Float.Input("cfg", default=Host.cfg, min=1.0, max=30.0, step=0.1, tooltip="The CFG that you generate with.")
 BATCH = io.Int.Input("batch", default=8, min=1, max=64, tooltip="Pictures per batch; fewer need less memory.")
 VAE = io.Vae.Input(
     "vae", optional=True, tooltip="Decodes pictures to measure skin tones; without it, approximate colours are used."
@@ -130,7 +131,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         training_steps, vae=None,
     ) -> io.NodeOutput:  # fmt: skip
         # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
-        from ..corrector.learning.report import MOST_COLUMNS, draw_report, verdict, write_page
+        from ..corrector.learning.report import MOST_COLUMNS, draw_report, verdict, write_report_page
 
         path = preference_file(name)
         check_writable(path)
@@ -159,7 +160,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
             logging.warning("RS-Corrector: %s is weak: %s", path.name, sentence)
         page = Path(folder_paths.get_output_directory(), "rs_corrector", "reports", f"{path.stem}.html")
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_page(preference, drawn, page)
+        write_report_page(preference, drawn, page)
         report = torch.from_numpy(drawn).float()[None] / 255  # [1, H, W, 3]
         weak_gate = [("note", sentence) for sentence in preference.weaknesses if sentence not in verdict(preference)[1]]
         lines = [verdict(preference), *weak_gate, ("note", f"saved as {path.name}")]

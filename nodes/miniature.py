@@ -5,7 +5,8 @@ Reads the folder `weights/miniature` in diffusers' format without diffusers, whi
 
 import json
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import comfy.clip_model
 import comfy.latent_formats
@@ -18,9 +19,12 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..corrector.files.folders import WEIGHTS
 from .search import CORRECT, found_by
+
+MINIATURE = WEIGHTS / "miniature"
 
 
 class Miniature(comfy.latent_formats.LatentFormat):
@@ -39,20 +43,21 @@ class Config(comfy.supported_models_base.BASE):
     """The fields that comfy.model_base.BaseModel reads, as for SD1.5."""
 
     unet_extra_config: ClassVar = {}
-    latent_format = Miniature
+    latent_format: Any = Miniature
     memory_usage_factor = 1.0
 
 
 class Multiple(float):
     """A channel multiplier that need not be whole, such as 1.5; its product with the base width is."""
 
-    def __mul__(self, width):
+    def __mul__(self, width: float, /) -> int:
         return round(float(self) * width)
 
-    __rmul__ = __mul__
+    def __rmul__(self, width: float, /) -> int:
+        return self * width
 
 
-def unet_config(config, dtype):
+def unet_config(config: dict[str, Any]) -> dict[str, Any]:
     """diffusers' config.json of a UNet2DConditionModel -> the arguments of ComfyUI's UNetModel."""
     widths, layers = config["block_out_channels"], config["layers_per_block"]
     attention = [int(block.startswith("CrossAttn")) for block in config["down_block_types"]]
@@ -72,20 +77,20 @@ def unet_config(config, dtype):
         "use_linear_in_transformer": False,
         "legacy": False,
         "adm_in_channels": None,
-        "dtype": dtype,
+        "dtype": torch.float32,
     }
 
 
-def load_model(folder, latent_scale, dtype=torch.float32):
+def load_model() -> comfy.model_patcher.ModelPatcher:
     """unet/ -> ModelPatcher."""
-    config = Config(unet_config(_json(folder / "unet/config.json"), dtype))
-    config.latent_format = Miniature(latent_scale)
-    state = _tensors(folder / "unet/diffusion_pytorch_model.safetensors")
+    config = Config(unet_config(_json("unet/config.json")))
+    config.latent_format = Miniature(_json("vae/config.json")["scaling_factor"])
     names = comfy.utils.unet_to_diffusers(config.unet_config)
     offload_device = comfy.model_management.unet_offload_device()
     model = comfy.model_base.BaseModel(config, device=offload_device)
+    state = _tensors("unet/diffusion_pytorch_model.safetensors")
     # `names` also has parts that this UNet lacks, such as a downsampler of the last level.
-    model.diffusion_model.load_state_dict({names[name]: tensor.to(dtype) for name, tensor in state.items()})
+    model.diffusion_model.load_state_dict({names[name]: tensor for name, tensor in state.items()})
     return comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), offload_device)
 
 
@@ -98,63 +103,55 @@ class TextModel(comfy.clip_model.CLIPTextModel):
         self.set_input_embeddings(operations.Embedding(vocabulary, width, dtype=dtype, device=device))
 
 
-def load_clip(folder):
+def load_clip() -> comfy.sd.CLIP:
     """text_encoder/ and tokenizer/ -> CLIP; LoRA and clip-skip work as usual."""
-    config = _json(folder / "text_encoder/config.json")
+    config = _json("text_encoder/config.json")
     special = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["eos_token_id"]}
     encoder = partial(
-        comfy.sd1_clip.SDClipModel,
-        textmodel_json_config=config,
-        model_class=TextModel,
-        special_tokens=special,
+        comfy.sd1_clip.SDClipModel, textmodel_json_config=config, model_class=TextModel, special_tokens=special,
         return_projected_pooled=False,
-    )
+    )  # fmt: skip
     tokenizer = partial(
-        comfy.sd1_clip.SDTokenizer,
-        tokenizer_path=str(folder / "tokenizer"),
-        embedding_size=config["hidden_size"],
+        comfy.sd1_clip.SDTokenizer, tokenizer_path=str(MINIATURE / "tokenizer"), embedding_size=config["hidden_size"],
         max_length=config["max_position_embeddings"],
-    )
+    )  # fmt: skip
     target = comfy.supported_models_base.ClipTarget(
         partial(comfy.sd1_clip.SD1Tokenizer, tokenizer=tokenizer),
         partial(comfy.sd1_clip.SD1ClipModel, clip_model=encoder),
     )
     clip = comfy.sd.CLIP(target, model_options={"dtype": torch.float32})
-    state = _tensors(folder / "text_encoder/model.safetensors")
+    state = _tensors("text_encoder/model.safetensors")
     state = {name if name.startswith("text_model.") else f"text_model.{name}": value for name, value in state.items()}
     state["text_projection.weight"] = torch.eye(config["hidden_size"])  # of the pooled output, which is not used
-    missing, _ = clip.load_sd(state)
-    if missing:
-        raise RuntimeError(f"The miniature's text encoder lacks {missing[0]}; restore its files from the repository.")
+    clip.load_sd(state)
     return clip
 
 
-def load_vae(folder):
+def load_vae() -> comfy.sd.VAE:
     """vae/ (AutoencoderTiny) -> VAE in TAESD's layout, whose decoder has one more layer at its start, a clamp."""
     state = {"vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)}
-    for name, tensor in _tensors(folder / "vae/diffusion_pytorch_model.safetensors").items():
-        part, _, layer, rest = name.split(".", 3)  # encoder.layers.0.weight
-        state[f"taesd_{part}.{int(layer) + (part == 'decoder')}.{rest}"] = tensor
+    for name, tensor in _tensors("vae/diffusion_pytorch_model.safetensors").items():
+        part, _, layer, weight = name.split(".", 3)  # encoder.layers.0.weight
+        state[f"taesd_{part}.{int(layer) + (part == 'decoder')}.{weight}"] = tensor
     return comfy.sd.VAE(sd=state, dtype=torch.float32)
 
 
-def load_miniature():
+def load_miniature() -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """-> (MODEL, CLIP, VAE). Raises FileNotFoundError if a file is missing."""
-    folder = WEIGHTS / "miniature"
-    scale = _json(folder / "vae/config.json")["scaling_factor"]
-    return load_model(folder, scale), load_clip(folder), load_vae(folder)
+    return load_model(), load_clip(), load_vae()
 
 
-def _json(path):
-    return json.loads(_existing(path).read_text(encoding="utf-8"))
+def _json(name: str) -> dict[str, Any]:
+    return json.loads(_existing(name).read_text(encoding="utf-8"))
 
 
-def _tensors(path):
-    tensors = comfy.utils.load_torch_file(str(_existing(path)), safe_load=True)
+def _tensors(name: str) -> dict[str, Tensor]:
+    tensors = comfy.utils.load_torch_file(str(_existing(name)), safe_load=True)
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 
-def _existing(path):
+def _existing(name: str) -> Path:
+    path = MINIATURE / name
     if not path.is_file():
         raise FileNotFoundError(f"The miniature's file {path} is missing; restore it from the repository.")
     return path

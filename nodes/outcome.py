@@ -1,4 +1,4 @@
-"""Show on each correcting node what it did, through web/outcome.js.
+"""Show on each correcting node what it did, through web/results.js.
 
 A message goes out when a sampling ends. The page asks again when a prompt ends, because nothing runs when all comes
 from the host's cache, and after a reload.
@@ -12,16 +12,17 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 from ..corrector.correction.decision import counts
+from ..corrector.correction.run import Run
 from . import provenance
 
-NODES = ("RSCorrector", "RSCorrectorAdvanced")
-EVENT = "rs_corrector.outcome"
-KEPT = 64  # number of workflows whose outcomes are kept
+CORRECTING_NODES = ("RSCorrector", "RSCorrectorAdvanced")
+OUTCOME_EVENT = "rs_corrector.outcome"
+SHOWN_WORKFLOWS = 64  # whose outcomes are kept
 
 _shown = OrderedDict()  # {id of a workflow: {id of a node: the last message about it}}
 
 
-def add_routes():
+def add_routes() -> None:
     """Answer the page's questions for outcomes. Called once, before the server starts."""
     if getattr(PromptServer, "instance", None) is not None:
         PromptServer.instance.routes.get("/rs_corrector/outcomes/prompt/{id}")(_of_prompt)
@@ -30,17 +31,17 @@ def add_routes():
 
 async def _of_prompt(request):
     """The outcomes of the prompt that just ended."""
-    graph = get_progress_state().dynprompt
-    nodes = [node for node in graph.all_node_ids() if graph.get_node(node)["class_type"] in NODES]
-    known = get_progress_state().prompt_id == request.match_info["id"]
-    return web.json_response([_message(node, request.match_info["id"]) for node in nodes] if known else [])
+    state, prompt_id = get_progress_state(), request.match_info["id"]
+    graph = state.dynprompt
+    nodes = [node for node in graph.all_node_ids() if graph.get_node(node)["class_type"] in CORRECTING_NODES]
+    return web.json_response([_message(node, prompt_id) for node in nodes] if state.prompt_id == prompt_id else [])
 
 
 async def _of_workflow(request):
     return web.json_response(list(_shown.get(request.match_info["id"], {}).values()))
 
 
-def tell(node, run=None):
+def tell(node: str | None, run: Run | None = None) -> None:
     """Remember and show what a correcting node did.
 
     Args:
@@ -50,25 +51,28 @@ def tell(node, run=None):
     provenance.remember(run, node)
     context, server = get_executing_context(), getattr(PromptServer, "instance", None)
     if context is not None and server is not None and node is not None:
-        server.send_sync(EVENT, _message(node, context.prompt_id), server.client_id)
+        server.send_sync(OUTCOME_EVENT, _message(node, context.prompt_id), server.client_id)
 
 
 def _message(node, prompt_id):
     """What the page shows on a node: lines {text, corrected} and notes."""
     graph, workflow = get_progress_state().dynprompt, workflow_of(prompt_id)
-    samplings, lines, notes = provenance.samplings_of(graph, node), {}, {}
-    alike = len({str(own) for own in samplings.values()}) == 1
-    for sampler, runs in samplings.items():
-        if not runs:
+    lines, notes = {}, {}  # {text: whether any picture was corrected}, {text: None}
+    by_sampler = {}  # {id of a sampler: {a preference: for each picture why it was left alone}}
+    for sampler, samplings in provenance.samplings_of(graph, node).items():
+        reasons = by_sampler[sampler] = {}
+        for sampling in samplings:  # of a list of batches, or of tiles
+            notes |= dict.fromkeys(sampling.notes)
+            for correction in sampling.corrections:
+                for preference in correction["preferences"]:
+                    reasons.setdefault((preference["name"], preference["hash"]), []).append(preference["reason"])
+    alike = all(reasons == next(iter(by_sampler.values())) for reasons in by_sampler.values())
+    for sampler, reasons in by_sampler.items():
+        if not reasons:
             lines["off: the strength is 0"] = False
-        reasons = {}  # {(name, hash) of a preference: for each picture why it was left alone}; tiles are several runs
-        for run in runs:
-            notes |= dict.fromkeys(run.notes)
-            for outcome in (outcome for correction in run.corrections for outcome in correction.preferences):
-                reasons.setdefault((outcome.name, outcome.hash), []).append(outcome.reason)
-        for (name, _), own in reasons.items():
+        for (name, _), why in reasons.items():
             names = [*([] if alike else [_title(graph, sampler)]), *([name] if len(reasons) > 1 else [])]
-            lines[": ".join([*names, " · ".join(counts(own))])] = "" in own
+            lines[": ".join([*names, " · ".join(counts(why))])] = "" in why
     message = {
         "node": graph.get_display_node_id(node),
         "workflow": workflow,
@@ -78,7 +82,7 @@ def _message(node, prompt_id):
     if workflow:
         _shown.setdefault(workflow, {})[node] = message
         _shown.move_to_end(workflow)
-        while len(_shown) > KEPT:
+        while len(_shown) > SHOWN_WORKFLOWS:
             _shown.popitem(last=False)
     return message
 
@@ -89,7 +93,7 @@ def _title(graph, node):
     return data.get("_meta", {}).get("title") or data["class_type"]
 
 
-def workflow_of(prompt_id):
+def workflow_of(prompt_id: str) -> str | None:
     """The id of the page's workflow from which a running or finished prompt was queued, or None."""
     queue = PromptServer.instance.prompt_queue
     prompts = [*queue.currently_running.values(), *(past["prompt"] for past in queue.get_history(prompt_id).values())]

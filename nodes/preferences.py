@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from comfy_api.latest import io
 
 from ..corrector.files.errors import printable
 from ..corrector.files.folders import WEIGHTS
-from ..corrector.files.whole_files import wrong_name
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
+from ..corrector.preference.preference import Preference
 from .results import shown
 from .search import PREFERENCES, found_by
 
@@ -23,41 +24,54 @@ folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir,
 folder_paths.folder_names_and_paths[FOLDER] = (folder_paths.folder_names_and_paths[FOLDER][0], {".safetensors"})
 
 
-def preference_names():
+def preference_names() -> list[str]:
     """Names of the files in the user's `models/rs_corrector` folders, then of the shipped ones."""
     shipped = sorted(path.name for path in WEIGHTS.glob("*.safetensors"))
     return list(dict.fromkeys([*folder_paths.get_filename_list(FOLDER), *shipped]))
 
 
-def preference_path(name):
+def preference_path(name: str) -> Path:
     """The user's file of this name, else the path of the shipped one; it may be missing."""
     return Path(folder_paths.get_full_path(FOLDER, name) or WEIGHTS / Path(name).name)
 
 
-def preferences_in(path):
+def preferences_in(path: Path) -> tuple[Preference, ...]:
     """Load the preferences of a file and set their `path`, so that calibration can update it."""
     return tuple(replace(preference, path=Path(path)) for preference in load_preferences(path))
 
 
-def preference_file(name):
+def preference_file(name: str) -> Path:
     """The path to save a preference under a name. Raises ValueError if the name is not a plain file name."""
     name = name.strip().removesuffix(".safetensors")
     if not re.fullmatch(r"\w[\w .()+-]{0,99}", name) or name.endswith((".", " ")):
         raise ValueError(
             f'"{name[:90]}" cannot name a preference file; use letters, digits, spaces, hyphens and dots; no folder.'
         )
-    if wrong := wrong_name(f"{name}.safetensors"):
-        raise ValueError(f"The preference file cannot be saved: {wrong}; choose another.")
     return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
 
 
-def validated(check, *args):
-    """The answer of `validate_inputs`: True, or the message of the ValueError that `check(*args)` raises."""
+def file_fingerprint(path: Path) -> str:
+    """A hash of a file's content; "" if it is missing, or has a name that no file can have."""
+    return file_hash(path) if os.path.isfile(path) else ""
+
+
+def missing_file(subject: str, place: str, folders: Iterable[Path | str]) -> str:
+    """The answer of `validate_inputs` about a missing file."""
+    looked_in = ", ".join(map(str, folders))
+    return printable(f"{subject} is not in {place} (looked in {looked_in}); put it back there, or select another file.")
+
+
+def validated(check: Callable, *args, **options) -> bool | str:
+    """The answer of `validate_inputs`: True, or the message of the ValueError that `check(*args, **options)` raises."""
     try:
-        check(*args)
+        check(*args, **options)
     except ValueError as error:
         return printable(str(error))
     return True
+
+
+def _output(tooltip: str):
+    return PreferenceSocket.Output(display_name="preference", tooltip=tooltip)
 
 
 class RSCorrectorLoadPreference(io.ComfyNode):
@@ -76,27 +90,19 @@ class RSCorrectorLoadPreference(io.ComfyNode):
                     tooltip="Fits one type of model; files named miniature-* are for the RS-Corrector Miniature.",
                 )
             ],
-            outputs=[
-                PreferenceSocket.Output(
-                    display_name="preference", tooltip="All preferences of the file, for RS-Corrector."
-                )
-            ],
+            outputs=[_output("All preferences of the file, for RS-Corrector.")],
         )
 
     @classmethod
     def validate_inputs(cls, file):
-        if not os.path.isfile(preference_path(file)):  # also of names that no file can have
-            folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
-            return printable(
-                f'The preference file "{file}" is not in models/rs_corrector (looked in {folders}); put it back there, '
-                "or select another file."
-            )
-        return True
+        if os.path.isfile(preference_path(file)):
+            return True
+        folders = folder_paths.get_folder_paths(FOLDER)
+        return missing_file(f'The preference file "{file}"', "models/rs_corrector", folders)
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        path = preference_path(file)
-        return file_hash(path) if os.path.isfile(path) else ""
+        return file_fingerprint(preference_path(file))
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
@@ -117,18 +123,13 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
             **found_by("several stereotypes", "bias", "intersectional"),
             description="Corrects up to four stereotypes at once; each is applied to the pictures that it concerns.",
             inputs=sockets,
-            outputs=[
-                PreferenceSocket.Output(
-                    display_name="preference", tooltip="All of them, for RS-Corrector or RS-Corrector Save Preference."
-                )
-            ],
+            outputs=[_output("All of them, for RS-Corrector or RS-Corrector Save Preference.")],
         )
 
     @classmethod
-    def execute(cls, preference_1=(), preference_2=(), preference_3=(), preference_4=()) -> io.NodeOutput:
-        connected = [preference_1, preference_2, preference_3, preference_4]
-        # A preference that is connected twice is applied once.
-        preferences = {p.hash: p for socket in connected for p in socket or ()}
+    def execute(cls, **sockets) -> io.NodeOutput:
+        # In the order of the sockets; a preference that is connected twice is applied once.
+        preferences = {p.hash: p for _, socket in sorted(sockets.items()) for p in socket or ()}
         if not preferences:
             raise ValueError("No preference is connected; connect one to four RS-Corrector preferences.")
         return io.NodeOutput(tuple(preferences.values()))
@@ -147,9 +148,7 @@ class RSCorrectorSavePreference(io.ComfyNode):
                 PreferenceSocket.Input("preference", tooltip="One, or several from RS-Corrector Combine Preferences."),
                 io.String.Input("name", default="my-preferences", tooltip="File name; replaces a file of this name."),
             ],
-            outputs=[
-                PreferenceSocket.Output(display_name="preference", tooltip="The preferences as the file now has them.")
-            ],
+            outputs=[_output("The preferences as the file now has them.")],
             is_output_node=True,
         )
 
@@ -160,5 +159,5 @@ class RSCorrectorSavePreference(io.ComfyNode):
     @classmethod
     def execute(cls, preference, name) -> io.NodeOutput:
         path = preference_file(name)
-        save_preferences([replace(one) for one in preference], path)  # copies, because saving sets their hash
+        save_preferences([replace(p) for p in preference], path)  # copies, because saving sets their hash
         return io.NodeOutput(preferences_in(path), ui=shown(("said", f"Saved as {path}")))

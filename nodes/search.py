@@ -8,9 +8,10 @@ CORRECT = "RS-Corrector"
 PREFERENCES = "RS-Corrector/preferences"
 LEARN = "RS-Corrector/learn"
 MEASURE = "RS-Corrector/measure"
+SEARCH_WORDS = ("stereotype", "bias", "debias", "fairness", "diversity", "representation")
 
 
-def found_by(*words):
+def found_by(*words: str) -> dict[str, list[str]]:
     """{search_aliases: words}, or {} in versions of ComfyUI whose Schema lacks the field, which would lose the pack."""
-    known = any(field.name == "search_aliases" for field in fields(io.Schema))
-    return {"search_aliases": list(words)} if known else {}
+    has_field = any(field.name == "search_aliases" for field in fields(io.Schema))
+    return {"search_aliases": list(words)} if has_field else {}

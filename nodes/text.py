@@ -6,7 +6,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..corrector.axis.two_prompts import text_axis
+from ..corrector.axis.texts import text_axis
 from ..corrector.learning.gate import QUICK, train_gate
 from ..corrector.learning.wordings import whole_words
 from ..corrector.preference.preference import Preference
@@ -15,7 +15,7 @@ from .axes import WORDINGS
 from .host import encode_each
 from .identity import vocabulary_of
 from .preferences import PreferenceSocket
-from .search import PREFERENCES, found_by
+from .search import PREFERENCES, SEARCH_WORDS, found_by
 
 
 class RSCorrectorTextPreference(io.ComfyNode):
@@ -25,7 +25,7 @@ class RSCorrectorTextPreference(io.ComfyNode):
             node_id="RSCorrectorTextPreference",
             display_name="RS-Corrector Text Preference",
             category=PREFERENCES,
-            **found_by("stereotype", "bias", "debias", "fairness", "diversity", "representation", "concept slider"),
+            **found_by(*SEARCH_WORDS, "concept slider"),
             description="A preference from two prompts, for any checkpoint, without training. It needs two more model "
             "evaluations per step, and does not keep the skin tone: corrected pictures may show lighter skin.",
             inputs=[
@@ -66,6 +66,7 @@ class RSCorrectorTextPreference(io.ComfyNode):
                 axis, partial(encode_each, clip, progress=progress.update),
                 words=whole_words(vocabulary_of(clip)), **QUICK,
             )  # fmt: skip
-        source, known = Text(encode(counter), encode(stereotype)), {"gate_accuracy": accuracy}
-        preference = Preference(axis, "any", source, gate, training=known, name=axis.title, hash=axis.hash)
+        source = Text(encode(counter), encode(stereotype))
+        training = {"gate_accuracy": accuracy}
+        preference = Preference(axis, "any", source, gate, training=training, name=axis.title, hash=axis.hash)
         return io.NodeOutput((preference,))

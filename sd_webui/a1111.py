@@ -2,60 +2,69 @@
 
 `on_cfg_after_cfg` gets neither x, sigma nor the predictions before CFG, so `on_cfg_denoiser` and `on_cfg_denoised` save
 them earlier in the same call. Their batch has one row per part of each picture's prompt, then one row per picture for
-the negative prompt. The output of CFG is x0 for
-k-diffusion samplers and eps for DDIM, PLMS and UniPC, whose "sigma" is a timestep and whose x is variance-preserving:
+the negative prompt. The output of CFG is x0 for k-diffusion samplers and eps for DDIM, PLMS and UniPC, whose "sigma"
+is a timestep and whose x is variance-preserving:
 
     x0 = get_pred_x0(x, eps, t) = a x - s eps,   a x = x0 + s n:   a x is the x of this package, and s its sigma.
 """
 
-import torch
+from types import SimpleNamespace
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from ..corrector.correction.run import Run
 from ..corrector.latents.spaces import expand
 from .host import cfg_of, is_forge
+from .job import Job, Jobs
 
 
 class Calls:
-    """State between the callbacks of one denoiser call; `jobs` is a Jobs."""
+    """State between the callbacks of one denoiser call; their parameters are of the host's classes."""
 
-    def __init__(self, jobs):
+    def __init__(self, jobs: Jobs):
         self.jobs = jobs
         self.forget()
 
-    def forget(self):
-        self.job = self.denoiser = self.x = self.sigma = self.before = None
+    def forget(self) -> None:
+        self.job: Job | None = None  # of a call that is corrected
+        self.call: Any = None  # x, sigma and denoiser
+        self.before_cfg: Tensor | None = None  # the UNet's output
 
-    def on_cfg_denoiser(self, params):
+    def on_cfg_denoiser(self, params: Any) -> None:
         """Before the UNet: save x and sigma if the call belongs to a pass that is corrected."""
         self.forget()
         denoiser = getattr(params, "denoiser", None)
-        job = denoiser and self.jobs.of(denoiser.p)
-        if job and job.on and job.run is not None and not is_forge(denoiser.p.sd_model):
-            self.job, self.denoiser, self.x, self.sigma = job, denoiser, params.x, params.sigma
+        job = self.jobs.of(denoiser.p) if denoiser else None
+        if job and job.run and denoiser and not is_forge(denoiser.p.sd_model):
+            self.job, self.call = job, SimpleNamespace(x=params.x, sigma=params.sigma, denoiser=denoiser)
 
-    def on_cfg_denoised(self, params):
+    def on_cfg_denoised(self, params: Any) -> None:
         """After the UNet: save its output before CFG."""
-        if self.denoiser is not None:
-            self.before = params.x
+        if self.job:
+            self.before_cfg = params.x
 
-    def on_cfg_after_cfg(self, params):
+    def on_cfg_after_cfg(self, params: Any) -> None:
         """After CFG and, for k-diffusion, after the inpainting mask was applied."""
-        if self.denoiser is not None and self.job.run is not None:
-            params.x = self.job.guarded(self.corrected, params.x, otherwise=params.x)
+        if self.job and self.job.run:
+            corrected = self.job.guarded(self.corrected, params.x, self.job.run)
+            params.x = params.x if corrected is None else corrected
         self.forget()
 
-    def corrected(self, output):
+    def corrected(self, output: Tensor, run: Run) -> Tensor:
         """The output of CFG [B, C, H, W], x0 or eps -> the same, corrected."""
-        count, denoiser = len(output), self.denoiser
-        x, sigma = self.x[-count:], self.sigma[-count:]
+        count, denoiser = len(output), self.call.denoiser
+        x, sigma = self.call.x[-count:], self.call.sigma[-count:]
 
-        def denoised(output):
+        def denoised(output: Tensor) -> Tensor:
             return denoiser.get_pred_x0(x, output, sigma)
 
         predicts_x0, cfg = denoised(output) is output, cfg_of(denoiser.p)
         ve_x, ve_sigma = (x, sigma) if predicts_x0 else variance_exploding(denoiser, x, sigma)
         conditional = denoised(self.conditional(output, cfg))
-        unprompted = None if self.before is None else denoised(self.before[-count:])
-        change = self.job.run.change(ve_x, ve_sigma, cfg, conditional, lambda: denoised(output), unprompted)
+        unprompted = None if self.before_cfg is None else denoised(self.before_cfg[-count:])
+        change = run.change(ve_x, ve_sigma, cfg, conditional, lambda: denoised(output), unprompted)
         if change is None:
             return output
         if denoiser.mask is not None:
@@ -64,15 +73,15 @@ class Calls:
             change = -change / expand(ve_sigma, change)
         return torch.where(change != 0, (output.float() + change).to(output.dtype), output)
 
-    def conditional(self, output, cfg):
+    def conditional(self, output: Tensor, cfg: float) -> Tensor:
         """The output without CFG [B, C, H, W]; of a prompt with several parts, from CFG's own sum of them."""
-        if self.before is None:  # no UNet was asked, as with extensions that cache its output
+        if self.before_cfg is None:  # no UNet was asked, as with extensions that cache its output
             return output
-        parts, negative = self.before[: -len(output)], self.before[-len(output) :]
+        parts, negative = self.before_cfg[: -len(output)], self.before_cfg[-len(output) :]
         return parts if len(parts) == len(output) else negative + (output - negative) / cfg
 
 
-def variance_exploding(denoiser, x, timestep):
+def variance_exploding(denoiser: Any, x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
     """x and timestep of a timestep sampler -> x = x0 + sigma n [B, C, H, W] and sigma [B]."""
     zero = torch.zeros_like(x)
     ve_x = denoiser.get_pred_x0(x, zero, timestep)

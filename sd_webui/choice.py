@@ -4,7 +4,9 @@ The order of ARGUMENTS is the API's and is frozen: add at the end, never rename,
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..corrector.correction.update import CorrectionError
 from .preferences import NONE
@@ -25,11 +27,11 @@ class Choice:
     second_preference: str = NONE
 
     @property
-    def on(self):
+    def on(self) -> bool:
         return self.enabled and self.strength > 0
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """The selected preferences. Raises CorrectionError if there is none."""
         selected = [name for name in (self.preference, self.second_preference) if name not in ("", NONE)]
         if not selected:
@@ -44,22 +46,21 @@ DEFAULTS = Choice()
 RANGES = dict(strength=(0, 2), target=(0.01, 1), start=(0, 1), end=(0, 1), cap=(0, 10), hires_strength=(0, 2))
 
 
-def choose(values, overrides=None):
-    """Validate settings -> Choice. Raises CorrectionError if one is invalid; while off, the others are ignored.
+def choose(values: Iterable[object], overrides: Mapping[str, object] | None = None) -> Choice:
+    """Validate settings. Raises CorrectionError if one is invalid; while off, the others are ignored.
 
     Args:
         values: in the order of ARGUMENTS; missing values and None are defaults.
-        overrides: {name: value} of a grid, or None.
+        overrides: settings of a grid by name, which also enable the correction; or None.
     """
-    given = {name: value for name, value in zip(ARGUMENTS, values, strict=False) if value is not None}
+    settings = {name: value for name, value in zip(ARGUMENTS, values, strict=False) if value is not None}
     if overrides:
-        given |= {"enabled": True, **overrides}
-    enabled = _truth(given.pop("enabled", False))
-    if not enabled:
+        settings |= {"enabled": True, **overrides}
+    if not _truth(settings.get("enabled", False)):
         return DEFAULTS
-    numbers = {name: _number(name, given[name]) for name in RANGES if name in given}
-    texts = {name: str(given[name]).strip() for name in ("preference", "second_preference") if name in given}
-    choice = Choice(enabled=True, **numbers, **texts)
+    parsed: dict[str, Any] = {name: _number(name, settings[name]) for name in RANGES if name in settings}
+    parsed |= {name: str(settings[name]).strip() for name in ("preference", "second_preference") if name in settings}
+    choice = Choice(enabled=True, **parsed)
     if choice.start >= choice.end:
         raise CorrectionError(
             f"The window is empty: it starts at {choice.start:.0%} and ends at {choice.end:.0%} of the run. The start "
@@ -68,7 +69,7 @@ def choose(values, overrides=None):
     return choice
 
 
-def _truth(value):
+def _truth(value: object) -> bool:
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return value.strip().lower() == "true"
     if isinstance(value, bool | int | float):
@@ -76,13 +77,13 @@ def _truth(value):
     raise CorrectionError(f'"enabled" is {value!r}; it must be true or false.')
 
 
-def _number(name, value):
+def _number(name: str, value: object) -> float:
     low, high = RANGES[name]
     try:
-        number = float(value)
+        number = float(value)  # pyright: ignore[reportArgumentType] - what is no number is refused below
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high or isinstance(value, bool):
-        what = name.replace("_", " ")
-        raise CorrectionError(f"The {what} is {value!r}; it must be a number from {low:g} to {high:g}.")
+        label = name.replace("_", " ")
+        raise CorrectionError(f"The {label} is {value!r}; it must be a number from {low:g} to {high:g}.")
     return number

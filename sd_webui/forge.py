@@ -5,14 +5,20 @@ added again. It is a plain closure because `clone()` deep-copies everything else
 """
 
 import weakref
+from collections.abc import Callable
+from typing import Any
 
-from .host import cfg_of
+from torch import Tensor
+
+from ..corrector.correction.run import Run
+from .host import Processing, cfg_of
+from .job import Job
 
 HOOKS = "sampler_post_cfg_function"
-MARK = "rs_corrector_hook"
+OUR_MARK = "rs_corrector_hook"
 
 
-def install(p, job, run):
+def install(p: Processing, job: Job, run: Run) -> None:
     """Set the hook for the current pass of `p`, in which `run` corrects."""
     unet = p.sd_model.forge_objects.unet.clone()
     _remove_ours(unet)
@@ -20,29 +26,30 @@ def install(p, job, run):
     p.sd_model.forge_objects.unet = unet
 
 
-def remove(sd_model):
+def remove(sd_model: object) -> None:
     """Remove the hook from the current UNet; after the last pass Forge does not reset it."""
     unet = getattr(getattr(sd_model, "forge_objects", None), "unet", None)
     if unet is not None:
         _remove_ours(unet)
 
 
-def _remove_ours(unet):
-    hooks = [hook for hook in unet.model_options.pop(HOOKS, []) if not getattr(hook, MARK, False)]
+def _remove_ours(unet: Any) -> None:
+    hooks = [hook for hook in unet.model_options.pop(HOOKS, []) if not getattr(hook, OUR_MARK, False)]
     if hooks:
         unet.model_options[HOOKS] = hooks
 
 
-def hook_of(job, run, cfg):
+def hook_of(job: Job, run: Run, cfg: float) -> Callable[[dict[str, Any]], Tensor]:
     """The hook: Forge's arguments after CFG, which do not include the CFG scale -> the corrected denoised."""
     job_ref = weakref.ref(job)
 
-    def rs_corrected_denoised(args):
+    def rs_corrected_denoised(args: dict[str, Any]) -> Tensor:
         job, denoised = job_ref(), args["denoised"]
         if job is None or job.run is not run:
             return denoised  # the pass is over and another extension samples with a clone of our UNet
         predictions = denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised")
-        return job.guarded(run.correct, *predictions, otherwise=denoised)
+        corrected = job.guarded(run.correct, *predictions)
+        return denoised if corrected is None else corrected
 
-    setattr(rs_corrected_denoised, MARK, True)
+    setattr(rs_corrected_denoised, OUR_MARK, True)
     return rs_corrected_denoised

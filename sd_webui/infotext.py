@@ -3,71 +3,70 @@
 Keys match the hosts' pattern (letters, digits, spaces, - and /). Nothing is written while the correction is off.
 """
 
-from .choice import DEFAULTS, RANGES
-from .preferences import split_hash
+from collections.abc import Callable, Mapping
 
-PREFERENCE = "RS-Corrector preference"
-SECOND = "RS-Corrector second preference"
+from .choice import DEFAULTS, RANGES, Choice
+from .host import Processing
+from .preferences import Loaded, Shelf, split_hash
+
+PREFERENCES = {"preference": "RS-Corrector preference", "second_preference": "RS-Corrector second preference"}
+NUMBERS = {name: f"RS-Corrector {name.replace('_', ' ')}" for name in RANGES}
 RESULT = "RS-Corrector result"
 ERROR = "RS-Corrector error"
-NUMBERS = {name: f"RS-Corrector {name.replace('_', ' ')}" for name in RANGES}
-NAMES = {"preference": PREFERENCE, "second_preference": SECOND, **NUMBERS}
-ALWAYS = ("strength", "target")
-KEYS = (*NAMES.values(), RESULT, ERROR)
+KEYS = (*PREFERENCES.values(), *NUMBERS.values(), RESULT, ERROR)
+ALWAYS_WRITTEN = ("strength", "target")
 
 
-def clear(p):
+def clear(p: Processing) -> None:
     """Remove the keys of an earlier job: grids and loops reuse one `p` or copies of it."""
     for key in KEYS:
         p.extra_generation_params.pop(key, None)
 
 
-def write(p, choice, loaded, result):
+def write(p: Processing, choice: Choice, loaded: Mapping[str, Loaded], result: Callable[..., str | None]) -> None:
     """Add settings and outcome to the infotexts of a job.
 
     Args:
         p: the host's processing object.
-        choice: Choice.
-        loaded: {name in `choice`: Loaded}; a preference that is not loaded yet is written without its hash.
+        choice: the settings.
+        loaded: files by their name in `choice`; a preference that is not loaded yet is written without its hash.
         result: `result(index, use_main_prompt, **)` -> the outcome, which the host calls after sampling.
     """
     params = p.extra_generation_params
-    for key, name in ((PREFERENCE, choice.preference), (SECOND, choice.second_preference)):
+    for argument, key in PREFERENCES.items():
+        name = getattr(choice, argument)
         if name in loaded:
             params[key] = f"{split_hash(name)[0]} [{loaded[name].hash}]"
         elif name != DEFAULTS.preference:
             params[key] = name
-    for name, key in NUMBERS.items():
-        value = getattr(choice, name)
-        if name in ALWAYS or value != getattr(DEFAULTS, name):
+    for argument, key in NUMBERS.items():
+        value = getattr(choice, argument)
+        if argument in ALWAYS_WRITTEN or value != getattr(DEFAULTS, argument):
             params[key] = f"{value:g}"
-
     params[RESULT] = result  # a function because hosts index lists differently for grids and batches
 
 
-def pasted(name, shelf, params):
-    """The value of an argument in a parsed infotext, or None to leave its control unchanged.
+def pasted(argument: str, shelf: Shelf, params: Mapping[str, str]) -> bool | float | str | None:
+    """The value of one of choice.ARGUMENTS in a parsed infotext, or None to leave its control unchanged.
 
-    Args:
-        name: of choice.ARGUMENTS.
-        shelf: Shelf of preference files.
-        params: {key: text}. Without our keys the correction is switched off, to reproduce the picture.
+    An infotext without our keys switches the correction off, to reproduce the picture.
     """
-    enabled, default = PREFERENCE in params or SECOND in params, getattr(DEFAULTS, name)
-    if name == "enabled" or not enabled:
-        return enabled if name == "enabled" else None
-    text = params.get(NAMES[name], default)
-    if name not in NUMBERS:
-        return shelf.pasted(text)[0] if text != default else default
+    enabled = any(key in params for key in PREFERENCES.values())
+    if argument == "enabled" or not enabled:
+        return enabled if argument == "enabled" else None
+    default = getattr(DEFAULTS, argument)
+    if argument in PREFERENCES:
+        name = params.get(PREFERENCES[argument], default)
+        return shelf.pasted(name)[0] if name != default else default
     try:
-        return float(text)
+        return float(params.get(NUMBERS[argument], default))
     except ValueError:
         return default
 
 
-def complaints(params, shelf):
+def complaints(params: Mapping[str, str], shelf: Shelf) -> list[str]:
     """Warnings for the page: preferences of the infotext that are missing, and its recorded error."""
-    wrong = [shelf.pasted(params[key])[1] for key in (PREFERENCE, SECOND) if key in params]
+    sentences = [shelf.pasted(params[key])[1] for key in PREFERENCES.values() if key in params]
     if ERROR in params:
-        wrong.append(f"When this picture was made, RS-Corrector reported: {params[ERROR]}")
-    return [sentence for sentence in wrong if sentence]
+        sentences.append(f"When this picture was made, RS-Corrector reported: {params[ERROR]}")
+    return [sentence for sentence in sentences if sentence]

@@ -6,19 +6,25 @@ Jobs are looked up by their `p`, because a detailer or an upscaler starts an inn
 import logging
 import uuid
 import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_seeds
 from ..corrector.correction.update import Settings
 from ..corrector.files.errors import RSCorrectorError
+from ..corrector.preference.preference import Preference
 from . import infotext
-from .choice import choose
-from .host import check_space, coin_seeds, nesting, space_of, window_of
+from .choice import DEFAULTS, choose
+from .host import Processing, check_space, coin_seeds, regions_of, space_of, window_of
 from .outcome import Outcome
-from .preferences import together
-from .prompts import regions_of
+from .preferences import Shelf, together
 
 OVERRIDES = "rs_corrector_overrides"  # attribute of `p` with the settings of an X/Y/Z grid
+LOG = logging.getLogger("rs_corrector")
+T = TypeVar("T")
 
 
 class Job:
@@ -27,42 +33,43 @@ class Job:
     Args:
         p: the host's processing object; held weakly.
         values: the script's arguments, in the order of `choice.ARGUMENTS`.
-        shelf: Shelf of preference files.
-        depth: as `nesting` returns it.
-        outer: the Job inside which this one runs, or None.
+        shelf: the preference files.
+        context: as for `Run`.
     """
 
-    def __init__(self, p, values, shelf, depth, outer=None):
-        self._p, self.shelf, self.depth = weakref.ref(p), shelf, depth
-        self.context = outer.context if outer else uuid.uuid4()  # inner jobs start from the outer job's pictures
-        self.error, self.choice, self.preferences = "", None, []
-        self.run, self.passes = None, []  # the Run of the current pass, if it is corrected; all Runs of this batch
-        self.outcome, self.whole = [], Outcome()  # a text for each picture of this batch; of the whole job
+    def __init__(self, p: Processing, values: Sequence[object], shelf: Shelf, context: object):
+        self._p = weakref.ref(p)
+        self.context = context
+        self.error = ""
+        self.choice = DEFAULTS
+        self.preferences: list[Preference] = []
+        self.run: Run | None = None  # of the current pass, if it is corrected
+        self.passes: list[Run] = []  # of the current batch
+        self.results: list[str] = []  # a text for each picture of the current batch, once it is sampled
+        self.outcome = Outcome()
         infotext.clear(p)
-        self.guarded(self.open, p, values)
+        self.guarded(self._open, p, values, shelf)
 
-    def open(self, p, values):
+    def _open(self, p: Processing, values: Sequence[object], shelf: Shelf) -> None:
         self.choice = choose(values, getattr(p, OVERRIDES, None))
         if not self.choice.on:
             return
         infotext.write(p, self.choice, {}, self.result)
-        loaded = {name: self.shelf.load(name) for name in self.choice.names}
+        loaded = {name: shelf.load(name) for name in self.choice.names}
         infotext.write(p, self.choice, loaded, self.result)
         self.preferences = together(loaded.values())
 
     @property
-    def p(self):
+    def p(self) -> Processing | None:
         return self._p()
 
-    @property
-    def on(self):
-        return bool(self.choice and self.choice.on and not self.error)
-
-    def begin_batch(self):
+    def begin_batch(self) -> None:
         self.end_passes()
-        self.outcome = []
+        self.results = []
 
-    def begin_pass(self, p, conditioning, x=None, noise=None):
+    def begin_pass(
+        self, p: Processing, conditioning: object, x: Tensor | None = None, noise: Tensor | None = None
+    ) -> Run | None:
         """A sampling pass starts -> its Run, or None if it is not corrected. A second call replaces the first.
 
         Args:
@@ -72,11 +79,15 @@ class Job:
             noise: [B, C, H, W].
         """
         self.run = None
-        return self.guarded(self._begin_pass, p, conditioning, None if x is noise else x) if self.on else None
+        if self.choice.on and not self.error:
+            self.run = self.guarded(self._new_run, p, conditioning, None if x is noise else x)
+        if self.run is not None:
+            self.passes.append(self.run)
+        return self.run
 
-    def _begin_pass(self, p, conditioning, start):
-        choice, preferences, hires = self.choice, self.preferences, getattr(p, "is_hr_pass", False)
-        for preference in preferences:
+    def _new_run(self, p: Processing, conditioning: object, start: Tensor | None) -> Run | None:
+        choice, hires = self.choice, getattr(p, "is_hr_pass", False)
+        for preference in self.preferences:
             check_space(preference, space_of(p.sd_model))
         strength = choice.strength * (choice.hires_strength if hires else 1.0)
         if not strength:
@@ -84,76 +95,73 @@ class Job:
         window = window_of(p.sd_model, choice.start, choice.end)
         settings = Settings(strength=strength, target=choice.target, window=window, cap=choice.cap or None)
         seeds, repainted = coin_seeds(p), getattr(p, "nmask", None)
-        self.run = Run(
-            preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
+        return Run(
+            self.preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
             repainted=None if repainted is None else repainted[None, :1], context=self.context,
             before=self.passes[0] if hires and self.passes else None,
         )  # fmt: skip
-        self.passes.append(self.run)
-        return self.run
 
-    def end_batch(self):
+    def end_batch(self) -> None:
         """The batch is sampled: log it, keep its outcome for the infotexts and release the passes."""
         if not self.error:
-            self.outcome = self.results()
-            self.whole.add(self.passes)
+            self.results = self._results()
+            self.outcome.add(self.passes)
             for line in [line for run in self.passes for line in run.report()]:
-                logging.getLogger("rs_corrector").info("RS-Corrector: %s", line)
+                LOG.info("RS-Corrector: %s", line)
         self.end_passes()
 
-    def end_passes(self):
+    def end_passes(self) -> None:
         passes, self.run, self.passes = self.passes, None, []
         for run in passes:
             run.finish()
 
-    def results(self):
+    def _results(self) -> list[str]:
         """One text per picture, with the outcome of the hires pass if it differs."""
-        texts = [outcomes for run in self.passes if (outcomes := run.outcomes())]
-        pairs = zip(texts[0], texts[-1], strict=True) if texts else ()
+        outcomes = [run.outcomes() for run in self.passes if run.outcomes()]
+        pairs = zip(outcomes[0], outcomes[-1], strict=True) if outcomes else ()
         return [first if first == hires else f"{first}; hires pass: {hires}" for first, hires in pairs]
 
-    def tell(self, processed):
+    def tell(self, processed: Any) -> None:
         """Say under the gallery what the job did. `processed`: the host's Processed, with its comments as text."""
-        sentences = self.whole.sentences()
-        if self.choice and self.choice.enabled and not self.choice.strength:
+        sentences = self.outcome.sentences()
+        if self.choice.enabled and not self.choice.strength:
             sentences = ["nothing was corrected, because the strength is 0"]
         if not self.error:
             comments = getattr(processed, "comments", None) or ""
             processed.comments = comments + "".join(f"RS-Corrector: {sentence}.\n" for sentence in sentences)
 
-    def close(self):
+    def close(self) -> None:
         """Release everything: `p` may live on and refers to this job through `result`."""
         self.end_passes()
         self.preferences = []
 
-    def result(self, index=0, use_main_prompt=False, **_):
+    def result(self, index: int | None = 0, use_main_prompt: bool = False, **_: object) -> str | None:
         """The outcome of one picture of the current batch, or of the whole batch for the text of a grid."""
-        outcome = self.outcome or self.results()
-        if self.error or not outcome:
+        results = self.results or self._results()
+        if self.error or not results:
             return None
         if use_main_prompt:
-            return f"corrected {sum('corrected' in text for text in outcome)} of {len(outcome)} in the last batch"
-        return outcome[(index or 0) % len(outcome)]
+            return f"corrected {sum('corrected' in text for text in results)} of {len(results)} in the last batch"
+        return results[(index or 0) % len(results)]
 
-    def guarded(self, call, *args, otherwise=None):
-        """`call(*args)`; reports an error on the page and in the infotext, and returns `otherwise`."""
+    def guarded(self, call: Callable[..., T], *args: object) -> T | None:
+        """`call(*args)`, or None after an error, which it reports on the page and in the infotext."""
         try:
             return call(*args)
         except RSCorrectorError as error:
-            self.fail(str(error))
+            self._fail(str(error))
         except Exception as error:
-            logging.getLogger("rs_corrector").exception("RS-Corrector failed")
-            self.fail(
+            LOG.exception("RS-Corrector failed")
+            self._fail(
                 f"RS-Corrector failed ({type(error).__name__}: {error}) and stopped correcting this picture; please "
                 "report this bug with the details in the console."
             )
-        return otherwise
+        return None
 
-    def fail(self, sentence):
+    def _fail(self, sentence: str) -> None:
         self.error = " ".join(sentence.split())
         self.end_passes()
-        p = self.p
-        if p is not None:
+        if p := self.p:
             p.extra_generation_params[infotext.ERROR] = self.error
             p.comment(f"RS-Corrector: {self.error}")
 
@@ -161,26 +169,22 @@ class Job:
 class Jobs:
     """The running jobs."""
 
-    def __init__(self):
-        self.running = {}  # by id of `p`, which is not hashable
+    def __init__(self) -> None:
+        self.running: dict[int, Job] = {}  # by id of `p`, which is not hashable
 
-    def open(self, p, values, shelf):
-        """Start the job of `p`, and close jobs that the host abandoned after an error.
-
-        Those may keep their `p`, but the host is no longer in as many calls as when they were opened.
-        """
-        depth = nesting()
+    def open(self, p: Processing, values: Sequence[object], shelf: Shelf) -> None:
+        """Start the job of `p`; close an earlier one of this `p`, and those that the host abandoned after an error."""
         for key, job in list(self.running.items()):
-            if job.p is None or job.p is p or job.depth >= depth:
+            if job.p is None or job.p is p:
                 self.running.pop(key).close()
-        outer = next(reversed(self.running.values()), None)
-        self.running[id(p)] = Job(p, values, shelf, depth, outer)
+        outer = next(iter(self.running.values()), None)  # inner jobs start from the outer one's pictures
+        self.running[id(p)] = Job(p, values, shelf, outer.context if outer else uuid.uuid4())
 
-    def of(self, p):
+    def of(self, p: Processing) -> Job | None:
         """The job of this `p`, or None."""
         job = self.running.get(id(p))
         return job if job is not None and job.p is p else None
 
-    def close(self, p):
+    def close(self, p: Processing) -> None:
         if self.of(p):
             self.running.pop(id(p)).close()

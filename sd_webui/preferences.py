@@ -5,6 +5,7 @@ The page, the API and infotexts give a preference as a name, or as a name with t
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,20 +13,21 @@ from pathlib import Path
 from ..corrector.correction.update import CorrectionError
 from ..corrector.files.folders import WEIGHTS
 from ..corrector.preference.file import PreferenceFileError, file_hash, load_preferences
+from ..corrector.preference.preference import Preference
 
 FOLDER = "rs_corrector"  # in the host's folder of models
 NONE = "None"
 SUFFIX = ".safetensors"
-HASH = re.compile(r"\[([0-9a-f]{10})\]")
-LENGTH = 12  # characters of a hash with its brackets
+HASH = re.compile(r"[0-9a-f]{10}\]")
 
 
-def split_hash(text):
+def split_hash(text: object) -> tuple[str, str]:
     """'name [hash]' or 'name' -> (name without ".safetensors", hash or "")."""
     text = str(text or "").strip()
-    found = HASH.fullmatch(text[-LENGTH:])
-    name, digest = (text[:-LENGTH].rstrip(), found[1]) if found else (text, "")
-    return name.removesuffix(SUFFIX), digest
+    name, _, digest = text.rpartition("[")
+    if not HASH.fullmatch(digest):
+        name, digest = text, ""
+    return name.rstrip().removesuffix(SUFFIX), digest.removesuffix("]")
 
 
 @dataclass(frozen=True)
@@ -33,55 +35,52 @@ class Loaded:
     """The preferences in a file, each for another axis, and the file's hash."""
 
     hash: str
-    preferences: tuple
+    preferences: tuple[Preference, ...]
 
 
-def together(files):
-    """The preferences of several `Loaded`. Raises CorrectionError if two are for the same axis."""
-    found = {preference.hash: preference for loaded in files for preference in loaded.preferences}
-    axes = {}
-    for preference in found.values():
-        if other := axes.get(preference.axis.id):
+def together(files: Iterable[Loaded]) -> list[Preference]:
+    """The preferences of several files. Raises CorrectionError if two are for the same axis."""
+    by_axis: dict[str, Preference] = {}
+    for preference in (preference for loaded in files for preference in loaded.preferences):
+        other = by_axis.setdefault(preference.axis.id, preference)
+        if other.hash != preference.hash:
             raise CorrectionError(
                 f'"{other.name}" and "{preference.name}" both correct {preference.axis.title}, which would be '
                 "corrected twice; select only one file that has it."
             )
-        axes[preference.axis.id] = preference
-    return list(found.values())
+    return list(by_axis.values())
 
 
 class Shelf:
     """The preference files in some folders; if two have the same name, the first folder's is used."""
 
-    def __init__(self, *folders):
+    def __init__(self, *folders: Path | str):
         self.folders = [Path(folder) for folder in folders]
 
-    def files(self):
-        """{name: path}; names are relative to their folder and have no suffix."""
-        found = {}
+    def files(self) -> dict[str, Path]:
+        """Paths by name; names are relative to their folder and have no suffix."""
+        paths: dict[str, Path] = {}
         for folder in self.folders:
             # Subfolders of the shipped weights hold models.
             for path in sorted(folder.glob(f"*{SUFFIX}") if folder == WEIGHTS else folder.rglob(f"*{SUFFIX}")):
-                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
-        return found
+                paths.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        return paths
 
-    def names(self):
+    def names(self) -> list[str]:
         return list(self.files())
 
-    def path(self, name):
-        """The file of a name in `files`: a name from an infotext cannot lead out of the folders."""
+    def load(self, text: object) -> Loaded:
+        """'name' or 'name [hash]' -> Loaded. Raises PreferenceFileError.
+
+        Only names in `files` are loaded: a name from an infotext cannot lead out of the folders.
+        """
+        name, digest = split_hash(text)
         path = self.files().get(name)
         if path is None:
             raise PreferenceFileError(
                 f'The preference "{name}" is not in models/{FOLDER}; put its file there and press Refresh, or '
                 "select another."
             )
-        return path
-
-    def load(self, text):
-        """'name' or 'name [hash]' -> Loaded. Raises PreferenceFileError."""
-        name, digest = split_hash(text)
-        path = self.path(name)
         stat = path.stat()
         loaded = _loaded(path, stat.st_mtime_ns, stat.st_size)
         if digest and loaded.hash != digest:
@@ -91,7 +90,7 @@ class Shelf:
             )
         return loaded
 
-    def pasted(self, text):
+    def pasted(self, text: object) -> tuple[str, str]:
         """The preference in an infotext -> (value for the page, warning or "")."""
         try:
             self.load(text)
@@ -101,5 +100,5 @@ class Shelf:
 
 
 @lru_cache(maxsize=4)
-def _loaded(path, changed, size):
+def _loaded(path: Path, changed: int, size: int) -> Loaded:
     return Loaded(file_hash(path), tuple(load_preferences(path)))

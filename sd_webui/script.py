@@ -12,15 +12,15 @@ from .host import is_forge, space_of
 from .job import Jobs
 from .preferences import FOLDER, Shelf
 
-OWN = Path(paths.models_path) / FOLDER
+USERS_FOLDER = Path(paths.models_path) / FOLDER
 with suppress(OSError):  # in a read-only folder there are only the shipped preferences
-    OWN.mkdir(parents=True, exist_ok=True)
-SHELF = Shelf(OWN, WEIGHTS)
+    USERS_FOLDER.mkdir(parents=True, exist_ok=True)
+SHELF = Shelf(USERS_FOLDER, WEIGHTS)
 JOBS = Jobs()
 CALLS = Calls(JOBS)
 
 
-def loaded_space():
+def loaded_space() -> str | None:
     """The loaded model's latent space, or None; does not load a model."""
     from modules import sd_models
 
@@ -51,10 +51,10 @@ class RSCorrectorScript(scripts.Script):
 
     def process_before_every_sampling(self, p, *values, c=None, x=None, noise=None, **_):
         """Called before each pass; in Forge twice before the hires pass."""
-        job = JOBS.of(p)
-        run = job and job.begin_pass(p, c, x, noise)
-        if run and is_forge(p.sd_model):
-            job.guarded(forge.install, p, job, run)
+        if job := JOBS.of(p):
+            run = job.begin_pass(p, c, x, noise)
+            if run and is_forge(p.sd_model):
+                job.guarded(forge.install, p, job, run)
 
     def postprocess_batch(self, p, *values, **_):
         if job := JOBS.of(p):

@@ -5,7 +5,6 @@ import socket
 from contextlib import contextmanager
 from pathlib import Path
 
-import hypothesis
 import pytest
 import torch
 
@@ -13,10 +12,6 @@ from corrector.axis.axis import Axis, Side
 from corrector.correction import update
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
-
-# A busy machine is slow, and that is no failure; the same examples on every run.
-hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
-hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +37,28 @@ def axis():
 
 
 @pytest.fixture
+def preference(axis):
+    from preference_files import small_preference
+
+    return small_preference(axis)
+
+
+@pytest.fixture
+def saved(preference, tmp_path):
+    """The file of `preference`."""
+    from corrector.preference.file import save_preference
+
+    save_preference(preference, tmp_path / "village.safetensors")
+    return tmp_path / "village.safetensors"
+
+
+@pytest.fixture
 def exact(axis, monkeypatch):
     """-> a function that makes a Preference whose source is the exact one of a GaussianWorld.
 
     What makes up for errors of a model and a network is switched off.
     """
-    for name, value in {"MARGIN": 0.0, "LEAST": 1.0, "LATE": 0.0}.items():
+    for name, value in {"PUSH_MARGIN": 0.0, "LOWEST_CFG": 1.0, "LATE_EXPONENT": 0.0}.items():
         monkeypatch.setattr(update, name, value)
 
     def make(world=None, shape=(4, 6, 10), space="miniature", **more):

@@ -8,10 +8,8 @@ tensors do. Values, autograd, optimisers and inference mode work, which neither 
 """
 
 from contextlib import contextmanager, nullcontext
-from unittest.mock import patch
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -26,10 +24,6 @@ INDEXING |= {aten._unsafe_index, aten._unsafe_index_put}
 NO_CPU_SCALARS = {aten.stack, aten.index_select, aten.gather, aten.take, aten.bucketize, aten.searchsorted}
 
 CPU, COMPOSITE = torch._C.DispatchKey.CPU, torch._C.DispatchKey.CompositeImplicitAutograd
-# The two operations with both a CPU kernel and a composite for all other devices; the composites round differently.
-_library = torch.library.Library("aten", "IMPL")
-for _name in ("silu_backward", "mish_backward"):
-    _library.impl(_name, torch.library.fallthrough_kernel, "AutogradLazy")
 
 
 class OtherDeviceTensor(torch.Tensor):
@@ -54,16 +48,7 @@ class OtherDeviceTensor(torch.Tensor):
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return _run(func, args, kwargs or {})
 
-    @property
-    def data(self):
-        return self.detach()
-
-    @data.setter
-    def data(self, value):
-        torch.Tensor.data.__set__(self, value)  # sets shape and strides, but knows nothing of `held`
-        self.held = value.held
-
-    # PyTorch does not do these four for tensor subclasses, or does them otherwise.
+    # PyTorch does not do these for tensor subclasses, or does them otherwise.
     def numpy(self, **_):
         raise TypeError(
             f"can't convert {OTHER} device type tensor to numpy. Use Tensor.cpu() to copy it to host memory."
@@ -71,12 +56,6 @@ class OtherDeviceTensor(torch.Tensor):
 
     def tolist(self):
         return self.held.tolist()
-
-    def __format__(self, spec):
-        return format(self.item(), spec) if self.ndim == 0 else object.__format__(self, spec)
-
-    def __repr__(self):
-        return f"OtherDeviceTensor({self.held}, requires_grad={self.requires_grad})"
 
 
 class _OtherDeviceMode(TorchDispatchMode):
@@ -92,24 +71,10 @@ def other_device():
     lift_only_cpu = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # otherwise `torch.tensor(values, device=OTHER)` bypasses the mode
     try:
-        with _OtherDeviceMode(), patch.object(nn.Module, "_apply", _apply):
+        with _OtherDeviceMode():
             yield OTHER
     finally:
         torch._C._set_only_lift_cpu_tensors(lift_only_cpu)
-
-
-def _apply(module, fn, recurse=True, original=nn.Module._apply):
-    """`nn.Module._apply` in which a parameter stays the same object when it changes device, as with CUDA."""
-    pairs = [(parameter, fn(parameter.detach())) for parameter in module.parameters(recurse=False)]
-    moves = any(
-        isinstance(before, OtherDeviceTensor) != isinstance(after, OtherDeviceTensor) for before, after in pairs
-    )
-    swap = torch.__future__.get_swap_module_params_on_conversion()
-    torch.__future__.set_swap_module_params_on_conversion(moves)
-    try:
-        return original(module, fn, recurse)
-    finally:
-        torch.__future__.set_swap_module_params_on_conversion(swap)
 
 
 def _run(func, args, kwargs, mode=None):

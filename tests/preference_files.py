@@ -21,9 +21,9 @@ def small_preference(axis):
     source, gate = Distilled(**SMALL), PromptGate(width=12, groups=2, hidden=5)
     for module in (source, gate):
         module.eval().requires_grad_(False)
-    known = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone=-2.5, tone_drift=0.1, seed=7),)
+    calibrations = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone=-2.5, tone_drift=0.1, seed=7),)
     training = {"accuracy_by_sigma": {"1.0": 0.99}, "push_r2": 0.95}
-    return Preference(axis, "miniature", source, gate, known, training, name="Village backdrop")
+    return Preference(axis, "miniature", source, gate, calibrations, training, name="Village backdrop")
 
 
 def rewrite(path, change_metadata=None, change_tensors=None):

@@ -77,7 +77,6 @@ def test_raters_answers_are_added_to_the_report(made, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--images", "1"], "interval needs 2 or more"),
         (["--narrow", "0.9"], "below 0.5"),
         (["--judge", str(ROOT / "weights" / "miniature-attire.safetensors")], "give a judge of that"),
         (["--preference", "nowhere.safetensors"], "no such file in"),

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from audit_world import DRAWN, Push, drawn_audit, failures, plan, report_of, to_the_counter_side
-from corrector.correction.update import MARGIN
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAILURES = {"does nothing", "changes the group", "collapses variety", "lightens skin", "ruins pictures"}
-CFG = 2.0 + MARGIN  # the factor by which a push is multiplied
+CFG = 2.0 + 0.5  # the factor by which a push is multiplied at a CFG scale of 2
 
 
 def report_with(push, folder, groups=("Orvane",)):
@@ -18,74 +17,53 @@ def report_with(push, folder, groups=("Orvane",)):
     return report_of(drawn_audit(settings, [replace(DRAWN, source=Push(push))]), folder)
 
 
-def test_a_corrector_that_does_nothing_is_named(tmp_path):
-    report = report_with(lambda x, sigma: torch.zeros_like(x), tmp_path)
-    assert failures(report) == {"does nothing"}
-    assert "changed none of the 40 pictures of Orvane" in report["findings"][0]["words"]
+def moved(channel, values, x, sigma, counter=True):
+    """A push to the counter side, if wanted, and by `values` in one channel."""
+    push = to_the_counter_side(x, sigma) if counter else torch.zeros_like(x)
+    push[:, channel] = values
+    return push
 
 
-def test_a_corrector_that_changes_pictures_but_not_the_stereotype_is_named_as_doing_nothing(tmp_path):
-    def push(x, sigma):
-        moved = torch.zeros_like(x)
-        moved[:, 1] = 0.2
-        return moved
-
-    report = report_with(push, tmp_path)
-    assert failures(report) == {"does nothing"}
-    assert "no measurable effect on a village" in report["findings"][0]["words"]
-
-
-def test_a_corrector_that_changes_the_group_is_named_and_its_pictures_come_first(tmp_path):
-    def push(x, sigma):
-        moved = to_the_counter_side(x, sigma)
-        moved[:, 0] = 2 / CFG  # Quilmari in place of Orvane
-        return moved
-
-    report = report_with(push, tmp_path)
-    assert "changes the group" in failures(report)
-    assert any("no longer finds Orvane" in why for why in report["worse"][0]["why"])
-    assert report["findings"][0]["level"] == "failure"
-
-
-def test_a_corrector_that_collapses_variety_is_named(tmp_path):
+def to_one_picture(x, sigma):
     target = torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(1))
     target[0], target[2], target[3] = 0, 0, 1
     target[2, 0, :2] = torch.tensor([123 / 65536, 456 / 65536])
+    return (target - x) / CFG
 
-    report = report_with(lambda x, sigma: (target - x) / CFG, tmp_path)
-    assert "collapses variety" in failures(report)
-    assert not failures(report) & {"does nothing", "changes the group"}
+
+def lighter(x, sigma):
+    push = to_the_counter_side(x, sigma)
+    push[:, 2, 8:] = 5 / CFG
+    return push
+
+
+@pytest.mark.parametrize(
+    ("push", "name", "further", "words"),
+    [
+        (lambda x, sigma: torch.zeros_like(x), "does nothing", set(), "changed none of the 40 pictures of Orvane"),
+        (lambda x, sigma: moved(1, 0.2, x, sigma, counter=False), "does nothing", set(), "no measurable effect on a"),
+        (lambda x, sigma: moved(0, 2 / CFG, x, sigma), "changes the group", FAILURES - {"does nothing"},
+         "The prompt names Orvane"),  # Quilmari in place of Orvane
+        (to_one_picture, "collapses variety", {"lightens skin", "ruins pictures"}, "Orvane are alike"),
+        (lighter, "lightens skin", set(), "Orvane by +"),
+        (lambda x, sigma: 8 * to_the_counter_side(x, sigma), "ruins pictures", set(), "a lower strength or CFG scale"),
+    ],
+    ids=["pushes nowhere", "pushes elsewhere", "another group", "one picture", "lighter", "too far"],
+)  # fmt: skip
+def test_a_failure_is_named_and_no_other_one_that_is_not_there(push, name, further, words, tmp_path):
+    report = report_with(push, tmp_path)
+    assert name in failures(report) and failures(report) & FAILURES <= {name} | further
+    (finding,) = [f for f in report["findings"] if f["name"] == name]
+    assert words in finding["words"] and report["findings"][0]["level"] == "failure"
+    reasons = {"changes the group": "no longer finds Orvane", "ruins pictures": "the model finds it unlikely"}
+    assert name not in reasons or any(reasons[name] in why for why in report["worse"][0]["why"])
 
 
 def test_a_corrector_that_makes_groups_alike_is_named_even_if_each_varies_as_before(tmp_path):
-    def push(x, sigma):
-        moved = to_the_counter_side(x, sigma)
-        moved[:, 0] = (1 - x[:, 0]) / CFG  # Tavelu, whichever group the prompt names
-        return moved
-
-    report = report_with(push, tmp_path, ("Orvane", "Tavelu", "Quilmari"))
+    groups = "Orvane", "Tavelu", "Quilmari"
+    report = report_with(lambda x, sigma: moved(0, (1 - x[:, 0]) / CFG, x, sigma), tmp_path, groups)  # all Tavelu
     assert {"makes groups alike", "changes the group"} <= failures(report)
     assert "collapses variety" not in failures(report)
-
-
-def test_a_corrector_that_lightens_skin_is_named(tmp_path):
-    def push(x, sigma):
-        moved = to_the_counter_side(x, sigma)
-        moved[:, 2, 8:] = 5 / CFG
-        return moved
-
-    report = report_with(push, tmp_path)
-    assert failures(report) & FAILURES == {"lightens skin"}
-    (finding,) = [f for f in report["findings"] if f["name"] == "lightens skin"]
-    assert "Orvane by +" in finding["words"] and "points of L*" in finding["words"]
-
-
-def test_a_corrector_that_ruins_pictures_is_named_and_its_pictures_are_listed(tmp_path):
-    report = report_with(lambda x, sigma: 8 * to_the_counter_side(x, sigma), tmp_path)
-    assert failures(report) == {"ruins pictures"}
-    (finding,) = [f for f in report["findings"] if f["name"] == "ruins pictures"]
-    assert "Orvane" in finding["words"] and "Use a lower strength or CFG scale" in finding["words"]
-    assert any("the model finds it unlikely" in why for why in report["worse"][0]["why"])
 
 
 def test_a_corrector_that_works_has_none_of_these_failures(tmp_path):

@@ -7,12 +7,12 @@ from corrector.auditing.map import Acts, overlay, step_tiles
 
 def acts():
     """Two pictures, three steps; only the upper left of the first is corrected, and less at each step."""
-    found = Acts()
+    acts = Acts()
     for step in range(3):
-        corrected = found.seen(torch.zeros(2, 4, 8, 8)).clone()
+        corrected = acts.before_correction(torch.zeros(2, 4, 8, 8)).clone()
         corrected[0, :, :4, :4] = 3.0 - step
-        found.acted(corrected)
-    return found
+        acts.after_correction(corrected)
+    return acts
 
 
 def test_the_mask_is_where_the_correction_acted_and_empty_where_it_did_not():

@@ -15,17 +15,29 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def host():
-    return Miniature(bf16=True)
+    """The miniature, which samples the same plain pictures only once."""
+    host, plain = Miniature(bf16=True), {}
+    sample = host.sample
+
+    def sample_once(conditioning, seeds, cfg=2.0, steps=None, hook=None, **options):
+        key = tuple(seeds), cfg, steps
+        if hook is not None or key not in plain:
+            latents = sample(conditioning, seeds, cfg, steps, hook, **options)
+            return latents if hook else plain.setdefault(key, latents)
+        return plain[key]
+
+    host.sample = sample_once
+    return host
 
 
-def report_with(host, preference, folder, steps, groups=("Orvane",), cfg=2.0, images=16):
-    settings = plan(groups, strengths=(1.0,), images=images, explicit=4, steps=steps, cfgs=(cfg,))
+def report_with(host, preference, folder, groups=("Orvane",), cfg=2.0, images=12, steps=4):
+    settings = plan(groups, strengths=(1.0,), images=images, explicit=2, steps=steps, cfgs=(cfg,))
     return report_of(audit_of(host, settings, [preference]), folder)
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", [name for name in FAILURES if name != "ruins pictures"])
 def test_a_planted_failure_is_named(host, name, tmp_path):
-    report = report_with(host, planted(host, plan().axis, name), tmp_path, steps=6)
+    report = report_with(host, planted(host, AXIS, name), tmp_path)
     assert name in failures(report)
     (finding,) = [f for f in report["findings"] if f["name"] == name]
     assert finding["group"] == "Orvane" in finding["words"]
@@ -35,14 +47,13 @@ def test_a_planted_failure_is_named(host, name, tmp_path):
         assert any("no longer finds Orvane" in why for why in report["worse"][0]["why"])
 
 
-@pytest.mark.parametrize("cfg", [2.0, 7.0])
-def test_ruined_pictures_are_named_in_every_group(host, cfg, tmp_path):
-    report = report_with(host, planted(host, AXIS, "ruins pictures"), tmp_path, 6, AXIS.groups, cfg, 6)
-    ruined = {finding["group"] for finding in report["findings"] if finding["name"] == "ruins pictures"}
-    assert ruined == set(AXIS.groups)
+@pytest.mark.parametrize(("cfg", "groups"), [(2.0, ("Orvane",)), (7.0, ("Orvane", "Tavelu"))])
+def test_ruined_pictures_are_named_in_each_group(host, cfg, groups, tmp_path):
+    report = report_with(host, planted(host, AXIS, "ruins pictures"), tmp_path, groups, cfg, images=4, steps=6)
+    assert {f["group"] for f in report["findings"] if f["name"] == "ruins pictures"} == set(groups)
 
 
 @pytest.mark.parametrize("cfg", [2.0, 7.0])
 def test_the_shipped_corrector_has_none_of_these_failures(host, cfg, tmp_path):
-    report = report_with(host, load_preference(SHIPPED), tmp_path, 8, ("Orvane", "Tavelu"), cfg)
+    report = report_with(host, load_preference(SHIPPED), tmp_path, cfg=cfg, steps=6)
     assert not failures(report) & set(FAILURES)

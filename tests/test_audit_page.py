@@ -2,19 +2,19 @@
 
 import json
 import shutil
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from audit_world import AXIS, DRAWN, DrawnHost, drawn_audit, plan
-from corrector.auditing.blind import read_answers, said_by_people, write_blind_page
+from corrector.auditing.blind import read_answers
 from corrector.auditing.chart import draw_chart, draw_grid, report_table
 from corrector.auditing.compare import compare, compare_table, write_compare_page
 from corrector.auditing.page import publish, write_audit_page
 from corrector.auditing.plan import AuditError
-from corrector.auditing.verdict import verdict
+from corrector.auditing.raters import evaluate
+from corrector.auditing.report_file import verdict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOST_BYTES = 15 * 2**20
@@ -25,9 +25,7 @@ def made(tmp_path_factory):
     """An audit of 100 pictures a group, plain and corrected: 400 neutral ones -> (folder, report, thumbnails)."""
     folder = tmp_path_factory.mktemp("audit")
     run = drawn_audit(plan(("Orvane", "Tavelu"), images=100, explicit=5, strengths=(1.0,)), [DRAWN])
-    report, thumbnails = publish(run, run.run(folder / "pictures"), folder)
-    write_blind_page(report, thumbnails, folder)
-    return folder, report, thumbnails
+    return folder, *publish(run, run.run(folder / "pictures"), folder)
 
 
 @pytest.fixture(scope="module")
@@ -42,50 +40,34 @@ def browser():
         opened.close()
 
 
-def opened(browser, path, width, errors, offline=True, **options):
-    context = browser.new_context(viewport={"width": width, "height": 900}, offline=offline, **options)
-    page = context.new_page()
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+def opened(browser, path, width, errors, **options):
+    page = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options).new_page()
+    page.on("console", lambda message: errors.extend([message.text] * (message.type == "error")))
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else
-            errors.append(request.url))  # fmt: skip
+    local = "file:", "data:", "blob:"
+    page.on("request", lambda request: errors.extend([request.url] * (not request.url.startswith(local))))
     page.goto(path.as_uri())
     return page
 
 
 @pytest.mark.parametrize("width", (380, 1600))
-def test_the_page_of_400_pictures_opens_offline_and_fits_the_window(made, browser, width, tmp_path):
+def test_the_page_of_400_pictures_opens_offline_fits_the_window_and_is_usable_by_keyboard(made, browser, width):
     path, errors = made[0] / "audit.html", []
     assert path.stat().st_size <= MOST_BYTES
-    started = time.perf_counter()
     page = opened(browser, path, width, errors)
-    seconds = time.perf_counter() - started
-    assert seconds < 20  # 2 s on an idle machine (benchmarks/audit.py)
     assert page.evaluate("document.images.length") >= 390
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.images].every(image => image.alt.length > 10)")
     assert page.evaluate("[...document.querySelectorAll('section')].every(s => "
                          "document.getElementById(s.getAttribute('aria-labelledby')))")  # fmt: skip
-    page.screenshot(path=str(tmp_path / f"{width}.png"))
-    assert errors == []
-
-
-def test_the_page_is_usable_by_keyboard(made, browser):
-    errors = []
-    page = opened(browser, made[0] / "audit.html", 900, errors)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "#findings"
-    page.focus("summary")
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.querySelector('details').open") and errors == []
-
-
-@pytest.mark.parametrize("width", (380, 1600))
-def test_a_link_at_the_top_scrolls_to_its_section(made, browser, width):
-    page = opened(browser, made[0] / "audit.html", width, [])
     page.click("text=All figures")
     page.wait_for_timeout(300)
     assert 0 <= page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 900
+    page.focus("summary")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.querySelector('details').open") and errors == []
 
 
 def test_findings_come_first_and_pictures_that_got_worse_second(made):
@@ -123,11 +105,11 @@ def test_chart_and_grid_are_pictures_and_the_table_has_every_figure(made):
 
 def test_a_figure_of_no_setting_has_empty_cells_on_the_page(made, tmp_path):
     _, report, thumbnails = made
-    about_all = {**report["figures"][0], "figure": "of all", "cfg": None, "strength": None, "value": None}
-    known = {**report, "figures": [*report["figures"], about_all | {"low": None, "high": None}]}
-    write_audit_page(known, thumbnails, tmp_path / "audit.html", draw_chart(report))
-    row = (tmp_path / "audit.html").read_text(encoding="utf-8").partition("of all")[2].partition("</tr>")[0]
-    assert row.count('"></td>') == 4 and "None" not in row
+    about_all = dict.fromkeys(("cfg", "strength", "value", "low", "high"))
+    row = {**report["figures"][0], **about_all, "figure": "of all"}
+    write_audit_page({**report, "figures": [*report["figures"], row]}, thumbnails, tmp_path / "audit.html")
+    line = (tmp_path / "audit.html").read_text(encoding="utf-8").partition("of all")[2].partition("</tr>")[0]
+    assert line.count('"></td>') == 4 and "None" not in line
 
 
 def press_all(page, keys, rater):
@@ -172,7 +154,7 @@ def test_the_blind_page_does_not_reveal_which_pictures_are_corrected(made):
 def test_saved_answers_give_rates_agreement_and_a_paired_test(made, answers):
     folder, report, _ = made
     key, raters = read_answers(folder, answers)
-    people = said_by_people(report, key, raters)
+    people = evaluate(report, key, raters)
     assert people["raters"] == ["Ada", "Ben"] and len(key) == 120
     rates = {(r["group"], r["strength"]): r["value"] for r in people["rates"] if r["figure"] == "stereotype"}
     assert rates["Orvane", 0] > 0.7 and rates["Orvane", 1.0] < 0.2
@@ -181,29 +163,27 @@ def test_saved_answers_give_rates_agreement_and_a_paired_test(made, answers):
     assert people["tests"][0]["p"] < 1e-6 and people["tests"][0]["appeared"] == 0
 
 
-def test_invalid_files_of_answers_are_refused_with_a_message(made, answers, tmp_path):
-    said = json.loads(answers[0].read_text())
-    some = next(iter(said["answers"]))
-    cases = {
-        "of another page": {**said, "page": "0" * 16},
-        "it has no rater's name": {**said, "rater": " "},
-        "which the page does not have": {**said, "answers": {**said["answers"], "zzzz": {}}},
-        "1 of 120 pictures have no answer": {
-            **said,
-            "answers": {k: v for k, v in said["answers"].items() if k != some},
-        },
-        "not one of the page": {**said, "answers": {**said["answers"], some: {"side": "city", "fits": "yes"}}},
-        "not a file of answers": ["a list"],
-    }
-    for words, data in cases.items():
-        (tmp_path / "a.json").write_text(json.dumps(data))
-        with pytest.raises(AuditError, match=words):
-            read_answers(made[0], [tmp_path / "a.json"])
-    (tmp_path / "a.json").write_text('{"page": ')
-    with pytest.raises(AuditError, match="incomplete, or not a file"):
-        read_answers(made[0], [tmp_path / "a.json"])
-    with pytest.raises(AuditError, match="no such file"):
-        read_answers(made[0], [tmp_path / "nobody.json"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda said, name: {**said, "page": "0" * 16}, "of another page"),
+        (lambda said, name: {**said, "rater": " "}, "it has no rater's name"),
+        (lambda said, name: {**said, "answers": {"zzzz": said["answers"][name]}}, "which the page does not have"),
+        (lambda said, name: {**said, "answers": {name: said["answers"][name]}}, "119 of 120 pictures have no answer"),
+        (lambda said, name: {**said, "answers": {name: {"side": "city", "fits": "yes"}}}, "it must be one of"),
+        (lambda said, name: ["a list"], "not a file of answers"),
+        (lambda said, name: None, "no such file"),
+    ],
+)
+def test_invalid_files_of_answers_are_refused_with_a_message(made, answers, tmp_path, change, words):
+    said, path = json.loads(answers[0].read_text()), tmp_path / "a.json"
+    if (data := change(said, next(iter(said["answers"])))) is not None:
+        path.write_text(json.dumps(data))
+    with pytest.raises(AuditError, match=words):
+        read_answers(made[0], [path])
+
+
+def test_answers_given_twice_or_without_a_blind_page_are_refused(made, answers, tmp_path):
     with pytest.raises(AuditError, match='"Ada" is there twice'):
         read_answers(made[0], [answers[0], answers[0]])
     with pytest.raises(AuditError, match="it has no blind page"):
@@ -221,7 +201,7 @@ def other(made, tmp_path_factory):
 
 def test_reports_of_two_checkpoints_stand_side_by_side(made, other, browser, tmp_path):
     rows = compare([made[1], other], ["one", "two"])
-    row = next(r for r in rows if r["group"] == "Orvane" and r["judge"] == "reader" and not r["corrected"])
+    row = next(r for r in rows if r["group"] == "Orvane" and (r["judge"], r["pictures"]) == ("reader", "plain"))
     value, low, high = row["gaps"][1]
     assert low < value < high < -0.3  # 0.9 against 0.3
     assert "one" in compare_table(rows, ["one", "two"])

@@ -1,17 +1,11 @@
 """Audits of drawn pictures: sampling, resuming, shards, early stopping, reports, and error messages."""
 
-import json
-import random
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
 import torch
 
-from audit_world import AXIS, DRAWN, ROOT, DrawnHost, Push, drawn_audit, plan, report_of
+from audit_world import AXIS, DRAWN, DrawnHost, Push, drawn_audit, plan, report_of
 from corrector.auditing.plan import AuditError, AuditStore, Plan
 from corrector.auditing.report_file import load_report, write_report
 from corrector.auditing.run import Audit
@@ -86,37 +80,6 @@ def test_an_interrupted_run_resumes_and_gives_the_same_report(whole, tmp_path):
         assert report == whole[1] and run.host.evaluations + rest == total
 
 
-CHILD = """
-import sys
-sys.path[:0] = sys.argv[1:3]
-from audit_world import DRAWN, drawn_audit, plan
-from test_audit_run import CORRECTED
-run = drawn_audit(plan(**CORRECTED), [DRAWN])
-print("chunk", flush=True)
-run.run(sys.argv[3], progress=lambda *_: print("chunk", flush=True))
-"""
-
-
-def test_a_killed_run_loses_at_most_the_current_chunk(whole, tmp_path):
-    """kill -9 at several moments, each time in a new process; saved chunks are never sampled again."""
-    command = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(tmp_path)]
-    rng, kept = random.Random(0), {}
-    for chunks in (1, 3, 6):
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        for _ in range(chunks):
-            child.stdout.readline()
-        time.sleep(rng.random() * 0.1)
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
-        now = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
-        assert len(now) >= chunks - 1 and all(now[path] == when for path, when in kept.items())
-        kept = now
-    report, sampled = again(tmp_path)
-    assert report == whole[1] and sampled > 0
-    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
-    assert again(tmp_path) == (report, 0)
-
-
 @pytest.mark.parametrize(("rate", "shown"), [(0.0, 0.0), (1.0, 1.0)])
 def test_a_group_that_always_or_never_shows_the_stereotype_has_a_complete_report(rate, shown, tmp_path):
     host = DrawnHost({"Orvane": rate})
@@ -134,16 +97,6 @@ def test_latents_on_another_device_give_the_same_report(whole, tmp_path):
         assert report_of(run, tmp_path) == whole[1]
 
 
-def test_joined_shards_give_the_same_report(whole, tmp_path):
-    run = drawn_audit(plan(**CORRECTED), [DRAWN])
-    stores = [run.run(tmp_path / str(index), shard=(index, 3)) for index in range(3)]
-    with pytest.raises(AuditError, match="parts of this audit are missing"):
-        stores[0].collect(run.plan, "latent")
-    stores[0].take(stores[1])
-    stores[0].take(stores[2])
-    assert again(tmp_path / "0") == (whole[1], 0)
-
-
 def test_separate_shards_give_the_same_report_with_early_stopping(tmp_path):
     settings = dict(images=120, explicit=20, narrow=0.15)
     whole = report_of(drawn_audit(plan(**settings)), tmp_path / "whole")
@@ -151,7 +104,9 @@ def test_separate_shards_give_the_same_report_with_early_stopping(tmp_path):
     first, second = (run.run(tmp_path / str(index), shard=(index, 2)) for index in range(2))
     first.take(second)
     assert report_of(drawn_audit(plan(**settings)), tmp_path / "0") == whole
-    assert next(cell["n"] for cell in whole["sampled"] if cell["kind"] == "neutral") < 120
+    neutral = next(cell for cell in whole["sampled"] if cell["kind"] == "neutral")
+    rate = next(row for row in whole["figures"] if row["figure"] == "stereotype rate")
+    assert 20 <= neutral["n"] < neutral["most"] == 120 and (rate["high"] - rate["low"]) / 2 <= 0.15
 
 
 def test_a_damaged_chunk_is_refused_until_it_is_sampled_again(whole):
@@ -173,15 +128,6 @@ def test_a_damaged_chunk_is_refused_until_it_is_sampled_again(whole):
 def test_a_folder_of_another_audit_is_refused(whole):
     with pytest.raises(PairError, match="have another"):
         drawn_audit(plan(images=20)).run(whole[0])
-
-
-def test_it_stops_early_once_every_interval_is_narrow(tmp_path):
-    run = drawn_audit(plan(images=100, explicit=20, narrow=0.15))
-    report = report_of(run, tmp_path)
-    (neutral,) = [cell for cell in report["sampled"] if cell["kind"] == "neutral"]
-    assert 20 <= neutral["n"] < neutral["most"] == 100
-    rate = next(row for row in report["figures"] if row["figure"] == "stereotype rate")
-    assert (rate["high"] - rate["low"]) / 2 <= 0.15
 
 
 def test_a_sweep_over_cfg_and_strength_has_its_own_rows(tmp_path):
@@ -266,7 +212,3 @@ def test_prompts_and_seeds_do_not_depend_on_strengths_or_cfg_scales():
     first, second = plan(images=40), plan(images=40, strengths=(1.0,), cfgs=(2.0, 5.0))
     assert [c.seeds for c in first.cells[0, "neutral", 2.0]] == [c.seeds for c in second.cells[0, "neutral", 5.0]]
     assert all("village" not in prompt for c in first.cells[0, "neutral", 2.0] for prompt in c.prompts)
-
-
-def test_a_report_is_json_without_nan(whole):
-    assert json.loads(json.dumps(whole[1], allow_nan=False)) == whole[1]

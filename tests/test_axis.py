@@ -1,16 +1,14 @@
 """Axes: readable JSON files, and a sentence that names the field for each that cannot be used."""
 
 import json
-import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from corrector.axis.axis import Axis, AxisError, axis_from_dict, axis_from_user, load_axis
-from corrector.axis.schema import SCHEMA, axis_schema
+from corrector.axis.axis import SCHEMA, Axis, AxisError, axis_from_dict, axis_schema, load_axis, save_axis
+from corrector.axis.texts import axis_from_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 AXES = [path for path in sorted((ROOT / "axes").glob("*.json")) if path != SCHEMA]
@@ -30,14 +28,6 @@ def write(tmp_path):
         return tmp_path / "mine.json"
 
     return write
-
-
-def test_an_axis_survives_json(axis, data):
-    assert axis_from_dict(data) == axis
-
-
-def test_the_schema_is_itself_a_valid_one():
-    jsonschema.Draft202012Validator.check_schema(axis_schema())
 
 
 def test_the_schema_says_what_each_field_of_an_axis_is():
@@ -73,72 +63,10 @@ def test_what_only_the_gate_learns_changes_the_hash_but_not_that_of_the_pictures
     assert other.to_dict()["another"] == ["in a swamp"]
 
 
-def test_the_hash_changes_with_any_word(data):
-    before = axis_from_dict(data).hash
-    data["counter"]["phrases"][0] += " today"
-    assert axis_from_dict(data).hash != before and len(before) == 10
-
-
-@pytest.mark.parametrize("field", ["id", "groups", "neutral", "stereotype", "counter"])
-def test_a_missing_field_is_named(data, field):
-    del data[field]
-    with pytest.raises(AxisError, match=f'"{field}" is missing; add it'):
-        axis_from_dict(data, "my.json")
-
-
-def test_an_unknown_field_is_named_with_the_known_ones(data):
-    data["gruops"] = []
-    with pytest.raises(AxisError, match=r'unknown field "gruops"; known are .*groups'):
-        axis_from_dict(data)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "words"),
-    [
-        ("groups", [], '"groups" is empty'),
-        ("groups", [" "], r'"groups\[0\]" is empty'),
-        ("neutral", [], '"neutral" is empty; write at least one prompt with {group}'),
-        ("neutral", ["a portrait"], r'"neutral\[0\]" must contain {group}'),
-        ("stereotype", {"phrases": []}, '"stereotype.phrases" is empty'),
-        ("counter", {"phrases": [""]}, r'"counter.phrases\[0\]" is empty'),
-        ("counter", {"phrases": ["in a village"]}, "the two sides must differ"),
-        ("counter", ["in a city"], '"counter" must be an object'),
-        ("format", 2, "format 2 is newer"),
-    ],
-)
-def test_a_field_that_cannot_be_used_is_named(data, field, value, words):
-    data[field] = value
-    with pytest.raises(AxisError, match=words):
-        axis_from_dict(data)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("groups", "Orvane"), ("neutral", "a {group}"), ("stereotype", {"phrases": "in a village"})],
-)
-def test_text_where_a_list_belongs_is_refused_and_not_read_letter_by_letter(data, field, value):
-    data[field] = value
-    with pytest.raises(AxisError, match=f'"{field}.*list of texts'):
-        axis_from_dict(data)
-
-
-@pytest.mark.parametrize(
-    "template", ["a {group} person, {mood}", "{group:>1500000000} {group}", "{group.foo} {group}", "{group} {{x}}"]
-)
-def test_templates_know_group_only_and_other_braces_are_refused(axis, data, template):
-    data["neutral"] = [template]
-    with pytest.raises(AxisError, match=r"braces other than \{group\}"):
-        axis_from_dict(data)
-    with pytest.raises(AxisError, match=r"braces other than \{group\}"):
-        replace(axis, neutral=(template,))
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"stereotype": {"phrases": ["a", "b", ""]}}, '"stereotype.phrases[2]" is empty; write what that side shows.'),
-        ({"counter": {"phrases": ["  "]}}, '"counter.phrases[0]" is empty; write what that side shows.'),
-        ({"counter": {"phrases": []}}, '"counter.phrases" is empty; write what that side shows.'),
         ({"counter": {"phrases": "in a city"}}, '"counter.phrases" must be a list of texts, such as ["in a village", '),
         ({"counter": {"phrases": ["a"] * 201}}, '"counter.phrases" has 201 entries; keep 200 at most.'),
         ({"counter": {"prases": ["a"]}}, 'the field "counter.phrases" is missing; add it.'),
@@ -148,9 +76,7 @@ def test_templates_know_group_only_and_other_braces_are_refused(axis, data, temp
         ({"groups": []}, '"groups" is empty; name at least one group.'),
         ({"groups": ["Orvane", " "]}, '"groups[1]" is empty; write something or remove it.'),
         ({"groups": ["Orvane", 1]}, '"groups[1]" must be text.'),
-        ({"groups": ["Orvane", "Tavelu", "Orvane"]}, '"groups" has "Orvane" twice; remove one.'),
         ({"groups": ["Orvane", "orvane "]}, '"groups" has "orvane " twice; remove one.'),
-        ({"groups": [f"group {n}" for n in range(10_000)]}, '"groups" has 10000 entries; keep 64 at most.'),
         ({"aliases": ["Orvanese"]}, '"aliases" must be an object of lists, such as {"Orvane": ["Orvanese"]}.'),
         ({"aliases": {"Nobody": ["x"]}}, '"aliases" names the group "Nobody", which "groups" does not have; add it'),
         (
@@ -161,55 +87,33 @@ def test_templates_know_group_only_and_other_braces_are_refused(axis, data, temp
             {"aliases": {"Orvane": ["highlander"], "Tavelu": ["Highlander"]}},
             '"aliases.Tavelu" has "Highlander", which names Orvane already; remove one.',
         ),
-        ({"aliases": {"Orvane": [f"a{n}" for n in range(10_000)]}}, '"aliases.Orvane" has 10000 entries; keep 500'),
         ({"aliases": {"Orvane": ["x", "x"]}}, '"aliases.Orvane" has "x" twice; remove one.'),
-        (
-            {"aliases": {"Orvane": ""}},
-            '"aliases.Orvane" must be a list of texts, such as ["Orvanese", "from Orvania"].',
-        ),
         (
             {"counter": {"phrases": ["a"], "paraphrases": ["In a village"]}},
             '"stereotype.phrases" and "counter.paraphrases" share "in a village"; the two sides must differ.',
         ),
-        ({"counter": {"phrases": ["a"], "paraphrases": "b"}}, '"counter.paraphrases" must be a list of texts, such as'),
-        (
-            {"counter": {"phrases": ["a"], "paraphrases": ["b"] * 501}},
-            '"counter.paraphrases" has 501 entries; keep 500',
-        ),
-        (
-            {"another": "in a swamp"},
-            '"another" must be a list of texts, such as ["working as a cook", "in a kitchen"].',
-        ),
-        ({"another": ["a", "a"]}, '"another" has "a" twice; remove one.'),
         ({"another": ["In a village"]}, '"stereotype.phrases" and "another" share "in a village"; remove one.'),
         (
             {"neutral": ["a {group} in a swamp"], "another": ["in a swamp"]},
             '"neutral[0]" already says "in a swamp" of "another"; neutral prompts',
         ),
-        ({"neutral": []}, '"neutral" is empty; write at least one prompt with {group}.'),
         ({"neutral": ["a portrait"]}, '"neutral[0]" must contain {group}; write it where'),
         ({"neutral": ["{group}, {mood}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
-        ({"neutral": ["{group!r} and {group}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
         ({"neutral": ["{group}" * 50]}, '"neutral[0]" has 350 characters; shorten it to 300 at most.'),
-        ({"neutral": ["{group}"] * 201}, '"neutral" has 201 entries; keep 200 at most.'),
         (
             {"neutral": ["{group}", "a {group} IN a  city, at noon"]},
             '"neutral[1]" already says "in a city" of "counter.',
         ),
+        ({"neutral": ["{group:>1500000000} {group}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
+        ({"neutral": ["{group} {{x}}"]}, '"neutral[0]" has braces other than {group}; remove them.'),
+        ({"format": 2}, "format 2 is newer than this RS-Corrector; update the extension."),
         ({"id": "My Axis"}, '"id" may hold small letters a to z, digits and hyphens only, such as my-axis.'),
         ({"id": ""}, '"id" is empty; write a short name such as my-axis.'),
-        ({"title": 7}, '"title" must be text.'),
         ({"format": True}, '"format" must be the number 1.'),
         ({"skin_region": [0, 0, 1]}, '"skin_region" must be four numbers: left, top, right, bottom.'),
         ({"skin_region": [0, 0, 1, 1.5]}, '"skin_region[3]" is above 1; write shares of the picture between 0 and 1.'),
         ({"skin_region": [0.6, 0.2, 0.4, 0.5]}, '"skin_region" is empty; write left, top, right, bottom, such as'),
-        ({"skin_region": [0, 0, math.nan, 1]}, 'it has the number "NaN", and only finite numbers are expected'),
-        ({"id": "con"}, '"id" is "con", which Windows cannot have as the name of a file; choose another.'),
-        ({"id": "a\n"}, '"id" may hold small letters a to z, digits and hyphens only, such as my-axis.'),
         ({"scope": "\ud800"}, "it holds half of a character (a lone surrogate); write that text again"),
-        ({"protected": "skin tone"}, '"protected" must be a list of texts, such as ["group", "skin tone"].'),
-        ({"sources": ["arXiv"]}, '"sources[0]" must be an object.'),
-        ({"sources": [{"title": "A study"}]}, 'the field "sources[0].identifier" is missing; add it.'),
         ({"sources": [{"title": "a", "identifier": "b", "year": "2023"}]}, '"sources[0].year" must be a whole number.'),
         ({"gruops": []}, 'unknown field "gruops"; known are $schema, aliases, another, author, '),
     ],
@@ -223,27 +127,7 @@ def test_a_file_with_a_mistake_is_refused_in_a_sentence_that_names_file_field_an
 
 def test_a_phrase_inside_a_word_of_a_template_is_no_phrase(data):
     data["counter"]["phrases"] = ["art"]
-    assert "a portrait" in data["neutral"][0] and axis_from_user(data)
-
-
-def test_whatever_the_schema_can_refuse_has_words():
-    """Each rule's failure is put in words by the schema itself, or in general by the loader."""
-    general = {"type", "maxItems", "maxProperties", "maxLength", "uniqueItems", "required", "additionalProperties"}
-    rules = general | {"const", "minItems", "minLength", "pattern", "minimum", "maximum"}
-
-    def parts(schema):
-        yield schema
-        for name in ("properties", "$defs"):
-            for part in schema.get(name, {}).values():
-                yield from parts(part)
-        for part in [
-            *schema.get("allOf", []),
-            *(schema[name] for name in ("items", "additionalProperties") if schema.get(name)),
-        ]:
-            yield from parts(part)
-
-    for part in parts(axis_schema()):
-        assert set(part) & rules <= general | set(part.get("errorMessage", {}))
+    assert "a portrait" in data["neutral"][0] and axis_from_dict(data)
 
 
 def test_the_path_of_the_schema_is_accepted_and_no_part_of_the_axis(axis, data, write):
@@ -269,11 +153,95 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         load_axis(tmp_path / "folder.json")
 
 
-def test_a_file_with_the_mark_that_windows_puts_before_utf8_loads(axis, data, tmp_path):
-    (tmp_path / "mine.json").write_text(json.dumps(data), encoding="utf-8-sig")
-    assert load_axis(tmp_path / "mine.json") == axis
+@pytest.mark.parametrize("path", AXES, ids=lambda path: path.stem)
+def test_a_saved_axis_reads_the_same(path, tmp_path):
+    axis = load_axis(path)
+    saved = save_axis(axis, tmp_path / "new folder")
+    assert saved == tmp_path / "new folder" / path.name and list(saved.parent.iterdir()) == [saved]
+    assert load_axis(saved) == axis and load_axis(saved).hash == axis.hash
+    assert "$schema" not in saved.read_text(encoding="utf-8")
 
 
-def test_an_axis_cannot_be_made_without_its_two_sides():
-    with pytest.raises(TypeError):
-        Axis(id="x", title="x", groups=("a",), neutral=("{group}",))
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "a\\b", "..", "", "C:x", "x\n", "X", "../x.json"])
+def test_an_axis_is_never_saved_outside_its_folder(axis, tmp_path, name):
+    with pytest.raises(AxisError, match="cannot name an axis file; use small letters, digits and hyphens"):
+        save_axis(axis, tmp_path / "axes", name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_axis_can_be_saved_under_another_name_over_an_old_file(axis, tmp_path):
+    (tmp_path / "mine.json").write_text("old")
+    assert load_axis(save_axis(axis, tmp_path, "mine.json")) == axis
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_an_axis_that_could_not_be_read_back_is_not_saved_over_an_old_file(axis, tmp_path):
+    (tmp_path / "test.json").write_text("old")
+    wrong = replace(axis, neutral=(*axis.neutral, "a {group} person in a city"))
+    with pytest.raises(AxisError, match=r'test\.json: "neutral\[3\]" already says "in a city"'):
+        save_axis(wrong, tmp_path)
+    assert (tmp_path / "test.json").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_and_nothing_is_left(axis, tmp_path):
+    (tmp_path / "test.json").mkdir()
+    with pytest.raises(AxisError, match=r"test\.json: cannot be written: .*; choose another place"):
+        save_axis(axis, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["test.json"]
+
+
+TEXTS = {
+    "title": "Village  backdrop, Été!",
+    "groups": "Orvane, Tavelu\nQuilmari,",
+    "neutral": "a photo of one {group} person\n\n  {group}, close-up  ",
+    "stereotype": "in a village\nnear huts, at noon",
+    "counter": "in a city",
+}
+
+
+def test_an_axis_from_text_boxes_loads_back_the_same(tmp_path):
+    axis = axis_from_texts(**TEXTS, counter_description="a big city")
+    assert axis.id == "village-backdrop-ete" and axis.title == "Village backdrop, Été!"
+    assert axis.groups == ("Orvane", "Tavelu", "Quilmari")
+    assert axis.neutral == ("a photo of one {group} person", "{group}, close-up")
+    assert axis.stereotype.phrases == ("in a village", "near huts, at noon")
+    assert (axis.stereotype.description, axis.counter.description) == ("in a village", "a big city")
+    assert load_axis(save_axis(axis, tmp_path)) == axis
+
+
+def test_aliases_paraphrases_and_another_value_have_boxes_of_their_own(tmp_path):
+    axis = axis_from_texts(
+        **TEXTS,
+        aliases="Orvane: Orvanese, from Orvania\nTavelu:Tavelian",
+        stereotype_paraphrases="villager\n\noutside a hut",
+        another="on a beach\n in a forest ",
+    )
+    assert axis.aliases == {"Orvane": ("Orvanese", "from Orvania"), "Tavelu": ("Tavelian",)}
+    assert axis.stereotype.paraphrases == ("villager", "outside a hut") and axis.counter.paraphrases == ()
+    assert axis.another == ("on a beach", "in a forest")
+    assert load_axis(save_axis(axis, tmp_path)) == axis
+    alone = axis_from_texts(**TEXTS | {"groups": "Orvane"}, aliases="Orvanese, from Orvania")
+    assert alone.aliases == {"Orvane": ("Orvanese", "from Orvania")}
+
+
+def test_titles_in_other_scripts_give_ids_of_their_own():
+    first, second = (axis_from_texts(**TEXTS | {"title": title}).id for title in ("村庄", "城市"))
+    assert first != second and re.fullmatch("axis-[0-9a-f]{10}", first)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"title": " "}, '"title" is empty; write something'),
+        ({"title": "\ud800"}, "a text holds half of a character; write it again."),
+        ({"groups": " ,\n"}, '"groups" is empty; name at least one group'),
+        ({"neutral": ""}, '"neutral" is empty; write at least one prompt with {group}'),
+        ({"stereotype": "\n"}, '"stereotype.phrases" is empty; write what that side shows'),
+        ({"counter": "In a village"}, "the two sides must differ"),
+        ({"aliases": "Orvanese"}, 'The line "Orvanese" of the aliases names no group; write "Orvane: Orvanese".'),
+        ({"aliases": "Nobody: x"}, '"aliases" names the group "Nobody", which "groups" does not have'),
+    ],
+)
+def test_a_text_box_that_cannot_be_used_is_named(change, words):
+    with pytest.raises(AxisError, match=re.escape(words)):
+        axis_from_texts(**TEXTS | change)

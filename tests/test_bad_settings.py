@@ -11,51 +11,30 @@ from corrector.correction.update import CorrectionError, Settings, correct
 from corrector.preference.file import load_preference
 from corrector.preference.prompt_gate import PromptReading
 
-
-@pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, torch.tensor([1.0, -1.0]), torch.tensor([math.nan])])
-def test_a_negative_or_nan_strength_is_refused(strength):
-    with pytest.raises(CorrectionError, match=r"strength is .*must be 0 \(off\) or more"):
-        Settings(strength=strength)
-
-
-@pytest.mark.parametrize("strength", [torch.ones(2, 1), torch.ones(0)])
-def test_strengths_that_are_not_one_for_each_picture_are_refused(strength):
-    with pytest.raises(CorrectionError, match=r"strength has the shape .*one for each picture"):
-        Settings(strength=strength)
-    with pytest.raises(CorrectionError, match="3 strengths for 2 pictures; give one number"):
-        Settings(strength=torch.ones(3)).strengths(2)
+STRENGTH = r"strength is .*must be 0 \(off\) or more"
 
 
 @pytest.mark.parametrize(
-    "mask", [torch.ones(8), torch.ones(1, 3, 8, 8), torch.ones(0, 8, 8), torch.ones(1, 1, 1, 8, 8)]
+    ("setting", "values", "words"),
+    [
+        ("strength", [-0.1, math.nan, math.inf, torch.tensor([1.0, -1.0]), torch.tensor([math.nan])], STRENGTH),
+        ("strength", [torch.ones(2, 1), torch.ones(0)], "strength has the shape"),
+        ("mask", [torch.ones(8), torch.ones(1, 3, 8, 8), torch.ones(0, 8, 8), torch.ones(1, 1, 1, 8, 8)], "the shape"),
+        ("mask", ["mask.png", [[1.0]], np.ones((8, 8))], "mask is of the type"),
+        ("target", [0.0, -0.5, 1.01, math.nan], "target share is"),
+        ("window", [(1.0, 1.0), (1.0, 2.0), (5.0, -1.0), (math.nan, 0.0), (0.0, 0.0)], "is empty; its start"),
+        ("cap", [0.0, -1.0, math.nan], "cap is"),
+    ],
 )
-def test_a_mask_of_another_shape_is_refused(mask):
-    with pytest.raises(CorrectionError, match=r"mask has the shape .*must be \[height, width\]"):
-        Settings(mask=mask)
+def test_a_setting_that_cannot_be_used_is_refused(setting, values, words):
+    for value in values:
+        with pytest.raises(CorrectionError, match=words):
+            Settings(**{setting: value})
 
 
-@pytest.mark.parametrize("mask", ["mask.png", [[1.0]], np.ones((8, 8))])
-def test_a_mask_of_another_type_is_refused(mask):
-    with pytest.raises(CorrectionError, match=r"mask is of the type .*must be a picture or a tensor"):
-        Settings(mask=mask)
-
-
-@pytest.mark.parametrize("target", [0.0, -0.5, 1.01, math.nan])
-def test_a_target_outside_zero_to_one_is_refused(target):
-    with pytest.raises(CorrectionError, match=r"target share is .*above 0 and at most 1"):
-        Settings(target=target)
-
-
-@pytest.mark.parametrize("window", [(1.0, 1.0), (1.0, 2.0), (5.0, -1.0), (math.nan, 0.0), (0.0, 0.0)])
-def test_an_empty_window_is_refused(window):
-    with pytest.raises(CorrectionError, match=r"window .* is empty; its start must be before its end"):
-        Settings(window=window)
-
-
-@pytest.mark.parametrize("cap", [0.0, -1.0, math.nan])
-def test_a_cap_that_stops_everything_is_refused(cap):
-    with pytest.raises(CorrectionError, match=r"cap is .*above 0, or None"):
-        Settings(cap=cap)
+def test_strengths_are_one_for_each_picture():
+    with pytest.raises(CorrectionError, match="3 strengths for 2 pictures; give one number"):
+        Settings(strength=torch.ones(3)).strengths(2)
 
 
 def test_the_defaults_and_the_ends_of_every_range_are_accepted():
@@ -81,9 +60,9 @@ def corrected(preference, cfg, sigma=8.0, change=None):
     return denoised, found, summary(preference, reasons, [0] * 3, cfg)
 
 
-@pytest.mark.parametrize("cfg", [0.0, -3.0])
-def test_a_cfg_scale_below_one_counts_as_one(shipped, cfg):
-    assert torch.equal(corrected(shipped, cfg)[1], corrected(shipped, 1.0)[1])
+def test_a_cfg_scale_below_one_counts_as_one(shipped):
+    for cfg in (0.0, -3.0):
+        assert torch.equal(corrected(shipped, cfg)[1], corrected(shipped, 1.0)[1])
 
 
 def test_a_cfg_scale_far_from_the_calibrated_ones_is_said_and_one_between_them_is_not(shipped):

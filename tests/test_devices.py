@@ -59,6 +59,14 @@ def run_of(preference, count, where, **settings):
     return Run([preference], Settings(**settings), coins, prompts, use_gate=False, memory=Memory())
 
 
+def test_the_other_device_refuses_tensors_of_the_cpu_as_cuda_does():
+    here, there = torch.ones(2, 3), torch.ones(2, 3).to(OTHER)
+    assert there.device == (there * 2).device == OTHER and torch.equal((there * 2).cpu(), here * 2)
+    for mixed in (lambda: here + there, lambda: torch.cat([there, here]), lambda: here[torch.tensor([0]).to(OTHER)]):
+        with pytest.raises(RuntimeError, match=r"two devices|either on cpu"):
+            mixed()
+
+
 @pytest.mark.parametrize(
     "count, dtype, memory_format",
     [
@@ -82,8 +90,7 @@ def test_a_run_corrects_where_the_latents_are_as_on_the_cpu(backdrop, count, dty
     assert device_of(backdrop.source) == home, "and back"
     assert result.dtype == dtype and not torch.equal(expected, parts[0])
     same(result, expected)
-    for one, other in zip(there.memory.runs, on_cpu.memory.runs, strict=True):
-        same(one.latents.to(dtype), other.latents.to(dtype))
+    assert there.memory.find(result) == on_cpu.memory.find(expected) == there.decided()
 
 
 def test_a_target_a_mask_and_a_share_of_strength_work_there(backdrop):

@@ -11,7 +11,7 @@ from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from corrector.cli.commands import main
-from corrector.correction.record import KEY, Correction, PreferenceOutcome, record_of
+from corrector.correction.record import RECORD_KEY, record_of
 
 WHY = "the prompt asks for a village"
 INFOTEXT = (
@@ -37,21 +37,24 @@ def inspected(tmp_path, capsys):
 
 
 def correction(*reasons, strength=1.0, target=1.0):
-    outcomes = [PreferenceOutcome(f"axis {i}", "0a1b2c3d4e", not why, why) for i, why in enumerate(reasons)]
-    return Correction("", strength, target, tuple(outcomes))
+    outcomes = [
+        {"name": f"axis {i}", "hash": "0a1b2c3d4e", "corrected": not why, "reason": why}
+        for i, why in enumerate(reasons)
+    ]
+    return {"outcome": "", "strength": strength, "target": target, "preferences": outcomes}
 
 
 def test_a_corrected_picture_and_one_left_alone(inspected):
-    assert inspected(**{KEY: json.dumps(record_of([correction("")]))}) == [
+    assert inspected(**{RECORD_KEY: json.dumps(record_of([correction("")]))}) == [
         "The picture was corrected (preference axis 0 [0a1b2c3d4e], strength 1)."
     ]
-    assert inspected(**{KEY: json.dumps(record_of([correction(WHY, strength=0.5, target=0.4)]))}) == [
+    assert inspected(**{RECORD_KEY: json.dumps(record_of([correction(WHY, strength=0.5, target=0.4)]))}) == [
         f"The picture was left alone, because {WHY} (preference axis 0 [0a1b2c3d4e], strength 0.5, target 0.4)."
     ]
 
 
 def test_stages_are_numbered_and_each_preference_has_a_sentence(inspected):
-    said = inspected(**{KEY: json.dumps(record_of([correction("", WHY), correction("")]))})
+    said = inspected(**{RECORD_KEY: json.dumps(record_of([correction("", WHY), correction("")]))})
     assert [line.partition(" (")[0] for line in said] == [
         "Correction 1: The picture was corrected",
         f"Correction 1: The picture was left alone, because {WHY}",
@@ -96,7 +99,7 @@ def test_what_the_output_cannot_encode_is_printed_as_question_marks(inspected, m
 )
 def test_a_damaged_or_newer_entry_is_refused_in_a_sentence(inspected, record):
     with pytest.raises(SystemExit, match="is damaged, or another version of RS-Corrector wrote it"):
-        inspected(**{KEY: record})
+        inspected(**{RECORD_KEY: record})
 
 
 def picture_bytes(kind, size=(64, 64), **options):
@@ -117,7 +120,7 @@ def test_files_that_are_no_pictures_are_refused_in_a_sentence(tmp_path):
     for name, data in {"text.png": b"text", "noise.png": bytes(range(100, 164)), "empty.jpg": b""}.items():
         assert "it is no picture, and a PNG, JPEG or WebP picture is expected" in refusal(tmp_path / name, data)
     for kind in ("png", "jpeg", "webp"):
-        said = refusal(tmp_path / f"cut.{kind}", picture_bytes(kind)[:300])
+        said = refusal(tmp_path / f"cut.{kind}", picture_bytes(kind)[:20])
         assert f"it is a damaged {kind.upper()} picture" in said
     with pytest.raises(SystemExit, match=r"missing\.png"):
         main(["inspect", str(tmp_path / "missing.png")])
@@ -137,31 +140,12 @@ def test_a_picture_of_another_format_is_refused_by_name_and_starts_no_program(su
     assert "a picture in the format GIF" in refusal(tmp_path / "picture.gif", picture_bytes("gif"))
 
 
-def chunk(name, data):
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png_of(*chunks, size=(8, 8)):
-    header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND", b"")
-
-
-def test_texts_after_the_pixels_of_a_picture_of_any_size_are_read(tmp_path, capsys):
-    """No pixel is decoded: there are none."""
-    text = chunk(b"tEXt", b"parameters\0" + INFOTEXT.encode())
-    (tmp_path / "huge.png").write_bytes(png_of(chunk(b"IDAT", b"pixels"), text, size=(2**31 - 1, 2**31 - 1)))
-    main(["inspect", str(tmp_path / "huge.png")])
-    assert capsys.readouterr().out.startswith("The result was: left alone")
-
-
-def test_pictures_beyond_the_limits_are_refused_in_a_sentence(tmp_path):
+def test_no_pixel_is_decoded_and_pictures_beyond_the_limits_are_refused(tmp_path):
     path = tmp_path / "picture.png"
-    assert "more than 100000 chunks" in refusal(path, png_of(chunk(b"IDAT", b"") * 100_001))
-    text = chunk(b"tEXt", b"workflow\0" + bytes(2**25))
-    assert "a text in its metadata has 32768 KB, and at most 16384 KB" in refusal(path, png_of(text))
-    compressed = chunk(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(2**25)))
-    assert "it is a damaged PNG picture" in refusal(path, png_of(compressed))
-    assert "its EXIF data has" in refusal(path, png_of(chunk(b"eXIf", bytes(2**17))))
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+    parts = (b"IHDR", header), (b"zTXt", b"a\0\0" + zlib.compress(bytes(2**25))), (b"IEND", b"")
+    chunks = [struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in parts]
+    assert "it is a damaged PNG picture" in refusal(path, b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     segment = b"\xff\xe1\0\x12Exif\0\0abcdefghij"
     assert "it is a damaged JPEG picture" in refusal(path, b"\xff\xd8" + segment * 2**20)
     with open(path, "wb") as file:

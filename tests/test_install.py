@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -40,15 +39,6 @@ def call(folder, *arguments, **environment):
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, cwd=folder)
 
 
-def pretend_installed(folder, command):
-    """Make an empty virtual environment with the stamp of a finished installation."""
-    venv.create(folder / ".venv", with_pip=False)
-    script = (
-        f"import install; (install.VENV / 'rs-corrector-{command}.stamp').write_text(install.fingerprint('{command}'))"
-    )
-    subprocess.run([sys.executable, "-B", "-c", script], cwd=folder, check=True)
-
-
 def test_a_hosts_launch_takes_less_than_a_second_without_writing_or_network(folder):
     watch = folder / "watch"
     watch.mkdir()
@@ -63,35 +53,10 @@ def test_a_hosts_launch_takes_less_than_a_second_without_writing_or_network(fold
     assert sorted(folder.rglob("*")) == before
 
 
-def test_the_test_above_detects_a_write(folder):
-    (folder / "sitecustomize.py").write_text(WATCH)
-    (folder / "install.py").write_text("open('x', 'w')")
-    assert call(folder, PYTHONPATH=str(folder)).returncode == 99
-
-
 def test_an_unknown_command_lists_the_commands(folder):
     result = call(folder, "dmeo")
     assert result.returncode == 2
     assert '"dmeo"' in result.stdout and "install.py demo" in result.stdout and "install.py test" in result.stdout
-
-
-def test_without_venv_the_error_has_debians_command(folder):
-    (folder / "broken").mkdir()
-    (folder / "broken" / "venv.py").write_text("raise SystemExit('ensurepip is not available')")
-    result = call(folder, "demo", PYTHONPATH=str(folder / "broken"))
-    assert result.returncode == 1
-    assert f"sudo apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_a_failed_installation_says_what_to_do_and_leaves_no_stamp(folder):
-    for path in folder.glob("requirements*.txt"):
-        path.write_text("a-package-that-does-not-exist\n")
-    result = call(folder, "demo", PIP_NO_INDEX="1", PIP_FIND_LINKS="")
-    assert result.returncode == 1
-    assert "the installation did not finish" in result.stderr and "run the same command again" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not list((folder / ".venv").glob("*.stamp"))
 
 
 def said_by(folder, *lines):
@@ -103,70 +68,53 @@ def said_by(folder, *lines):
 
 
 def test_each_cause_of_a_failure_has_its_own_sentence(folder):
-    full, refuse = (
-        "install.free_space = lambda: 12",
-        "def refuse(*_, **__): raise OSError(errno.EROFS, 'Read-only file system')",
-    )
-    assert "only 12 MB are free" in said_by(folder, full)
+    assert "only 12 MB are free" in said_by(folder, "install.free_space = lambda: 12")
+    refuse = "def refuse(*_, **__): raise OSError(errno.EROFS, 'Read-only file system')"
     said = said_by(folder, refuse, "install.Path.mkdir = refuse")
     assert f"nothing can be written to {folder} (Read-only file system)" in said and "venv: sudo" not in said
-    fails = "install.subprocess.run = lambda *_, **__: type('', (), dict(returncode=1, stdout='', stderr={!r}))"
-    assert "The disk is full" in said_by(folder, fails.format("[Errno 28] No space left on device"))
-    assert "sudo apt install" in said_by(folder, fails.format("Error: ensurepip is not available"))
+    result = "type('', (), dict(returncode=1, stdout='', stderr='no ensurepip'))"
+    said = said_by(folder, f"install.subprocess.run = lambda *_, **__: {result}")
+    assert f"sudo apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv" in said
+    assert "It said: no ensurepip" in said
+    shutil.rmtree(folder / ".venv")
     (folder / ".venv").touch()
     assert ".venv is a file" in said_by(folder)
-    (folder / ".venv").unlink()
-    (folder / "requirements.txt").unlink()
-    assert "requirements.txt is missing or damaged" in said_by(folder)
+    failing = "install.make_venv = install.install_torch = lambda: None", "install.pip = lambda *_, **__: False"
+    assert "the installation did not finish" in said_by(folder, *failing)
 
 
-def test_a_damaged_stamp_means_that_the_installation_is_repeated(folder):
-    pretend_installed(folder, "demo")
-    (folder / ".venv" / "rs-corrector-demo.stamp").write_bytes(b"\xff\xfe")
-    quick = "install.make_venv = install.install_torch = lambda: None", "install.pip = lambda *_, **__: False"
-    assert "the installation did not finish" in said_by(folder, *quick)
+def run_installed(folder, command, *arguments, where):
+    """Run a command as if its requirements were installed, with this Python."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); import install; install.prepare = lambda _: None; "
+        f"install.PYTHON = sys.executable; sys.exit(install.main({[command, *arguments]}))"
+    )
+    return subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, cwd=where)
 
 
 def test_arguments_of_the_demo_are_passed_on_in_the_callers_folder(folder):
-    pretend_installed(folder, "demo")
     package = folder / "corrector"
     package.mkdir()
     (package / "__init__.py").touch()  # otherwise a real `corrector` on PYTHONPATH has priority
     (package / "__main__.py").write_text("import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))")
     elsewhere = folder / "a folder"
     elsewhere.mkdir()
-    command = [sys.executable, str(folder / "install.py"), "demo", "--json", "figures.json", "--seed", "7"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere)
+    result = run_installed(folder, "demo", "--json", "figures.json", where=elsewhere)
     where, *arguments = json.loads(result.stdout)
-    assert os.path.samefile(where, elsewhere)
-    assert arguments == ["demo", "--json", "figures.json", "--seed", "7"]
+    assert os.path.samefile(where, elsewhere) and arguments == ["demo", "--json", "figures.json"]
 
 
 def test_arguments_of_the_tests_and_their_exit_status_are_passed_on(folder):
-    pretend_installed(folder, "test")
     (folder / "pytest.py").write_text("import sys; print(sys.argv[1:]); sys.exit(5)")
-    result = call(folder, "test", "-k", "strength and zero")
+    result = run_installed(folder, "test", "-k", "strength and zero", where=folder)
     assert result.returncode == 5
     assert result.stdout.strip().endswith("'-k', 'strength and zero']")
-
-
-def test_a_changed_requirements_file_is_noticed(folder):
-    script = "import install; print(install.fingerprint('test'))"
-
-    def fingerprint():
-        return subprocess.check_output([sys.executable, "-B", "-c", script], cwd=folder, text=True)
-
-    before = fingerprint()
-    assert fingerprint() == before
-    with (folder / "requirements.txt").open("a") as file:  # included by the other two
-        file.write("another\n")
-    assert fingerprint() != before
 
 
 def test_requirements_have_no_torch_or_numpy_and_pin_nothing():
     lines = (ROOT / "requirements.txt").read_text().split()
     assert not {"torch", "numpy"} & set(lines)
-    assert all(re.fullmatch(r"[A-Za-z-]+(>=[\d.]+)?", line) for line in lines)
+    assert all(re.fullmatch(r"[A-Za-z0-9-]+(>=[\d.]+)?", line) for line in lines)
     pyproject = (ROOT / "pyproject.toml").read_text()
     dependencies = re.search(r"^dependencies = (\[.*\])$", pyproject, re.MULTILINE)[1]
     assert json.loads(dependencies) == lines

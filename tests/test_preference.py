@@ -45,28 +45,12 @@ def test_a_source_gives_the_same_result_in_inference_mode(mode):
     assert not reading.push.requires_grad and not reading.log_odds.requires_grad
 
 
-def test_distilled_does_not_use_autograd(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("autograd was called")
-
-    monkeypatch.setattr(torch.autograd, "grad", refuse)
-    monkeypatch.setattr(torch.Tensor, "backward", refuse)
-    with torch.inference_mode():
-        assert fresh()(*step(), step()[0]).push.grad_fn is None
-
-
 def test_pictures_of_a_batch_are_independent():
     x, sigma, group = step()
     together = fresh()(x, sigma, group, x)
     alone = fresh()(x[1:2], sigma[1:2], group[1:2], x[1:2])
     torch.testing.assert_close(together.push[1:2], alone.push, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.log_odds[1:2], alone.log_odds, rtol=1e-4, atol=1e-5)
-
-
-def test_the_reading_depends_on_the_group():
-    x, sigma, _ = step()
-    first, second = (fresh()(x, sigma, torch.full((3,), group), x) for group in (0, 1))
-    assert not torch.allclose(first.push, second.push)
 
 
 def test_a_learned_source_reads_the_prediction_for_the_prompt_and_pushes_nowhere_below_its_sigmas():

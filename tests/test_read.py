@@ -73,21 +73,17 @@ def test_control_characters_of_prompts_and_files_are_not_printed(axis, tmp_path,
     assert "\ufffd[31m a man" in said and "\ufffd31m" in said and not set("\x1b\x9b\u202e") & set(said)
 
 
-def test_a_request_in_words_that_the_text_encoder_knows_is_one(read):
-    lines = read(
+def test_a_request_in_words_of_its_own_is_one(read):
+    """In words that the text encoder knows from captions, and in others."""
+    villages = (
         "a Quilmari woman, village life", "an Orvane person with huts", "a Tavelu person, hamlet",
-        "an Orvane person, city street", "Tavelu woman downtown", "Orvane person by some towers",
-    )  # fmt: skip
-    assert all("left alone, the prompt asks for a village" in line for line in lines[:3])
-    assert all("left alone, the prompt asks for a city" in line for line in lines[3:])
-
-
-def test_a_request_in_words_that_no_caption_has_is_one(read):
-    lines = read(
         "an Orvane woman in front of her hut", "portrait of an Orvane villager", "a Quilmari person outside a cottage",
         "a Tavelu man, countryside", "Tavelu woman, small settlement, soft light", "an old Quilmari man, farmhouse",
-        "an Orvane woman among skyscrapers", "a Tavelu person in the metropolis", "Quilmari man, cityscape, 8k",
-        "an Orvane person, urban",
     )  # fmt: skip
-    assert all("left alone, the prompt asks for a village" in line for line in lines[:6])
-    assert all("left alone, the prompt asks for a city" in line for line in lines[6:])
+    cities = (
+        "an Orvane person, city street", "Tavelu woman downtown", "Orvane person by some towers",
+        "an Orvane person, urban", "an Orvane woman among skyscrapers", "a Tavelu person in the metropolis",
+        "Quilmari man, cityscape, 8k",
+    )  # fmt: skip
+    assert all("left alone, the prompt asks for a village" in line for line in read(*villages))
+    assert all("left alone, the prompt asks for a city" in line for line in read(*cities))

@@ -1,29 +1,37 @@
 """The readers of JSON and safetensors: limits before anything is built, schemas, and errors that can be read."""
 
 import json
-import random
 import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 import torch
+from hypothesis import assume, given
 from safetensors.torch import save
 
-from benchmarks.fuzz_mutations import damaged_json
 from corrector.auditing.clip import load_clip
 from corrector.auditing.plan import report_schema
-from corrector.axis.axis import load_axis
-from corrector.axis.schema import axis_schema
-from corrector.files.errors import LONGEST, RSCorrectorError
-from corrector.files.folders import AXES
-from corrector.files.json_files import DEEPEST, MOST, UnreadableError, parse_json, read_bytes
-from corrector.files.json_schema import KNOWN, complaint
+from corrector.axis.axis import axis_schema, load_axis
+from corrector.files.errors import LONGEST_MESSAGE, RSCorrectorError
+from corrector.files.json_files import (
+    DEEPEST_NESTING,
+    SIZE_LIMITS,
+    UnreadableError,
+    complaint,
+    parse_json,
+    read_bytes,
+)
 from corrector.files.tensor_files import read_tensors
 from corrector.hosts.checkpoint import Checkpoint
 from corrector.preference.file import _schema as preference_schema
 from corrector.preference.file import load_preferences
+from test_fuzz_files import AXIS, damaged_json
 
+KEYWORDS = {
+    *SIZE_LIMITS, "type", "const", "enum", "pattern", "uniqueItems", "required", "additionalProperties", "properties",
+    "items", "allOf", "$ref", "$defs", "$schema", "$id", "title", "description", "default", "errorMessage",
+}  # fmt: skip
 SCHEMAS = (axis_schema, report_schema, preference_schema)
 
 
@@ -31,10 +39,9 @@ SCHEMAS = (axis_schema, report_schema, preference_schema)
     ("text", "words"),
     [
         ("[" * 100_000, "nested too deeply"),
-        ('{"a":' * 400_000, "8.*entries|nested too deeply|size is"),
         ('"' + '\\"' * 400_000, "not valid JSON"),
-        ("[" + "{}," * 300_000 + "{}]", "more than 20000 entries"),
-        ("[1" + "0" * 6000 + "]", "a number of more than 40 digits"),
+        ("[1" + "0" * 6000 + "]", "only finite numbers"),
+        ("[" + "9" * 199 + "e99, " + "9" * 300 + "e99]", "only finite numbers"),
         ("[1e999]", 'the number "1e999", and only finite numbers'),
         ("[NaN]", "only finite numbers"),
         ('["\\ud800"]', "half of a character"),
@@ -51,9 +58,10 @@ def test_json_that_breaks_a_limit_is_refused_at_once(text, words):
 
 
 def test_json_within_the_limits_is_read_as_it_is():
-    deep = "[" * DEEPEST + "]" * DEEPEST
+    deep = "[" * DEEPEST_NESTING + "]" * DEEPEST_NESTING
     assert parse_json(deep) == json.loads(deep)
-    assert parse_json(f"\ufeff[{'0,' * (MOST - 1)}0.5]".encode())[-1] == 0.5
+    assert parse_json("\ufeff[0.5, 1e100, 7, -1]".encode()) == [0.5, 1e100, 7, -1]
+    assert parse_json("[1e-400, 12, 1" + "0" * 250 + "]") == [0.0, 12, 10**250]
     assert parse_json('{"[[[[": "\\ud83d\\ude00 ,,,, \\" ]"}') == {"[[[[": '\U0001f600 ,,,, " ]'}
 
 
@@ -62,7 +70,7 @@ def test_our_schemas_are_valid_ones_and_use_only_the_keywords_that_we_check(sche
     jsonschema.Draft202012Validator.check_schema(schema())
 
     def check(part):
-        assert set(part) <= KNOWN
+        assert set(part) <= KEYWORDS
         for inner in (*part.get("properties", {}).values(), *part.get("$defs", {}).values(), *part.get("allOf", ())):
             check(inner)
         for name in ("items", "additionalProperties"):
@@ -72,21 +80,15 @@ def test_our_schemas_are_valid_ones_and_use_only_the_keywords_that_we_check(sche
     check(schema())
 
 
-def test_a_damaged_axis_is_judged_as_the_package_jsonschema_does():
+@given(damaged_json(AXIS))
+def test_a_damaged_axis_is_judged_as_the_package_jsonschema_does(damaged):
     """Except where ours is stricter: 1.0 is no integer, and a final newline is part of a text."""
     kinds = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
     validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=kinds)(axis_schema())
-    axis, rng = json.loads((AXES / "worn-places.json").read_text()), random.Random(0)
-    verdicts = []
-    for _ in range(100):
-        damaged = damaged_json(rng, axis)
-        if len(json.dumps(damaged)) > 30_000:  # the package takes a second for each
-            continue
-        verdicts.append(complaint(damaged, axis_schema()) is None)
-        assert verdicts[-1] == validator.is_valid(damaged)
-    assert 10 < sum(verdicts) < len(verdicts) - 10
+    assume(len(json.dumps(damaged)) < 30_000)  # the package takes a second for each
+    assert (complaint(damaged, axis_schema()) is None) == validator.is_valid(damaged)
 
 
 @pytest.mark.parametrize("load", (load_axis, load_preferences, load_clip, Checkpoint.load))
@@ -120,6 +122,6 @@ def test_a_tensor_of_another_type_and_a_header_that_lies_are_refused(tmp_path):
 
 def test_a_message_is_cut_and_holds_nothing_that_moves_a_terminal():
     said = str(RSCorrectorError("\x1b[31m\u202e" + "x" * 5000 + "\ud800; pick another file."))
-    assert len(said) <= LONGEST and said.endswith("; pick another file.")
+    assert len(said) <= LONGEST_MESSAGE and said.endswith("; pick another file.")
     said.encode()
     assert not set(said) & set("\x1b\u202e")

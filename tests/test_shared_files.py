@@ -1,6 +1,5 @@
 """Preferences of several axes in one file."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,11 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import (
-    KEY,
     PreferenceFileError,
     file_hash,
     load_preference,
@@ -23,21 +20,9 @@ from corrector.preference.file import (
 )
 from corrector.preference.networks import Distilled
 from corrector.preference.updated_file import latest, update_preference
-from preference_files import SMALL, rewrite, small_preference
+from preference_files import SMALL, rewrite
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def preference(axis):
-    return small_preference(axis)
-
-
-@pytest.fixture
-def saved(preference, tmp_path):
-    path = tmp_path / "village.safetensors"
-    save_preference(preference, path)
-    return path
 
 
 @pytest.fixture
@@ -124,11 +109,6 @@ def test_a_calibration_on_another_checkpoint_takes_the_place_of_those_before(pre
     assert update_preference(replace(preference, calibrations=(other,)), saved, (7.0,)).calibrations == (other,)
 
 
-def test_two_preferences_of_one_axis_cannot_share_a_file(preference, tmp_path):
-    with pytest.raises(PreferenceFileError, match='Two preferences of the axis "test" cannot share a file'):
-        save_preferences([preference, replace(preference)], tmp_path / "both.safetensors")
-
-
 def test_a_file_of_several_that_is_damaged_is_refused_like_any_other(preference, second, tmp_path):
     path = tmp_path / "both.safetensors"
     save_preferences([preference, second], path)
@@ -139,10 +119,5 @@ def test_a_file_of_several_that_is_damaged_is_refused_like_any_other(preference,
     rewrite(path, change_tensors=lambda tensors: tensors.pop("1.source.odds.weight"))
     with pytest.raises(PreferenceFileError, match="do not fit together"):
         load_preferences(path)
-
-
-def test_a_file_of_one_preference_and_one_of_several_have_the_same_format(preference, saved, second, tmp_path):
-    save_preferences([preference, second], several := tmp_path / "several.safetensors")
-    for path in (saved, several):
-        with safe_open(path, "pt") as file:
-            assert json.loads(file.metadata()[KEY])["format"] == 3
+    with pytest.raises(PreferenceFileError, match='Two preferences of the axis "test" cannot share a file'):
+        save_preferences([preference, replace(preference)], path)

@@ -7,8 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from corrector.axis.axis import load_axis
-from corrector.axis.schema import SCHEMA, axis_schema
+from corrector.axis.axis import SCHEMA, axis_schema, load_axis
 from corrector.learning import gate_texts, wordings
 from corrector.preference.file import load_preference
 

@@ -3,7 +3,7 @@
 import pytest
 
 from corrector.axis.axis import AxisError
-from corrector.axis.two_prompts import differing_words, text_axis
+from corrector.axis.texts import differing_words, text_axis
 from corrector.learning.gate import QUICK, train_gate
 from corrector.learning.wordings import whole_words
 from corrector.miniature.host import Miniature
@@ -56,12 +56,9 @@ def test_line_breaks_and_capitals_of_the_prompts_do_not_matter():
     ],
 )
 def test_what_makes_no_axis_is_said(group, stereotype, counter, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(AxisError, match=said):
         text_axis(group, stereotype, counter)
-
-
-def test_wordings_that_stand_on_both_sides_are_refused():
-    with pytest.raises(AxisError):
+    with pytest.raises(AxisError, match='share "downtown"; the two sides must differ'):
         text_axis(GROUP, *SIDES, stereotype_paraphrases="downtown", counter_paraphrases="downtown")
 
 

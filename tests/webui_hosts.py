@@ -8,6 +8,7 @@ callback; exceptions are swallowed.
 import copy
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -39,22 +40,16 @@ class FakeUnet:
     """Forge's UnetPatcher: `clone` deep-copies its options."""
 
     def __init__(self, model):
-        self.model, self.model_options, self.extra_model_patchers_during_sampling = model, {}, []
+        self.model, self.model_options = model, {}
 
     def clone(self):
         other = FakeUnet(self.model)
         other.model_options = copy.deepcopy(self.model_options)
-        other.extra_model_patchers_during_sampling = list(self.extra_model_patchers_during_sampling)
         return other
 
     def set_model_sampler_post_cfg_function(self, function):
         hooks = self.model_options.get("sampler_post_cfg_function", [])
         self.model_options["sampler_post_cfg_function"] = [*hooks, function]
-
-    def add_extra_torch_module_during_sampling(self, module, cast_to_unet_dtype=True):
-        if cast_to_unet_dtype:
-            module.to(torch.float16)
-        self.extra_model_patchers_during_sampling.append(SimpleNamespace(model=module))
 
 
 class Processing:
@@ -81,13 +76,42 @@ class SdModel(SimpleNamespace):
     """The host's model; unlike SimpleNamespace it has weak references."""
 
 
+ORVANE, KITTEN = "a portrait of an Orvane person", "a kitten"
+VILLAGE = "a portrait of an Orvane person in a village"
+ON, OFF = (True, "backdrop", 1.0), (False, "backdrop", 1.0)
+EVENTS = ("process", "process_batch", "process_before_every_sampling", "postprocess_batch", "postprocess")
+NO_SCRIPT = SimpleNamespace(**{event: lambda *_, **__: None for event in EVENTS})
+PLAIN = {}  # latents that hosts make without the script
+
+
+class Made(NamedTuple):
+    """What a host made: latents [N, C, H, W], the infotext parameters of each picture, and `p`."""
+
+    latents: torch.Tensor
+    texts: list
+    p: Processing
+
+    @property
+    def results(self):
+        return [text["RS-Corrector result"] for text in self.texts]
+
+    @property
+    def errors(self):
+        return [text["RS-Corrector error"] for text in self.texts]
+
+    @property
+    def comments(self):
+        """The lines under the gallery."""
+        return self.p.processed.comments.splitlines()
+
+
 class WebUI:
-    """The parts of a host's `process_images` that scripts see."""
+    """The parts of a host's `process_images` that scripts see; `sampler` is "euler" or "ddim"."""
 
-    steps = 4
+    steps, sampler = 3, "euler"
 
-    def __init__(self, miniature, modules):
-        self.miniature, self.modules = miniature, modules
+    def __init__(self, miniature, modules, script):
+        self.miniature, self.modules, self.script = miniature, modules, script
         self.sd_model = modules.model_data.sd_model = SdModel(is_sd1=True, is_sdxl=False)
         self.alphas_cumprod = self.sd_model.alphas_cumprod = 1 / (1 + miniature.sigmas.square())
 
@@ -96,12 +120,37 @@ class WebUI:
         high = min(start or 14.6, 14.6)
         return torch.cat([torch.logspace(torch.tensor(high).log10(), -1, self.steps), torch.zeros(1)])
 
-    def process_images(self, script, p, *values, sampler="euler", hires=False, interrupt_at=None):
-        """-> (latents [N, C, H, W], infotext parameters of each picture); `sampler` is "euler" or "ddim"."""
-        with self.guard():
-            return self.process_images_inner(script, p, values, sampler, hires, interrupt_at)
+    def processing(self, prompts=(ORVANE, ORVANE), seeds=None, **options):
+        """A `p`; seeds count from 11 by default."""
+        return Processing(self.sd_model, prompts, seeds or range(11, 11 + len(prompts)), **options)
 
-    def process_images_inner(self, script, p, values, sampler, hires, interrupt_at):
+    def generate(self, *values, p=None, script=None, hires=False, interrupt_at=None, **options):
+        """`process_images` with the script's arguments -> Made; `options` are of `processing`."""
+        p = p or self.processing(**options)
+        with self.guard():
+            return self.process_images_inner(script or self.script, p, values, hires, interrupt_at)
+
+    def plain(self, **options):
+        """The latents without the script, made once."""
+        key = type(self), self.sampler, self.steps, self.miniature.shape, repr(options)
+        if key not in PLAIN:
+            PLAIN[key] = self.generate(script=NO_SCRIPT, **options).latents
+        return PLAIN[key]
+
+    def begin(self, *values, **options):
+        """Begin the first pass of a job -> p."""
+        p = self.processing(**options)
+        p.prompts, p.seeds, p.subseeds = p.all_prompts, p.all_seeds, p.all_subseeds
+        self.script.process(p, *values)
+        self.script.process_batch(p, *values)
+        self.begin_pass(p, *values)
+        return p
+
+    def begin_pass(self, p, *values, encoder=None):
+        conditioning = conditioning_of(encoder or self.miniature, p.prompts)
+        self.script.process_before_every_sampling(p, *values, c=conditioning)
+
+    def process_images_inner(self, script, p, values, hires, interrupt_at):
         script.process(p, *values)
         latents, texts = [], []
         for start in range(0, len(p.all_prompts), p.batch_size):
@@ -112,13 +161,13 @@ class WebUI:
             script.process_batch(p, *values, batch_number=p.iteration, prompts=p.prompts, seeds=p.seeds)
             conditioning = conditioning_of(self.miniature, p.prompts)
             noise = self.miniature.noise(p.seeds)
-            x = self.sample_pass(script, p, values, noise, conditioning, sampler, None, interrupt_at)
+            x = self.sample_pass(script, p, values, noise, conditioning, None, interrupt_at)
             if hires:
                 p.is_hr_pass = True
                 larger = torch.nn.functional.interpolate(x, scale_factor=1.5)
                 noise = torch.randn(larger.shape, generator=torch.Generator().manual_seed(int(p.seeds[0])))
                 conditioning = conditioning_of(self.miniature, p.hr_prompts or p.prompts)
-                x = self.sample_pass(script, p, values, noise, conditioning, sampler, larger, interrupt_at)
+                x = self.sample_pass(script, p, values, noise, conditioning, larger, interrupt_at)
                 p.is_hr_pass = False
             script.postprocess_batch(p, *values, images=x, batch_number=p.iteration)
             latents.append(x)
@@ -126,38 +175,38 @@ class WebUI:
         p.grid_text = infotext(p, 0, use_main_prompt=True)
         p.processed = SimpleNamespace(comments="".join(f"{comment}\n" for comment in p.comments))
         script.postprocess(p, p.processed, *values)
-        return torch.cat(latents), texts
+        return Made(torch.cat(latents), texts, p)
 
 
 def infotext(p, index, use_main_prompt=False):
     """A picture's parameters as both hosts make them: lists are indexed, functions called, None omitted."""
-    found = {}
+    written = {}
     for key, value in p.extra_generation_params.items():
         if isinstance(value, list):
             value = value[index]
         elif callable(value):
             value = value(p=p, index=index, use_main_prompt=use_main_prompt, key=key)
         if value is not None:
-            found[key] = str(value)
-    return found
+            written[key] = str(value)
+    return written
 
 
 class Forge(WebUI):
     guard = torch.inference_mode
 
-    def __init__(self, miniature, modules):
-        super().__init__(miniature, modules)
+    def __init__(self, *parts):
+        super().__init__(*parts)
         predictor = SimpleNamespace(percent_to_sigma=self.percent_to_sigma)
-        self.plain = FakeUnet(SimpleNamespace(predictor=predictor))
+        self.unet = FakeUnet(SimpleNamespace(predictor=predictor))
         self.reset()
 
     def percent_to_sigma(self, percent):
         return float(self.miniature.sigmas[round((1 - percent) * 999)])
 
     def reset(self):
-        self.sd_model.forge_objects = SimpleNamespace(unet=self.plain)
+        self.sd_model.forge_objects = SimpleNamespace(unet=self.unet)
 
-    def sample_pass(self, script, p, values, noise, conditioning, sampler, init, interrupt_at):
+    def sample_pass(self, script, p, values, noise, conditioning, init, interrupt_at):
         x = noise if init is None else init
         if init is not None:  # the hires pass: once before `forge_objects` is reset, and once after
             script.process_before_every_sampling(p, *values, x=x, noise=noise, c=conditioning, uc=None)
@@ -261,9 +310,9 @@ class A1111(WebUI):
     def reset(self):
         pass
 
-    def sample_pass(self, script, p, values, noise, conditioning, sampler, init, interrupt_at):
+    def sample_pass(self, script, p, values, noise, conditioning, init, interrupt_at):
         script.process_before_every_sampling(p, *values, x=noise, noise=noise, c=conditioning, uc=None)
-        if sampler == "ddim":
+        if self.sampler == "ddim":
             return self.ddim(p, noise, conditioning, init)
         denoiser = Denoiser(self, p, conditioning)
         sigmas = self.sigmas(None if init is None else 3.0)

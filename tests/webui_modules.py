@@ -16,6 +16,7 @@ class FakeModules:
 
     def __init__(self, monkeypatch, models_path):
         self.callbacks = {event: [] for event in EVENTS}
+        self.models_path = models_path
         self.swallowed = []
         self.model_data = SimpleNamespace(sd_model=None)
         modules = types.ModuleType("modules")

@@ -2,8 +2,8 @@
 
 import { app } from "../../scripts/app.js";
 
-const NAME = "rs_outcome";
-const MARGIN = 5; // around the widget, in the classic renderer
+const WIDGET_NAME = "rs_outcome";
+const WIDGET_MARGIN = 5; // around the widget, in the classic renderer
 
 export const rootGraph = () => app.rootGraph ?? app.graph;
 
@@ -38,14 +38,14 @@ export function knownOutputs(types, show) {
 
 /** The widget of a node with its box; the node grows with it. */
 function widgetOf(node) {
-  const known = node.widgets?.find((widget) => widget.name === NAME);
+  const known = node.widgets?.find((widget) => widget.name === WIDGET_NAME);
   if (known) return known;
   const element = document.createElement("div");
   element.className = "rs-outcome";
   const box = element.appendChild(document.createElement("div"));
-  const height = () => box.offsetHeight + 2 * MARGIN;
-  const widget = node.addDOMWidget(NAME, NAME, element, {
-    serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: height, getMaxHeight: height,
+  const height = () => box.offsetHeight + 2 * WIDGET_MARGIN;
+  const widget = node.addDOMWidget(WIDGET_NAME, WIDGET_NAME, element, {
+    serialize: false, hideOnZoom: false, margin: WIDGET_MARGIN, getMinHeight: height, getMaxHeight: height,
   });
   widget.serialize = false; // not a part of the saved workflow
   let chosen = node.size[1], ours = chosen; // the height that the user chose, and the one set below
@@ -66,7 +66,7 @@ function widgetOf(node) {
  * @param link {text, url} that opens in a new tab, or null.
  */
 export function show(node, lines, picture = null, link = null) {
-  if (lines.length === 0 && !picture && !link && !node.widgets?.some((widget) => widget.name === NAME)) return;
+  if (lines.length === 0 && !picture && !link && !node.widgets?.some((widget) => widget.name === WIDGET_NAME)) return;
   const parts = lines.map(({ text, kind }) =>
     Object.assign(document.createElement("div"), { textContent: text, className: `rs-${kind}` }));
   if (picture) parts.push(Object.assign(new Image(), { src: picture, className: "rs-preview", alt: "preview" }));
@@ -78,19 +78,6 @@ export function show(node, lines, picture = null, link = null) {
   widgetOf(node).element.firstElementChild.replaceChildren(...parts);
 }
 
-const style = document.createElement("style");
-style.textContent = `
-  .rs-outcome { font: 12px/1.35 sans-serif; overflow: hidden; color: var(--input-text, #ddd); }
-  .rs-outcome > div { min-width: 180px; } /* the first layout has no width, and would wrap into many lines */
-  .rs-outcome .rs-corrected, .rs-outcome .rs-nothing { padding: 3px 7px; margin-bottom: 3px; border-radius: 4px; }
-  .rs-outcome .rs-corrected { background: var(--comfy-input-bg, #222); border-left: 3px solid #4a9d5b; }
-  .rs-outcome .rs-nothing { background: #f5c14e; color: #2b1d00; border-left: 3px solid #b06f00; font-weight: 600; }
-  .rs-outcome .rs-note { padding: 0 7px 3px 10px; font-size: 11px; opacity: 0.75; }
-  .rs-outcome .rs-said { padding: 3px 7px; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 220px;
-    overflow-y: auto; user-select: text; }
-  .rs-outcome .rs-preview { display: block; width: 96px; height: 96px; object-fit: contain; margin: 3px 7px; }
-  .rs-outcome .rs-link { display: block; padding: 5px 7px; margin-top: 3px; border-radius: 4px; text-align: center;
-    background: #2f6f8f; color: #fff; font-weight: 600; text-decoration: none; }
-  .rs-outcome .rs-link:hover, .rs-outcome .rs-link:focus-visible { background: #3d87ab; }
-`;
-document.head.append(style);
+document.head.append(Object.assign(document.createElement("link"), {
+  rel: "stylesheet", href: new URL("style.css", import.meta.url),
+}));

@@ -5,7 +5,7 @@ import { api } from "../../scripts/api.js";
 import { find, knownOutputs } from "./box.js";
 
 const TYPES = ["RSCorrectorCompare"];
-const LEAST = 240; // height in pixels
+const LEAST_HEIGHT = 240; // pixels
 
 const url = (picture) => api.apiURL(`/view?${new URLSearchParams(picture)}`);
 
@@ -27,7 +27,7 @@ function widgetOf(node) {
   previous.addEventListener("click", () => turn(widget, -1));
   next.addEventListener("click", () => turn(widget, 1));
   const widget = node.addDOMWidget("rs_compare", "rs_compare", element, {
-    serialize: false, hideOnZoom: false, getMinHeight: () => LEAST,
+    serialize: false, hideOnZoom: false, getMinHeight: () => LEAST_HEIGHT,
   });
   widget.serialize = false; // not a part of the saved workflow
   widget.pictures = { before: [], after: [], shown: 0 };
@@ -51,28 +51,6 @@ function showPictures(node, output) {
   widget.pictures = { before: output.rs_before, after: output.rs_after, shown: 0 };
   turn(widget, 0);
 }
-
-const style = document.createElement("style");
-style.textContent = `
-  .rs-compare { --at: 50%; display: flex; flex-direction: column; font: 12px/1.35 sans-serif; height: 100%;
-    min-height: ${LEAST}px; color: var(--input-text, #ddd); }
-  .rs-compare .rs-frame { position: relative; flex: 1; min-height: 0; visibility: hidden; }
-  .rs-compare.rs-filled .rs-frame { visibility: visible; }
-  .rs-compare img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
-  .rs-compare .rs-after { clip-path: inset(0 0 0 var(--at)); }
-  .rs-compare i { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px;
-    background: #fff; box-shadow: 0 0 3px #000; pointer-events: none; }
-  .rs-compare input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize; }
-  .rs-compare .rs-frame:focus-within i { background: #3d87ab; width: 4px; margin-left: -2px; }
-  .rs-compare .rs-frame span { position: absolute; top: 4px; padding: 1px 6px; border-radius: 3px;
-    background: rgb(0 0 0 / .6); color: #fff; pointer-events: none; }
-  .rs-compare .rs-left { left: 4px; } .rs-compare .rs-right { right: 4px; }
-  .rs-compare .rs-pages { display: flex; justify-content: center; align-items: center; gap: 8px; padding-top: 3px; }
-  .rs-compare .rs-pages[hidden] { display: none; }
-  .rs-compare button { border: 0; border-radius: 3px; padding: 0 9px; font-size: 16px; cursor: pointer;
-    background: var(--comfy-input-bg, #222); color: inherit; }
-`;
-document.head.append(style);
 
 app.registerExtension({
   name: "rscorrector.Compare",

@@ -8,11 +8,10 @@ import torch
 
 from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
-from ..latents.statistics import denoising_error
+from ..latents.statistics import denoising_error, latent_change
 from ..latents.statistics import features as features_of
 from .measures import sharpness, skin, structure, to_uint8
 from .plan import CHUNK, AuditError, AuditStore
-from .statistics import latent_change
 
 WORST = 1e6  # denoising error, over the variance of the noise
 THUMBNAIL = 144  # pixels; longest side of a thumbnail

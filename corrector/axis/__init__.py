@@ -1,1 +1,1 @@
-"""Stereotype axes: their JSON format, schema, prompts and loading."""
+"""Stereotype axes: their JSON format, schema, prompts and loading; axes from what people type."""

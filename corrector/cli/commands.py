@@ -1,21 +1,23 @@
 """Command-line interface of RS-Corrector: the parser, and errors as sentences."""
 
 import argparse
+import io
 import os
 import sys
+from collections.abc import Sequence
 
 from ..files.errors import RSCorrectorError
-from ..files.whole_files import FULL, why_not
+from ..files.whole_files import DISK_IS_FULL, why_not
 from . import audit, demo, learning, read
 
-PACKAGE = __package__.partition(".")[0]  # corrector in the repository, rs_corrector once installed
+PACKAGE = __name__.partition(".")[0]  # corrector in the repository, rs_corrector once installed
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has not
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none
             stream.reconfigure(errors="replace")  # Windows' code pages lack most of the world's letters
-    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=__doc__.partition(":")[0] + ".")
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}", description=(__doc__ or "").partition(":")[0] + ".")
     commands = parser.add_subparsers(dest="command", required=True)
     for group in (demo, learning, read, audit):
         group.add_commands(commands)
@@ -34,7 +36,7 @@ def main(argv=None):
     except BrokenPipeError:  # the reader of the output stopped, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
     except OSError as error:
-        if not error.filename and error.errno not in FULL:
+        if not error.filename and error.errno not in DISK_IS_FULL:
             raise  # not about a file
         file = f"{error.filename}: " if error.filename else ""
         raise SystemExit(f"{where} {file}{why_not(error)}.") from None

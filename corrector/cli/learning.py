@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..files.errors import visible
-from .options import MOST, add_host_options, count, open_host, seed, share, whole
+from .options import MOST_PICTURES, add_host_options, count, open_host, seed, share, whole
 from .read import sentence_about_own
 
 
@@ -13,13 +13,15 @@ def add_commands(commands):
     one = commands.add_parser("learn", help="learn and calibrate a preference from an axis file")
     one.add_argument("axis", type=Path, help="an axis file, such as those in axes/")
     one.add_argument("--out", type=Path, help="the file to write (weights/AXIS.safetensors)")
-    one.add_argument("--pairs", type=whole(2, MOST), default=128, help="pictures per side and group (%(default)s)")
+    one.add_argument(
+        "--pairs", type=whole(2, MOST_PICTURES), default=128, help="pictures per side and group (%(default)s)"
+    )
     folder = "where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
     one.add_argument("--pairs-folder", type=Path, metavar="FOLDER", help=folder)
     one.add_argument("--points", type=count,
                      help="points of the checkpoint's own runs to learn from (8000)")  # fmt: skip
     images = "plain pictures per group and CFG scale for calibration (%(default)s); 0 skips it"
-    one.add_argument("--calibration", type=whole(0, MOST), default=84, help=images)
+    one.add_argument("--calibration", type=whole(0, MOST_PICTURES), default=84, help=images)
     one.add_argument("--seed", type=seed, default=0)
     add_host_options(one)
     one.set_defaults(run=learn)

@@ -3,48 +3,41 @@
 import argparse
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-MOST = 10**6  # of pictures and points
+if TYPE_CHECKING:
+    from ..hosts.sampler import Host
 
-
-def count(text: str) -> int:
-    """The type of options that take a number of things."""
-    return whole(1, MOST)(text)
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """-> the type of options that take a whole number in a range."""
-
-    def parse(text):
-        if not re.fullmatch(r"-?[0-9]{1,20}", text) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a whole number from {low} to {high}')
-        return int(text)
-
-    return parse
+MOST_PICTURES = 10**6  # and points
 
 
-def number(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
     """-> the type of options that take a number in a range."""
 
-    def parse(text):
-        try:
-            value = float(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:  # as nan
-            raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a number from {low:g} to {high:g}')
-        return value
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            if low <= (value := kind(text)) <= high:  # not nan
+                return value
+        whole_number = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f'"{text[:40]}" is not {whole_number} from {low} to {high}')
 
     return parse
 
 
+def whole(low: int, high: int) -> Callable[[str], float]:
+    """-> the type of options that take a whole number in a range."""
+    return number(low, high, int)
+
+
+count = whole(1, MOST_PICTURES)
 seed = whole(0, 2**31 - 1)  # that all hosts take
 cfg = number(1, 100)
 share = number(0.001, 1)
 
 
-def add_host_options(parser, draws=True):
+def add_host_options(parser: argparse.ArgumentParser, draws: bool = True) -> None:
     """The checkpoint, and for a command that `draws` pictures also how."""
     checkpoint = "a .safetensors file or a folder in diffusers' format; by default the miniature"
     parser.add_argument("--checkpoint", type=Path, help=checkpoint)
@@ -61,21 +54,21 @@ def add_host_options(parser, draws=True):
     parser.add_argument("--size", type=_size, metavar="WxH", help="picture size; by default the checkpoint's own")
 
 
-def _size(text):
+def _size(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+[xX]\d+", text):
         raise argparse.ArgumentTypeError(f'"{text}" is not a size; write width x height, such as 768x512')
     return tuple(map(int, text.lower().split("x")))
 
 
-def open_host(args):
+def open_host(args: argparse.Namespace) -> "Host":
     """The checkpoint that the options name, by default the miniature; sets the default CFG scale."""
     from ..hosts.checkpoint import Checkpoint
     from ..miniature.host import Miniature
     from ..miniature.model import WEIGHTS
 
     if args.checkpoint or args.size:
-        more = dict(size=args.size, lora=args.lora, config=args.config)
-        host = Checkpoint.load(args.checkpoint or WEIGHTS, args.bf16, **more)
+        options = dict(size=args.size, lora=args.lora, config=args.config)
+        host = Checkpoint.load(args.checkpoint or WEIGHTS, args.bf16, **options)
     else:
         host = Miniature(bf16=args.bf16, lora=args.lora)
     host.steps = args.steps

@@ -1,21 +1,29 @@
 """`read`: what each preference's gate reads in prompts and how sure it is, and which wordings of its axis it misses."""
 
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..files.errors import visible
 from .options import add_host_options, open_host
 
+if TYPE_CHECKING:
+    from ..hosts.sampler import Host
+    from ..preference.preference import Preference
 
-def add_commands(commands):
-    one = commands.add_parser("read", help="print what the gate of each preference in a file reads in prompts")
-    one.add_argument("file", type=Path, help="a preference file")
-    own = "a prompt to read; without any, the names and wordings of each preference's axis are read"
-    one.add_argument("prompts", nargs="*", metavar="PROMPT", help=own)
-    add_host_options(one, draws=False)
-    one.set_defaults(run=read)
+NO_GATE = "no gate, every picture is corrected"
 
 
-def read(args):
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser("read", help="print what the gate of each preference in a file reads in prompts")
+    command.add_argument("file", type=Path, help="a preference file")
+    prompts = "a prompt to read; without any, the names and wordings of each preference's axis are read"
+    command.add_argument("prompts", nargs="*", metavar="PROMPT", help=prompts)
+    add_host_options(command, draws=False)
+    command.set_defaults(run=read)
+
+
+def read(args: Namespace) -> None:
     from ..preference.file import load_preferences
 
     preferences = load_preferences(args.file)
@@ -27,29 +35,30 @@ def read(args):
         conditioning = host.encode([prompt])
         print(visible(f'"{prompt}"'))
         for preference in preferences:
-            print(visible(f"  {preference.name}: {sentence(preference, conditioning)}"))
+            print(visible(f"  {preference.name}: {_sentence(preference, conditioning)}"))
 
 
-def sentence(preference, conditioning):
+def _sentence(preference: "Preference", conditioning: Any) -> str:
     """What a preference's gate reads in one prompt, in words."""
     if preference.gate is None:
-        return "no gate, every picture is corrected"
-    axis, reading = preference.axis, preference.gate.read([conditioning])
-    read_from = preference.gate.config
-    sure = (
-        f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {read_from['in_scope']:.2f} needed, "
-        f"asks for something {reading.asked:.2f} of {read_from['asked']:.2f}"
+        return NO_GATE
+    axis, gate, reading = preference.axis, preference.gate, preference.gate.read([conditioning])
+    certainty = (
+        f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {gate.config['in_scope']:.2f} needed, "
+        f"asks for something {reading.asked:.2f} of {gate.config['asked']:.2f}"
     )
-    why = reading.said(axis)
-    return f"left alone, {why} ({sure})" if why else f"corrected as {axis.groups[reading.group]} ({sure})"
+    reason = reading.said(axis)
+    return (
+        f"left alone, {reason} ({certainty})" if reason else f"corrected as {axis.groups[reading.group]} ({certainty})"
+    )
 
 
-def sentence_about_own(preference, host):
+def sentence_about_own(preference: "Preference", host: "Host") -> str:
     """Which names and wordings of its axis a preference's gate does not read, in words."""
     from ..learning.gate_checks import not_read
 
     if preference.gate is None:
-        return "no gate, every picture is corrected"
+        return NO_GATE
     missed, count = not_read(preference.axis, preference.gate, host.encode_each)
     if not missed:
         return f"all {count} names and wordings of its axis are read"

@@ -4,32 +4,32 @@ Inputs move to the device of the network that reads them (`beside`). Networks mo
 ends (`place`, `placed`). What needs no full precision is computed `quickly`.
 """
 
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-def device_of(network):
+def device_of(network: nn.Module) -> torch.device | None:
     """The device of a network's tensors, or None if it has none."""
     return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), None)
 
 
-def beside(network, *tensors):
+def beside(network: nn.Module, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     """Tensors, or None, on the device of a network."""
     device = device_of(network)
     return tuple(tensor if tensor is None or device is None else tensor.to(device) for tensor in tensors)
 
 
-def place(network, device):
+def place(network: nn.Module, device: torch.device | None) -> None:
     """Move a network to a device, in place.
 
     Tensors that a host created in inference mode are copied, because autograd does not accept them.
     """
     for module in network.modules():
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        for name, tensor in own:
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             if tensor.device == device and not tensor.is_inference():
                 continue
             with torch.inference_mode(False):
@@ -38,15 +38,15 @@ def place(network, device):
 
 
 @contextmanager
-def placed(networks, device):
+def placed(networks: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
     """Networks are on a device inside the block, and back on their own devices after it."""
-    homes = [(network, device_of(network)) for network in networks]
+    homes = [device_of(network) for network in networks]
     for network in networks:
         place(network, device)
     try:
         yield
     finally:
-        for network, home in homes:
+        for network, home in zip(networks, homes, strict=True):
             place(network, home)
 
 
@@ -56,6 +56,6 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def quickly(device):
+def quickly(device: torch.device | str) -> AbstractContextManager:
     """A block that computes in bfloat16 if the device is a CPU with instructions for it."""
     return torch.autocast("cpu", torch.bfloat16) if has_bfloat16(torch.device(device)) else nullcontext()

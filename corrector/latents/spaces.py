@@ -6,10 +6,12 @@ Notation (Karras et al. 2022, EDM): variance-exploding models see `x = x0 + sigm
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -36,38 +38,38 @@ LATENT_SPACES = {
 }
 
 
-def expand(per_image, like):
+def expand(per_image: Tensor | float, like: Tensor) -> Tensor:
     """[B] or a number -> [B, 1, 1, 1] in the dtype and on the device of `like`."""
     per_image = torch.as_tensor(per_image, dtype=like.dtype, device=like.device)
     return per_image.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def fit_mask(mask, x):
+def fit_mask(mask: Tensor, x: Tensor) -> Tensor:
     """A mask in 0..1 [..., H, W] of any size -> [B, 1, h, w] for x [B, C, h, w]; fewer masks than pictures repeat."""
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     mask = F.interpolate(mask, x.shape[2:], mode="bilinear")
     return mask[torch.arange(len(x)) % len(mask)].clamp(0, 1).to(x.device)
 
 
-def add_noise(x0, noise, sigma, flow=False):
+def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor | float, flow: bool = False) -> Tensor:
     """The noisy latent x at sigma [B]."""
     sigma = expand(sigma, x0)
     return (1 - sigma) * x0 + sigma * noise if flow else x0 + sigma * noise
 
 
-def scale_input(x, sigma, flow=False):
+def scale_input(x: Tensor, sigma: Tensor, flow: bool = False) -> Tensor:
     """Scale x at sigma to unit variance, if x0 has unit variance, as input of a network (EDM's c_in)."""
     sigma = expand(sigma, x)
     return x / (((1 - sigma).square() if flow else 1) + sigma.square()).sqrt()
 
 
-def noise_level(sigma, flow=False):
+def noise_level(sigma: Tensor, flow: bool = False) -> Tensor:
     """sigma [B] -> EDM's c_noise [B] = ln(noise / signal) / 4, clamped to finite values."""
     ratio = sigma / (1 - sigma).clamp(min=1e-4) if flow else sigma
     return ratio.clamp(min=1e-4).log() / 4
 
 
-def denoised_from_output(output, x, sigma, prediction):
+def denoised_from_output(output: Tensor, x: Tensor, sigma: Tensor, prediction: str) -> Tensor:
     """The network's output -> denoised. `prediction` is "eps", "v" or "flow"; sigma_data is 1, as in SD."""
     sigma = expand(sigma, x)
     if prediction in ("eps", "flow"):
@@ -77,7 +79,7 @@ def denoised_from_output(output, x, sigma, prediction):
     raise ValueError(f'The prediction type is "{prediction}"; RS-Corrector knows "eps", "v" and "flow".')
 
 
-def percent_to_sigma(alphas_cumprod):
+def percent_to_sigma(alphas_cumprod: Tensor) -> Callable[[float], float]:
     """A model's cumulative alphas [T] -> a function: fraction of the run in 0..1 -> sigma, as in ComfyUI.
 
     The fraction is one of the training timesteps, with log sigma interpolated; 0 and 1 include every sigma.

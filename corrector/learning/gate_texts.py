@@ -6,8 +6,7 @@ list of tags, of 1 to 120 words. Each comes with its labels: which group it name
 
 import math
 
-from ..axis.axis import load_axis
-from ..axis.schema import SCHEMA
+from ..axis.axis import SCHEMA, load_axis
 from ..preference.prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
 from .gate_subjects import Subjects
 from .wordings import FUNCTION_WORDS, NEGATIONS, misspelt, named_words, noun_of, words_of

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from ..files.errors import RSCorrectorError, short
 from ..files.json_files import UnreadableError, read_json
 from ..files.tensor_files import checksum, read_tensors
-from ..files.whole_files import FULL, LOCK, WORK, at_work, clean, locked, why_not, write_whole
+from ..files.whole_files import DISK_IS_FULL, LOCK_NAME, at_work, clean, locked, why_not, write_whole
 
 LARGEST = 2**30  # bytes of a shard
 SETTINGS = "settings.json"
@@ -44,8 +44,9 @@ class PairStore:
         self.settings = settings = json.loads(json.dumps(settings))
         with self._told(), locked(path):  # another process may begin in the folder at the same time
             if not path.exists():
-                ours = (LOCK, WORK)
-                if any(not file.name.startswith(ours) and file.suffix != ".part" for file in self.folder.iterdir()):
+                if any(
+                    not file.name.startswith(LOCK_NAME) and file.suffix != ".part" for file in self.folder.iterdir()
+                ):
                     raise PairError(f"{self.folder}: the folder holds other files; choose an empty or a new one.")
                 write_whole(path, json.dumps(settings, indent=1))
         try:
@@ -93,10 +94,9 @@ class PairStore:
         """-> (metadata, tensors) of a shard, or None if it is not there or not as it was saved."""
         path = self.folder / f"{name}.safetensors"
         try:
-            header, tensors, _ = read_tensors(path, LARGEST, types)
+            metadata, tensors, _ = read_tensors(path, LARGEST, types)
         except (OSError, UnreadableError):
             return None
-        metadata = dict(header.metadata)
         seal = metadata.pop("seal", None)
         return (metadata, tensors) if seal == self._seal(name, tensors, metadata) else None
 
@@ -123,7 +123,11 @@ class PairStore:
         try:
             yield
         except OSError as error:
-            kept = f" The {self.what} made so far are kept, and it goes on from there." if error.errno in FULL else ""
+            kept = (
+                f" The {self.what} made so far are kept, and it goes on from there."
+                if error.errno in DISK_IS_FULL
+                else ""
+            )
             raise PairError(f"{self.folder}: {self.what} cannot be kept: {why_not(error)}.{kept}") from None
 
 

@@ -16,8 +16,7 @@ from tqdm import trange
 
 from ..latents.devices import beside, place
 from ..latents.spaces import expand
-from ..preference.judge import Judge
-from ..preference.networks import MOST_CELLS, Distilled
+from ..preference.networks import MOST_CELLS, Distilled, Judge
 from .tone import RISE
 
 CHECKPOINT_EVERY = 250  # steps

@@ -1,18 +1,21 @@
 """What calibration measured of a preference on one model, for one group at one CFG scale."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from ..latents.fingerprint import same_weights
 
-HARMED = 1.0  # Frechet distance to the model's own counter pictures, over the plain pictures': worse than doing nothing
-BEYOND = 0.6  # how far beyond the nearest measured CFG scale a calibration is continued, over the scales' distance
-SPREAD = 0.1  # deviation from 1 of the latents' spread and extremes, over those of the model's own counter pictures
+# What makes a correction harmful, beside the model's own counter pictures:
+FARTHER = 1.0  # Frechet distance to them, over that of the plain pictures: worse than doing nothing
+SPREAD_DEVIATES = 0.1  # deviation from 1 of the latents' spread and extremes, over theirs
 RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
-TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is told
-UNSURE = 0.1  # share of corrected pictures of which two judges say different things
+TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is reported
+JUDGES_DISAGREE = 0.1  # share of corrected pictures of which two judges say different things
+EXTRAPOLATED = 0.6  # how far beyond the nearest measured CFG scale one continues, over the scales' distance
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class Calibration:
         Both may have several parts, of which those count that both have. What cannot be compared, as identities of
         ComfyUI and of checkpoint folders, counts as the same.
         """
-        both = zip(self.checkpoint.split(), checkpoint.split(), strict=False)
-        return any(len(measured) == len(own) and not same_weights(measured, own) for measured, own in both)
+        parts = zip(self.checkpoint.split(), checkpoint.split(), strict=False)
+        return any(len(part) == len(other) and not same_weights(part, other) for part, other in parts)
 
-    def chance(self, lean=None):
+    def chance(self, lean: Tensor | None = None) -> Tensor | float:
         """Lean at the start of a run [B] -> the probability of the counter side without correction [B].
 
         It is the base rate, a number, if the lean is unknown.
@@ -63,7 +66,7 @@ class Calibration:
             return self.base_rate
         return (self.lean_offset + self.lean_slope * lean).sigmoid()
 
-    def reach(self, target):
+    def reach(self, target: float) -> str:
         """A sentence that says whether the target share is within reach."""
         low = self.full_interval[0] if self.full_interval else self.full_rate
         where = f"{self.group} at CFG {self.cfg:g}"
@@ -95,28 +98,30 @@ class Calibration:
         return [measured, self.reach(target), *([f"Beware: {self.harm}"] if self.harm else [])]
 
     @property
-    def harm(self):
+    def harm(self) -> str:
         """A sentence that says how the correction harms pictures of this group at this CFG scale, or ""."""
         shade = "lighter" if self.tone_drift > 0 else "darker"
         figures = [
             (self.distance, "their distance to the model's own counter pictures is {:.2f} times that of the plain ones",
-             lambda value: value > HARMED and self.base_rate < 0.5),
-            (self.spread, "their latents spread {:.2f} times as far as those", lambda value: abs(value - 1) > SPREAD),
-            (self.extremes, "their latents' extremes are {:.2f} times those", lambda value: abs(value - 1) > SPREAD),
+             lambda value: value > FARTHER and self.base_rate < 0.5),
+            (self.spread, "their latents spread {:.2f} times as far as those",
+             lambda value: abs(value - 1) > SPREAD_DEVIATES),
+            (self.extremes, "their latents' extremes are {:.2f} times those",
+             lambda value: abs(value - 1) > SPREAD_DEVIATES),
             (self.error, "the model finds them {:.1f} times as unlikely as those", lambda value: value > RUINED),
             (abs(self.tone_drift), f"their skin is {{:.1f}} points of L* {shade}", lambda value: value > TONE_DRIFT),
-            (self.agreement, "two judges agree about {:.0%} of them only", lambda value: value < 1 - UNSURE),
+            (self.agreement, "two judges agree about {:.0%} of them only", lambda value: value < 1 - JUDGES_DISAGREE),
         ]  # fmt: skip
-        said = [words.format(value) for value, words, wrong in figures if value is not None and wrong(value)]
-        if not said:
+        harms = [words.format(value) for value, words, harmful in figures if value is not None and harmful(value)]
+        if not harms:
             return ""
         return (
-            f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: {', '.join(said)}. Use a lower "
+            f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: {', '.join(harms)}. Use a lower "
             "strength or CFG scale, or learn again from more pairs."
         )
 
 
-def between(measured, cfg):
+def between(calibrations: Iterable[Calibration], cfg: float) -> Calibration | None:
     """Calibrations of one group at several CFG scales -> one at `cfg`, linear in log CFG; None if there are none.
 
     It lies on the line through the two nearest scales, a little beyond them as well. Only what depends on the scale
@@ -124,20 +129,22 @@ def between(measured, cfg):
     below 1 count as 1.
     """
     cfg = max(cfg, 1.0)
-    first, *others = sorted(measured, key=lambda c: abs(_log(c.cfg) - _log(cfg))) or [None]
-    others = [one for one in others if _log(one.cfg) != _log(first.cfg)]
-    if not others or first.cfg == cfg:
+    nearest = sorted(calibrations, key=lambda c: abs(_log(c.cfg) - _log(cfg)))
+    if not nearest:
+        return None
+    first = nearest[0]
+    second = next((c for c in nearest if _log(c.cfg) != _log(first.cfg)), None)
+    if second is None or first.cfg == cfg:
         return first
-    second = others[0]
     part = (_log(cfg) - _log(first.cfg)) / (_log(second.cfg) - _log(first.cfg))
-    part = max(part, -BEYOND)
+    part = max(part, -EXTRAPOLATED)
     names = ["tone"]
     if first.lean_slope and second.lean_slope:
         names += ["lean_slope", "lean_offset", "lean_mean", "lean_spread", "lean_guidance"]
     mixed = {name: (1 - part) * getattr(first, name) + part * getattr(second, name) for name in names}
     odds = [torch.tensor(c.base_rate, dtype=torch.float64).logit(eps=1e-3) for c in (first, second)]
-    return replace(first, base_rate=float(torch.lerp(*odds, part).sigmoid()), **mixed)
+    return replace(first, base_rate=float(torch.lerp(odds[0], odds[1], part).sigmoid()), **mixed)
 
 
-def _log(cfg):
+def _log(cfg: float) -> float:
     return math.log(max(cfg, 1.0))

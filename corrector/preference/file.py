@@ -9,75 +9,48 @@ pickle: nothing in a file is executed.
 import hashlib
 import json
 import math
-from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
-from ..axis.axis import axis_from_dict
+from ..axis.axis import axis_complaint, axis_from_dict
 from ..files import whole_files
 from ..files.errors import RSCorrectorError, short
-from ..files.json_files import LARGEST as LARGEST_TEXT
-from ..files.json_files import UnreadableError, parse_json
-from ..files.json_schema import complaint
-from ..files.tensor_files import checksum, not_finite, read_header, read_tensors
+from ..files.json_files import LARGEST_JSON, UnreadableError, complaint, parse_json
+from ..files.tensor_files import checksum, header_of, not_finite, read_tensors
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
-from .judge import Judge
-from .networks import Distilled
+from .networks import Distilled, Judge
 from .preference import Preference
 from .prompt_gate import PromptGate
 
 FORMAT = 3  # 1 and 2 are of development versions
 KEY, CHECKSUM = "rs_corrector", "checksum"
-LARGEST = 16 * 2**20  # bytes; a preference is a few MB
+LARGEST_PREFERENCE = 16 * 2**20  # bytes; a preference is a few MB
 SUFFIX = ".safetensors"
-SEVERAL = 16  # preferences in a file, at most
-HIGHEST = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
+MOST_PREFERENCES = 16  # in a file
+LARGEST_WEIGHT = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
 SCHEMA = Path(__file__).with_name("preference.schema.json")
+NETWORKS = {"source": Distilled, "gate": PromptGate, "judge": Judge}
 
 
 class PreferenceFileError(RSCorrectorError):
     """A file that is not a usable preference; the message names the file and says what to do."""
 
 
-def save_preference(preference, path):
+def save_preference(preference: Preference, path: Path | str) -> str:
     """Write a preference -> its hash, as `save_preferences`."""
     return save_preferences([preference], path)[0]
 
 
-def check_writable(path: Path) -> None:
-    """Raises PreferenceFileError if a preference cannot be written to a path; for before it is learned.
-
-    A file that is there must be a preference file, as it is replaced.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / f'mine{SUFFIX}'}.")
-    if path.suffix != SUFFIX:
-        raise PreferenceFileError(f"{path}: the name of a preference file ends in {SUFFIX}; add that.")
-    with _told(path):
-        whole_files.check_writable(path)
-        if path.exists() and not _is_preference(path):
-            raise PreferenceFileError(
-                f"{path}: there is another file of this name, which is no preference, and it would be replaced; choose "
-                "another name, or move it away."
-            )
-
-
-def _is_preference(path):
-    """Whether a file says that it is a preference, readable or not."""
-    try:
-        return KEY in read_header(path, types=None).metadata
-    except UnreadableError:
-        return False
-
-
-def save_preferences(preferences, path):
+def save_preferences(preferences: Sequence[Preference], path: Path | str) -> list[str]:
     """Write preferences of different axes into one file, in fp16 -> their hashes, which are also set.
 
     Raises PreferenceFileError if they cannot be written; an older file is then left as it was.
@@ -86,81 +59,100 @@ def save_preferences(preferences, path):
         return write_held(preferences, path)
 
 
+def check_writable(path: Path | str) -> None:
+    """Raises PreferenceFileError if a preference cannot be written to a path; for before it is learned.
+
+    A file that is there must be a preference file, readable or not, as it is replaced.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise PreferenceFileError(f"{path}: the name of a preference file ends in {SUFFIX}; add that.")
+    with _write_errors_named(path):
+        whole_files.check_writable(path)
+        try:
+            replaced = header_of(path)[0] if path.exists() else {KEY: ""}
+        except UnreadableError:
+            replaced = {}
+        if KEY not in replaced:
+            raise PreferenceFileError(
+                f"{path}: there is another file of this name, which is no preference, and it would be replaced; choose "
+                "another name, or move it away."
+            )
+
+
 @contextmanager
-def held(path):
+def held(path: Path | str) -> Iterator[None]:
     """Hold a preference file while it is read and written again. Raises PreferenceFileError if it cannot be written."""
-    with _told(path), whole_files.locked(path):
+    with _write_errors_named(path), whole_files.locked(path):
         yield
 
 
 @contextmanager
-def _told(path):
-    """Tell of a file that cannot be written by a PreferenceFileError."""
+def _write_errors_named(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise PreferenceFileError(f"{path}: the file cannot be written: {whole_files.why_not(error)}.") from None
 
 
-def write_held(preferences, path):
+def write_held(preferences: Sequence[Preference], path: Path | str) -> list[str]:
     """`save_preferences` into a file that is held."""
-    described, tensors = [], {}
-    for index, preference in enumerate(preferences):
-        metadata, own = _described(preference)
-        described.append(metadata)
-        prefix = f"{index}." if len(preferences) > 1 else ""
-        tensors |= {prefix + name: tensor for name, tensor in own.items()}
-    axes = Counter(preference.axis.id for preference in preferences)
-    if twice := next((axis for axis, times in axes.items() if times > 1), None):
-        raise PreferenceFileError(f'Two preferences of the axis "{twice}" cannot share a file; keep one of them.')
-    metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
-    path, halves = Path(path), {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
+    axes = [preference.axis.id for preference in preferences]
+    if repeated := next((axis for axis in axes if axes.count(axis) > 1), None):
+        raise PreferenceFileError(f'Two preferences of the axis "{repeated}" cannot share a file; keep one of them.')
+    parts = [_described(preference) for preference in preferences]
+    halves = {
+        (f"{index}.{name}" if len(parts) > 1 else name): tensor.detach().cpu().to(torch.float16).contiguous()
+        for index, (_, tensors) in enumerate(parts)
+        for name, tensor in tensors.items()
+    }
     if broken := not_finite(halves):
         raise PreferenceFileError(
-            f"{path.name}: nothing was written, as {broken}; learn the preference again, with another seed or the "
-            "checkpoint in float32."
+            f"{Path(path).name}: nothing was written, as {broken}; learn the preference again, with another seed or "
+            "the checkpoint in float32."
         )
-    metadata = {**metadata, CHECKSUM: checksum(json.dumps(metadata), halves)}
+    described = [metadata for metadata, _ in parts]
+    metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
+    metadata[CHECKSUM] = checksum(json.dumps(metadata), halves)
     data = save(halves, {KEY: json.dumps(metadata)})  # one text: safetensors writes several in any order
     whole_files.write_whole(path, data)
     return _set_hashes(preferences, data)
 
 
-def _described(preference):
+def _described(preference: Preference) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """-> (metadata, tensors) of one preference."""
     if not preference.source.has_weights:
         raise PreferenceFileError("A text preference has no weights to save; keep its two prompts instead.")
-    parts = {part: getattr(preference, part) for part in ("source", "gate", "judge") if getattr(preference, part)}
-    tensors = {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
+    networks = {part: getattr(preference, part) for part in NETWORKS}
+    states = {part: network.state_dict() for part, network in networks.items() if network is not None}
+    tensors = {f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()}
     metadata = {
         "format": FORMAT,
         "name": preference.name,
         "axis": preference.axis.to_dict(),
         "axis_hash": preference.axis.hash,
         "latent_space": preference.space,
-        "source": preference.source.config,
-        "gate": preference.gate and preference.gate.config,
-        "judge": preference.judge and preference.judge.config,
-        "calibrations": [_finite(asdict(c)) for c in preference.calibrations],
-        "training": _finite(preference.training),
+        **{part: network and network.config for part, network in networks.items()},
+        "calibrations": [_finite_figures(asdict(calibration)) for calibration in preference.calibrations],
+        "training": _finite_figures(preference.training),
         "licence": preference.axis.licence,
     }
     metadata = json.loads(json.dumps(metadata))
-    wrong = complaint(metadata, _schema()) or _across_fields(metadata, tensors)
-    if wrong:
-        raise PreferenceFileError(f"The preference cannot be saved, as no program could read it: {wrong.rstrip('.')}.")
+    error = complaint(metadata, _schema()) or axis_complaint(metadata["axis"]) or _contradiction(metadata, tensors)
+    if error:
+        raise PreferenceFileError(f"The preference cannot be saved, as no program could read it: {error.rstrip('.')}.")
     return metadata, tensors
 
 
-def _finite(figures):
+def _finite_figures(figures: Any) -> Any:
     """Figures without those that are NaN or infinity, which JSON does not have."""
     if not isinstance(figures, dict):
         return figures
-    left = {name: value for name, value in figures.items() if not isinstance(value, float) or math.isfinite(value)}
-    return {name: _finite(value) for name, value in left.items()}
+    finite = {name: value for name, value in figures.items() if not isinstance(value, float) or math.isfinite(value)}
+    return {name: _finite_figures(value) for name, value in finite.items()}
 
 
-def _set_hashes(preferences, data):
+def _set_hashes(preferences: Sequence[Preference], data: bytes) -> list[str]:
     """Set the hashes of a file's preferences: that of its bytes, or one for each of several -> the hashes."""
     whole = hashlib.sha256(data).hexdigest()[:10]
     for index, preference in enumerate(preferences):
@@ -169,149 +161,147 @@ def _set_hashes(preferences, data):
     return [preference.hash for preference in preferences]
 
 
-def load_preference(path):
+def load_preference(path: Path | str) -> Preference:
     """Read a file of one preference. Raises PreferenceFileError."""
-    found = load_preferences(path)
-    if len(found) > 1:
-        names = ", ".join(preference.name for preference in found)
+    preferences = load_preferences(path)
+    if len(preferences) > 1:
+        names = ", ".join(preference.name for preference in preferences)
         raise PreferenceFileError(
-            f"{Path(path).name}: it holds {len(found)} preferences ({names}) and one is needed; give a file of one."
+            f"{Path(path).name}: it holds {len(preferences)} preferences ({names}) and one is needed; give such a file."
         )
-    return found[0]
+    return preferences[0]
 
 
-def load_preferences(path):
+def load_preferences(path: Path | str) -> list[Preference]:
     """Read a preference file -> list of the preferences in it. Raises PreferenceFileError."""
     path = Path(path)
     try:
-        header, tensors, data = read_tensors(path, LARGEST)
-        metadata = parse_json(header.metadata.get(KEY, "null"), largest=2 * LARGEST_TEXT)
+        return _read(path)
     except FileNotFoundError:
-        raise PreferenceFileError(f"{path.name}: no such file in {path.parent}; pick another or put it back.") from None
+        reason = f"no such file in {path.parent}; pick another or put it back"
     except OSError as error:
-        raise PreferenceFileError(f"{path.name}: it cannot be read ({error.strerror}); pick another.") from None
+        reason = f"it cannot be read ({error.strerror}); pick another"
     except UnreadableError as error:
-        raise PreferenceFileError(f"{path.name}: {error}; pick a preference file (ends in .safetensors).") from None
+        reason = str(error)
+    raise PreferenceFileError(f"{path.name}: {reason}.")
+
+
+def _read(path: Path) -> list[Preference]:
+    try:
+        texts, tensors, data = read_tensors(path, LARGEST_PREFERENCE)
+        metadata = parse_json(texts.get(KEY, "null"), largest=2 * LARGEST_JSON)
+    except UnreadableError as error:
+        raise UnreadableError(f"{error}; pick a preference file (ends in .safetensors)") from None
     if not isinstance(metadata, dict) or type(metadata.get("format")) is not int:
-        raise PreferenceFileError(
-            f"{path.name}: a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector."
+        raise UnreadableError(
+            "a safetensors file, but not an RS-Corrector preference; pick one from models/rs_corrector"
         )
     if metadata["format"] > FORMAT:
-        raise PreferenceFileError(
-            f"{path.name}: format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it."
+        raise UnreadableError(
+            f"format {metadata['format']} is newer than this RS-Corrector knows ({FORMAT}); update it"
         )
     if metadata["format"] < FORMAT:
-        raise PreferenceFileError(
-            f"{path.name}: format {metadata['format']} is of a development version; learn it again."
+        raise UnreadableError(f"format {metadata['format']} is of a development version; learn it again")
+    if metadata.pop(CHECKSUM, None) != checksum(json.dumps(metadata), tensors):
+        raise UnreadableError(
+            "its checksum is not that of its content, so it was damaged, or another program changed it; copy it again, "
+            "or learn it again"
         )
-    if CHECKSUM not in metadata:
-        raise PreferenceFileError(f"{path.name}: it has no checksum, as of a development version; learn it again.")
-    if metadata.pop(CHECKSUM) != checksum(json.dumps(metadata), tensors):
-        raise PreferenceFileError(
-            f"{path.name}: its checksum is not that of its content, so it was damaged, or another program changed it; "
-            "copy it again, or learn it again."
-        )
-    several = metadata.get("preferences")
-    if several is None:
-        found = [_checked(metadata, tensors, path)]
-    elif isinstance(several, list) and 0 < len(several) <= SEVERAL and all(isinstance(one, dict) for one in several):
-        found = [_checked(one, _part(tensors, f"{index}."), path) for index, one in enumerate(several)]
+    described = metadata.get("preferences")
+    if described is None:
+        preferences = [_built(metadata, tensors, path.stem)]
+    elif isinstance(described, list) and 0 < len(described) <= MOST_PREFERENCES:
+        preferences = [_built(part, _part(tensors, f"{index}."), path.stem) for index, part in enumerate(described)]
     else:
-        raise PreferenceFileError(f"{path.name}: its list of preferences is broken; combine them again.")
-    if len({preference.axis.id for preference in found}) < len(found):
-        raise PreferenceFileError(f"{path.name}: two of its preferences are of one axis; combine them again.")
-    _set_hashes(found, data)
-    return found
+        raise UnreadableError("its list of preferences is broken; combine them again")
+    if len({preference.axis.id for preference in preferences}) < len(preferences):
+        raise UnreadableError("two of its preferences are of one axis; combine them again")
+    _set_hashes(preferences, data)
+    return preferences
 
 
 @cache
-def _schema():
+def _schema() -> dict[str, Any]:
     return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
-def _checked(metadata, tensors, path):
-    """The preference of metadata and tensors, which are checked."""
-    space = metadata.get("latent_space")
+def _built(metadata: Any, tensors: dict[str, Tensor], name: str) -> Preference:
+    """The preference of metadata and tensors, which are checked; `name` is that of a preference without one."""
+    space = metadata.get("latent_space") if isinstance(metadata, dict) else None
     if isinstance(space, str) and space not in LATENT_SPACES:
-        raise PreferenceFileError(
-            f'{path.name}: made for the latent space "{space}", which this version does not know; update RS-Corrector.'
+        raise UnreadableError(
+            f'made for the latent space "{space}", which this version does not know; update RS-Corrector'
         )
     try:
-        wrong = complaint(metadata, _schema()) or not_finite(tensors, HIGHEST) or _across_fields(metadata, tensors)
-        if not wrong:
-            return _build(metadata, tensors, path)
+        if error := complaint(metadata, _schema()) or not_finite(tensors, LARGEST_WEIGHT):
+            raise UnreadableError(error)
+        axis = axis_from_dict(metadata["axis"], "its axis")
+        if error := _contradiction(metadata, tensors):
+            raise UnreadableError(error)
+        return Preference(
+            axis=axis,
+            space=metadata["latent_space"],
+            calibrations=tuple(Calibration(**_with_tuples(values)) for values in metadata["calibrations"]),
+            training=metadata["training"],
+            name=metadata["name"] or name,
+            **{part: _network(part, metadata.get(part), tensors) for part in NETWORKS},
+        )
     except (RSCorrectorError, RuntimeError, TypeError, ValueError, AssertionError) as error:
-        wrong = " ".join(str(error).split())
-    raise PreferenceFileError(
-        f"{path.name}: its parts do not fit together ({short(wrong.rstrip('.'), 300)}); learn it again."
-    ) from None
+        reason = short(" ".join(str(error).split()).rstrip("."), 300)
+        raise UnreadableError(f"its parts do not fit together ({reason}); learn it again") from None
 
 
-def _across_fields(metadata, tensors):
-    """Checks across fields, which a schema cannot express -> what is wrong, or None."""
-    groups, source = metadata["axis"].get("groups"), metadata["source"]
-    own = [source["groups"], *([metadata["gate"]["groups"]] if metadata.get("gate") else [])]
-    if not isinstance(groups, list) or any(number != len(groups) for number in own):
+def _contradiction(metadata: dict[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
+    """The first contradiction between fields of metadata or tensors, each of which is valid, or None."""
+    groups, source, judge = metadata["axis"]["groups"], metadata["source"], metadata.get("judge")
+    if any(network["groups"] != len(groups) for network in (source, metadata.get("gate") or source)):
         return "the number of its axis' groups is not that of its networks"
     if source["space"] != metadata["latent_space"]:
         return "its network is for another latent space"
-    if metadata.get("judge") and metadata["judge"]["channels"] != LATENT_SPACES[source["space"]].channels:
+    if judge and judge["channels"] != LATENT_SPACES[source["space"]].channels:
         return "its judge is for another latent space"
-    for known in metadata["calibrations"]:
-        if known["group"] not in groups:
-            return f'a calibration is of the group "{known["group"]}", which its axis does not have'
-        divisors = known.get("lean_spread", 0), known.get("lean_sigma", 0)
-        if known.get("lean_slope") and min(divisors) < 1e-9:
+    for calibration in metadata["calibrations"]:
+        if calibration["group"] not in groups:
+            return f'a calibration is of the group "{calibration["group"]}", which its axis does not have'
+        divisors = calibration.get("lean_spread", 0), calibration.get("lean_sigma", 0)
+        if calibration.get("lean_slope") and min(divisors) < 1e-9:
             return "a calibration has a lean without a spread"
+    if unused := [name for name in tensors if name.partition(".")[0] not in NETWORKS]:
+        return f'its tensor "{unused[0]}" belongs to no network'
     if "gate.spread" in tensors and float(tensors["gate.spread"].min()) < 1e-9:
         return "its gate divides by zero"
     return None
 
 
-def _build(metadata, tensors, path):
-    kinds = {"source": Distilled, "gate": PromptGate, "judge": Judge}
-    networks = {name: (kind, metadata.get(name)) for name, kind in kinds.items()}
-    if unused := [name for name in tensors if name.partition(".")[0] not in networks]:
-        raise ValueError(f'its tensor "{unused[0]}" belongs to no network')
-    with torch.inference_mode(False):  # ComfyUI runs nodes in it, and tensors of it cannot be trained
-        parts = {name: _filled(*network, _part(tensors, f"{name}.")) for name, network in networks.items()}
-    return Preference(
-        axis=axis_from_dict(metadata["axis"], "its axis"),
-        space=metadata["latent_space"],
-        calibrations=tuple(_calibration(values) for values in metadata["calibrations"]),
-        training=metadata["training"],
-        name=metadata["name"] or path.stem,
-        **parts,
-    )
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _calibration(values):
-    return Calibration(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-
-
-def _filled(kind, config, tensors):
+def _network(part: str, config: dict[str, Any] | None, tensors: Mapping[str, Tensor]) -> Any:
     """A network with its tensors, or None if there are none.
 
     Sizes are compared first, so that absurd ones in a file allocate nothing.
     """
-    if not tensors and kind is not Distilled:
+    tensors = _part(tensors, f"{part}.")
+    if not tensors and part != "source":
         return None
     if config is None:
         raise ValueError("it has tensors of a network that it does not describe")
     with torch.device("meta"):
-        described = {name: tensor.shape for name, tensor in kind(**config).state_dict().items()}
+        described = {name: tensor.shape for name, tensor in NETWORKS[part](**config).state_dict().items()}
     if described != {name: tensor.shape for name, tensor in tensors.items()}:
         raise ValueError("its tensors are not those of its description")
-    module = kind(**config)
-    module.load_state_dict(tensors)  # in float32
+    with torch.inference_mode(False):  # ComfyUI runs nodes in it, and tensors of it cannot be trained
+        module = NETWORKS[part](**config)
+        module.load_state_dict(tensors)  # in float32
     return module.eval().requires_grad_(False)
 
 
-def _part(tensors, prefix):
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names have a prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def file_hash(path):
+def file_hash(path: Path | str) -> str:
     """Ten hex digits of a file's SHA-256, as WebUI shows for models."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]

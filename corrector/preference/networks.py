@@ -1,4 +1,4 @@
-"""The sources of a preference and the learned one: x at sigma -> log-odds of the counter side, and the push towards it.
+"""The networks of a preference: the learned source of log-odds and push, and the judge of clean latents.
 
 A source reads x [B, C, H, W] in model space at sigma [B] for the group's index [B], with the model's prediction for the
 user's prompt, without CFG, D_cond = q D_c + (1 - q) D_s (METHOD.md). q is the model's own belief that the picture comes
@@ -6,13 +6,14 @@ out on the counter side, and the push is P = D_c - D_s.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from torch import nn
+from torch import Tensor, nn
 
 from ..files.errors import RSCorrectorError
 from ..latents.devices import beside
@@ -30,9 +31,9 @@ class PreferenceError(RSCorrectorError):
 class Reading:
     """The output of a source for x at sigma."""
 
-    log_odds: torch.Tensor  # [B], of q
-    push: torch.Tensor  # [B, C, H, W], units of x0
-    tone: torch.Tensor | None = None  # [B, C, H, W], units of x0: T, towards lighter skin
+    log_odds: Tensor  # [B], of q
+    push: Tensor  # [B, C, H, W], units of x0
+    tone: Tensor | None = None  # [B, C, H, W], units of x0: T, towards lighter skin
 
 
 class Source(Protocol):
@@ -40,7 +41,7 @@ class Source(Protocol):
 
     has_weights: bool  # a network, which a file keeps, calibration measures and each host can use
 
-    def read(self, x, sigma, group, conditional) -> Reading:
+    def read(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Reading:
         """The Reading of x, on its device; raises PreferenceError.
 
         Args:
@@ -49,23 +50,20 @@ class Source(Protocol):
             group: [B], index of the group that each prompt names.
             conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W].
         """
+        ...
 
-    def in_run(self, evaluate) -> "Source":
+    def in_run(self, evaluate: Callable) -> "Source":
         """The source for one run, in which `evaluate(source, x, sigma)` asks the host's model (`Text`)."""
+        ...
 
 
-def _finite(*tensors):
-    """Whether no tensor holds NaN or infinity."""
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)
-
-
-def along(latents, push):
+def along(latents: Tensor, push: Tensor) -> Tensor:
     """<latents, P> / |P|^2 [B]: how far latents [B, C, H, W] lie along a push."""
     size = reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-12)
     return reduce(latents * push, "b ... -> b", "sum") / size
 
 
-def _silu(features):
+def _silu(features: Tensor) -> Tensor:
     """SiLU of features clamped to -30 or more, where it is 0 within 3e-12.
 
     Below, its gradient is a denormal float, which makes training on a CPU many times slower.
@@ -87,9 +85,14 @@ class Trunk(nn.Module):
         patch: side of a patch in latent cells.
     """
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1):
+    frequencies: Tensor
+
+    def __init__(self, space: str, groups: int, width: int = 64, blocks: int = 3, patch: int = 1):
         super().__init__()
-        self.space, self.groups, self.flow, self.patch = space, groups, LATENT_SPACES[space].flow, patch
+        self.space = space
+        self.groups = groups
+        self.patch = patch
+        self.flow = LATENT_SPACES[space].flow
         self.channels = LATENT_SPACES[space].channels
         self.stem = nn.Conv2d(2 * self.channels * patch * patch, width, 3, padding=1)
         self.condition = nn.Sequential(nn.Linear(17 + groups, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width))
@@ -100,7 +103,10 @@ class Trunk(nn.Module):
         self.skip = Block(width, 2 * width)
         self.last = Block(width, 2 * width)
 
-    def forward(self, x, sigma, group, conditional):
+    def forward(
+        self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """-> features of cells, padded to whole patches; features at the coarse scale; the latents' height and width"""
         if x.shape[1] != self.channels:
             raise PreferenceError(
                 f'The model\'s latents have {x.shape[1]} channels and this preference is for "{self.space}", which has '
@@ -125,7 +131,7 @@ class Trunk(nn.Module):
 class Block(nn.Module):
     """Residual block with FiLM and a global mean, which connects distant parts of the picture."""
 
-    def __init__(self, width, condition):
+    def __init__(self, width: int, condition: int):
         super().__init__()
         self.norm = nn.GroupNorm(8, width)
         self.film = nn.Linear(condition, 2 * width)
@@ -135,7 +141,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.film.weight)
 
-    def forward(self, features, condition):
+    def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         scale, shift = rearrange(self.film(condition), "b (two c) -> two b c 1 1", two=2)
         hidden = _silu(self.norm(features) * (1 + scale) + shift)
         hidden = _silu(self.conv1(hidden) + self.wide(hidden.mean(dim=(2, 3)))[:, :, None, None])
@@ -153,7 +159,7 @@ class Distilled(nn.Module):
 
     has_weights = True
 
-    def __init__(self, space, groups, width=64, blocks=3, patch=1, rise=0.0):
+    def __init__(self, space: str, groups: int, width: int = 64, blocks: int = 3, patch: int = 1, rise: float = 0.0):
         super().__init__()
         self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch, rise=rise)
         self.rise = rise
@@ -161,30 +167,73 @@ class Distilled(nn.Module):
         self.odds = nn.Linear(2 * width, 1)
         self.pushes = nn.Conv2d(width, 2 * self.trunk.channels * patch * patch, 3, padding=1)
 
-    def forward(self, x, sigma, group, conditional):
+    def forward(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Reading:
         """The Reading, with the tone push as learned. Below LOWEST_SIGMA the push is 0, and the tone push falls as
         Cov(x0, t | x) does, with sigma^2.
         """
-        known = sigma.clamp(min=LOWEST_SIGMA)
-        fine, coarse, (height, width) = self.trunk(x, known, group, conditional)
+        trained_sigma = sigma.clamp(min=LOWEST_SIGMA)
+        fine, coarse, (height, width) = self.trunk(x, trained_sigma, group, conditional)
         pooled = torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1)  # einops 0.4 refuses bfloat16
         pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
         push, tone = pushes.split(self.trunk.channels, dim=1)
-        above = expand(known == sigma, push)
+        above = expand(trained_sigma == sigma, push)
         falling = expand((sigma / LOWEST_SIGMA).clamp(max=1).square(), tone)
         return Reading(self.odds(pooled)[:, 0], push * above, tone * falling)
 
-    def read(self, x, sigma, group, conditional):
+    def read(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Reading:
         """As `Source.read`, on whichever device the network is."""
-        reading = self(*beside(self, x, sigma, group, conditional))
+        reading: Reading = self(*beside(self, x, sigma, group, conditional))
+        assert reading.tone is not None  # noqa: S101
         weight = (1 + sigma.to(reading.tone.device).clamp(min=1e-6) ** -2) ** (self.rise / 2)
         parts = reading.log_odds, reading.push, reading.tone * expand(weight, reading.tone)
-        if not _finite(*parts) and _finite(x, sigma, conditional):
+        if not _all_finite(*parts) and _all_finite(x, sigma, conditional):
             raise PreferenceError(
                 "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
                 "use another file."
             )
         return Reading(*(part.to(x.device) for part in parts))
 
-    def in_run(self, evaluate):
+    def in_run(self, evaluate: Callable) -> "Distilled":
         return self
+
+
+def _all_finite(*tensors: Tensor) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+class Judge(nn.Module):
+    """A cross-fitted judge of clean latents, learned together with a preference, for calibration and audits.
+
+    It has one network per fold, which is not used on the pictures it was trained on.
+    """
+
+    FOLDS = 2
+
+    def __init__(self, channels: int, width: int = 32):
+        super().__init__()
+        self.config = dict(channels=channels, width=width)
+        self.networks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(),
+                nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+                nn.Linear(16 * width, 1),
+            ) for _ in range(self.FOLDS)
+        )  # fmt: skip
+
+    def forward(self, latents: Tensor, fold: int | None = None) -> Tensor:
+        """Latents [N, C, H, W] -> log-odds of the counter side [N], of one fold or the mean of all folds."""
+        finest = max(1, round(min(latents.shape[-2:]) / MOST_CELLS))
+        latents = F.avg_pool2d(latents, finest) if finest > 1 else latents
+        networks = self.networks if fold is None else [self.networks[fold]]
+        return torch.stack([network(latents)[:, 0] for network in networks]).mean(dim=0)
+
+    @torch.no_grad()
+    def counter(self, latents: Tensor) -> Tensor:
+        """Latents that were not used in training -> bool [N], whether they are on the counter side."""
+        return torch.cat([self(*beside(self, part)) for part in latents.split(500)]) > 0
+
+    @torch.no_grad()
+    def agreement(self, latents: Tensor) -> float:
+        """The share of latents [N, C, H, W] of which the folds' networks, trained apart, say the same side."""
+        sides = torch.stack([self(*beside(self, latents), fold) > 0 for fold in range(self.FOLDS)])
+        return float((sides == sides[0]).all(dim=0).float().mean())

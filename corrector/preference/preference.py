@@ -1,15 +1,18 @@
 """The anti-stereotypical preference: a source of log-odds and push (`networks.py`, `text.py`) and its description."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from ..axis.axis import Axis
 from .calibration import Calibration, between
-from .networks import PreferenceError, Source
+from .networks import Judge, PreferenceError, Source
+from .prompt_gate import PromptGate
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
-NEAR = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
+NEARBY_CFG = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
 
 
 @dataclass(repr=False)
@@ -19,30 +22,29 @@ class Preference:
     axis: Axis
     space: str  # a name in LATENT_SPACES, or "any"
     source: Source
-    gate: object = None  # PromptGate, or None if every prompt is in scope
+    gate: PromptGate | None = None  # None if every prompt is in scope
     calibrations: tuple[Calibration, ...] = ()
-    training: dict = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     hash: str = ""
-    judge: object = None  # Judge of clean latents, for calibration
-    path: object = None  # of its file, if any
+    judge: Judge | None = None  # of clean latents, for calibration
+    path: Path | None = None  # of its file, if any
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'<Preference "{self.name}" [{self.hash}]>'
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Name and hash, axis and groups, calibrations: three lines."""
         scales = ", ".join(f"{cfg:g}" for cfg in sorted({calibration.cfg for calibration in self.calibrations}))
-        return "\n".join(
-            (
-                f"{self.name} [{self.hash}], for {self.space} latents",
-                f"{self.axis.title}: {', '.join(self.axis.groups)}",
-                f"calibrated at CFG {scales}" if scales else "not calibrated",
-            )
+        lines = (
+            f"{self.name} [{self.hash}], for {self.space} latents",
+            f"{self.axis.title}: {', '.join(self.axis.groups)}",
+            f"calibrated at CFG {scales}" if scales else "not calibrated",
         )
+        return "\n".join(lines)
 
     @property
-    def keeps_tone(self):
+    def keeps_tone(self) -> bool:
         """Whether it has what keeps the skin tone; Text has not."""
         return "tone_slopes" in self.training
 
@@ -58,9 +60,9 @@ class Preference:
 
     def caveats(self) -> list[str]:
         """What it does badly or not at all, in sentences."""
-        return [*self.weaknesses, *(known.harm for known in self.calibrations if known.harm), *self._tone_caveat()]
+        return [*self.weaknesses, *(c.harm for c in self.calibrations if c.harm), *self._tone_caveat()]
 
-    def caveats_of_run(self, groups: Iterable[str], cfg: float | None, model: str = "") -> list[str]:
+    def caveats_of_run(self, groups: Collection[str], cfg: float | None, model: str = "") -> list[str]:
         """The caveats that concern a run.
 
         Args:
@@ -69,16 +71,16 @@ class Preference:
             model: the identity of the model that samples, as `Calibration.of_other_model` takes it; "" if not known.
         """
         measured = [c for c in self.calibrations if c.group in groups]
-        near = [c for c in measured if cfg and abs(math.log(max(cfg, 1) / max(c.cfg, 1))) <= math.log(NEAR)]
-        said = [c.harm for c in near if c.harm]
+        near = [c for c in measured if cfg and abs(math.log(max(cfg, 1) / max(c.cfg, 1))) <= math.log(NEARBY_CFG)]
+        caveats = [c.harm for c in near if c.harm]
         if any(c.of_other_model(model) for c in measured):
-            said.append(
+            caveats.append(
                 "calibrated on another checkpoint or LoRA than this one, so rates and skin tone may differ: calibrate "
                 "it on this one"
             )
-        return [*said, *self._tone_caveat()]
+        return [*caveats, *self._tone_caveat()]
 
-    def _tone_caveat(self):
+    def _tone_caveat(self) -> list[str]:
         if self.keeps_tone:
             return []
         return [
@@ -86,7 +88,9 @@ class Preference:
             "lighter (by 5 to 7 points of L* on the miniature)"
         ]
 
-    def check_space(self, space, model="the model", advice="use a preference made for this model"):
+    def check_space(
+        self, space: str, model: str = "the model", advice: str = "use a preference made for this model"
+    ) -> None:
         """Raises PreferenceError with `advice` if the preference is not for the latents of `model`, in `space`."""
         if self.space not in ("any", space):
             raise PreferenceError(
@@ -94,6 +98,6 @@ class Preference:
                 f"{advice}."
             )
 
-    def calibration(self, group, cfg):
+    def calibration(self, group: str, cfg: float) -> Calibration | None:
         """The calibration of a group at a CFG scale, interpolated between the measured ones; None without any."""
         return between([c for c in self.calibrations if c.group == group], cfg)

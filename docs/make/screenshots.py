@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from hosts.comfy_page import open_workflow, run  # noqa: E402
-from hosts.test_gradio_page import browser, webui  # noqa: E402, F401  fixtures
+from hosts.test_gradio_page import webui  # noqa: E402, F401  a fixture
 
 OUT, HELP = ROOT / "docs" / "pictures", ROOT / "web" / "docs" / "pictures"
 LARGEST_SCREENSHOT = 145_000  # bytes

@@ -2,13 +2,33 @@
 
 import os
 import time
-from pathlib import Path
 
 import pytest
 
+from hosts.served import screenshot
 from hosts.workflow import load_workflow
 
 WIDTHS = (1280, 1920)  # of windows that people have
+
+
+def loaded(page, condition="window.app && window.app.graph && window.LiteGraph"):
+    """Wait until the page has settled."""
+    page.wait_for_function(condition, timeout=120_000)
+    page.wait_for_timeout(3000)
+
+
+def change(page, node, values):
+    """Set widgets of a node, by its number or by its kind."""
+    page.evaluate(
+        """([wanted, values]) => { const node = app.graph._nodes.find(n => n.id == wanted || n.type == wanted);
+        for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name == name).value = value; }""",
+        [node, values],
+    )
+
+
+def in_palette(page, palette):
+    page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
+    page.wait_for_timeout(700)
 
 
 def open_workflow(page, name):
@@ -52,17 +72,10 @@ def run(server, page, *, until="success", start=None, act=None):
     raise TimeoutError("The run did not end.")
 
 
-def screenshot(page, name):
-    """Save a screenshot in the folder RS_SCREENSHOTS, if it is set."""
-    if folder := os.environ.get("RS_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
 def in_both_themes(page, name):
     """Screenshots in the light and in the dark theme, if RS_SCREENSHOTS is set."""
     for palette in ("light", "dark") if os.environ.get("RS_SCREENSHOTS") else ():
-        page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
-        page.wait_for_timeout(700)
+        in_palette(page, palette)
         screenshot(page, f"{name}-{palette}")
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hosts.comfy_page import loaded
+from hosts.served import answers, chromium, free_port, served
 from hosts.workflow import WORKFLOW_NAMES, load_workflow
 
 collect_ignore = ["inside", "inside_forge", "inside_a1111"]  # these run under the hosts' own Pythons
@@ -54,8 +54,8 @@ def install_requirements(python):
 class Server:
     """A running ComfyUI and its API."""
 
-    def __init__(self, address, folder, process, log):
-        self.address, self.folder, self.process, self._log = address, folder, process, log
+    def __init__(self, address, folder, log):
+        self.address, self.folder, self._log = address, folder, log
 
     @property
     def log(self):
@@ -115,32 +115,14 @@ def running(comfyui, host_python, folder, *options, log="log.txt", packs=(REPOSI
         if not (folder / "custom_nodes" / "rs-corrector").exists():
             (folder / "custom_nodes" / "rs-corrector").symlink_to(pack)
     (folder / "extra.yaml").write_text(f"somewhere:\n  base_path: {folder}/elsewhere\n  rs_corrector: preferences\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [host_python, "main.py", "--cpu", "--port", str(port), "--base-directory", folder, *options]
     command += ["--extra-model-paths-config", folder / "extra.yaml"]
     if front_end := os.environ.get("RS_FRONT_END"):  # the folder `static` of another comfyui-frontend-package
         command += ["--front-end-root", front_end]
-    with open(folder / log, "w") as file:
-        process = subprocess.Popen(
-            [*map(str, command), "--disable-auto-launch"], cwd=comfyui, stdout=file, stderr=subprocess.STDOUT
-        )
-    running = Server(f"http://127.0.0.1:{port}", folder, process, folder / log)
-    try:
-        for _ in range(1200):
-            try:
-                running.get("/queue")
-                break
-            except OSError:
-                assert process.poll() is None, running.log[-3000:]
-                time.sleep(0.5)
-        else:
-            raise TimeoutError(f"ComfyUI did not start.\n{running.log[-3000:]}")
-        yield running
-    finally:
-        process.terminate()
-        process.wait(30)
+    server = Server(f"http://127.0.0.1:{port}", folder, folder / log)
+    with served([*command, "--disable-auto-launch"], folder / log, answers(f"{server.address}/queue"), cwd=comfyui):
+        yield server
 
 
 # The prompts, and parts of prompts, in the checks inside A1111 and Forge.
@@ -172,12 +154,6 @@ def object_info(server):
 @pytest.fixture(scope="module")
 def page(server):
     """ComfyUI's page in Chromium."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is not installed: pip install playwright."
-    )
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium.")
     checkpoints = server.folder / "models" / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     for name in WORKFLOW_NAMES:  # newer pages mark loaders whose file is missing
@@ -185,14 +161,11 @@ def page(server):
             if node["type"] == "CheckpointLoaderSimple":
                 (checkpoints / node["widgets_values"][0]).touch()
     server.post("/settings/Comfy.TutorialCompleted", True)  # otherwise the first visit opens the templates
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1720, "height": 1010})
         page.goto(server.address)
-        page.wait_for_function("window.app && window.app.graph && window.LiteGraph", timeout=120_000)
-        page.wait_for_timeout(3000)
+        loaded(page)
         yield page
-        browser.close()
 
 
 @pytest.fixture(params=("classic", "Nodes 2.0"))

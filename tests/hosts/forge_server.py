@@ -5,9 +5,7 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
-import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hosts.served import free_port, served
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-FETCHED = (
-    "huggingface_guess",
-    "BLIP",
-    "stable-diffusion-webui-assets",
-)  # cloned by Forge's launcher
+FETCHED = ("huggingface_guess", "BLIP", "stable-diffusion-webui-assets")  # cloned by Forge's launcher
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": "127.0.0.1,localhost"}
 ENVIRONMENT |= {"PYTHONUNBUFFERED": "1"}  # to see in the log when the server is ready
 FLAGS = ("--skip-prepare-environment", "--skip-version-check", "--always-cpu", "--api", "--no-prompt-history")
@@ -30,22 +26,17 @@ FLAGS = ("--skip-prepare-environment", "--skip-version-check", "--always-cpu", "
 class ForgeServer:
     """A running Forge and its API."""
 
-    def __init__(self, address, folder, process):
-        self.address, self.folder, self.process = address, folder, process
+    def __init__(self, address, folder):
+        self.address, self.folder = address, folder
 
     @property
     def log(self):
         return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
 
-    def wait_for_start(self, times):
-        """Wait until the page has started `times` times; before that the API lacks the scripts' defaults."""
-        for _ in range(600):
-            if self.log.count("Startup time") >= times:
-                return
-            broken = "Exception in thread" in self.log or self.process.poll() is not None
-            assert not broken, self.log[-3000:]
-            time.sleep(0.5)
-        raise TimeoutError(f"Forge did not start.\n{self.log[-3000:]}")
+    @property
+    def starts(self):
+        """How often the page has started; before its end the API lacks the scripts' defaults."""
+        return self.log.count("Startup time")
 
     def call(self, path, data=None):
         body = None if data is None else json.dumps(data).encode()
@@ -109,24 +100,9 @@ def random_preference(path, seed=1):
 
 @contextmanager
 def running(forge, python, folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # With a separate data folder, Gradio must be allowed to read Forge's own scripts.
     command = [python, "launch.py", *FLAGS, "--data-dir", folder, "--gradio-allowed-path", forge, "--port", port]
-    environment = {**os.environ, **ENVIRONMENT}
-    with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen(
-            list(map(str, command)), cwd=forge, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    server = ForgeServer(f"http://127.0.0.1:{port}", folder, process)
-    try:
-        server.wait_for_start(1)
+    server = ForgeServer(f"http://127.0.0.1:{port}", folder)
+    with served(command, folder / "log.txt", lambda: server.starts == 1, cwd=forge, env={**os.environ, **ENVIRONMENT}):
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

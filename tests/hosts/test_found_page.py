@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from hosts.comfy_page import screenshot
+from hosts.comfy_page import loaded
+from hosts.served import screenshot
 
 TITLES = """() => Object.fromEntries(["RSCorrector", "RSCorrectorAudit"].map(
     name => [name, LiteGraph.registered_node_types[name].title]))"""
@@ -21,8 +22,7 @@ def speak(page, language):
     page.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
     page.wait_for_timeout(1500)
     page.reload()
-    page.wait_for_function("window.app && window.app.graph && window.LiteGraph", timeout=120_000)
-    page.wait_for_timeout(3000)
+    loaded(page)
 
 
 @pytest.mark.parametrize(

@@ -3,69 +3,40 @@
 import json
 import os
 import shutil
-import socket
-import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+
+from hosts.served import answers, chromium, free_port, served
+from hosts.served import screenshot as save_screenshot
 
 PAGE = Path(__file__).parent / "gradio_page.py"
 PYTHONS = [path for path in os.environ.get("RS_GRADIO_PYTHONS", "").split(os.pathsep) if path]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("There is no Chromium: install it to test the page.")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=PYTHONS or ["none"])
-def webui(request, browser, webui_reference, tmp_path):
+def webui(request, webui_reference, tmp_path):
     if request.param == "none":
         pytest.skip("There is no Gradio: set RS_GRADIO_PYTHONS to Pythons with Gradio 3.41 and 4.40.")
     folder = tmp_path / "rs_corrector"
     folder.mkdir()
     shutil.copy(webui_reference / "backdrop.safetensors", folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port, log = free_port(), tmp_path / "log.txt"
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "no_proxy": "127.0.0.1,localhost"}
-    with open(tmp_path / "log.txt", "w") as log:
-        server = subprocess.Popen(
-            [request.param, PAGE, folder, str(port)], env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
-                break
-            except OSError:
-                assert server.poll() is None, (tmp_path / "log.txt").read_text()[-3000:]
-                time.sleep(0.5)
-        opened = browser.new_page(viewport={"width": 900, "height": 1400})
-        opened.set_default_timeout(60_000)
-        opened.folder = folder
-        opened.goto(f"http://127.0.0.1:{port}/")
-        opened.get_by_text("RS-Corrector", exact=True).first.wait_for()
-        yield opened
-        opened.close()
-    finally:
-        server.terminate()
-        server.wait(20)
+    address, command = f"http://127.0.0.1:{port}/", [request.param, PAGE, folder, port]
+    with served(command, log, answers(address), env=environment), chromium() as browser:
+        page = browser.new_page(viewport={"width": 900, "height": 1400})
+        page.set_default_timeout(60_000)
+        page.folder = folder
+        page.goto(address)
+        page.get_by_text("RS-Corrector", exact=True).first.wait_for()
+        yield page
 
 
 def screenshot(page, name):
-    if folder := os.environ.get("RS_SCREENSHOTS"):
-        version = page.locator("text=/^gradio /").first.inner_text().replace("gradio ", "")
-        page.screenshot(path=Path(folder) / f"{name}-gradio-{version}.png", full_page=True)
+    version = page.locator("text=/^gradio /").first.inner_text().replace("gradio ", "")
+    save_screenshot(page, f"{name}-gradio-{version}", full_page=True)
 
 
 def values(page):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hosts.workflow import WORKFLOWS, by_class, load_workflow, succeeded, to_graph
+from hosts.workflow import WORKFLOWS, by_class, load_workflow, node, offered, succeeded, to_graph
 
 
 def learning_graph(object_info, axis="one-group.json"):
@@ -32,8 +32,8 @@ def learning_graph(object_info, axis="one-group.json"):
         graph[node]["inputs"] = {} if inputs is None else graph[node]["inputs"] | inputs
         if name == "models":
             graph[node]["class_type"] = "RSCorrectorMiniature"  # its outputs are a checkpoint's
-    for node in by_class(graph, "KSampler"):
-        graph[node]["inputs"] |= {"steps": 4, "cfg": 2.0}
+    for sampler in by_class(graph, "KSampler"):
+        graph[sampler]["inputs"] |= {"steps": 4, "cfg": 2.0}
     graph[by_class(graph, "CLIPTextEncode")[0]]["inputs"]["text"] = "a portrait of an Orvane person"
     for data in graph.values():
         wires = {socket: value for socket, value in data["inputs"].items() if isinstance(value, list)}
@@ -96,17 +96,13 @@ def test_an_invalid_axis_file_is_refused_before_the_run(server, object_info, one
 
 def test_an_axis_from_text_boxes_is_saved_without_connections_and_listed(server, one_group):
     texts = {
-        "title": "Huts",
-        "groups": "Orvane",
-        "neutral": "a portrait of a {group} person",
-        "stereotype": "near huts",
-    }
-    texts |= {"counter": "near towers", "stereotype_description": "", "counter_description": "", "save_as": "huts"}
-    history = succeeded(server.run({"axis": {"class_type": "RSCorrectorAxis", "inputs": texts}}))
+        "title": "Huts", "groups": "Orvane", "neutral": "a portrait of a {group} person", "stereotype": "near huts",
+        "counter": "near towers", "stereotype_description": "", "counter_description": "", "save_as": "huts",
+    }  # fmt: skip
+    history = succeeded(server.run({"axis": node("RSCorrectorAxis", **texts)}))
     assert history["outputs"]["axis"]["text"][0].startswith("Saved as")
-    files = server.get("/object_info/RSCorrectorLoadAxis")["RSCorrectorLoadAxis"]["input"]["required"]["file"]
-    offered = files[1]["options"] if files[0] == "COMBO" else files[0]
-    assert "huts.json" in offered and "axis.schema.json" not in offered
+    files = offered(server, "RSCorrectorLoadAxis")
+    assert "huts.json" in files and "axis.schema.json" not in files
     texts["counter"] = "near huts"
-    refused = json.dumps(server.run({"axis": {"class_type": "RSCorrectorAxis", "inputs": texts}})["node_errors"])
+    refused = json.dumps(server.run({"axis": node("RSCorrectorAxis", **texts)})["node_errors"])
     assert "must differ" in refused

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from hosts.comfy_page import WIDTHS, in_both_themes, run, screenshot, screenshots
+from hosts.comfy_page import WIDTHS, in_both_themes, run, screenshots
+from hosts.served import screenshot
 from hosts.workflow import WORKFLOW_NAMES
 
 OURS = re.compile("rs[-_ ]?corrector", re.IGNORECASE)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hosts.comfy_page import open_workflow, run, screenshot
+from hosts.comfy_page import change, in_both_themes, loaded, open_workflow, run
+from hosts.served import screenshot
 
 PERSON, VILLAGE = "a portrait of a Tavelu person", "a portrait of a Tavelu person in a village"
 SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.id,
@@ -31,26 +32,14 @@ def outcome_of_run(server, page):
     return page.evaluate(SHOWN)
 
 
-def change(page, node, values):
-    page.evaluate(
-        """([id, values]) => { const node = app.graph.getNodeById(id);
-        for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name == name).value = value; }""",
-        [node, values],
-    )
-
-
 def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server, page, workflow, renderer):
     corrected = {"RSCorrector 4": [["corrected", "corrected 4 of 4"]]}
     assert outcome_of_run(server, page) == corrected
-    for palette in ("light", "dark"):
-        page.evaluate("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
-        page.wait_for_timeout(500)
-        screenshot(page, f"outcome-{palette}-{renderer}")
+    in_both_themes(page, f"outcome-{renderer}")
     assert page.evaluate(QUEUED) == [["model", "preference", "strength"], [1]]  # the text is not a part of the workflow
     page.wait_for_timeout(2000)  # the page stores its draft
     page.reload()
-    page.wait_for_function("window.app && window.app.graph && app.graph._nodes?.length > 5", timeout=120_000)
-    page.wait_for_timeout(3000)
+    loaded(page, "window.app && window.app.graph && app.graph._nodes?.length > 5")
     assert page.evaluate(SHOWN) == corrected
     open_workflow(page, "1-first-correction.json")
     assert outcome_of_run(server, page) == corrected
@@ -70,19 +59,12 @@ def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workf
     page.evaluate("() => { app.graph.getNodeById(4).mode = 4; }")
     assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", "off: the node is bypassed"]]}
     screenshot(page, f"outcome-bypassed-{renderer}")
-    page.evaluate("() => { app.graph.getNodeById(4).mode = 0; }")
 
 
-ADVANCED = {
-    "strength": 1.0, "target": 1.0, "start_percent": 0.0, "end_percent": 1.0, "thinning_seed": 0, "cap": 0.0,
-    "gate": True,
-}  # fmt: skip
-
-
-def add_advanced(page, **changes):
+def add_advanced(page):
     """Put an Advanced node in the place of node 4, with both preferences of the miniature."""
     page.evaluate(
-        """values => { const graph = app.graph, add = (type, x, y) => {
+        """() => { const graph = app.graph, add = (type, x, y) => {
             const node = LiteGraph.createNode(type); node.pos = [x, y]; graph.add(node); return node; };
         const [advanced, both] = [add("RSCorrectorAdvanced", 400, 480), add("RSCorrectorCombinePreferences", 0, 800)];
         const attire = add("RSCorrectorLoadPreference", 0, 1000);
@@ -94,25 +76,18 @@ def add_advanced(page, **changes):
         set(advanced, "preference", both, 0);
         set(advanced, "model", graph.getNodeById(2), 0);
         set(graph._nodes.find(n => n.title == "After" && n.type == "KSampler"), "model", advanced, 0);
-        for (const [name, value] of Object.entries(values)) advanced.widgets.find(w => w.name == name).value = value;
-        graph.remove(old); }""",
-        ADVANCED | changes,
+        graph.remove(old); }"""
     )
 
 
-def test_each_of_two_preferences_has_its_line(server, page, workflow, renderer):
+def test_each_of_two_preferences_has_its_line_also_in_a_window_without_steps(server, page, workflow, renderer):
     add_advanced(page)
     change(page, 5, {"text": VILLAGE})
     (lines,) = outcome_of_run(server, page).values()
     screenshot(page, f"outcome-two-{renderer}")
-    assert lines == [
-        ["nothing", f"miniature-backdrop: corrected 0 of 4 · {ASKS}"],
-        ["corrected", "miniature-attire: corrected 4 of 4"],
-    ]
-
-
-def test_a_window_without_steps_is_said(server, page, workflow, renderer):
-    add_advanced(page, start_percent=0.001, end_percent=0.002)
+    corrected = ["corrected", "miniature-attire: corrected 4 of 4"]
+    assert lines == [["nothing", f"miniature-backdrop: corrected 0 of 4 · {ASKS}"], corrected]
+    change(page, "RSCorrectorAdvanced", {"start_percent": 0.001, "end_percent": 0.002})
     change(page, 5, {"text": PERSON})
     (lines,) = outcome_of_run(server, page).values()
     screenshot(page, f"outcome-window-{renderer}")

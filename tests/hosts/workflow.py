@@ -35,6 +35,16 @@ def to_graph(workflow, object_info):
     return graph
 
 
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+def offered(server, kind):
+    """The files that a loader offers."""
+    (files, *options) = server.get(f"/object_info/{kind}")[kind]["input"]["required"]["file"]
+    return options[0]["options"] if files == "COMBO" else files
+
+
 def by_class(graph, name):
     return [node for node, data in graph.items() if data["class_type"] == name]
 

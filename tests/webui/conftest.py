@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from webui_hosts import HOSTS
 from webui_modules import FakeModules, relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "scripts" / "rs_corrector.py"
 REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
 PACKAGE = "rs_corrector_extension"
 
@@ -27,27 +27,39 @@ def backdrop_file(tmp_path_factory):
     return relabelled(REAL, tmp_path_factory.mktemp("preferences") / "backdrop.safetensors")
 
 
-@pytest.fixture
-def models_path(tmp_path, backdrop_file):
-    """The host's folder of models, with one preference."""
-    folder = tmp_path / "models" / "rs_corrector"
-    folder.mkdir(parents=True)
-    shutil.copy(backdrop_file, folder)
-    return folder.parent
-
-
-@pytest.fixture
-def fakes(monkeypatch, models_path):
-    yield FakeModules(monkeypatch, models_path)
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory):
+    """A host's modules; loading the extension takes long, so that all tests of a file share it."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield FakeModules(patch, tmp_path_factory.mktemp("models"))
     for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
         del sys.modules[name]
 
 
+@pytest.fixture(scope="module")
+def loaded(fakes):
+    return fakes.load(SCRIPT)
+
+
 @pytest.fixture
-def script(fakes):
-    made = fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
-    made.is_img2img = False
-    return made
+def folder(fakes, backdrop_file):
+    """The folder of preferences, with one of them; each test has it to itself."""
+    folder = fakes.models_path / "rs_corrector"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shutil.copy2(backdrop_file, folder)
+    return folder
+
+
+@pytest.fixture
+def script(fakes, loaded, folder):
+    """The extension's script, with no job and no model."""
+    loaded.is_img2img = False
+    fakes.model_data.sd_model = None
+    fakes.swallowed.clear()
+    fakes.scripts.scripts_data.clear()
+    sys.modules[f"{PACKAGE}.sd_webui.script"].JOBS.running.clear()
+    return loaded
 
 
 @pytest.fixture
@@ -56,25 +68,25 @@ def part(script):
     return lambda name: sys.modules[f"{PACKAGE}.{name if '.' in name else f'sd_webui.{name}'}"]
 
 
-@pytest.fixture(params=list(HOSTS))
+@pytest.fixture(params=["forge", "a1111"])
 def host(request, miniature, fakes, script):
-    """Each host."""
-    return HOSTS[request.param](miniature, fakes)
+    """Each host, or those of `indirect` parameters, as "a1111 ddim"."""
+    name, _, sampler = request.param.partition(" ")
+    made = HOSTS[name](miniature, fakes, script)
+    made.sampler = sampler or "euler"
+    return made
 
 
 @pytest.fixture
 def forge(miniature, fakes, script):
-    return HOSTS["forge"](miniature, fakes)
+    return HOSTS["forge"](miniature, fakes, script)
 
 
 @pytest.fixture
 def a1111(miniature, fakes, script):
-    return HOSTS["a1111"](miniature, fakes)
+    return HOSTS["a1111"](miniature, fakes, script)
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def single_thread(one_thread):
+    """Small networks are slower on several threads."""

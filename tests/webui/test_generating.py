@@ -1,275 +1,287 @@
 """Generation in both hosts: what the correction changes, what stays identical, and what is reported."""
 
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from corrector.preference.file import file_hash, load_preferences, save_preferences
 from corrector.preference.networks import along
-from webui_hosts import Processing, conditioning_of
+from webui_hosts import KITTEN, NO_SCRIPT, OFF, ON, ORVANE, VILLAGE
+from webui_modules import relabelled
 
-REAL = Path(__file__).resolve().parents[2] / "weights" / "miniature-backdrop.safetensors"
-
-ORVANE, KITTEN = "a portrait of an Orvane person", "a kitten"
-VILLAGE = "a portrait of an Orvane person in a village"
-ON, OFF = (True, "backdrop", 1.0), (False, "backdrop", 1.0)
-SEEDS = (11, 12)
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+TAVELU = "a portrait of a Tavelu person"
+each_sampler = pytest.mark.parametrize("host", ["forge", "a1111", "a1111 ddim"], indirect=True)
 
 
-def make(host, script, *values, prompts=(ORVANE, ORVANE), seeds=SEEDS, sampler="euler", hires=False, **more):
-    """-> latents, infotexts, p."""
-    p = Processing(host.sd_model, prompts, seeds, **more)
-    return (*host.process_images(script, p, *values, sampler=sampler, hires=hires), p)
-
-
-SAMPLERS = [("forge", "euler"), ("a1111", "euler"), ("a1111", "ddim")]
-each_sampler = pytest.mark.parametrize("host, sampler", SAMPLERS, indirect=["host"])
+def differ(first, second):
+    """For each picture whether it differs."""
+    return [not torch.equal(a, b) for a, b in zip(first, second, strict=True)]
 
 
 @each_sampler
-@pytest.mark.parametrize("values", [OFF, (), (True, "backdrop", 0.0), (None, None)])
-def test_off_and_strength_zero_are_bit_identical_and_write_nothing(host, script, sampler, values):
-    plain, _, _ = make(host, script, *OFF, sampler=sampler)
-    corrected, _, _ = make(host, script, *ON, sampler=sampler)
-    again, texts, p = make(host, script, *values, sampler=sampler)
-    assert torch.equal(plain, again) and not torch.equal(plain, corrected)
-    assert texts == [{}, {}] and not p.comments and not p.extra_generation_params
+def test_off_and_strength_zero_are_bit_identical_and_write_nothing(host):
+    for values in (OFF, (), (True, "backdrop", 0.0), (None, None)):
+        made = host.generate(*values)
+        assert torch.equal(host.plain(), made.latents)
+        assert made.texts == [{}, {}] and not made.p.comments and not made.p.extra_generation_params
 
 
 @each_sampler
-def test_a_window_without_steps_is_bit_identical_and_reported(host, script, sampler):
-    plain, _, _ = make(host, script, *OFF, sampler=sampler)
-    narrow, texts, _ = make(host, script, *ON, None, 0.05, 0.1, sampler=sampler)
-    assert torch.equal(plain, narrow)
-    assert "window contains none" in texts[0]["RS-Corrector result"]
+def test_a_window_without_steps_is_bit_identical_and_reported(host):
+    narrow = host.generate(*ON, None, 0.05, 0.1)
+    assert torch.equal(host.plain(), narrow.latents)
+    assert "window contains none" in narrow.results[0]
 
 
 @each_sampler
-def test_a_prompt_out_of_scope_or_explicit_is_left_alone_bit_for_bit_within_a_batch(host, script, sampler):
-    prompts, seeds = (KITTEN, ORVANE, VILLAGE), (1, 2, 3)
-    plain, _, _ = make(host, script, *OFF, prompts=prompts, seeds=seeds, sampler=sampler)
-    changed, texts, _ = make(host, script, *ON, prompts=prompts, seeds=seeds, sampler=sampler)
-    assert torch.equal(plain[0], changed[0]) and torch.equal(plain[2], changed[2])
-    assert not torch.equal(plain[1], changed[1])
-    results = [text["RS-Corrector result"] for text in texts]
-    assert results[1] == "corrected" and "names nobody" in results[0] and "asks for a village" in results[2]
+def test_a_prompt_out_of_scope_or_explicit_is_left_alone_bit_for_bit_within_a_batch(host):
+    prompts = KITTEN, ORVANE, VILLAGE
+    made = host.generate(*ON, prompts=prompts)
+    assert differ(host.plain(prompts=prompts), made.latents) == [False, True, False]
+    nobody, corrected, asked = made.results
+    assert corrected == "corrected" and "names nobody" in nobody and "asks for a village" in asked
 
 
-def test_the_correction_moves_pictures_towards_the_counter_side(host, script, part):
-    preference = part("script").SHELF.load("backdrop").preferences[0]
-    latents = {}
-    for values in (OFF, ON):
-        latents[values], _, _ = make(host, script, *values, prompts=[ORVANE] * 6, seeds=range(6))
-    counter = {values: preference.judge.counter(x.clone()).float().mean() for values, x in latents.items()}
-    assert counter[OFF] < 0.5 < counter[ON]
+def test_the_correction_moves_pictures_towards_the_counter_side(host, part):
+    judge = part("script").SHELF.load("backdrop").preferences[0].judge
+    prompts = (ORVANE,) * 6
+    plain, corrected = host.plain(prompts=prompts), host.generate(*ON, prompts=prompts).latents
+    shares = [float(judge.counter(latents.clone()).float().mean()) for latents in (plain, corrected)]
+    assert shares[0] < 0.5 < shares[1]
 
 
-def test_all_parts_of_an_and_prompt_are_read_except_those_with_a_negative_weight(host, script):
-    both = f"{ORVANE} AND in a village"
+def test_all_parts_and_schedules_of_a_prompt_are_read_except_parts_with_a_negative_weight(host):
+    for prompt in (f"{ORVANE} AND in a village", f"[{ORVANE}|{VILLAGE}]"):
+        assert all("asks for a village" in result for result in host.generate(*ON, prompts=[prompt] * 2).results)
     without = f"{ORVANE} AND in a village :-0.5"
-    _, texts, _ = make(host, script, *ON, prompts=[both, both])
-    assert all("asks for a village" in text["RS-Corrector result"] for text in texts)
-    _, texts, _ = make(host, script, *ON, prompts=[without, without])
-    assert all(text["RS-Corrector result"] == "corrected" for text in texts)
+    assert host.generate(*ON, prompts=[without] * 2).results == ["corrected"] * 2
 
 
-def test_all_schedules_of_a_prompt_are_read(host, script):
-    _, texts, _ = make(host, script, *ON, prompts=[f"[{ORVANE}|{VILLAGE}]"] * 2)
-    assert all("asks for a village" in text["RS-Corrector result"] for text in texts)
-
-
-def test_non_square_pictures_and_several_batches(host, script, monkeypatch):
+def test_non_square_pictures_and_several_batches(host, monkeypatch):
     monkeypatch.setattr(host.miniature, "shape", (4, 16, 24))
-    latents, texts, _ = make(host, script, *ON, prompts=[ORVANE] * 4, seeds=range(4), batch_size=2)
-    assert latents.shape == (4, 4, 16, 24) and len(texts) == 4
-    alone, _, _ = make(host, script, *ON, prompts=[ORVANE], seeds=[3])
-    torch.testing.assert_close(latents[3:], alone, rtol=0, atol=1e-4)
+    made = host.generate(*ON, prompts=[ORVANE] * 4, seeds=range(4), batch_size=2)
+    assert made.latents.shape == (4, 4, 16, 24) and len(made.texts) == 4
+    alone = host.generate(*ON, prompts=[ORVANE], seeds=[3])
+    torch.testing.assert_close(made.latents[3:], alone.latents, rtol=0, atol=1e-4)
 
 
-def test_a_target_share_depends_on_the_seed_of_each_picture(host, script):
-    def outcomes(seeds, **more):
-        latents, texts, _ = make(host, script, *ON, 0.5, prompts=[ORVANE] * 8, seeds=seeds, **more)
-        return latents, [text["RS-Corrector result"] == "corrected" for text in texts]
-
-    plain, _, _ = make(host, script, *OFF, prompts=[ORVANE] * 8, seeds=range(8))
-    latents, chosen = outcomes(range(8))
-    assert 2 <= sum(chosen) <= 6
-    for index, corrected in enumerate(chosen):
-        assert torch.equal(plain[index], latents[index]) != corrected
-    assert outcomes(range(8))[1] == chosen
-    assert any(outcomes(range(first, first + 8))[1] != chosen for first in (8, 16, 24))
+def test_a_target_share_depends_on_the_seed_of_each_picture(host):
+    host.steps = 2
+    options = [dict(prompts=(ORVANE,) * 8, seeds=range(first, first + 8)) for first in (0, 0, 8, 16)]
+    made = [host.generate(*ON, 0.5, **option) for option in options]
+    chosen = [[result == "corrected" for result in one.results] for one in made]
+    assert 2 <= sum(chosen[0]) <= 6 and chosen[1] == chosen[0] and chosen[2:] != chosen[:2]
+    assert differ(host.plain(**options[0]), made[0].latents) == chosen[0]
 
 
 def test_variations_of_one_seed_have_different_coins(part):
-    coin_seeds = part("host").coin_seeds
-    p = Processing(None, "ab", (5, 5), subseed_strength=0.3)
-    p.seeds, p.subseeds = [5, 5], [1, 2]
-    assert len(set(coin_seeds(p))) == 2
+    p = SimpleNamespace(seeds=[5, 5], subseeds=[1, 2], subseed_strength=0.3)
+    assert len(set(part("host").coin_seeds(p))) == 2
     p.subseed_strength = 0
-    assert coin_seeds(p) == [5, 5]
+    assert part("host").coin_seeds(p) == [5, 5]
 
 
 @pytest.mark.parametrize("target", [1.0, 0.5])
-def test_the_hires_pass_keeps_the_decision_of_the_first(host, script, target):
-    values = (True, "backdrop", 1.0, target)
-    plain, _, _ = make(host, script, *OFF, prompts=[ORVANE] * 4, seeds=range(4), hires=True)
-    latents, texts, _ = make(host, script, *values, prompts=[ORVANE] * 4, seeds=range(4), hires=True)
-    for index, text in enumerate(texts):
-        assert torch.equal(plain[index], latents[index]) == (text["RS-Corrector result"] != "corrected")
+def test_the_hires_pass_keeps_the_decision_of_the_first(host, target):
+    options = dict(prompts=(ORVANE,) * 4, hires=True)
+    made = host.generate(*ON, target, **options)
+    assert differ(host.plain(**options), made.latents) == [result == "corrected" for result in made.results]
 
 
-def test_hires_strength_zero_does_not_correct_the_hires_pass(host, script):
-    first, _, _ = make(host, script, *ON)
-    values = (*ON, 1.0, 0.0, 1.0, 0.0, 0.0)
-    hires, _, _ = make(host, script, *values, hires=True)
-    full, _, _ = make(host, script, *ON, hires=True)
-    assert not torch.equal(hires, full)
-    # The same hires pass without our script.
-    script_off = type("NoScript", (), {name: (lambda *a, **k: None) for name in SCRIPT_EVENTS})()
-    p = Processing(host.sd_model, [ORVANE] * 2, SEEDS)
-    original = host.sample_pass
-
-    def from_corrected(script, p, values, noise, conditioning, sampler, init, interrupt_at):
-        if init is None:
-            return first.clone()
-        return original(script, p, values, noise, conditioning, sampler, init, interrupt_at)
-
-    host.sample_pass = from_corrected
-    by_host, _ = host.process_images(script_off, p, hires=True)
-    assert torch.equal(by_host, hires)
+def test_hires_strength_zero_does_not_correct_the_hires_pass(host):
+    first, hires = host.generate(*ON).latents, host.generate(*ON, 1.0, 0.0, 1.0, 0.0, 0.0, hires=True).latents
+    assert not torch.equal(hires, host.generate(*ON, hires=True).latents)
+    sample = host.sample_pass  # the same hires pass without our script
+    host.sample_pass = lambda *run: first.clone() if run[5] is None else sample(*run)
+    assert torch.equal(host.generate(script=NO_SCRIPT, hires=True).latents, hires)
 
 
-SCRIPT_EVENTS = ("process", "process_batch", "process_before_every_sampling", "postprocess_batch", "postprocess")
-
-
-def test_a_hires_prompt_that_asks_for_the_stereotype_is_left_alone_in_that_pass(host, script, part):
-    runs = []
-    original = part("job").Run
-
-    class Kept(original):
-        def __init__(self, *args, **more):
-            super().__init__(*args, **more)
-            runs.append(self)
-
-    part("job").Run = Kept
-    make(host, script, *ON, hires=True, hr_prompts=[VILLAGE, VILLAGE])
-    assert runs[0].acted and not runs[-1].acted
-    assert all("asks for a village" in why for reasons in runs[-1].reasons for why in reasons)
+def test_a_hires_prompt_that_asks_for_the_stereotype_is_left_alone_in_that_pass(host):
+    made = host.generate(*ON, hires=True, hr_prompts=[VILLAGE, VILLAGE])
+    assert made.results == ["corrected; hires pass: left alone, the prompt asks for a village"] * 2
 
 
 @each_sampler
-def test_the_preserved_region_of_inpainting_is_not_changed(host, script, sampler):
+def test_the_preserved_region_of_inpainting_is_not_changed(host):
     mask = torch.zeros(4, 16, 16)
     mask[:, :, :8] = 1  # A1111's `mask` is the preserved region
     init = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(3))
-    more = dict(mask=mask, init_latent=init, sampler=sampler)
-    plain, _, _ = make(host, script, *OFF, **more)
-    changed, texts, _ = make(host, script, *ON, **more)
-    assert texts[0]["RS-Corrector result"] == "corrected"
-    assert not torch.equal(plain[..., 8:], changed[..., 8:])
-    if sampler == "euler":
-        assert torch.equal(changed[..., :8], init[..., :8]) and torch.equal(plain[..., :8], init[..., :8])
+    plain, made = host.plain(mask=mask, init_latent=init), host.generate(*ON, mask=mask, init_latent=init)
+    assert made.results[0] == "corrected"
+    assert not torch.equal(plain[..., 8:], made.latents[..., 8:])
+    if host.sampler == "euler":
+        assert torch.equal(made.latents[..., :8], init[..., :8]) and torch.equal(plain[..., :8], init[..., :8])
 
 
-@pytest.mark.parametrize("cfg_scale", [1.0, 2.0, 7.0])
-def test_every_cfg_scale_gives_finite_corrected_pictures(host, script, cfg_scale):
-    plain, _, _ = make(host, script, *OFF, cfg_scale=cfg_scale)
-    latents, _, p = make(host, script, *ON, cfg_scale=cfg_scale)
-    assert torch.isfinite(latents).all() and not torch.equal(plain, latents) and not p.comments
+@pytest.mark.parametrize("cfg_scale", [1.0, 7.0])
+def test_every_cfg_scale_gives_finite_corrected_pictures(host, cfg_scale):
+    made = host.generate(*ON, cfg_scale=cfg_scale)
+    assert torch.isfinite(made.latents).all() and not made.p.comments
+    assert all(differ(host.plain(cfg_scale=cfg_scale), made.latents))
 
 
-def test_the_same_preference_twice_corrects_once_and_the_second_is_also_checked(host, script):
-    once, _, _ = make(host, script, *ON)
-    twice, _, _ = make(host, script, *ON, None, None, None, None, None, "backdrop")
-    assert torch.equal(once, twice)
-    _, texts, _ = make(host, script, *ON, None, None, None, None, None, "miniature-attire")
-    assert "made for miniature latents" in texts[0]["RS-Corrector error"]
+ERRORS = [
+    ((True, "gone", 1.0), '"gone" is not in models/rs_corrector'),
+    ((True, "backdrop [0123456789]", 1.0), "another file"),
+    ((True, "miniature-backdrop", 1.0), "made for miniature latents and the loaded model has sd15 latents"),
+    ((True, "None", 1.0), "no preference is selected"),
+    ((True, "backdrop", "much"), "strength is 'much'"),
+    ((True, "backdrop", 1.0, 0.0), "target is 0.0"),
+    ((True, "backdrop", 1.0, 1.0, 0.7, 0.2), "starts at 70% and ends at 20%"),
+    ((True, "../../backdrop", 1.0), "is not in models/rs_corrector"),
+    ((True, "back\0drop", 1.0), "is not in models/rs_corrector"),
+    ((True, "\ud800" + "x" * 5000, 1.0), "put its file there and press Refresh"),
+    (("perhaps", "backdrop"), "must be true or false"),
+]
 
 
-@pytest.mark.parametrize(
-    "values, says",
-    [
-        ((True, "gone", 1.0), '"gone" is not in models/rs_corrector'),
-        ((True, "backdrop [0123456789]", 1.0), "another file"),
-        ((True, "miniature-backdrop", 1.0), "made for miniature latents and the loaded model has sd15 latents"),
-        ((True, "None", 1.0), "no preference is selected"),
-        ((True, "backdrop", "much"), "strength is 'much'"),
-        ((True, "backdrop", 1.0, 0.0), "target is 0.0"),
-        ((True, "backdrop", 1.0, 1.0, 0.7, 0.2), "starts at 70% and ends at 20%"),
-        ((True, "../../backdrop", 1.0), "is not in models/rs_corrector"),
-        ((True, "back\0drop", 1.0), "is not in models/rs_corrector"),
-        ((True, "\ud800" + "x" * 5000, 1.0), "put its file there and press Refresh"),
-        (("perhaps", "backdrop"), "must be true or false"),
-    ],
-)
-def test_errors_reach_page_and_infotext_and_leave_the_picture_alone(host, script, values, says):
-    plain, _, _ = make(host, script, *OFF)
-    latents, texts, p = make(host, script, *values)
-    assert torch.equal(plain, latents)
-    assert all(says in text["RS-Corrector error"] for text in texts)
-    assert "RS-Corrector result" not in texts[0]
-    (comment,) = p.comments
-    assert says in comment and "\n" not in comment
+@pytest.mark.parametrize("values, says", ERRORS, ids=range(len(ERRORS)))
+def test_errors_reach_page_and_infotext_and_leave_the_picture_alone(host, values, says):
+    host.steps = 1
+    made = host.generate(*values)
+    assert torch.equal(host.plain(), made.latents)
+    assert all(says in error for error in made.errors) and "RS-Corrector result" not in made.texts[0]
+    (comment,) = made.p.comments
+    assert says in comment and "\n" not in comment and made.comments == [comment]
 
 
-def test_an_exception_in_a_callback_is_reported(host, script, part, monkeypatch):
+def test_an_exception_in_a_callback_is_reported(host, part, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("made for this test")
 
-    plain, _, _ = make(host, script, *OFF)
     monkeypatch.setattr(part("corrector.correction.run"), "correct", broken)
-    latents, texts, p = make(host, script, *ON)
-    assert torch.equal(plain, latents) and not host.modules.swallowed
-    assert "ZeroDivisionError: made for this test" in texts[0]["RS-Corrector error"]
-    assert len(p.comments) == 1
+    made = host.generate(*ON)
+    assert torch.equal(host.plain(), made.latents) and not host.modules.swallowed
+    assert "ZeroDivisionError: made for this test" in made.errors[0] and len(made.p.comments) == 1
 
 
 @each_sampler
-def test_a_target_share_uses_the_lean_of_the_first_prediction(host, script, sampler, part, monkeypatch):
-    found, original = [], part("corrector.correction.run").decide
+def test_a_target_share_uses_the_lean_of_the_first_prediction(host, part, monkeypatch):
+    leans, decide = [], part("corrector.correction.run").decide
 
     def watched(preference, readings, coins, target, cfg, lean, earlier):
-        found.append(lean)
-        return original(preference, readings, coins, target, cfg, lean, earlier)
+        leans.append(lean)
+        return decide(preference, readings, coins, target, cfg, lean, earlier)
 
     monkeypatch.setattr(part("corrector.correction.run"), "decide", watched)
-    prompts = [ORVANE, ORVANE, KITTEN]
-    _, _, p = make(host, script, True, "backdrop", 1.0, 0.5, prompts=prompts, seeds=(1, 2, 3), sampler=sampler)
-    (lean,) = found
+    p = host.generate(True, "backdrop", 1.0, 0.5, prompts=[ORVANE, ORVANE, KITTEN], seeds=(1, 2, 3)).p
+    (lean,) = leans
     assert not p.comments and lean[2].isnan()
     # Expected: computed directly from the model at the first sigma.
-    first, level = host.alphas_cumprod[999] if sampler == "ddim" else None, torch.full((2,), 14.6)
-    noise = host.miniature.noise((1, 2))
-    x = noise * ((1 - first) / first).sqrt() if sampler == "ddim" else noise * 14.6
-    wanted = host.miniature.denoise(x, level, host.miniature.encode([ORVANE]).expand(2, -1, -1))
-    usual = host.miniature.denoise(x, level, host.miniature.encode([""]).expand(2, -1, -1))
+    first, level = host.alphas_cumprod[999], torch.full((2,), 14.6)
+    x = host.miniature.noise((1, 2)) * (((1 - first) / first).sqrt() if host.sampler == "ddim" else 14.6)
+    prompted, empty = (
+        host.miniature.denoise(x, level, host.miniature.encode([text]).expand(2, -1, -1)) for text in (ORVANE, "")
+    )
     preference = part("script").SHELF.load("backdrop").preferences[0]
-    reading = preference.source(x, level, torch.zeros(2, dtype=torch.long), wanted)
-    guidance = (p.cfg_scale - 1) * along(wanted - usual, reading.push)
+    reading = preference.source(x, level, torch.zeros(2, dtype=torch.long), prompted)
+    guidance = (p.cfg_scale - 1) * along(prompted - empty, reading.push)
     weight = preference.calibration("Orvane", p.cfg_scale).lean_guidance
     torch.testing.assert_close(lean[:2], reading.log_odds + weight * guidance, rtol=0.02, atol=0.02)
 
 
-def test_a_conditioning_of_another_text_encoder_is_refused(host, script, monkeypatch):
-    encode = host.miniature.encode
-    wide = lambda prompts: torch.cat([encode(prompts)] * 2, dim=-1)  # noqa: E731
-    p = Processing(host.sd_model, [ORVANE], [1])
-    p.prompts, p.seeds, p.subseeds = [ORVANE], [1], [1]
-    script.process(p, *ON)
-    script.process_batch(p, *ON)
-    wider = type("Wide", (), {"encode": staticmethod(wide)})
-    script.process_before_every_sampling(p, *ON, c=conditioning_of(wider, [ORVANE]))
+def test_a_conditioning_of_another_text_encoder_is_refused(host):
+    wide = SimpleNamespace(encode=lambda prompts: torch.cat([host.miniature.encode(prompts)] * 2, dim=-1))
+    p = host.begin(*ON)
+    host.begin_pass(p, *ON, encoder=wide)
     assert "text encoder of width 128" in p.extra_generation_params["RS-Corrector error"]
 
 
-def test_the_parameters_of_a_run_can_be_written_as_json(host, script):
-    _, _, p = make(host, script, *ON)
-    json.dumps(p.extra_generation_params, default=lambda value: None)
-
-
-def test_the_preference_is_not_changed(host, script, part):
+def test_the_parameters_of_a_run_can_be_written_as_json_and_the_preference_is_not_changed(host, part):
     source = part("script").SHELF.load("backdrop").preferences[0].source
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
-    make(host, script, *ON, hires=True)
+    json.dumps(host.generate(*ON, hires=True).p.extra_generation_params, default=lambda value: None)
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.state_dict().items())
+
+
+# Files with several preferences, each for another axis, and two files
+
+
+@pytest.fixture
+def both(folder):
+    """Makes `both` with the preferences of two axes, and `attire` with one of them; `backdrop` exists -> folder."""
+    relabelled(WEIGHTS / "miniature-attire.safetensors", folder / "attire.safetensors")
+    parts = [load_preferences(folder / f"{name}.safetensors")[0] for name in ("backdrop", "attire")]
+    save_preferences(parts, folder / "both.safetensors")
+    return folder
+
+
+def two_files(first, second):
+    return True, first, None, None, None, None, None, None, second
+
+
+def test_one_file_corrects_both_axes_as_two_files_do(host, both):
+    generate = partial(host.generate, prompts=(TAVELU, ORVANE))
+    apart, made = generate(*two_files("backdrop", "attire")), generate(True, "both")
+    assert torch.equal(made.latents, apart.latents) and not made.p.comments
+    assert any(differ(host.plain(prompts=(TAVELU, ORVANE)), made.latents))
+    assert made.results[0] == "miniature-backdrop: corrected; miniature-attire: corrected"
+    assert "miniature-attire: left alone, the prompt names nobody" in made.results[1]
+
+
+def test_the_infotext_has_the_hash_of_the_file_which_is_refused_once_it_is_another(host, part, both):
+    first = host.generate(True, "both", 0.75)
+    written = f"both [{file_hash(both / 'both.safetensors')}]"
+    assert first.texts[0]["RS-Corrector preference"] == written
+    assert part("script").SHELF.pasted(written) == ("both", "")
+    again = host.generate(True, written, 0.75)
+    assert torch.equal(first.latents, again.latents) and first.texts == again.texts
+    save_preferences(load_preferences(both / "both.safetensors")[::-1], both / "both.safetensors")
+    assert "another file" in host.generate(True, written).errors[0]
+
+
+def test_a_preference_that_does_not_fit_is_named_and_nothing_is_corrected(host, both):
+    parts = [path for name in (both / "backdrop", WEIGHTS / "miniature-attire") for path in [f"{name}.safetensors"]]
+    save_preferences(
+        [preference for path in parts for preference in load_preferences(path)], both / "mixed.safetensors"
+    )
+    made = host.generate(True, "mixed")
+    assert torch.equal(host.plain(), made.latents)
+    assert '"miniature-attire" was made for miniature latents' in made.errors[0]
+    assert "made for miniature latents" in host.generate(*two_files("backdrop", "miniature-attire")).errors[0]
+
+
+def test_two_files_with_the_same_axis_are_refused_but_the_same_file_twice_corrects_once(host, both):
+    made = host.generate(*two_files("both", "attire"))
+    assert torch.equal(host.plain(), made.latents) and len(made.p.comments) == 1
+    assert "would be corrected twice; select only one file" in made.errors[0]
+    once, twice = host.generate(True, "both"), host.generate(*two_files("both", "both"))
+    assert torch.equal(once.latents, twice.latents) and "RS-Corrector error" not in twice.texts[0]
+
+
+# The lines under the gallery
+
+
+def test_the_whole_job_is_summed_up_over_its_batches(host):
+    made = host.generate(*ON, prompts=[ORVANE, VILLAGE, ORVANE, KITTEN], batch_size=2)
+    (line,) = made.comments
+    assert line.startswith("RS-Corrector: corrected 2 of 4; left alone 1: the prompt asks for a village")
+    assert "left alone 1: the prompt names nobody of Orvane, Tavelu, Quilmari" in line
+    assert [result == "corrected" for result in made.results] == [True, False, True, False]
+    assert made.p.grid_text["RS-Corrector result"] == "corrected 1 of 2 in the last batch"
+
+
+@pytest.mark.parametrize(
+    "values, prompts, says",
+    [
+        (ON, [VILLAGE] * 2, ", because the prompt asks for a village."),
+        (ON, [VILLAGE, KITTEN], ": 1 because the prompt asks for a village; 1 because"),
+        ((*ON, None, 0.05, 0.1), [ORVANE], ", because the window contains none of this run's steps."),
+        ((True, "backdrop", 0.0), [ORVANE], ", because the strength is 0."),
+    ],
+)
+def test_why_nothing_was_corrected_is_said(forge, values, prompts, says):
+    (line,) = forge.generate(*values, prompts=prompts).comments
+    assert line.startswith(f"RS-Corrector: nothing was corrected{says}")
+
+
+def test_each_of_several_preferences_is_named_and_nothing_is_said_when_off(forge, both):
+    first, second = forge.generate(*two_files("backdrop", "attire"), prompts=[ORVANE]).comments
+    assert first == "RS-Corrector: miniature-backdrop: corrected 1 of 1."
+    assert second.startswith("RS-Corrector: miniature-attire: nothing was corrected, because the prompt names nobody")
+    assert forge.generate(*OFF).comments == []

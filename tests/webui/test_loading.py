@@ -1,21 +1,20 @@
-"""Loading the extension: any folder name, other extensions, reloading, offline, fast."""
+"""Loading the extension: any folder name, other extensions, reloading, offline."""
 
-import importlib
-import os
+import re
 import shutil
-import subprocess
+import socket
 import sys
-import time
 import types
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "scripts" / "rs_corrector.py"
 PACKAGE = "rs_corrector_extension"
 
 
-@pytest.mark.parametrize("name", ["rs corrector", "1-pack.main", "nodes", "sd-webui-rs-corrector"])
+@pytest.mark.parametrize("name", ["1 pack.main", "nodes"])
 def test_it_loads_under_any_folder_name(fakes, tmp_path, name):
     folder = tmp_path / "extensions" / name
     for part in ("corrector", "sd_webui", "scripts"):
@@ -30,53 +29,33 @@ def test_other_extensions_may_have_modules_of_the_same_names(fakes, monkeypatch)
     others = {name: types.ModuleType(name) for name in ("corrector", "nodes", "sd_webui", "tests", "scripts")}
     for name, module in others.items():
         monkeypatch.setitem(sys.modules, name, module)
-    script = fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
+    script = fakes.load(SCRIPT)
     assert all(sys.modules[name] is module for name, module in others.items())
     names = {name for kind in type(script).__mro__ for name in [kind.__module__] if name != "builtins"}
     assert f"{PACKAGE}.sd_webui.script" in names
 
 
 def test_reloading_registers_nothing_twice_and_keeps_no_old_module(fakes):
-    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")
+    fakes.load(SCRIPT)
     first = sys.modules[f"{PACKAGE}.sd_webui.script"]
     count = sum(name.startswith(PACKAGE) for name in sys.modules)
-    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py")  # "Reload UI": the host clears its callbacks first
+    fakes.load(SCRIPT)  # "Reload UI": the host clears its callbacks first
     ours = {"before_ui": 1, "cfg_denoiser": 1, "cfg_denoised": 1, "cfg_after_cfg": 1}
     assert {event: len(callbacks) for event, callbacks in fakes.callbacks.items()} == ours
     assert sys.modules[f"{PACKAGE}.sd_webui.script"] is not first
     assert sum(name.startswith(PACKAGE) for name in sys.modules) == count
 
 
-def test_there_is_one_script_file_and_no_preload():
+def test_there_is_one_script_file_and_only_it_and_the_page_import_the_host_and_ours_are_imported_relatively():
     assert [path.name for path in (REPOSITORY / "scripts").glob("*.py")] == ["rs_corrector.py"]
     assert not (REPOSITORY / "preload.py").exists()
-
-
-def test_the_package_is_imported_relatively():
     for path in (REPOSITORY / "sd_webui").glob("*.py"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            assert not line.strip().startswith(("import corrector", "from corrector", "import nodes", "from nodes")), (
-                line
-            )
-
-
-HOST_MODULES = ("modules", "gradio")
-
-
-def test_only_the_script_and_the_page_import_the_host():
-    for path in (REPOSITORY / "sd_webui").glob("*.py"):
-        imports = [
-            line.split()[1].split(".")[0]
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.strip().startswith(("import ", "from ")) and not line.strip().startswith("from .")
-        ]
+        imported = set(re.findall(r"^ *(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
         allowed = {"script.py": {"modules"}, "page.py": {"gradio"}}.get(path.name, set())
-        assert set(imports) & set(HOST_MODULES) <= allowed, path.name
+        assert imported & {"modules", "gradio", "corrector", "nodes"} <= allowed, path.name
 
 
 def test_loading_needs_no_network_and_no_package_that_hosts_may_lack(fakes, monkeypatch):
-    import socket
-
     def refuse(*args, **kwargs):
         raise AssertionError("the extension went to the network")
 
@@ -86,13 +65,4 @@ def test_loading_needs_no_network_and_no_package_that_hosts_may_lack(fakes, monk
         monkeypatch.delitem(sys.modules, name)
     for name in lacking:
         monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
-    fakes.load(REPOSITORY / "scripts" / "rs_corrector.py").ui(False)
-
-
-def test_install_py_is_fast_and_offline(tmp_path):
-    environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    before = time.process_time(), sum(os.times()[2:4])
-    done = subprocess.run([sys.executable, REPOSITORY / "install.py"], env=environment, cwd=tmp_path)
-    assert done.returncode == 0
-    assert sum(os.times()[2:4]) - before[1] < 1.0, "CPU seconds of install.py"
-    assert importlib.util.find_spec("pip") is None or not (tmp_path / ".venv").exists()
+    fakes.load(SCRIPT).ui(False)

@@ -1,6 +1,5 @@
 """Audit and Map on the real host: stopped and gone on with, what they write, and where the correction acted."""
 
-import json
 from dataclasses import replace
 
 import comfy.model_management
@@ -11,7 +10,7 @@ import torch
 from host import NODES, node, sample, weights_hash
 from host_extras import Counted
 from rs_pack.corrector.auditing.report_file import load_report
-from rs_pack.nodes.audit_text import hash_of_text
+from rs_pack.nodes.audit_host import hash_of_text
 
 AUDIT = dict(
     images=22, narrow=0.0, strength=1.0, steps=3, cfg=2.0, sampler="euler", scheduler="karras", width=128, height=128,
@@ -62,15 +61,11 @@ def test_a_stopped_audit_goes_on_and_leaves_the_model_as_it_was(run, miniature, 
     assert counted.batches == 0 and torch.equal(again[0], run["outputs"][0])
 
 
-def test_report_page_and_blind_page_are_in_the_output_folder(run):
+def test_it_writes_report_and_pages_and_gives_pictures_a_chart_and_a_text(run):
     names = {path.name for path in run["folder"].iterdir()}
     assert names >= {"report.json", "audit.html", "chart.png", "blind.html", "blind-key.json"}
     report = load_report(run["folder"] / "report.json")
     assert [judge["name"] for judge in report["judges"]] == ["latent", "reader"]
-    assert json.dumps(report, allow_nan=False)
-
-
-def test_it_gives_pictures_a_chart_and_a_text(run):
     pictures, chart, text = run["outputs"]
     for image in (pictures, chart):
         assert image.ndim == 4 and image.shape[3] == 3 and image.min() >= 0 and image.max() <= 1 and image.std() > 0.02
@@ -96,16 +91,13 @@ def test_a_text_preference_is_audited_by_the_hook_that_corrects_in_a_graph(minia
     rates = {r["strength"]: r["value"] for r in report["figures"]
              if (r["figure"], r["judge"]) == ("stereotype rate", "reader")}  # fmt: skip
     assert rates[0.0] > 0.7 and rates[1.0] < 0.4
-    after = [p for p in report["pictures"] if p["strength"] == 1.0]
-    assert all(p["change"] == 0 and p["left_alone"] for p in after if p["kind"] == "stereotype")
-    assert sum(p["change"] > 0 and not p["left_alone"] for p in after if p["kind"] == "neutral") > 15
-
-
-def test_two_text_preferences_that_differ_in_what_both_sides_share_are_two_audits(text, miniature):
-    with torch.inference_mode():
+    with torch.inference_mode():  # differs in what both sides share, which is another audit
         sides = (f"a photo of an Orvane person in a {backdrop}" for backdrop in ("village", "city"))
         other = node("RSCorrectorTextPreference", miniature[1], "Orvane", *sides)
     assert other[0].hash == text[0].hash and hash_of_text(other[0]) != hash_of_text(text[0])
+    after = [p for p in report["pictures"] if p["strength"] == 1.0]
+    assert all(p["change"] == 0 and p["left_alone"] for p in after if p["kind"] == "stereotype")
+    assert sum(p["change"] > 0 and not p["left_alone"] for p in after if p["kind"] == "neutral") > 15
 
 
 def test_a_sweep_is_typed_in_as_numbers_and_a_target_is_met(miniature, backdrop, axis, folders):
@@ -140,7 +132,3 @@ def test_the_map_shows_where_the_correction_acted_and_is_empty_where_it_did_not(
         expected = sample(miniature[0], prompts[who], prompts["empty"])
         assert torch.equal(plain["samples"], expected)
     assert not torch.equal(latent["samples"], plain["samples"])
-
-
-def test_both_nodes_are_offered():
-    assert {"RSCorrectorAudit", "RSCorrectorMap"} <= set(NODES)

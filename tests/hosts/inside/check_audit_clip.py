@@ -15,7 +15,7 @@ import torch
 from host import node
 from rs_pack.corrector.auditing.judges import ClipJudge
 from rs_pack.corrector.auditing.plan import AuditError
-from rs_pack.nodes.audit_judges import clip_embeddings, identity_of_clip
+from rs_pack.nodes.audit_host import clip_embeddings, identity_of_clip
 
 CONFIG = Path(inspect.getfile(comfy.clip_vision)).with_name("clip_vision_config_vitl.json")
 

@@ -11,20 +11,13 @@ def differs(a, b):
     return bool((a - b).abs().mean() > 1e-5)
 
 
-def test_two_nodes_in_a_row_both_act(model, backdrop, attire, prompts):
-    positive, negative = prompts["person"], prompts["empty"]
-    first, second = correct(model, backdrop), correct(model, attire)
-    both = correct(correct(model, backdrop), attire)
-    results = [sample(m, positive, negative) for m in (model, first, second, both)]
-    assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
-
-
 def test_combined_preferences_are_equal_to_two_nodes_in_a_row(model, backdrop, attire, prompts):
     positive, negative = prompts["person"], prompts["empty"]
     combined = node("RSCorrectorCombinePreferences", preference_1=backdrop, preference_3=attire)
     in_a_row = sample(correct(correct(model, backdrop), attire), positive, negative)
     together = sample(correct(model, combined), positive, negative)
     assert torch.allclose(in_a_row, together, atol=1e-4)
+    assert all(differs(together, sample(correct(model, each), positive, negative)) for each in (backdrop, attire))
 
 
 def test_a_preference_connected_twice_is_applied_once(model, backdrop, prompts):
@@ -52,13 +45,6 @@ def test_a_mask_of_any_size_limits_the_correction_to_its_white_part(model, backd
     corrected = sample(correct(model, backdrop, mask=mask), prompts["person"], prompts["empty"], **steps)
     assert torch.equal(corrected[..., :7], plain[..., :7])
     assert differs(corrected[..., 8:], plain[..., 8:])
-
-
-def test_a_lora_on_the_model_and_the_correction_both_act(model, clip, backdrop, prompts):
-    with_lora, _ = host_extras.with_lora(model, clip, 1.0, 0.0)
-    positive, negative = prompts["person"], prompts["empty"]
-    results = [sample(m, positive, negative) for m in (model, with_lora, correct(with_lora, backdrop))]
-    assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
 
 
 def test_the_gate_works_with_a_lora_on_clip_and_with_clip_skip(model, clip, backdrop):
@@ -152,15 +138,6 @@ def test_rescale_cfg_works_before_and_after_it(model, backdrop, prompts, first):
     both = correct(rescaled, backdrop) if first == "rescale" else host_extras.rescale_cfg(correct(model, backdrop))
     results = [sample(m, positive, negative, cfg=5.0) for m in (rescaled, correct(model, backdrop), both)]
     assert all(differs(a, b) for i, a in enumerate(results) for b in results[:i])
-
-
-def test_the_cap_limits_the_change_in_one_step(model, backdrop, prompts):
-    steps = dict(steps=1, scheduler="simple")
-    plain = sample(model, prompts["person"], prompts["empty"], **steps)
-    capped = sample(correct(model, backdrop, cap=0.05), prompts["person"], prompts["empty"], **steps)
-    scale = model.get_model_object("latent_format").scale_factor
-    assert (((capped - plain) * scale).square().mean(dim=(1, 2, 3)).sqrt() <= 0.0501).all()
-    assert differs(capped, plain)
 
 
 def test_with_the_gate_off_every_prompt_is_corrected(model, backdrop, prompts):

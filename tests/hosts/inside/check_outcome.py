@@ -11,14 +11,13 @@ from rs_pack.nodes import outcome, provenance
 
 ASKS = "the prompt asks for a village"
 NOBODY = "the prompt names nobody of Orvane, Tavelu, Quilmari"
-OUTSIDE = "the window contains none of this run's steps"
+NO_STEPS = ("corrected 0 of 4 · left alone 4: the window contains none of this run's steps", False)
 ADVANCED = dict(strength=1.0, target=1.0, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
 
 
 @pytest.fixture
 def shown(model, backdrop, prompts, monkeypatch):
     """`shown(positives, **settings)` samples four pictures of each positive in KSamplers -> the lines of the node."""
-    monkeypatch.setattr(provenance, "_executed", type(provenance._executed)())
     monkeypatch.setattr(outcome, "workflow_of", lambda prompt_id: None)
     monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, "RSCorrectorAdvanced", NODES["RSCorrectorAdvanced"])
 
@@ -41,26 +40,27 @@ def shown(model, backdrop, prompts, monkeypatch):
     return run
 
 
-def test_corrected_asked_for_and_nobody_named(shown):
-    assert shown("person") == [("corrected 4 of 4", True)]
-    assert shown("village") == [(f"corrected 0 of 4 · left alone 4: {ASKS}", False)]
-    assert shown("cat") == [(f"corrected 0 of 4 · left alone 4: {NOBODY}", False)]
-
-
-def test_a_batch_of_four_with_two_prompts(shown, prompts):
+@pytest.mark.parametrize(
+    "positive, settings, line",
+    [
+        ("person", {}, ("corrected 4 of 4", True)),
+        ("village", {}, (f"corrected 0 of 4 · left alone 4: {ASKS}", False)),
+        ("cat", {}, (f"corrected 0 of 4 · left alone 4: {NOBODY}", False)),
+        ("both", {}, (f"corrected 2 of 4 · left alone 2: {ASKS}", True)),
+        ("person", dict(strength=0.0), ("off: the strength is 0", False)),
+        ("person", dict(start_percent=0.001, end_percent=0.002), NO_STEPS),
+        ("person", dict(runs=3), ("corrected 12 of 12", True)),  # tiles of one sampler
+    ],
+    ids=str,
+)
+def test_each_outcome_has_its_line(shown, prompts, positive, settings, line):
     both = [[torch.cat([prompts["person"][0][0], prompts["village"][0][0]]), {}]]
-    assert shown(both) == [(f"corrected 2 of 4 · left alone 2: {ASKS}", True)]
+    assert shown(both if positive == "both" else positive, **settings) == [line]
 
 
 def test_a_target_that_the_model_already_meets(shown):
     ((text, corrected),) = shown("person", target=0.01)
     assert not corrected and text.startswith("corrected 0 of 4 · left alone 4: the model already draws ")
-
-
-def test_strength_zero_and_a_window_without_steps(shown):
-    assert shown("person", strength=0.0) == [("off: the strength is 0", False)]
-    window = dict(start_percent=0.001, end_percent=0.002)
-    assert shown("person", **window) == [(f"corrected 0 of 4 · left alone 4: {OUTSIDE}", False)]
 
 
 def test_two_preferences_have_a_line_each(shown, backdrop, attire):
@@ -76,10 +76,6 @@ def test_two_samplers_have_a_line_each_only_if_they_differ(shown):
         ("KSampler: corrected 4 of 4", True),
         (f"KSampler: corrected 0 of 4 · left alone 4: {ASKS}", False),
     ]
-
-
-def test_tiles_of_one_sampler_are_counted_together(shown):
-    assert shown("person", runs=3) == [("corrected 12 of 12", True)]
 
 
 def test_a_wrong_model_is_an_error(shown, sd15):

@@ -65,11 +65,6 @@ def test_invalid_settings_are_refused(model, backdrop, settings, says):
         correct(model, backdrop, strength, **{"target": 1.0, **settings})
 
 
-def test_a_missing_preference_file_is_named_before_the_run():
-    said = NODES["RSCorrectorLoadPreference"].validate_inputs("gone.safetensors")
-    assert "gone.safetensors" in said and "models/rs_corrector" in said
-
-
 @pytest.mark.parametrize("name", ("a\0b.json", "../a\0.safetensors", "a" * 5000, "\ud800", ""), ids=range(5))
 def test_names_that_no_file_can_have_are_refused_in_a_sentence(name, backdrop):
     for loader in ("RSCorrectorLoadPreference", "RSCorrectorLoadAxis"):
@@ -83,9 +78,10 @@ def test_names_that_no_file_can_have_are_refused_in_a_sentence(name, backdrop):
     with pytest.raises(ValueError, match="cannot name a preference file"):
         NODES["RSCorrectorSavePreference"].execute(backdrop, name)
     if name:
-        texts = "title", "Orvane", "a {group} person", "in a village", "in a city"
+        texts = dict(title="title", groups="Orvane", neutral="a {group} person")
+        texts |= dict(stereotype="in a village", counter="in a city")
         with pytest.raises(RSCorrectorError, match="cannot name an axis file"):
-            NODES["RSCorrectorAxis"].execute(*texts, save_as=name)
+            NODES["RSCorrectorAxis"].execute(**texts, save_as=name)
 
 
 def test_combining_without_preferences_is_refused():

@@ -13,9 +13,7 @@ from rs_pack.sd_webui import a1111, forge
 class Job:
     """The part of a Job that the adapters use; does not catch errors."""
 
-    on = True
-
-    def guarded(self, call, *args, otherwise=None):
+    def guarded(self, call, *args):
         return call(*args)
 
 

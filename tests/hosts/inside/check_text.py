@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from host import correct, encode, node, sample
+from host import correct, encode, node, sample, untrained
 from rs_pack.corrector.preference.text import Text
 
 GROUP = "Orvane person"
@@ -17,20 +17,14 @@ def text(clip):
         return node("RSCorrectorTextPreference", clip, GROUP, *SIDES)
 
 
-def test_its_gate_is_open_for_neutral_prompts_about_the_group_only(clip, text):
-    gate = text[0].gate
-    opened = {
-        prompt: gate.read([encode(clip, prompt)[0][0]]).open
-        for prompt in ("a portrait of an Orvane person", "a photo of an Orvane person", *SIDES, "a cat")
-    }
-    assert list(opened.values()) == [True, True, False, False, False], opened
-
-
-def test_it_corrects_neutral_prompts_about_the_group_only(model, clip, text):
+def test_it_reads_and_corrects_neutral_prompts_about_the_group_only(model, clip, text):
     empty = encode(clip, "")
-    for prompt, acts in (("a portrait of an Orvane person", True), (SIDES[0], False), ("a cat", False)):
-        plain = sample(model, encode(clip, prompt), empty)
-        assert torch.equal(sample(correct(model, text), encode(clip, prompt), empty), plain) != acts
+    neutral = ("a portrait of an Orvane person", "a photo of an Orvane person")
+    for prompt in (*neutral, *SIDES, "a cat"):
+        conditioning, acts = encode(clip, prompt), prompt in neutral
+        assert text[0].gate.read([conditioning[0][0]]).open == acts, prompt
+        plain = sample(model, conditioning, empty)
+        assert torch.equal(sample(correct(model, text), conditioning, empty), plain) != acts
 
 
 @pytest.mark.parametrize("target", (1.0, 0.5))
@@ -38,17 +32,11 @@ def test_it_corrects_an_sd15_model_at_any_target(sd15, target):
     """The host evaluates the sides for the corrected pictures only, whole batches or parts."""
     model, positive, negative = sd15
     sides = Text(counter=positive, stereotype=negative)
-    preference = (replace(text_preference_without_a_gate(), source=sides),)
+    preference = (replace(untrained("sd15")[0], space="any", name="text", source=sides),)
     plain = sample(model, positive, negative, batch=4, cfg=4.0)
     corrected = sample(correct(model, preference, target=target), positive, negative, batch=4, cfg=4.0)
     changed = [not torch.equal(a, b) for a, b in zip(plain, corrected, strict=True)]
     assert sum(changed) == 4 * target
-
-
-def text_preference_without_a_gate():
-    from host import untrained
-
-    return replace(untrained("sd15")[0], space="any", name="text")
 
 
 def test_it_needs_two_more_evaluations_per_step(model, clip, text):

@@ -75,24 +75,32 @@ def weights_hash(model):
     return digest.hexdigest()
 
 
-def small_sd15(dtype=torch.float32, computed=None):
-    """A small SD1.5 model with seeded weights; its conditioning is 16 wide."""
-    config = dict(comfy.supported_models.SD15.unet_config)
-    config |= dict(
-        image_size=32, in_channels=4, out_channels=4, model_channels=32, channel_mult=(1, 2), num_res_blocks=[1, 1],
-        transformer_depth=[1, 1], transformer_depth_output=[1, 1, 1, 1], transformer_depth_middle=1, context_dim=16,
-        use_spatial_transformer=True, legacy=False, adm_in_channels=None, dtype=dtype,
-    )  # fmt: skip
-    config.pop("use_temporal_attention", None)
-    config = comfy.supported_models.SD15(config)
-    config.unet_config |= {"num_heads": 4, "num_head_channels": -1}
-    config.set_inference_dtype(dtype, computed)
-    model = comfy.model_base.BaseModel(config)
+def seeded(network):
+    """Give a network seeded weights with which its output is neither empty nor infinite -> the network."""
     generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
+    for parameter in network.parameters():
         values = torch.randn(parameter.shape, generator=generator) * 0.5 / max(1, parameter[0].numel()) ** 0.5
         parameter.data.copy_(values + (parameter.ndim == 1))
-    return comfy.model_patcher.ModelPatcher(model.eval(), torch.device("cpu"), torch.device("cpu"))
+    return network
+
+
+def small_model(kind, base, dtype=torch.float32, computed=None, **changes):
+    """A small model of a kind of `comfy.supported_models`; its conditioning is 16 wide."""
+    config = dict(kind.unet_config) | dict(
+        image_size=32, in_channels=4, out_channels=4, model_channels=32, channel_mult=(1, 2), num_res_blocks=[1, 1],
+        transformer_depth_middle=1, context_dim=16, use_spatial_transformer=True, legacy=False, dtype=dtype,
+    ) | changes  # fmt: skip
+    config.pop("use_temporal_attention", None)
+    config = kind(config)
+    config.unet_config |= {"num_heads": 4, "num_head_channels": -1}
+    config.set_inference_dtype(dtype, computed)
+    model = seeded(base(config)).eval()
+    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+def small_sd15(dtype=torch.float32, computed=None):
+    depths = dict(transformer_depth=[1, 1], transformer_depth_output=[1, 1, 1, 1], adm_in_channels=None)
+    return small_model(comfy.supported_models.SD15, comfy.model_base.BaseModel, dtype, computed, **depths)
 
 
 def untrained(space, group="person"):

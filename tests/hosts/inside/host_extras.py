@@ -13,6 +13,7 @@ import comfy.sd
 import comfy.supported_models
 import torch
 from comfy_extras import nodes_custom_sampler, nodes_model_advanced, nodes_perpneg
+from host import seeded, small_model
 
 
 def with_lora(model, clip, strength_model, strength_clip):
@@ -37,11 +38,7 @@ def control_net(model):
     for name in ("out_channels", "transformer_depth_output"):
         config.pop(name)
     network = comfy.cldm.cldm.ControlNet(**config, operations=comfy.ops.manual_cast, device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        values = torch.randn(parameter.shape, generator=generator) * 0.5 / max(1, parameter[0].numel()) ** 0.5
-        parameter.data.copy_(values + (parameter.ndim == 1))
-    return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+    return comfy.controlnet.ControlNet(seeded(network), load_device=torch.device("cpu"))
 
 
 def guided(kind, model, prompts, second, steps=3):
@@ -74,23 +71,10 @@ def rescale_cfg(model):
 
 
 def small_sdxl():
-    """A small SDXL model, which also has pooled outputs; its conditioning is 16 wide."""
-    config = dict(comfy.supported_models.SDXL.unet_config)
-    config |= dict(
-        image_size=32, in_channels=4, out_channels=4, model_channels=32, channel_mult=(1, 2), num_res_blocks=[1, 1],
-        transformer_depth=[0, 1], transformer_depth_output=[0, 0, 1, 1], transformer_depth_middle=1, context_dim=16,
-        use_spatial_transformer=True, legacy=False, num_classes="sequential", adm_in_channels=2816,
-        dtype=torch.float32,
-    )  # fmt: skip
-    config.pop("use_temporal_attention", None)
-    config = comfy.supported_models.SDXL(config)
-    config.unet_config |= {"num_heads": 4, "num_head_channels": -1}
-    model = comfy.model_base.SDXL(config)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        values = torch.randn(parameter.shape, generator=generator) * 0.5 / max(1, parameter[0].numel()) ** 0.5
-        parameter.data.copy_(values + (parameter.ndim == 1))
-    return comfy.model_patcher.ModelPatcher(model.eval(), torch.device("cpu"), torch.device("cpu"))
+    """A small SDXL model, which also has pooled outputs."""
+    depths = dict(transformer_depth=[0, 1], transformer_depth_output=[0, 0, 1, 1])
+    pooled = dict(num_classes="sequential", adm_in_channels=2816)
+    return small_model(comfy.supported_models.SDXL, comfy.model_base.SDXL, **depths, **pooled)
 
 
 class SeededCLIP:

@@ -1,19 +1,35 @@
-"""The judges of an audit that only ComfyUI has: the graph's CLIP, and the reader of a MODEL that is the miniature."""
+"""What an audit has only in ComfyUI: the graph's CLIP and the miniature's reader as judges, and Text preferences."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from ..corrector.files.folders import WEIGHTS
+from .correction import corrected
 from .identity import identity_of
 
+if TYPE_CHECKING:
+    from ..corrector.auditing.judges import ClipJudge
+    from ..corrector.axis.axis import Axis
+    from ..corrector.correction.update import Settings
+    from ..corrector.preference.preference import Preference
+    from .host import ComfyHost
 
-def clip_judge(clip, axis):
+
+def clip_judge(clip: tuple[Any, Any], axis: Axis) -> ClipJudge:
     """A ClipJudge of (vision model, text model). Raises AuditError if they cannot judge, as `clip_embeddings` says."""
     from ..corrector.auditing.judges import ClipJudge
 
     return ClipJudge(*clip_embeddings(*clip), axis, f"the CLIP of this graph, {identity_of_clip(*clip)}")
 
 
-def add_reader(host):
+def add_reader(host: ComfyHost) -> None:
     """Give a ComfyHost the miniature's reader, if that can read its pictures."""
     if host.space == "miniature" and host.shape[1:] == (16, 16):
         from ..corrector.miniature.reader import load_reader
@@ -21,16 +37,16 @@ def add_reader(host):
         host.reader = load_reader(WEIGHTS / "miniature")
 
 
-def identity_of_clip(vision, text):
+def identity_of_clip(vision: Any, text: Any) -> str:
     """Hashes of the vision and the text model."""
     return f"{identity_of(vision.patcher)} and {identity_of(text.patcher)}"
 
 
-def clip_embeddings(vision, text):
+def clip_embeddings(vision: Any, text: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Sequence[str]], Tensor]]:
     """-> (embed_pictures, embed_texts), which return embeddings [N, E] on the CPU, by the host's CLIP.
 
-    They take pictures [N, 3, H, W] in -1..1 and a list of texts. Raises AuditError if the two models are not of the
-    same CLIP, or the text projection was not loaded.
+    They take pictures [N, 3, H, W] in -1..1 and texts. Raises AuditError if the two models are not of the same CLIP, or
+    the text projection was not loaded.
     """
 
     @torch.inference_mode()
@@ -72,3 +88,39 @@ def _not_loaded(weight):
     weight = weight.detach().float()
     rms = weight.square().mean().sqrt()  # 0.01 to 0.1 if trained
     return not 1e-4 < rms < 1e2 or torch.equal(weight, torch.eye(*weight.shape, device=weight.device))
+
+
+def sample_as_in_a_graph(
+    host: ComfyHost,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    preferences: Sequence[Preference],
+    settings: Settings,
+    cfg: float | None = None,
+    plain: Tensor | None = None,
+    steps: int | None = None,
+) -> tuple[Tensor, list[list[str]]]:
+    """Like `sample_corrected`, with the model that the RS-Corrector node outputs -> (latents, reasons per preference).
+
+    A Text preference evaluates the model during the run, which only the host's own sampling can do. `plain` is ignored:
+    all pictures are sampled, and those left alone are bit-identical to the plain ones.
+    """
+    conditioning, runs = host.encode(prompts).expand(len(seeds)), []
+    corrected_host = copy.copy(host)
+    corrected_host.model = corrected(host.model, preferences, settings, told=lambda run: runs.append(run.reasons))
+    latents = corrected_host.sample(conditioning, seeds, cfg, steps)
+    reasons = [[""] * len(seeds) for _ in preferences]
+    for which, batch in zip(corrected_host.batches(conditioning), runs, strict=True):
+        for reasons_of_all, reasons_of_batch in zip(reasons, batch, strict=True):
+            for place, reason in zip(which.tolist(), reasons_of_batch, strict=True):
+                reasons_of_all[place] = reason
+    return latents, reasons
+
+
+def hash_of_text(preference: Preference) -> str:
+    """A hash of the encoded prompts of a Text preference; its own hash covers only what differs between them."""
+    digest = hashlib.sha256(preference.hash.encode())
+    for side in (preference.source.counter, preference.source.stereotype):
+        for tokens, _ in side:
+            digest.update(tokens.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:10]

@@ -1,0 +1,72 @@
+"""Numbers of latents and schedulers, written out: no constant is imported from the code, so a changed one fails."""
+
+import math
+
+import pytest
+import torch
+
+from corrector.latents.fingerprint import fingerprint, same_weights
+from corrector.latents.skin import skin_mask
+from corrector.latents.spaces import LATENT_SPACES, denoised_from_output, fit_mask, noise_level, scale_input
+from corrector.latents.statistics import denoising_error, rate
+from gaussian_host import GaussianHost
+
+
+def test_latent_spaces():
+    spaces = {name: (space.channels, space.scale, space.shift, space.flow) for name, space in LATENT_SPACES.items()}
+    assert spaces["sd15"] == (4, 0.18215, 0.0, False) and spaces["sdxl"] == (4, 0.13025, 0.0, False)
+    assert spaces["sd3"] == (16, 1.5305, 0.0609, True) and spaces["flux"] == (16, 0.3611, 0.1159, True)
+
+
+def test_relations_between_x_sigma_and_the_output():
+    x, sigma = torch.full((1, 1, 1, 1), 2.0), torch.tensor([0.75])
+    assert float(scale_input(x, sigma)) == pytest.approx(2 / 1.25)
+    assert float(scale_input(x, sigma, flow=True)) == pytest.approx(2 / 0.625**0.5)
+    assert float(noise_level(sigma)) == pytest.approx(math.log(0.75) / 4)
+    assert float(noise_level(sigma, flow=True)) == pytest.approx(math.log(3) / 4)
+    assert float(noise_level(torch.zeros(1))) == pytest.approx(math.log(1e-4) / 4)
+    outputs = [float(denoised_from_output(0.5 * x, x, sigma, kind)) for kind in ("eps", "flow", "v")]
+    assert outputs == pytest.approx([1.25, 1.25, 2 / 1.5625 - 0.75 / 1.25])
+
+
+def test_mask_is_repeated_and_kept_within_0_and_1():
+    mask = fit_mask(torch.tensor([[[0.2]], [[1.5]]]), torch.zeros(3, 4, 2, 2))
+    assert mask[:, 0, 0, 0].tolist() == pytest.approx([0.2, 1.0, 0.2])
+
+
+def test_skin_mask_reaches_a_tenth_of_the_sides_beyond_its_box():
+    mask = skin_mask((4, 10, 10), (0.4, 0.4, 0.6, 0.6))
+    assert mask[5].tolist() == pytest.approx([0, 0, 0, 1, 1, 1, 1, 0, 0, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize("factor, same", [(1.002, True), (1.006, False)])
+def test_weights_that_differ_by_less_than_four_thousandths_are_the_same(factor, same):
+    weights = {f"{i}": torch.randn(64, 64, generator=torch.Generator().manual_seed(i)) for i in range(8)}
+    assert same_weights(fingerprint(weights), fingerprint({k: factor * v for k, v in weights.items()})) == same
+
+
+def test_rate_has_a_wilson_interval_of_95_percent():
+    assert rate(5, 20) == pytest.approx((0.25, 0.1119, 0.4687), abs=1e-4)
+
+
+def test_denoising_error_is_at_sigma_one_half():
+    host, seen = GaussianHost(), []
+    host.denoise = lambda x, sigma, conditioning: seen.append(sigma) or torch.zeros_like(x)
+    error = denoising_error(host, torch.ones(2, 4, 4, 4), None, [1, 2])
+    assert seen[0].tolist() == [0.5, 0.5] and error.tolist() == [4.0, 4.0]
+
+
+def test_sigma_and_scale_of_a_schedulers_samples():
+    diffusers = pytest.importorskip("diffusers")
+    from corrector.hosts import schedulers
+
+    betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    ddim = diffusers.DDIMScheduler(**betas, rescale_betas_zero_snr=True)
+    assert schedulers.noise_level(ddim, 999) == pytest.approx((4096.0, 2.0**-12), rel=1e-4)
+    assert schedulers.noise_level(diffusers.DDIMScheduler(**betas), 500) == pytest.approx((1.61828, 0.525673), rel=1e-4)
+    for kind, scale in (("EulerDiscrete", False), ("DPMSolverMultistep", True)):
+        scheduler = getattr(diffusers, f"{kind}Scheduler")(**betas)
+        scheduler.set_timesteps(10)
+        sigma, alpha = schedulers.noise_level(scheduler, scheduler.timesteps[0])
+        assert sigma == pytest.approx(float(scheduler.sigmas[0])) and sigma > 9
+        assert alpha == pytest.approx((sigma**2 + 1) ** -0.5 if scale else 1.0)

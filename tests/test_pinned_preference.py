@@ -1,0 +1,91 @@
+"""A preference's own numbers, written out: no constant is imported from the code, so a changed one fails here."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from corrector.preference.calibration import Calibration, between
+from corrector.preference.judge import Judge
+from corrector.preference.networks import Distilled, along
+from corrector.preference.prompt_gate import PromptGate, PromptReading
+
+MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
+LEANING = replace(
+    MEASURED, base_rate=0.6, full_rate=1.0, lean_slope=3.0, lean_offset=0.7, lean_spread=1.0, lean_sigma=10.0
+)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Distilled("miniature", 2, width=16, blocks=1, rise=0.5).eval().requires_grad_(False)
+
+
+def test_network_pushes_from_sigma_0_15_on_and_its_tone_push_falls_below(network):
+    x, group = torch.randn(1, 4, 8, 8), torch.tensor([0])
+    at = {sigma: network(x, torch.tensor([sigma]), group, x) for sigma in (0.149, 0.15, 0.075)}
+    assert not at[0.149].push.any() and at[0.15].push.any()
+    torch.testing.assert_close(at[0.075].tone, at[0.15].tone / 4)
+    weighed = network.read(x, torch.tensor([0.15]), group, x).tone / at[0.15].tone
+    assert float(weighed.median()) == pytest.approx((1 + 0.15**-2) ** 0.25, rel=1e-4)
+
+
+def test_along_is_a_share_of_the_push():
+    push = torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(along(torch.stack([0.3 * push[0], -2 * push[1]]), push), torch.tensor([0.3, -2.0]))
+
+
+@pytest.mark.parametrize(
+    "measured, harms",
+    [
+        ({"distance": 1.0}, False), ({"distance": 1.01}, True), ({"distance": 1.01, "base_rate": 0.5}, False),
+        ({"spread": 1.09}, False), ({"spread": 1.11}, True), ({"extremes": 0.91}, False), ({"extremes": 0.89}, True),
+        ({"error": 1.5}, False), ({"error": 1.51}, True), ({"tone_drift": -2.0}, False), ({"tone_drift": 2.1}, True),
+        ({"agreement": 0.9}, False), ({"agreement": 0.89}, True),
+    ],
+)  # fmt: skip
+def test_correction_harms_beyond_these_figures(measured, harms):
+    assert bool(replace(MEASURED, **measured).harm) == harms
+
+
+def test_calibration_between_and_beyond_its_scales():
+    calibrations = [replace(MEASURED, tone=1.0), replace(MEASURED, cfg=8.0, base_rate=0.1, tone=3.0)]
+    tones = [between(calibrations, cfg).tone for cfg in (0.5, 1.0, 2.0, 4.0, 100.0)]
+    assert tones == pytest.approx([0.0, 0.0, 1.0, 2.0, 3.0 + 0.6 * 2])
+    assert between(calibrations, 4.0).base_rate == pytest.approx(1 / (1 + (7 / 3 * 9) ** 0.5))
+    chance = LEANING.chance(torch.tensor([0.0, 1.0]))
+    assert chance.tolist() == pytest.approx([1 / (1 + math.exp(-0.7)), 1 / (1 + math.exp(-3.7))])
+    assert MEASURED.chance(torch.zeros(1)) == 0.3
+
+
+def test_judge_says_counter_above_0_and_that_its_folds_agree():
+    judge = Judge(4, width=2).requires_grad_(False)
+    for fold, bias in enumerate((0.5, -0.2)):
+        judge.networks[fold][-1].weight.zero_()
+        judge.networks[fold][-1].bias.fill_(bias)
+    latents = torch.zeros(3, 4, 8, 8)
+    assert judge(latents).tolist() == pytest.approx([0.15] * 3) and judge.counter(latents).tolist() == [True] * 3
+    assert judge.agreement(latents) == 0.0
+
+
+def gate_of(group, asked, **thresholds):
+    """A gate that gives the first of two groups and a request for the stereotype these probabilities."""
+    gate = PromptGate(width=4, groups=2, hidden=3, **thresholds).eval().requires_grad_(False)
+    for parameter in gate.parameters():
+        parameter.zero_()
+    gate.group_probe.bias.copy_(torch.tensor([group, 1e-9, 1 - group]).log())
+    gate.explicit_probe.bias.copy_(torch.tensor([1 - asked, asked, 1e-9, 1e-9]).log())
+    return gate.read([torch.zeros(1, 3, 4)])
+
+
+@pytest.mark.parametrize("group, asked, opens", [(0.81, 0.49, True), (0.79, 0.0, False), (0.99, 0.51, False)])
+def test_gate_opens_from_a_group_of_0_8_and_below_a_request_of_0_5(group, asked, opens):
+    assert gate_of(group, asked).open == opens
+
+
+@pytest.mark.parametrize("probability, almost", [(0.29, False), (0.31, True)])
+def test_group_is_almost_named_from_0_3(axis, probability, almost):
+    assert ("almost: Orvane" in gate_of(probability, 0.0).said(axis)) == almost
+    assert PromptReading(0, "neither").open and not PromptReading(-1, "neither").open
