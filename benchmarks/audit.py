@@ -18,9 +18,8 @@ from benchmarks.planted import FAILURES, planted
 from benchmarks.records import ROOT, Estimate, Row
 from corrector.auditing.judges import JUDGE_PAIRS, LatentJudge, ReaderJudge, latent_judge, trained_judge
 from corrector.auditing.page import publish
-from corrector.auditing.plan import CHUNK, Plan
+from corrector.auditing.plan import CHUNK, Plan, enough
 from corrector.auditing.run import Audit
-from corrector.auditing.statistics import enough
 from corrector.axis.axis import Axis, load_axis
 from corrector.latents.statistics import rate
 from corrector.learning.pairs import make_pairs

@@ -20,8 +20,7 @@ from benchmarks.measuring import Options, mean, number, share
 from benchmarks.records import Estimate, Row
 from benchmarks.studio import SHARE_BATCH, Cell, Pictures, preference_of, studio_of
 from benchmarks.worlds import WORLDS
-from corrector.auditing.statistics import latent_change
-from corrector.latents.statistics import features, frechet
+from corrector.latents.statistics import features, frechet, latent_change
 
 CALIBRATED = (("Euler", 2.0, 16), ("Euler", 7.0, 16))  # sampler, CFG scale, steps
 ELSEWHERE = (

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks.records import Estimate
-from corrector.auditing import statistics
-from corrector.latents.statistics import rate
+from corrector.latents import statistics
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ def number(value: float, n: int = 1) -> Estimate:
 def share(outcomes: Iterable[bool]) -> Estimate:
     """The share that is True, with its Wilson interval."""
     outcomes = [bool(outcome) for outcome in outcomes]
-    return Estimate(*(round(part, 4) for part in rate(sum(outcomes), len(outcomes))), len(outcomes))
+    return Estimate(*(round(part, 4) for part in statistics.rate(sum(outcomes), len(outcomes))), len(outcomes))
 
 
 def mean(values: Sequence[float] | np.ndarray | torch.Tensor) -> Estimate:

@@ -17,9 +17,8 @@ from benchmarks.measuring import Options, mean, number, share
 from benchmarks.peer_methods import Method, Methods
 from benchmarks.records import ROOT, Estimate, Row
 from benchmarks.worlds import MINIATURE
-from corrector.auditing.statistics import latent_change
 from corrector.correction.thinning import coins_from_seeds
-from corrector.latents.statistics import features, frechet
+from corrector.latents.statistics import features, frechet, latent_change
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 
