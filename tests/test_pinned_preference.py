@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from corrector.preference.judge import Judge
 
 from corrector.preference.calibration import Calibration, between
-from corrector.preference.judge import Judge
 from corrector.preference.networks import Distilled, along
 from corrector.preference.prompt_gate import PromptGate, PromptReading
 
