@@ -1,200 +1,203 @@
 """A grammar of prompts that trains the gate: what people write about an axis' groups, and about anything else.
 
 A prompt is somebody or something, what may be asked of a side of the axis, and other details, as a sentence or as a
-list of tags, of 1 to 120 words. Each comes with its labels: which group it names, and what it asks for.
+list of tags, of 1 to 120 words. Each comes with its labels: which group it names, and what it asks for. Words, forms
+and how often each occurs are in vocabulary.json and grammar.json.
 """
 
 import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from ..axis.axis import load_axis
+from ..axis.axis import Axis, load_axis
 from ..axis.schema import SCHEMA
+from .axis_words import AxisWords
+from .data import grammar
+from .draws import Draws
 from .prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
 from .subjects import Subjects
-from .wordings import FUNCTION_WORDS, NEGATIONS, misspelt, named_words, noun_of, words_of
+from .wordings import misspelt, named_words, noun_of, words_in, words_of
 
-LONGEST = 120  # words
+Wish = tuple[str, int]  # a text or "", and what it asks for: one of EXPLICIT by its index
 
 
-class Grammar(Subjects):
-    """The prompts of one axis; Args as for Subjects."""
+class Labelled(NamedTuple):
+    """A prompt and its labels: the index of the group that it names or OUT_OF_SCOPE, and its index in EXPLICIT."""
+
+    text: str
+    group: int
+    explicit: int
+
+
+class Grammar(Draws):
+    """The prompts of one axis.
+
+    Args:
+        axis: Axis.
+        seed: of all choices.
+        held_out, others: as for AxisWords.
+    """
+
+    def __init__(self, axis: Axis, seed: int, held_out: bool = False, **others: Sequence[str]):
+        super().__init__(random.Random(f"{seed} {held_out}"), AxisWords(axis, held_out, **others))
+        self.fields = {"context": self.context}
+        self.subjects = Subjects(self.rng, self.words)
 
     # What is asked for
 
-    def request(self, side):
+    def request(self, side: int) -> str:
         """A phrase or paraphrase of a side."""
-        phrases, paraphrases = self.sides[side]
-        return self.pick(paraphrases if paraphrases and self.chance(0.55) else phrases)
+        requests = self.words.sides[side]
+        paraphrased = requests.paraphrases and self.chance("paraphrase")
+        return self.pick(requests.paraphrases if paraphrased else requests.phrases)
 
-    def denial(self, side, phrase=None):
+    def denial(self, side: int, phrase: str = "") -> str:
         """That a side is not wanted, in words that name it: a phrase of it, or any."""
         phrase = phrase or self.request(side)
-        if NEGATIONS & set(words_of(phrase)):  # "without electricity"
-            return self.pick(f"not {phrase}", f"anything but {phrase}", f"definitely not {phrase}", f"never {phrase}")
-        named = noun_of(phrase)
-        if self.chance(0.25):
-            named = self.head_of(named, side)
-        doing = self.pick(self.verbs[side])
-        return self.pick(
-            f"not {phrase}", f"not {doing} {named}", f"not {doing} a {named}", f"not {doing} any {named}",
-            f"no {named}", f"without {named}", f"without any {named}", f"not {named}",
-            f"anything but {named}", f"definitely not {phrase}", f"never {phrase}", f"there is no {named}",
-            f"free of {named}",
-            f"no {named}, no {noun_of(self.request(side))}", f"no {named} and no {noun_of(self.request(side))}",
-            f"far from any {named}", f"not a {named}", f"isn't {phrase}", f"zero {named}", f"minus the {named}",
-            f"avoid {named}", f"except {named}", f"{named} is missing", f"no sign of {named}", f"(no {named}:1.2)",
-            f"leaving out the {named}", f"no {named}", f"without {named}", f"not {phrase}", f"without a {named}",
-        )  # fmt: skip
+        if words_in("negation") & set(words_of(phrase)):  # "without electricity"
+            return self.text("denial_of_a_negation").format(phrase=phrase)
+        noun = noun_of(phrase)
+        if self.chance("last word"):
+            noun = self.head_of(noun, side)
+        doing = self.pick(self.words.sides[side].verbs)
+        second_noun, third_noun = noun_of(self.request(side)), noun_of(self.request(side))
+        return self.text("denial").format(
+            phrase=phrase, noun=noun, second_noun=second_noun, third_noun=third_noun, doing=doing
+        )
 
-    def head_of(self, named, side):
+    def head_of(self, noun: str, side: int) -> str:
         """The last word of what a phrase names ("hat" of "black hat"), or all of it if that word says too little."""
-        head, other = named.split()[-1], COUNTER if side == STEREOTYPE else STEREOTYPE
-        said = {word for wordings in self.sides[other] for text in wordings for word in words_of(text)}
-        return named if head in said | FUNCTION_WORDS else head
+        head, other = noun.split()[-1], COUNTER if side == STEREOTYPE else STEREOTYPE
+        words = {word for text in self.words.sides[other].wordings for word in words_of(text)}
+        return noun if head in words | words_in("function_word") else head
 
-    def wish(self):
-        """What a prompt asks for -> (text or "", one of EXPLICIT)."""
-        form = self.rng.random()
-        if form < 0.20:
-            return self.request(STEREOTYPE), STEREOTYPE
-        if form < 0.38:
-            return self.request(COUNTER), COUNTER
-        if form < 0.41 and self.english:
-            side, other = self.rng.sample((STEREOTYPE, COUNTER), 2)
-            joint = self.pick("instead of", "rather than", "and not", "but not")
-            return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
-        if form < 0.44 and self.another:
-            return self.pick(self.another), ANOTHER
-        if form < 0.53 and self.english:
-            return self.denied()
-        if form < 0.555 and self.english:
-            return self.denial(COUNTER), STEREOTYPE
-        if form < 0.6 and self.axis.another:  # what is listed is learned as well as the sides are
-            return self.pick(self.another), ANOTHER
+    def wish(self) -> Wish:
+        """What a prompt asks for."""
+        skipped = [] if self.words.english else ["one side and not the other", "stereotype denied", "counter denied"]
+        skipped += [] if self.words.another else ["another value"]
+        skipped += [] if self.words.axis.another else ["listed value"]  # learned as well as the sides are
+        match self.form("wish", *skipped):
+            case "stereotype":
+                return self.request(STEREOTYPE), STEREOTYPE
+            case "counter":
+                return self.request(COUNTER), COUNTER
+            case "one side and not the other":
+                side, other = self.rng.sample((STEREOTYPE, COUNTER), 2)
+                joint = self.text("instead_of")
+                return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
+            case "another value" | "listed value":
+                return self.pick(self.words.another), ANOTHER
+            case "stereotype denied":
+                return self.denied()
+            case "counter denied":
+                return self.denial(COUNTER), STEREOTYPE
         return "", NEITHER
 
-    def denied(self, phrase=None):
+    def denied(self, phrase: str = "") -> Wish:
         """What a prompt that does not want the stereotype asks for; "no hat" may ask for the counter side."""
         text = self.denial(STEREOTYPE, phrase)
-        return text, COUNTER if text in self.axis.counter.paraphrases else NEITHER
+        return text, COUNTER if text in self.words.axis.counter.paraphrases else NEITHER
 
-    def wishes(self, group):
-        """What one prompt asks for, or two that differ in nothing else -> list as of `wish`."""
-        if group == OUT_OF_SCOPE and self.chance(0.75):
+    def wishes(self, group: int) -> list[Wish]:
+        """What one prompt asks for, or two that differ in nothing else."""
+        if group == OUT_OF_SCOPE and self.chance("nobody asks for nothing"):
             return [("", NEITHER)]
         asked, explicit = self.wish()
-        if group == OUT_OF_SCOPE or explicit not in (STEREOTYPE, COUNTER) or self.chance(0.6):
+        if group == OUT_OF_SCOPE or explicit not in (STEREOTYPE, COUNTER) or self.chance("single"):
             return [(asked, explicit)]
-        if (
-            explicit == STEREOTYPE
-            and self.english
-            and any(asked in wordings for wordings in self.sides[STEREOTYPE])
-            and self.chance(0.65)
-        ):
+        can_be_denied = explicit == STEREOTYPE and asked in self.words.sides[STEREOTYPE].wordings
+        if can_be_denied and self.words.english and self.chance("denied twin"):
             return [(asked, explicit), self.denied(asked)]
-        return [(asked, explicit), (self.context() if self.chance(0.5) else "", NEITHER)]
+        return [(asked, explicit), (self.context() if self.chance("context twin") else "", NEITHER)]
 
     # The whole prompt
 
-    def texts(self):
-        """One text, or two with unlike wishes -> list of (text, group index or OUT_OF_SCOPE, one of EXPLICIT)."""
-        subject, group = self.subject()
+    def texts(self) -> list[Labelled]:
+        """One text, or two with unlike wishes."""
+        subject, group = self.subjects.subject()
         if not subject:
-            return [("", OUT_OF_SCOPE, NEITHER)]
-        wishes, state, found = self.wishes(group), self.rng.getstate(), []
+            return [Labelled("", OUT_OF_SCOPE, NEITHER)]
+        texts, wishes = [], self.wishes(group)
+        state = self.rng.getstate()
         for asked, explicit in wishes:
             self.rng.setstate(state)
-            text = self.tagged(subject, asked) if self.chance(0.45) else self.sentence(subject, asked)
-            if self.chance(0.04):
+            text = self.tagged(subject, asked) if self.chance("tags") else self.sentence(subject, asked)
+            if self.chance("misspelt"):
                 text = misspelt(self.rng, text)
-            found.append((text.lower() if self.chance(0.45) else text, group, explicit))
-        return found
+            texts.append(Labelled(text.lower() if self.chance("small letters") else text, group, explicit))
+        return texts
 
-    def subject(self):
-        """-> (what a prompt is about, group index or OUT_OF_SCOPE)."""
-        form = self.rng.random()
-        if form < 0.46:
-            return self.named()
-        if form < 0.59 and self.english:
-            return self.thing(), OUT_OF_SCOPE
-        if form < 0.64:
-            return self.neighbour(), OUT_OF_SCOPE
-        if form < 0.81:
-            return self.stranger(), OUT_OF_SCOPE
-        return self.nothing() if form < 0.98 else "", OUT_OF_SCOPE
-
-    def detail(self):
-        """What fills a longer prompt: mostly style, some of what else is in the picture."""
-        if self.words and self.chance(0.3):
-            return " ".join(self.word() for _ in range(self.pick(1, 1, 2, 2, 3, 5)))
-        form = self.rng.random()
-        if form < 0.88:
-            return self.pick(self.styles) if form < 0.66 else self.context()
-        return self.filled(self.pick(self.prose)) if form < 0.96 else self.pick(self.objects)
-
-    def context(self):
+    def context(self) -> str:
         """A detail that asks for neither side: where, doing what, looking how."""
-        if self.related and self.chance(0.3):
-            return self.pick(self.related)
-        if self.details and self.chance(0.2):
-            return self.pick(self.details)
-        return self.pick(self.contexts)
+        if self.words.related and self.chance("related context"):
+            return self.pick(self.words.related)
+        coloured = self.words.lists["coloured"] and self.chance("coloured context")
+        return self.draw("coloured" if coloured else "situation")
 
-    def length(self):
+    def length(self) -> int:
         """The number of words that a prompt should have."""
-        low, high = self.rng.choices(((1, 8), (8, 20), (20, 45), (45, LONGEST)), (34, 30, 20, 16))[0]
-        return self.rng.randrange(low, high)
+        lengths = grammar()["lengths"]
+        length = self.rng.choices(lengths, [length["share"] for length in lengths])[0]
+        return self.rng.randrange(length["from"], length["below"])
 
-    def sentence(self, subject, asked):
+    def sentence(self, subject: str, asked: str) -> str:
         """A sentence, perhaps with details of style after it or before it."""
         parts = [part for part in (subject, asked) if part]
-        if self.chance(0.35):
+        if self.chance("context of a sentence"):
             parts.insert(self.rng.randrange(1, len(parts) + 1), self.context())
-        if asked and self.chance(0.12):
+        if asked and self.chance("request first"):
             parts = [asked, *(part for part in parts if part != asked)]
-        text = self.pick(" ", " ", " ", ", ", ", ", " is ", " who is ").join(parts)
+        text = self.text("sentence_joint").join(parts)
         before, after = [], []
-        wanted = self.length() - len(text.split())
-        while wanted > 0:
+        words = self.length() - len(text.split())
+        while words > 0:
             detail = self.detail()
-            (before if self.chance(0.25) else after).append(detail)
-            wanted -= max(1, len(detail.split()))
-        return self.pick(", ", ", ", ", ", ". ", " ").join([*before, text, *after])
+            (before if self.chance("detail before") else after).append(detail)
+            words -= max(1, len(detail.split()))
+        return self.text("detail_joint").join([*before, text, *after])
 
-    def tagged(self, subject, asked):
+    def tagged(self, subject: str, asked: str) -> str:
         """A list of tags, some of them weighted as in ComfyUI and A1111."""
         parts = [part for part in (subject, asked) if part]
-        if self.chance(0.3):
+        if self.chance("context of tags"):
             parts.append(self.context())
-        tags, wanted = [], self.length() - sum(len(part.split()) for part in parts)
-        while wanted > 0:
+        tags, words = [], self.length() - sum(len(part.split()) for part in parts)
+        while words > 0:
             tags.append(self.detail())
-            wanted -= max(1, len(tags[-1].split()))
-        tags = [self.weighted(tag) for tag in tags]
-        at = self.pick(0, 0, len(tags), self.rng.randrange(len(tags) + 1))
-        tags[at:at] = [self.weighted(part, 0.3) for part in parts]  # what matters most is weighted most
-        if self.chance(0.15):
+            words -= max(1, len(tags[-1].split()))
+        tags = [self.weighted(tag, "weight") for tag in tags]
+        at = self.rng.choice((0, 0, len(tags), self.rng.randrange(len(tags) + 1)))
+        tags[at:at] = [self.weighted(part, "weight of the subject") for part in parts]
+        if self.chance("shuffled tags"):
             self.rng.shuffle(tags)
-        return self.pick(", ", ", ", ", ", " , ", " ").join(tags)
+        return self.text("tag_joint").join(tags)
 
-    def weighted(self, tag, share=0.1):
-        if not self.chance(share):
+    def detail(self) -> str:
+        """What fills a longer prompt: mostly style, some of what else is in the picture."""
+        if self.words.words and self.chance("words as detail"):
+            return " ".join(self.word() for _ in range(self.count("words of a detail")))
+        return self.fill("{detail}")
+
+    def weighted(self, tag: str, chance: str) -> str:
+        if not self.chance(chance):
             return tag
-        number = self.rng.randrange(7, 15) / 10
-        return self.pick(f"({tag}:{number})", f"({tag}:{number})", f"(({tag}))", f"(({tag}))", f"({tag})", f"[{tag}]")
+        weight = self.count("tenths of a weight") / 10
+        return self.text("weighted").format(tag=tag, weight=weight)
 
 
-def gate_texts(axis, count, seed, held_out=False, longest=math.inf, **others):
-    """Training prompts of an axis -> list of (text, group index or OUT_OF_SCOPE, index in EXPLICIT); see Grammar.
+def gate_texts(
+    axis: Axis, count: int, seed: int, held_out: bool = False, longest: float = math.inf, **others: Sequence[str]
+) -> list[Labelled]:
+    """Training prompts of an axis, of at most `longest` words each; `others` as for AxisWords."""
+    prompts, texts = Grammar(axis, seed, held_out, **others), []
+    while len(texts) < count:
+        texts += [labelled for labelled in prompts.texts() if len(labelled.text.split()) <= longest]
+    return texts[:count]
 
-    None has more than `longest` words.
-    """
-    grammar, found = Grammar(axis, seed, held_out, **others), []
-    while len(found) < count:
-        found += [labelled for labelled in grammar.texts() if len(labelled[0].split()) <= longest]
-    return found[:count]
 
-
-def gate_others(axis, folder, space):
+def gate_others(axis: Axis, folder: Path, space: str) -> dict[str, tuple[str, ...]]:
     """What training prompts of the gate may also name -> {"other_groups", "other_details"} for `gate_texts`.
 
     Groups are those of the axes in `folder` for the same kind of model; none shares a word with the axis' own. Details
@@ -203,7 +206,7 @@ def gate_others(axis, folder, space):
     axes = [load_axis(path) for path in sorted(folder.glob("*.json")) if path.name != SCHEMA.name]
     alike = [other for other in axes if other.id.split("-")[0] == axis.id.split("-")[0] and other.id != axis.id]
     axes = [other for other in axes if other.id.startswith("miniature-") == (space == "miniature")]
-    own = named_words(axis)
-    groups = dict.fromkeys(group for other in axes for group in other.groups if not own & set(words_of(group)))
+    words = named_words(axis)
+    groups = dict.fromkeys(group for other in axes for group in other.groups if not words & set(words_of(group)))
     details = tuple(p for other in alike for p in other.stereotype.phrases + other.counter.phrases)
     return {"other_groups": tuple(groups), "other_details": details}
