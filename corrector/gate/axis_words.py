@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..axis.axis import Axis
+from ..axis.axis import Axis, Side
 from .data import grammar, vocabulary
 from .prompt_gate import COUNTER, STEREOTYPE
 from .wordings import content_words, named_words, noun_of, shortened, spaced, words_in, words_of
@@ -21,8 +21,8 @@ class Requests:
     verbs: Sequence[str]
 
     @property
-    def wordings(self) -> tuple[str, ...]:
-        return (*self.phrases, *self.paraphrases)
+    def wordings(self) -> list[str]:
+        return [*self.phrases, *self.paraphrases]
 
 
 class AxisWords:
@@ -55,8 +55,8 @@ class AxisWords:
         self.about_people = 2 * sum(bool(words_in("person") & words) for words in shown) >= len(shown)
         self.placed = any(re.search(r"\b(in|from) \{group\}", text) for text in axis.neutral)
         self.sides = {
-            STEREOTYPE: _requests(axis, "stereotype", "counter"),
-            COUNTER: _requests(axis, "counter", "stereotype"),
+            STEREOTYPE: _requests(axis.stereotype, axis.counter),
+            COUNTER: _requests(axis.counter, axis.stereotype),
         }
         wordings = {noun_of(text) for side in (axis.stereotype, axis.counter) for text in side.wordings}
         self.asked = {spaced(text) for text in wordings.union(*(side.phrases for side in self.sides.values()))}
@@ -66,12 +66,14 @@ class AxisWords:
         names = named_words(axis) | content_words([*self.asked, *axis.another])
         starts = {word[:5] for word in names if len(word) > 3}
         self.words = self._split([word for word in words if not {word, word[:4], word[:5]} & (names | starts)])
-        self.another = self._another()
-        self._leave_out(self.another)
+        self.another_is_listed = bool(axis.another)
+        self.another = list(axis.another) or self._guessed()
+        for name in ("situation", "coloured", *(["person"] if axis.another else [])):  # nobody is "a cook" by chance
+            self.lists[name] = _without(self.lists[name], content_words(self.another))
 
     def _lists(self, other_groups: Iterable[str]) -> dict[str, list[str]]:
         """The lists of the vocabulary and of the grammar, without what this axis asks for."""
-        lists, texts, names = vocabulary(), grammar()["texts"], named_words(self.axis)
+        lists, names = vocabulary() | grammar()["texts"], named_words(self.axis)
         coloured = [f"with {colour} {part}" for colour in lists["colour"] for part in lists["body_part"]]
         coloured += [f"in a {colour} {garment}" for colour in lists["colour"] for garment in lists["garment"]]
         return lists | {
@@ -86,8 +88,8 @@ class AxisWords:
             "style": self._free(self._split(lists["style"])),
             "object": self._free(self._split(lists["object"])),
             "opener": self._split(lists["opener"]),
-            "prose": self._free(self._split(texts["prose"])),
-            "plain_sentence": self._split(texts["plain_sentence"]),
+            "prose": self._free(self._split(lists["prose"])),
+            "plain_sentence": self._split(lists["plain_sentence"]),
         }
 
     def _split(self, wordings: Sequence[str]) -> list[str]:
@@ -97,12 +99,11 @@ class AxisWords:
 
     def _free(self, wordings: Iterable[str]) -> list[str]:
         """The wordings that ask for no side of the axis."""
-        return [text for text in wordings if not any(asked in spaced(text) for asked in self.asked)]
+        pairs = [(text, spaced(text)) for text in wordings]
+        return [text for text, words in pairs if not any(asked in words for asked in self.asked)]
 
-    def _another(self) -> list[str]:
-        """Requests for another value of the attribute that the sides name: those that the axis lists, or guesses."""
-        if self.axis.another:
-            return list(self.axis.another)
+    def _guessed(self) -> list[str]:
+        """Requests for another value of the attribute that the sides name."""
         sides, lists = (self.axis.stereotype.phrases, self.axis.counter.phrases), self.lists
         another = []
         for start, name in grammar()["replaced"].items():
@@ -114,20 +115,13 @@ class AxisWords:
             another += [f"{at} a {place}" for place in places for at in ("in", "near")]
         return another
 
-    def _leave_out(self, another: Sequence[str]):
-        """Take out what says otherwise what requests for another value name, and people called so ("a cook")."""
-        for name in ("situation", "coloured", *(["person"] if self.axis.another else [])):
-            self.lists[name] = _without(self.lists[name], content_words(another))
-
 
 def _without(texts: Iterable[str], words: set[str]) -> list[str]:
     """The texts that have none of some words."""
     return [text for text in texts if not words & set(words_of(text))]
 
 
-def _requests(axis: Axis, side: str, other: str) -> Requests:
-    phrases = shortened(getattr(axis, side), getattr(axis, other))
-    verbs = words_in("leading_word") - words_in("function_word")
-    return Requests(
-        phrases, getattr(axis, side).paraphrases, sorted({text.split()[0] for text in phrases} & verbs) or ["in"]
-    )
+def _requests(side: Side, other: Side) -> Requests:
+    phrases = shortened(side, other)
+    verbs = {text.split()[0] for text in phrases} & words_in("leading_word")
+    return Requests(phrases, side.paraphrases, sorted(verbs) or ["in"])

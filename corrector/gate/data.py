@@ -9,27 +9,17 @@ from ..files.json_files import UnreadableError, read_json
 FOLDER = Path(__file__).parent
 
 
-class Length(TypedDict("Length", {"from": int})):
-    """A range of numbers of words, from "from" to less than `below`, and how often it is drawn."""
-
-    below: int
-    share: float
-
-
-class Production(TypedDict, total=False):
-    """A text with fields in braces, how often it is drawn, and whether an article or an opener may stand before it."""
-
-    share: float
-    text: str
-    article: bool
-    opener: bool
+# The schemas document each field.
+Length = TypedDict("Length", {"from": int, "below": int, "share": float})
+Production = TypedDict(
+    "Production",
+    {"share": float, "text": str, "article": bool, "opener": bool, "if": str, "in_scope": bool, "asks": str},
+    total=False,
+)
 
 
 class GrammarData(TypedDict):
-    """grammar.json; its schema documents each field."""
-
     lengths: list[Length]
-    forms: dict[str, dict[str, float]]
     rules: dict[str, list[Production]]
     chances: dict[str, float]
     counts: dict[str, list[int]]
@@ -38,8 +28,6 @@ class GrammarData(TypedDict):
 
 
 class Check(TypedDict, total=False):
-    """Hand-written prompts of one category; `people` and `places` are in place of `texts`, by what an axis is about."""
-
     in_scope: bool
     asks: str
     texts: list[str]

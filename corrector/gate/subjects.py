@@ -4,7 +4,7 @@ import random
 import re
 
 from .axis_words import AxisWords
-from .data import grammar, vocabulary
+from .data import vocabulary
 from .draws import Draws
 from .prompt_gate import OUT_OF_SCOPE
 from .wordings import made_up_word
@@ -16,6 +16,9 @@ class Subjects(Draws):
     def __init__(self, rng: random.Random, words: AxisWords):
         super().__init__(rng, words)
         self.fields = {
+            "thing": self.thing,
+            "neighbour": self.neighbour,
+            "stranger": self.stranger,
             "unrelated": self.unrelated,
             "several_looks": lambda: " ".join(rng.sample(words.lists["look"], self.count("looks of a stranger"))),
             "place_elsewhere": lambda: self.somebody(self.draw("other_place")),
@@ -27,20 +30,8 @@ class Subjects(Draws):
 
     def subject(self) -> tuple[str, int]:
         """-> (what a prompt is about, group index or OUT_OF_SCOPE)."""
-        match self.form("subject", *([] if self.words.english else ["thing"])):
-            case "named":
-                return self.named()
-            case "thing":
-                text = self.thing()
-            case "neighbour":
-                text = self.neighbour()
-            case "stranger":
-                text = self.stranger()
-            case "nothing":
-                text = self.fill("{nothing}")
-            case _:
-                text = ""
-        return text, OUT_OF_SCOPE
+        production = self.production("subject")
+        return self.named() if production.get("in_scope") else (self.written(production), OUT_OF_SCOPE)
 
     def group(self) -> tuple[str, int]:
         """-> (a group's name or an alias, its index)."""
@@ -65,23 +56,20 @@ class Subjects(Draws):
 
     def somebody(self, name: str) -> str:
         """Somebody of a group, or for axes about places a place: "a young Orvane teacher", "a street in Colombia"."""
-        about_people = self.words.about_people
-        noun = self.draw("person" if about_people else "place")
-        look = self.draw("look" if about_people else "place_look") if self.chance("look") else ""
-        possible = {
-            "name alone": about_people, "name after": not name.startswith("from "), "name before": self.words.placed,
-        }  # fmt: skip
-        skipped = [form for form, is_possible in possible.items() if not is_possible]
-        match self.form("alias" if name in self.words.aliases else "somebody", *skipped):
-            case "name alone":  # "two Orvanes"
-                who = f"{self.text('counted') if name.endswith('s') else ''} {name}"
-            case "name after":
-                who = self.after(name, noun)
-            case "name before":
-                who = f"{name} {noun}"
-            case _:
-                hyphenated = " " in name and "person" not in name and self.chance("hyphen")
-                who = self.called(name.replace(" ", "-") if hyphenated else name, noun)
+        noun = self.draw("person" if self.words.about_people else "place")
+        look = self.fill("{rare_look}" if self.words.about_people else "{rare_place_look}")
+        rule = "somebody"
+        if name in self.words.aliases:
+            rule = "somebody_from" if name.startswith("from ") else "somebody_by_alias"
+
+        def called() -> str:
+            hyphenated = " " in name and "person" not in name and self.chance("hyphen")
+            return self.called(name.replace(" ", "-") if hyphenated else name, noun)
+
+        who = self.written(
+            self.production(rule), name=name, noun=noun, noun_from_name=self.after(name, noun), called=called,
+            counted=lambda: self.draw("counted") if name.endswith("s") else "",
+        )  # fmt: skip
         return self.with_article(f"{look} {who}")
 
     def named(self) -> tuple[str, int]:
@@ -93,9 +81,9 @@ class Subjects(Draws):
         if self.words.about_people and self.chance("company"):
             other_people = self.chance("company of other people")
             other = self.somebody(self.draw("other_people")) if other_people else self.draw("character")
-            joint = self.text("and_somebody")
+            joint = self.draw("and_somebody")
             pair = (text, other) if self.chance("company second") else (self.opened(other), self.somebody(name))
-            text = joint.join(pair) + self.text("together")
+            text = joint.join(pair) + self.draw("together")
         return text, index
 
     def thing(self) -> str:
@@ -103,22 +91,18 @@ class Subjects(Draws):
         about_people, lists = self.words.about_people, self.words.lists
         name = self.adjective(self.group()[0])
         landscapes = lists["landscape" if about_people else "nature"]
-        thing = self.pick(self.rng.choice((lists["product"], lists["creature"], landscapes)))
-        form = self.form("thing")
-        if form == "of":
-            text = f"{self.text('of_a_place')} of {name}"
-        elif form == "from" and about_people:
-            text = f"{thing} {self.text('from')} {name}"
-        elif form == "costume" and about_people:
-            creature, noun = self.draw("creature"), self.draw("person")
-            text = f"{creature} {self.text('dressed_as')} a {name} {noun}"
-        else:
-            text = f"{name} {thing}"
+        noun = self.pick(self.rng.choice((lists["product"], lists["creature"], landscapes)))
+
+        def costume() -> str:
+            creature, person = self.draw("creature"), self.draw("person")
+            return f"{creature} {self.draw('dressed_as')} a {name} {person}"
+
+        text = self.written(self.production("thing"), name=name, noun=noun, costume=costume)
         if not about_people and self.chance("person in a place"):
             text = f"{name} {self.draw('person')}"
         text = self.with_article(text)
         if self.chance("ending of a thing"):
-            text += f" {self.text('thing_ending')}"
+            text += f" {self.draw('thing_ending')}"
         return self.opened(text)
 
     def neighbour(self) -> str:
@@ -126,7 +110,7 @@ class Subjects(Draws):
         groups = self.words.axis.groups
         name = self.pick(groups)
         parts = [part for part in re.split(r"[ -]", name) if part not in ("person", "of", "an", "a")]
-        changed = self.pick([*grammar()["texts"]["changed_part"], self.draw("other_people"), made_up_word(self.rng)])
+        changed = self.pick([*self.words.lists["changed_part"], self.draw("other_people"), made_up_word(self.rng)])
         if len(parts) > 1:
             neighbour = self.pick((name.replace(self.pick(parts), changed), self.pick(parts)))
         else:
@@ -156,13 +140,12 @@ class Subjects(Draws):
     def several_things(self) -> str:
         kinds = [self.words.lists[name] for name in ("any_object", "creature", "landscape", "character")]
         things = [self.with_article(self.pick(self.rng.choice(kinds))) for _ in range(self.count("things"))]
-        return self.text("and_thing").join(things)
+        return self.draw("and_thing").join(things)
 
     def scrambled_words(self) -> str:
         """Words without a meaning."""
         kinds = [vocabulary()[name] for name in ("object", "creature", "action", "style", "look")]
         entries = [self.pick(self.rng.choice(kinds)) for _ in range(self.count("scrambled entries"))]
-        words = [word for entry in entries for word in entry.split()]
-        words = [word if self.chance("kept word") else self.word() for word in words]
+        words = [word if self.chance("kept word") else self.word() for word in " ".join(entries).split()]
         self.rng.shuffle(words)
         return " ".join(words[: self.count("scrambled words")])

@@ -7,7 +7,7 @@ and how often each occurs are in vocabulary.json and grammar.json.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from ..axis.schema import SCHEMA
 from .axis_words import AxisWords
 from .data import grammar
 from .draws import Draws
-from .prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
+from .prompt_gate import COUNTER, EXPLICIT, NEITHER, OUT_OF_SCOPE, STEREOTYPE
 from .subjects import Subjects
 from .wordings import misspelt, named_words, noun_of, words_in, words_of
 
@@ -42,7 +42,14 @@ class Grammar(Draws):
 
     def __init__(self, axis: Axis, seed: int, held_out: bool = False, **others: Sequence[str]):
         super().__init__(random.Random(f"{seed} {held_out}"), AxisWords(axis, held_out, **others))
-        self.fields = {"context": self.context}
+        self.fields = {
+            "context": self.context,
+            "stereotype": lambda: self.request(STEREOTYPE),
+            "counter": lambda: self.request(COUNTER),
+            "another": lambda: self.pick(self.words.another),
+            "stereotype_denied": lambda: self.denial(STEREOTYPE),
+            "counter_denied": lambda: self.denial(COUNTER),
+        }
         self.subjects = Subjects(self.rng, self.words)
 
     # What is asked for
@@ -57,15 +64,13 @@ class Grammar(Draws):
         """That a side is not wanted, in words that name it: a phrase of it, or any."""
         phrase = phrase or self.request(side)
         if words_in("negation") & set(words_of(phrase)):  # "without electricity"
-            return self.text("denial_of_a_negation").format(phrase=phrase)
+            return self.fill(self.draw("denial_of_a_negation"), phrase=phrase)
         noun = noun_of(phrase)
         if self.chance("last word"):
             noun = self.head_of(noun, side)
         doing = self.pick(self.words.sides[side].verbs)
-        second_noun, third_noun = noun_of(self.request(side)), noun_of(self.request(side))
-        return self.text("denial").format(
-            phrase=phrase, noun=noun, second_noun=second_noun, third_noun=third_noun, doing=doing
-        )
+        nouns = dict(noun=noun, second_noun=noun_of(self.request(side)), third_noun=noun_of(self.request(side)))
+        return self.fill(self.draw("denial"), phrase=phrase, doing=doing, **nouns)
 
     def head_of(self, noun: str, side: int) -> str:
         """The last word of what a phrase names ("hat" of "black hat"), or all of it if that word says too little."""
@@ -75,25 +80,17 @@ class Grammar(Draws):
 
     def wish(self) -> Wish:
         """What a prompt asks for."""
-        skipped = [] if self.words.english else ["one side and not the other", "stereotype denied", "counter denied"]
-        skipped += [] if self.words.another else ["another value"]
-        skipped += [] if self.words.axis.another else ["listed value"]  # learned as well as the sides are
-        match self.form("wish", *skipped):
-            case "stereotype":
-                return self.request(STEREOTYPE), STEREOTYPE
-            case "counter":
-                return self.request(COUNTER), COUNTER
-            case "one side and not the other":
-                side, other = self.rng.sample((STEREOTYPE, COUNTER), 2)
-                joint = self.text("instead_of")
-                return f"{self.request(side)} {joint} {noun_of(self.request(other))}", side
-            case "another value" | "listed value":
-                return self.pick(self.words.another), ANOTHER
-            case "stereotype denied":
-                return self.denied()
-            case "counter denied":
-                return self.denial(COUNTER), STEREOTYPE
-        return "", NEITHER
+        production = self.production("wish")
+        asks = production.get("asks", "neither")
+        if asks != "one side":
+            text, explicit = self.written(production), EXPLICIT.index(asks)
+            return text, COUNTER if asks == "neither" and text in self.words.axis.counter.paraphrases else explicit
+        side, other = self.rng.sample((STEREOTYPE, COUNTER), 2)
+        text = self.written(
+            production, instead_of=self.draw("instead_of"), side=lambda: self.request(side),
+            noun_of_other_side=lambda: noun_of(self.request(other)),
+        )  # fmt: skip
+        return text, side
 
     def denied(self, phrase: str = "") -> Wish:
         """What a prompt that does not want the stereotype asks for; "no hat" may ask for the counter side."""
@@ -149,42 +146,40 @@ class Grammar(Draws):
             parts.insert(self.rng.randrange(1, len(parts) + 1), self.context())
         if asked and self.chance("request first"):
             parts = [asked, *(part for part in parts if part != asked)]
-        text = self.text("sentence_joint").join(parts)
+        text = self.draw("sentence_joint").join(parts)
         before, after = [], []
-        words = self.length() - len(text.split())
-        while words > 0:
-            detail = self.detail()
+        for detail in self.details(self.length() - len(text.split())):
             (before if self.chance("detail before") else after).append(detail)
-            words -= max(1, len(detail.split()))
-        return self.text("detail_joint").join([*before, text, *after])
+        return self.draw("detail_joint").join([*before, text, *after])
 
     def tagged(self, subject: str, asked: str) -> str:
         """A list of tags, some of them weighted as in ComfyUI and A1111."""
         parts = [part for part in (subject, asked) if part]
         if self.chance("context of tags"):
             parts.append(self.context())
-        tags, words = [], self.length() - sum(len(part.split()) for part in parts)
-        while words > 0:
-            tags.append(self.detail())
-            words -= max(1, len(tags[-1].split()))
-        tags = [self.weighted(tag, "weight") for tag in tags]
+        details = list(self.details(self.length() - sum(len(part.split()) for part in parts)))
+        tags = [self.weighted(detail, "weight") for detail in details]
         at = self.rng.choice((0, 0, len(tags), self.rng.randrange(len(tags) + 1)))
         tags[at:at] = [self.weighted(part, "weight of the subject") for part in parts]
         if self.chance("shuffled tags"):
             self.rng.shuffle(tags)
-        return self.text("tag_joint").join(tags)
+        return self.draw("tag_joint").join(tags)
 
-    def detail(self) -> str:
-        """What fills a longer prompt: mostly style, some of what else is in the picture."""
-        if self.words.words and self.chance("words as detail"):
-            return " ".join(self.word() for _ in range(self.count("words of a detail")))
-        return self.fill("{detail}")
+    def details(self, words: int) -> Iterator[str]:
+        """Details of at least so many words together: mostly style, some of what else is in the picture."""
+        while words > 0:
+            if self.words.words and self.chance("words as detail"):
+                detail = " ".join(self.word() for _ in range(self.count("words of a detail")))
+            else:
+                detail = self.fill("{detail}")
+            words -= max(1, len(detail.split()))
+            yield detail
 
     def weighted(self, tag: str, chance: str) -> str:
         if not self.chance(chance):
             return tag
         weight = self.count("tenths of a weight") / 10
-        return self.text("weighted").format(tag=tag, weight=weight)
+        return self.fill(self.draw("weighted"), tag=tag, weight=str(weight))
 
 
 def gate_texts(
