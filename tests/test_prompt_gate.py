@@ -123,7 +123,7 @@ def test_an_uncertain_group_is_out_of_scope_and_almost_said(backdrop):
         gate = constant_gate(group=lead, asked=-9.0)
         assert gate.read([torch.zeros(1, 3, 4)]) == PromptReading(group, "neither")
     reading = constant_gate(group=1.0, asked=-9.0, in_scope=0.9).read([torch.zeros(1, 3, 4)])
-    assert reading.said(backdrop) == "the prompt names nobody of Orvane, Tavelu, Quilmari (almost: Orvane 0.8)"
+    assert reading.reason(backdrop) == "the prompt names nobody of Orvane, Tavelu, Quilmari (almost: Orvane 0.8)"
 
 
 def test_a_gate_has_thresholds_of_its_own():

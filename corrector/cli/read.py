@@ -40,7 +40,7 @@ def sentence(preference, conditioning):
         f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {read_from['in_scope']:.2f} needed, "
         f"asks for something {reading.asked:.2f} of {read_from['asked']:.2f}"
     )
-    why = reading.said(axis)
+    why = reading.reason(axis)
     return f"left alone, {why} ({sure})" if why else f"corrected as {axis.groups[reading.group]} ({sure})"
 
 

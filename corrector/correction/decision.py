@@ -65,7 +65,7 @@ def decide(preference, readings, coins, target=1.0, cfg=1.0, lean=None, earlier=
     tone = torch.zeros(count)
     for index, (reading, known) in enumerate(zip(readings, earlier, strict=True)):
         if reading and not reading.open:
-            reasons[index] = reading.said(axis)
+            reasons[index] = reading.reason(axis)
         elif known and known.group == groups[index] and known.target == target:
             active[index], reasons[index], kept[index] = known.active, known.reason, True
         else:
