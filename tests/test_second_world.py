@@ -6,8 +6,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from benchmarks.second_world import prompts
-from benchmarks.second_world.host import WEIGHTS, SecondWorld
-from benchmarks.second_world.reader import AXIS, skin_lightness
+from benchmarks.second_world.host import AXIS, WEIGHTS, SecondWorld, skin_lightness
 from benchmarks.second_world.world import (
     FARMER_DARKER,
     GROUPS,
