@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
@@ -192,15 +192,11 @@ class Trainer:
 
     @torch.no_grad()
     def encoded_pictures(self) -> Tensor:
-        """All pictures -> latents [N, 4, H, W] in VAE space, kept on disk."""
-        path = self.folder / "latents.safetensors"
-        if not path.exists():
-            starts = trange(0, len(self.pictures), 50, desc="encode", mininterval=20)
-            batches = (to_tensor(self.pictures[start : start + 50]) for start in starts)
-            with torch.autocast("cpu", torch.bfloat16):
-                latents = torch.cat([self.autoencoder.encode(batch).latents.float() for batch in batches])
-            save_file({"latents": latents.contiguous()}, path)
-        return load_file(path)["latents"]
+        """All pictures -> latents [N, 4, H, W] in VAE space."""
+        starts = trange(0, len(self.pictures), 50, desc="encode", mininterval=20)
+        batches = (to_tensor(self.pictures[start : start + 50]) for start in starts)
+        with torch.autocast("cpu", torch.bfloat16):
+            return torch.cat([self.autoencoder.encode(batch).latents.float() for batch in batches])
 
     def reader_loss(self, step: int) -> Tensor:
         """Of pictures and their reconstructions, with noise."""
@@ -254,9 +250,8 @@ class Trainer:
             rng = np.random.default_rng((self.seed, 3, step))
             drawn = rng.choice(list(self.shares), p=list(self.shares.values()), size=64)
             chosen = np.array([rng.choice(members[kind]) for kind in drawn])
-            return diffusion_loss(
-                self.unet, latents, self.pool, chosen, encode, rng, self.captioner, self.prediction
-            )  # fmt: skip
+            captioner, prediction = self.captioner, self.prediction
+            return diffusion_loss(self.unet, latents, self.pool, chosen, encode, rng, captioner, prediction)
 
         self.train(self.unet, "unet", loss_of_step, average=0.998)
 
