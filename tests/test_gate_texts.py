@@ -50,7 +50,7 @@ def test_the_gates_data_follow_their_schemas(name):
     jsonschema.Draft202012Validator.check_schema(schema)
     assert complaint(content, schema) is None and keywords(schema) <= KNOWN
     for rule in content.get("rules", {}).values():
-        assert sum(production["share"] for production in rule if "if" not in production) <= 1 + 1e-9
+        assert sum(production["share"] for production in rule if "when" not in production) <= 1 + 1e-9
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def check_texts(axis: Axis) -> list[Checked]:
     phrases = axis.stereotype.phrases
     for category, check in checks().items():
         explicit = EXPLICIT.index(check.get("asks", "neither"))
-        for index, text in enumerate(check.get("texts") or check["people" if about_people else "places"]):
+        for index, text in enumerate(check.get("texts", check.get("people" if about_people else "places", ()))):
             group = index % len(axis.groups)
             name = axis.groups[group]
             text = text.replace("[who]", "[baker]" if about_people else "[street]")

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from ..files.json_files import UnreadableError, read_json
 
@@ -10,15 +10,26 @@ FOLDER = Path(__file__).parent
 
 
 # The schemas document each field.
-Length = TypedDict("Length", {"from": int, "below": int, "share": float})
-Production = TypedDict(
-    "Production",
-    {"share": float, "text": str, "article": bool, "opener": bool, "if": str, "in_scope": bool, "asks": str},
-    total=False,
-)
+class Length(TypedDict):
+    at_least: int
+    below: int
+    share: float
 
 
-class GrammarData(TypedDict):
+class Text(TypedDict):
+    share: float
+    text: str
+
+
+class Production(Text, total=False):
+    article: bool
+    opener: bool
+    when: str
+    in_scope: bool
+    asks: str
+
+
+class Grammar(TypedDict):
     lengths: list[Length]
     rules: dict[str, list[Production]]
     chances: dict[str, float]
@@ -27,8 +38,12 @@ class GrammarData(TypedDict):
     replaced: dict[str, str]
 
 
-class Check(TypedDict, total=False):
+class Category(TypedDict):
+    error: str
     in_scope: bool
+
+
+class Check(Category, total=False):
     asks: str
     texts: list[str]
     people: list[str]
@@ -42,7 +57,7 @@ def vocabulary() -> dict[str, list[str]]:
 
 
 @cache
-def grammar() -> GrammarData:
+def grammar() -> Grammar:
     return _read("grammar")
 
 
@@ -52,7 +67,7 @@ def checks() -> dict[str, Check]:
     return _read("checks")
 
 
-def _read(name: str):
+def _read(name: str) -> Any:
     """A data file, checked against its schema. Raises UnreadableError, which names the file and the field."""
     path = FOLDER / f"{name}.json"
     try:

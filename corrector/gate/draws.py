@@ -42,7 +42,7 @@ class Draws:
         drawn, below = self.rng.random() if productions[0]["share"] < 1 else 0.0, 0.0
         for production in productions:
             below += production["share"]
-            if drawn < below and ("if" not in production or getattr(self.words, production["if"])):
+            if drawn < below and getattr(self.words, production.get("when", ""), True):
                 return production
         return {"share": 0, "text": ""}
 

@@ -137,7 +137,7 @@ class Grammar(Draws):
         """The number of words that a prompt should have."""
         lengths = grammar()["lengths"]
         length = self.rng.choices(lengths, [length["share"] for length in lengths])[0]
-        return self.rng.randrange(length["from"], length["below"])
+        return self.rng.randrange(length["at_least"], length["below"])
 
     def sentence(self, subject: str, asked: str) -> str:
         """A sentence, perhaps with details of style after it or before it."""

@@ -1,17 +1,24 @@
 """The training loop that all networks share."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
 CHECKPOINT_EVERY = 250  # steps
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def optimise(
-    network, steps, loss_of_step, label, rate, schedule, average=0.0, clip=1.0, progress=None, path=None, **options
-):  # fmt: skip
+    network: Network, steps: int, loss_of_step: Callable[[int], Tensor], label: str, rate: float,
+    schedule: Callable[[int], float], average: float = 0.0, clip: float = 1.0,
+    progress: Callable[[str, int, int], object] | None = None, path: Path | None = None, **options: Any,
+) -> Network:  # fmt: skip
     """Train a network in place with AdamW -> the network with averaged weights, for inference.
 
     Args:
@@ -29,16 +36,20 @@ def optimise(
     decay = LambdaLR(optimizer, schedule)
 
     @torch.no_grad()
-    def running_average(averaged, current, count):
-        torch._foreach_lerp_(averaged, current, 1 - min(average, (float(count) + 1) / (float(count) + 10)))
+    def running_average(averaged: list[Tensor], current: list[Tensor], count: int):
+        weight = 1 - min(average, (float(count) + 1) / (float(count) + 10))
+        torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore[reportPrivateImportUsage]  # has no other name
 
     averaged = AveragedModel(network, multi_avg_fn=running_average)
     parts = {"network": network, "averaged": averaged, "optimizer": optimizer, "decay": decay}
     if path and path.exists():
         for name, state in torch.load(path, weights_only=True).items():
             parts[name].load_state_dict(state)
-    bar = dict(initial=decay.last_epoch, total=steps, desc=label, mininterval=10, leave=False)
-    for step in trange(decay.last_epoch, steps, **bar, disable=progress is not None):
+    start = decay.last_epoch
+    bar = trange(
+        start, steps, initial=start, total=steps, desc=label, mininterval=10, leave=False, disable=bool(progress)
+    )
+    for step in bar:
         loss = loss_of_step(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..files import folders
 from .prompts import WORDS, training_prompt
 from .world import ATTIRES, BACKDROPS, GROUPS
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderTiny, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
 WEIGHTS = folders.WEIGHTS / "miniature"
@@ -31,7 +32,7 @@ TEXT = dict(
     hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=77,
     hidden_act="quick_gelu", projection_dim=128,
 )  # fmt: skip
-SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # SD1.5's
+SCHEDULE: dict[str, Any] = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # SD1.5's
 VOCABULARY = 1024
 SYNONYMS: dict[str, tuple[str, ...]] = WORDS["synonyms"]  # a word of the captions: others that mean the same
 
@@ -40,11 +41,13 @@ def new_networks(
     tokenizer: CLIPTokenizer, unet: dict = UNET, text: dict = TEXT, vae: dict | None = None
 ) -> tuple[UNet2DConditionModel, CLIPTextModel, AutoencoderTiny]:
     """-> (UNet, text encoder, VAE) of some settings, with random weights."""
-    from diffusers import AutoencoderTiny, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
-    config = CLIPTextConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.eos_token_id, **ids, **text)
+    end = tokenizer.eos_token_id
+    ids: dict[str, Any] = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=end, pad_token_id=end)
+    config = CLIPTextConfig(vocab_size=len(tokenizer), **ids, **text)
     return UNet2DConditionModel(**unet), CLIPTextModel(config), AutoencoderTiny(**vae or {})
 
 
@@ -67,8 +70,8 @@ def new_tokenizer(seed: int, folder: Path) -> CLIPTokenizer:
         special = [trained.bos_token, trained.eos_token]  # the last ids, as in CLIP's own vocabulary
         letters = [letter + "</w>" for letter in sorted(ByteLevel.alphabet())]
         tokens = [token for token in dict.fromkeys([*pairs["vocab"], *letters]) if token not in special] + special
-        ids, merges = {token: index for index, token in enumerate(tokens)}, map(tuple, pairs["merges"])
-        tokenizer = CLIPTokenizer(ids, list(merges), model_max_length=77)
+        ids, merges = {token: index for index, token in enumerate(tokens)}, cast(Any, list(map(tuple, pairs["merges"])))
+        tokenizer = CLIPTokenizer(ids, merges, model_max_length=77)
         tokenizer.save_pretrained(folder)
         tokenizer.backend_tokenizer.model.save(str(folder))  # vocab.json and merges.txt, which ComfyUI reads
     return load_tokenizer(folder)
@@ -89,7 +92,7 @@ def add_synonyms(folder: Path, text_encoder: CLIPTextModel):
         for word in words:
             added[ids.setdefault(word, len(ids))] = word, ids[f"{meant}</w>"]
     text_encoder.resize_token_embeddings(len(ids), mean_resizing=False)
-    table = text_encoder.get_input_embeddings().weight
+    table = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
     table[list(added)] = table[[meant for _, meant in added.values()]]
     options = dict(single_word=True, normalized=True, lstrip=False, rstrip=False, special=False)
     tokens = {str(index): dict(content=word, **options) for index, (word, _) in added.items()}
@@ -114,16 +117,17 @@ def save(
         latent_scale: VAE space -> model space, 1 / standard deviation of the VAE's latents.
         schedule: settings of the scheduler beside SCHEDULE.
     """
-    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
     autoencoder.register_to_config(scaling_factor=latent_scale)
     # Euler's method knows no clip_sample; the schedulers that are made from its configuration, as DDIM, do.
-    config = dict(SCHEDULE, steps_offset=1, clip_sample=False, **schedule)
-    scheduler = EulerDiscreteScheduler.from_config(config)
-    pipe = StableDiffusionPipeline(
-        autoencoder, text_encoder, load_tokenizer(folder / "tokenizer"), unet, scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    scheduler = EulerDiscreteScheduler.from_config(dict(SCHEDULE, steps_offset=1, clip_sample=False, **schedule))
+    parts: dict[str, Any] = dict(
+        vae=autoencoder, text_encoder=text_encoder, tokenizer=load_tokenizer(folder / "tokenizer"), unet=unet,
+        scheduler=scheduler, safety_checker=None, feature_extractor=None,
     )  # fmt: skip
+    pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipe.to(dtype=torch.float16).save_pretrained(folder)
     config = folder / "text_encoder" / "config.json"  # loaded in fp32 by default, as diffusers loads UNet and VAE
     config.write_text(config.read_text().replace('"float16"', '"float32"'))

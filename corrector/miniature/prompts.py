@@ -6,6 +6,7 @@ Held-out wordings are used for neither training nor learning nor calibration. Th
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ MADE_UP_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def read_words(path: Path) -> dict:
     """The words of a world, from a JSON file, with tuples in place of lists."""
 
-    def frozen(value):
+    def frozen(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: frozen(part) for name, part in value.items()}
         return tuple(value) if isinstance(value, list) else value
@@ -69,7 +70,7 @@ def training_prompt(
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
     """One of some options at random."""
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def joined(*words: str | None) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from .prompts import training_prompt
 from .reader import Reader, reader_targets
 
 Named = tuple[str | None, ...]  # what a caption names, of each attribute
+Prediction = Literal["epsilon", "v_prediction"]
 Captioner = Callable[[np.random.Generator, str, Any], tuple[str, Named]]
 
 
@@ -60,7 +61,7 @@ def normal(rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
 
 def diffusion_loss(
     unet: nn.Module, latents: Tensor, pool: Sequence, chosen: np.ndarray, encode: Callable[[list[str]], Tensor],
-    rng: np.random.Generator, captioner: Captioner = caption, prediction: str = "epsilon",
+    rng: np.random.Generator, captioner: Captioner = caption, prediction: Prediction = "epsilon",
 ) -> Tensor:  # fmt: skip
     """Loss of the UNet on SD1.5's schedule at random noise levels.
 
@@ -74,7 +75,7 @@ def diffusion_loss(
         captioner: as `caption`.
         prediction: "epsilon" or "v_prediction".
     """
-    from diffusers import DDPMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     scheduler = DDPMScheduler(**model.SCHEDULE, prediction_type=prediction)
     captions = ["" if rng.random() < 0.1 else captioner(rng, *pool[index])[0] for index in chosen]
@@ -82,11 +83,12 @@ def diffusion_loss(
     timestep: Any = torch.from_numpy(((rng.random() + np.arange(count)) / count % 1 * 1000).astype(np.int64))
     noise = normal(rng, (count, *latents.shape[1:]))
     x0 = latents[chosen]
+    noised = scheduler.add_noise(x0, noise, timestep)
     target = noise if prediction == "epsilon" else scheduler.get_velocity(x0, noise, timestep)
     conditioning = encode(captions)
     # On a CPU the backward pass of fused attention takes half of the step.
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        output = unet(scheduler.add_noise(x0, noise, timestep), timestep, conditioning).sample.float()
+        output = unet(noised, timestep, conditioning).sample.float()
     return F.mse_loss(output, target)
 
 
@@ -109,7 +111,7 @@ class Trainer:
     captioner: Captioner = staticmethod(caption)
     latent_sd: float | None = None  # that the VAE is trained for; else it is measured
     schedule: dict[str, str | bool] = {"use_karras_sigmas": True}
-    prediction = "epsilon"
+    prediction: Prediction = "epsilon"
     has_synonyms = True
 
     def __init__(self, folder: Path, seed: int, steps: dict[str, int]):
@@ -145,9 +147,10 @@ class Trainer:
         def schedule(step: int) -> float:
             return min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
-        options = dict(betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-        path, rate = self.folder / f"{stage}.pt", self.stages[stage][1]
-        optimise(network, steps, loss_of_step, stage, rate, schedule, average, path=path, **options)
+        optimise(
+            network, steps, loss_of_step, stage, self.stages[stage][1], schedule, average,
+            path=self.folder / f"{stage}.pt", betas=(0.9, 0.98), weight_decay=0.01, fused=True,
+        )  # fmt: skip
 
     def sampled_pool(self, rng: np.random.Generator) -> list[tuple[str, Any]]:
         """The training scenes -> list of (kind of caption, Scene)."""
@@ -179,8 +182,8 @@ class Trainer:
         target = to_tensor(np.stack(crops))
         noise = normal(rng, (16, 4, 8, 8))
         with torch.autocast("cpu", torch.bfloat16):
-            latent = self.autoencoder.encode(target).latents.float()
-            drawn = self.autoencoder.decode(latent + 0.08 * (self.latent_sd or 1) * noise).sample.float()
+            latent = self.autoencoder.encode(target, return_dict=False)[0].float()
+            drawn = self.autoencoder.decode(latent + 0.08 * (self.latent_sd or 1) * noise, return_dict=False)[0].float()
         error = F.l1_loss(drawn, target)
         for axis in (2, 3):  # also the differences between neighbours, as edges matter most in drawings
             error = error + F.l1_loss(drawn.diff(dim=axis), target.diff(dim=axis))
@@ -196,7 +199,7 @@ class Trainer:
         starts = trange(0, len(self.pictures), 50, desc="encode", mininterval=20)
         batches = (to_tensor(self.pictures[start : start + 50]) for start in starts)
         with torch.autocast("cpu", torch.bfloat16):
-            return torch.cat([self.autoencoder.encode(batch).latents.float() for batch in batches])
+            return torch.cat([self.autoencoder.encode(batch, return_dict=False)[0].float() for batch in batches])
 
     def reader_loss(self, step: int) -> Tensor:
         """Of pictures and their reconstructions, with noise."""
@@ -207,9 +210,10 @@ class Trainer:
         batch = to_tensor(self.pictures[chosen])
         if step % 4 == 0:
             with torch.no_grad():
-                latent = self.autoencoder.encode(batch[:16]).latents
+                latent = self.autoencoder.encode(batch[:16], return_dict=False)[0]
                 disturbed = latent + 0.2 * normal(rng, latent.shape)
-                batch = torch.cat([self.autoencoder.decode(disturbed).sample.clamp(-1, 1), batch[16:]])
+                decoded = self.autoencoder.decode(disturbed, return_dict=False)[0]
+                batch = torch.cat([decoded.clamp(-1, 1), batch[16:]])
         logits = self.reader(batch + 0.05 * normal(rng, batch.shape)).values()
         losses = [F.cross_entropy(logit, targets[:, index]) for index, logit in enumerate(logits)]
         return torch.stack(losses).sum()
