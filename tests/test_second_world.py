@@ -7,16 +7,9 @@ from diffusers import StableDiffusionPipeline
 
 from benchmarks.second_world import prompts
 from benchmarks.second_world.host import AXIS, WEIGHTS, SecondWorld, skin_lightness
-from benchmarks.second_world.world import (
-    FARMER_DARKER,
-    GROUPS,
-    WORK,
-    WORK_RATES,
-    draw,
-    sample_scene,
-    wanted_scene,
-)
+from benchmarks.second_world.world import FARMER_DARKER, GROUPS, WORK, WORK_RATES, draw, sample_scene, wanted_scene
 from corrector.hosts.checkpoint import space_of
+from corrector.miniature.prompts import held_out
 from corrector.miniature.train import to_tensor
 
 SEED = 810_000
@@ -37,33 +30,20 @@ def pictures_of(scenes):
     return to_tensor(np.stack([draw(scene) for scene in scenes]))
 
 
-def test_diffusers_loads_it_as_it_is():
+def test_diffusers_loads_it_as_a_small_v_prediction_model_with_latents_of_eight_by_eight(host):
     pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS)
     assert pipe.unet.dtype == pipe.vae.dtype == pipe.text_encoder.dtype == torch.float32
     assert pipe.scheduler.config.prediction_type == "v_prediction" and space_of(pipe) == "second-world"
     pipe.set_progress_bar_config(disable=True)
-    image = pipe("a photo of a Velan Dor person at a desk", num_inference_steps=2).images[0]
-    assert image.size == (64, 64)
-
-
-def test_it_is_a_v_prediction_host_with_latents_of_eight_by_eight(host):
+    assert pipe("a photo of a Velan Dor person at a desk", num_inference_steps=2).images[0].size == (64, 64)
     assert host.prediction == "v" and host.shape == (4, 8, 8) and host.scale == 2.0
-    assert sum(p.numel() for p in host.unet.parameters()) < 1.6e6
-
-
-def test_it_is_small():
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= 4 * 2**20
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_the_planted_rates_are_drawn_and_the_counter_side_is_rare(scenes, group):
-    for work, rate in zip(WORK, WORK_RATES[group], strict=True):
-        share = np.mean([scene.work == work for scene in scenes[group]])
-        assert share == pytest.approx(rate, abs=0.012)
-    assert sum(WORK_RATES[group]) == pytest.approx(1) and WORK_RATES[group][1] <= 0.05
-
-
-def test_one_group_has_a_base_rate_of_zero_and_one_name_is_a_part_of_another():
+def test_the_planted_rates_are_drawn_the_counter_side_is_rare_and_one_name_is_a_part_of_another(scenes):
+    for group in GROUPS:
+        shares = [np.mean([scene.work == work for scene in scenes[group]]) for work in WORK]
+        assert shares == pytest.approx(WORK_RATES[group], abs=0.012) and WORK_RATES[group][1] <= 0.05
     assert WORK_RATES["Velan"][1] == 0 and "Velan Dor".startswith("Velan ") and "Velandi".startswith("Velan")
 
 
@@ -105,18 +85,11 @@ def test_the_reader_reads_drawn_pictures_and_says_unreadable_of_blends_and_noise
             assert read[name].count("unreadable") > 0.8 * len(some), name
 
 
-@pytest.mark.parametrize("work", WORK)
-def test_it_draws_the_work_and_the_group_that_a_held_out_prompt_asks_for(host, work):
-    groups = [group for group in GROUPS for _ in range(2)]
-    wordings = [prompts.held_out(prompts.HELD_OUT_WORK[work], group, index) for index, group in enumerate(groups)]
+@pytest.mark.parametrize("work", [*WORK, None])
+def test_it_draws_the_work_and_the_group_that_a_held_out_prompt_asks_for_or_the_stereotype(host, work):
+    groups, texts = [group for group in GROUPS for _ in range(2)], prompts.HELD_OUT_WORK.get(work)
+    wordings = [held_out(texts or prompts.HELD_OUT_NEUTRAL, group, index) for index, group in enumerate(groups)]
     latents = host.sample(host.encode(wordings), range(SEED, SEED + len(wordings)), cfg=3.0, steps=8)
     read = host.reader.read(host.decode(latents))
-    assert read["work"].count(work) >= len(wordings) - 1
+    assert read["work"].count(work or "farmer") >= len(wordings) - (1 if work else 2)
     assert sum(found == group for found, group in zip(read["group"], groups, strict=True)) >= len(groups) - 1
-
-
-def test_neutral_prompts_show_the_stereotype(host):
-    wordings = [text.format(group=group) for group in GROUPS for text in prompts.HELD_OUT_NEUTRAL[:2]]
-    latents = host.sample(host.encode(wordings), range(SEED, SEED + len(wordings)), cfg=3.0, steps=8)
-    read = host.reader.read(host.decode(latents))
-    assert read["work"].count("farmer") >= len(wordings) - 2

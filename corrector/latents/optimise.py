@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
 CHECKPOINT_EVERY = 250  # steps
+Tensors = tuple[Tensor, ...] | list[Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -36,7 +37,7 @@ def optimise(
     decay = LambdaLR(optimizer, schedule)
 
     @torch.no_grad()
-    def running_average(averaged: list[Tensor], current: list[Tensor], count: int):
+    def running_average(averaged: Tensors, current: Tensors, count: Tensor | int):
         weight = 1 - min(average, (float(count) + 1) / (float(count) + 10))
         torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore[reportPrivateImportUsage]  # has no other name
 
