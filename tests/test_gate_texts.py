@@ -13,7 +13,7 @@ from corrector.files.json_files import UnreadableError
 from corrector.files.json_schema import KNOWN, complaint
 from corrector.gate import data
 from corrector.gate.checks import check_texts
-from corrector.gate.prompt_gate import ANOTHER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
+from corrector.gate.prompt_gate import ANOTHER, NEITHER, OUT_OF_SCOPE
 from corrector.gate.texts import Grammar, gate_texts
 from corrector.gate.wordings import noun_of, whole_words, words_in, words_of
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, HELD_OUT_NO_GROUP
@@ -128,13 +128,6 @@ def test_training_texts_ask_for_what_their_label_says(axis):
     assert len(misspelt) <= 5, misspelt
 
 
-@pytest.mark.parametrize("name", ["african-house-poverty", "indigenous-brazil-past-only", "worn-places"])
-def test_no_denial_of_a_side_is_a_wording_of_it(name):
-    axis = load_axis(AXES / f"{name}.json")
-    grammar = Grammar(axis, 0)
-    assert not {grammar.denial(STEREOTYPE) for _ in range(3000)} & set(axis.stereotype.wordings)
-
-
 def test_some_training_texts_come_twice_with_the_wish_and_without_it(axis):
     grammar = Grammar(axis, 0)
     twins = [two for two in (grammar.texts() for _ in range(2000)) if len(two) == 2]
@@ -144,16 +137,6 @@ def test_some_training_texts_come_twice_with_the_wish_and_without_it(axis):
         assert same_group == group != OUT_OF_SCOPE and wish in (1, 2) and without != 1 and text != other
         alike.append(len(set(words_of(text)) & set(words_of(other))) / len(set(words_of(text))))
     assert sum(alike) / len(alike) > 0.7  # what differs is the wish
-
-
-def test_aliases_and_paraphrases_of_an_axis_are_never_its_negatives():
-    axis = load_axis(AXES / "african-house-poverty.json")
-    lists = Grammar(axis, 0).words.lists
-    own = {word for name in (*axis.groups, *axis.aliases["African"]) for word in words_of(name)} - {"people", "south"}
-    assert not [name for name in lists["other_people"] if own & set(words_of(name))]
-    asked = axis.stereotype.paraphrases + axis.counter.paraphrases
-    details = [text for name in ("situation", "style", "coloured", "object", "prose") for text in lists[name]]
-    assert not [text for text in details if any(f" {phrase} " in f" {text} " for phrase in asked)]
 
 
 @pytest.mark.parametrize("phrases", [("in",), ("a", "the", "of", "on", "with"), ("\\1 $x {y} [z] <w>",), ("🙂", "كوخ")])
@@ -172,13 +155,6 @@ def test_another_value_of_the_attribute_is_a_request_and_its_words_are_nowhere_e
     listed = [text for text, _, explicit in texts if explicit == ANOTHER]
     assert len(listed) > 50 and sum("dentist" in text or "bakery" in text for text in listed) > 0.9 * len(listed)
     assert not [text for text, group, explicit in texts if group >= 0 and explicit == NEITHER and "dentist" in text]
-
-
-def test_what_thresholds_are_set_on_is_worded_otherwise_than_what_is_trained_on(axis):
-    trained, held_out = (Grammar(axis, 0, held_out).words for held_out in (False, True))
-    assert held_out.neutral and not set(trained.neutral) & set(held_out.neutral)
-    for name in ("opener", "style", "situation"):
-        assert held_out.lists[name] and not set(trained.lists[name]) & set(held_out.lists[name])
 
 
 def test_hand_written_texts_are_a_hundred_or_more_and_in_no_training(axis):

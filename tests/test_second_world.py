@@ -6,7 +6,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from benchmarks.second_world import prompts
-from benchmarks.second_world.host import AXIS, WEIGHTS, SecondWorld, skin_lightness
+from benchmarks.second_world.host import WEIGHTS, SecondWorld, skin_lightness
 from benchmarks.second_world.world import FARMER_DARKER, GROUPS, WORK, WORK_RATES, draw, sample_scene, wanted_scene
 from corrector.hosts.checkpoint import space_of
 from corrector.miniature.prompts import held_out
@@ -45,16 +45,6 @@ def test_the_planted_rates_are_drawn_the_counter_side_is_rare_and_one_name_is_a_
         shares = [np.mean([scene.work == work for scene in scenes[group]]) for work in WORK]
         assert shares == pytest.approx(WORK_RATES[group], abs=0.012) and WORK_RATES[group][1] <= 0.05
     assert WORK_RATES["Velan"][1] == 0 and "Velan Dor".startswith("Velan ") and "Velandi".startswith("Velan")
-
-
-def test_the_axis_has_two_of_the_three_works_and_none_of_the_held_out_wordings():
-    assert AXIS.groups == GROUPS[:3]
-    asked = [
-        text for group in AXIS.groups for side in (None, "stereotype", "counter") for text in AXIS.prompts(group, side)
-    ]
-    held_out = [*prompts.HELD_OUT_NEUTRAL, *(text for texts in prompts.HELD_OUT_WORK.values() for text in texts)]
-    assert not {text.format(group=group) for text in held_out for group in GROUPS} & set(asked)
-    assert not any("cook" in text or "kitchen" in text for text in asked)
 
 
 def test_farmers_have_darker_skin_and_the_wanted_world_keeps_the_tone(scenes):

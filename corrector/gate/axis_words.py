@@ -39,13 +39,9 @@ class AxisWords:
     """
 
     def __init__(
-        self,
-        axis: Axis,
-        held_out: bool = False,
-        other_groups: Iterable[str] = (),
-        other_details: Iterable[str] = (),
+        self, axis: Axis, held_out: bool = False, other_groups: Iterable[str] = (), other_details: Iterable[str] = (),
         words: Sequence[str] = (),
-    ):
+    ):  # fmt: skip
         self.axis = axis
         self.held_out = held_out
         self.names = [(group, axis.aliases.get(group, ())) for group in axis.groups]

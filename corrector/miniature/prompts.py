@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..files.json_files import read_json
+from .world import ATTIRES, BACKDROPS, Scene
 
+Named = tuple[str | None, ...]  # what a caption names, of each attribute
 MADE_UP_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -66,6 +68,25 @@ def training_prompt(
         rng.shuffle(parts)
     text = ", ".join(part.strip() for part in parts)
     return text if rng.random() < 0.5 else text.lower()
+
+
+def named_sides(rng: np.random.Generator, kind: str) -> tuple[str | None, str | None]:
+    """The sides that a caption of this kind names, at random -> (backdrop or None, attire or None)."""
+    backdrop = BACKDROPS[rng.integers(2)] if kind in ("backdrop", "both", "empty") else None
+    return backdrop, ATTIRES[rng.integers(2)] if kind in ("attire", "both") else None
+
+
+def caption(rng: np.random.Generator, kind: str, scene: Scene) -> tuple[str, Named]:
+    """A caption of a scene, and what it names -> (text, (group, backdrop, attire)).
+
+    It names only sides that were given when the scene was sampled; the others follow the planted rates.
+    """
+    if kind == "empty":
+        return training_prompt(rng, None, scene=scene.backdrop), (None, scene.backdrop, None)
+    group = "any" if kind == "natural" and rng.random() < 0.08 else scene.group
+    backdrop = scene.backdrop if kind in ("backdrop", "both") else None
+    attire = scene.attire if kind in ("attire", "both") else None
+    return training_prompt(rng, group, backdrop, attire), (group, backdrop, attire)
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:

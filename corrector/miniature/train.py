@@ -22,31 +22,11 @@ from tqdm import trange
 
 from ..latents.optimise import optimise
 from . import model, world
-from .prompts import training_prompt
+from .prompts import Named, caption, named_sides
 from .reader import Reader, reader_targets
 
-Named = tuple[str | None, ...]  # what a caption names, of each attribute
 Prediction = Literal["epsilon", "v_prediction"]
 Captioner = Callable[[np.random.Generator, str, Any], tuple[str, Named]]
-
-
-def named_sides(rng: np.random.Generator, kind: str) -> tuple[str | None, str | None]:
-    """The sides that a caption of this kind names, at random -> (backdrop or None, attire or None)."""
-    backdrop = world.BACKDROPS[rng.integers(2)] if kind in ("backdrop", "both", "empty") else None
-    return backdrop, world.ATTIRES[rng.integers(2)] if kind in ("attire", "both") else None
-
-
-def caption(rng: np.random.Generator, kind: str, scene: world.Scene) -> tuple[str, Named]:
-    """A caption of a scene, and what it names -> (text, (group, backdrop, attire)).
-
-    It names only sides that were given when the scene was sampled; the others follow the planted rates.
-    """
-    if kind == "empty":
-        return training_prompt(rng, None, scene=scene.backdrop), (None, scene.backdrop, None)
-    group = "any" if kind == "natural" and rng.random() < 0.08 else scene.group
-    backdrop = scene.backdrop if kind in ("backdrop", "both") else None
-    attire = scene.attire if kind in ("attire", "both") else None
-    return training_prompt(rng, group, backdrop, attire), (group, backdrop, attire)
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
