@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..axis.axis import Axis, Side
 from .data import grammar, vocabulary
@@ -12,17 +12,12 @@ from .wordings import content_words, named_words, noun_of, shortened, spaced, wo
 HELD_OUT_EVERY = 12  # every twelfth wording is for held-out texts only
 
 
-@dataclass(frozen=True)
-class Requests:
+class Requests(NamedTuple):
     """How a side is asked for: phrases and their endings, paraphrases, and the verbs that phrases begin with."""
 
-    phrases: Sequence[str]
-    paraphrases: Sequence[str]
-    verbs: Sequence[str]
-
-    @property
-    def wordings(self) -> list[str]:
-        return [*self.phrases, *self.paraphrases]
+    phrases: tuple[str, ...]
+    paraphrases: tuple[str, ...]
+    verbs: list[str]
 
 
 class AxisWords:

@@ -29,7 +29,7 @@ class Production(Text, total=False):
     asks: str
 
 
-class Grammar(TypedDict):
+class GrammarData(TypedDict):
     lengths: list[Length]
     rules: dict[str, list[Production]]
     chances: dict[str, float]
@@ -57,7 +57,7 @@ def vocabulary() -> dict[str, list[str]]:
 
 
 @cache
-def grammar() -> Grammar:
+def grammar() -> GrammarData:
     return _read("grammar")
 
 

@@ -75,7 +75,8 @@ class Grammar(Draws):
     def head_of(self, noun: str, side: int) -> str:
         """The last word of what a phrase names ("hat" of "black hat"), or all of it if that word says too little."""
         head, other = noun.split()[-1], COUNTER if side == STEREOTYPE else STEREOTYPE
-        words = {word for text in self.words.sides[other].wordings for word in words_of(text)}
+        requests = self.words.sides[other]
+        words = {word for text in requests.phrases + requests.paraphrases for word in words_of(text)}
         return noun if head in words | words_in("function_word") else head
 
     def wish(self) -> Wish:
@@ -104,7 +105,8 @@ class Grammar(Draws):
         asked, explicit = self.wish()
         if group == OUT_OF_SCOPE or explicit not in (STEREOTYPE, COUNTER) or self.chance("single"):
             return [(asked, explicit)]
-        can_be_denied = explicit == STEREOTYPE and asked in self.words.sides[STEREOTYPE].wordings
+        requests = self.words.sides[STEREOTYPE]
+        can_be_denied = explicit == STEREOTYPE and asked in requests.phrases + requests.paraphrases
         if can_be_denied and self.words.english and self.chance("denied twin"):
             return [(asked, explicit), self.denied(asked)]
         return [(asked, explicit), (self.context() if self.chance("context twin") else "", NEITHER)]
