@@ -179,7 +179,8 @@ class Trainer:
         starts = trange(0, len(self.pictures), 50, desc="encode", mininterval=20)
         batches = (to_tensor(self.pictures[start : start + 50]) for start in starts)
         with torch.autocast("cpu", torch.bfloat16):
-            return torch.cat([self.autoencoder.encode(batch, return_dict=False)[0].float() for batch in batches])
+            latents = [self.autoencoder.encode(batch, return_dict=False)[0].float() for batch in batches]
+        return torch.cat(latents).contiguous()
 
     def reader_loss(self, step: int) -> Tensor:
         """Of pictures and their reconstructions, with noise."""
