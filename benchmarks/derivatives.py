@@ -18,10 +18,11 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector.learning.training import optimise  # noqa: E402
+from corrector.latents.optimise import optimise  # noqa: E402
 from corrector.miniature import model, world  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
-from corrector.miniature.train import diffusion_loss, named_sides, to_tensor  # noqa: E402
+from corrector.miniature.prompts import named_sides  # noqa: E402
+from corrector.miniature.train import diffusion_loss, to_tensor  # noqa: E402
 
 RANK = 8
 OTHER_RATES = {"Orvane": (0.8, 0.3), "Tavelu": (0.9, 0.7), "Quilmari": (0.6, 0.8), "Zendoli": (0.3, 0.5)}

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.second_world import host as second_host
 from benchmarks.second_world import prompts as second_prompts
-from benchmarks.second_world import reader as second_reader
 from benchmarks.second_world import world as second_world
-from benchmarks.second_world.host import SecondWorld
 from corrector.miniature import prompts, reader, world
 from corrector.miniature.host import Miniature
 
@@ -45,7 +44,8 @@ MINIATURE = World(
     (*prompts.HELD_OUT_NO_GROUP, *prompts.HELD_OUT_NO_PERSON), reader.skin_lightness,
 )  # fmt: skip
 SECOND = World(
-    "second", SecondWorld, second_world.GROUPS, {"work": ("farmer", "office")}, second_prompts.HELD_OUT_NEUTRAL,
-    {"work": second_prompts.HELD_OUT_WORK}, second_prompts.HELD_OUT_NO_GROUP, second_reader.skin_lightness,
+    "second", second_host.SecondWorld, second_world.GROUPS, {"work": ("farmer", "office")},
+    second_prompts.HELD_OUT_NEUTRAL, {"work": second_prompts.HELD_OUT_WORK}, second_prompts.HELD_OUT_NO_GROUP,
+    second_host.skin_lightness,
 )  # fmt: skip
 WORLDS = {world.name: world for world in (MINIATURE, SECOND)}

@@ -47,7 +47,7 @@ def _sentence(preference: "Preference", conditioning: Any) -> str:
         f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {gate.config['in_scope']:.2f} needed, "
         f"asks for something {reading.asked:.2f} of {gate.config['asked']:.2f}"
     )
-    reason = reading.said(axis)
+    reason = reading.reason(axis)
     return (
         f"left alone, {reason} ({certainty})" if reason else f"corrected as {axis.groups[reading.group]} ({certainty})"
     )
@@ -55,7 +55,7 @@ def _sentence(preference: "Preference", conditioning: Any) -> str:
 
 def sentence_about_own(preference: "Preference", host: "Host") -> str:
     """Which names and wordings of its axis a preference's gate does not read, in words."""
-    from ..learning.gate_checks import not_read
+    from ..gate.checks import not_read
 
     if preference.gate is None:
         return NO_GATE

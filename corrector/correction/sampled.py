@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..gate.prompt_gate import PromptReading
 from ..latents.devices import placed
 from ..preference.preference import Preference
-from ..preference.prompt_gate import PromptReading
 from .run import Run
 from .thinning import coins_from_seeds
 from .update import Settings
@@ -71,7 +71,7 @@ def sample_corrected(
     conditioning = host.encode(prompts)
     coins = coins_from_seeds(seeds)
     reasons = [
-        [reading.said(preference.axis) if reading else "" for reading in readings_of(preference, conditioning)]
+        [reading.reason(preference.axis) if reading else "" for reading in readings_of(preference, conditioning)]
         for preference in preferences
     ]
     sampled = torch.arange(len(seeds))

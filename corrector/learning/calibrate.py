@@ -23,10 +23,10 @@ import torch
 from ..correction.sampled import first_predictions, readings_of, sample_corrected
 from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
+from ..gate.prompt_gate import PromptReading
 from ..latents.skin import lightness
 from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
-from ..preference.prompt_gate import PromptReading
 from .chances import leans_from
 from .pairs import finite_pictures, refuse_broken
 from .store import MOST_CFG, PairError, PairStore

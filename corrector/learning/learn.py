@@ -5,15 +5,15 @@ from contextlib import nullcontext
 import torch
 
 from ..axis.axis import axis_from_dict
+from ..gate.train import STEPS, train_gate
+from ..gate.wordings import whole_words
 from ..latents.devices import place
 from ..preference.preference import GATE_FIGURES, Preference
-from .gate import STEPS, train_gate
 from .pairs import make_pairs
 from .points import sample_points
 from .store import FEWEST, MOST_CFG, PairError
 from .tone import tone_slopes
 from .training import CPU, train_distilled, train_judge
-from .wordings import whole_words
 
 SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
 FEWEST_GATE_STEPS = 200
