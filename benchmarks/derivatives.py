@@ -18,7 +18,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from corrector.learning.training import optimise  # noqa: E402
+from corrector.latents.optimise import optimise  # noqa: E402
 from corrector.miniature import model, world  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.train import diffusion_loss, named_sides, to_tensor  # noqa: E402

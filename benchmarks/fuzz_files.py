@@ -20,12 +20,12 @@ from corrector.correction.decision import decide, notes
 from corrector.correction.update import Settings, correct
 from corrector.files.folders import AXES
 from corrector.files.tensor_files import checksum, header_of
+from corrector.gate.prompt_gate import PromptGate, PromptReading
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import CHECKSUM, KEY, load_preferences, save_preferences
 from corrector.preference.judge import Judge
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import PromptGate, PromptReading
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # whose worlds and tiny checkpoints are the sound examples

@@ -28,8 +28,8 @@ from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
 from corrector.correction.thinning import coins_from_seeds  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
+from corrector.gate.texts import gate_others  # noqa: E402
 from corrector.learning.calibrate import calibrate  # noqa: E402
-from corrector.learning.gate_texts import gate_others  # noqa: E402
 from corrector.learning.learn import learn  # noqa: E402
 from corrector.learning.pairs import Pairs, make_pairs  # noqa: E402
 from corrector.learning.points import sample_points  # noqa: E402

@@ -68,7 +68,7 @@ def learn(model: DiffusionPipeline | Host, axis: Axis | str | Path, **options) -
     """
     with _extra_named():
         from .files.folders import AXES
-        from .learning.gate_texts import gate_others
+        from .gate.texts import gate_others
         from .learning.learn import learn
 
     host, axis = _host(model), _axis(axis)

@@ -11,9 +11,9 @@ from comfy_api.latest import io
 
 from ..corrector.files.folders import AXES, WEIGHTS
 from ..corrector.files.whole_files import at_work
+from ..corrector.gate.texts import gate_others
 from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
-from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import make_pairs
 from ..corrector.learning.store import check_room, digest, store_name

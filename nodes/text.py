@@ -7,8 +7,8 @@ import torch
 from comfy_api.latest import io
 
 from ..corrector.axis.two_prompts import text_axis
-from ..corrector.learning.gate import QUICK, train_gate
-from ..corrector.learning.wordings import whole_words
+from ..corrector.gate.train import QUICK, train_gate
+from ..corrector.gate.wordings import whole_words
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from .axes import WORDINGS

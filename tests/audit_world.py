@@ -12,11 +12,11 @@ from corrector.auditing.plan import Plan
 from corrector.auditing.report import build
 from corrector.auditing.run import Audit
 from corrector.axis.axis import load_axis
+from corrector.gate.prompt_gate import PromptReading
 from corrector.miniature.reader import load_reader
 from corrector.miniature.world import draw, wanted_scene
 from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import PromptReading
 
 ROOT = Path(__file__).resolve().parents[1]
 AXIS = load_axis(ROOT / "axes" / "miniature-backdrop.json")

@@ -8,8 +8,8 @@ import torch
 
 from corrector.correction.decision import decide, summary
 from corrector.correction.update import CorrectionError, Settings, correct
+from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.file import load_preference
-from corrector.preference.prompt_gate import PromptReading
 
 
 @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, torch.tensor([1.0, -1.0]), torch.tensor([math.nan])])

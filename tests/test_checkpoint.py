@@ -10,11 +10,11 @@ import pytest
 import torch
 import transformers
 
+from corrector.gate.prompt_gate import token_vectors
 from corrector.hosts.checkpoint import Checkpoint, space_of
 from corrector.latents.fingerprint import same_weights
 from corrector.miniature.host import Miniature
 from corrector.miniature.model import WEIGHTS
-from corrector.preference.prompt_gate import token_vectors
 from other_device import other_device
 from tiny_checkpoints import BETAS, KINDS, autoencoder, build, pipeline, to_original_layout
 

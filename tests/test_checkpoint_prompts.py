@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import CLIPTextModel
 
+from corrector.gate.prompt_gate import token_vectors
 from corrector.hosts.checkpoint import Checkpoint, chunks_of
 from corrector.hosts.prompts import Prompts
 from corrector.miniature.model import WEIGHTS, load_tokenizer
-from corrector.preference.prompt_gate import token_vectors
 
 PROMPTS = ["a portrait of a Orvane person", "a photo of a Tavelu man in a village"]
 

@@ -16,6 +16,7 @@ import torch
 from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
 from corrector.files.errors import RSCorrectorError
+from corrector.gate.prompt_gate import PromptGate
 from corrector.hosts.checkpoint import checkpoint_of
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.loading import load_pipeline
@@ -25,7 +26,6 @@ from corrector.miniature.reader import load_reader
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference
 from corrector.preference.networks import Distilled
-from corrector.preference.prompt_gate import PromptGate
 from corrector.preference.text import Text
 from other_device import OTHER, other_device
 from tiny_checkpoints import BETAS, MASK, PICTURE, autoencoder, pipeline, unet

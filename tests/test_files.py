@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from corrector.gate.prompt_gate import PromptGate
 from corrector.preference.file import (
     FORMAT,
     KEY,
@@ -21,7 +22,6 @@ from corrector.preference.file import (
 )
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import PromptGate
 from corrector.preference.text import Text
 from preference_files import rewrite, small_preference
 

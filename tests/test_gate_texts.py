@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from corrector.axis.axis import Side, load_axis
-from corrector.learning.gate_checks import CATEGORIES, check_texts
-from corrector.learning.gate_texts import Grammar, gate_texts
-from corrector.learning.wordings import FUNCTION_WORDS, noun_of, whole_words, words_of
+from corrector.gate.checks import CATEGORIES, check_texts
+from corrector.gate.prompt_gate import ANOTHER, OUT_OF_SCOPE, STEREOTYPE
+from corrector.gate.texts import Grammar, gate_texts
+from corrector.gate.wordings import FUNCTION_WORDS, noun_of, whole_words, words_of
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, HELD_OUT_NO_GROUP
-from corrector.preference.prompt_gate import ANOTHER, OUT_OF_SCOPE, STEREOTYPE
 
 AXES = Path(__file__).resolve().parents[1] / "axes"
 

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 from corrector.correction.sampled import first_leans, sample_corrected
 from corrector.correction.update import Settings
+from corrector.gate.train import gate_weakness
+from corrector.latents import optimise
 from corrector.latents.skin import skin_mask
-from corrector.learning import training
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
-from corrector.learning.gate import gate_weakness
 from corrector.learning.learn import learn, weakness
 from corrector.learning.pairs import make_pairs
 from corrector.learning.points import sample_points
@@ -274,7 +274,7 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
 
 
 def test_training_resumes_from_its_checkpoint_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(optimise, "CHECKPOINT_EVERY", 2)
 
     def trained(path, stop=None):
         torch.manual_seed(0)
@@ -286,7 +286,7 @@ def test_training_resumes_from_its_checkpoint_with_the_same_weights(tmp_path, mo
             x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
             return (network(x) - x.sum(dim=1, keepdim=True)).square().mean()
 
-        training.optimise(network, 7, loss_of_step, "", 1e-2, lambda step: 1 - step / 7, average=0.9, path=path)
+        optimise.optimise(network, 7, loss_of_step, "", 1e-2, lambda step: 1 - step / 7, average=0.9, path=path)
         return network.state_dict()
 
     with pytest.raises(KeyboardInterrupt):

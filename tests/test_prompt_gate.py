@@ -10,9 +10,10 @@ import torch
 
 from corrector.axis.axis import load_axis
 from corrector.files.folders import WEIGHTS
-from corrector.learning.gate import train_gate
-from corrector.learning.gate_checks import CATEGORIES
-from corrector.learning.wordings import noun_of
+from corrector.gate.checks import CATEGORIES
+from corrector.gate.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
+from corrector.gate.train import train_gate
+from corrector.gate.wordings import noun_of
 from corrector.miniature.host import Miniature
 from corrector.miniature.prompts import (
     HELD_OUT_BACKDROP,
@@ -21,7 +22,6 @@ from corrector.miniature.prompts import (
     HELD_OUT_NO_PERSON,
 )
 from corrector.preference.file import load_preference
-from corrector.preference.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
 
 AXES = Path(__file__).resolve().parents[1] / "axes"
 WIDTH, LENGTH = 128, 24

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from corrector.correction.memory import Memory
 from corrector.correction.run import OFF, OUTSIDE, Run
 from corrector.correction.update import CorrectionError, Settings
-from corrector.preference.prompt_gate import PromptReading
+from corrector.gate.prompt_gate import PromptReading
 
 COUNT, SHAPE = 8, (4, 8, 8)
 

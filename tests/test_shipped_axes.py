@@ -9,7 +9,8 @@ import pytest
 
 from corrector.axis.axis import load_axis
 from corrector.axis.schema import SCHEMA, axis_schema
-from corrector.learning import gate_texts, wordings
+from corrector.gate import texts as gate_texts
+from corrector.gate import wordings
 from corrector.preference.file import load_preference
 
 ROOT = Path(__file__).resolve().parents[1]

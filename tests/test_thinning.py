@@ -20,9 +20,9 @@ from corrector.correction.thinning import (
     level_of,
     thinned,
 )
+from corrector.gate.prompt_gate import OUT_OF_SCOPE, PromptReading
 from corrector.latents.fingerprint import fingerprint
 from corrector.preference.calibration import Calibration
-from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
 
 SHARES = st.floats(0, 1)
 

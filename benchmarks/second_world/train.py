@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks.second_world import world
 from benchmarks.second_world.prompts import training_prompt
 from benchmarks.second_world.reader import CLASSES, Reader
-from corrector.learning.training import optimise
+from corrector.latents.optimise import optimise
 from corrector.miniature.model import SCHEDULE, new_tokenizer, save, tokenize
 from corrector.miniature.train import encode_pool, to_tensor
 

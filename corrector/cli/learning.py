@@ -80,9 +80,9 @@ def _learn(axis, path, host, args):
     from tqdm import tqdm
 
     from ..files.folders import AXES, HOME
+    from ..gate.texts import gate_others
     from ..learning import learn as learning
     from ..learning.calibrate import pictures_needed, scales
-    from ..learning.gate_texts import gate_others
     from ..learning.pairs import make_pairs
     from ..learning.report import draw_report, report_path
     from ..learning.store import check_room, disk_use, store_name
@@ -191,7 +191,7 @@ def gate(args):
     """Train the gates of a file's preferences again, from text alone; all else in the file stays as it is."""
     from ..axis.axis import load_axis
     from ..files.folders import AXES
-    from ..learning.gate_texts import gate_others
+    from ..gate.texts import gate_others
     from ..learning.learn import host_gate
     from ..preference.file import check_writable, load_preferences, save_preferences
     from ..preference.preference import GATE_FIGURES

@@ -46,7 +46,7 @@ def sentence(preference, conditioning):
 
 def sentence_about_own(preference, host):
     """Which names and wordings of its axis a preference's gate does not read, in words."""
-    from ..learning.gate_checks import not_read
+    from ..gate.checks import not_read
 
     if preference.gate is None:
         return "no gate, every picture is corrected"

@@ -6,9 +6,9 @@ from itertools import chain
 
 import torch
 
+from ..gate.prompt_gate import PromptReading
 from ..latents.devices import device_of, place
 from ..latents.spaces import fit_mask
-from ..preference.prompt_gate import PromptReading
 from .decision import Decided, decide, groups_of, notes, summary
 from .memory import Memory
 from .thinning import first_lean

@@ -6,10 +6,10 @@ from functools import cached_property, partial
 
 import torch
 
+from ..gate.prompt_gate import token_vectors
 from ..latents.devices import quickly
 from ..latents.fingerprint import fingerprint
 from ..latents.spaces import LATENT_SPACES, denoised_from_output, scale_input
-from ..preference.prompt_gate import token_vectors
 from .loading import READS, CheckpointError, load_pipeline
 from .prompts import Prompts
 from .sampler import TEXTS_AT_ONCE, Host

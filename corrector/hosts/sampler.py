@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import torch
 
-from ..preference.prompt_gate import token_vectors
+from ..gate.prompt_gate import token_vectors
 from .prompts import joined
 
 TEXTS_AT_ONCE = 16  # that are encoded in one batch

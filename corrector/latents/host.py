@@ -66,7 +66,7 @@ class Host(Protocol):
             seeds: N integers, of the `starting_noise`.
             cfg: CFG scale; the negative prompt is empty.
             steps: by default the host's.
-            hook: `hook(denoised, x, sigma, indices, conditional)`, called after CFG, returns the new denoised; `indices`
+            hook: `hook(denoised, x, sigma, indices, conditional)`, called after CFG, returns the new denoised; indices
                 [B] are those of the batch's pictures, `conditional` is the prediction without CFG.
         """
         ...

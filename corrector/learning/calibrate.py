@@ -26,12 +26,12 @@ from torch import Tensor
 from ..correction.sampled import first_predictions, readings_of, sample_corrected
 from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
+from ..gate.prompt_gate import PromptReading
 from ..latents.host import Host
 from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
 from ..preference.judge import Judge
 from ..preference.preference import Preference
-from ..preference.prompt_gate import PromptReading
 from .chances import leans_from
 from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore
 from .tone import tone_power, tone_weight

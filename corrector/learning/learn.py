@@ -1,24 +1,23 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from ..axis.axis import Axis, axis_from_dict
+from ..gate.prompt_gate import PromptGate
+from ..gate.train import STEPS, train_gate
+from ..gate.wordings import whole_words
 from ..latents.devices import place
 from ..latents.host import LearningHost, default_cfg
 from ..preference.judge import Judge
 from ..preference.preference import GATE_FIGURES, Preference
-from ..preference.prompt_gate import PromptGate
-from .gate import STEPS, train_gate
 from .pairs import Pairs, make_pairs
 from .points import sample_points
 from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError
 from .tone import tone_slopes
 from .training import CPU, Progress, train_distilled, train_judge
-from .wordings import whole_words
 
 SOUND_UPDATE = 0.5  # explained variance of the held-out updates below which a preference is weak
 SOUND_JUDGE = 0.9  # accuracy of the judge below which a preference is weak

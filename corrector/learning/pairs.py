@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,23 +52,9 @@ def make_pairs(
     settings = dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, steps=steps) | host.identity
     store = PictureStore(folder, settings) if folder else None
     drawing = Drawing(host, axis.skin_region, store, batch, 2 * count * len(axis.groups), progress)
-    groups = []
     with store.at_work(wait=wait) if store else nullcontext(), drawing:
-        for index, group in enumerate(axis.groups):
-            seeds, prompts = _plan(axis, group, count, seed)
-
-            def sample(part, side, seeds=seeds, prompts=prompts):
-                return host.sample(host.encode(prompts[side][part]), seeds[part], cfg=cfg, steps=steps)
-
-            both = [drawing.series(f"{index:02d}-{side}", count, lambda part, s=side: sample(part, s)) for side in SIDES]
-            latents, tones, whole = map(torch.stack, zip(*both, strict=True))  # [2, N, ...]
-            whole = whole.all(dim=0)
-            if whole.float().mean() < WHOLE_PAIRS:
-                raise PairError(
-                    f"Only {int(whole.sum())} of {count} pairs of {group} came out without NaN or infinity, and "
-                    f"{WHOLE_PAIRS:.0%} must. Load the checkpoint in float32 and try again, or leave that group out."
-                )
-            groups.append((latents[:, whole], tones[:, whole], torch.tensor(seeds)[whole]))
+        numbers = range(len(axis.groups))
+        groups = [_group(drawing, axis, number, count, seed, dict(cfg=cfg, steps=steps)) for number in numbers]
     even = min(len(seeds) for *_, seeds in groups)  # groups keep the same number
     return Pairs(
         torch.stack([latents[:, :even] for latents, _, _ in groups]),
@@ -75,6 +62,25 @@ def make_pairs(
         torch.stack([seeds[:even] for *_, seeds in groups]),
         sum(drawing.broken.values()),
     )
+
+
+def _group(drawing, axis, index, count, seed, options):
+    """-> (latents [2, N, C, H, W], lightness [2, N], seeds [N]) of a group's pairs that are whole."""
+    group, host = axis.groups[index], drawing.host
+    seeds, prompts = _plan(axis, group, count, seed)
+
+    def sample(side, part):
+        return host.sample(host.encode(prompts[side][part]), seeds[part], **options)
+
+    sides = [drawing.series(f"{index:02d}-{side}", count, partial(sample, side)) for side in SIDES]
+    latents, tones, whole = map(torch.stack, zip(*sides, strict=True))  # [2, N, ...]
+    whole = whole.all(dim=0)
+    if whole.float().mean() < WHOLE_PAIRS:
+        raise PairError(
+            f"Only {int(whole.sum())} of {count} pairs of {group} came out without NaN or infinity, and "
+            f"{WHOLE_PAIRS:.0%} must. Load the checkpoint in float32 and try again, or leave that group out."
+        )
+    return latents[:, whole], tones[:, whole], torch.tensor(seeds)[whole]
 
 
 def _plan(axis, group, count, seed):

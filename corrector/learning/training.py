@@ -4,20 +4,14 @@ Each is reproducible from its seed and leaves torch's global generator unchanged
 batch is moved to `device`, where the network is trained and remains.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from einops import reduce
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
-from tqdm import trange
 
 from ..latents.devices import beside, place
+from ..latents.optimise import optimise
 from ..latents.spaces import expand
 from ..preference.judge import Judge
 from ..preference.networks import MOST_CELLS, Distilled
@@ -25,11 +19,9 @@ from .pairs import Pairs
 from .points import Points, Progress
 from .tone import RISE
 
-CHECKPOINT_EVERY = 250  # steps
 CPU = torch.device("cpu")
 HELD_OUT_RUNS = 0.06  # share of the runs
 SIGMA_EDGES = (0.15, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def patch_of(shape: torch.Size) -> int:
@@ -40,54 +32,6 @@ def patch_of(shape: torch.Size) -> int:
 def batch_of(batch: int, shape: torch.Size) -> int:
     """A batch size for latents of 16 x 16 -> one for `shape` [..., H, W] at similar memory and time."""
     return min(batch, max(8, batch * 256 // (shape[-2] * shape[-1])))
-
-
-def optimise(
-    network: Network, steps: int, loss_of_step: Callable[[int], Tensor], label: str, rate: float,
-    schedule: Callable[[int], float], average: float = 0.0, clip: float = 1.0, progress: Progress | None = None,
-    path: Path | None = None, **options,
-) -> Network:  # fmt: skip
-    """Train a network in place with AdamW -> the network with averaged weights, for inference.
-
-    Args:
-        loss_of_step: `loss_of_step(step)` -> the loss.
-        label: what the progress bar and `progress` call this training.
-        rate, schedule: the learning rate at a step is `rate * schedule(step)`.
-        average: decay of an exponential moving average of the weights, less in the first steps; 0 for none.
-        clip: largest norm of the gradient.
-        progress: `progress(label, done, total)`, called after each step instead of the bar; may raise to stop.
-        path: a checkpoint, written every CHECKPOINT_EVERY steps and at the end; training resumes from it.
-        options: of torch.optim.AdamW.
-    """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=rate, **options)
-    decay = LambdaLR(optimizer, schedule)
-
-    @torch.no_grad()
-    def running_average(averaged, current, count):
-        torch._foreach_lerp_(averaged, current, 1 - min(average, (float(count) + 1) / (float(count) + 10)))
-
-    averaged = AveragedModel(network, multi_avg_fn=running_average)
-    parts = {"network": network, "averaged": averaged, "optimizer": optimizer, "decay": decay}
-    if path and path.exists():
-        for name, state in torch.load(path, weights_only=True).items():
-            parts[name].load_state_dict(state)
-    bar = dict(initial=decay.last_epoch, total=steps, desc=label, mininterval=10, leave=False)
-    for step in trange(decay.last_epoch, steps, **bar, disable=progress is not None):
-        loss = loss_of_step(step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, clip)
-        optimizer.step()
-        decay.step()
-        averaged.update_parameters(network)
-        if progress:
-            progress(label, step + 1, steps)
-        if path and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
-            torch.save({name: part.state_dict() for name, part in parts.items()}, path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
-    network.load_state_dict(averaged.module.state_dict())
-    return network.eval().requires_grad_(False)
 
 
 def _train(network, steps, seed, loss_of_batch, label, progress):

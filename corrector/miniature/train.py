@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
-from ..learning.training import optimise
+from ..latents.optimise import optimise
 from . import model, world
 from .prompts import training_prompt
 from .reader import Reader, reader_targets

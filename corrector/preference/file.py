@@ -25,12 +25,12 @@ from ..files.json_files import LARGEST as LARGEST_TEXT
 from ..files.json_files import UnreadableError, parse_json
 from ..files.json_schema import complaint
 from ..files.tensor_files import checksum, not_finite, read_header, read_tensors
+from ..gate.prompt_gate import PromptGate
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
 from .judge import Judge
 from .networks import Distilled
 from .preference import Preference
-from .prompt_gate import PromptGate
 
 FORMAT = 3  # 1 and 2 are of development versions
 KEY, CHECKSUM = "rs_corrector", "checksum"

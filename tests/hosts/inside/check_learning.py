@@ -17,8 +17,8 @@ from host import NODES, correct, encode, node, sample, weights_hash
 from host_extras import Counted
 from rs_pack.corrector.axis.axis import AxisError
 from rs_pack.corrector.files.folders import AXES, WEIGHTS
+from rs_pack.corrector.gate.texts import gate_others
 from rs_pack.corrector.learning import report as learning_report
-from rs_pack.corrector.learning.gate_texts import gate_others
 from rs_pack.corrector.learning.store import PairError
 from rs_pack.corrector.preference.file import load_preference, save_preference
 from rs_pack.corrector.preference.text import Text

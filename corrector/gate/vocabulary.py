@@ -1,6 +1,6 @@
 """Words of the gate's training prompts, by what they are for: people, things, scenes, actions, styles.
 
-`gate_subjects.py` and `gate_texts.py` combine them. An axis' training leaves out what its own sides name.
+`subjects.py` and `texts.py` combine them. An axis' training leaves out what its own sides name.
 """
 
 

@@ -3,8 +3,8 @@
 import random
 import re
 
-from ..preference.prompt_gate import COUNTER, STEREOTYPE
 from . import vocabulary
+from .prompt_gate import COUNTER, STEREOTYPE
 from .wordings import FUNCTION_WORDS, LEADING, PEOPLE_WORDS, made_up_word, named_words, noun_of, shortened, words_of
 
 PLACE_WORDS = ("in", "at", "on", "near", "next", "surrounded", "standing", "behind", "among", "beside", "by")

@@ -8,8 +8,8 @@ import math
 
 from ..axis.axis import load_axis
 from ..axis.schema import SCHEMA
-from ..preference.prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
-from .gate_subjects import Subjects
+from .prompt_gate import ANOTHER, COUNTER, NEITHER, OUT_OF_SCOPE, STEREOTYPE
+from .subjects import Subjects
 from .wordings import FUNCTION_WORDS, NEGATIONS, misspelt, named_words, noun_of, words_of
 
 LONGEST = 120  # words

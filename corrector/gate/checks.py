@@ -8,8 +8,8 @@ after a group; {stereotype} and {counter} are wordings of the two sides, {bare} 
 
 import re
 
-from ..preference.prompt_gate import ANOTHER, COUNTER, EXPLICIT, NEITHER, OUT_OF_SCOPE, STEREOTYPE
-from .gate_texts import Grammar
+from .prompt_gate import ANOTHER, COUNTER, EXPLICIT, NEITHER, OUT_OF_SCOPE, STEREOTYPE
+from .texts import Grammar
 from .wordings import noun_of
 
 NAMED = (

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..preference.prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
-from .gate_checks import check_texts
-from .gate_texts import gate_texts
-from .training import optimise
+from ..latents.optimise import optimise
+from .checks import check_texts
+from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
+from .texts import gate_texts
 
 TOKEN_BYTES = 2**30  # of token vectors in training, in half precision; beyond, fewer texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
