@@ -1,9 +1,10 @@
-"""ComfyUI as a Host: encode, denoise, sample and decode with MODEL, CLIP and VAE of a graph.
+"""ComfyUI as a LearningHost: encode, denoise, sample and decode with MODEL, CLIP and VAE of a graph.
 
 The host always runs in inference mode and training does not, so the results are copied into normal tensors.
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -14,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..corrector.hosts.prompts import Prompts
-from ..corrector.hosts.sampler import TEXTS_AT_ONCE, Host
+from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
+from ..corrector.latents.host import Hook, starting_noise
 from .correction import SPACES, check_model
-from .identity import identity_of, vocabulary_of
+from .identity import identity_of
 
 ENCODED = 1024  # size of the cache of encoded prompts: those of an axis are reused many times
 WORDS_KEPT = 10_000  # by the package tokenizers, of what each tokenizer has seen
@@ -99,8 +100,8 @@ class OneEvaluation(comfy.samplers.Sampler):
         return noise
 
 
-class ComfyHost(Host):
-    """A Host of ComfyUI's models; latents are in model space. Raises CorrectionError if the model is not supported.
+class ComfyHost:
+    """A LearningHost of ComfyUI's models; latents are in model space. Raises CorrectionError if the model is not supported.
 
     Args:
         model, clip, vae: ComfyUI's MODEL, CLIP and VAE; without a VAE, pictures are approximate colours.
@@ -159,14 +160,15 @@ class ComfyHost(Host):
             denoised[which] = once.denoised.float().cpu()
         return denoised
 
-    def sample(self, conditioning, seeds, cfg=2.0, steps=None, hook=None, batch=None, progress=None):
+    def sample(
+        self, conditioning: ComfyPrompts, seeds: Sequence[int], cfg: float = 2.0, steps: int | None = None,
+        hook: Hook | None = None,
+    ) -> torch.Tensor:  # fmt: skip
         """Sample with ComfyUI's samplers, of which some draw further noise per batch; arguments as `Host.sample`."""
         conditioning, latents = conditioning.expand(len(seeds)), torch.zeros(len(seeds), *self.shape)
-        for which in self.batches(conditioning, batch):
+        for which in self.batches(conditioning):
             own = [int(seeds[i]) for i in which.tolist()]
             latents[which] = self._sample(conditioning[which], own, cfg, steps or self.steps, hook, which)
-            if progress:
-                progress(len(which))
         return latents
 
     @torch.inference_mode()
@@ -178,7 +180,7 @@ class ComfyHost(Host):
                 return hook(args["denoised"], args["input"], args["sigma"], which, args["cond_denoised"])
 
             model.set_model_sampler_post_cfg_function(hooked)
-        noise = self.noise(seeds)
+        noise = starting_noise(seeds, self.shape)
         latents = comfy.sample.sample(
             model, noise, steps, cfg, self.sampler, self.scheduler, conditioning.batched(),
             self.encode([""]).batched(), torch.zeros_like(noise), callback=_stop_if_interrupted, disable_pbar=True,
@@ -186,10 +188,10 @@ class ComfyHost(Host):
         )  # fmt: skip
         return self.latent_format.process_in(latents.float()).cpu()
 
-    def batches(self, conditioning, batch=None):
+    def batches(self, conditioning):
         """Indices of the pictures of each batch; stops between batches if the user has interrupted the run."""
         for group in conditioning.alike():
-            for which in group.split(batch or self.batch):
+            for which in group.split(self.batch):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 yield which
 
@@ -216,6 +218,12 @@ class ComfyHost(Host):
         """A small PIL image of the first latent."""
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
         return Image.fromarray(colours.permute(1, 2, 0).numpy())
+
+
+def vocabulary_of(clip) -> tuple[str, ...]:
+    """The tokens that a CLIP's first tokenizer knows, as texts; () if it does not say."""
+    words = (getattr(part, "inv_vocab", None) for part in vars(clip.tokenizer).values())
+    return tuple(next(filter(None, words), {}).values())
 
 
 def _stop_if_interrupted(*_):

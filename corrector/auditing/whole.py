@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..files.whole_files import why_not, write_whole
+from ..latents.host import default_cfg
 from ..learning.pairs import make_pairs
 from ..pages.drawing import png
 from .blind import write_blind_page
@@ -17,7 +18,7 @@ def audit(host, axis, preferences=(), folder="out/audit", progress=None, **optio
     """Sample, judge and report one axis -> the report, a dict. Called again after a stop, it resumes.
 
     Args:
-        host: the model, as hosts.sampler.Host has it.
+        host: Host.
         axis: Axis.
         preferences: the Preferences that correct; empty audits the plain model alone.
         folder: where pictures, report and pages are saved; use one folder per axis and settings.
@@ -43,7 +44,7 @@ def prepared(host, axis, preferences, folder, judge=None, clip=None, **options):
     """
     for preference in preferences:
         preference.check_space(host.space, "this checkpoint")
-    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (host.cfg,)}
+    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (default_cfg(host.space),)}
     plan = Plan(axis, **{**defaults, **options, **({} if preferences else {"strengths": ()})})
     return Audit(host, plan, judges_of(host, plan, preferences, folder, judge, clip), list(preferences))
 

@@ -70,6 +70,7 @@ def _size(text):
 def open_host(args):
     """The checkpoint that the options name, by default the miniature; sets the default CFG scale."""
     from ..hosts.checkpoint import Checkpoint
+    from ..latents.host import default_cfg
     from ..miniature.host import Miniature
     from ..miniature.model import WEIGHTS
 
@@ -79,5 +80,5 @@ def open_host(args):
     else:
         host = Miniature(bf16=args.bf16, lora=args.lora)
     host.steps = args.steps
-    args.cfg = host.cfg if args.cfg is None else args.cfg
+    args.cfg = default_cfg(host.space) if args.cfg is None else args.cfg
     return host

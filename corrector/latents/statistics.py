@@ -3,10 +3,14 @@
 SciPy is imported where it is used, because it is slow to import and hosts load this module at start.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from .host import Conditioning, Host, starting_noise
 from .spaces import LATENT_SPACES, add_noise
 
 RENOISED = 0.5  # sigma at which finished latents are denoised again: composition is kept, and details are not
@@ -39,7 +43,7 @@ def frechet(first, second, weights=None):
     return float(mean_gap + np.trace(a + b - 2 * sqrtm(a @ b).real))
 
 
-def denoising_error(host, latents, conditioning, seeds):
+def denoising_error(host: Host, latents: Tensor, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
     """How unlikely finished latents are by the model itself -> [N]: its error when it denoises them once more.
 
     The loss with which diffusion models are trained, on a sampled picture: what the model could have made itself is
@@ -47,7 +51,7 @@ def denoising_error(host, latents, conditioning, seeds):
     by this error). It needs no other network.
 
     Args:
-        host: has `denoise`, `noise` and `space`.
+        host: Host.
         latents: [N, C, H, W], model space, on the CPU.
         conditioning: of the N prompts.
         seeds: those of the pictures; the noise is drawn from the next ones.
@@ -57,6 +61,6 @@ def denoising_error(host, latents, conditioning, seeds):
     """
     sigma, flow = torch.full((len(latents),), RENOISED), LATENT_SPACES[host.space].flow
     with torch.no_grad():
-        noised = add_noise(latents, host.noise([seed + 1 for seed in seeds]), RENOISED, flow)
+        noised = add_noise(latents, starting_noise([seed + 1 for seed in seeds], latents.shape[1:]), RENOISED, flow)
         denoised = host.denoise(noised, sigma, conditioning).float().cpu()
     return (denoised - latents).square().mean(dim=(1, 2, 3)) / RENOISED**2
