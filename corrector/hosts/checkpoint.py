@@ -21,7 +21,7 @@ from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
 from .sampler import karras_sigmas, sample_euler
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
@@ -48,8 +48,7 @@ class Checkpoint:
     def __init__(self, pipe: DiffusionPipeline, size: tuple[int, int] | None = None):
         self.pipe = pipe
         self.evaluations = 0  # of the UNet, counted in pictures
-        self.unet, self.autoencoder = sampled_parts(pipe)
-        self.space = space_of(pipe)
+        self.unet, self.autoencoder, self.space = sampled_parts(pipe)
         self.sdxl = is_sdxl(pipe)
         self.shape = (4, *_latent_size(pipe, size))
         self.batch = max(1, min(MOST_PICTURES, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))
@@ -87,7 +86,7 @@ class Checkpoint:
         }
 
     def _read_schedule(self, scheduler):
-        from diffusers import EulerDiscreteScheduler
+        from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
         config, name = scheduler.config, type(scheduler).__name__
         prediction = config.get("prediction_type", "epsilon")

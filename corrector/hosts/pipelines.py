@@ -17,7 +17,8 @@ from .loading import READS, CheckpointError
 from .schedulers import check_scheduler
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.models.modeling_utils import ModelMixin
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 MEMBERS = ("encode_prompt", "do_classifier_free_guidance", "guidance_scale")  # of the class
 COMPONENTS = ("unet", "vae", "scheduler")
@@ -72,14 +73,13 @@ def checkpoint_of(pipe: DiffusionPipeline) -> str:
     return identity_of(pipe.unet, pipe.text_encoder, getattr(pipe, "text_encoder_2", None))
 
 
-def sampled_parts(pipe: DiffusionPipeline) -> tuple[nn.Module, nn.Module]:
-    """(UNet, VAE) of a pipeline from which a Checkpoint can sample. Raises CheckpointError."""
-    unet, vae, text_encoder, tokenizer = parts = [
-        getattr(pipe, name, None) for name in ("unet", "vae", "text_encoder", "tokenizer")
-    ]
-    if any(part is None for part in parts) or type(getattr(unet, "_orig_mod", unet)).__name__ != UNET:
+def sampled_parts(pipe: DiffusionPipeline) -> tuple[ModelMixin, ModelMixin, str]:
+    """(UNet, VAE, latent space) of a pipeline from which a Checkpoint can sample. Raises CheckpointError."""
+    lacks = any(getattr(pipe, name, None) is None for name in ("unet", "vae", "text_encoder", "tokenizer"))
+    space = None if lacks else space_of(pipe)
+    if space is None or type(getattr(pipe.unet, "_orig_mod", pipe.unet)).__name__ != UNET:
         raise CheckpointError(f"{name_of(pipe)}: it is a {type(pipe).__name__}. {READS}.")
-    config = unet.config
+    config = pipe.unet.config
     odd = [key for key in ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim") if config.get(key)]
     odd += ["addition_embed_type"] if config.get("addition_embed_type") not in (None, "text_time") else []
     odd += [f"{key} {config[key]}" for key in ("in_channels", "out_channels") if config.get(key, 4) != 4]
@@ -88,8 +88,8 @@ def sampled_parts(pipe: DiffusionPipeline) -> tuple[nn.Module, nn.Module]:
             f"{name_of(pipe)}: its UNet has {', '.join(odd)}, and a plain one of 4 channels is needed (no inpainting, "
             "editing, upscaling or LCM model); use the checkpoint that it was made from."
         )
-    encoders = [encoder for encoder in (text_encoder, getattr(pipe, "text_encoder_2", None)) if encoder is not None]
-    for encoder, words in zip(encoders, (tokenizer, getattr(pipe, "tokenizer_2", None)), strict=False):
+    encoders = [encoder for encoder in (pipe.text_encoder, getattr(pipe, "text_encoder_2", None)) if encoder is not None]
+    for encoder, words in zip(encoders, (pipe.tokenizer, getattr(pipe, "tokenizer_2", None)), strict=False):
         count = 0 if words is None else len(words)
         if count < encoder.config.vocab_size:  # transformers makes an empty tokenizer if its files are missing
             raise CheckpointError(
@@ -102,7 +102,7 @@ def sampled_parts(pipe: DiffusionPipeline) -> tuple[nn.Module, nn.Module]:
             f"{name_of(pipe)}: its text encoders give vectors {width} wide and its UNet takes "
             f"{config.cross_attention_dim}; they are parts of different checkpoints."
         )
-    return unet, vae
+    return pipe.unet, pipe.vae, space
 
 
 def check_pipeline(pipe: DiffusionPipeline, preferences: Sequence[Preference]) -> None:
@@ -143,7 +143,7 @@ def _lack(pipe):
     parts = unet.modules() if isinstance(unet, nn.Module) else ()  # it may be compiled, or wrapped otherwise
     if not any(parent.__name__ == UNET for part in parts for parent in type(part).__mro__):
         return f"whose UNet is a {type(unet).__name__} and not a {UNET}"
-    channels = unet.config.get("in_channels"), unet.config.get("out_channels")
+    channels = tuple(pipe.unet.config.get(name) for name in ("in_channels", "out_channels"))
     if channels not in CHANNELS:
         return f"whose UNet has {channels[0]} channels in and {channels[1]} out"
     return "" if space_of(pipe) else "whose latents are not those of Stable Diffusion"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
@@ -13,18 +13,24 @@ TEXTS_AT_ONCE = 16  # that are encoded in one batch
 
 
 def joined(*conditionings: Tensor | Prompts) -> Tensor | Prompts:
-    """Conditionings of some prompts each, Prompts or tensors [N, T, W], in one.
+    """Conditionings of some prompts each, all Prompts or all tensors [N, T, W], in one."""
+    prompts = [part for part in conditionings if isinstance(part, Prompts)]
+    if prompts:
+        return Prompts(conditioning for part in prompts for conditioning in part.conditionings)
+    return joined_tokens([part for part in conditionings if isinstance(part, Tensor)])
 
-    Shorter tensors are repeated up to a common length, as ComfyUI does: in cross-attention that changes nothing.
+
+def joined_tokens(vectors: Sequence[Tensor]) -> Tensor:
+    """Token vectors [N, T, W] of some prompts each in one tensor.
+
+    Shorter ones are repeated up to a common length, as ComfyUI does: in cross-attention that changes nothing.
     """
-    if isinstance(conditionings[0], Prompts):
-        return torch.cat(conditionings)
-    length = math.lcm(*(tokens.shape[1] for tokens in conditionings))
-    return torch.cat([tokens.repeat(1, length // tokens.shape[1], 1) for tokens in conditionings])
+    length = math.lcm(*(tokens.shape[1] for tokens in vectors))
+    return torch.cat([tokens.repeat(1, length // tokens.shape[1], 1) for tokens in vectors])
 
 
 class Prompts:
-    """N prompts that are indexed, repeated and joined like a tensor [N, ...]; their vectors are read on the CPU.
+    """N prompts that are indexed and repeated like a tensor [N, ...]; their vectors are read on the CPU.
 
     Args:
         conditionings: N, each in ComfyUI's form: a list of [token vectors [1, T, W], dict of what belongs to them]. In
@@ -37,7 +43,7 @@ class Prompts:
     @property
     def tokens(self) -> Tensor:
         """Token vectors [N, T, W]."""
-        return joined(*(conditioning[0][0].float().cpu() for conditioning in self.conditionings))
+        return joined_tokens([conditioning[0][0].float().cpu() for conditioning in self.conditionings])
 
     @property
     def pooled(self) -> Tensor:
@@ -60,12 +66,6 @@ class Prompts:
 
     def to(self, *_):
         return self
-
-    @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None):
-        if function is not torch.cat:
-            return NotImplemented
-        return cls(conditioning for prompts in args[0] for conditioning in prompts.conditionings)
 
 
 def chunks_of(tokenizer, prompt: str) -> list[str]:

@@ -11,7 +11,7 @@ from .prompts import Prompts, joined
 
 def karras_sigmas(steps: int, **schedule) -> Tensor:
     """Karras et al. (2022) sigmas, descending to 0: [steps + 1]; `schedule` of diffusers' EulerDiscreteScheduler."""
-    from diffusers import EulerDiscreteScheduler
+    from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
     scheduler = EulerDiscreteScheduler(**schedule, use_karras_sigmas=True)
     scheduler.set_timesteps(steps)

@@ -1,7 +1,7 @@
 """What learning, calibration and audits need of a model: four functions, and five facts about it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,8 +19,11 @@ class Conditioning(Protocol):
     def expand(self, *sizes: int) -> "Conditioning": ...
 
 
-class Host(Protocol):
-    """A model that can be sampled.
+C = TypeVar("C", bound=Conditioning)
+
+
+class Host(Protocol[C]):
+    """A model that can be sampled, whose conditioning is of a type C.
 
     Latents are in model space, (VAE space - shift) * scale; x at sigma is x0 + sigma * noise. Arguments may be on any
     device; `denoise` and `sample` return float32 on `device`, `encode` and `decode` on the CPU.
@@ -49,14 +52,14 @@ class Host(Protocol):
     @property
     def identity(self) -> dict: ...
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning: ...
+    def encode(self, prompts: Sequence[str]) -> C: ...
 
-    def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+    def denoise(self, x: Tensor, sigma: Tensor, conditioning: C) -> Tensor:
         """x [B, C, H, W], sigma [B], the conditioning of B prompts or 1 -> denoised without CFG [B, C, H, W]."""
         ...
 
     def sample(
-        self, conditioning: Conditioning, seeds: Sequence[int], cfg: float = 2.0, steps: int | None = None,
+        self, conditioning: C, seeds: Sequence[int], cfg: float = 2.0, steps: int | None = None,
         hook: Hook | None = None,
     ) -> Tensor:  # fmt: skip
         """From seeds to latents [N, C, H, W].
@@ -91,7 +94,7 @@ class TextEncoder(Protocol):
         ...
 
 
-class LearningHost(Host, TextEncoder, Protocol):
+class LearningHost(Host[C], TextEncoder, Protocol[C]):
     """A host from which a preference can be learned."""
 
 

@@ -140,7 +140,8 @@ class _Group:
 
     def calibration(self, cfg: float, plain: "_Pictures", lean: dict[str, float]) -> Calibration:
         slope = self.preference.training.get("tone_slopes", {}).get(self.group, 0.0)
-        measured = Calibration(self.group, cfg, *plain.rate, 1.0, 0, seed=self.seed, **lean)
+        base_rate, base_n = plain.rate
+        measured = replace(Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed), **lean)
         order = plain.stereotypes_first()
         counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER_EVERY)])
         if slope:
