@@ -11,6 +11,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm

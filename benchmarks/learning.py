@@ -25,8 +25,7 @@ from benchmarks import derivatives, tables  # noqa: E402
 from benchmarks.worlds import MINIATURE  # noqa: E402
 from corrector.auditing import statistics as audit  # noqa: E402
 from corrector.axis.axis import load_axis  # noqa: E402
-from corrector.correction.sampled import decide_all, first_leans, sample_corrected  # noqa: E402
-from corrector.correction.thinning import coins_from_seeds  # noqa: E402
+from corrector.correction.sampled import sample_corrected  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
 from corrector.gate.texts import gate_others  # noqa: E402
 from corrector.learning.calibrate import calibrate  # noqa: E402
@@ -153,12 +152,11 @@ class Bench:
         """Stereotype rate and drift at targets 1 and 0.5."""
         (before, lightness, read), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
         full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), cfg, batch=8, plain=before)
-        conditioning, coins = host.encode(prompts), coins_from_seeds(seeds)
-        lean = first_leans(host, preference, conditioning, seeds, cfg)
-        decision, _ = decide_all(preference, conditioning, coins, 0.5, cfg, 8, lean)
+        half = Settings(target=0.5)
+        _, (reasons,) = sample_corrected(host, prompts, seeds, [preference], half, cfg, batch=8, plain=before)
         pictures = host.decode(full)
         corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness
-        for target, chosen in ((1, np.full(self.n, True)), (0.5, decision.active.numpy())):
+        for target, chosen in ((1, np.full(self.n, True)), (0.5, np.array([not why for why in reasons]))):
             labels = np.where(chosen, corrected, read[attribute])
             rate = audit.rate(tables.stereotype_count(labels, side), self.n)
             self.say(f"{name}, target {target}: {side}", group, rate, self.n, cfg=cfg, **more)

@@ -101,7 +101,7 @@ class OneEvaluation(comfy.samplers.Sampler):
 
 
 class ComfyHost:
-    """A LearningHost of ComfyUI's models; latents are in model space. Raises CorrectionError if the model is not supported.
+    """A LearningHost of ComfyUI's models. Raises CorrectionError if the model is not supported.
 
     Args:
         model, clip, vae: ComfyUI's MODEL, CLIP and VAE; without a VAE, pictures are approximate colours.

@@ -47,7 +47,7 @@ def exact(axis, monkeypatch):
 
     What makes up for errors of a model and a network is switched off.
     """
-    for name, value in {"MARGIN": 0.0, "LEAST": 1.0, "LATE": 0.0}.items():
+    for name, value in {"PUSH_MARGIN": 0.0, "LOWEST_CFG": 1.0, "LATE_EXPONENT": 0.0}.items():
         monkeypatch.setattr(update, name, value)
 
     def make(world=None, shape=(4, 6, 10), space="miniature", **more):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from corrector.correction.sampled import first_leans
+from corrector.correction.sampled import first_predictions
 from corrector.correction.thinning import first_lean
 from corrector.files.folders import WEIGHTS
 from corrector.learning.chances import leans_from, logistic_fit
@@ -44,8 +44,13 @@ def test_the_lean_is_read_from_runs_that_start_a_little_lower_too_if_it_was_cali
 
 def test_guidance_adds_to_the_lean_in_proportion_to_the_cfg_scale_above_1():
     host, preference = Miniature(), load_preference(WEIGHTS / "miniature-backdrop.safetensors")
-    conditioning, seeds = host.encode(["a portrait of an Orvane person"] * 4), range(4)
-    at_1, at_2, at_7 = (first_leans(host, preference, conditioning, seeds, cfg) for cfg in (1.0, 2.0, 7.0))
+    conditioning, groups = host.encode(["a portrait of an Orvane person"] * 4), torch.zeros(4, dtype=torch.long)
+
+    def leans(cfg):
+        x, sigma, conditional, denoised = first_predictions(host, conditioning, range(4), cfg)
+        return first_lean(preference, x, sigma, groups, conditional, denoised, cfg)
+
+    at_1, at_2, at_7 = map(leans, (1.0, 2.0, 7.0))
     assert (at_2 < at_1).all()  # the model draws city backdrops less for Orvane than without a prompt
     torch.testing.assert_close(at_7 - at_1, 6 * (at_2 - at_1), rtol=1e-3, atol=1e-3)
 

@@ -11,7 +11,7 @@ from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from corrector.cli.commands import main
-from corrector.correction.record import KEY, Correction, PreferenceOutcome, record_of
+from corrector.correction.record import RECORD_KEY, record_of
 
 WHY = "the prompt asks for a village"
 INFOTEXT = (
@@ -37,21 +37,24 @@ def inspected(tmp_path, capsys):
 
 
 def correction(*reasons, strength=1.0, target=1.0):
-    outcomes = [PreferenceOutcome(f"axis {i}", "0a1b2c3d4e", not why, why) for i, why in enumerate(reasons)]
-    return Correction("", strength, target, tuple(outcomes))
+    outcomes = [
+        {"name": f"axis {i}", "hash": "0a1b2c3d4e", "corrected": not why, "reason": why}
+        for i, why in enumerate(reasons)
+    ]
+    return {"outcome": "", "strength": strength, "target": target, "preferences": outcomes}
 
 
 def test_a_corrected_picture_and_one_left_alone(inspected):
-    assert inspected(**{KEY: json.dumps(record_of([correction("")]))}) == [
+    assert inspected(**{RECORD_KEY: json.dumps(record_of([correction("")]))}) == [
         "The picture was corrected (preference axis 0 [0a1b2c3d4e], strength 1)."
     ]
-    assert inspected(**{KEY: json.dumps(record_of([correction(WHY, strength=0.5, target=0.4)]))}) == [
+    assert inspected(**{RECORD_KEY: json.dumps(record_of([correction(WHY, strength=0.5, target=0.4)]))}) == [
         f"The picture was left alone, because {WHY} (preference axis 0 [0a1b2c3d4e], strength 0.5, target 0.4)."
     ]
 
 
 def test_stages_are_numbered_and_each_preference_has_a_sentence(inspected):
-    said = inspected(**{KEY: json.dumps(record_of([correction("", WHY), correction("")]))})
+    said = inspected(**{RECORD_KEY: json.dumps(record_of([correction("", WHY), correction("")]))})
     assert [line.partition(" (")[0] for line in said] == [
         "Correction 1: The picture was corrected",
         f"Correction 1: The picture was left alone, because {WHY}",
@@ -96,7 +99,7 @@ def test_what_the_output_cannot_encode_is_printed_as_question_marks(inspected, m
 )
 def test_a_damaged_or_newer_entry_is_refused_in_a_sentence(inspected, record):
     with pytest.raises(SystemExit, match="is damaged, or another version of RS-Corrector wrote it"):
-        inspected(**{KEY: record})
+        inspected(**{RECORD_KEY: record})
 
 
 def picture_bytes(kind, size=(64, 64), **options):

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from corrector.correction.sampled import first_leans, sample_corrected
+from corrector.correction.sampled import first_predictions, sample_corrected
+from corrector.correction.thinning import first_lean
 from corrector.correction.update import Settings
 from corrector.gate.train import gate_weakness
 from corrector.latents import optimise
@@ -264,13 +265,15 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
         assert known.lean_slope > 0
     prompts, seeds = ["a portrait of a Tavelu person"] * 60, range(900, 960)
     conditioning = host.encode(prompts)
-    found = first_leans(host, preference, conditioning, seeds, cfg=1.0)
+    predictions = first_predictions(host, conditioning, seeds, cfg=1.0)
     x = torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds]) * 14.6
     sigma, group = torch.full((60,), 14.6), torch.full((60,), axis.groups.index("Tavelu"))
     by_hand = preference.source(x, sigma, group, host.denoise(x, sigma, conditioning)).log_odds
+    x, sigma, conditional, denoised = predictions
+    found = first_lean(preference, x, sigma, group, conditional, denoised, 1.0)
     torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
     assert all(known.lean_guidance == 0 for known in preference.calibrations)  # there is none at CFG 1
-    assert first_leans(host, replace(preference, calibrations=()), conditioning, seeds, cfg=2.0) is None
+    assert first_lean(replace(preference, calibrations=()), x, sigma, group, conditional, denoised, 2.0) is None
 
 
 def test_training_resumes_from_its_checkpoint_with_the_same_weights(tmp_path, monkeypatch):

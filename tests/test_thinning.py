@@ -11,57 +11,32 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import kstest
 
-from corrector.correction.decision import decide, summary
-from corrector.correction.thinning import (
-    SPARE,
-    chosen_images,
-    coins_from_noise,
-    coins_from_seeds,
-    level_of,
-    thinned,
-)
+from corrector.correction.decision import PastDecision, decide, summary
+from corrector.correction.thinning import chosen_images, coins_from_noise, coins_from_seeds, level_of, thinned
 from corrector.gate.prompt_gate import OUT_OF_SCOPE, PromptReading
 from corrector.latents.fingerprint import fingerprint
 from corrector.preference.calibration import Calibration
-
-SHARES = st.floats(0, 1)
 
 
 def noises(count, seed=0, shape=(4, 8, 12)):
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_coins_from_noise_are_uniform():
-    assert kstest(coins_from_noise(noises(4000)).numpy(), "uniform").pvalue > 0.01
+def test_coins_are_uniform_and_independent_for_neighbouring_seeds_and_other_thinning_seeds():
+    noise = noises(4000)
+    draws = [coins_from_noise(noise), coins_from_noise(noise, seed=1)]
+    draws += [coins_from_seeds(range(4000)), coins_from_seeds(range(1, 4001)), coins_from_seeds(range(4000), seed=1)]
+    assert all(kstest(coins.numpy(), "uniform").pvalue > 0.01 for coins in draws)
+    correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(5)
+    assert correlation.abs().max() < 0.06
 
 
-def test_coins_from_seeds_are_uniform_and_independent_for_neighbouring_seeds():
-    assert kstest(coins_from_seeds(range(4000)).numpy(), "uniform").pvalue > 0.01
-    both = torch.stack([coins_from_seeds(range(start, start + 4000)) for start in (0, 1)])
-    assert abs(float(torch.corrcoef(both)[0, 1])) < 0.05
-
-
-@pytest.mark.parametrize("scale", [14.6, 0.05])
-def test_a_coin_does_not_depend_on_the_scale_of_the_noise(scale):
-    torch.testing.assert_close(coins_from_noise(scale * noises(50)), coins_from_noise(noises(50)), rtol=0, atol=1e-6)
-
-
-def test_a_picture_has_the_same_coin_in_any_batch():
+def test_a_coin_depends_on_neither_the_scale_of_the_noise_nor_the_batch():
     noise = noises(9)
-    alone = torch.cat([coins_from_noise(noise[i : i + 1]) for i in range(9)])
-    torch.testing.assert_close(coins_from_noise(noise), alone, rtol=0, atol=1e-9)
+    alone = torch.cat([coins_from_noise(14.6 * noise[i : i + 1]) for i in range(9)])
+    torch.testing.assert_close(coins_from_noise(noise), alone, rtol=0, atol=1e-6)
     assert torch.equal(coins_from_seeds([5, 3, 8])[1:2], coins_from_seeds([3]))
-
-
-def test_another_thinning_seed_gives_independent_coins():
-    first, second = coins_from_noise(noises(2000)), coins_from_noise(noises(2000), seed=1)
-    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.1
-    assert not torch.equal(coins_from_seeds(range(9)), coins_from_seeds(range(9), seed=1))
-
-
-def test_noise_of_zeros_gives_finite_coins():
-    assert torch.isfinite(coins_from_noise(torch.zeros(2, 4, 8, 8))).all()
-    assert len(coins_from_seeds([])) == 0
+    assert torch.isfinite(coins_from_noise(torch.zeros(2, 4, 8, 8))).all() and len(coins_from_seeds([])) == 0
 
 
 def unknown(base_rate, full_rate=1.0):
@@ -77,11 +52,6 @@ def test_without_leans_the_number_chosen_is_the_share_of_the_batch_rounded():
         assert math.floor(share - 1e-6) <= int(chosen.sum()) <= math.ceil(share + 1e-6)
 
 
-@given(st.integers(1, 20))
-def test_a_target_of_nearly_one_chooses_all_if_the_base_rate_is_unknown(count):
-    assert thinned(coins_from_seeds(range(count)), 1 - 1e-9).all()
-
-
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.72])
 def test_each_of_equal_pictures_is_chosen_with_the_probability_of_the_share(batch, share):
@@ -93,12 +63,6 @@ def test_each_of_equal_pictures_is_chosen_with_the_probability_of_the_share(batc
         assert abs(float(position.mean()) - share) < 4 * error
 
 
-@given(SHARES, SHARES)
-def test_a_group_at_or_above_its_target_is_left_alone(beta, target):
-    if beta >= target:
-        assert not thinned(coins_from_seeds(range(6)), target, unknown(beta)).any()
-
-
 @pytest.mark.parametrize("batch", [1, 8])
 @pytest.mark.parametrize("base_rate", [0.6, 0.85])
 def test_where_the_base_rate_reaches_the_target_hardly_any_picture_is_corrected(base_rate, batch):
@@ -107,7 +71,7 @@ def test_where_the_base_rate_reaches_the_target_hardly_any_picture_is_corrected(
     coins = torch.rand(batches, batch, generator=torch.Generator().manual_seed(6))
     chosen = torch.stack([thinned(own, target, known, leans) for own, leans in zip(coins, lean, strict=True)])
     gained = chosen * (1 - known.chance(lean))
-    assert float(gained.mean()) < 1.5 * SPARE and float(chosen.double().mean()) < 0.03
+    assert float(gained.mean()) < 0.0075 and float(chosen.double().mean()) < 0.03
     assert not thinned(coins[0], target, known, torch.full((batch,), 0.5)).any()
 
 
@@ -119,13 +83,12 @@ def test_a_batch_of_other_wordings_or_of_another_model_is_filled_to_its_target()
         assert chosen.any() and not chosen.all() and 3 < expected < 4.5
 
 
-def test_an_uncalibrated_group_is_thinned_without_leans():
+def test_the_rates_of_a_group_bound_what_is_chosen():
     coins = coins_from_seeds(range(8))
-    assert torch.equal(thinned(coins, 0.5, None, torch.zeros(8)), thinned(coins, 0.5))
-
-
-def test_a_target_that_full_strength_does_not_reach_corrects_every_picture():
-    assert thinned(coins_from_seeds(range(8)), 0.99, unknown(0.1, 0.95)).all()
+    assert thinned(coins, 1 - 1e-9).all()
+    assert thinned(coins, 0.99, unknown(0.1, 0.95)).all(), "full strength does not reach the target"
+    assert not thinned(coins, 0.3, unknown(0.3)).any() and not thinned(coins, 0.3, unknown(0.8)).any()
+    assert torch.equal(thinned(coins, 0.5, None, torch.zeros(8)), thinned(coins, 0.5)), "not calibrated: no leans"
 
 
 def test_a_larger_target_corrects_a_superset():
@@ -220,12 +183,33 @@ def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_with_a_reason(
     assert reasons[4] == "the model already draws 60% of such Tavelu pictures on the counter side"
     assert int(decision.active[:4].sum()) in (1, 2)  # (0.5 - 0.05) / 0.95 of 4 = 1.9
     assert "target share" in next(reason for reason in reasons[:4] if reason)
+    torch.testing.assert_close(decision.chance, torch.tensor([0.05] * 4 + [0.6] * 4))
+    torch.testing.assert_close(decision.tone, torch.tensor([-3.0] * 4 + [0.0] * 4))
 
 
-def test_chance_and_tone_come_from_the_groups_own_calibration(calibrated):
-    decision, _ = decide(calibrated, [named(0), named(1)], torch.rand(2), cfg=2.0)
-    torch.testing.assert_close(decision.chance, torch.tensor([0.05, 0.6]))
-    torch.testing.assert_close(decision.tone, torch.tensor([-3.0, 0.0]))
+@pytest.mark.parametrize("target", [0.5, 1.0])
+def test_an_earlier_decision_for_the_same_group_and_target_is_kept_if_the_prompt_does_not_ask(calibrated, target):
+    earlier = [
+        PastDecision(0, False, "kept", target),
+        PastDecision(0, True, "", target),
+        PastDecision(1, False, "another group", target),
+        PastDecision(0, False, "another target", 0.25),
+        PastDecision(0, True, "", target),
+        None,
+    ]
+    readings = [named(0)] * 4 + [named(0, "stereotype"), named(0)]
+    coins = torch.tensor([0.0, 0.99, 0.0, 0.0, 0.0, 0.98])
+    decision, reasons = decide(calibrated, readings, coins, target, 2.0, earlier=earlier)
+    assert decision.active[:2].tolist() == [False, True] and reasons[:2] == ["kept", ""]
+    assert decision.active[2:5].tolist() == [True, True, False] and reasons[4] == "the prompt asks for a village"
+    assert bool(decision.active[5]) == (target == 1.0)  # 1.35 of the three that are decided anew
+
+
+def test_what_an_earlier_stage_corrected_counts_for_the_target_from_a_strength_of_three_quarters(calibrated):
+    for strength, corrected in ((0.75, 0), (0.74, 2)):
+        earlier = [PastDecision(0, True, "", 1.0, strength)] * 4
+        decision, _ = decide(calibrated, [named(0)] * 4, coins_from_seeds(range(4)), 0.5, 2.0, earlier=earlier)
+        assert int(decision.active.sum()) == corrected
 
 
 def test_a_calibration_lies_on_the_line_through_the_nearest_cfg_scales_and_a_little_beyond_them(exact):
@@ -243,29 +227,23 @@ def test_a_calibration_lies_on_the_line_through_the_nearest_cfg_scales_and_a_lit
     assert preference.calibration("Orvane", 2.0) is low and preference.calibration("Tavelu", 6.0) is None
 
 
-def test_an_uncalibrated_preference_still_thins(exact):
+def test_without_gate_and_calibration_every_prompt_is_in_scope_and_is_thinned(exact):
+    decision, reasons = decide(exact(), [None] * 8, coins_from_seeds(range(8)))
+    assert decision.active.all() and reasons == [""] * 8
     decision, _ = decide(exact(), [None] * 8, coins_from_seeds(range(8)), target=0.5)
-    assert (decision.chance == 0).all()
-    assert int(decision.active.sum()) == 4
-
-
-def test_without_a_gate_every_prompt_is_in_scope(exact):
-    decision, reasons = decide(exact(), [None, None], torch.rand(2))
-    assert decision.active.all() and reasons == ["", ""]
+    assert (decision.chance == 0).all() and int(decision.active.sum()) == 4
 
 
 def log_line(preference, reasons, cfg=None, **more):
     return summary(preference, reasons, [0] * len(reasons), cfg, **more)
 
 
-def test_the_log_line_counts_corrected_pictures_and_gives_the_reasons_for_others(calibrated):
+def test_the_log_line_counts_pictures_and_says_if_the_cfg_scale_or_the_preference_was_not_calibrated(calibrated, exact):
     reasons = ["", "", "", "the prompt asks for a village"]
     assert log_line(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
-
-
-def test_the_log_line_says_if_the_cfg_scale_or_the_preference_was_not_calibrated(calibrated, exact):
-    assert "calibrated at CFG 2 only, and CFG 7 is far from it" in log_line(calibrated, [""], 7.0)
-    assert log_line(calibrated, [""], 3.0) == "exact: corrected 1 of 1"
+    for cfg in (4.1, 0.9):
+        assert f"calibrated at CFG 2 only, and CFG {cfg} is far from it" in log_line(calibrated, [""], cfg)
+    assert log_line(calibrated, [""], 4.0) == log_line(calibrated, [""], 1.0) == "exact: corrected 1 of 1"
     assert "not calibrated" in log_line(exact(), [""], 2.0)
 
 
@@ -280,11 +258,10 @@ def test_the_log_line_says_that_the_skin_tone_is_not_kept_or_that_the_correction
 def test_the_log_line_tells_only_of_harm_at_the_runs_cfg_scale_and_of_the_groups_that_are_corrected(calibrated):
     orvane = replace(calibrated.calibrations[0], spread=1.2)
     harmful = replace(calibrated, calibrations=(orvane, replace(orvane, cfg=7.0), replace(orvane, group="Tavelu")))
-    assert summary(harmful, [""], [0], 2.0).count("harms") == 1 and "Orvane at CFG 2" in summary(
-        harmful, [""], [0], 2.0
-    )
-    assert "Orvane at CFG 7" in summary(harmful, [""], [0], 7.5), "7.5 is nearly 7"
-    assert "harms" not in summary(harmful, [""], [0], 4.0)
+    line = log_line(harmful, [""], 2.0)
+    assert line.count("harms") == 1 and "Orvane at CFG 2" in line
+    assert "Orvane at CFG 7" in log_line(harmful, [""], 7.5), "7.5 is nearly 7"
+    assert "harms" not in log_line(harmful, [""], 4.0)
     said = summary(harmful, ["", "the prompt names nobody"], [1, 0], 2.0)
     assert "Tavelu" in said and "Orvane" not in said
 

@@ -4,7 +4,7 @@ import re
 
 from PIL import Image
 
-from ..correction.record import FORMAT, KEY
+from ..correction.record import RECORD_FORMAT, RECORD_KEY
 from ..files.errors import RSCorrectorError, printable
 from ..files.json_files import UnreadableError, parse_json
 from ..files.picture_files import read_metadata
@@ -29,14 +29,15 @@ def describe(path):
         text, comment = read_metadata(path)
     except UnreadableError as error:
         raise RSCorrectorError(f"{path}: {error}.") from None
-    said = _of_comfyui(path, text[KEY]) if KEY in text else _of_webui(text.get("parameters", "") or _decoded(comment))
+    record = text.get(RECORD_KEY)
+    said = _of_webui(text.get("parameters", "") or _decoded(comment)) if record is None else _of_comfyui(path, record)
     return [printable(sentence) for sentence in said]
 
 
 def _of_comfyui(path, text):
     try:
         record = parse_json(text)
-        corrections = record["corrections"] if record["format"] == FORMAT else None
+        corrections = record["corrections"] if record["format"] == RECORD_FORMAT else None
         return [
             (f"Correction {number}: " if len(corrections) > 1 else "")
             + _sentence(preference, correction["strength"], correction["target"])
@@ -45,8 +46,8 @@ def _of_comfyui(path, text):
         ]
     except (ValueError, TypeError, KeyError, AttributeError):
         raise RSCorrectorError(
-            f'The entry "{KEY}" in the metadata of {path} is damaged, or another version of RS-Corrector wrote it; '
-            f"this version reads format {FORMAT}."
+            f'The entry "{RECORD_KEY}" in the metadata of {path} is damaged, or another version of RS-Corrector wrote '
+            f"it; this version reads format {RECORD_FORMAT}."
         ) from None
 
 

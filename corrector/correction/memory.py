@@ -1,35 +1,31 @@
 """Remembers the decisions of earlier runs, so that a later stage of a picture keeps them.
 
-A picture is recognised by its latents: identical ones (a second sampler, a split or merged batch), the same at another
-size or after a VAE (latent upscale, hires fix, img2img of a result), or a part of them (a tile).
+A picture is recognised by its latents, compared on a coarse grid: the same ones (a second sampler, a split or merged
+batch), resized ones, and ones that went through a VAE (hires fix, img2img of a result). A crop is a new picture.
 """
 
-import hashlib
 from collections import deque
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..latents.spaces import fit_mask
+from .decision import PastDecision
 
-KEPT = 1024  # number of remembered pictures
-COMPARED = 128  # number of the newest that are compared; all are recognised by identical latents
-SIDE = 32  # maximum cells per side at which latents are compared
-SMALLEST = 6  # minimum cells per side of a tile
-ALIKE = 0.75  # minimum likeness to any picture
-ALIKE_HERE = 0.0  # minimum likeness to a picture of the same graph or job, which probably is the same
-ALIKE_BATCH = 0.4  # minimum mean likeness to a batch of the same size, in its order
-MARGIN = 0.05  # by which the likeness to an older picture must be higher than to a newer one
+REMEMBERED_PICTURES = 1024
+GRID = 8  # cells per side at which latents are compared: coarse enough that resizing changes little
+PICTURES_ALIKE = 0.85  # least likeness to any picture; other seeds of one prompt reach 0.82 on the miniature
+JOB_ALIKE = 0.5  # least likeness to a picture of the same graph or job, which probably is the same
 
 
 @dataclass(frozen=True, eq=False)
-class _Past:
-    """A finished run."""
+class _Picture:
+    """A picture of a finished run."""
 
-    digests: list  # hash of each picture's latents
-    latents: torch.Tensor  # [B, C, h, w], reduced to SIDE cells per side
-    decided: list  # {axis hash: Decided} for each picture
+    cells: Tensor  # [C, GRID, GRID]
+    decisions: dict[str, PastDecision]  # by axis hash
     context: object
 
 
@@ -37,110 +33,50 @@ class Memory:
     """The pictures of the last runs of this process and their decisions."""
 
     def __init__(self):
-        self.runs = deque()  # newest first
+        self.pictures = deque(maxlen=REMEMBERED_PICTURES)  # newest first
 
-    def keep(self, latents, decided, context=None):
+    def keep(self, latents: Tensor, decisions: list[dict[str, PastDecision]], context: object = None) -> None:
         """Remember the pictures of a run.
 
         Args:
             latents: [B, C, H, W], the result of the run.
-            decided: {axis hash: Decided} for each picture.
+            decisions: {axis hash: PastDecision} for each picture.
             context: a value that the runs of one graph or job share, or None.
         """
-        latents = latents.detach().float().cpu()
-        scale = min(1.0, SIDE / max(latents.shape[2:]))
-        small = F.adaptive_avg_pool2d(latents, [max(1, round(side * scale)) for side in latents.shape[2:]])
-        self.runs.appendleft(_Past([_digest(latent) for latent in latents], small, decided, context))
-        while sum(len(run.decided) for run in self.runs) > KEPT:
-            self.runs.pop()
+        cells = F.adaptive_avg_pool2d(latents.detach().double().cpu(), GRID)
+        self.pictures.extendleft(map(_Picture, cells, decisions, [context] * len(decisions)))
 
-    def find(self, latents, mask=None, context=None):
-        """The decisions for the pictures that a run starts from -> {axis hash: Decided} or None for each.
+    def find(
+        self, latents: Tensor, mask: Tensor | None = None, context: object = None
+    ) -> list[dict[str, PastDecision] | None]:
+        """The decisions for the pictures that a run starts from -> {axis hash: PastDecision} or None for each.
 
         Args:
             latents: [B, C, H, W].
             mask: inpainting mask [..., H, W], 1 where `latents` are ignored; or None.
             context: as in `keep`.
         """
-        latents = latents.detach().float().cpu()
-        exact = {}
-        for run in reversed(self.runs):
-            exact |= zip(run.digests, run.decided, strict=True)
-        found = [exact.get(_digest(latent)) for latent in latents]
-        if all(found):
-            return found
-        known = torch.ones_like(latents[:, :1]) if mask is None else (fit_mask(mask.detach(), latents) < 0.5).float()
-        here = [run for run in self.runs if context is not None and run.context == context]
-        values, templates, compared = {}, {}, 0  # {run: [B, n]}, {(H, W): list}
-        for run in here + [run for run in self.runs if run not in here]:
-            compared += len(run.decided)
-            if compared > max(COMPARED, len(run.decided)):
-                break
-            if run.latents.shape[1] != latents.shape[1]:
-                continue
-            shape = run.latents.shape[2:]
-            if shape not in templates:
-                templates[shape] = list(_templates(latents, known, shape))
-            if not templates[shape]:
-                continue  # the proportions are too different
-            values[run] = _likeness(templates[shape], run.latents)
-            if len(latents) == len(run.decided) > 1 and _in_order(values[run], run in here):
-                return [one or own for one, own in zip(found, run.decided, strict=True)]  # the same batch
-        best = [1.0 if one else -1.0 for one in found]
-        for run, matrix in values.items():
-            least = ALIKE_HERE if run in here else ALIKE
-            for index, (value, which) in enumerate(zip(*(part.tolist() for part in matrix.max(dim=1)), strict=True)):
-                if value > max(least, best[index] + MARGIN):
-                    best[index], found[index] = value, run.decided[which]
-        return found
+        latents = latents.detach().double().cpu()
+        pictures = [picture for picture in self.pictures if len(picture.cells) == latents.shape[1]]
+        if not pictures:
+            return [None] * len(latents)
+        shown = torch.ones_like(latents[:, :1]) if mask is None else (fit_mask(mask.cpu(), latents) < 0.5).double()
+        weights = F.adaptive_avg_pool2d(shown, GRID)  # [B, 1, GRID, GRID]
+        cells = F.adaptive_avg_pool2d(latents * shown, GRID) / weights.clamp(min=1e-3)
+        remembered = torch.stack([picture.cells for picture in pictures])
+        least = torch.tensor([
+            JOB_ALIKE if context is not None and picture.context == context else PICTURES_ALIKE for picture in pictures
+        ])  # fmt: skip
+        decisions = []
+        for own, weight in zip(cells, weights, strict=True):
+            likeness = _likeness(own, weight, remembered)
+            best = int(likeness.where(likeness >= least, -torch.inf).round(decimals=2).argmax())  # the newest of equals
+            decisions.append(pictures[best].decisions if likeness[best] >= least[best] else None)
+        return decisions
 
 
-def _in_order(matrix, here):
-    """Whether pictures are those of a run in its order, by their likeness R^2 [B, B]; less is asked of one's graph.
-
-    There it suffices that hardly any picture is more like another one than like the one in its place.
-    """
-    likeness = matrix.diagonal().mean()
-    return likeness > ALIKE_BATCH or (here and likeness > max(ALIKE_HERE, matrix.amax(dim=1).mean() - MARGIN))
-
-
-def _templates(latents, known, shape):
-    """What `_likeness` needs of latents [B, C, h, w] with weights [B, 1, h, w], for pictures of a shape (H, W)."""
-    for height, width in _sizes(latents.shape[2:], shape):
-        weight = F.adaptive_avg_pool2d(known, (height, width))  # [B, 1, h', w']
-        part = F.adaptive_avg_pool2d(latents * known, (height, width)) / weight.clamp(min=1e-3)  # [B, C, h', w']
-        kernel = torch.fft.rfft2(torch.cat([-2 * part * weight, weight], dim=1), s=shape).conj()
-        mean = (part * weight).sum(dim=(2, 3), keepdim=True) / weight.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
-        spread = ((part - mean).square() * weight).sum(dim=(1, 2, 3)).clamp(min=1e-6)  # [B]
-        yield height, width, kernel, (part.square() * weight).sum(dim=(1, 2, 3)), spread
-
-
-def _likeness(templates, pictures):
-    """How well pictures [N, C, H, W], or parts of them, explain latents -> R^2 [B, N]: 1 if equal, 0 if unrelated.
-
-    It is the highest coefficient of determination over all positions and sizes of the part.
-    """
-    explained, (rows, columns) = [], pictures.shape[2:]
-    spectra = torch.fft.rfft2(torch.cat([pictures, pictures.square().sum(dim=1, keepdim=True)], dim=1))
-    for height, width, kernel, energy, spread in templates:
-        # Cross-correlation gives the sum of weight * (picture - part)^2, without `energy`, at each position.
-        products = torch.fft.irfft2(torch.einsum("nchw, bchw -> bnhw", spectra, kernel), s=(rows, columns))
-        least = products[..., : rows - height + 1, : columns - width + 1].amin(dim=(2, 3))  # [B, N]
-        explained.append(1 - (energy[:, None] + least) / spread[:, None])
-    return torch.stack(explained).amax(dim=0)
-
-
-def _sizes(own, whole):
-    """Sizes [h', w'] of the part of a picture of size `whole` that a latent of size `own` may show."""
-    (h, w), (height, width) = own, whole
-    scale = min(height / h, width / w)
-    if abs(height / h - width / w) < 0.1 * scale:  # the same proportions, up to rounding
-        yield height, width
-    while min(size := (round(h * scale), round(w * scale))) >= SMALLEST:
-        if size != (height, width):
-            yield size
-        scale /= 1.1
-
-
-def _digest(latent):
-    return hashlib.sha256(latent.contiguous().numpy().tobytes()).digest()
+def _likeness(cells: Tensor, weight: Tensor, pictures: Tensor) -> Tensor:
+    """How well pictures [N, C, h, w] explain cells [C, h, w] with weights [1, h, w] -> R^2 [N]: 1 if equal."""
+    mean = (cells * weight).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp(min=1e-6)
+    spread = ((cells - mean).square() * weight).sum().clamp(min=1e-6)
+    return 1 - ((pictures - cells).square() * weight).sum(dim=(1, 2, 3)) / spread

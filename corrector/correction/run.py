@@ -1,22 +1,23 @@
 """One sampling run of any host, from its first prediction to its report."""
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import chain
 
 import torch
+from torch import Tensor
 
-from ..gate.prompt_gate import PromptReading
+from ..gate.prompt_gate import PromptGate, PromptReading
 from ..latents.devices import device_of, place
 from ..latents.spaces import fit_mask
-from .decision import Decided, decide, groups_of, notes, summary
+from ..preference.preference import Preference
+from .decision import PastDecision, decide, groups_of, notes, summary
 from .memory import Memory
 from .thinning import first_lean
-from .update import CorrectionError, correct
+from .update import CorrectionError, Settings, correct
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
-OUTSIDE = "the window contains none of this run's steps"
-OFF = "its strength is 0"
+WINDOW_MISSED = "the window contains none of this run's steps"
+STRENGTH_ZERO = "its strength is 0"
 
 
 class Run:
@@ -42,26 +43,38 @@ class Run:
     """
 
     def __init__(
-        self, preferences, settings, coins, prompts, start=None, repainted=None, context=None, use_gate=True,
-        evaluate=None, memory=MEMORY, before=None, model="",
+        self, preferences: Sequence[Preference], settings: Settings, coins: Tensor, prompts: Sequence[list[Tensor]],
+        start: Tensor | None = None, repainted: Tensor | None = None, context: object = None, use_gate: bool = True,
+        evaluate: Callable | None = None, memory: Memory = MEMORY, before: "Run | None" = None,
+        model: str | Callable[[], str] = "",
     ):  # fmt: skip
-        self.settings, self.coins, self.context, self.memory = settings, coins, context, memory
-        calibrated = any(known.checkpoint for preference in preferences for known in preference.calibrations)
+        self.settings = settings
+        self.coins = coins
+        self.context = context
+        self.memory = memory
+        calibrated = any(calibration.checkpoint for each in preferences for calibration in each.calibrations)
         self.model = model if isinstance(model, str) else model() if calibrated else ""
-        self._off = (settings.strengths(len(coins)) == 0).tolist()  # for each picture
-        self.preferences = [replace(one, source=one.source.in_run(evaluate)) for one in preferences]
+        self.preferences = [replace(each, source=each.source.in_run(evaluate)) for each in preferences]
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
-        self.earlier = [None] * len(coins)
-        self.unknown = 0  # number of pictures in `start` that no known run made
+        self.decisions = None  # a Decision per preference, from the first call on
+        self.acted = False  # whether a call corrected a picture
+        self.cfg = None
+        self.unknown = 0  # number of pictures in `start` that no remembered run made
+        self._strengths = settings.strengths(len(coins)).tolist()
+        self._reasons = []  # a list per preference
+        self._homes = {}  # {source: its device before the run}
+        self._last_prediction = None  # a function -> the last corrected prediction
+        self._earlier = [None] * len(coins)
         if before is not None and before.decisions is not None:
-            self.earlier = before.decided()
-        elif start is not None and _shows_something(start):
-            self.earlier = memory.find(start, repainted, context)
-            self.unknown = self.earlier.count(None)
-        self.decisions, self.acted, self.cfg, self.homes, self.sigmas = None, False, None, {}, (0.0, math.inf)
-        self._reasons, self._last = [], None  # a list per preference; a function -> the last corrected prediction
+            self._earlier = before.decided()
+        elif start is not None and bool((start - start[:, :, :1, :1]).any()):  # latents of empty pictures are constant
+            self._earlier = memory.find(start, repainted, context)
+            self.unknown = self._earlier.count(None)
 
-    def correct(self, denoised, x, sigma, cfg=1.0, conditional=None, unprompted=None):
+    def correct(
+        self, denoised: Tensor, x: Tensor, sigma: Tensor, cfg: float = 1.0, conditional: Tensor | None = None,
+        unprompted: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """The corrected denoised [B, C, H, W]; the same tensor object if no picture is corrected.
 
         Args:
@@ -77,18 +90,15 @@ class Run:
             if self.decisions is None:
                 self._decide(denoised, x, sigma, cfg, conditional, unprompted)
             self._place(x.device)
-        result = correct(denoised, x, sigma, self.preferences, self.decisions, self.settings, cfg, conditional)
+        result = correct(denoised, x, sigma, self.preferences, self.decisions or (), self.settings, cfg, conditional)
         self.acted |= result is not denoised
-        self._last = lambda: result
+        self._last_prediction = lambda: result
         return result
 
-    def over(self, x, sigma):
-        """Whether x and sigma [B] belong to a new run, because sigma rose to its start, if the host does not tell."""
-        first, last = self.sigmas
-        self.sigmas = max(first, level := float(sigma.max())), level
-        return (level > last and level >= first > 0) or len(x) != len(self.coins)
-
-    def change(self, x, sigma, cfg, conditional, predicted, unprompted=None):
+    def change(
+        self, x: Tensor, sigma: Tensor, cfg: float, conditional: Tensor | None, predicted: Callable[[], Tensor],
+        unprompted: Tensor | None = None,
+    ) -> Tensor | None:  # fmt: skip
         """D* - D [B, C, H, W] in float32, or None if no picture is corrected; for hosts whose model output is not x0.
 
         It does not depend on D, so the host's output for other pictures stays bit-identical.
@@ -101,7 +111,7 @@ class Run:
             self._decide(predicted(), x, sigma, cfg, conditional, unprompted)
         nothing = torch.zeros_like(x, dtype=torch.float32)
         change = self.correct(nothing, x.float(), sigma.float(), cfg, conditional)
-        self._last = lambda: predicted().float() + change
+        self._last_prediction = lambda: predicted().float() + change
         return None if change is nothing else change
 
     def _decide(self, denoised, x, sigma, cfg, conditional, unprompted=None):
@@ -110,16 +120,17 @@ class Run:
                 f"The host samples {len(x)} pictures, but announced {len(self.coins)}; another extension changes the "
                 "batch. Disable it, or RS-Corrector."
             )
-        self.cfg, target = cfg, self.settings.target
+        self.cfg = cfg
         if self.settings.mask is not None:
             self.settings = replace(self.settings, mask=fit_mask(self.settings.mask, x))
         self._place(x.device)
-        decided, own = [], denoised if conditional is None else conditional
+        prompted = denoised if conditional is None else conditional
         guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
+        decided = []
         for preference, readings in zip(self.preferences, self.readings, strict=True):
-            lean = first_lean(preference, x, sigma, groups_of(readings), own, guided, cfg)
-            earlier = [known and known.get(preference.axis.hash) for known in self.earlier]
-            decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier))
+            lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
+            earlier = [past and past.get(preference.axis.hash) for past in self._earlier]
+            decided.append(decide(preference, readings, self.coins, self.settings.target, cfg, lean, earlier))
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self._reasons = [reasons for _, reasons in decided]
 
@@ -127,47 +138,53 @@ class Run:
         for preference in self.preferences:
             source = preference.source
             if source.has_weights and device_of(source) != device:
-                self.homes.setdefault(source, device_of(source))
+                self._homes.setdefault(source, device_of(source))
                 place(source, device)
 
-    def finish(self, made=None):
+    def finish(self, made: Tensor | None = None) -> None:
         """End the run, also after an interruption: move networks back and remember its pictures for later stages.
 
         Args:
             made: latents [B, C, H, W] in model space that the run returns, or None.
         """
-        for source, home in self.homes.items():
+        for source, home in self._homes.items():
             place(source, home)
-        if self.decisions is not None and self._last:
-            last = self._last()
-            same = made is not None and made.shape == last.shape
+        if self._last_prediction:
+            last = self._last_prediction()
             # If noise is left in `made`, a later stage may also start from the last prediction.
-            if not same or (last - made.to(last)).abs().mean() > 0.1 * last.abs().mean():
+            if (
+                made is None
+                or made.shape != last.shape
+                or (last - made.to(last)).abs().mean() > 0.1 * last.abs().mean()
+            ):
                 self.memory.keep(last, self.decided(), self.context)
             if made is not None and len(made) == len(self.coins):
                 self.memory.keep(made, self.decided(), self.context)
-        self.homes, self._last = {}, None
+        self._homes = {}
+        self._last_prediction = None
 
-    def decided(self):
-        """The decisions of this run and of earlier stages -> {axis hash: Decided} for each picture."""
-        decided = [dict(known or {}) for known in self.earlier]
-        strengths = self.settings.strengths(len(decided)).tolist() if self.acted else [0.0] * len(decided)
-        for preference, decision, reasons in zip(self.preferences, self.decisions, self._reasons, strict=True):
+    def decided(self) -> list[dict[str, PastDecision]]:
+        """The decisions of this run and of earlier stages -> {axis hash: PastDecision} for each picture."""
+        decided = [dict(earlier or {}) for earlier in self._earlier]
+        strengths = self._strengths if self.acted else [0.0] * len(decided)
+        for preference, decision, reasons in zip(self.preferences, self.decisions or (), self._reasons, strict=True):
             columns = decision.group.tolist(), decision.active.tolist(), reasons, strengths
-            for own, group, active, why, strength in zip(decided, *columns, strict=True):
-                earlier = own.get(preference.axis.hash)
+            for decisions, group, active, why, strength in zip(decided, *columns, strict=True):
+                earlier = decisions.get(preference.axis.hash)
                 if group >= 0 or earlier is None:
                     strongest = max(strength, earlier.strength if earlier and earlier.active else 0.0)
-                    own[preference.axis.hash] = Decided(group, active, why, self.settings.target, strongest)
+                    past = PastDecision(group, active, why, self.settings.target, strongest)
+                    decisions[preference.axis.hash] = past
         return decided
 
     @property
-    def reasons(self):
+    def reasons(self) -> list[list[str]]:
         """For each preference and picture, why it was left alone, or "" if it was corrected."""
-        defaults = [OFF if off else "" if self.acted else OUTSIDE for off in self._off]
-        return [[why or default for why, default in zip(own, defaults, strict=True)] for own in self._reasons]
+        corrected = "" if self.acted else WINDOW_MISSED
+        defaults = [corrected if strength else STRENGTH_ZERO for strength in self._strengths]
+        return [[why or default for why, default in zip(row, defaults, strict=True)] for row in self._reasons]
 
-    def outcomes(self):
+    def outcomes(self) -> list[str]:
         """One text per picture, for its metadata; empty before the first call."""
         columns = []
         for preference, reasons in zip(self.preferences, self.reasons, strict=False):
@@ -175,23 +192,22 @@ class Run:
             columns.append([f"{name}left alone, {why}" if why else f"{name}corrected" for why in reasons])
         return ["; ".join(row) for row in zip(*columns, strict=True)]
 
-    def report(self):
+    def report(self) -> list[str]:
         """Log lines, one per preference; empty before the first call."""
-        lines = [summary(*about, self.cfg, self.model) for about in self._outcomes()]
-        return lines + self._unknown() if lines else []
+        lines = [summary(*described, self.cfg, self.model) for described in self._described()]
+        return lines + self._unknown_note() if lines else []
 
-    def notes(self):
+    def notes(self) -> list[str]:
         """What a user should know about the run besides its reasons -> short texts, each once."""
-        each = [notes(*about, self.cfg, self.model) for about in self._outcomes()]
-        return list(dict.fromkeys([*chain(*each), *self._unknown()]))
+        texts = [text for described in self._described() for text in notes(*described, self.cfg, self.model)]
+        return list(dict.fromkeys(texts + self._unknown_note()))
 
-    def _outcomes(self):
+    def _described(self):
         """For each preference (itself, its reasons, the group of each picture); empty before the first call."""
-        decisions = self.decisions or ()
-        groups = [decision.group.tolist() for decision in decisions]
-        return list(zip(self.preferences, self.reasons, groups, strict=False))
+        groups = [decision.group.tolist() for decision in self.decisions or ()]
+        return zip(self.preferences, self.reasons, groups, strict=False)
 
-    def _unknown(self):
+    def _unknown_note(self):
         if not self.unknown or self.settings.target == 1:
             return []
         return [
@@ -200,14 +216,9 @@ class Run:
         ]
 
 
-def _read(gate, prompts, use_gate):
-    """The gate's PromptReading for each picture, or None for each if there is no gate."""
+def _read(gate: PromptGate | None, prompts: Sequence[list[Tensor]], use_gate: bool) -> list[PromptReading | None]:
+    """The gate's reading for each picture, or None for each if there is no gate."""
     if gate is None:
         return [None] * len(prompts)
     readings = [gate.read(regions) for regions in prompts]
     return readings if use_gate else [PromptReading(max(reading.group, 0), "neither") for reading in readings]
-
-
-def _shows_something(latents):
-    """Whether latents [B, C, H, W] are not constant, as those of an empty picture are."""
-    return bool((latents - latents[:, :, :1, :1]).any())

@@ -7,19 +7,23 @@ the batch nearly exact.
 """
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
-from ..preference.networks import along
+from ..preference.calibration import Calibration
+from ..preference.networks import Source, along
+from ..preference.preference import Preference
 
-CHUNK = 100  # most pictures that the preference's network reads at once
-DRAWS = 4096  # number of simulated batches in `level_of`
-SPARE = 0.005  # by how much the share may rise where the base rate reaches the target: in batches far below it
-FIRST = (0.4, 1.1)  # first sigmas of a run at which its pictures' chances are read, over the calibration's
+READ_AT_ONCE = 100  # most pictures that the preference's network reads at once
+SIMULATED_BATCHES = 4096  # in `level_of`
+SPARE_SHARE = 0.005  # by how much the share may rise where the base rate reaches the target: in batches far below it
+FIRST_SIGMAS = (0.4, 1.1)  # first sigmas of a run at which its pictures' chances are read, over the calibration's
 
 
-def coins_from_noise(noise, seed=0):
+def coins_from_noise(noise: Tensor, seed: int = 0) -> Tensor:
     """Starting noise [B, C, H, W] -> a uniform number in 0..1 for each picture, independent of the noise's scale.
 
     The cosine between the noise and a fixed random direction is normal with variance 1/N; its normal CDF is uniform.
@@ -30,20 +34,22 @@ def coins_from_noise(noise, seed=0):
     return torch.special.ndtr(cosine * math.sqrt(flat.shape[1])).clamp(0, 1 - 1e-6)
 
 
-def coins_from_seeds(seeds, seed=0):
+def coins_from_seeds(seeds: Iterable[int], seed: int = 0) -> Tensor:
     """Seeds -> a uniform number in 0..1 for each picture, for hosts that know the seed of each picture."""
     mixed = [(int(s) * 6364136223846793005 + int(seed) * 1442695040888963407 + 11) % (2**63) for s in seeds]
     draws = [torch.rand(2, generator=torch.Generator().manual_seed(value))[1] for value in mixed]
     return torch.stack(draws) if draws else torch.zeros(0)
 
 
-def first_lean(preference, x, sigma, groups, conditional, denoised, cfg):
+def first_lean(
+    preference: Preference, x: Tensor, sigma: Tensor, groups: Tensor, conditional: Tensor, denoised: Tensor, cfg: float
+) -> Tensor | None:
     """What the first step of a run says of how its pictures will come out [B], or None if not applicable.
 
     It is the log-odds of the model's belief, and to them what guidance adds along the push, <D - D_cond, P> / |P|^2,
     which is CFG - 1 times by how much more the model believes in the counter side than without a prompt (METHOD.md:
     D = q D_c + (1 - q) D_s). The lower sigma is the more it tells, until little is left to decide; so it is read from
-    FIRST times the calibration's first sigma.
+    FIRST_SIGMAS times the calibration's first sigma.
 
     Args:
         preference: Preference.
@@ -53,38 +59,43 @@ def first_lean(preference, x, sigma, groups, conditional, denoised, cfg):
         conditional, denoised: [B, C, H, W], the prediction for the user's prompt, and that after CFG.
         cfg: the CFG scale.
     """
-    known = next((known for known in preference.calibrations if known.lean_slope), None)
-    if known is None or not FIRST[0] < float(sigma.max()) / known.lean_sigma < FIRST[1]:
+    lean_sigma = next((calibration.lean_sigma for calibration in preference.calibrations if calibration.lean_slope), 0)
+    if not lean_sigma or not FIRST_SIGMAS[0] < float(sigma.max()) / lean_sigma < FIRST_SIGMAS[1]:
         return None
-    lean, some = torch.full((len(x),), math.nan), (groups >= 0).nonzero()[:, 0]
-    if len(some):
+    lean = torch.full((len(x),), math.nan)
+    index = (groups >= 0).nonzero()[:, 0]
+    if len(index):
         measured = [preference.calibration(group, cfg) for group in preference.axis.groups]
-        weights = torch.tensor([known.lean_guidance if known else 0.0 for known in measured])
+        weights = torch.tensor([calibration.lean_guidance if calibration else 0.0 for calibration in measured])
         log_odds, guidance = belief_and_guidance(
-            preference.source, x[some], sigma[some], groups[some], conditional[some], denoised[some]
+            preference.source, x[index], sigma[index], groups[index], conditional[index], denoised[index]
         )
-        lean[some] = log_odds + weights[groups[some].cpu()] * guidance
+        lean[index] = log_odds + weights[groups[index].cpu()] * guidance
     return lean
 
 
 @torch.no_grad()
-def belief_and_guidance(source, x, sigma, group, conditional, denoised):
+def belief_and_guidance(
+    source: Source, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor, denoised: Tensor
+) -> tuple[Tensor, Tensor]:
     """The log-odds of the model's belief [B], and what guidance adds along the push [B], on the CPU."""
-    found = []
-    for which in torch.arange(len(x)).split(CHUNK):
-        own, guided = conditional[which].float(), denoised[which].float()
-        reading = source.read(x[which].float(), sigma[which].float(), group[which], own)
-        found.append((reading.log_odds.float().cpu(), along(guided - own, reading.push).cpu()))
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
+    log_odds, guidance = [], []
+    for index in torch.arange(len(x)).split(READ_AT_ONCE):
+        prompted = conditional[index].float()
+        reading = source.read(x[index].float(), sigma[index].float(), group[index], prompted)
+        log_odds.append(reading.log_odds.float().cpu())
+        guidance.append(along(denoised[index].float() - prompted, reading.push).cpu())
+    return torch.cat(log_odds), torch.cat(guidance)
 
 
-def level_of(chances, target):
+def level_of(chances: Tensor, target: float) -> float:
     """The number of counter pictures to which each batch is corrected, so that the mean share is `target`.
 
     Batches that already expect more are left alone, so it solves E[max(sum of chances, level)] = B * target, where
     chances [D, B] are the probabilities of the counter side without correction, in D simulated batches.
     """
-    expected, wanted = chances.double().sum(dim=1), chances.shape[1] * target
+    expected = chances.double().sum(dim=1)
+    wanted = chances.shape[1] * target
     if float(expected.mean()) >= wanted:
         return 0.0
     low, high = 0.0, wanted
@@ -94,7 +105,7 @@ def level_of(chances, target):
     return high
 
 
-def chosen_images(coins, chances, level, full_rate=1.0):
+def chosen_images(coins: Tensor, chances: Tensor, level: float, full_rate: float = 1.0) -> Tensor:
     """Choose pictures until the batch expects `level` counter pictures -> bool [B].
 
     The order is by chance, highest first, then by coin. The last one is chosen by a coin of the whole batch, so that
@@ -106,20 +117,24 @@ def chosen_images(coins, chances, level, full_rate=1.0):
         level: wanted number of counter pictures.
         full_rate: probability of the counter side with correction.
     """
-    chances, whole = chances.double(), float(torch.frac(coins.double().sum() * 997.0))
-    order = sorted(range(len(coins)), key=lambda index: (-float(chances[index]), float(coins[index])))
-    chosen, expected = torch.zeros(len(coins), dtype=torch.bool), float(chances.sum())
-    for index in order:
+    chances = chances.double()
+    batch_coin = float(torch.frac(coins.double().sum() * 997.0))
+    chosen = torch.zeros(len(coins), dtype=torch.bool)
+    expected = float(chances.sum())
+    for index in sorted(range(len(coins)), key=lambda index: (-float(chances[index]), float(coins[index]))):
         gain = max(full_rate - float(chances[index]), 1e-6)
         part = (level - expected + 1e-9) / gain
-        chosen[index] = part >= 1 or part > max(whole, 1e-6)
+        chosen[index] = part >= 1 or part > max(batch_coin, 1e-6)
         if part < 1:
             break
         expected += gain
     return chosen
 
 
-def thinned(coins, target, known=None, lean=None, shown=None):
+def thinned(
+    coins: Tensor, target: float, calibration: Calibration | None = None, lean: Tensor | None = None,
+    shown: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Choose the pictures of one group that are corrected -> bool [B].
 
     A batch that expects less than its level is corrected up to it. Where the base rate reaches the target that is rare:
@@ -128,23 +143,25 @@ def thinned(coins, target, known=None, lean=None, shown=None):
     Args:
         coins: [B] in 0..1.
         target: wanted share of counter pictures.
-        known: the group's Calibration; without it, all pictures are assumed to show the stereotype.
+        calibration: the group's Calibration; without it, all pictures are assumed to show the stereotype.
         lean: [B] from `first_lean`, or None; without it, all pictures have the base rate as their chance.
         shown: bool [B], pictures that show the counter side already, since an earlier stage corrected them; or None.
     """
-    full_rate, base_rate = (known.full_rate, known.base_rate) if known else (1.0, 0.0)
-    wanted, chances = min(target, full_rate), torch.full((len(coins),), base_rate)
-    level = len(coins) * wanted
-    if known and known.lean_slope and lean is not None:
-        chances, level = known.chance(lean), _level(known, wanted, len(coins))
+    full_rate, base_rate = (calibration.full_rate, calibration.base_rate) if calibration else (1.0, 0.0)
+    target = min(target, full_rate)
+    chances = torch.full((len(coins),), base_rate)
+    level = len(coins) * target
+    if calibration and calibration.lean_slope and lean is not None:
+        chances = calibration.chance(lean)
+        level = _level(calibration, target, len(coins))
     if shown is not None:
         chances = torch.where(shown, full_rate, chances)
     return chosen_images(coins, chances, level, full_rate)
 
 
 @lru_cache(maxsize=64)
-def _level(known, wanted, count):
+def _level(calibration: Calibration, target: float, count: int) -> float:
     """The level of batches of `count` pictures whose leans are distributed as in a Calibration."""
-    noise = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0))
-    chances = known.chance(known.lean_mean + known.lean_spread * noise)
-    return min(level_of(chances, max(wanted, float(chances.mean()) + SPARE)), count * wanted)
+    noise = torch.randn(SIMULATED_BATCHES, count, generator=torch.Generator().manual_seed(0))
+    chances = calibration.chance(calibration.lean_mean + calibration.lean_spread * noise)
+    return min(level_of(chances, max(target, float(chances.mean()) + SPARE_SHARE)), count * target)

@@ -1,12 +1,12 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
     D* = D + strength * (k * opening * P + (1 - c)^2 * tone * (1 + 1/sigma^2)^(rise/2) * T)
-    opening = max(0, 1 - (q / max(1 - c, CLOSED))^n)      q = sigmoid(l)
+    opening = max(0, 1 - (q / max(1 - c, CLOSED_BELIEF))^n)      q = sigmoid(l)
 
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture
 comes out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with n = 1 and k, the
 CFG scale, D* is what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u)
-(METHOD.md). k gets a MARGIN more, and n = 1 + LATE / (1 + sigma^2): where little noise is left the belief says too much
+(METHOD.md). k gets a PUSH_MARGIN more, and n = 1 + LATE_EXPONENT / (1 + sigma^2): where little noise is left the belief says too much
 of pictures that are half-way, and a push that ends too early leaves them so.
 
 c is the chance that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
@@ -17,18 +17,23 @@ little noise is left, so that samplers that add noise, which forget what was don
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from einops import reduce
+from torch import Tensor
 
 from ..files.errors import RSCorrectorError
 from ..latents.spaces import expand
+from ..preference.networks import Reading
+from ..preference.preference import Preference
+from .decision import Decision
 
-MARGIN = 0.5  # of the push, in units of the CFG scale: makes up for what P and q lack where the scale is low
-LEAST = 1.5  # lowest CFG scale of the push: without guidance even the model's own leaves some stereotypes
-LATE = 2.0  # by how much the exponent of the belief exceeds 1 where no noise is left: the push ends later
-CLOSED = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
+PUSH_MARGIN = 0.5  # in units of the CFG scale: makes up for what P and q lack where the scale is low
+LOWEST_CFG = 1.5  # of the push: without guidance even the model's own leaves some stereotypes
+LATE_EXPONENT = 2.0  # by how much the exponent of the belief exceeds 1 where no noise is left: the push ends later
+CLOSED_BELIEF = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
 
 
 class CorrectionError(RSCorrectorError):
@@ -37,12 +42,15 @@ class CorrectionError(RSCorrectorError):
 
 @dataclass(frozen=True)
 class Settings:
-    """The user's settings. By default every picture is corrected at all sigmas, without mask or cap."""
+    """The user's settings. By default every picture is corrected at all sigmas, without mask or cap.
 
-    strength: float | torch.Tensor = 1.0  # 0 is off, 1 as calibrated; a number, or [B] with a value for each picture
+    Raises CorrectionError if a setting is invalid.
+    """
+
+    strength: float | Tensor = 1.0  # 0 is off, 1 as calibrated; a number, or [B] with a value for each picture
     target: float = 1.0  # wanted share of counter pictures, in (0, 1]
     window: tuple[float, float] = (math.inf, 0.0)  # the correction is on while window[0] >= sigma >= window[1]
-    mask: torch.Tensor | None = None  # [H, W], [B or 1, H, W] or [B or 1, 1, H, W] in 0..1, factor on the correction
+    mask: Tensor | None = None  # [H, W], [B or 1, H, W] or [B or 1, 1, H, W] in 0..1, factor on the correction
     cap: float | None = None  # maximum RMS of D* - D of a picture, in units of x0
 
     def __post_init__(self):
@@ -66,37 +74,39 @@ class Settings:
         if self.cap is not None and not self.cap > 0:
             raise CorrectionError(f"The cap is {self.cap}; it must be above 0, or None for no cap.")
         if self.mask is not None:
-            self._check_mask()
-
-    def _check_mask(self):
-        if not torch.is_tensor(self.mask):
-            kind = type(self.mask).__name__
-            raise CorrectionError(f"The mask is of the type {kind}; it must be a picture or a tensor.")
-        shape = list(self.mask.shape)
-        if len(shape) not in (2, 3, 4) or 0 in shape or (len(shape) == 4 and shape[1] != 1):
-            raise CorrectionError(
-                f"The mask has the shape {shape}; it must be [height, width], [masks, height, width] or "
-                "[masks, 1, height, width], with values from 0 to 1."
-            )
-        if not bool(((self.mask > -0.01) & (self.mask < 1.01)).all()):  # nan is neither
-            raise CorrectionError("The mask has values below 0, above 1 or not a number; scale it to 0 to 1.")
+            _check_mask(self.mask)
 
     @property
-    def off(self):
+    def off(self) -> bool:
         """Whether no picture is corrected, as the strength is 0."""
         return not torch.as_tensor(self.strength).any()
 
-    def strengths(self, count: int):
+    def strengths(self, count: int) -> Tensor:
         """The strength for each of `count` pictures [count]. Raises CorrectionError if there are more or fewer."""
         strength = torch.as_tensor(self.strength, dtype=torch.float32)
-        if (given := strength.numel()) not in (1, count):
+        if strength.numel() not in (1, count):
             raise CorrectionError(
-                f"There are {given} strengths for {count} pictures; give one number, or one for each picture."
+                f"There are {strength.numel()} strengths for {count} pictures; give one number, or one for each "
+                "picture."
             )
         return strength.expand(count)
 
 
-def drift(reading, decision, k, exponent=1.0):
+def _check_mask(mask: object) -> None:
+    if not isinstance(mask, Tensor):
+        kind = type(mask).__name__
+        raise CorrectionError(f"The mask is of the type {kind}; it must be a picture or a tensor.")
+    shape = list(mask.shape)
+    if len(shape) not in (2, 3, 4) or 0 in shape or (len(shape) == 4 and shape[1] != 1):
+        raise CorrectionError(
+            f"The mask has the shape {shape}; it must be [height, width], [masks, height, width] or "
+            "[masks, 1, height, width], with values from 0 to 1."
+        )
+    if not bool(((mask > -0.01) & (mask < 1.01)).all()):  # also if it has NaN
+        raise CorrectionError("The mask has values below 0, above 1 or not a number; scale it to 0 to 1.")
+
+
+def drift(reading: Reading, decision: Decision, k: float, exponent: float | Tensor = 1.0) -> Tensor:
     """D* - D of one preference at strength 1, [B, C, H, W] in units of x0.
 
     Args:
@@ -106,7 +116,7 @@ def drift(reading, decision, k, exponent=1.0):
         exponent: of the belief; a number or [B].
     """
     belief = reading.log_odds.sigmoid()
-    closed = (belief / (1 - decision.chance).clamp(min=CLOSED)).clamp(max=1)
+    closed = (belief / (1 - decision.chance).clamp(min=CLOSED_BELIEF)).clamp(max=1)
     opening = 1 - closed**exponent
     total = expand(k * opening, reading.push) * reading.push
     if reading.tone is not None:
@@ -114,7 +124,10 @@ def drift(reading, decision, k, exponent=1.0):
     return total
 
 
-def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, conditional=None):
+def correct(
+    denoised: Tensor, x: Tensor, sigma: Tensor, preferences: Sequence[Preference], decisions: Sequence[Decision],
+    settings: Settings, cfg: float = 1.0, conditional: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
 
     Pictures that no preference corrects stay bit-identical; if there are no others, `denoised` itself is returned.
@@ -125,7 +138,7 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
         sigma: [B].
         preferences, decisions: one Decision per Preference; their drifts are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
-        cfg: the CFG scale; values below LEAST count as that.
+        cfg: the CFG scale; values below LOWEST_CFG count as that.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
     """
@@ -134,19 +147,21 @@ def correct(denoised, x, sigma, preferences, decisions, settings, cfg=1.0, condi
             f"The latent has {denoised.ndim} dimensions; RS-Corrector corrects pictures [batch, channels, height, "
             "width], not videos. Switch it off, or use a model that makes pictures."
         )
-    strength, sigma = settings.strengths(len(x)).to(x.device), torch.as_tensor(sigma, device=x.device).float()
+    strength = settings.strengths(len(x)).to(x.device)
+    sigma = torch.as_tensor(sigma, device=x.device).float()
     inside = (sigma <= settings.window[0]) & (sigma >= settings.window[1]) & (strength > 0)  # [B]
-    total, touched = torch.zeros_like(x, dtype=torch.float32), torch.zeros_like(inside)
+    total = torch.zeros_like(x, dtype=torch.float32)
+    touched = torch.zeros_like(inside)
     for preference, decision in zip(preferences, decisions, strict=True):
         decision = decision.to(x.device)
         active = decision.active & inside
         if not active.any():
             continue
-        some = active.nonzero()[:, 0]
-        own = (denoised if conditional is None else conditional)[some].float()
-        reading = preference.source.read(x[some].float(), sigma[some], decision.group[some], own)
-        exponent = 1 + LATE / (1 + sigma[some].square())
-        total[some] += drift(reading, decision.select(some), max(float(cfg), LEAST) + MARGIN, exponent)
+        index = active.nonzero()[:, 0]
+        prompted = (denoised if conditional is None else conditional)[index].float()
+        reading = preference.source.read(x[index].float(), sigma[index], decision.group[index], prompted)
+        exponent = 1 + LATE_EXPONENT / (1 + sigma[index].square())
+        total[index] += drift(reading, decision.select(index), max(float(cfg), LOWEST_CFG) + PUSH_MARGIN, exponent)
         touched |= active
     if not touched.any():
         return denoised

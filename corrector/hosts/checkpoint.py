@@ -16,7 +16,7 @@ from ..latents.devices import quickly
 from ..latents.host import Hook, starting_noise
 from ..latents.spaces import denoised_from_output, scale_input
 from .loading import CheckpointError, load_pipeline
-from .pipelines import checkpoint_of, identity_of, is_sdxl, name_of, sampled_parts, space_of
+from .pipelines import checkpoint_of, identity_of, is_sdxl, name_of, sampled_parts
 from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
 from .sampler import karras_sigmas, sample_euler
 

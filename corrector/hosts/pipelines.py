@@ -88,7 +88,8 @@ def sampled_parts(pipe: DiffusionPipeline) -> tuple[ModelMixin, ModelMixin, str]
             f"{name_of(pipe)}: its UNet has {', '.join(odd)}, and a plain one of 4 channels is needed (no inpainting, "
             "editing, upscaling or LCM model); use the checkpoint that it was made from."
         )
-    encoders = [encoder for encoder in (pipe.text_encoder, getattr(pipe, "text_encoder_2", None)) if encoder is not None]
+    second = getattr(pipe, "text_encoder_2", None)
+    encoders = [pipe.text_encoder] if second is None else [pipe.text_encoder, second]
     for encoder, words in zip(encoders, (pipe.tokenizer, getattr(pipe, "tokenizer_2", None)), strict=False):
         count = 0 if words is None else len(words)
         if count < encoder.config.vocab_size:  # transformers makes an empty tokenizer if its files are missing

@@ -159,6 +159,6 @@ def test_every_pass_of_a_batch_is_finished(host, script, part):
         script.process_before_every_sampling(p, *ON, c=conditioning_of(host.miniature, [ORVANE]))
         runs.append(part("script").JOBS.of(p).run)
         runs[-1].correct(x, 10 * x, torch.full((1,), 10.0))
-    assert all(run._last for run in runs)
+    assert all(run._last_prediction for run in runs)
     script.postprocess_batch(p, *ON)
-    assert not any(run._last for run in runs) and not p.comments
+    assert not any(run._last_prediction for run in runs) and not p.comments
