@@ -103,9 +103,9 @@ def _with_checksum(data):
 
 
 def _card_and_report(preference):
-    from corrector.learning.report import _said
+    from corrector.learning.report import summary
 
-    _said(preference)
+    summary(preference)
     of_webui("card").accuracy(preference.training)
 
 
@@ -217,11 +217,11 @@ class Audits:
 
     def __init__(self, folder):
         from audit_world import DRAWN, drawn_audit, plan
-        from corrector.auditing.whole import finished
+        from corrector.auditing.page import publish
 
         self.folder = folder / "audit"
         run = drawn_audit(plan(("Orvane", "Tavelu"), images=4, explicit=2, strengths=(1.0,)), [DRAWN])
-        finished(run, run.run(self.folder / "pictures"), self.folder)
+        publish(run, run.run(self.folder / "pictures"), self.folder)
         self.chunks = sorted((self.folder / "pictures").glob("*.safetensors"))
         self.report, self.key = (json.loads((self.folder / f"{n}.json").read_text()) for n in ("report", "blind-key"))
         answers = {name: {"side": "counter", "fits": "yes"} for name in self.key["pictures"]}
@@ -261,7 +261,7 @@ class Reports(Audits):
         return text_of(damaged_json(rng, self.report)).encode("utf-8", "surrogatepass")
 
     def use(self, rng, data):
-        from corrector.auditing.chart import draw_chart, report_table
+        from corrector.auditing.chart import report_table
         from corrector.auditing.compare import compare, compare_table, write_compare_page
         from corrector.auditing.page import write_audit_page
         from corrector.auditing.report_file import load_report, title_of
@@ -277,7 +277,7 @@ class Reports(Audits):
             from corrector.auditing.run import thumbnail_of
 
             thumbnails = [thumbnail_of(np.zeros((8, 8, 3), np.uint8))] * len(report["pictures"])
-            write_audit_page(report, thumbnails, self.folder / "tried.html", draw_chart(report))
+            write_audit_page(report, thumbnails, self.folder / "tried.html")
         return True
 
 
@@ -294,11 +294,12 @@ class Answers(Audits):
         return texts
 
     def use(self, rng, texts):
-        from corrector.auditing.blind import read_answers, said_by_people
+        from corrector.auditing.blind import read_answers
+        from corrector.auditing.raters import evaluate
 
         for name, data in texts.items():
             (self.folder / f"{name}.json").write_bytes(data)
-        people = said_by_people(self.report, *read_answers(self.folder, [self.folder / "answers.json"]))
+        people = evaluate(self.report, *read_answers(self.folder, [self.folder / "answers.json"]))
         return all(math.isfinite(row["value"]) for row in people["rates"])
 
 

@@ -130,7 +130,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         training_steps, vae=None,
     ) -> io.NodeOutput:  # fmt: skip
         # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
-        from ..corrector.learning.report import MOST_COLUMNS, draw_report, verdict, write_page
+        from ..corrector.learning.report import MOST_COLUMNS, draw_report, verdict, write_report_page
 
         path = preference_file(name)
         check_writable(path)
@@ -159,7 +159,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
             logging.warning("RS-Corrector: %s is weak: %s", path.name, sentence)
         page = Path(folder_paths.get_output_directory(), "rs_corrector", "reports", f"{path.stem}.html")
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_page(preference, drawn, page)
+        write_report_page(preference, drawn, page)
         report = torch.from_numpy(drawn).float()[None] / 255  # [1, H, W, 3]
         weak_gate = [("note", sentence) for sentence in preference.weaknesses if sentence not in verdict(preference)[1]]
         lines = [verdict(preference), *weak_gate, ("note", f"saved as {path.name}")]

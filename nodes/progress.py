@@ -15,7 +15,7 @@ from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-from ..corrector.pages.drawing import data_uri
+from ..corrector.pages.templates import data_uri
 from .outcome import workflow_of
 
 EVENT = "rs_corrector.stage"

@@ -32,7 +32,7 @@ def hostile(axis):
 
 @pytest.mark.parametrize("title", ("costs $5 or $x_1^{", "Poor ($) or rich ($$$)"))
 def test_a_learning_report_with_dollars_in_its_texts_is_drawn(title, axis, pairs, monkeypatch):
-    monkeypatch.setattr(learning_report, "_written_report", None)  # it must not be needed
+    monkeypatch.setattr(learning_report, "_text", None)  # it must not be needed
     preference = replace(small_preference(axis), axis=replace(hostile(axis), title=title), name="$_$")
     assert draw_report(preference, pairs).ndim == 3
 
@@ -41,7 +41,7 @@ def test_what_cannot_be_drawn_is_written(axis, pairs, monkeypatch, tmp_path):
     def fail(*_):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(learning_report, "_report", fail)
+    monkeypatch.setattr(learning_report, "_charts", fail)
     drawn = draw_report(small_preference(axis), pairs, tmp_path / "report.png")
     assert drawn.ndim == 3 and (tmp_path / "report.png").is_file() and not list(tmp_path.glob("*.part"))
 
@@ -60,7 +60,7 @@ def test_an_audits_pages_hold_hostile_names_as_text(tmp_path):
         assert np.ptp(draw_chart(report)) > 0 and np.ptp(draw_chart(report, narrow=True)) > 0
     chart = draw_chart(report)
     assert chart.shape[2] == 3 and np.ptp(chart) > 0 and draw_grid(report, thumbnails).ndim == 3
-    write_audit_page(report, thumbnails, tmp_path / "audit.html", chart)
+    write_audit_page(report, thumbnails, tmp_path / "audit.html")
     assert "<!--<script>" not in (tmp_path / "audit.html").read_text() and "$x_1^{" in report_table(report)
     for picture in report["pictures"]:
         picture["prompt"] += "<!--<script>\ud800"

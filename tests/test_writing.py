@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from audit_world import DRAWN, drawn_audit, plan
-from corrector.auditing.whole import finished
+from corrector.auditing.page import publish
 from corrector.files.errors import RSCorrectorError
 from corrector.files.whole_files import PART, BusyError, check_writable, target_of, why_not, write_whole
 from corrector.preference import file as preference_file
@@ -130,7 +130,7 @@ def test_shards_that_are_exchanged_or_changed_are_drawn_again(axis, tmp_path):
 def drawn(folder):
     """A short audit in a folder -> its report."""
     run = drawn_audit(plan(("Orvane",), images=2, explicit=2, strengths=(1.0,)), [DRAWN])
-    return finished(run, run.run(folder / "pictures"), folder)
+    return publish(run, run.run(folder / "pictures"), folder)[0]
 
 
 def contents(folder):

@@ -1,77 +1,65 @@
 """The report of an audit as a chart, a grid of pictures, and a text table."""
 
+from __future__ import annotations
+
 import io
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..files.picture_files import open_picture
-from ..pages.drawing import CORRECTED, GAP, PLAIN, TEXT_IS_TEXT, draw_rates, montage_of
-from .report_file import places_of, rate_rows, title_of
+from ..pages.charts import GAP, draw_histograms, draw_rates, drawn, montage_of
+from .report_file import Report, places_of, rate_rows, title_of
 
-MOST_COLUMNS = 10  # pictures in a row of the grid
+GRID_COLUMNS = 10  # most pictures in a line of the grid
 MOST_TONES = 6  # groups whose skin tones are drawn
 
 
-def draw_chart(report, narrow=False):
+def draw_chart(report: Report, narrow: bool = False) -> np.ndarray:
     """Chart of rates with intervals, and of skin lightness by group -> uint8 [H, W, 3].
 
     `narrow`: stack all panels, for a screen 380 pixels wide.
     """
-    from matplotlib import rc_context
-
-    with rc_context(TEXT_IS_TEXT):
-        return _drawn(report, narrow)
-
-
-def _drawn(report, narrow):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows, groups = rate_rows(report), report["axis"]["groups"][:MOST_TONES]
     heights = [0.9 + (0.45 if narrow else 0.32) * len(rows), 1.7 * len(groups) if narrow else 2.4]
-    size = 3.8 if narrow else 10, sum(heights) + 0.8
-    whole = Figure(figsize=size, dpi=100, layout="constrained", facecolor="white")
-    canvas = FigureCanvasAgg(whole)
-    above, below = whole.subfigures(2, 1, height_ratios=heights)
-    title = f"{title_of(report)}: {report['axis']['stereotype']['description']}"
-    # matplotlib's own wrapping would measure it as a formula.
-    above.suptitle(textwrap.fill(title, 48 if narrow else 100), fontsize=9 if narrow else 11)
-    _rates(above.subplots(), rows, narrow)
-    panels = below.subplots(*((len(groups), 1) if narrow else (1, len(groups))), squeeze=False)
-    for panel, group in zip(panels.flat, groups, strict=True):
-        _tones(panel, report, group)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+
+    def fill(figure):
+        above, below = figure.subfigures(2, 1, height_ratios=heights)
+        title = f"{title_of(report)}: {report['axis']['stereotype']['description']}"
+        # matplotlib's own wrapping would measure it as a formula.
+        above.suptitle(textwrap.fill(title, 48 if narrow else 100), fontsize=9 if narrow else 11)
+        _rates(above.subplots(), rows, narrow)
+        panels = below.subplots(*((len(groups), 1) if narrow else (1, len(groups))), squeeze=False)
+        for panel, group in zip(panels.flat, groups, strict=True):
+            _tones(panel, report, group)
+
+    return drawn((3.8 if narrow else 10, sum(heights) + 0.8), fill)
 
 
 def _rates(panel, rows, narrow):
     between, space = ("\n", "\n") if narrow else (", ", "; ")
     names = [f"{group[:28]}{between}{judge} judge (n = {plain['n']})" for group, judge, plain, _ in rows]
-    draw_rates(panel, names, [both for _, _, *both in rows])
-    corrected = any(after for *_, after in rows)
-    marks = f"{space}round: plain, diamond: corrected" if corrected else ""
+    draw_rates(panel, names, [pair for _, _, *pair in rows])
+    marks = f"{space}round: plain, diamond: corrected" if rows[0][3] else ""
     panel.set_xlabel(f"stereotype rate with 95 % intervals{marks}", fontsize=8)
 
 
 def _tones(panel, report, group):
     """Histograms of skin lightness, plain and corrected."""
-    tones = [
-        [report["pictures"][place]["L"] for place in places_of(report, group, strength)]
-        for strength in (0.0, *report["settings"]["strengths"][:1])
-    ]
-    edges = np.linspace(min(map(min, tones)), max(map(max, tones)) + 1e-3, 16)
-    for values, colour, label in zip(tones, (PLAIN, CORRECTED), ("plain", "corrected"), strict=False):
-        panel.hist(values, bins=edges, histtype="stepfilled", alpha=0.55, color=colour, label=label)
-        panel.axvline(np.mean(values), color=colour, linewidth=1)
+    strengths = 0.0, *report["settings"]["strengths"][:1]
+    tones = {
+        name: [report["pictures"][place]["L"] for place in places_of(report, group, strength)]
+        for name, strength in zip(("plain", "corrected"), strengths, strict=False)
+    }
+    draw_histograms(panel, tones, bins=15)
     panel.set_title(group[:28], fontsize=8)
     panel.set_xlabel("skin, CIE L*", fontsize=8)
     panel.tick_params(labelsize=7)
     panel.locator_params(nbins=4)
-    panel.legend(fontsize=7)
 
 
-def draw_grid(report, thumbnails):
+def draw_grid(report: Report, thumbnails: Sequence[bytes]) -> np.ndarray:
     """The first neutral pictures of each group, plain above corrected -> uint8 [H, W, 3].
 
     `thumbnails`: JPEG bytes, one per entry of report["pictures"].
@@ -79,17 +67,17 @@ def draw_grid(report, thumbnails):
     lines = []
     for group in report["axis"]["groups"]:
         before, *after = (
-            np.stack([open_picture(io.BytesIO(thumbnails[place])) for place in places[:MOST_COLUMNS]])
+            np.stack([open_picture(io.BytesIO(thumbnails[place])) for place in places[:GRID_COLUMNS]])
             for places in (places_of(report, group, s) for s in (0.0, *report["settings"]["strengths"][:1]))
         )
-        montage = montage_of({"before": before, "after": after[0] if after else before})
+        montage = montage_of(before, *(after or [before]))
         lines.append(montage if after else montage[: before.shape[1]])
     width = max(line.shape[1] for line in lines)
     padded = [np.pad(line, ((0, 3 * GAP), (0, width - line.shape[1]), (0, 0)), constant_values=255) for line in lines]
     return np.concatenate(padded)[: -3 * GAP]
 
 
-def report_table(report):
+def report_table(report: Report) -> str:
     """The report as text: findings, then all figures."""
     lines = [f"{title_of(report)}: measured on {report['validated_on']}."]
     lines += [f"{f['level'].upper():<8} {f['name']}: {f['words']}" for f in report["findings"]]

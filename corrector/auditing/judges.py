@@ -1,27 +1,55 @@
-"""Judges: classifiers of which side of an axis a picture shows. No judge classifies people by race.
+"""Judges: classifiers of which side of an axis a picture shows. No judge classifies people by race."""
 
-A judge has a `name`, a JSON-able `about` (description, accuracy, caveat) and `look(latents, pictures)`, with latents
-[N, C, H, W] and pictures [N, 3, H, W] in -1..1, both on the CPU. It returns (sides, groups): "stereotype", "counter" or
-"unreadable" per picture, and the group that each picture shows, or None if the judge does not classify groups. Only
-the miniature's reader does: its peoples are invented.
-"""
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..learning.training import train_judge
 from ..preference.networks import PreferenceError
 
+if TYPE_CHECKING:
+    from ..axis.axis import Axis
+    from ..learning.pairs import Pairs
+    from ..preference.preference import Preference
+
 JUDGE_PAIRS = 48  # pictures per side and group that train an audit's own judge
+
+Verdicts: TypeAlias = tuple[list[str], list[str] | None]
+
+
+class AuditJudge(Protocol):
+    """A judge of pictures.
+
+    Attributes:
+        name: unique in an audit.
+        about: JSON {name, what, source, cross_fitted_accuracy, caveat}; the source is part of the audit's identity.
+    """
+
+    name: str
+    about: dict[str, Any]
+
+    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
+        """Judge latents [N, C, H, W] and their pictures [N, 3, H, W] in -1..1, both on the CPU.
+
+        Returns:
+            ("stereotype", "counter" or "unreadable" per picture, the group that each picture shows or None). Only the
+            miniature's reader classifies groups: its peoples are invented.
+        """
+        ...
 
 
 def _about(name, what, source, caveat, accuracy=None):
     return {"name": name, "what": what, "source": source, "cross_fitted_accuracy": accuracy, "caveat": caveat}
 
 
-def _sides(counter):
+def _sides(counter: Tensor) -> list[str]:
     """bool [N] -> names of sides."""
-    return ["counter" if one else "stereotype" for one in counter.tolist()]
+    return ["counter" if shown else "stereotype" for shown in counter.tolist()]
 
 
 class LatentJudge:
@@ -30,28 +58,26 @@ class LatentJudge:
     Args:
         judge: has `counter(latents)` -> bool [N], such as preference.judge.Judge.
         accuracy: its cross-fitted accuracy in 0..1, or None if unknown.
-        source: where it comes from; part of the identity of an audit.
+        source: where it comes from.
         caveat: what a reader of the report should know of it.
     """
 
     name = "latent"
 
-    def __init__(self, judge, accuracy, source, caveat=""):
+    def __init__(self, judge, accuracy: float | None, source: str, caveat: str = ""):
         self.judge = judge
         what = "a small network that classifies latents, trained on the model's own pictures of the two sides"
         caveat = caveat or "It knows only the two sides and assigns every picture to one of them."
         self.about = _about(self.name, what, source, caveat, accuracy)
 
-    def look(self, latents, pictures):
+    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
         return _sides(self.judge.counter(latents)), None
 
 
-def latent_judge(preference, correcting=()):
+def latent_judge(preference: Preference, correcting: Collection[str] = ()) -> LatentJudge:
     """The judge stored in a preference file. Raises PreferenceError if the file has none.
 
-    Args:
-        preference: Preference.
-        correcting: hashes of the preferences that the audit corrects with.
+    `correcting`: hashes of the preferences that the audit corrects with.
     """
     if preference.judge is None:
         raise PreferenceError(
@@ -68,7 +94,7 @@ def latent_judge(preference, correcting=()):
 
 
 @torch.enable_grad()
-def trained_judge(pairs, seed):
+def trained_judge(pairs: Pairs, seed: int) -> LatentJudge:
     """Train a judge on pairs made for this purpose only; none of their pictures is audited."""
     judge, accuracy = train_judge(pairs, seed)
     count = pairs.latents.shape[2]
@@ -84,38 +110,46 @@ class ReaderJudge:
         "miniature-attire": {"traditional": "stereotype", "modern": "counter"},
     }
 
-    def __init__(self, reader, axis):
-        self.reader, self.sides = reader, self.SIDES[axis.id]
+    def __init__(self, reader, axis: Axis):
+        self.reader = reader
+        self.sides = self.SIDES[axis.id]
         self.attribute = axis.id.removeprefix("miniature-")
         what = "the miniature's reader: a network trained on drawn pictures of its world with known labels"
         caveat = "Pictures that it cannot classify with confidence count as failures."
         self.about = _about(self.name, what, "weights/miniature", caveat)
 
-    def look(self, latents, pictures):
-        read = self.reader.read(pictures)
-        return [self.sides.get(label, "unreadable") for label in read[self.attribute]], read["group"]
+    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
+        labels = self.reader.read(pictures)
+        return [self.sides.get(label, "unreadable") for label in labels[self.attribute]], labels["group"]
 
 
 class ClipJudge:
     """Zero-shot classification with CLIP: which side's wordings are closer to the picture. Never asked about people.
 
     Args:
-        embed_pictures: function of pictures [N, 3, H, W] in -1..1 -> [N, E].
-        embed_texts: function of a list of texts -> [N, E].
-        axis: Axis whose two sides are compared.
-        source: which CLIP it is; part of the identity of an audit.
+        embed_pictures: pictures [N, 3, H, W] in -1..1 -> [N, E].
+        embed_texts: texts -> [N, E].
+        axis: its two sides are compared.
+        source: which CLIP it is.
     """
 
     name = "CLIP"
 
-    def __init__(self, embed_pictures, embed_texts, axis, source):
-        self.embed_pictures, sides = embed_pictures, (axis.stereotype, axis.counter)
+    def __init__(
+        self,
+        embed_pictures: Callable[[Tensor], Tensor],
+        embed_texts: Callable[[Sequence[str]], Tensor],
+        axis: Axis,
+        source: str,
+    ):
+        self.embed_pictures = embed_pictures
+        sides = (axis.stereotype, axis.counter)
         texts = [embed_texts([f"a photo {phrase}" for phrase in side.phrases]) for side in sides]
-        self.directions = normalize(torch.stack([normalize(some).mean(dim=0) for some in texts]))  # [2, E]
+        self.directions = normalize(torch.stack([normalize(vectors).mean(dim=0) for vectors in texts]))  # [2, E]
         what = "zero-shot: whether the picture is closer to the words of the stereotype or of the counter side"
         caveat = "CLIP has stereotypes of its own; see how often it agrees with explicit prompts."
         self.about = _about(self.name, what, source, caveat)
 
-    def look(self, latents, pictures):
+    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
         stereotype, counter = (normalize(self.embed_pictures(pictures)) @ self.directions.T).T  # [N] each
         return _sides(counter > stereotype), None

@@ -1,21 +1,27 @@
-"""Measures of pictures (skin, structure, sharpness; by scikit-image), of latents, and of the variety of features."""
+"""Measures of pictures (skin, structure, sharpness; by scikit-image), and of the variety of features."""
+
+from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from einops import reduce
 from scipy.spatial.distance import cdist, pdist, squareform
+from torch import Tensor
 
 from ..latents.skin import box_of, cie_lab
+from ..latents.statistics import Interval
 
 STRUCTURE_SIDE = 128  # pixels; larger pictures are downscaled to about this side before they are compared
 
 
-def to_uint8(pictures):
+def to_uint8(pictures: Tensor) -> np.ndarray:
     """Pictures [N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3]."""
     return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def skin(pictures, region):
+def skin(pictures: np.ndarray, region: tuple[float, float, float, float]) -> dict[str, np.ndarray]:
     """Skin tone of each picture, from the medians of CIE L*, a*, b* (D65) in a box.
 
     Args:
@@ -27,18 +33,14 @@ def skin(pictures, region):
         et al. 1991); hue is the CIE hue angle h_ab in degrees.
     """
     rows, columns = box_of(region, *pictures.shape[1:3])
-    lab = np.median(cie_lab(pictures[:, rows, columns]), axis=1)  # [N, 3]
-    light, a, b = lab.T
-    return {
-        "L": light,
-        "ita": np.degrees(np.arctan2(light - 50, np.maximum(b, 1e-6))),
-        "hue": np.degrees(np.arctan2(b, a)),
-    }
+    light, a, b = np.median(cie_lab(pictures[:, rows, columns]), axis=1).T
+    ita = np.degrees(np.arctan2(light - 50, np.maximum(b, 1e-6)))
+    return {"L": light, "ita": ita, "hue": np.degrees(np.arctan2(b, a))}
 
 
-def hue_change(before, after):
+def hue_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Difference of hue angles in degrees, wrapped to -180..180."""
-    return (np.asarray(after) - np.asarray(before) + 180) % 360 - 180
+    return (after - before + 180) % 360 - 180
 
 
 def _grey(pictures):
@@ -49,48 +51,49 @@ def _grey(pictures):
     return reduce(grey.astype(np.float32), "n (h dh) (w dw) -> n h w", "mean", dh=step, dw=step)
 
 
-def structure(before, after):
+def structure(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Structural similarity (Wang et al. 2004) of pictures [N, H, W, 3], uint8 -> [N]; 1 if identical."""
     from skimage.metrics import structural_similarity
 
     similarity, changed = np.ones(len(before)), np.flatnonzero((before != after).any(axis=(1, 2, 3)))
-    if not len(changed):
-        return similarity
-    for index, first, second in zip(changed, _grey(before[changed]), _grey(after[changed]), strict=True):
-        similarity[index] = structural_similarity(first, second, data_range=1.0)
+    if len(changed):
+        for index, first, second in zip(changed, _grey(before[changed]), _grey(after[changed]), strict=True):
+            similarity[index] = structural_similarity(first, second, data_range=1.0)
     return similarity
 
 
-def sharpness(pictures):
+def sharpness(pictures: np.ndarray) -> np.ndarray:
     """uint8 [N, H, W, 3] -> variance of the Laplacian of the greyscale picture [N] (Pech-Pacheco et al. 2000)."""
     from skimage.filters import laplace
 
     return np.array([laplace(picture).var() for picture in _grey(pictures)])
 
 
-def variety(first, second=None):
+def variety(first: np.ndarray, second: np.ndarray | None = None) -> float:
     """Mean Euclidean distance between features [N, F] of one set, or between two sets. NaN with fewer than two rows."""
     if second is not None:
         return float(cdist(first, second).mean())
-    return float(pdist(first).mean()) if len(first) > 1 else float("nan")
+    return float(pdist(first).mean()) if len(first) > 1 else math.nan
 
 
-def variety_ratio(after, before, rng, draws=300):
-    """Ratio of two varieties with its bootstrap interval -> (value, low, high); NaN if `before` has no variety.
+def variety_ratio(
+    after: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...], rng: np.random.Generator, draws: int = 300
+) -> Interval:
+    """Ratio of two varieties with its bootstrap interval; NaN if `before` has no variety.
 
     Args:
         after, before: tuples of the arguments of `variety`: one set [N, F], or two sets for the distance between them.
-        rng: NumPy generator of the bootstrap.
+        rng: of the bootstrap.
         draws: number of bootstrap draws.
     """
-    drawn = [_drawn(*sets, rng=rng, draws=draws) for sets in (after, before)]
+    resampled = [_resampled(*sets, rng=rng, draws=draws) for sets in (after, before)]
     if not variety(*before) > 0:
-        return float("nan"), float("nan"), float("nan")
-    low, high = np.nanquantile(drawn[0] / drawn[1], (0.025, 0.975))
+        return math.nan, math.nan, math.nan
+    low, high = np.nanquantile(resampled[0] / resampled[1], (0.025, 0.975))
     return variety(*after) / variety(*before), float(low), float(high)
 
 
-def _drawn(first, second=None, *, rng, draws):
+def _resampled(first, second=None, *, rng, draws):
     """Variety of bootstrap resamples of the sets [draws]."""
 
     def times_drawn(features):

@@ -1,12 +1,16 @@
 """What an audit samples (prompts and seeds of every group, in chunks), and the folder that keeps the results."""
 
+from __future__ import annotations
+
 import json
 import math
 import random
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,12 +19,15 @@ from ..axis.axis import Axis
 from ..files.errors import RSCorrectorError
 from ..files.json_files import UnreadableError, parse_json
 from ..files.tensor_files import HEADER
+from ..latents.statistics import rate
 from ..learning.store import PictureStore
-from .statistics import enough
+
+Cell: TypeAlias = tuple[int, str, float]  # index of the group, kind of the prompts, CFG scale
 
 KINDS = ("neutral", "stereotype", "counter")  # prompts that ask for neither side, or for one of the two
-SCHEMA = Path(__file__).with_name("audit-report.schema.json")
+REPORT_SCHEMA = Path(__file__).with_name("audit-report.schema.json")
 CHUNK = 20  # pictures sampled at once; after each chunk the confidence interval is checked
+FIRST_LOOK = 20  # fewest pictures before sampling may stop: a short run of equal results is often chance
 
 
 class AuditError(RSCorrectorError):
@@ -29,15 +36,15 @@ class AuditError(RSCorrectorError):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures of one cell (group, kind of prompt, CFG scale) that are sampled and saved together."""
+    """Pictures of one cell that are sampled and saved together; `start` is the number of the first in its cell."""
 
-    cell: tuple[int, str, float]
+    cell: Cell
     start: int
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
 
     @property
-    def name(self):
+    def name(self) -> str:
         group, kind, cfg = self.cell
         return f"{group:02d}-{kind}-cfg{cfg:g}-{self.start:05d}"
 
@@ -87,35 +94,35 @@ class Plan:
             raise AuditError("A strength is 0 or less, which is the plain model; use strengths above 0.")
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """The settings that two reports must share to be comparable, as JSON types."""
         names = "images", "explicit", "seed", "cfgs", "strengths", "target", "steps", "narrow"
         return json.loads(json.dumps({name: getattr(self, name) for name in names}))
 
-    def most(self, kind):
+    def most(self, kind: str) -> int:
         """Maximum number of pictures per group whose prompts are of a kind."""
         return self.images if kind == "neutral" else self.explicit or max(1, self.images // 4)
 
-    def strengths_of(self, kind):
+    def strengths_of(self, kind: str) -> tuple[float, ...]:
         """Strengths at which prompts of a kind are corrected: explicit prompts only at the first one."""
         return self.strengths if kind == "neutral" else self.strengths[:1]
 
     @cached_property
-    def cells(self):
-        """{(group index, kind, CFG scale): list of Chunks}."""
-        cells = {}
-        for cfg in self.cfgs:
-            for kind in KINDS if cfg == self.cfgs[0] else KINDS[:1]:
-                for group in range(len(self.axis.groups)):
-                    cells[group, kind, cfg] = list(self._chunks(group, kind, cfg))
-        return cells
+    def cells(self) -> dict[Cell, list[Chunk]]:
+        """The chunks of each cell."""
+        return {
+            (group, kind, cfg): list(self._chunks(group, kind, cfg))
+            for cfg in self.cfgs
+            for kind in (KINDS if cfg == self.cfgs[0] else KINDS[:1])
+            for group in range(len(self.axis.groups))
+        }
 
     @property
-    def chunks(self):
+    def chunks(self) -> list[Chunk]:
         """All chunks in sampling order: the first chunk of every cell, then the second of every cell, and so on."""
         return sorted((chunk for chunks in self.cells.values() for chunk in chunks), key=lambda chunk: chunk.start)
 
-    def _chunks(self, group, kind, cfg):
+    def _chunks(self, group: int, kind: str, cfg: float) -> Iterator[Chunk]:
         rng, count = random.Random(f"audit {self.seed} {group} {kind}"), self.most(kind)
         choices = self.axis.prompts(self.axis.groups[group], None if kind == "neutral" else kind)
         prompts, seeds = [rng.choice(choices) for _ in range(count)], [rng.randrange(2**31) for _ in range(count)]
@@ -123,15 +130,26 @@ class Plan:
             part = slice(start, start + CHUNK)
             yield Chunk((group, kind, cfg), start, tuple(prompts[part]), tuple(seeds[part]))
 
-    def done(self, records, judge):
+    def done(self, records: Sequence[dict], judge: str) -> bool:
         """Whether a cell may stop: its intervals, plain and at every strength, are narrow enough by this judge."""
-        shown = {}
+        hits = {}
         for record in records:
-            shown.setdefault(record["strength"], []).append(record["sides"][judge] != "counter")
-        return bool(shown) and all(enough(sum(hits), len(hits), self.narrow) for hits in shown.values())
+            hits.setdefault(record["strength"], []).append(record["sides"][judge] != "counter")
+        return bool(hits) and all(enough(sum(shown), len(shown), self.narrow) for shown in hits.values())
 
 
-def numbers(text):
+def enough(successes: int, n: int, narrow: float) -> bool:
+    """Whether sampling may stop: the half-width of the Wilson interval is at most `narrow` (0: never stop).
+
+    benchmarks/audit.py simulates that intervals keep their coverage despite early stopping.
+    """
+    if n < FIRST_LOOK or not narrow:
+        return False
+    _, low, high = rate(successes, n)
+    return (high - low) / 2 <= narrow
+
+
+def numbers(text: str) -> tuple[float, ...]:
     """Parse "2, 4; 7" -> (2.0, 4.0, 7.0); "" -> (). Raises AuditError unless all are finite numbers above 0."""
     try:
         values = tuple(float(word) for word in re.findall(r"[^\s,;]+", text))
@@ -143,18 +161,18 @@ def numbers(text):
 
 
 @cache
-def report_schema():
+def report_schema() -> dict[str, Any]:
     """The published schema of reports (JSON Schema, draft 2020-12)."""
-    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return json.loads(REPORT_SCHEMA.read_text(encoding="utf-8"))
 
 
 @cache
-def records_schema():
+def records_schema() -> dict[str, Any]:
     """The schema of a chunk's records: the pictures of a report, each with the size of its thumbnail."""
     picture = report_schema()["properties"]["pictures"]["items"]
     size = {"type": "integer", "minimum": 1, "maximum": 2**24}
-    one = picture | {"properties": picture["properties"] | {"bytes": size}, "required": [*picture["required"], "bytes"]}
-    return {"type": "array", "minItems": 1, "maxItems": 10_000, "items": one}
+    record = picture | {"properties": picture["properties"] | {"bytes": size}, "required": [*picture["required"], "bytes"]}
+    return {"type": "array", "minItems": 1, "maxItems": 10_000, "items": record}
 
 
 class AuditStore(PictureStore):

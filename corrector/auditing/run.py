@@ -1,7 +1,7 @@
 """Run an audit on a host: sample, correct, decode, judge, measure, save."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
 from ..latents.host import Host
-from ..latents.statistics import denoising_error
+from ..latents.statistics import denoising_error, latent_change
 from ..latents.statistics import features as features_of
 from ..preference.preference import Preference
+from .judges import AuditJudge
 from .measures import sharpness, skin, structure, to_uint8
 from .plan import CHUNK, AuditError, AuditStore, Chunk, Plan
-from .statistics import latent_change
 
 LARGEST_ERROR = 1e6  # denoising error, over the variance of the noise
 THUMBNAIL = 144  # pixels; longest side of a thumbnail
@@ -40,7 +40,7 @@ class Audit:
 
     host: Host
     plan: Plan
-    judges: list
+    judges: Sequence[AuditJudge]
     preferences: list[Preference] = field(default_factory=list)
     sampler: Callable[..., tuple[Tensor, list[list[str]]]] = sample_corrected
 

@@ -1,35 +1,57 @@
 """A whole audit of one axis, from its judges to its pages: for the command line, Python and ComfyUI alike."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from ..files.whole_files import why_not, write_whole
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from ..latents.host import default_cfg
 from ..learning.pairs import make_pairs
-from ..pages.drawing import png
-from .blind import write_blind_page
-from .chart import draw_grid
-from .judges import JUDGE_PAIRS, ClipJudge, ReaderJudge, latent_judge, trained_judge
+from .judges import JUDGE_PAIRS, AuditJudge, ClipJudge, ReaderJudge, latent_judge, trained_judge
 from .page import publish
 from .plan import AuditError, Plan
 from .run import Audit
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def audit(host, axis, preferences=(), folder="out/audit", progress=None, **options):
-    """Sample, judge and report one axis -> the report, a dict. Called again after a stop, it resumes.
+    from ..axis.axis import Axis
+    from ..latents.host import Host
+    from ..preference.preference import Preference
+
+
+def audit(
+    host: Host,
+    axis: Axis,
+    preferences: Sequence[Preference] = (),
+    folder: str | Path = "out/audit",
+    progress: Callable[[int, int, Tensor | None], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Sample, judge and report one axis -> the report. Called again after a stop, it resumes.
 
     Args:
-        host: Host.
-        axis: Axis.
-        preferences: the Preferences that correct; empty audits the plain model alone.
+        host: the model.
+        axis: what to audit.
+        preferences: those that correct; empty audits the plain model alone.
         folder: where pictures, report and pages are saved; use one folder per axis and settings.
         progress: as for `Audit.run`.
         options: of `prepared`.
     """
-    run = prepared(host, axis, preferences, folder, **options)
-    return finished(run, run.run(Path(folder) / "pictures", progress=progress), folder)
+    run, folder = prepared(host, axis, preferences, folder, **options), Path(folder)
+    return publish(run, run.run(folder / "pictures", progress=progress), folder)[0]
 
 
-def prepared(host, axis, preferences, folder, judge=None, clip=None, **options):
+def prepared(
+    host: Host,
+    axis: Axis,
+    preferences: Sequence[Preference],
+    folder: str | Path,
+    judge: Preference | None = None,
+    clip: ClipJudge | str | Path | None = None,
+    **options: Any,
+) -> Audit:
     """The Audit of one axis with the judges that there are; a judge may be trained first.
 
     Args:
@@ -49,12 +71,20 @@ def prepared(host, axis, preferences, folder, judge=None, clip=None, **options):
     return Audit(host, plan, judges_of(host, plan, preferences, folder, judge, clip), list(preferences))
 
 
-def judges_of(host, plan, preferences, folder, judge=None, clip=None, progress=None):
+def judges_of(
+    host: Host,
+    plan: Plan,
+    preferences: Sequence[Preference],
+    folder: str | Path,
+    judge: Preference | None = None,
+    clip: ClipJudge | str | Path | None = None,
+    progress: Callable[[Tensor], None] | None = None,
+) -> list[AuditJudge]:
     """The judges of an audit: a latent judge, CLIP if given, and the miniature's reader if the host has it.
 
     Args:
         host, preferences, folder: as for `audit`.
-        plan: Plan.
+        plan: of the audit.
         judge: the Preference whose judge to use; by default a preference of this axis, else a judge is trained on pairs
             that are kept in the folder.
         clip: the folder of a CLIP model in transformers' format, or a ClipJudge.
@@ -70,7 +100,7 @@ def judges_of(host, plan, preferences, folder, judge=None, clip=None, progress=N
         seed = plan.seed + 1_000_003  # so that none of its pictures are audited
         pairs = make_pairs(host, axis, JUDGE_PAIRS, seed, plan.cfgs[0], plan.steps, progress,
                            Path(folder) / "pairs-of-the-judge", host.batch, wait=True)  # fmt: skip
-        judges = [trained_judge(pairs, seed)]
+        judges: list[AuditJudge] = [trained_judge(pairs, seed)]
     elif source.axis.id != axis.id or source.space != host.space:
         raise AuditError(
             f'The judge of "{source.name}" was trained on "{source.axis.title}" in {source.space} latents, and the '
@@ -83,26 +113,3 @@ def judges_of(host, plan, preferences, folder, judge=None, clip=None, progress=N
     if axis.id in ReaderJudge.SIDES and hasattr(host, "reader"):
         judges.append(ReaderJudge(host.reader, axis))
     return judges
-
-
-def finished(run, store, folder):
-    """Write report.json, audit.html, chart.png, grid.png and, if corrected, the blind page -> the report.
-
-    Args:
-        run: Audit.
-        store: the AuditStore that `run.run` returned.
-        folder: where to write.
-
-    Raises AuditError if a file cannot be written.
-    """
-    folder = Path(folder)
-    try:
-        report, thumbnails = publish(run, store, folder)
-        write_whole(folder / "grid.png", png(draw_grid(report, thumbnails)))
-        if run.preferences:
-            write_blind_page(report, thumbnails, folder)
-    except OSError as error:
-        raise AuditError(
-            f"{folder}: the report cannot be written: {why_not(error)}. The pictures of the audit are kept."
-        ) from None
-    return report

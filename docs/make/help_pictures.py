@@ -45,7 +45,7 @@ class Portraits:
         run = Run([preference], Settings(), coins_from_seeds(self.seeds), [[one[None]] for one in tokens])
 
         def hook(denoised, x, sigma, which, conditional):
-            return acts.acted(run.correct(acts.seen(denoised), x, sigma, CFG, conditional))
+            return acts.after_correction(run.correct(acts.before_correction(denoised), x, sigma, CFG, conditional))
 
         latents = self.host.sample(tokens, self.seeds, CFG, STEPS, hook=hook)
         pictures = torch.from_numpy(pictures_to_uint8(self.host.decode(latents))).float() / 255
