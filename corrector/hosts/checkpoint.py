@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +55,7 @@ class Checkpoint:
         config = self.autoencoder.config
         self.scale = config.scaling_factor
         self.shift = config.get("shift_factor") or 0.0
+        self._device: torch.device | None = None
         self._read_schedule(pipe.scheduler)
 
     @classmethod
@@ -66,15 +66,17 @@ class Checkpoint:
         """A checkpoint folder or single file as a host; for the arguments see `load_pipeline` and the class."""
         return cls(load_pipeline(path, bf16, device, lora, config), size)
 
-    @cached_property
+    @property
     def device(self) -> torch.device:
-        return self.pipe._execution_device  # also right with CPU offload; diffusers looks at every module for it
+        if self._device is None:  # diffusers looks at every module for it
+            self._device = self.pipe._execution_device  # also right with CPU offload
+        return self._device
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
         return tuple(self.pipe.tokenizer.get_vocab())
 
-    @cached_property
+    @property
     def identity(self) -> dict:
         return {
             "checkpoint": checkpoint_of(self.pipe),

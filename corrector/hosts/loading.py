@@ -81,11 +81,12 @@ def _load_folder(folder, precision):
             raise CheckpointError(
                 f"{folder / part}: it has only pickles, which can run code; save it with safe_serialization=True."
             )
-        options = dict(local_files_only=True, use_safetensors=True, output_loading_info=True)
-        options["variant"] = "fp16" if files and all(".fp16" in file for file in files) else None
-        options["dtype"] = torch.float32 if text else precision
-        load = getattr(transformers if text else diffusers, kind).from_pretrained
-        parts[part], info = _try(folder / part, load, folder / part, **options)
+        parts[part], info = _try(
+            folder / part, getattr(transformers if text else diffusers, kind).from_pretrained, folder / part,
+            local_files_only=True, use_safetensors=True, output_loading_info=True,
+            variant="fp16" if files and all(".fp16" in file for file in files) else None,
+            dtype=torch.float32 if text else precision,
+        )  # fmt: skip
         if info["missing_keys"]:
             raise _incomplete(folder / part, info["missing_keys"])
     return _try(folder, getattr(diffusers, name).from_pretrained, folder, local_files_only=True, **parts)

@@ -78,7 +78,7 @@ def calibrate(
     """
     if wrong := [cfg for cfg in cfgs if not 0 < cfg <= HIGHEST_CFG]:
         raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {HIGHEST_CFG}.")
-    axis = preference.axis
+    axis, model = preference.axis, model_of(host)
     outdated = of_other_models(preference, host)
     if outdated:
         LOG.warning(
@@ -96,14 +96,15 @@ def calibrate(
             if measuring:
                 measuring(group)
             measured = _Group(host, preference, judge, group, count, seed, store, progress).calibrations(cfgs)
-            calibrations += [replace(calibration, checkpoint=model_of(host)) for calibration in measured]
+            calibrations += [replace(calibration, checkpoint=model) for calibration in measured]
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
     return replace(preference, calibrations=tuple(calibrations), training=training)
 
 
 def model_of(host: Host) -> str:
     """The part of a host's identity that rates depend on: UNet and text encoders, with their patches."""
-    return " ".join(host.identity[name] for name in ("checkpoint", "text encoder") if name in host.identity)
+    identity = host.identity
+    return " ".join(identity[name] for name in ("checkpoint", "text encoder") if name in identity)
 
 
 def of_other_models(preference: Preference, host: Host) -> list[Calibration]:
