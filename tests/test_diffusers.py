@@ -17,9 +17,9 @@ from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
 from corrector.files.errors import RSCorrectorError
 from corrector.gate.prompt_gate import PromptGate
-from corrector.hosts.checkpoint import checkpoint_of
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.loading import load_pipeline
+from corrector.hosts.pipelines import checkpoint_of
 from corrector.latents.devices import device_of
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader

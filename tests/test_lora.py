@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.derivatives import FOLDER, add_lora, save_lora
-from corrector.hosts.checkpoint import Checkpoint, identity_of
+from corrector.hosts.checkpoint import Checkpoint
 from corrector.hosts.loading import CheckpointError, merge_lora
+from corrector.hosts.pipelines import identity_of
 from corrector.miniature.host import Miniature
 from tiny_checkpoints import pipeline
 
