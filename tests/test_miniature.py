@@ -170,11 +170,11 @@ def test_there_is_no_autograd_in_the_hook(host, preferences, monkeypatch):
     assert latents.grad_fn is None and not latents.requires_grad
 
 
-def test_a_seed_gives_the_same_picture_in_whatever_batch_it_is_drawn(host):
+def test_a_seed_gives_the_same_picture_in_whatever_batch_it_is_drawn(host, monkeypatch):
     conditioning = host.encode(["a portrait of a Orvane person", "a photo of a Tavelu man", "Zendoli woman"])
     seeds = range(SEED, SEED + 3)
     together = host.sample(conditioning, seeds, steps=5)
-    host.batch = 1
+    monkeypatch.setattr(host, "batch", 1)
     alone = host.sample(conditioning, seeds, steps=5)
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
 
