@@ -49,8 +49,9 @@ def encode_each(clip, prompts, progress=None):
 def _words_forgotten(clip):
     """Without the memory of words of byte-pair tokenizers, which the package tokenizers never frees: thousands of texts
     with rare words would leave megabytes behind, also once the CLIP is gone."""
-    parts = (getattr(part, "tokenizer", None) for part in vars(clip.tokenizer).values())
-    models = [part.backend_tokenizer.model for part in parts if hasattr(part, "backend_tokenizer")]
+    tokenizers = [getattr(part, "tokenizer", None) for part in vars(clip.tokenizer).values()]
+    parts = [getattr(tokenizer, "backend_tokenizer", None) for tokenizer in tokenizers]
+    models = [part.model for part in parts if part is not None]
     models = [model for model in models if hasattr(model, "_resize_cache")]
     for model in models:
         model._resize_cache(0)

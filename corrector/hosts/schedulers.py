@@ -11,7 +11,7 @@ from torch import Tensor
 from ..correction.update import CorrectionError
 
 if TYPE_CHECKING:
-    from diffusers.schedulers.scheduling_utils import SchedulerMixin
+    from diffusers.configuration_utils import ConfigMixin
 
 SIGMA_SCALED = (  # sample = x0 + sigma * noise
     "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "LMSDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete",
@@ -30,7 +30,7 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 PIXEL_CLIPPING = ("clip_sample", "thresholding")  # settings for models whose values are pixels
 
 
-def check_scheduler(scheduler: SchedulerMixin) -> None:
+def check_scheduler(scheduler: ConfigMixin) -> None:
     """Raises CorrectionError if a scheduler is not one of those that can be corrected."""
     config, name = scheduler.config, type(scheduler).__name__
     if _kind(scheduler) is None or config.get("use_flow_sigmas"):
