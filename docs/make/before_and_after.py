@@ -4,8 +4,10 @@ python docs/make/before_and_after.py
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,32 +21,37 @@ from corrector.miniature.host import Miniature, pictures_to_uint8  # noqa: E402
 from corrector.preference.file import load_preference  # noqa: E402
 
 OUT = ROOT / "docs" / "pictures" / "before-and-after.png"
-PROMPT, SEEDS, CFG, STEPS = "a portrait of an Orvane person", range(2026, 2033), 7.0, 16
+PROMPT = "a portrait of an Orvane person"
+SEEDS = range(2026, 2033)
+CFG, STEPS = 7.0, 16
 SIDE, GAP, HEADING = 128, 4, 34  # pixels
 
 
-def pictures():
-    """The portraits -> (plain, corrected), each uint8 [N, H, W, 3]."""
-    host, preference = Miniature(), load_preference(WEIGHTS / "miniature-backdrop.safetensors")
-    prompts, seeds = [PROMPT] * len(SEEDS), list(SEEDS)
+def pictures() -> list[np.ndarray]:
+    """The plain and the corrected portraits, each uint8 [N, H, W, 3]."""
+    host = Miniature()
+    preference = load_preference(WEIGHTS / "miniature-backdrop.safetensors")
+    prompts = [PROMPT] * len(SEEDS)
+    seeds = list(SEEDS)
     plain = host.sample(host.encode(prompts), seeds, CFG, STEPS)
     corrected, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), CFG, steps=STEPS)
     return [pictures_to_uint8(host.decode(latents)) for latents in (plain, corrected)]
 
 
-def draw(rows):
-    """Rows of (heading, pictures) -> one picture."""
-    width, row = len(rows[0][1]) * (SIDE + GAP) - GAP, HEADING + SIDE
-    sheet = Image.new("RGB", (width, len(rows) * row + GAP), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(17)
-    for index, (heading, images) in enumerate(rows):
-        pen.text((2, index * row + 8), heading, "#222222", font)
-        for place, image in enumerate(images):
-            sheet.paste(Image.fromarray(image), (place * (SIDE + GAP), index * row + HEADING))
+def draw(rows: list[tuple[str, Sequence[np.ndarray]]]) -> Image.Image:
+    """One picture with a row of pictures under each heading."""
+    width = len(rows[0][1]) * (SIDE + GAP) - GAP
+    height = HEADING + SIDE  # of a row
+    sheet = Image.new("RGB", (width, len(rows) * height + GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, (heading, images) in enumerate(rows):
+        pen.text((2, row * height + 8), heading, "#222222", ImageFont.load_default(17))
+        for column, image in enumerate(images):
+            sheet.paste(Image.fromarray(image), (column * (SIDE + GAP), row * height + HEADING))
     return sheet
 
 
-def save(sheet, path):
+def save(sheet: Image.Image, path: Path) -> None:
     """Write a small PNG."""
     path.parent.mkdir(exist_ok=True)
     sheet.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -54,8 +61,8 @@ def save(sheet, path):
 def main():
     torch.set_num_threads(1)
     plain, corrected = pictures()
-    headings = f"“{PROMPT}”, plain", "the same prompt, seeds and model, with RS-Corrector"
-    save(draw(list(zip(headings, (plain, corrected), strict=True))), OUT)
+    rows = [(f"“{PROMPT}”, plain", plain), ("the same prompt, seeds and model, with RS-Corrector", corrected)]
+    save(draw(rows), OUT)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ class Portraits:
     def mapped(self, preference):
         """-> (the map, its steps), each uint8 [N, H, W, 3]."""
         acts, tokens = Acts(), self.host.encode(self.prompts)
-        run = Run([preference], Settings(), coins_from_seeds(self.seeds), [[one[None]] for one in tokens])
+        run = Run([preference], Settings(), coins_from_seeds(self.seeds), [[encoded[None]] for encoded in tokens])
 
-        def hook(denoised, x, sigma, which, conditional):
+        def hook(denoised, x, sigma, _, conditional):
             return acts.after_correction(run.correct(acts.before_correction(denoised), x, sigma, CFG, conditional))
 
         latents = self.host.sample(tokens, self.seeds, CFG, STEPS, hook=hook)

@@ -20,7 +20,7 @@ from hosts.comfy_page import open_workflow, run  # noqa: E402
 from hosts.test_gradio_page import browser, webui  # noqa: E402, F401  fixtures
 
 OUT, HELP = ROOT / "docs" / "pictures", ROOT / "web" / "docs" / "pictures"
-LARGEST = 145_000  # bytes of a file
+LARGEST_SCREENSHOT = 145_000  # bytes
 PARTS = ("comfyui", "webui")  # the names of the functions below contain them
 TEMPLATE = next((ROOT / "workflows").glob("*first-correction.json"), None)
 CROP = """name => { const n = app.graph._nodes.find(n => n.type == name), title = LiteGraph.NODE_TITLE_HEIGHT;
@@ -64,7 +64,7 @@ def save(png, name, width, folder=OUT):
     while True:
         small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
         small.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
-        if path.stat().st_size <= LARGEST:
+        if path.stat().st_size <= LARGEST_SCREENSHOT:
             return
         width = round(0.9 * width)
 
