@@ -42,7 +42,7 @@ def seeded(*seeds):
 
 @pytest.fixture(autouse=True)
 def no_earlier_pictures():
-    MEMORY.runs.clear()
+    MEMORY.pictures.clear()
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +357,7 @@ def test_pipelines_that_share_a_scheduler_are_corrected_once_each(make, preferen
     with corrected(pipe, preference) as first, corrected(other, preference) as second:
         with pytest.raises(KeyboardInterrupt):  # its hooks are still there when the other one begins
             latents_of(pipe, callback_on_step_end=fail)
-        MEMORY.runs.clear()
+        MEMORY.pictures.clear()
         assert torch.equal(latents_of(other, image=PICTURE), alone[other])
         assert torch.equal(latents_of(pipe), alone[pipe])
     assert first.outcomes() == 2 * second.outcomes() == 2 * ["corrected"]  # that of the interrupted call as well
