@@ -11,6 +11,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
@@ -87,7 +88,9 @@ def train(name, path, seed=0, steps=350, pictures=3000, batch_size=48, rate=2e-3
     if name == "print":
         drawn = [print_style(picture) for picture in drawn]
     host = Miniature(bf16=True)
-    latents = host.encode_pictures(to_tensor(np.stack(drawn)))
+    with torch.no_grad():
+        parts = [host.autoencoder.encode(part).latents for part in to_tensor(np.stack(drawn)).split(host.batch)]
+    latents = torch.cat(parts) * host.scale
     add_lora(host.unet)
 
     def schedule(step):

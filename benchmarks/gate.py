@@ -23,8 +23,7 @@ from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.gate.texts import gate_others  # noqa: E402
 from corrector.gate.train import train_gate  # noqa: E402
 from corrector.gate.wordings import named_words, whole_words, words_of  # noqa: E402
-from corrector.hosts.checkpoint import chunks_of  # noqa: E402
-from corrector.hosts.sampler import TEXTS_AT_ONCE  # noqa: E402
+from corrector.hosts.prompts import TEXTS_AT_ONCE, chunks_of  # noqa: E402
 from corrector.miniature import prompts as wordings  # noqa: E402
 from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.miniature.world import GROUPS  # noqa: E402

@@ -61,10 +61,11 @@ class Bench:
 
     def rates(self, host, name, preferences, settings, groups, attributes, plain, cfg, **more):
         """Corrected rates of each group; `plain`: {group: (latents, lightness, labels)} of the same seeds."""
+        host.batch = 8  # pictures that have the target share
         for group in groups:
             before, lightness, _ = plain[group]
             some = self.some(group)
-            latents, _ = sample_corrected(host, *some, preferences, settings, cfg, batch=8, plain=before)
+            latents, _ = sample_corrected(host, *some, preferences, settings, cfg, plain=before)
             pictures = host.decode(latents)
             read, skin = host.reader.read(pictures), skin_lightness(pictures)
             for attribute in attributes:
@@ -150,10 +151,11 @@ class Bench:
 
     def targets(self, host, name, preference, group, attribute, plain, cfg, **more):
         """Stereotype rate and drift at targets 1 and 0.5."""
+        host.batch = 8  # pictures that have the target share
         (before, lightness, read), (prompts, seeds), side = plain, self.some(group), SIDES[attribute][0]
-        full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), cfg, batch=8, plain=before)
+        full, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), cfg, plain=before)
         half = Settings(target=0.5)
-        _, (reasons,) = sample_corrected(host, prompts, seeds, [preference], half, cfg, batch=8, plain=before)
+        _, (reasons,) = sample_corrected(host, prompts, seeds, [preference], half, cfg, plain=before)
         pictures = host.decode(full)
         corrected, change = host.reader.read(pictures)[attribute], skin_lightness(pictures) - lightness
         for target, chosen in ((1, np.full(self.n, True)), (0.5, np.array([not why for why in reasons]))):

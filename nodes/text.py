@@ -12,8 +12,7 @@ from ..corrector.gate.wordings import whole_words
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from .axes import WORDINGS
-from .host import encode_each
-from .identity import vocabulary_of
+from .host import encode_each, vocabulary_of
 from .preferences import PreferenceSocket
 from .search import PREFERENCES, SEARCH_WORDS, found_by
 

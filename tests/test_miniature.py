@@ -131,10 +131,12 @@ def test_the_correction_needs_no_evaluation_of_the_unet_no_autograd_and_leaves_i
     assert latents.grad_fn is None and not latents.requires_grad
 
 
-def test_a_seed_gives_the_same_picture_in_whatever_batch_it_is_drawn():
-    host = Miniature()
+def test_a_seed_gives_the_same_picture_in_whatever_batch_it_is_drawn(host, monkeypatch):
     conditioning = host.encode(["a portrait of a Orvane person", "a photo of a Tavelu man", "Zendoli woman"])
-    together, alone = (host.sample(conditioning, SEEDS[:3], steps=4, **batch) for batch in ({}, {"batch": 1}))
+    seeds = range(SEED, SEED + 3)
+    together = host.sample(conditioning, seeds, steps=5)
+    monkeypatch.setattr(host, "batch", 1)
+    alone = host.sample(conditioning, seeds, steps=5)
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
 
 

@@ -8,7 +8,7 @@ from ..files.errors import visible
 from .options import add_host_options, open_host
 
 if TYPE_CHECKING:
-    from ..hosts.sampler import Host
+    from ..latents.host import LearningHost
     from ..preference.preference import Preference
 
 NO_GATE = "no gate, every picture is corrected"
@@ -53,7 +53,7 @@ def _sentence(preference: "Preference", conditioning: Any) -> str:
     )
 
 
-def sentence_about_own(preference: "Preference", host: "Host") -> str:
+def sentence_about_own(preference: "Preference", host: "LearningHost") -> str:
     """Which names and wordings of its axis a preference's gate does not read, in words."""
     from ..gate.checks import not_read
 
