@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from corrector.learning.training import optimise
+from corrector.latents.optimise import optimise
 from corrector.miniature import model, world
 from corrector.miniature.host import Miniature
-from corrector.miniature.train import diffusion_loss, named_sides, to_tensor
+from corrector.miniature.prompts import named_sides
+from corrector.miniature.train import diffusion_loss, to_tensor
 
 FOLDER = model.WEIGHTS.parent / "miniature-derivatives"
 LORA_RANK = 8
@@ -78,7 +79,9 @@ def train(name: str, path: Path, seed: int = 0, steps: int = 350, pictures: int 
     if name == "print":
         drawn = [print_style(picture) for picture in drawn]
     host = Miniature(bf16=True)
-    latents = host.encode_pictures(to_tensor(np.stack(drawn)))
+    with torch.no_grad():
+        parts = [host.autoencoder.encode(part).latents for part in to_tensor(np.stack(drawn)).split(host.batch)]
+    latents = torch.cat(parts) * host.scale
     add_lora(host.unet)
 
     def schedule(step: int) -> float:

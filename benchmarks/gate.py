@@ -16,12 +16,11 @@ import torch
 from benchmarks.measuring import Options, share
 from benchmarks.records import ROOT, Row
 from corrector.axis.axis import Axis, load_axis
-from corrector.hosts.checkpoint import chunks_of
-from corrector.hosts.sampler import TEXTS_AT_ONCE
-from corrector.learning.gate import train_gate
-from corrector.learning.gate_texts import gate_others
-from corrector.learning.wordings import named_words, whole_words, words_of
-from corrector.preference.prompt_gate import PromptReading
+from corrector.gate.prompt_gate import PromptReading
+from corrector.gate.texts import gate_others
+from corrector.gate.train import train_gate
+from corrector.gate.wordings import named_words, whole_words, words_of
+from corrector.hosts.prompts import TEXTS_AT_ONCE, chunks_of
 
 NAMED = {
     "named_sent": "named: sentences", "named_tag": "named: tags", "named_weight": "named: weights",

@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from benchmarks.second_world import host as second_host
 from benchmarks.second_world import prompts as second_prompts
-from benchmarks.second_world import reader as second_reader
 from benchmarks.second_world import world as second_world
-from benchmarks.second_world.host import SecondWorld
 from corrector.miniature import prompts, reader, world
 from corrector.miniature.host import Miniature
 
@@ -29,7 +28,7 @@ class World:
     """
 
     name: str
-    host: Callable[..., Miniature | SecondWorld]
+    host: Callable[..., Miniature]
     groups: tuple[str, ...]
     sides: dict[str, tuple[str, str]]
     neutral: tuple[str, ...]
@@ -58,7 +57,8 @@ MINIATURE = World(
     (*prompts.HELD_OUT_NO_GROUP, *prompts.HELD_OUT_NO_PERSON), reader.skin_lightness,
 )  # fmt: skip
 SECOND = World(
-    "second", SecondWorld, second_world.GROUPS, {"work": ("farmer", "office")}, second_prompts.HELD_OUT_NEUTRAL,
-    {"work": second_prompts.HELD_OUT_WORK}, second_prompts.HELD_OUT_NO_GROUP, second_reader.skin_lightness,
+    "second", second_host.SecondWorld, second_world.GROUPS, {"work": ("farmer", "office")},
+    second_prompts.HELD_OUT_NEUTRAL, {"work": second_prompts.HELD_OUT_WORK}, second_prompts.HELD_OUT_NO_GROUP,
+    second_host.skin_lightness,
 )  # fmt: skip
 WORLDS = {world.name: world for world in (MINIATURE, SECOND)}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     from .axis.axis import Axis
-    from .hosts.sampler import Host
+    from .latents.host import Host, LearningHost
     from .preference.preference import Preference
 
 _HOMES = {
@@ -57,18 +57,18 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def learn(model: DiffusionPipeline | Host, axis: Axis | str | Path, **options) -> Preference:
+def learn(model: DiffusionPipeline | LearningHost, axis: Axis | str | Path, **options) -> Preference:
     """Learn a preference from a model's own pictures of both sides of an axis -> Preference, not calibrated yet.
 
     Args:
-        model: a diffusers pipeline for Stable Diffusion 1.5, 2.x or XL, or a host (`hosts.sampler.Host`).
+        model: a diffusers pipeline for Stable Diffusion 1.5, 2.x or XL, or a host (`latents.host.LearningHost`).
         axis: an Axis, or the path of an axis file.
         options: of `learning.learn.learn`: count, seed, cfg, steps, points, progress, folder (from which an interrupted
             run resumes) and so on.
     """
     with _extra_named():
         from .files.folders import AXES
-        from .learning.gate_texts import gate_others
+        from .gate.texts import gate_others
         from .learning.learn import learn
 
     host, axis = _host(model), _axis(axis)

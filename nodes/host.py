@@ -1,4 +1,4 @@
-"""ComfyUI as a Host: encode, denoise, sample and decode with MODEL, CLIP and VAE of a graph.
+"""ComfyUI as a LearningHost: encode, denoise, sample and decode with MODEL, CLIP and VAE of a graph.
 
 The host always runs in inference mode and training does not, so the results are copied into normal tensors.
 """
@@ -17,11 +17,11 @@ from comfy.sd import CLIP, VAE
 from PIL import Image
 from torch import Tensor
 
-from ..corrector.hosts.prompts import Prompts
-from ..corrector.hosts.sampler import TEXTS_AT_ONCE, Host
+from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
+from ..corrector.latents.host import Hook, default_cfg, starting_noise
 from .correction import SPACES, check_model
-from .identity import identity_of, vocabulary_of
+from .identity import identity_of
 
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
 SMALLEST_PICTURE = 128  # pixels per side without a VAE, so that a region has enough of them
@@ -89,8 +89,8 @@ class _OneEvaluation(comfy.samplers.Sampler):
         return noise
 
 
-class ComfyHost(Host):
-    """A Host of ComfyUI's models; latents are in model space. Raises CorrectionError if the model is not supported.
+class ComfyHost:
+    """A LearningHost of ComfyUI's models. Raises CorrectionError if the model is not supported.
 
     Args:
         model, clip, vae: ComfyUI's MODEL, CLIP and VAE; without a VAE, pictures are approximate colours.
@@ -159,17 +159,15 @@ class ComfyHost(Host):
 
     def sample(
         self, conditioning: ComfyPrompts, seeds: Sequence[int], cfg: float | None = None, steps: int | None = None,
-        hook: Callable | None = None, batch: int | None = None, progress: Callable[[int], object] | None = None,
+        hook: Hook | None = None,
     ) -> Tensor:  # fmt: skip
         """Sample with ComfyUI's samplers, of which some draw further noise per batch; arguments as `Host.sample`."""
         conditioning = conditioning.expand(len(seeds))
-        cfg = self.cfg if cfg is None else cfg
+        cfg = default_cfg(self.space) if cfg is None else cfg
         latents = torch.zeros(len(seeds), *self.shape)
-        for index in self.batches(conditioning, batch):
+        for index in self.batches(conditioning):
             batch_seeds = [int(seeds[i]) for i in index.tolist()]
             latents[index] = self._sample(conditioning[index], batch_seeds, cfg, steps or self.steps, hook, index)
-            if progress:
-                progress(len(index))
         return latents
 
     @torch.inference_mode()
@@ -181,7 +179,7 @@ class ComfyHost(Host):
                 return hook(args["denoised"], args["input"], args["sigma"], index, args["cond_denoised"])
 
             model.set_model_sampler_post_cfg_function(hooked)
-        noise = self.noise(seeds)
+        noise = starting_noise(seeds, self.shape)
         latents = comfy.sample.sample(
             model, noise, steps, cfg, self.sampler, self.scheduler, conditioning.batched(),
             self.encode([""]).batched(), torch.zeros_like(noise), callback=_stop_if_interrupted, disable_pbar=True,
@@ -189,10 +187,10 @@ class ComfyHost(Host):
         )  # fmt: skip
         return self.latent_format.process_in(latents.float()).cpu()
 
-    def batches(self, conditioning: ComfyPrompts, batch: int | None = None) -> Iterator[Tensor]:
+    def batches(self, conditioning: ComfyPrompts) -> Iterator[Tensor]:
         """Indices of the pictures of each batch; stops between batches if the user has interrupted the run."""
         for group in conditioning.alike():
-            for index in group.split(batch or self.batch):
+            for index in group.split(self.batch):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 yield index
 
@@ -218,6 +216,12 @@ class ComfyHost(Host):
         """A small PIL image of the first latent."""
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
         return Image.fromarray(colours.permute(1, 2, 0).numpy())
+
+
+def vocabulary_of(clip) -> tuple[str, ...]:
+    """The tokens that a CLIP's first tokenizer knows, as texts; () if it does not say."""
+    words = (getattr(part, "inv_vocab", None) for part in vars(clip.tokenizer).values())
+    return tuple(next(filter(None, words), {}).values())
 
 
 def _stop_if_interrupted(*_):

@@ -3,22 +3,25 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import comfy.samplers
 import folder_paths
 import torch
 from comfy_api.latest import io
 
+from ..corrector.axis.axis import Axis
 from ..corrector.files.folders import AXES, WEIGHTS
 from ..corrector.files.whole_files import at_work
-from ..corrector.hosts.sampler import Host
+from ..corrector.gate.texts import gate_others
+from ..corrector.latents.host import default_cfg
 from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
-from ..corrector.learning.gate_texts import gate_others
 from ..corrector.learning.learn import learn
-from ..corrector.learning.pairs import make_pairs
+from ..corrector.learning.pairs import Pairs, make_pairs
 from ..corrector.learning.store import check_room, digest, store_name
 from ..corrector.preference.file import check_writable, save_preference
+from ..corrector.preference.preference import Preference
 from ..corrector.preference.updated_file import latest, update_preference
 from .axes import AxisSocket
 from .correction import check_model
@@ -29,14 +32,19 @@ from .reports import publish
 from .results import shown
 from .search import LEARN, found_by
 
-TARGET = 0.95  # the text says whether this target share is within reach
+REACHABLE_TARGET = 0.95  # the text says whether this target share is within reach
 
 
-def _pairs(host, axis, count, seed, cfg, steps, progress):
-    """Sample pairs, or go on from those in the host's output folder. Raises PairError if there is no room for them."""
-    name = store_name(axis, seed, cfg, steps, host.identity)
-    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "pairs" / name
+def output_folder(kind: str, name: str = "") -> Path:
+    """A folder of RS-Corrector in the host's output folder, which is made."""
+    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / kind / name
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _pairs(host: ComfyHost, axis: Axis, count: int, seed: int, cfg: float, steps: int, progress: Progress) -> Pairs:
+    """Sample pairs, or go on from those in the host's output folder. Raises PairError if there is no room for them."""
+    folder = output_folder("pairs", store_name(axis, seed, cfg, steps, host.identity))
     room = (size / 2**20 for size in check_room(folder, axis, count, host.shape))
     logging.info("RS-Corrector: %d pairs per group take %.1f MB of %.0f MB free in %s", count, *room, folder)
     total = 2 * count * len(axis.groups)
@@ -69,14 +77,16 @@ HOST_INPUTS = (
 CHECKPOINT = io.Model.Input("model", tooltip="Your checkpoint, with its LoRAs. Its weights are not changed.")
 ENCODER = io.Clip.Input("clip", tooltip="The CLIP of that checkpoint.")
 STEPS = io.Int.Input("steps", default=20, min=1, max=200, tooltip="Sampling steps per picture.")
-CFG = io.Float.Input("cfg", default=Host.cfg, min=1.0, max=30.0, step=0.1, tooltip="The CFG that you generate with.")
+CFG = io.Float.Input(
+    "cfg", default=default_cfg("sd15"), min=1.0, max=30.0, step=0.1, tooltip="The CFG that you generate with."
+)
 BATCH = io.Int.Input("batch", default=8, min=1, max=64, tooltip="Pictures per batch; fewer need less memory.")
 VAE = io.Vae.Input(
     "vae", optional=True, tooltip="Decodes pictures to measure skin tones; without it, approximate colours are used."
 )
 
 
-def seed_input(tooltip):
+def seed_input(tooltip: str) -> io.Int.Input:
     # Otherwise the page would change the seed after each run, which would learn everything again.
     return io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, tooltip=tooltip)
 
@@ -141,34 +151,34 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 f"The model has {host.space} latents; preferences can be learned only for SD1.5, SD2 and SDXL. Use "
                 "RS-Corrector Text Preference instead."
             )
+        others: dict[str, Any] = gate_others(axis, AXES, host.space)
         working = at_work(path, "a preference")
         with working, Progress() as progress, torch.inference_mode(False), torch.enable_grad():
-            made = _pairs(host, axis, pairs, seed, cfg, steps, progress)
+            drawn = _pairs(host, axis, pairs, seed, cfg, steps, progress)
             preference, _ = learn(
-                host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, pairs=made, progress=progress,
-                **gate_others(axis, AXES, host.space),
+                host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, pairs=drawn, progress=progress,
+                **others,
             )  # fmt: skip
             preference.name = path.stem
             preference.training["host"] = {**host.identity, "steps": steps}
             save_preference(preference, path)  # before anything else can fail
-            found = preferences_in(path)
-            some = made.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
-            pictures = host.decode(some.flatten(0, 2)).unflatten(0, some.shape[:3])
-            drawn = draw_report(preference, made, pictures=pictures)
+            saved = preferences_in(path)
+            first = drawn.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
+            pictures = host.decode(first.flatten(0, 2)).unflatten(0, first.shape[:3])
+            picture = draw_report(preference, drawn, pictures=pictures)
         logging.info("RS-Corrector: the preference is in %s", path)
         for sentence in preference.weaknesses:
             logging.warning("RS-Corrector: %s is weak: %s", path.name, sentence)
-        page = Path(folder_paths.get_output_directory(), "rs_corrector", "reports", f"{path.stem}.html")
-        page.parent.mkdir(parents=True, exist_ok=True)
-        write_report_page(preference, drawn, page)
-        report = torch.from_numpy(drawn).float()[None] / 255  # [1, H, W, 3]
+        page = output_folder("reports") / f"{path.stem}.html"
+        write_report_page(preference, picture, page)
+        report = torch.from_numpy(picture).float()[None] / 255  # [1, H, W, 3]
         weak_gate = [("note", sentence) for sentence in preference.weaknesses if sentence not in verdict(preference)[1]]
         lines = [verdict(preference), *weak_gate, ("note", f"saved as {path.name}")]
-        return io.NodeOutput(found, report, ui=shown(*lines, picture=report, report=publish(page), cls=cls))
+        return io.NodeOutput(saved, report, ui=shown(*lines, picture=report, report=publish(page), cls=cls))
 
 
-def _calibrated(host, preference, images, cfg, seed):
-    """Calibrate a learned preference, unless its file has the result, and update the file -> Preference."""
+def _calibrated(host: ComfyHost, preference: Preference, images: int, cfg: float, seed: int) -> Preference:
+    """Calibrate a learned preference, unless its file has the result, and update the file."""
     if not preference.source.has_weights or preference.judge is None:
         raise ValueError(
             f'The preference "{preference.name}" has no judge to calibrate with; learn it again with RS-Corrector '
@@ -185,8 +195,7 @@ def _calibrated(host, preference, images, cfg, seed):
     if target:
         check_writable(target)
     total = pictures_needed(len(preference.axis.groups), images, cfgs)
-    folder = Path(folder_paths.get_output_directory()) / "rs_corrector" / "calibrations"
-    folder /= f"{preference.axis.id}-{digest([settings, preference.hash])}"
+    folder = output_folder("calibrations", f"{preference.axis.id}-{digest([settings, preference.hash])}")
     logging.info(
         "RS-Corrector: calibration at CFG %s draws at most %d pictures, kept in %s if it is stopped",
         " and ".join(f"{cfg:g}" for cfg in cfgs), total, folder,
@@ -197,8 +206,8 @@ def _calibrated(host, preference, images, cfg, seed):
             progress=lambda count: progress.drawn(progress.stage, count, total), folder=folder,
             measuring=lambda group: progress.at(f"measuring {group}"),
         )  # fmt: skip
-    kept = {f"{known.cfg:g}" for known in preference.calibrations}  # without those of another checkpoint
-    marks = {at: mark for at, mark in marks.items() if at in kept} | {f"{cfg:g}": settings for cfg in cfgs}
+    current = {f"{calibration.cfg:g}" for calibration in preference.calibrations}  # without those of other checkpoints
+    marks = {at: mark for at, mark in marks.items() if at in current} | {f"{cfg:g}": settings for cfg in cfgs}
     preference = replace(preference, training={**preference.training, "calibrated": marks})
     if target is None:
         return preference
@@ -207,11 +216,11 @@ def _calibrated(host, preference, images, cfg, seed):
     return replace(preference, path=target)
 
 
-def _described(preference, cfg):
+def _described(preference: Preference, cfg: float) -> str:
     """The calibrations for a CFG scale as text."""
     lines = [f"{preference.name} ({preference.hash}), measured on {preference.space} latents"]
     for calibration in (c for c in preference.calibrations if c.cfg in scales(cfg)):
-        lines += calibration.sentences(preference.axis.counter.description, TARGET)
+        lines += calibration.sentences(preference.axis.counter.description, REACHABLE_TARGET)
     return "\n".join(lines)
 
 
@@ -254,8 +263,8 @@ class RSCorrectorCalibrate(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         check_model(model, preference)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
-        done = [_calibrated(host, one, images, cfg, seed) for one in preference]
-        text = "\n\n".join(_described(one, cfg) for one in done)
+        calibrated = tuple(_calibrated(host, each, images, cfg, seed) for each in preference)
+        text = "\n\n".join(_described(each, cfg) for each in calibrated)
         logging.info("RS-Corrector: %s", text)
-        harms = [("failure", f"Beware: {c.harm}") for one in done for c in one.calibrations if c.harm]
-        return io.NodeOutput(tuple(done), text, ui=shown(*harms, ("said", text), text=text))
+        harms = [("failure", f"Beware: {c.harm}") for each in calibrated for c in each.calibrations if c.harm]
+        return io.NodeOutput(calibrated, text, ui=shown(*harms, ("said", text), text=text))

@@ -13,17 +13,18 @@ import comfy.model_management
 import comfy.utils
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
+from PIL.Image import Image
 from server import PromptServer
 
 from ..corrector.pages.templates import data_uri
 from .outcome import workflow_of
 
-EVENT = "rs_corrector.stage"
-INTERVAL = 0.3  # seconds between two messages of a stage
-FEWEST, WINDOW = 3, 9  # updates from which the time that is left is estimated; shards of an earlier run pass at once
-PREVIEW = 96  # pixels, longest side
-# What `learn` calls its stages.
-STAGES = {
+STAGE_EVENT = "rs_corrector.stage"
+MESSAGE_INTERVAL = 0.3  # seconds between two messages of a stage
+FEWEST_UPDATES = 3  # from which the time that is left is estimated,
+MOST_UPDATES = 9  # and of how many: shards of an earlier run pass at once
+PREVIEW_SIDE = 96  # pixels, longest side
+STAGES = {  # what `learn` calls its stages
     "judge": "learning to tell the two sides apart",
     "points": "reading the model at noisy pairs",
     "preference": "learning the preference",
@@ -38,10 +39,13 @@ class Progress:
     """
 
     def __init__(self):
-        self.bar, self.stage, self.updates, self.sent = comfy.utils.ProgressBar(1), "", deque(maxlen=WINDOW), 0.0
+        self.bar = comfy.utils.ProgressBar(1)
+        self.stage = ""
+        self.updates = deque(maxlen=MOST_UPDATES)  # (time, done)
+        self.sent = 0.0  # time of the last message
         self.pictures = self.total = 0  # drawn so far, of how many
-        context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-        self.about = context and server and {
+        context = get_executing_context()
+        self.address = context and getattr(PromptServer, "instance", None) and {
             "node": get_progress_state().dynprompt.get_display_node_id(context.node_id),
             "workflow": workflow_of(context.prompt_id),
         }  # fmt: skip
@@ -49,7 +53,7 @@ class Progress:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, error, _):
+    def __exit__(self, kind, *_):
         if kind is None:
             return
         if not issubclass(kind, comfy.model_management.InterruptProcessingException):
@@ -59,36 +63,36 @@ class Progress:
         else:
             self._send("stopped: nothing was drawn yet")
 
-    def drawn(self, stage, count, total, preview=None):
-        """`count` more pictures of `total` are sampled; `preview` is a PIL image of one of them, or None."""
-        self.pictures, self.total = self.pictures + count, total
+    def drawn(self, stage: str, count: int, total: int, preview: Image | None = None) -> None:
+        """`count` more pictures of `total` are sampled; `preview` shows one of them."""
+        self.pictures += count
+        self.total = total
         self.at(stage, self.pictures, total, preview)
 
-    def __call__(self, stage, done, total):
+    def __call__(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` steps of a training stage of `learn` are done; each stage starts a new bar."""
         self.at(STAGES.get(stage, stage), done, total)
 
-    def at(self, stage, done=0, total=0, preview=None):
+    def at(self, stage: str, done: int = 0, total: int = 0, preview: Image | None = None) -> None:
         """A stage in words, and how much of it is done."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        now, new = time.monotonic(), stage != self.stage
-        if new:
+        now, begins = time.monotonic(), stage != self.stage
+        if begins:
             self.stage = stage
             self.updates.clear()
             logging.info("RS-Corrector: %s", stage)
         self.updates.append((now, done))
         if total:
             self.bar.update_absolute(done, total)
-        if new or now - self.sent >= INTERVAL:
+        if begins or now - self.sent >= MESSAGE_INTERVAL:
             self.sent = now
             counted = f"{stage} {done} of {total}" if total > 1 else stage
-            left = self._left(total)
-            self._send(f"{counted} · {left}" if left else counted, preview)
+            self._send(" · ".join(filter(None, (counted, self._time_left(total)))), preview)
 
-    def _left(self, total):
+    def _time_left(self, total):
         """About how long the stage still takes, or "" if that is not known yet."""
         (first, before), (last, done) = self.updates[0], self.updates[-1]
-        if len(self.updates) < FEWEST or done <= before or done >= total:
+        if len(self.updates) < FEWEST_UPDATES or done <= before or done >= total:
             return ""
         minutes = (last - first) / (done - before) * (total - done) / 60
         if minutes < 1:
@@ -96,15 +100,15 @@ class Progress:
         return f"about {minutes:.0f} min left" if minutes < 90 else f"about {minutes / 60:.0f} h left"
 
     def _send(self, text, preview=None):
-        if self.about:
+        if self.address:
             message = {"lines": [{"text": text, "kind": "note"}], "preview": preview and _small(preview)}
             server = PromptServer.instance
-            server.send_sync(EVENT, {**self.about, **message}, server.client_id)
+            server.send_sync(STAGE_EVENT, {**self.address, **message}, server.client_id)
 
 
-def _small(picture):
+def _small(picture: Image) -> str:
     """A small picture as a data: URI."""
     picture, file = picture.copy(), io.BytesIO()
-    picture.thumbnail((PREVIEW, PREVIEW))
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     picture.save(file, "JPEG", quality=80)
     return data_uri(file.getvalue())

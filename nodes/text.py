@@ -7,13 +7,12 @@ import torch
 from comfy_api.latest import io
 
 from ..corrector.axis.texts import text_axis
-from ..corrector.learning.gate import QUICK, train_gate
-from ..corrector.learning.wordings import whole_words
+from ..corrector.gate.train import QUICK, train_gate
+from ..corrector.gate.wordings import whole_words
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from .axes import WORDINGS
-from .host import encode_each
-from .identity import vocabulary_of
+from .host import encode_each, vocabulary_of
 from .preferences import PreferenceSocket
 from .search import PREFERENCES, SEARCH_WORDS, found_by
 

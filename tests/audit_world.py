@@ -12,11 +12,11 @@ from corrector.auditing.plan import Plan
 from corrector.auditing.report import build
 from corrector.auditing.run import Audit
 from corrector.axis.axis import load_axis
+from corrector.gate.prompt_gate import PromptReading
 from corrector.miniature.reader import load_reader
 from corrector.miniature.world import draw, wanted_scene
 from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import PromptReading
 
 ROOT = Path(__file__).resolve().parents[1]
 AXIS = load_axis(ROOT / "axes" / "miniature-backdrop.json")
@@ -50,7 +50,7 @@ class DrawnHost:
             rows.append([[next(i for i, g in enumerate(AXIS.groups) if g in prompt), asked[0] if asked else 0]])
         return torch.tensor(rows, dtype=torch.float32)  # [N, 1, 2]
 
-    def sample(self, conditioning, seeds, cfg=2.0, steps=None, hook=None, batch=None, progress=None):
+    def sample(self, conditioning, seeds, cfg=2.0, steps=None, hook=None):
         self.evaluations += len(seeds)
         latents = torch.zeros(len(seeds), *self.shape)
         for latent, (group, asked), seed in zip(latents, conditioning[:, 0].long().tolist(), seeds, strict=True):
@@ -62,9 +62,6 @@ class DrawnHost:
         latents = latents.to(self.device)
         sigma = torch.ones(len(seeds), device=self.device)
         return hook(latents, latents, sigma, torch.arange(len(seeds)), latents) if hook else latents
-
-    def noise(self, seeds):
-        return torch.zeros(len(seeds), *self.shape)
 
     def denoise(self, x, sigma, conditioning):
         """Its error is about the same for pictures with a side of -5 to 5, and larger for others."""

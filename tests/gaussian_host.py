@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from corrector.hosts.sampler import Host
+from corrector.latents.host import starting_noise
 from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
@@ -13,10 +13,10 @@ PATTERN = torch.zeros(SHAPE)
 PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # the difference of the sides; channel 3, the skin, is the same
 
 
-class GaussianHost(Host):
-    """The four functions of a host. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype."""
+class GaussianHost:
+    """A LearningHost. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype."""
 
-    space, shape, device = "miniature", SHAPE, torch.device("cpu")
+    space, device, batch, steps, vocabulary = "miniature", torch.device("cpu"), 50, 16, ()
     identity = {"checkpoint": "two Gaussians"}
 
     def __init__(self):
@@ -38,15 +38,15 @@ class GaussianHost(Host):
         neutral = self.world.denoised(x, sigma)
         return torch.where(side > 0, counter, torch.where(side < 0, stereotype, neutral)).float()
 
-    def noise(self, seeds):
-        return torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    def encode_each(self, prompts):
+        return iter(self.encode(prompts))
 
-    def sample(self, conditioning, seeds, cfg=1.0, steps=24, hook=None, batch=50, progress=None):
-        conditioning = conditioning.expand(len(seeds), -1, -1)
+    def sample(self, conditioning, seeds, cfg=1.0, steps=24, hook=None):
+        conditioning, noise = conditioning.expand(len(seeds), -1, -1), starting_noise(seeds, SHAPE)
         sigmas = torch.cat([torch.logspace(np.log10(14.6), -1.5, steps), torch.zeros(1)])
         latents = []
-        for which in torch.arange(len(seeds)).split(batch):
-            x = self.noise([seeds[i] for i in which.tolist()]) * sigmas[0]
+        for which in torch.arange(len(seeds)).split(self.batch):
+            x = noise[which] * sigmas[0]
             for sigma, following in pairwise(sigmas):
                 level = sigma.expand(len(which))
                 denoised = self.denoise(x, level, conditioning[which])

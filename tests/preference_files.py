@@ -7,11 +7,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from corrector.files.tensor_files import checksum
+from corrector.gate.prompt_gate import PromptGate
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import CHECKSUM, KEY
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import PromptGate
 
 SMALL = {"space": "miniature", "groups": 2, "width": 16, "blocks": 1}
 

@@ -91,14 +91,6 @@ def test_a_folder_that_cannot_be_locked_is_used_all_the_same(tmp_path, monkeypat
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_link_to_a_file_is_held_like_the_file(tmp_path):
-    (tmp_path / "file.safetensors").touch()
-    (tmp_path / "link.safetensors").symlink_to(tmp_path / "file.safetensors")
-    link = at_work(tmp_path / "link.safetensors", "x")
-    with at_work(tmp_path / "file.safetensors", "x"), pytest.raises(BusyError), link:
-        pass
-
-
 def test_nothing_is_left_behind_when_the_work_is_done_or_fails(tmp_path):
     with pytest.raises(KeyboardInterrupt), at_work(tmp_path / "mine.safetensors", "a preference"):
         raise KeyboardInterrupt

@@ -8,8 +8,8 @@ import torch
 
 from corrector.correction.decision import decide, summary
 from corrector.correction.update import CorrectionError, Settings, correct
+from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.file import load_preference
-from corrector.preference.prompt_gate import PromptReading
 
 STRENGTH = r"strength is .*must be 0 \(off\) or more"
 

@@ -55,7 +55,7 @@ def test_guidance_adds_to_the_lean_in_proportion_to_the_cfg_scale_above_1():
     torch.testing.assert_close(at_7 - at_1, 6 * (at_2 - at_1), rtol=1e-3, atol=1e-3)
 
 
-def test_alogistic_fit_finds_common_slopes_and_keeps_to_its_prior_where_there_is_nothing_to_see():
+def test_a_logistic_fit_finds_common_slopes_and_keeps_to_its_prior_where_there_is_nothing_to_see():
     z = np.tile([-1.0, 1.0], 300)
     told = np.stack([z, np.zeros_like(z)], axis=1)
     counter = np.array([0.0, 1.0] * 270 + [1.0, 0.0] * 30)  # 0.1 and 0.9 of them
@@ -63,15 +63,6 @@ def test_alogistic_fit_finds_common_slopes_and_keeps_to_its_prior_where_there_is
     assert slopes == pytest.approx([np.log(9.0), 0.0], rel=0.03) and abs(offset) < 0.01 and abs(other) < 0.01
     slopes, (offset,) = logistic_fit([np.zeros((4, 2))], [np.array([0.0, 0.0, 0.0, 1.0])])
     assert slopes == [0, 0] and offset == pytest.approx(np.log(1 / 3), abs=0.01)
-
-
-def test_alogistic_fit_tells_belief_from_guidance_by_how_the_rate_changes_with_the_cfg_scale():
-    rng = np.random.default_rng(0)
-    belief, guidance = rng.normal(size=4000), 0.1 + 0.1 * rng.normal(size=4000)
-    told = [np.stack([belief, (cfg - 1) * guidance], axis=1) for cfg in (2.0, 7.0)]
-    sides = [(rng.random(4000) < 1 / (1 + np.exp(1 - one @ [2.0, 3.0]))).astype(float) for one in told]
-    slopes, offsets = logistic_fit(told, sides)
-    assert slopes == pytest.approx([2.0, 3.0], rel=0.1) and offsets == pytest.approx([-1.0, -1.0], abs=0.15)
 
 
 def test_the_lean_weighs_guidance_so_that_its_chances_are_the_rates_at_every_cfg_scale():

@@ -8,13 +8,14 @@ import accelerate
 import diffusers
 import pytest
 import torch
-import transformers
 
-from corrector.hosts.checkpoint import Checkpoint, space_of
+from corrector.gate.prompt_gate import token_vectors
+from corrector.hosts.checkpoint import Checkpoint
+from corrector.hosts.pipelines import space_of
+from corrector.hosts.prompts import joined
 from corrector.latents.fingerprint import same_weights
 from corrector.miniature.host import Miniature
 from corrector.miniature.model import WEIGHTS
-from corrector.preference.prompt_gate import token_vectors
 from other_device import other_device
 from tiny_checkpoints import BETAS, KINDS, autoencoder, build, pipeline, to_original_layout
 
@@ -49,11 +50,12 @@ def sampled(host):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_four_functions_have_the_shapes_of_the_contract(hosts, kind):
+def test_the_four_functions_have_the_shapes_of_the_contract(hosts, kind, monkeypatch):
     host = hosts[kind]
+    monkeypatch.setattr(host, "batch", 2)
     assert host.space == {"sd2": "sd15"}.get(kind, kind) and host.shape == (4, 8, 8)
     assert host.prediction == ("v" if kind == "sd2" else "eps")
-    conditioning, seen, done = host.encode(PROMPTS), [], []
+    conditioning, seen = host.encode(PROMPTS), []
     assert len(conditioning) == 2
 
     def hook(denoised, x, sigma, which, conditional):
@@ -62,12 +64,11 @@ def test_the_four_functions_have_the_shapes_of_the_contract(hosts, kind):
         return denoised
 
     before = host.evaluations
-    latents = host.sample(conditioning[:1], [1, 2, 3], steps=2, hook=hook, batch=2, progress=done.append)
+    latents = host.sample(conditioning[:1], [1, 2, 3], steps=2, hook=hook)
     assert host.evaluations - before == 2 * 2 * 3
-    assert latents.shape == (3, 4, 8, 8) and seen == [[0, 1], [0, 1], [2], [2]] and done == [2, 1]
+    assert latents.shape == (3, 4, 8, 8) and seen == [[0, 1], [0, 1], [2], [2]]
     pictures = host.decode(latents)
     assert pictures.shape == (3, 3, 64, 64) and pictures.abs().max() <= 1
-    assert host.encode_pictures(pictures).shape == latents.shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,17 +86,6 @@ def test_denoised_is_what_diffusers_ddpm_makes_of_the_output(hosts, kind):
         torch.testing.assert_close(denoised, made, rtol=1e-5, atol=1e-5)
 
 
-def test_a_v_model_that_knows_the_velocity_knows_the_picture(hosts, monkeypatch):
-    host, generator = hosts["sd2"], torch.Generator().manual_seed(0)
-    scheduler = diffusers.DDPMScheduler(**BETAS, prediction_type="v_prediction")
-    x0, noise = (torch.randn(3, 4, 8, 8, generator=generator) for _ in range(2))
-    timestep = torch.tensor([10, 400, 900])
-    sigma = host.sigmas[timestep]
-    monkeypatch.setattr(host, "_output", lambda *_: scheduler.get_velocity(x0, noise, timestep))
-    denoised = host.denoise(x0 + sigma.view(-1, 1, 1, 1) * noise, sigma, host.encode(PROMPTS[:1]))
-    torch.testing.assert_close(denoised, x0, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_is_the_loop_of_diffusers_euler_scheduler(checkpoints, kind):
     host, seeds, cfg = Checkpoint.load(checkpoints[kind], device="cpu", size=(64, 128)), [5, 6], 3.0
@@ -103,7 +93,7 @@ def test_sampling_is_the_loop_of_diffusers_euler_scheduler(checkpoints, kind):
         checkpoints[kind] / "scheduler", use_karras_sigmas=True, timestep_spacing="linspace"
     )
     scheduler.set_timesteps(5)
-    both = torch.cat([host.encode(PROMPTS), host.encode(["", ""])])
+    both = joined(host.encode(PROMPTS), host.encode(["", ""]))
     x = host.noise(seeds) * (scheduler.sigmas[0] ** 2 + 1).sqrt()
     for timestep in scheduler.timesteps:  # between two training steps: the host takes the nearest, as ComfyUI does
         scaled = scheduler.scale_model_input(x.repeat(2, 1, 1, 1), timestep)
@@ -119,10 +109,7 @@ def test_pictures_are_what_the_autoencoder_makes_of_latents_in_its_own_space(hos
         latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             own = hosts[kind].autoencoder.decode(latents / scale + shift).sample.clamp(-1, 1)
-            read = hosts[kind].autoencoder.encode(own)
         torch.testing.assert_close(hosts[kind].decode(latents), own)
-        z = read.latents if kind == "sd2" else read.latent_dist.mode()
-        torch.testing.assert_close(hosts[kind].encode_pictures(own), (z - shift) * scale)
 
 
 def test_the_miniatures_folder_gives_bit_for_bit_what_the_miniature_gives():
@@ -139,14 +126,12 @@ def test_the_miniatures_folder_gives_bit_for_bit_what_the_miniature_gives():
     assert torch.equal(host.sample(conditioning, [3, 4], steps=4), latents)
     pictures = own.decode(latents)
     assert torch.equal(host.decode(latents), pictures)
-    assert torch.equal(host.encode_pictures(pictures), own.encode_pictures(pictures))
 
 
 def test_identity_is_the_same_at_each_load_and_changes_with_weights_size_and_precision(checkpoints, hosts, tmp_path):
     own, folder = hosts["sd15"].identity, checkpoints["sd15"]
-    assert (
-        json.loads(json.dumps(own)) == own == Checkpoint.load(folder).identity == Checkpoint(pipeline("sd15")).identity
-    )
+    assert json.loads(json.dumps(own)) == own == Checkpoint.load(folder).identity
+    assert own == Checkpoint(pipeline("sd15")).identity
     assert own["dtype"] == "float32" and own["shape"] == [4, 8, 8]
     other = pipeline("sd15", seed=1)
     assert Checkpoint(other).identity["checkpoint"] != own["checkpoint"]
@@ -159,15 +144,6 @@ def test_identity_is_the_same_at_each_load_and_changes_with_weights_size_and_pre
     other.unet, other.text_encoder = hosts["sd15"].unet, hosts["sd15"].pipe.text_encoder
     swapped = Checkpoint(other).identity
     assert swapped["vae"] != own["vae"] and swapped["checkpoint"] == own["checkpoint"]
-
-
-def test_in_bfloat16_the_pictures_are_nearly_the_same(checkpoints, hosts):
-    half = Checkpoint.load(checkpoints["sdxl"], bf16=True, device="cpu")
-    conditioning = half.encode(PROMPTS)
-    assert torch.equal(conditioning.tokens, hosts["sdxl"].encode(PROMPTS).tokens)
-    latents, own = (host.sample(conditioning, [1, 2], steps=3) for host in (half, hosts["sdxl"]))
-    assert latents.dtype == half.decode(latents).dtype == torch.float32
-    assert (latents - own).square().mean() < 0.01 * own.square().mean()
 
 
 @pytest.mark.parametrize("save", [dict(variant="fp16"), dict(max_shard_size="20KB")], ids=["fp16 only", "in shards"])
@@ -270,16 +246,9 @@ def test_the_space_is_read_from_the_vae_or_else_from_the_unet(hosts):
         vae = diffusers.AutoencoderKL(norm_num_groups=2, block_out_channels=(4,), latent_channels=16,
                                       scaling_factor=scale, shift_factor=shift)  # fmt: skip
         assert space_of(SimpleNamespace(vae=vae)) == name
-    assert (
-        space_of(SimpleNamespace(vae=diffusers.AutoencoderKL(norm_num_groups=2, block_out_channels=(4,)), unet=None))
-        == "sd15"
-    )
-    assert (
-        space_of(
-            SimpleNamespace(vae=diffusers.AutoencoderKL(norm_num_groups=2, block_out_channels=(4,), latent_channels=8))
-        )
-        is None
-    )
+    small = dict(norm_num_groups=2, block_out_channels=(4,))
+    assert space_of(SimpleNamespace(vae=diffusers.AutoencoderKL(**small), unet=None)) == "sd15"
+    assert space_of(SimpleNamespace(vae=diffusers.AutoencoderKL(**small, latent_channels=8))) is None
 
 
 def test_the_shipped_miniature_is_a_pipeline_of_diffusers():
@@ -290,9 +259,3 @@ def test_the_shipped_miniature_is_a_pipeline_of_diffusers():
     options = dict(num_inference_steps=3, guidance_scale=2.0, output_type="latent")
     latents = pipe(PROMPTS, latents=own.noise([1, 2]), **options).images
     assert (latents - own.sample(own.encode(PROMPTS), [1, 2], steps=3)).abs().mean() < 0.05  # timesteps are rounded
-
-
-def test_what_the_libraries_say_is_kept_quiet(checkpoints, capfd):
-    Checkpoint.load(checkpoints["sd15"], device="cpu")
-    assert capfd.readouterr() == ("", "")
-    assert transformers.utils.logging.get_verbosity() >= transformers.utils.logging.WARNING

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import CLIPTextModel
 
-from corrector.hosts.checkpoint import Checkpoint, chunks_of
-from corrector.hosts.prompts import Prompts
+from corrector.gate.prompt_gate import token_vectors
+from corrector.hosts.checkpoint import Checkpoint
+from corrector.hosts.prompts import Prompts, chunks_of, joined
 from corrector.miniature.model import WEIGHTS, load_tokenizer
-from corrector.preference.prompt_gate import token_vectors
 
 PROMPTS = ["a portrait of a Orvane person", "a photo of a Tavelu man in a village"]
 
@@ -70,5 +70,5 @@ def test_prompts_are_indexed_and_joined_like_a_tensor(hosts):
         assert torch.equal(prompts[index].tokens, prompts.tokens[index])
         assert torch.equal(prompts[index].pooled, prompts.pooled[index])
     assert len(prompts[1]) == 1 and len(prompts[:1].expand(5, -1, -1)) == 5
-    joined = torch.cat([prompts[:1], prompts[1:]])
-    assert isinstance(joined, Prompts) and torch.equal(joined.pooled, prompts.pooled)
+    both = joined(prompts[:1], prompts[1:])
+    assert isinstance(both, Prompts) and torch.equal(both.pooled, prompts.pooled)

@@ -6,6 +6,7 @@ import shutil
 import diffusers
 import huggingface_hub
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from corrector.cli import commands as cli
@@ -43,20 +44,10 @@ def without_a_tensor(path):
 UNET = "unet/diffusion_pytorch_model.safetensors"
 DAMAGES = {
     "folder missing": (shutil.rmtree, "no such file or folder, and nothing is downloaded"),
-    "no index": (
-        lambda f: (f / "model_index.json").unlink(),
-        r"model_index.json: it is missing.*give a \.safetensors file",
-    ),
+    "no index": (lambda f: (f / "model_index.json").unlink(), r"index.json: it is missing.*give a \.safetensors file"),
     "no unet": (lambda f: shutil.rmtree(f / "unet"), r"unet/config.json: it is missing or damaged"),
-    "no tokenizer": (
-        lambda f: shutil.rmtree(f / "tokenizer"),
-        r"its tokenizer has \d+ tokens and its text encoder \d+",
-    ),
+    "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), r"tokenizer has \d+ tokens and its text encoder \d+"),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "cannot be loaded"),
-    "SD3": (
-        lambda f: edit(f / "model_index.json", _class_name="StableDiffusion3Pipeline"),
-        "a StableDiffusion3Pipeline",
-    ),
     "Flux": (lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"), "it is a FluxPipeline.*use one of"),
     "video": (lambda f: edit(f / "unet/config.json", _class_name="UNetSpatioTemporal"), 'is a "UNetSpatioTemporal"'),
     "other text": (lambda f: edit(f / "text_encoder/config.json", architectures=["T5Model"]), '"T5Model".*is needed'),
@@ -67,18 +58,14 @@ DAMAGES = {
     "not JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "it is missing or damaged"),
     "mixed": (
         lambda f: text_encoder(24).save_pretrained(f / "text_encoder"),
-        "24 wide and its UNet takes 16; they are parts of different",
+        "24 wide and its UNet takes 16",
     ),
     "unet lacks": (lambda f: without_a_tensor(f / UNET), "unet: 1 tensors are missing"),
-    "vae lacks": (lambda f: without_a_tensor(f / UNET.replace("unet", "vae")), "vae: 1 tensors are missing"),
     "text lacks": (
         lambda f: without_a_tensor(f / "text_encoder/model.safetensors"),
-        "text_encoder: 1 tensors are miss",
+        "encoder: 1 tensors are missing",
     ),
-    "other layers": (
-        lambda f: edit(f / "unet/config.json", layers_per_block=2),
-        "cannot be loaded|tensors are missing",
-    ),
+    "other layers": (lambda f: edit(f / "unet/config.json", layers_per_block=2), "be loaded|tensors are missing"),
 }
 
 
@@ -130,15 +117,24 @@ def test_a_pipeline_without_text_encoder_and_one_of_another_model_are_refused():
             Checkpoint(pipe)
 
 
+def without_a_tensor_of(part):
+    def harm(path):
+        tensors = load_file(path)
+        del tensors[next(name for name in tensors if name.startswith(part) and "norm" in name)]
+        save_file(tensors, path)
+
+    return harm, "tensors are missing|cannot be loaded"
+
+
+LORA = WEIGHTS.parent / "miniature-derivatives" / "miniature-print.safetensors"
 FILES = {
     "no tensors": (lambda path: path.write_bytes(b""), "cannot be loaded"),
     "cut off": (cut_off, "cannot be loaded"),
     "git-lfs": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git-lfs pointer"),
-    "lacks a tensor": (without_a_tensor, "1 tensors are missing|cannot be loaded"),
-    "a LoRA": (
-        lambda path: shutil.copy(WEIGHTS.parent / "miniature-derivatives" / "miniature-print.safetensors", path),
-        "cannot be loaded",
-    ),
+    "a LoRA": (lambda path: shutil.copy(LORA, path), "cannot be loaded"),
+    "lacks a tensor of the UNet": without_a_tensor_of("model.diffusion_model."),
+    "lacks a tensor of the VAE": without_a_tensor_of("first_stage_model."),
+    "lacks a tensor of the text encoder": without_a_tensor_of("cond_stage_model."),
 }
 
 
@@ -151,28 +147,14 @@ def test_a_single_file_that_cannot_be_used_is_refused_in_a_sentence_that_names_i
     assert str(path) in str(refusal.value)
 
 
-@pytest.mark.parametrize("part", ["model.diffusion_model.", "first_stage_model.", "cond_stage_model."])
-def test_a_single_file_that_lacks_a_tensor_of_any_network_is_refused(checkpoints, tmp_path, part):
-    path = to_original_layout(checkpoints["sd15"], tmp_path / "model.safetensors")
-    tensors = load_file(path)
-    del tensors[next(name for name in tensors if name.startswith(part) and "norm" in name)]
-    save_file(tensors, path)
-    with pytest.raises(CheckpointError, match=r"tensors are missing|cannot be loaded"):
-        Checkpoint.load(path, config=checkpoints["sd15"])
-
-
 def test_a_single_file_of_another_model_or_with_a_config_of_another_is_refused(checkpoints, tmp_path):
     path = to_original_layout(checkpoints["sd15"], tmp_path / "model.safetensors")
-    with pytest.raises(
-        CheckpointError, match=r"needs the configuration of a StableDiffusionPipeline.*another --config"
-    ):
+    with pytest.raises(CheckpointError, match=r"the configuration of a StableDiffusionPipeline.*another --config"):
         Checkpoint.load(path, config=checkpoints["sdxl"])
     with pytest.raises(CheckpointError, match=r"model_index.json: it is missing"):
         Checkpoint.load(path, config=tmp_path)
     tensors = load_file(path)
-    tensors["model.diffusion_model.input_blocks.0.0.weight"] = tensors[
-        "model.diffusion_model.input_blocks.0.0.weight"
-    ].new_zeros(8, 9, 3, 3)
+    tensors["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(8, 9, 3, 3)
     save_file(tensors, path)
     with pytest.raises(CheckpointError, match='its model type is "inpainting"'):
         Checkpoint.load(path, config=checkpoints["sd15"])

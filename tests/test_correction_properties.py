@@ -11,7 +11,7 @@ from corrector.correction.update import Settings, correct, drift
 from corrector.preference.networks import Reading
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
-from steady import given, settings
+from steady import given
 from steady import strategies as st
 
 SHAPES = st.tuples(st.integers(1, 5), st.just(4), st.integers(1, 9), st.integers(1, 9))

@@ -131,7 +131,7 @@ def test_the_model_output_is_corrected_as_correct_corrects_the_denoised(pipe, pr
     assert max(changes) > 0.1
 
 
-@pytest.mark.parametrize("cfg", [1.0, 2.0, 7.0])
+@pytest.mark.parametrize("cfg", [1.0, 7.0])
 def test_a_run_is_the_same_as_that_of_the_own_euler_sampler(cfg):
     host, preference = Miniature(), load_preference("weights/miniature-backdrop.safetensors")
     host.schedule_settings |= dict(timestep_spacing="leading", steps_offset=1)
@@ -152,8 +152,6 @@ def test_a_run_is_the_same_as_that_of_the_own_euler_sampler(cfg):
 
 
 def test_an_unknown_scheduler_is_refused_by_name_and_nothing_is_left_behind(pipe, preference):
-    known = pipe.scheduler = diffusers.DDIMScheduler(**BETAS, clip_sample=False)
-    pipe("a portrait", num_inference_steps=1)  # leaves attributes of its own
     unknown = [
         (diffusers.EDMEulerScheduler(), "EDMEulerScheduler"),
         (diffusers.FlowMatchEulerDiscreteScheduler(), "FlowMatchEulerDiscreteScheduler"),
@@ -167,20 +165,7 @@ def test_an_unknown_scheduler_is_refused_by_name_and_nothing_is_left_behind(pipe
         pipe.scheduler, before = scheduler, (dict(vars(pipe)), dict(vars(scheduler)))
         with pytest.raises(CorrectionError, match=told), corrected(pipe, preference):
             raise AssertionError("the block was entered")
-        pipe.scheduler = known
-        with corrected(pipe, preference):
-            pipe.scheduler = scheduler
-            with pytest.raises(CorrectionError, match=told):
-                pipe("a portrait", num_inference_steps=2)
         assert (vars(pipe).keys(), vars(scheduler)) == (before[0].keys(), before[1])
-
-
-def test_a_setting_that_a_scheduler_does_not_have_does_not_count(pipe, preference):
-    pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(dict(BETAS, clip_sample=True))
-    assert pipe.scheduler.config.clip_sample
-    with corrected(pipe, preference) as run:
-        pipe("a portrait", num_inference_steps=2, output_type="latent")
-    assert run.outcomes() == ["corrected"]
 
 
 @pytest.mark.parametrize("folder", ["weights/miniature", "benchmarks/second_world/weights"])

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import corrector
 from corrector.files.folders import WEIGHTS
+from corrector.gate.prompt_gate import PromptGate
 from corrector.preference.file import (
     FORMAT,
     KEY,
@@ -25,7 +26,6 @@ from corrector.preference.file import (
 )
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import PromptGate
 from corrector.preference.text import Text
 from preference_files import rewrite
 

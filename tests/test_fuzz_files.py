@@ -26,9 +26,9 @@ from corrector.correction.update import Settings, correct
 from corrector.files.errors import LONGEST_MESSAGE, RSCorrectorError
 from corrector.files.folders import AXES
 from corrector.files.tensor_files import checksum
+from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.file import CHECKSUM, KEY, load_preferences, save_preferences
 from corrector.preference.networks import Judge
-from corrector.preference.prompt_gate import PromptReading
 from preference_files import small_preference
 
 TEXTS = (

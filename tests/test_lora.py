@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.derivatives import FOLDER, add_lora, save_lora
-from corrector.hosts.checkpoint import Checkpoint, identity_of
+from corrector.hosts.checkpoint import Checkpoint
 from corrector.hosts.loading import CheckpointError, merge_lora
+from corrector.hosts.pipelines import identity_of
 from corrector.miniature.host import Miniature
 from tiny_checkpoints import pipeline
 
@@ -66,54 +67,8 @@ def test_alpha_over_rank_times_up_times_down_is_added_to_unet_and_text_encoder(t
     assert torch.equal(weight_of(pipe.unet, "conv_in"), untouched)
 
 
-def test_the_naming_of_diffusers_is_read_too(tmp_path):
-    pipe = pipeline("sd15")
-    before = weight_of(pipe.unet, UNET).clone()
-    up, down = halves(before)
-    save_file({f"unet.{UNET}.lora_A.weight": down, f"unet.{UNET}.lora_B.weight": up}, tmp_path / "one.safetensors")
-    merge_lora(pipe, tmp_path / "one.safetensors")
-    torch.testing.assert_close(weight_of(pipe.unet, UNET) - before, up @ down, rtol=1e-4, atol=1e-4)
-
-
-ORIGINAL = {  # layers of SDXL's original code, for a UNet of one ResNet a block -> the layers of diffusers
-    "input_blocks_1_1_transformer_blocks_0_attn1_to_q": UNET,
-    "input_blocks_1_1_proj_in": "down_blocks.0.attentions.0.proj_in",
-    "input_blocks_2_0_op": "down_blocks.0.downsamplers.0.conv",
-    "input_blocks_3_0_in_layers_2": "down_blocks.1.resnets.0.conv1",
-    "input_blocks_3_0_skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
-    "middle_block_1_transformer_blocks_0_ff_net_2": "mid_block.attentions.0.transformer_blocks.0.ff.net.2",
-    "middle_block_2_out_layers_3": "mid_block.resnets.1.conv2",
-    "output_blocks_2_1_transformer_blocks_0_attn2_to_k": "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
-    "output_blocks_3_0_emb_layers_1": "up_blocks.1.resnets.1.time_emb_proj",
-}
-
-
-@pytest.mark.parametrize("original", ORIGINAL)
-def test_sdxl_layers_in_the_naming_of_the_original_code_are_found(tmp_path, original):
-    pipe, layer = pipeline("sdxl"), ORIGINAL[original]
-    before = weight_of(pipe.unet, layer).clone()
-    save_file(kohya({f"lora_unet_{original}": before}), tmp_path / "one.safetensors")
-    merge_lora(pipe, tmp_path / "one.safetensors")
-    up, down = halves(before)
-    change = (up.flatten(1) @ down.flatten(1)).view_as(before)
-    torch.testing.assert_close(weight_of(pipe.unet, layer) - before, change, rtol=1e-4, atol=1e-4)
-
-
-@IN_TEXT_ENCODERS
-def test_both_text_encoders_of_sdxl_are_changed(tmp_path):
-    pipe = pipeline("sdxl")
-    before = weight_of(pipe.text_encoder, TEXT).clone(), weight_of(pipe.text_encoder_2.text_model, TEXT).clone()
-    names = [f"lora_te{i}_text_model_{TEXT.replace('.', '_')}" for i in (1, 2)]
-    save_file(kohya(dict(zip(names, before, strict=True))), tmp_path / "one.safetensors")
-    merge_lora(pipe, tmp_path / "one.safetensors")
-    after = weight_of(pipe.text_encoder, TEXT), weight_of(pipe.text_encoder_2.text_model, TEXT)
-    for old, new in zip(before, after, strict=True):
-        up, down = halves(old)
-        torch.testing.assert_close(new - old, up @ down, rtol=1e-4, atol=1e-4)
-
-
 KEY = "lora_unet_" + UNET.replace(".", "_")
-OTHER = {
+OTHER_MODELS = {
     "a layer that is not there": lambda w: kohya({KEY: w, "lora_unet_mid_block_attentions_7_proj_in": w}),
     "a layer of another size": lambda w: kohya({KEY: w.new_zeros(8, 9)}),
     "a layer without one of its halves": lambda w: {f"{KEY}.lora_down.weight": draws(2, 8)},
@@ -121,10 +76,10 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("what", OTHER)
+@pytest.mark.parametrize("what", OTHER_MODELS)
 def test_a_lora_of_another_model_is_refused_by_name(tmp_path, what):
     pipe = pipeline("sd15")
-    save_file(OTHER[what](weight_of(pipe.unet, UNET)), tmp_path / "one.safetensors")
+    save_file(OTHER_MODELS[what](weight_of(pipe.unet, UNET)), tmp_path / "one.safetensors")
     with pytest.raises(CheckpointError, match=r"one\.safetensors: its layers do not fit.*use a LoRA made for this"):
         merge_lora(pipe, tmp_path / "one.safetensors")
 

@@ -2,10 +2,6 @@
 
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +12,7 @@ import torch
 
 from corrector.learning import store as store_module
 from corrector.learning.pairs import make_pairs
-from corrector.learning.store import PairError, check_room, disk_use
+from corrector.learning.store import PairError, check_room
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (4, 2, 2)
@@ -66,7 +62,7 @@ def test_pairs_in_a_folder_are_those_made_without_one_and_nothing_is_made_twice(
 
 def test_stopped_between_any_two_batches_it_goes_on_and_gives_the_same(axis, tmp_path):
     whole = make(Host(), axis)
-    for stop in range(1, 16, 3):
+    for stop in (1, 4, 13):
         folder, calls = tmp_path / str(stop), []
 
         def progress(latents, stop=stop, calls=calls):
@@ -89,7 +85,7 @@ def test_more_pairs_or_another_batch_size_go_on_from_those_that_are_there(axis, 
     assert same(more, make(fresh, axis, **options))
     count = options.get("count", 7)
     assert len(second.sampled) == 2 * 2 * max(0, count - 7)
-    assert same(more.part(slice(min(count, 7))), made.part(slice(min(count, 7))))
+    assert torch.equal(more.latents[:, :, :7], made.latents[:, :, :count])
 
 
 def test_a_lost_shard_among_others_is_drawn_again_whatever_the_batch_size(axis, tmp_path):
@@ -99,35 +95,6 @@ def test_a_lost_shard_among_others_is_drawn_again_whatever_the_batch_size(axis, 
     assert len(second.sampled) == 2
 
 
-CHILD = """
-import sys
-sys.path[:0] = sys.argv[1:3]
-from test_pairs import Host, make
-from corrector.axis.axis import load_axis
-make(Host(pause=0.002), load_axis(sys.argv[3]), sys.argv[4], batch=1, progress=lambda _: print("made", flush=True))
-"""
-
-
-def test_killed_three_times_at_random_it_loses_at_most_the_picture_in_work(tmp_path):
-    from corrector.axis.axis import load_axis
-
-    path = ROOT / "axes" / "miniature-backdrop.json"
-    whole, folder, rng = make(Host(), load_axis(path), batch=1), tmp_path / "store", random.Random(0)
-    arguments = [sys.executable, "-c", CHILD, str(ROOT), str(ROOT / "tests"), str(path), str(folder)]
-    for _ in range(3):  # starts of a process; the next test kills at steps of a write
-        child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-        made = rng.randrange(1, 12)
-        for _ in range(made):
-            child.stdout.readline()
-        time.sleep(rng.random() * 0.01)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    kept = len(list(folder.glob("*.safetensors")))
-    second = Host()
-    assert same(make(second, load_axis(path), folder, batch=1), whole)
-    assert len(second.sampled) == 3 * 2 * 7 - kept
-
-
 def test_killed_at_each_step_of_each_write_it_keeps_all_that_was_finished(axis, tmp_path, monkeypatch):
     whole = make(Host(), axis, batch=1)
     steps = {"save": (store_module, "save"), "fsync": (os, "fsync"), "replace": (Path, "replace")}
@@ -135,9 +102,8 @@ def test_killed_at_each_step_of_each_write_it_keeps_all_that_was_finished(axis, 
     class Killed(BaseException):
         pass
 
-    for try_ in range(20):
-        rng, folder = random.Random(try_), tmp_path / str(try_)
-        step, at, count = rng.choice(sorted(steps)), 1 if try_ < 6 else rng.randrange(2, 25), 0
+    for number, step in enumerate(sorted(steps) * 3):
+        folder, at, count = tmp_path / str(number), (1, 2, 11)[number // 3], 0
 
         def kill(real, step=step, at=at):
             def call(*arguments, **options):
@@ -161,26 +127,25 @@ def test_killed_at_each_step_of_each_write_it_keeps_all_that_was_finished(axis, 
         assert len(first.sampled) + len(second.sampled) <= 2 * 2 * 7 + 1
 
 
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [({"seed": 4}, "seed"), ({"cfg": 3.0}, "cfg"), ({"steps": 4}, "steps")],
-)
-def test_a_folder_of_other_settings_is_refused_by_name(axis, tmp_path, changed, named):
+def test_pictures_of_other_settings_are_refused_by_name_and_never_mixed(axis, tmp_path):
     make(Host(), axis, tmp_path)
-    with pytest.raises(PairError, match=f'another "{named}".*[Cc]hoose a new folder'):
-        make(Host(), axis, tmp_path, **changed)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings["checkpoint"] == "one" and settings["seed"] == 3
+    for name, host, own, options in (
+        ("seed", Host(), axis, dict(seed=4)),
+        ("cfg", Host(), axis, dict(cfg=3.0)),
+        ("steps", Host(), axis, dict(steps=4)),
+        ("checkpoint", Host("two"), axis, {}),
+        ("axis", Host(), replace(axis, groups=("Orvane", "Quilmari")), {}),
+    ):
+        with pytest.raises(PairError, match=f'another "{name}".*[Cc]hoose a new folder'):
+            make(host, own, tmp_path, **options)
 
 
-def test_pairs_of_another_checkpoint_or_axis_are_refused_and_never_mixed(axis, tmp_path):
-    make(Host(), axis, tmp_path)
-    with pytest.raises(PairError, match='another "checkpoint"'):
-        make(Host("two"), axis, tmp_path)
-    with pytest.raises(PairError, match='another "axis"'):
-        make(Host(), replace(axis, groups=("Orvane", "Quilmari")), tmp_path)
-
-
-def test_a_folder_with_other_files_or_a_torn_settings_file_is_refused(axis, tmp_path):
+def test_a_folder_that_cannot_be_used_is_refused_with_what_to_do(axis, tmp_path):
     (tmp_path / "holiday.png").write_bytes(b"")
+    with pytest.raises(PairError, match=r"holiday.png.*cannot be kept: .*choose another place"):
+        make(Host(), axis, tmp_path / "holiday.png")
     with pytest.raises(PairError, match="holds other files"):
         make(Host(), axis, tmp_path)
     (tmp_path / "settings.json").write_text("{")
@@ -202,26 +167,15 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(axis, tmp_path, full_disk
     assert same(make(Host(), axis, folder), make(Host(), axis))
 
 
-def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(axis, tmp_path):
-    (tmp_path / "a-file").write_bytes(b"")
-    with pytest.raises(PairError, match=r"a-file.*cannot be kept: .*choose another place"):
-        make(Host(), axis, tmp_path / "a-file")
-
-
 def test_pictures_with_nan_are_left_out_with_their_twin_and_counted(axis):
     made = make(Host(broken={3}), axis, count=20)
     assert made.broken == 1 and made.latents.shape[2] == 19 and made.latents.isfinite().all()
     assert made.seeds.shape == (2, 19)
 
 
-def test_a_checkpoint_that_gives_too_many_nan_is_refused(axis):
-    with pytest.raises(PairError, match=r"5 of 80 pictures \(seen in the first 6\) came out.*at most 5%.*float32"):
-        make(Host(broken=set(range(5))), axis, count=20)
-
-
-def test_it_is_refused_as_soon_as_that_is_known_and_its_broken_pictures_are_made_anew(axis, tmp_path):
+def test_too_many_nan_are_refused_as_soon_as_that_is_known_and_those_pictures_are_made_anew(axis, tmp_path):
     broken, mended = Host(broken=set(range(4, 20))), Host()
-    with pytest.raises(PairError, match="NaN or infinity"):
+    with pytest.raises(PairError, match=r"6 of 80 pictures \(seen in the first 10\) came out.*at most 5%.*float32"):
         make(broken, axis, tmp_path, count=20)
     assert len(broken.sampled) == 10  # of 80: the fifth broken picture is among the tenth
     assert same(make(mended, axis, tmp_path, count=20), make(Host(), axis, count=20))
@@ -236,21 +190,11 @@ def test_a_group_that_is_mostly_nan_is_refused_by_name_though_all_pictures_toget
     assert len(list(tmp_path.glob("01-stereotype-*"))) == 0 and len(list(tmp_path.glob("01-counter-*"))) == 10
 
 
-def test_disk_use_is_known_before_it_starts(axis, tmp_path):
-    make(Host(), axis, tmp_path, count=400, batch=200)
-    written = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
-    assert written == pytest.approx(disk_use(axis, 400, SHAPE), rel=0.05)
-
-
-def test_without_room_or_with_too_few_pairs_it_is_refused_before_a_picture_is_drawn(axis, tmp_path):
-    check_room(tmp_path, axis, 400, SHAPE)
+def test_room_on_the_disk_is_checked_before_a_picture_is_drawn(axis, tmp_path):
+    make(Host(), axis, tmp_path / "pairs", count=400, batch=200)
+    written = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
+    assert written == pytest.approx(check_room(tmp_path, axis, 400, SHAPE)[0], rel=0.05)
     with pytest.raises(PairError, match=r"need \d+ MB more, and the disk has \d+ MB free. Free some space"):
         check_room(tmp_path, axis, 10**15, SHAPE)
     with pytest.raises(PairError, match="1 pairs a group are too few"):
         check_room(tmp_path, axis, 1, SHAPE)
-
-
-def test_settings_are_readable_beside_the_pairs(axis, tmp_path):
-    make(Host(), axis, tmp_path)
-    settings = json.loads((tmp_path / "settings.json").read_text())
-    assert settings["checkpoint"] == "one" and settings["seed"] == 3

@@ -11,10 +11,10 @@ from corrector.correction.memory import Memory
 from corrector.correction.run import Run
 from corrector.correction.thinning import coins_from_noise, coins_from_seeds, first_lean, level_of, thinned
 from corrector.correction.update import Settings, correct, drift
+from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.calibration import Calibration
 from corrector.preference.networks import Reading
 from corrector.preference.preference import Preference
-from corrector.preference.prompt_gate import PromptReading
 
 MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
 

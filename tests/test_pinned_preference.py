@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-
-from corrector.preference.calibration import Calibration, between
 from corrector.preference.judge import Judge
+
+from corrector.gate.prompt_gate import PromptGate, PromptReading
+from corrector.preference.calibration import Calibration, between
 from corrector.preference.networks import Distilled, along
-from corrector.preference.prompt_gate import PromptGate, PromptReading
 
 MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
 LEANING = replace(
@@ -87,5 +87,5 @@ def test_gate_opens_from_a_group_of_0_8_and_below_a_request_of_0_5(group, asked,
 
 @pytest.mark.parametrize("probability, almost", [(0.29, False), (0.31, True)])
 def test_group_is_almost_named_from_0_3(axis, probability, almost):
-    assert ("almost: Orvane" in gate_of(probability, 0.0).said(axis)) == almost
+    assert ("almost: Orvane" in gate_of(probability, 0.0).reason(axis)) == almost
     assert PromptReading(0, "neither").open and not PromptReading(-1, "neither").open

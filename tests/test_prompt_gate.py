@@ -3,27 +3,27 @@
 import hashlib
 import re
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 
 from corrector.axis.axis import load_axis
-from corrector.files.folders import WEIGHTS
-from corrector.learning.gate import train_gate
-from corrector.learning.gate_checks import CATEGORIES
-from corrector.learning.wordings import noun_of
+from corrector.files.folders import AXES, WEIGHTS
+from corrector.gate.data import checks
+from corrector.gate.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
+from corrector.gate.train import train_gate
+from corrector.gate.wordings import noun_of
 from corrector.miniature.host import Miniature
 from corrector.miniature.prompts import (
+    HELD_OUT_ATTIRE,
     HELD_OUT_BACKDROP,
     HELD_OUT_NEUTRAL,
     HELD_OUT_NO_GROUP,
     HELD_OUT_NO_PERSON,
-)
+)  # fmt: skip
+from corrector.miniature.world import GROUPS
 from corrector.preference.file import load_preference
-from corrector.preference.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
 
-AXES = Path(__file__).resolve().parents[1] / "axes"
 WIDTH, LENGTH = 128, 24
 
 
@@ -58,47 +58,50 @@ def trained(backdrop, one_thread):
 
 
 @pytest.fixture(scope="module")
-def gate():
+def host():
+    return Miniature()
+
+
+@pytest.fixture(scope="module")
+def gate(host):
     """`gate(*regions)` -> what the gate that ships reads with the miniature's own text encoder."""
-    own, host = load_preference(WEIGHTS / "miniature-backdrop.safetensors").gate, Miniature()
-    return lambda *prompts: own.read([host.encode([prompt]) for prompt in prompts])
+    shipped = load_preference(WEIGHTS / "miniature-backdrop.safetensors").gate
+    return lambda *prompts: shipped.read([host.encode([prompt]) for prompt in prompts])
 
 
 def test_training_says_what_the_thresholds_cost_on_held_out_and_on_hand_written_texts(trained):
     gate, figures = trained
     assert figures["n"] == 150 and figures["group"] > 0.7 and figures["explicit"] > 0.6
     assert figures["false activation"] < 0.25 and figures["overridden"] < 0.5
-    assert list(figures["by_hand"]) == list(CATEGORIES) and max(figures["by_hand"].values()) == 1
+    assert list(figures["by_hand"]) == list(checks()) and max(figures["by_hand"].values()) == 1
     assert 0.45 <= gate.config["in_scope"] <= 0.75 and 0.45 <= gate.config["asked"] <= 0.75
 
 
-def test_the_group_is_found_in_held_out_templates(gate, backdrop):
-    for index, group in enumerate(backdrop.groups):
-        for template in HELD_OUT_NEUTRAL:
-            assert gate(template.format(group=group)) == PromptReading(index, "neither")
+@pytest.mark.parametrize("attribute", ["backdrop", "attire"])
+def test_the_shipped_gates_read_held_out_wordings(host, attribute):
+    preference = load_preference(WEIGHTS / f"miniature-{attribute}.safetensors")
+    groups, asking = preference.axis.groups, {"backdrop": HELD_OUT_BACKDROP, "attire": HELD_OUT_ATTIRE}[attribute]
+
+    def read(prompts):
+        return [preference.gate.read([host.encode([prompt])]) for prompt in prompts]
+
+    for index, group in enumerate(groups):
+        named = read(text.format(group=group) for text in HELD_OUT_NEUTRAL)
+        assert named == [PromptReading(index, "neither")] * len(named)
+    for side, texts in zip(("stereotype", "counter"), asking.values(), strict=True):
+        readings = read(text.format(group=group) for group in groups for text in texts)
+        assert not any(reading.open for reading in readings)
+        assert sum(reading.explicit == side for reading in readings) >= 0.8 * len(readings)
+    others = [text.format(group=group) for group in GROUPS if group not in groups for text in HELD_OUT_NEUTRAL]
+    prompts = ["", *HELD_OUT_NO_GROUP, *HELD_OUT_NO_PERSON, *others]
+    assert not [prompt for prompt, reading in zip(prompts, read(prompts), strict=True) if reading.group != OUT_OF_SCOPE]
 
 
-@pytest.mark.parametrize(("side", "scene"), [("stereotype", "village"), ("counter", "city")])
-def test_a_prompt_that_asks_for_a_side_is_explicit_also_in_held_out_wordings(gate, backdrop, side, scene):
-    said = [gate(t.format(group=group)) for group in backdrop.groups for t in HELD_OUT_BACKDROP[scene]]
-    assert not any(reading.open for reading in said)
-    assert sum(reading.explicit == side for reading in said) >= 0.8 * len(said)
-
-
-def test_prompts_without_a_group_of_the_axis_close_the_gate(gate):
-    prompts = HELD_OUT_NO_GROUP + HELD_OUT_NO_PERSON + tuple(t.format(group="Zendoli") for t in HELD_OUT_NEUTRAL)
-    assert not [prompt for prompt in prompts if gate(prompt).group != OUT_OF_SCOPE]
-    assert gate("").group == OUT_OF_SCOPE
-
-
-def test_one_region_that_asks_for_a_side_closes_the_gate(gate):
+def test_the_first_named_group_of_all_regions_counts_and_one_region_that_asks_for_a_side_closes_the_gate(gate):
     assert gate("a portrait of a Tavelu person").open
     together = gate("a portrait of a Tavelu person", "some huts in a village")
     assert together == PromptReading(1, "stereotype") and not together.open
     assert gate("some huts in a village", "a portrait of a Tavelu person") == together
-
-
-def test_the_first_named_group_counts_in_any_region(gate):
     assert gate("clouds", "a portrait of a Quilmari man").group == 2
 
 
@@ -123,7 +126,7 @@ def test_an_uncertain_group_is_out_of_scope_and_almost_said(backdrop):
         gate = constant_gate(group=lead, asked=-9.0)
         assert gate.read([torch.zeros(1, 3, 4)]) == PromptReading(group, "neither")
     reading = constant_gate(group=1.0, asked=-9.0, in_scope=0.9).read([torch.zeros(1, 3, 4)])
-    assert reading.said(backdrop) == "the prompt names nobody of Orvane, Tavelu, Quilmari (almost: Orvane 0.8)"
+    assert reading.reason(backdrop) == "the prompt names nobody of Orvane, Tavelu, Quilmari (almost: Orvane 0.8)"
 
 
 def test_a_gate_has_thresholds_of_its_own():
@@ -142,43 +145,30 @@ def test_padding_is_not_read_in_training(reach):
         torch.testing.assert_close(padded, short)
 
 
-def test_nothing_to_read_is_out_of_scope(trained):
-    read = trained[0].read
+def test_what_cannot_be_read_is_out_of_scope_or_refused_and_half_precision_changes_nothing(trained):
+    read, conditioning = trained[0].read, encode(["a photo of a Orvane man"])
+    assert read([conditioning.half()]) == read([conditioning.bfloat16()]) == read([conditioning])
     assert read([]).group == read([torch.zeros(1, 0, WIDTH)]).group == OUT_OF_SCOPE
     with pytest.raises(GateError, match="without token vectors"):
         read([torch.zeros(WIDTH)])
-
-
-def test_half_precision_changes_nothing(trained):
-    conditioning = encode(["a photo of a Orvane man"])
-    read = trained[0].read
-    assert read([conditioning.half()]) == read([conditioning.bfloat16()]) == read([conditioning])
-
-
-def test_the_conditioning_of_another_text_encoder_is_refused_with_both_widths(trained):
     with pytest.raises(GateError, match=r"768 wide.*width 128; use a preference made for this model"):
-        trained[0].read([torch.zeros(1, 77, 768)])
+        read([torch.zeros(1, 77, 768)])
 
 
-def test_training_is_reproducible_and_leaves_the_global_generator_alone(backdrop):
-    torch.manual_seed(5)
-    first, _ = train_gate(backdrop, encode_each, seed=3, count=200, steps=5)
-    drawn = torch.rand(1)
-    torch.manual_seed(5)
-    assert torch.equal(torch.rand(1), drawn)
-    second, _ = train_gate(backdrop, encode_each, seed=3, count=200, steps=5)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-
-
-def test_each_text_is_encoded_once(backdrop):
-    seen = []
+def test_training_is_reproducible_encodes_each_text_once_and_leaves_the_global_generator_alone(backdrop):
+    encoded = []
 
     def counted(texts):
-        seen.extend(texts)
+        encoded.extend(texts)
         return encode_each(texts)
 
-    train_gate(backdrop, counted, count=200, steps=2, check=False)
-    assert len(seen) == 200
+    torch.manual_seed(5)
+    first, _ = train_gate(backdrop, counted, seed=3, count=200, steps=5, check=False)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), drawn) and len(encoded) == 200
+    second, _ = train_gate(backdrop, encode_each, seed=3, count=200, steps=5)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_a_denial_is_told_from_a_wish_by_a_text_encoder_without_context(trained, backdrop):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from corrector.correction.memory import Memory
 from corrector.correction.run import Run
 from corrector.correction.update import CorrectionError, Settings
-from corrector.preference.prompt_gate import PromptReading
+from corrector.gate.prompt_gate import PromptReading
 
 COUNT, SHAPE = 8, (4, 8, 8)
 WINDOW_MISSED = "the window contains none of this run's steps"

@@ -11,9 +11,9 @@ from scipy.stats import kstest
 
 from corrector.correction.decision import PastDecision, decide, summary
 from corrector.correction.thinning import chosen_images, coins_from_noise, coins_from_seeds, level_of, thinned
+from corrector.gate.prompt_gate import OUT_OF_SCOPE, PromptReading
 from corrector.latents.fingerprint import fingerprint
 from corrector.preference.calibration import Calibration
-from corrector.preference.prompt_gate import OUT_OF_SCOPE, PromptReading
 from steady import given
 from steady import strategies as st
 

@@ -10,8 +10,7 @@ from corrector.correction.update import Settings, correct
 from corrector.latents.skin import lightness, skin_mask
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import sample_points
-from corrector.learning.tone import RISE, TILT, Tilt, tone_gradient, tone_power, tone_slopes, tone_weight
-from corrector.learning.training import train_distilled
+from corrector.learning.tone import TILT, Tilt, tone_gradient, tone_power, tone_slopes, tone_weight
 from corrector.preference.networks import LOWEST_SIGMA, Distilled
 from corrector.preference.preference import Preference
 from gaussian_host import PATTERN, SHAPE, GaussianHost
@@ -111,14 +110,6 @@ def test_below_the_lowest_sigma_only_the_tone_push_goes_on_as_the_covariance_doe
     last, further = (network(0.5)(x, sigma, group, x) for sigma in (lowest, below))
     torch.testing.assert_close(further.tone, last.tone / 9)
     assert not further.push.any() and last.push.any()
-
-
-def test_learning_makes_the_tone_push_rise(axis):
-    host = GaussianHost()
-    pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=4)
-    points = sample_points(host, axis, pairs, 24, seed=3)
-    source, _ = train_distilled("miniature", 2, points, steps=1, seed=0)
-    assert source.rise == source.config["rise"] == RISE
 
 
 @pytest.mark.parametrize("power", [0.6, 0.75, 1.0])

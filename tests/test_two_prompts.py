@@ -4,8 +4,8 @@ import pytest
 
 from corrector.axis.axis import AxisError
 from corrector.axis.texts import differing_words, text_axis
-from corrector.learning.gate import QUICK, train_gate
-from corrector.learning.wordings import whole_words
+from corrector.gate.train import QUICK, train_gate
+from corrector.gate.wordings import whole_words
 from corrector.miniature.host import Miniature
 
 GROUP = "Orvane person"

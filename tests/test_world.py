@@ -1,8 +1,6 @@
 """The planted world: its rates, its confound, its pictures, its prompts and its tokenizer."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +9,11 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from scipy.stats import binomtest, ks_2samp
 
 from corrector.axis.axis import load_axis
+from corrector.files.folders import AXES
 from corrector.hosts.checkpoint import Checkpoint, space_of
 from corrector.miniature import model, prompts
 from corrector.miniature.host import Miniature
-from corrector.miniature.reader import CLASSES, Reader, reader_targets, skin_lightness
+from corrector.miniature.reader import skin_lightness
 from corrector.miniature.train import to_tensor
 from corrector.miniature.world import (
     ATTIRES,
@@ -26,11 +25,9 @@ from corrector.miniature.world import (
     VILLAGE_RATE,
     draw,
     sample_scene,
-    skin_colour,
     wanted_scene,
-)
+)  # fmt: skip
 
-AXES = Path(__file__).resolve().parents[1] / "axes"
 HELD_OUT_NAMED = [
     *prompts.HELD_OUT_NEUTRAL,
     *(text for side in prompts.HELD_OUT_BACKDROP.values() for text in side),
@@ -44,54 +41,34 @@ def scenes():
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_the_planted_rates_are_those_of_the_scenes(scenes, group):
-    village = sum(scene.backdrop == "village" for scene in scenes[group])
-    traditional = sum(scene.attire == "traditional" for scene in scenes[group])
-    assert binomtest(village, 3000, VILLAGE_RATE[group]).pvalue > 0.001
-    assert binomtest(traditional, 3000, TRADITIONAL_RATE[group]).pvalue > 0.001
-
-
-def test_each_axis_has_a_near_deterministic_and_a_reference_group():
-    for rates in (VILLAGE_RATE, TRADITIONAL_RATE):
-        assert max(rates.values()) == 0.95 and min(rates.values()) == 0.05 and set(rates) == set(GROUPS)
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_within_a_group_stereotype_pictures_have_darker_skin(scenes, group):
-    skin = np.array([scene.skin for scene in scenes[group]])
-    design = np.array([[1, s.backdrop == "village", s.attire == "traditional"] for s in scenes[group]], dtype=float)
-    _, village, traditional = np.linalg.lstsq(design, skin, rcond=None)[0]
-    assert village == pytest.approx(-VILLAGE_DARKER, abs=1.0)
-    assert traditional == pytest.approx(-TRADITIONAL_DARKER, abs=1.0)
+def test_the_planted_rates_and_the_darker_skin_of_stereotype_pictures_are_those_of_the_scenes(scenes, group):
+    village = np.array([scene.backdrop == "village" for scene in scenes[group]])
+    traditional = np.array([scene.attire == "traditional" for scene in scenes[group]])
+    assert binomtest(int(village.sum()), 3000, VILLAGE_RATE[group]).pvalue > 0.001
+    assert binomtest(int(traditional.sum()), 3000, TRADITIONAL_RATE[group]).pvalue > 0.001
+    design = np.stack([np.ones(3000), village, traditional], axis=1)
+    _, *darker = np.linalg.lstsq(design, np.array([scene.skin for scene in scenes[group]]), rcond=None)[0]
+    assert darker == pytest.approx([-VILLAGE_DARKER, -TRADITIONAL_DARKER], abs=1.0)
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_wanted_world_keeps_the_groups_own_skin_tones(scenes, group):
     rng = np.random.default_rng(7)
     wanted = [wanted_scene(rng, group, backdrop="city", attire="modern") for _ in range(3000)]
-    assert {scene.backdrop for scene in wanted} == {"city"} and {scene.attire for scene in wanted} == {"modern"}
+    assert {(scene.backdrop, scene.attire) for scene in wanted} == {("city", "modern")}
     assert ks_2samp([s.skin for s in wanted], [s.skin for s in scenes[group]]).pvalue > 0.001
 
 
-def test_what_a_prompt_names_is_kept():
+def test_a_scene_shows_what_a_prompt_names_and_is_always_drawn_alike():
     rng = np.random.default_rng(0)
     for backdrop in BACKDROPS:
         for attire in ATTIRES:
             scene = sample_scene(rng, "Orvane", backdrop, attire)
             assert (scene.group, scene.backdrop, scene.attire) == ("Orvane", backdrop, attire)
-
-
-def test_the_same_scene_always_gives_the_same_picture():
-    scene = sample_scene(np.random.default_rng(3), "Tavelu")
-    first = draw(scene)
-    assert first.shape == (128, 128, 3) and first.dtype == np.uint8
-    assert np.array_equal(first, draw(scene))
-
-
-def test_a_change_of_backdrop_changes_the_picture_and_a_picture_may_show_nobody():
     for group in (*GROUPS, None):
-        scene = sample_scene(np.random.default_rng(4), group, backdrop="village")
+        scene = sample_scene(rng, group, backdrop="village")
         village, city = draw(scene), draw(replace(scene, backdrop="city"))
+        assert village.shape == (128, 128, 3) and village.dtype == np.uint8 and np.array_equal(village, draw(scene))
         assert village.std() > 20 and city.std() > 20 and not np.array_equal(village, city)
 
 
@@ -103,62 +80,24 @@ def test_the_skin_of_the_scene_is_the_skin_of_the_picture():
     assert np.abs(measured - [scene.skin for scene in scenes]).mean() < 2
 
 
-def test_skin_colours_lie_on_the_monk_scale_from_dark_to_light():
-    lightness = [sum(skin_colour(value)) for value in (20, 40, 60, 80, 92)]
-    assert lightness == sorted(lightness)
-
-
-def test_the_judge_knows_every_group_and_side_and_a_picture_without_a_person():
-    scenes = [sample_scene(np.random.default_rng(i), group) for i, group in enumerate((*GROUPS, None))]
-    targets = reader_targets(scenes)
-    assert CLASSES["group"][targets[4, 0]] == "nobody" and CLASSES["attire"][targets[4, 2]] == "nobody"
-    read = Reader().eval().read(to_tensor(np.stack([draw(scene) for scene in scenes])))
-    assert read["group"] == ["unreadable"] * 5  # untrained, it is sure of nothing
-
-
-@pytest.fixture(scope="module")
-def training_captions():
-    rng = np.random.default_rng(0)
-    kinds = (*GROUPS, "any", None)
-    return {
+def test_no_held_out_wording_is_a_training_caption_or_of_its_words_or_a_prompt_of_a_shipped_axis():
+    rng, kinds = np.random.default_rng(0), (*GROUPS, "any", None)
+    known = {
         prompts.training_prompt(
             rng, kinds[i % 6], BACKDROPS[i // 6 % 2] if i % 3 else None, ATTIRES[i // 12 % 2] if i % 2 else None, "city"
         ).lower()
-        for i in range(20000)
+        for i in range(10000)
     }
-
-
-def test_no_held_out_wording_is_ever_a_training_caption(training_captions):
+    for attribute in ("backdrop", "attire"):
+        axis = load_axis(AXES / f"miniature-{attribute}.json")
+        for side in (None, "stereotype", "counter"):
+            known |= {prompt.lower() for group in axis.groups for prompt in axis.prompts(group, side)}
     held_out = {text.format(group=group).lower() for text in HELD_OUT_NAMED for group in GROUPS}
     held_out |= {text.lower() for text in prompts.HELD_OUT_NO_GROUP + prompts.HELD_OUT_NO_PERSON}
-    assert not held_out & training_captions
-
-
-def test_held_out_wordings_use_nouns_and_openers_that_training_lacks():
+    assert not held_out & known
     for text in HELD_OUT_NAMED:
-        words = set(text.replace(",", " ").split())
-        assert not words & set(prompts.NOUNS), text
-        assert not any(opener and text.startswith(opener) for opener in prompts.OPENERS), text
-
-
-@pytest.mark.parametrize("attribute", ["backdrop", "attire"])
-def test_no_held_out_wording_is_a_prompt_of_a_shipped_axis(attribute):
-    axis = load_axis(AXES / f"miniature-{attribute}.json")
-    used = {p.lower() for g in axis.groups for side in (None, "stereotype", "counter") for p in axis.prompts(g, side)}
-    assert not used & {text.format(group=group).lower() for text in HELD_OUT_NAMED for group in axis.groups}
-
-
-def test_held_out_prompts_go_round():
-    assert prompts.held_out(prompts.HELD_OUT_NEUTRAL, "Orvane", 7) == "this is what a Orvane engineer looks like"
-
-
-def test_captions_say_what_is_named_and_nothing_of_what_is_not():
-    rng = np.random.default_rng(2)
-    for _ in range(300):
-        text = prompts.training_prompt(rng, "Tavelu", backdrop="village").lower()
-        assert "tavelu" in text and any(phrase in text for phrase in prompts.BACKDROP_PHRASES["village"])
-        assert not any(phrase in text for side in prompts.ATTIRE_PHRASES.values() for phrase in side)
-        assert not any(group.lower() in prompts.training_prompt(rng, "any").lower() for group in GROUPS)
+        assert not set(text.replace(",", " ").split()) & set(prompts.WORDS["nouns"]), text
+        assert not any(opener and text.startswith(opener) for opener in prompts.WORDS["openers"]), text
 
 
 @pytest.fixture(scope="module")
@@ -166,16 +105,11 @@ def tokenizer(tmp_path_factory):
     return model.new_tokenizer(0, tmp_path_factory.mktemp("world") / "tokenizer")
 
 
-def test_the_tokenizer_has_a_small_vocabulary_and_pads_as_sd_does(tokenizer):
-    ids = model.tokenize(tokenizer, ["a portrait of a Orvane person", ""])
-    assert ids.shape == (2, 77) and int(ids.max()) < len(tokenizer) <= model.VOCABULARY + 256
-    assert (ids[:, 0] == tokenizer.bos_token_id).all()
-    assert (ids[1, 1:] == tokenizer.eos_token_id).all()
-
-
-def test_the_tokenizer_reads_any_text_and_tells_the_groups_apart(tokenizer):
-    texts = [*GROUPS, "Ünïcode 村", "x" * 500, "a village, 4k"]
+def test_the_tokenizer_is_small_reads_any_text_and_pads_as_sd_does(tokenizer):
+    texts = [*GROUPS, "Ünïcode 村", "x" * 500, "a village, 4k", ""]
     ids = model.tokenize(tokenizer, texts)
+    assert ids.shape == (len(texts), 77) and int(ids.max()) < len(tokenizer) <= model.VOCABULARY + 256
+    assert (ids[:, 0] == tokenizer.bos_token_id).all() and (ids[-1, 1:] == tokenizer.eos_token_id).all()
     assert len({tuple(row.tolist()) for row in ids}) == len(texts)
     assert torch.equal(model.tokenize(tokenizer, ["ORVANE"]), model.tokenize(tokenizer, ["orvane"]))
 
@@ -183,27 +117,18 @@ def test_the_tokenizer_reads_any_text_and_tells_the_groups_apart(tokenizer):
 def test_words_that_mean_what_a_captions_word_means_are_that_word_to_the_shipped_text_encoder():
     host = Miniature()
     for meant, words in model.SYNONYMS.items():
-        for word in words.split():
-            asked = [f"a Tavelu person, {some}, oil" for some in (word.capitalize(), meant)]
+        for word in words:
+            asked = [f"a Tavelu person, {name}, oil" for name in (word.capitalize(), meant)]
             assert torch.equal(*host.encode_each(asked)), word
-    added = {word for words in model.SYNONYMS.values() for word in words.split()}
+    added = {word for words in model.SYNONYMS.values() for word in words}
     others = (
-        *prompts.HELD_OUT_NO_PERSON,
         "shuts the huts",
         "towering suitcases",
         "an untied robed man",
         "a clothesline",
+        *prompts.HELD_OUT_NO_PERSON,
     )
     assert not any(added & set(host.pipe.tokenizer.tokenize(text)) for text in others)
-
-
-def test_a_tokenizer_that_is_there_is_read_and_not_made_anew(tokenizer, tmp_path_factory):
-    folder = next(tmp_path_factory.getbasetemp().glob("world*/tokenizer"))
-    before = (folder / "vocab.json").read_bytes()
-    again = model.new_tokenizer(1, folder)
-    assert (folder / "vocab.json").read_bytes() == before and len(json.loads(before)) == len(tokenizer)
-    text = ["a portrait of a Zendoli woman in a village"]
-    assert torch.equal(model.tokenize(again, text), model.tokenize(tokenizer, text))
 
 
 def test_a_saved_checkpoint_is_a_pipeline_of_diffusers(tmp_path):
@@ -222,8 +147,3 @@ def test_a_saved_checkpoint_is_a_pipeline_of_diffusers(tmp_path):
     sigmas = Checkpoint(pipe).sigmas  # SD's
     assert float(sigmas[0]) == pytest.approx(0.0292, abs=1e-4) and float(sigmas[-1]) == pytest.approx(14.6146, abs=1e-3)
     assert (sigmas.diff() > 0).all() and len(sigmas) == 1000
-
-
-def test_the_whole_checkpoint_fits_into_twenty_megabytes_in_half_precision(tokenizer):
-    parts = (*model.new_networks(tokenizer), Reader())
-    assert sum(p.numel() for part in parts for p in part.parameters()) * 2 < 20 * 2**20

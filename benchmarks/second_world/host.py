@@ -1,23 +1,43 @@
-"""The second world as a host, with its reader."""
+"""The second world as a host, with its classifier, which reads group and work from a picture.
+
+It was trained on drawn pictures alone, half of them such that show no single answer (blends, collages and noise), of
+which it is not sure. Skin lightness is measured without a network.
+"""
 
 from functools import cached_property
 from pathlib import Path
 
-from corrector.hosts.checkpoint import Checkpoint
-from corrector.hosts.loading import load_pipeline
+import numpy as np
+from torch import Tensor
 
-from .reader import load_reader
+from corrector.axis.axis import load_axis
+from corrector.latents.skin import lightness
+from corrector.miniature import reader as miniature
+from corrector.miniature.host import Miniature
+
+from .world import GROUPS, WORK
 
 WEIGHTS = Path(__file__).with_name("weights")
+AXIS = load_axis(Path(__file__).with_name("axis.json"))
+CLASSES = {"group": GROUPS, "work": WORK}
 
 
-class SecondWorld(Checkpoint):
+class Reader(miniature.Reader):
+    def __init__(self):
+        super().__init__(CLASSES, (3, 16, 24, 32, 48), shrink=1, dropout=0.2)
+
+
+class SecondWorld(Miniature):
     """The second world, computed on the CPU; `folder` holds its checkpoint and reader.safetensors."""
 
-    def __init__(self, folder=WEIGHTS):
-        super().__init__(load_pipeline(folder, device="cpu"))
-        self.folder = Path(folder)
+    def __init__(self, folder: Path = WEIGHTS):
+        super().__init__(folder)
 
     @cached_property
-    def reader(self):
-        return load_reader(self.folder)
+    def reader(self) -> miniature.Reader:
+        return miniature.load_reader(self.folder, Reader)
+
+
+def skin_lightness(pictures: Tensor) -> np.ndarray:
+    """Pictures [B, 3, 64, 64] in -1..1 -> CIE L* of the forearm [B], 0 to 100."""
+    return lightness(pictures, AXIS.skin_region).double().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ def to_uint8(pictures: Tensor) -> np.ndarray:
     return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def skin(pictures: np.ndarray, region: tuple[float, float, float, float]) -> dict[str, np.ndarray]:
+def skin(pictures: np.ndarray, region: Sequence[float]) -> dict[str, np.ndarray]:
     """Skin tone of each picture, from the medians of CIE L*, a*, b* (D65) in a box.
 
     Args:

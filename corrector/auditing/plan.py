@@ -20,7 +20,7 @@ from ..files.errors import RSCorrectorError
 from ..files.json_files import UnreadableError, parse_json
 from ..files.tensor_files import LARGEST_HEADER
 from ..latents.statistics import rate
-from ..learning.store import PairStore
+from ..learning.store import PictureStore
 
 Cell: TypeAlias = tuple[int, str, float]  # index of the group, kind of the prompts, CFG scale
 
@@ -178,18 +178,19 @@ def records_schema() -> dict[str, Any]:
     return {"type": "array", "minItems": 1, "maxItems": 10_000, "items": record}
 
 
-class AuditStore(PairStore):
+class AuditStore(PictureStore):
     """A folder with one file per finished chunk: its records, features and thumbnails. Writes are atomic.
 
     Raises PairError if the folder belongs to another audit, or cannot be written.
     """
 
-    what = "pictures of an audit"
+    def __init__(self, folder: str | Path, settings: dict):
+        super().__init__(folder, settings, "pictures of an audit")
 
     def load(self, chunk):
         """A Chunk -> (records, features [R, F], thumbnails as JPEG bytes), or None if it is not finished or damaged."""
         try:
-            metadata, tensors = self._load(chunk.name, ("F32", "U8")) or ({}, {})
+            metadata, tensors = self.read(chunk.name, ("F32", "U8")) or ({}, {})
             records = parse_json(metadata.get("records", ""), records_schema(), LARGEST_HEADER)
         except UnreadableError:
             return None
@@ -215,13 +216,13 @@ class AuditStore(PairStore):
             "features": torch.as_tensor(features, dtype=torch.float32).nan_to_num().clamp(-1e6, 1e6).contiguous(),
             "thumbnails": torch.from_numpy(np.frombuffer(b"".join(thumbnails), dtype=np.uint8).copy()),
         }
-        self._save(name, tensors, records=json.dumps(records))
+        self.write(name, tensors, records=json.dumps(records))
 
     def take(self, other):
         """Copy the finished chunks of another folder of the same audit."""
         for path in sorted(other.folder.glob("*.safetensors")):
             if not (self.folder / path.name).exists():
-                self._write(self.folder / path.name, path.read_bytes())
+                self.write_file(path.name, path.read_bytes())
 
     def collect(self, plan, judge):
         """All chunks of a plan, each cell up to where it may stop -> (records, features [R, F], thumbnails).

@@ -1,19 +1,25 @@
 """Run an audit on a host: sample, correct, decode, judge, measure, save."""
 
 import io
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
+from ..latents.host import Host
 from ..latents.statistics import denoising_error, latent_change
 from ..latents.statistics import features as features_of
+from ..preference.preference import Preference
+from .judges import AuditJudge
 from .measures import sharpness, skin, structure, to_uint8
-from .plan import CHUNK, AuditError, AuditStore
+from .plan import CHUNK, AuditError, AuditStore, Chunk, Plan
 
-WORST = 1e6  # denoising error, over the variance of the noise
+LARGEST_ERROR = 1e6  # denoising error, over the variance of the noise
 THUMBNAIL = 144  # pixels; longest side of a thumbnail
 
 
@@ -22,7 +28,7 @@ class Audit:
     """The audit of one axis on one host.
 
     Args:
-        host: the model: encode, sample, denoise, decode and `identity`, as hosts.sampler.Host has them.
+        host: Host.
         plan: Plan.
         judges: at least one judge (see judges.py); the first one decides when sampling may stop and gives the findings.
         preferences: the Preferences that correct; empty audits the plain model alone.
@@ -32,11 +38,11 @@ class Audit:
         AuditError: if there is no judge, or a preference without a strength or the reverse.
     """
 
-    host: object
-    plan: object
-    judges: list
-    preferences: list = field(default_factory=list)
-    sampler: object = sample_corrected
+    host: Host
+    plan: Plan
+    judges: Sequence[AuditJudge]
+    preferences: list[Preference] = field(default_factory=list)
+    sampler: Callable[..., tuple[Tensor, list[list[str]]]] = sample_corrected
 
     def __post_init__(self):
         if bool(self.preferences) != bool(self.plan.strengths):
@@ -45,7 +51,7 @@ class Audit:
             raise AuditError("The audit has no judge; give at least one.")
 
     @property
-    def settings(self):
+    def settings(self) -> dict:
         """Everything that the pictures and their labels depend on, as JSON types."""
         return {
             "what": "audit, with denoising errors",
@@ -56,7 +62,10 @@ class Audit:
             **self.host.identity,
         }
 
-    def run(self, folder, shard=(0, 1), progress=None):
+    def run(
+        self, folder: str | Path, shard: tuple[int, int] = (0, 1),
+        progress: Callable[[int, int, Tensor | None], object] | None = None,
+    ) -> AuditStore:  # fmt: skip
         """Sample the chunks that `folder` does not have yet -> AuditStore.
 
         It can be interrupted at any time: the next call resumes with the first unfinished chunk.
@@ -77,48 +86,56 @@ class Audit:
             raise AuditError(f"Shard {index + 1} of {count} does not exist; write I/N with I from 1 to N.")
         store, chunks = AuditStore(folder, self.settings), self.plan.chunks[index::count]
         sizes = [len(chunk.seeds) * (1 + len(self.plan.strengths_of(chunk.cell[1]))) for chunk in chunks]
-        done, known = 0, {}  # known: {name of a chunk: its records}
+        done = 0
+        records = {}  # {name of a chunk: its records}
         with store.at_work(f"part {index + 1} of {count}"):
             for chunk, size in zip(chunks, sizes, strict=True):
                 latents = None
-                if not self._stopped(store, chunk, known) and store.load(chunk) is None:
-                    latents, *made = self.chunk(chunk)
-                    store.save(chunk.name, *made)
+                if not self._stopped(store, chunk, records) and store.load(chunk) is None:
+                    latents, *results = self.chunk(chunk)
+                    store.save(chunk.name, *results)
                 done += size
                 if progress:
                     progress(done, sum(sizes), latents)
         return store
 
-    def _stopped(self, store, chunk, known):
+    def _stopped(self, store, chunk, records):
         """Whether the chunks before this one suffice; False if one is missing. Includes shards in the same folder."""
-        records = []
+        so_far = []
         for earlier in self.plan.cells[chunk.cell][: chunk.start // CHUNK]:
-            if earlier.name not in known:
+            if earlier.name not in records:
                 loaded = store.load(earlier)
                 if loaded is None:
                     return False
-                known[earlier.name] = loaded[0]
-            records += known[earlier.name]
-            if self.plan.done(records, self.judges[0].name):
+                records[earlier.name] = loaded[0]
+            so_far += records[earlier.name]
+            if self.plan.done(so_far, self.judges[0].name):
                 return True
         return False
 
-    def chunk(self, chunk):
+    def chunk(self, chunk: Chunk) -> tuple[Tensor, list[dict], np.ndarray, list[bytes]]:
         """Sample, judge and measure one chunk -> (latents at the last strength, records, features, thumbnails)."""
         group, kind, cfg = chunk.cell
         base = {"group": self.plan.axis.groups[group], "kind": kind, "cfg": cfg}
-        records, features, thumbnails, conditioning = [], [], [], self.host.encode(list(chunk.prompts))
+        records, features, thumbnails = [], [], []
+        conditioning = self.host.encode(list(chunk.prompts))
+        latents = plain = torch.zeros(0)
+        plain_shown = np.zeros(0, np.uint8)
         for strength, latents, why in self._variants(chunk):
-            clean, finite = latents.nan_to_num(), latents.isfinite().flatten(1).all(dim=1).tolist()
+            finite = latents.isfinite().flatten(1).all(dim=1).tolist()
+            clean = latents.nan_to_num()
             pictures = self.host.decode(clean)
-            shown, verdicts = to_uint8(pictures), {judge.name: judge.look(clean, pictures) for judge in self.judges}
+            shown = to_uint8(pictures)
+            verdicts = {judge.name: judge.look(clean, pictures) for judge in self.judges}
             if not strength:
                 plain, plain_shown = latents, shown
             change = latent_change(plain, latents, plain.std()).nan_to_num().tolist()
             tones, sharp = skin(shown, self.plan.axis.skin_region), sharpness(shown)
             similar = structure(plain_shown, shown)
             errors = denoising_error(self.host, clean, conditioning, chunk.seeds)
-            errors = errors.nan_to_num(WORST, WORST).clamp(max=WORST).tolist()  # of a picture that is broken
+            errors = (
+                errors.nan_to_num(LARGEST_ERROR, LARGEST_ERROR).clamp(max=LARGEST_ERROR).tolist()
+            )  # if it is broken
             for i, (prompt, seed) in enumerate(zip(chunk.prompts, chunk.seeds, strict=True)):
                 records.append(
                     base
@@ -136,7 +153,7 @@ class Audit:
             features.append(features_of(clean))
         return latents, records, np.concatenate(features), thumbnails
 
-    def _variants(self, chunk):
+    def _variants(self, chunk: Chunk) -> Iterator[tuple[float, Tensor, list[str]]]:
         """Yield (strength, latents on the CPU, why each picture was left alone) of plain, then corrected pictures."""
         (_, kind, cfg), prompts, seeds = chunk.cell, list(chunk.prompts), list(chunk.seeds)
         options = {"cfg": cfg, "steps": self.plan.steps}
@@ -151,7 +168,7 @@ class Audit:
             yield strength, latents, why
 
 
-def thumbnail_of(picture):
+def thumbnail_of(picture: np.ndarray) -> bytes:
     """uint8 [H, W, 3] -> JPEG bytes. (WebP would be half the size and take five times as long.)"""
     from PIL import Image
 

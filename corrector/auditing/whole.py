@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..latents.host import default_cfg
 from ..learning.pairs import make_pairs
 from .judges import JUDGE_PAIRS, AuditJudge, ClipJudge, ReaderJudge, latent_judge, trained_judge
 from .page import publish
@@ -65,7 +66,7 @@ def prepared(
     """
     for preference in preferences:
         preference.check_space(host.space, "this checkpoint")
-    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (host.cfg,)}
+    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (default_cfg(host.space),)}
     plan = Plan(axis, **{**defaults, **options, **({} if preferences else {"strengths": ()})})
     return Audit(host, plan, judges_of(host, plan, preferences, folder, judge, clip), list(preferences))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..hosts.sampler import Host
+    from ..latents.host import LearningHost
 
 MOST_PICTURES = 10**6  # and points
 
@@ -60,9 +60,10 @@ def _size(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.lower().split("x")))
 
 
-def open_host(args: argparse.Namespace) -> "Host":
+def open_host(args: argparse.Namespace) -> "LearningHost":
     """The checkpoint that the options name, by default the miniature; sets the default CFG scale."""
     from ..hosts.checkpoint import Checkpoint
+    from ..latents.host import default_cfg
     from ..miniature.host import Miniature
     from ..miniature.model import WEIGHTS
 
@@ -72,5 +73,5 @@ def open_host(args: argparse.Namespace) -> "Host":
     else:
         host = Miniature(bf16=args.bf16, lora=args.lora)
     host.steps = args.steps
-    args.cfg = host.cfg if args.cfg is None else args.cfg
+    args.cfg = default_cfg(host.space) if args.cfg is None else args.cfg
     return host

@@ -8,7 +8,7 @@ from ..files.errors import visible
 from .options import add_host_options, open_host
 
 if TYPE_CHECKING:
-    from ..hosts.sampler import Host
+    from ..latents.host import LearningHost
     from ..preference.preference import Preference
 
 NO_GATE = "no gate, every picture is corrected"
@@ -47,15 +47,15 @@ def _sentence(preference: "Preference", conditioning: Any) -> str:
         f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {gate.config['in_scope']:.2f} needed, "
         f"asks for something {reading.asked:.2f} of {gate.config['asked']:.2f}"
     )
-    reason = reading.said(axis)
+    reason = reading.reason(axis)
     return (
         f"left alone, {reason} ({certainty})" if reason else f"corrected as {axis.groups[reading.group]} ({certainty})"
     )
 
 
-def sentence_about_own(preference: "Preference", host: "Host") -> str:
+def sentence_about_own(preference: "Preference", host: "LearningHost") -> str:
     """Which names and wordings of its axis a preference's gate does not read, in words."""
-    from ..learning.gate_checks import not_read
+    from ..gate.checks import not_read
 
     if preference.gate is None:
         return NO_GATE

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..gate.prompt_gate import PromptReading
 from ..preference.preference import Preference
-from ..preference.prompt_gate import PromptReading
 from .thinning import thinned
 
 STRONG = 0.75  # strength from which a corrected picture shows the counter side
@@ -75,7 +75,7 @@ def decide(
         if past and past.group != groups[index]:
             past = None
         if reading and not reading.open:
-            reasons[index] = reading.said(axis)
+            reasons[index] = reading.reason(axis)
         elif past and past.target == target:
             active[index], reasons[index] = past.active, past.reason
             decided[index] = True

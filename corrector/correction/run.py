@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ..gate.prompt_gate import PromptGate, PromptReading
 from ..latents.devices import device_of, place
 from ..latents.spaces import fit_mask
 from ..preference.preference import Preference
-from ..preference.prompt_gate import PromptGate, PromptReading
 from .decision import PastDecision, decide, groups_of, notes, summary
 from .memory import Memory
 from .thinning import first_lean

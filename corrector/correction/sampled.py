@@ -1,32 +1,17 @@
 """Samples corrected pictures with a standalone host, for calibration and audits."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..gate.prompt_gate import PromptReading
 from ..latents.devices import placed
+from ..latents.host import Conditioning, Host, default_cfg
 from ..preference.preference import Preference
-from ..preference.prompt_gate import PromptReading
 from .run import Run
 from .thinning import coins_from_seeds
 from .update import Settings
-
-Conditioning = Any  # token vectors [N, T, W], or hosts.prompts.Prompts, which are indexed like them
-
-
-class SamplingHost(Protocol):
-    """What sampling needs of a host; `hosts.sampler.Host` describes it."""
-
-    cfg: float
-    device: torch.device
-
-    def encode(self, prompts: Sequence[str]) -> Conditioning: ...
-
-    def sample(
-        self, conditioning: Conditioning, seeds: Sequence[int], cfg: float, *, hook: Callable | None = None, **options
-    ) -> Tensor: ...
 
 
 def readings_of(preference: Preference, conditioning: Conditioning) -> list[PromptReading | None]:
@@ -35,7 +20,7 @@ def readings_of(preference: Preference, conditioning: Conditioning) -> list[Prom
 
 
 def first_predictions(
-    host: SamplingHost, conditioning: Conditioning, seeds: Sequence[int], cfg: float
+    host: Host, conditioning: Conditioning, seeds: Sequence[int], cfg: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Noisy latents [N, C, H, W], sigma [N] and predictions without and with CFG at the first step of a run."""
     first = {}  # {index of a picture: its parts}
@@ -52,7 +37,7 @@ def first_predictions(
 
 
 def sample_corrected(
-    host: SamplingHost, prompts: Sequence[str], seeds: Sequence[int], preferences: Sequence[Preference],
+    host: Host, prompts: Sequence[str], seeds: Sequence[int], preferences: Sequence[Preference],
     settings: Settings, cfg: float | None = None, plain: Tensor | None = None, **options,
 ) -> tuple[Tensor, list[list[str]]]:  # fmt: skip
     """Sample with the correction; each batch of the host is a Run -> (latents [N, C, H, W] on the CPU, reasons).
@@ -62,16 +47,16 @@ def sample_corrected(
     Args:
         prompts, seeds: one per picture.
         preferences: applied together.
-        cfg: the CFG scale, by default the host's.
+        cfg: the CFG scale, by default `default_cfg`.
         plain: latents of the same prompts and seeds without correction, if known. Pictures that are left alone are
             copied from them; those whose prompts leave them alone are not sampled.
         options: further arguments of `host.sample`.
     """
-    cfg = host.cfg if cfg is None else cfg
+    cfg = default_cfg(host.space) if cfg is None else cfg
     conditioning = host.encode(prompts)
     coins = coins_from_seeds(seeds)
     reasons = [
-        [reading.said(preference.axis) if reading else "" for reading in readings_of(preference, conditioning)]
+        [reading.reason(preference.axis) if reading else "" for reading in readings_of(preference, conditioning)]
         for preference in preferences
     ]
     sampled = torch.arange(len(seeds))

@@ -13,13 +13,15 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
+from torch import Tensor
 
 from ..correction.run import Run
 from ..correction.thinning import coins_from_noise
@@ -27,37 +29,35 @@ from ..correction.update import CorrectionError, Settings
 from ..latents.spaces import denoised_from_output, percent_to_sigma
 from ..preference.file import load_preferences
 from ..preference.preference import Preference
-from .checkpoint import checkpoint_of
-from .pipelines import check_pipeline
+from .pipelines import check_pipeline, checkpoint_of
 from .schedulers import check_scheduler, noise_level
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
-    from PIL import Image
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 LOG = logging.getLogger("rs_corrector")
 
 
-class _Local(threading.local):
-    runs = ()  # the PipelineRuns whose blocks this thread is in, the outermost first
+class _Thread(threading.local):
+    runs: tuple[PipelineRun, ...] = ()  # whose blocks this thread is in, the outermost first
 
 
-_local = _Local()
+_thread = _Thread()
 
 
 @contextmanager
 def corrected(
     pipe: DiffusionPipeline,
     preferences: Preference | str | os.PathLike | Iterable[Preference | str | os.PathLike],
-    strength: float | torch.Tensor = 1.0,
+    strength: float | Tensor = 1.0,
     target: float = 1.0,
     start: float = 0.0,
     end: float = 1.0,
     cap: float | None = None,
-    mask: Image.Image | torch.Tensor | None = None,
+    mask: Image | Tensor | None = None,
     seed: int = 0,
     use_gate: bool = True,
-):
+) -> Iterator[PipelineRun]:
     """Corrects the pictures that a pipeline makes inside the block, which is given a PipelineRun.
 
         with corrected(pipe, "mine.safetensors", target=0.8) as run:
@@ -84,19 +84,20 @@ def corrected(
         raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
     if not 0 <= start < end <= 1:
         raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
-    if hasattr(mask, "convert"):
+    if isinstance(mask, Image):
         mask = torch.from_numpy(np.asarray(mask.convert("L")) / 255)
-    window = tuple(percent_to_sigma(pipe.scheduler.alphas_cumprod)(part) for part in (start, end))
-    outer = _local.runs
-    run = PipelineRun(pipe, preferences, Settings(strength, target, window, mask, cap), seed, use_gate)
-    _local.runs = (*outer, run)
+    to_sigma = percent_to_sigma(pipe.scheduler.alphas_cumprod)
+    settings = Settings(strength, target, (to_sigma(start), to_sigma(end)), mask, cap)
+    outer = _thread.runs
+    run = PipelineRun(pipe, preferences, settings, seed, use_gate)
+    _thread.runs = (*outer, run)
     try:
         with ExitStack() as replaced:
             if not run.settings.off:
                 run.replace(replaced)
             yield run
     finally:
-        _local.runs = outer
+        _thread.runs = outer
         run.end_call()
 
 
@@ -119,18 +120,20 @@ def _loaded(preferences):
 class PipelineRun:
     """What was done inside a block: a `correction.run.Run` for each call of the pipeline, in order."""
 
-    def __init__(self, pipe, preferences, settings, seed, use_gate):
+    def __init__(
+        self, pipe: DiffusionPipeline, preferences: Sequence[Preference], settings: Settings, seed: int, use_gate: bool
+    ):
         self.pipe = pipe
-        self._preferences = preferences
         self.settings = settings
+        self._preferences = preferences
         self._seed = seed
         self._use_gate = use_gate
-        self._runs = []
-        self._run = None  # of the call that is in progress, from its first step
-        self._scheduler = None  # of the call that is in progress
+        self._runs: list[Run] = []
+        self._run: Run | None = None  # of the call that is in progress, from its first step
+        self._scheduler: Any = None  # of the call that is in progress
         self._hooks = ExitStack()
 
-    def report(self):
+    def report(self) -> str:
         """What was done in all calls of the pipeline, a line a call and preference."""
         lines = [line for run in self._runs for line in run.report()]
         if not lines and self.settings.off:
@@ -144,26 +147,27 @@ class PipelineRun:
         return "\n".join(lines)
 
     @property
-    def reasons(self):
+    def reasons(self) -> list[list[str]]:
         """For each preference and picture of all calls, why it was left alone, or "" if it was corrected."""
         columns = [run.reasons for run in self._runs if run.reasons]
         return [list(chain(*column)) for column in zip(*columns, strict=True)]
 
-    def outcomes(self):
+    def outcomes(self) -> list[str]:
         """One text per picture of all calls, also of those that were interrupted."""
         return [outcome for run in self._runs for outcome in run.outcomes()]
 
-    def replace(self, stack):
+    def replace(self, stack: ExitStack) -> None:
         """Replace the pipeline's methods until an ExitStack is closed."""
         stack.enter_context(_Replaced(self.pipe, "encode_prompt", self._encode_prompt))
         stack.enter_context(_Replaced(self.pipe, "maybe_free_model_hooks", self._maybe_free_model_hooks))
         if hasattr(self.pipe, "prepare_mask_latents"):
             stack.enter_context(_Replaced(self.pipe, "prepare_mask_latents", self._prepare_mask_latents))
 
-    def end_call(self):
+    def end_call(self) -> None:
         """A call of the pipeline is over, or was interrupted."""
         self._hooks.close()
-        run, self._run, self._scheduler = self._run, None, None
+        run, self._run = self._run, None
+        self._scheduler = None
         if run:
             run.finish(self._made)
             for line in run.report():
@@ -175,13 +179,14 @@ class PipelineRun:
         scheduler = self.pipe.scheduler
         check_scheduler(scheduler)
         encoded = original(*args, **kwargs)
-        for run in _local.runs:  # this call may start from their pictures
+        for run in _thread.runs:  # this call may start from their pictures
             if run._scheduler is scheduler:
                 run.end_call()
             elif run._run:
                 run._run.finish(run._made)
         self._start = self._noise = self._repainted = self._made = self._output = None
-        self._prompts, self._scheduler = [[row[None]] for row in encoded[0].detach()], scheduler
+        self._prompts = [[row[None]] for row in encoded[0].detach()]
+        self._scheduler = scheduler
         self._hooks.enter_context(_Replaced(scheduler, "step", self._step))
         self._hooks.enter_context(_Replaced(scheduler, "add_noise", self._add_noise))
         # A function, which a copy of the UNet shares; a method would be copied, with all that it belongs to.
@@ -220,7 +225,9 @@ class PipelineRun:
         """The corrected model output after CFG [B, C, H, W]; pictures that are left alone keep their bits."""
         sigma, alpha = noise_level(self._scheduler, timestep)
         if self._run is None:
-            self._begin(timestep, sample)
+            self._run = self._begin(timestep, sample)
+            self._runs.append(self._run)
+            self._shape = sample.shape
         if sample.shape != self._shape:
             raise CorrectionError(
                 f"The latents changed from {list(self._shape)} to {list(sample.shape)} in the middle of a run, which "
@@ -236,9 +243,9 @@ class PipelineRun:
 
         guided = self.pipe.do_classifier_free_guidance
         # Without a forward hook, as in a UNet that was compiled in place, the prediction after CFG stands in.
-        own = output if self._output is None else self._output.split(len(x))[int(guided)]
+        prompted = output if self._output is None else self._output.split(len(x))[int(guided)]
         cfg = self.pipe.guidance_scale if guided else 1.0
-        change = self._run.change(x, levels, cfg, denoised(own), lambda: denoised(output))
+        change = self._run.change(x, levels, cfg, denoised(prompted), lambda: denoised(output))
         if change is None:
             return output
         unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]
@@ -251,7 +258,7 @@ class PipelineRun:
         return "" if offloaded or self.pipe.text_encoder is None else checkpoint_of(self.pipe)
 
     def _begin(self, timestep, sample):
-        """The first step of a call."""
+        """The Run of a call, at its first step."""
         if len(sample) != len(self._prompts):
             raise CorrectionError(
                 f"The pipeline samples {len(sample)} pictures from {len(self._prompts)} prompts; give latents and "
@@ -268,16 +275,16 @@ class PipelineRun:
             )
         coins = coins_from_noise(sample if self._noise is None else self._noise, self._seed)
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
-        options = dict(start=start, repainted=self._repainted, use_gate=self._use_gate, model=lambda: self._model)
-        self._run = Run(self._preferences, self.settings, coins, self._prompts, **options)
-        self._runs.append(self._run)
-        self._shape = sample.shape
+        return Run(
+            self._preferences, self.settings, coins, self._prompts, start=start, repainted=self._repainted,
+            use_gate=self._use_gate, model=lambda: self._model,
+        )  # fmt: skip
 
 
 class _Replaced:
     """Inside the block, `owner.name(...)` is `method(original, ...)`; a copy of the owner has its original method."""
 
-    def __init__(self, owner, name, method):
+    def __init__(self, owner: object, name: str, method: Callable):
         self.owner = owner
         self.name = name
         self.method = method

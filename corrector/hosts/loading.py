@@ -1,14 +1,21 @@
 """Checkpoint files -> a diffusers pipeline, without any download. What cannot be used is refused in a sentence."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from ..files.errors import RSCorrectorError
 from ..files.json_files import UnreadableError, read_json
 from ..files.tensor_files import FLOATS, map_tensors, not_finite
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 NETWORKS = {
@@ -18,7 +25,7 @@ NETWORKS = {
     "text_encoder_2": ("CLIPTextModelWithProjection",),
 }
 SINGLE_FILES = {"v1": PIPELINES[0], "v2": PIPELINES[0], "xl_base": PIPELINES[1]}  # diffusers' names of model types
-HIGHEST = 1e4  # absolute value of a weight that no sound checkpoint or LoRA has
+HIGHEST_WEIGHT = 1e4  # absolute value of a weight that no sound checkpoint or LoRA has
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 READS = "RS-Corrector reads SD1.5, SD2.x and SDXL checkpoints and the miniature; use one of these"
 
@@ -27,7 +34,10 @@ class CheckpointError(RSCorrectorError):
     """A checkpoint or LoRA that cannot be used; the message says what was found, what was expected and what to do."""
 
 
-def load_pipeline(path, bf16=False, device=None, lora=None, config=None):
+def load_pipeline(
+    path: str | Path, bf16: bool = False, device: str | None = None, lora: str | Path | None = None,
+    config: str | Path | None = None,
+) -> DiffusionPipeline:  # fmt: skip
     """Load a checkpoint and optionally merge a LoRA into it.
 
     Args:
@@ -52,10 +62,9 @@ def load_pipeline(path, bf16=False, device=None, lora=None, config=None):
     pipe = _load_file(path, config) if path.is_file() else _load_folder(path, precision)
     if lora:
         merge_lora(pipe, lora)
-    for name in NETWORKS:
-        part = getattr(pipe, name, None)
-        if part is not None:
-            part.to(precision if name in ("unet", "vae") else torch.float32).eval().requires_grad_(False)
+    for network in _networks(pipe):
+        of_text = network in (pipe.text_encoder, getattr(pipe, "text_encoder_2", None))
+        network.to(torch.float32 if of_text else precision).eval().requires_grad_(False)
     pipe.vae.to(memory_format=torch.channels_last)  # decodes a third faster on a CPU; the UNet would not gain
     return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -81,11 +90,12 @@ def _load_folder(folder, precision):
             raise CheckpointError(
                 f"{folder / part}: it has only pickles, which can run code; save it with safe_serialization=True."
             )
-        options = dict(local_files_only=True, use_safetensors=True, output_loading_info=True)
-        options["variant"] = "fp16" if files and all(".fp16" in file for file in files) else None
-        options["dtype"] = torch.float32 if text else precision
-        load = getattr(transformers if text else diffusers, kind).from_pretrained
-        parts[part], info = _try(folder / part, load, folder / part, **options)
+        parts[part], info = _try(
+            folder / part, getattr(transformers if text else diffusers, kind).from_pretrained, folder / part,
+            local_files_only=True, use_safetensors=True, output_loading_info=True,
+            variant="fp16" if files and all(".fp16" in file for file in files) else None,
+            dtype=torch.float32 if text else precision,
+        )  # fmt: skip
         if info["missing_keys"]:
             raise _incomplete(folder / part, info["missing_keys"])
     return _try(folder, getattr(diffusers, name).from_pretrained, folder, local_files_only=True, **parts)
@@ -122,14 +132,14 @@ def _load_file(path, config):
     load = getattr(diffusers, SINGLE_FILES[kind]).from_single_file
     options = dict(config=str(config), local_files_only=True, dtype=torch.float32, **dict.fromkeys(UNUSED))
     pipe = _try(path, load, str(path), **options)
-    for part in filter(None, (getattr(pipe, name, None) for name in NETWORKS)):
+    for part in _networks(pipe):
         missing = [name for name, tensor in part.state_dict().items() if tensor.is_meta]
         if missing:
             raise _incomplete(path, missing)
     return pipe
 
 
-def merge_lora(pipe, path):
+def merge_lora(pipe: DiffusionPipeline, path: str | Path) -> None:
     """Add a LoRA file to the weights of a pipeline. Raises CheckpointError if it is for another model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -139,21 +149,25 @@ def merge_lora(pipe, path):
     layers = sum(re.search(r"lora(_|\.|_linear_layer\.)(down|A)\.", name) is not None for name in tensors)
     if not layers:
         raise CheckpointError(f"{path}: it holds no LoRA layers (lora_down or lora_A); use another file.")
-    if broken := not_finite(tensors, HIGHEST):
+    if broken := not_finite(tensors, HIGHEST_WEIGHT):
         raise CheckpointError(f"{path}: {broken}, which would break the checkpoint; use another file.")
     try:
         pipe.load_lora_weights(tensors)
-        parts = filter(None, (getattr(pipe, name, None) for name in NETWORKS))
-        fits = layers == sum(isinstance(module, BaseTunerLayer) for part in parts for module in part.modules())
+        modules = (module for network in _networks(pipe) for module in network.modules())
+        fits = layers == sum(isinstance(module, BaseTunerLayer) for module in modules)
     except Exception:
         fits = False
     if not fits:
         raise CheckpointError(f"{path}: its layers do not fit this checkpoint; use a LoRA made for this model.")
     pipe.fuse_lora()
     pipe.unload_lora_weights()
-    for part in filter(None, (getattr(pipe, name, None) for name in NETWORKS)):
-        if broken := not_finite(part.state_dict(), HIGHEST):
+    for network in _networks(pipe):
+        if broken := not_finite(network.state_dict(), HIGHEST_WEIGHT):
             raise CheckpointError(f"{path}: merged into the checkpoint, {broken}; use another file.")
+
+
+def _networks(pipe) -> list[nn.Module]:
+    return [network for name in NETWORKS if (network := getattr(pipe, name, None)) is not None]
 
 
 def _try(path, load, *args, **options):

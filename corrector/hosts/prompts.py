@@ -1,39 +1,52 @@
 """The conditioning of several prompts, where a prompt has more than token vectors: SDXL, and any model in ComfyUI."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
+from torch import Tensor
+
+TEXTS_AT_ONCE = 16  # that are encoded in one batch
 
 
-def joined(*conditionings):
-    """Conditionings of some prompts each, Prompts or tensors [N, T, W], in one.
+def joined(*conditionings: Tensor | Prompts) -> Tensor | Prompts:
+    """Conditionings of some prompts each, all Prompts or all tensors [N, T, W], in one."""
+    prompts = [part for part in conditionings if isinstance(part, Prompts)]
+    if prompts:
+        return Prompts(conditioning for part in prompts for conditioning in part.conditionings)
+    return joined_tokens([part for part in conditionings if isinstance(part, Tensor)])
 
-    Shorter tensors are repeated up to a common length, as ComfyUI does: in cross-attention that changes nothing.
+
+def joined_tokens(vectors: Sequence[Tensor]) -> Tensor:
+    """Token vectors [N, T, W] of some prompts each in one tensor.
+
+    Shorter ones are repeated up to a common length, as ComfyUI does: in cross-attention that changes nothing.
     """
-    if isinstance(conditionings[0], Prompts):
-        return torch.cat(conditionings)
-    length = math.lcm(*(tokens.shape[1] for tokens in conditionings))
-    return torch.cat([tokens.repeat(1, length // tokens.shape[1], 1) for tokens in conditionings])
+    length = math.lcm(*(tokens.shape[1] for tokens in vectors))
+    return torch.cat([tokens.repeat(1, length // tokens.shape[1], 1) for tokens in vectors])
 
 
 class Prompts:
-    """N prompts that are indexed, repeated and joined like a tensor [N, ...]; their vectors are read on the CPU.
+    """N prompts that are indexed and repeated like a tensor [N, ...]; their vectors are read on the CPU.
 
     Args:
-        conditionings: list of N, each in ComfyUI's form: a list of [token vectors [1, T, W], dict of what belongs to
-            them]. In the dict, "pooled_output" [1, P] is the pooled vector of SDXL's second text encoder.
+        conditionings: N, each in ComfyUI's form: a list of [token vectors [1, T, W], dict of what belongs to them]. In
+            the dict, "pooled_output" [1, P] is the pooled vector of SDXL's second text encoder.
     """
 
-    def __init__(self, conditionings):
+    def __init__(self, conditionings: Iterable[list]):
         self.conditionings = list(conditionings)
 
     @property
-    def tokens(self):
+    def tokens(self) -> Tensor:
         """Token vectors [N, T, W]."""
-        return joined(*(conditioning[0][0].float().cpu() for conditioning in self.conditionings))
+        return joined_tokens([conditioning[0][0].float().cpu() for conditioning in self.conditionings])
 
     @property
-    def pooled(self):
+    def pooled(self) -> Tensor:
         """Pooled vectors [N, P]."""
         return torch.cat([conditioning[0][1]["pooled_output"].float().cpu() for conditioning in self.conditionings])
 
@@ -45,7 +58,7 @@ class Prompts:
         chosen = torch.arange(len(self))[index].reshape(-1)
         return type(self)(self.conditionings[i] for i in chosen.tolist())
 
-    def expand(self, count, *_):
+    def expand(self, count: int, *_: int):
         """One prompt repeated for `count` pictures; `count` prompts are returned as they are."""
         if len(self) not in (1, count):
             raise ValueError(f"There are {len(self)} prompts for {count} pictures; give one prompt, or one a picture.")
@@ -54,8 +67,18 @@ class Prompts:
     def to(self, *_):
         return self
 
-    @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None):
-        if function is not torch.cat:
-            return NotImplemented
-        return cls(conditioning for prompts in args[0] for conditioning in prompts.conditionings)
+
+def chunks_of(tokenizer, prompt: str) -> list[str]:
+    """A prompt in parts that fit into the text encoder, cut between words as in ComfyUI; one part if it fits."""
+    ids = partial(tokenizer, add_special_tokens=False, verbose=False)  # no warning that a prompt is long
+    room = tokenizer.model_max_length - 2  # without the tokens of start and end
+    if len(ids(prompt).input_ids) <= room:
+        return [prompt]
+    words, chunks, used = prompt.split(), [[]], 0
+    for word, count in zip(words, map(len, ids(words).input_ids), strict=True):
+        if chunks[-1] and used + count > room:
+            chunks.append([])
+            used = 0
+        chunks[-1].append(word)
+        used += count
+    return [" ".join(chunk) for chunk in chunks]

@@ -1,9 +1,17 @@
 """How a diffusers scheduler scales its samples, and at which sigma the model is evaluated before each `step`."""
 
+from __future__ import annotations
+
 import inspect
 import math
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from ..correction.update import CorrectionError
+
+if TYPE_CHECKING:
+    from diffusers.configuration_utils import ConfigMixin
 
 SIGMA_SCALED = (  # sample = x0 + sigma * noise
     "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "LMSDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete",
@@ -19,10 +27,10 @@ MIDPOINTS = {  # sigma of the second evaluation of a step, if it is not the sigm
 }
 LEAST_ALPHA = 2**-24  # least cumulative alpha, at zero terminal SNR; the same as in EulerDiscreteScheduler
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-CLIPPING = ("clip_sample", "thresholding")  # settings for models whose values are pixels
+PIXEL_CLIPPING = ("clip_sample", "thresholding")  # settings for models whose values are pixels
 
 
-def check_scheduler(scheduler):
+def check_scheduler(scheduler: ConfigMixin) -> None:
     """Raises CorrectionError if a scheduler is not one of those that can be corrected."""
     config, name = scheduler.config, type(scheduler).__name__
     if _kind(scheduler) is None or config.get("use_flow_sigmas"):
@@ -37,7 +45,7 @@ def check_scheduler(scheduler):
             f"{', '.join(PREDICTIONS)}; use the scheduler that came with the checkpoint."
         )
     settings = inspect.signature(type(scheduler).__init__).parameters  # a configuration may hold those of others
-    if clipping := [setting for setting in CLIPPING if setting in settings and config.get(setting)]:
+    if clipping := [setting for setting in PIXEL_CLIPPING if setting in settings and config.get(setting)]:
         off = ", ".join(f"{setting}=False" for setting in clipping)
         raise CorrectionError(
             f"The {name} has {' and '.join(clipping)} on, which is for pixels and damages latents; set pipe.scheduler "
@@ -45,7 +53,7 @@ def check_scheduler(scheduler):
         )
 
 
-def noise_level(scheduler, timestep):
+def noise_level(scheduler: Any, timestep: Tensor) -> tuple[float, float]:
     """(sigma, alpha) of the sample that is given to `step`: sample = alpha * (x0 + sigma * noise)."""
     kind = _kind(scheduler)
     if kind in BY_TIMESTEP:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .host import Conditioning, Host, starting_noise
 from .spaces import LATENT_SPACES, add_noise
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def frechet(first: np.ndarray, second: np.ndarray, weights: ArrayLike | None = N
     return float(mean_gap + np.trace(a + b - 2 * np.real(sqrtm(a @ b))))
 
 
-def denoising_error(host, latents: Tensor, conditioning, seeds: Sequence[int]) -> Tensor:
+def denoising_error(host: Host, latents: Tensor, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
     """How unlikely finished latents are by the model itself -> [N]: its error when it denoises them once more.
 
     The loss with which diffusion models are trained, on a sampled picture: what the model could have made itself is
@@ -130,8 +131,8 @@ def denoising_error(host, latents: Tensor, conditioning, seeds: Sequence[int]) -
         Mean squared error of the denoised latents over the variance of the noise.
     """
     sigma = torch.full((len(latents),), RENOISING_SIGMA)
-    flow = LATENT_SPACES[host.space].flow
     with torch.no_grad():
-        noised = add_noise(latents, host.noise([seed + 1 for seed in seeds]), RENOISING_SIGMA, flow)
+        noise, flow = starting_noise([seed + 1 for seed in seeds], latents.shape[1:]), LATENT_SPACES[host.space].flow
+        noised = add_noise(latents, noise, RENOISING_SIGMA, flow)
         denoised = host.denoise(noised, sigma, conditioning).float().cpu()
     return (denoised - latents).square().mean(dim=(1, 2, 3)) / RENOISING_SIGMA**2

@@ -13,58 +13,61 @@ Everything is measured at two CFG scales, on pictures of the same prompts and se
 
 import logging
 import random
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..correction.sampled import first_predictions, readings_of, sample_corrected
 from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
-from ..latents.skin import lightness
+from ..gate.prompt_gate import PromptReading
+from ..latents.host import Host
 from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
-from ..preference.prompt_gate import PromptReading
+from ..preference.judge import Judge
+from ..preference.preference import Preference
 from .chances import leans_from
-from .pairs import finite_pictures, refuse_broken
-from .store import MOST_CFG, PairError, PairStore
+from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore
 from .tone import tone_power, tone_weight
 
 LOG = logging.getLogger("rs_corrector")
-COUNTER, TRIAL = 2, 3  # one in so many pictures is also drawn as a counter picture, and in the trial
+COUNTER_EVERY = 2  # one in so many pictures is also drawn as a counter picture
+TRIAL_EVERY = 3  # and one in so many in the trial
 TRIAL_TONE = 1.5  # weight of the tone push in the trial, in units of the group's tone slope
-GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
-FEWEST = 24  # counter pictures that a distance needs
-OTHER_CFG = (2.0, 7.0)  # the second CFG scale is the one of these that is farther from the first
+FEATURE_GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
+FEWEST_COMPARED = 24  # counter pictures that a distance needs
+FAR_CFGS = (2.0, 7.0)  # the second CFG scale is the one of these that is farther from the first
 
 
-class CalibrationStore(PairStore):
-    """A folder of the pictures of a calibration, from which an interrupted one resumes."""
-
-    what = "calibration pictures"
-
-
-def scales(cfg):
+def scales(cfg: float) -> tuple[float, ...]:
     """The CFG scales at which a calibration for `cfg` measures, ascending."""
-    far = max(OTHER_CFG, key=lambda other: abs(np.log(max(cfg, 0.1) / other)))
+    far = max(FAR_CFGS, key=lambda scale: abs(np.log(max(cfg, 0.1) / scale)))
     return tuple(sorted({float(cfg), far}))
 
 
-def pictures_needed(groups, count, cfgs):
-    """How many pictures `calibrate` draws."""
-    return groups * len(cfgs) * (3 * count + -(-count // COUNTER) + -(-count // TRIAL))
+def pictures_needed(groups: int, count: int, cfgs: Sequence[float]) -> int:
+    """How many pictures `calibrate` draws at most."""
+    return groups * len(cfgs) * (3 * count + -(-count // COUNTER_EVERY) + -(-count // TRIAL_EVERY))
 
 
-def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progress=None, folder=None, measuring=None):
+def calibrate(
+    host: Host, preference: Preference, judge: Judge, count: int = 84, cfgs: Sequence[float] = (2.0, 7.0),
+    seed: int = 1, progress: Callable[[int], object] | None = None, folder: str | Path | None = None,
+    measuring: Callable[[str], object] | None = None,
+) -> Preference:  # fmt: skip
     """Measure every group of the preference's axis at some CFG scales -> the preference with its calibrations.
 
     Calibrations at other CFG scales are kept, unless of another checkpoint, which is logged. Raises GateError if the
     preference is for another text encoder, PairError if too many pictures hold NaN or infinity.
 
     Args:
-        host: its functions encode, denoise, noise, sample and decode.
+        host: Host.
         preference, judge: as `learn` returns them.
         count: plain pictures per group and CFG scale, and as many corrected ones; broken ones are left out and counted.
         cfgs: CFG scales; what lies between them is interpolated.
@@ -73,152 +76,157 @@ def calibrate(host, preference, judge, count=84, cfgs=(2.0, 7.0), seed=1, progre
         folder: batches are saved in it, and an interrupted calibration resumes from them with the same result.
         measuring: `measuring(group)`, called before the pictures of each group.
     """
-    if wrong := [cfg for cfg in cfgs if not 0 < cfg <= MOST_CFG]:
-        raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {MOST_CFG}.")
-    axis, other, checkpoint = preference.axis, of_other_models(preference, host), model_of(host)
-    if other:
+    if wrong := [cfg for cfg in cfgs if not 0 < cfg <= HIGHEST_CFG]:
+        raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {HIGHEST_CFG}.")
+    axis, model = preference.axis, model_of(host)
+    outdated = of_other_models(preference, host)
+    if outdated:
         LOG.warning(
             "%s was calibrated on another checkpoint, and this calibration replaces that one; to keep both, save the "
             "preference under another name first", preference.name,
         )  # fmt: skip
-    done = [c for c in preference.calibrations if c.cfg not in cfgs and c not in other]
+    calibrations = [c for c in preference.calibrations if c.cfg not in cfgs and c not in outdated]
     readings_of(preference, host.encode(axis.prompts(axis.groups[0])[:1]))
     store = None
     if folder:
         settings = dict(axis=axis.hash, preference=preference.hash, count=count, seed=seed, cfgs=cfgs)
-        store = CalibrationStore(folder, settings | host.identity)
+        store = PictureStore(folder, settings | host.identity, "calibration pictures")
     with store.at_work() if store else nullcontext():
         for group in axis.groups:
             if measuring:
                 measuring(group)
             measured = _Group(host, preference, judge, group, count, seed, store, progress).calibrations(cfgs)
-            done += [replace(one, checkpoint=checkpoint) for one in measured]
+            calibrations += [replace(calibration, checkpoint=model) for calibration in measured]
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
-    return replace(preference, calibrations=tuple(done), training=training)
+    return replace(preference, calibrations=tuple(calibrations), training=training)
 
 
-def model_of(host):
+def model_of(host: Host) -> str:
     """The part of a host's identity that rates depend on: UNet and text encoders, with their patches."""
-    return " ".join(host.identity[name] for name in ("checkpoint", "text encoder") if name in host.identity)
+    identity = host.identity
+    return " ".join(identity[name] for name in ("checkpoint", "text encoder") if name in identity)
 
 
-def of_other_models(preference, host):
+def of_other_models(preference: Preference, host: Host) -> list[Calibration]:
     """The preference's calibrations that were measured on another model than the host's."""
-    return [known for known in preference.calibrations if known.of_other_model(model_of(host))]
+    model = model_of(host)
+    return [calibration for calibration in preference.calibrations if calibration.of_other_model(model)]
 
 
+@dataclass
 class _Group:
     """The pictures of one group, and what they say."""
 
-    def __init__(self, host, preference, judge, group, count, seed, store, progress):
-        rng, axis = random.Random(f"{seed} {group}"), preference.axis
-        self.host, self.preference, self.judge, self.group = host, preference, judge, group
-        self.store, self.progress, self.seed = store, progress, seed
-        self.index = axis.groups.index(group)
-        self.seeds = [rng.randrange(2**31) for _ in range(count)]
-        self.prompts = [rng.choice(axis.prompts(group)) for _ in range(count)]
+    host: Host
+    preference: Preference
+    judge: Judge
+    group: str
+    count: int
+    seed: int
+    store: PictureStore | None
+    progress: Callable[[int], object] | None
+
+    def __post_init__(self):
+        rng = random.Random(f"{self.seed} {self.group}")
+        axis = self.preference.axis
+        self.index = axis.groups.index(self.group)
+        self.seeds = [rng.randrange(2**31) for _ in range(self.count)]
+        self.prompts = [rng.choice(axis.prompts(self.group)) for _ in range(self.count)]
         self.asking = [f"{prompt} {rng.choice(axis.counter.phrases)}" for prompt in self.prompts]
 
-    def calibrations(self, cfgs):
-        """-> Calibrations of the group, one for each CFG scale."""
+    def calibrations(self, cfgs: Sequence[float]) -> list[Calibration]:
+        """One for each CFG scale."""
         plain = [self.drawn("plain", cfg, self.prompts) for cfg in cfgs]
-        return [self.calibration(*own) for own in zip(cfgs, plain, self.leans(cfgs, plain), strict=True)]
+        return [self.calibration(*parts) for parts in zip(cfgs, plain, self.leans(cfgs, plain), strict=True)]
 
-    def calibration(self, cfg, plain, lean):
-        """The Calibration at a CFG scale, from plain pictures and what the lean says."""
+    def calibration(self, cfg: float, plain: "_Pictures", lean: dict[str, float]) -> Calibration:
         slope = self.preference.training.get("tone_slopes", {}).get(self.group, 0.0)
-        known = Calibration(self.group, cfg, *plain.rate, 1.0, 0, seed=self.seed, **lean)
+        base_rate, base_n = plain.rate
+        measured = replace(Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed), **lean)
         order = plain.stereotypes_first()
-        counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER)])
+        counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER_EVERY)])
         if slope:
-            known = replace(known, tone=self.tone_unit(slope, cfg, known, plain, counter, order) * slope)
-        corrected = self.drawn("corrected", cfg, self.prompts, known=known)
+            measured = replace(measured, tone=self.tone_unit(slope, cfg, measured, plain, counter, order) * slope)
+        corrected = self.drawn("corrected", cfg, self.prompts, calibration=measured)
         full_rate, full_n = corrected.rate
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
-            known, full_rate=full_rate, full_n=full_n, tone_drift=plain.drift(corrected),
-            base_interval=intervals[0], full_interval=intervals[1], **self.beside(plain, corrected, counter),
-            broken=sum(int((~pictures.fine).sum()) for pictures in (plain, corrected)),
+            measured, full_rate=full_rate, full_n=full_n, tone_drift=plain.drift(corrected),
+            base_interval=intervals[0], full_interval=intervals[1], **self.compared(plain, corrected, counter),
+            broken=sum(int((~pictures.whole).sum()) for pictures in (plain, corrected)),
         )  # fmt: skip
 
-    def tone_unit(self, slope, cfg, known, plain, counter, order):
+    def tone_unit(self, slope, cfg, measured, plain, counter, order):
         """The weight of the tone push at which skin keeps its lightness, in units of the group's tone slope."""
-        trial = self.drawn(
-            "trial", cfg, self.prompts, order[: -(-len(order) // TRIAL)], replace(known, tone=TRIAL_TONE * slope)
-        )
+        first = order[: -(-len(order) // TRIAL_EVERY)]
+        trial = self.drawn("trial", cfg, self.prompts, first, replace(measured, tone=TRIAL_TONE * slope))
         weight = tone_weight(TRIAL_TONE, plain.change(trial), plain.change(counter))
-        near = self.drawn("near", cfg, self.prompts, known=replace(known, tone=weight * slope))
-        changes = plain.change(trial), plain.change(near.only(trial.which))
+        near = self.drawn("near", cfg, self.prompts, calibration=replace(measured, tone=weight * slope))
+        changes = plain.change(trial), plain.change(near.only(trial.numbers))
         power = tone_power((TRIAL_TONE, weight), changes, plain.change(counter))
         without = (1 - plain.rate[0]) * plain.change(counter)  # on average over all pictures
         return tone_weight(weight, plain.drift(near), without, power)
 
-    def drawn(self, stage, cfg, prompts, which=None, known=None):
-        """The pictures of a stage, some or all; corrected as a Calibration says, or plain."""
-        which, region = range(len(prompts)) if which is None else which, self.preference.axis.skin_region
-        latents, tones, broken, total, count = [], [], {}, 0, len(which)
-        for start in range(0, count, self.host.batch):
-            name = f"{self.index:02d}-{stage}-{cfg:g}-{start:05d}"
-            some = which[start : start + self.host.batch]
-            shard = self.store and self.store.load(name, self.host.shape, len(some))
-            if not shard:
-                made = self.sampled([prompts[i] for i in some], [self.seeds[i] for i in some], cfg, known)
-                shard = {"latents": made, "lightness": lightness(self.host.decode(made), region)}
-                if self.store:
-                    self.store.save(name, **shard)
-            latents.append(shard["latents"])
-            tones.append(shard["lightness"])
-            total += len(shard["latents"])
-            if not (fine := finite_pictures(**shard)).all():
-                broken[name] = int((~fine).sum())
-                try:
-                    refuse_broken(sum(broken.values()), total, count, "corrected pictures" if known else "pictures")
-                except PairError:
-                    if self.store:
-                        self.store.forget(broken)  # so that another run samples them again
-                    raise
-            if self.progress:
-                self.progress(len(shard["latents"]))
-        return _Pictures(torch.cat(latents), torch.cat(tones), list(which), self.judge)
+    def drawn(
+        self, stage: str, cfg: float, prompts: list[str], numbers: Sequence[int] | None = None,
+        calibration: Calibration | None = None,
+    ) -> "_Pictures":  # fmt: skip
+        """The pictures of a stage, some or all by their numbers; corrected as a Calibration says, or plain."""
+        numbers = range(len(prompts)) if numbers is None else numbers
 
-    def sampled(self, prompts, seeds, cfg, known):
-        if known is None:
-            return self.host.sample(self.host.encode(prompts), seeds, cfg=cfg).cpu()
+        def sample(part):
+            chosen = numbers[part]
+            return self.sampled([prompts[i] for i in chosen], [self.seeds[i] for i in chosen], cfg, calibration)
+
+        def progress(latents):
+            if self.progress:
+                self.progress(len(latents))
+
+        what = "corrected pictures" if calibration else "pictures"
+        region, host = self.preference.axis.skin_region, self.host
+        with Drawing(host, region, self.store, host.batch, len(numbers), progress, what) as drawing:
+            pictures = drawing.series(f"{self.index:02d}-{stage}-{cfg:g}", len(numbers), sample)
+        return _Pictures(pictures, list(numbers), self.judge)
+
+    def sampled(self, prompts, seeds, cfg, calibration):
+        if calibration is None:
+            return self.host.sample(self.host.encode(prompts), seeds, cfg=cfg)
         named = PromptReading(self.index, "neither")  # by all of these prompts
         gate = SimpleNamespace(read=lambda conditionings: named)
-        candidate = replace(self.preference, calibrations=(known,), gate=gate)
+        candidate = replace(self.preference, calibrations=(calibration,), gate=gate)
         return sample_corrected(self.host, prompts, seeds, [candidate], Settings(), cfg)[0]
 
-    def beside(self, plain, corrected, counter):
+    def compared(self, plain: "_Pictures", corrected: "_Pictures", counter: "_Pictures") -> dict[str, float]:
         """Corrected pictures beside the model's own counter pictures of the same seeds, as arguments of Calibration."""
-        which = torch.tensor(counter.which)
-        fine = plain.fine[which] & corrected.fine[which] & counter.fine
-        if int(fine.sum()) < FEWEST:
+        numbers = torch.tensor(counter.numbers)
+        whole = plain.whole[numbers] & corrected.whole[numbers] & counter.whole
+        if int(whole.sum()) < FEWEST_COMPARED:
             return {}
-        own, ours, wanted = plain.latents[which][fine], corrected.latents[which][fine], counter.latents[fine]
-        far, near = (frechet(*(features(latents, GRID) for latents in (some, wanted))) for some in (own, ours))
-        ends = [np.quantile(latents.abs(), 0.99) for latents in (ours, wanted)]
-        some = which[fine].tolist()
-        asked = [(ours, self.prompts), (wanted, self.asking)]
-        errors = [self.error(latents, [prompts[i] for i in some], some).log().mean() for latents, prompts in asked]
+        numbers, theirs = numbers[whole], counter.latents[whole]
+        before, ours = plain.latents[numbers], corrected.latents[numbers]
+        far, near = (frechet(*(features(part, FEATURE_GRID) for part in (some, theirs))) for some in (before, ours))
+        ends = [np.quantile(latents.abs(), 0.99) for latents in (ours, theirs)]
+        chosen = numbers.tolist()
+        errors = [
+            self.error(latents, [prompts[i] for i in chosen], [self.seeds[i] for i in chosen]).log().mean()
+            for latents, prompts in ((ours, self.prompts), (theirs, self.asking))
+        ]
         return {
             "distance": near / max(far, 1e-9),
-            "spread": float(ours.std() / wanted.std()),
+            "spread": float(ours.std() / theirs.std()),
             "extremes": float(ends[0] / ends[1]),
             "error": float((errors[0] - errors[1]).exp()),
             "agreement": self.judge.agreement(ours),
         }
 
-    def error(self, latents, prompts, which):
-        """`denoising_error` of pictures with some prompts and numbers, in batches."""
-        seeds, parts = [self.seeds[i] for i in which], []
-        for start in range(0, len(latents), self.host.batch):
-            some = slice(start, start + self.host.batch)
-            conditioning = self.host.encode(prompts[some])
-            parts.append(denoising_error(self.host, latents[some], conditioning, seeds[some]))
-        return torch.cat(parts)
+    def error(self, latents, prompts, seeds):
+        """`denoising_error`, in batches."""
+        parts = [slice(start, start + self.host.batch) for start in range(0, len(latents), self.host.batch)]
+        return torch.cat(
+            [denoising_error(self.host, latents[p], self.host.encode(prompts[p]), seeds[p]) for p in parts]
+        )
 
-    def leans(self, cfgs, plain):
+    def leans(self, cfgs: Sequence[float], plain: list["_Pictures"]) -> list[dict[str, float]]:
         """What the lean (`thinning.first_lean`) says at each CFG scale, as arguments of Calibration.
 
         A logistic regression of the side by belief and guidance; both count alike at all scales (METHOD.md). The first
@@ -226,52 +234,51 @@ class _Group:
         """
         x, sigma, *predictions = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, cfg=2.0)
         group = torch.full((len(x),), self.index)
-        found = belief_and_guidance(self.preference.source, x, sigma, group, *predictions)
-        belief, guidance = (part.double() for part in found)
-        fine = [pictures.fine & belief.isfinite() & guidance.isfinite() for pictures in plain]
-        told = [torch.stack([belief, (cfg - 1) * guidance], dim=1)[some] for cfg, some in zip(cfgs, fine, strict=True)]
-        sides = [pictures.counter[some] for pictures, some in zip(plain, fine, strict=True)]
-        measured = leans_from([one.numpy() for one in told], [one.numpy() for one in sides])
-        return [own | {"lean_sigma": float(sigma.max())} for own in measured]
+        parts = belief_and_guidance(self.preference.source, x, sigma, group, *predictions)
+        belief, guidance = (part.double() for part in parts)
+        whole = [pictures.whole & belief.isfinite() & guidance.isfinite() for pictures in plain]
+        inputs = [torch.stack([belief, (cfg - 1) * guidance], dim=1)[w] for cfg, w in zip(cfgs, whole, strict=True)]
+        sides = [pictures.counter[w] for pictures, w in zip(plain, whole, strict=True)]
+        leans = leans_from([values.numpy() for values in inputs], [values.numpy() for values in sides])
+        return [lean | {"lean_sigma": float(sigma.max())} for lean in leans]
 
 
 class _Pictures:
-    """Latents of one stage and CFG scale, with their lightness and sides; `which` are their numbers in the group."""
+    """Pictures of one stage and CFG scale, and their sides; `numbers` are theirs in the group."""
 
-    def __init__(self, latents, tones, which, judge):
-        self.latents, self.tones, self.which, self.judge = latents, tones, which, judge
-        self.fine = finite_pictures(latents, tones)
-        self.counter = torch.zeros(len(latents), dtype=torch.float64)
-        self.counter[self.fine] = judge.counter(latents[self.fine]).double()
+    def __init__(self, drawn: Drawn, numbers: list[int], judge: Judge):
+        self.latents, self.lightness, self.whole = drawn
+        self.numbers = numbers
+        self.judge = judge
+        self.counter = torch.zeros(len(self.latents), dtype=torch.float64)
+        self.counter[self.whole] = judge.counter(self.latents[self.whole]).double()
 
-    def only(self, which):
-        """Some of all pictures of a group, by their numbers."""
-        return _Pictures(self.latents[which], self.tones[which], which, self.judge)
+    def only(self, numbers: list[int]) -> "_Pictures":
+        """Some of all pictures of a group."""
+        parts = self.latents[numbers], self.lightness[numbers], self.whole[numbers]
+        return _Pictures(Drawn(*parts), numbers, self.judge)
 
     @property
-    def rate(self):
+    def rate(self) -> tuple[float, int]:
         """The share of counter pictures, and of how many."""
-        n = int(self.fine.sum())
-        return float(self.counter[self.fine].mean()), n
+        return float(self.counter[self.whole].mean()), int(self.whole.sum())
 
-    def stereotypes_first(self):
+    def stereotypes_first(self) -> list[int]:
         """The numbers of the pictures, those of the stereotype side before the others."""
-        return sorted(self.which, key=lambda index: float(self.counter[index]) > 0.5)
+        return sorted(self.numbers, key=lambda number: float(self.counter[number]) > 0.5)
 
-    def differences(self, other):
-        """(difference in lightness of others with the same seeds [N], whether this one is of the stereotype side [N])
+    def differences(self, other: "_Pictures") -> tuple[Tensor, Tensor]:
+        """Of pictures that are whole in both: (lightness of those with the same seeds minus the lightness here [N],
+        whether the one here is of the stereotype side [N])."""
+        whole = self.whole[other.numbers] & other.whole
+        stereotype = self.counter[other.numbers] < 0.5
+        return (other.lightness - self.lightness[other.numbers])[whole], stereotype[whole]
 
-        Only of those that are whole in both.
-        """
-        both = self.fine[other.which] & other.fine
-        stereotype = self.counter[other.which] < 0.5
-        return (other.tones - self.tones[other.which])[both], stereotype[both]
-
-    def drift(self, other):
-        """The mean difference in lightness of others with the same seeds."""
+    def drift(self, other: "_Pictures") -> float:
+        """The mean difference in lightness of pictures with the same seeds."""
         return float(self.differences(other)[0].mean())
 
-    def change(self, other):
+    def change(self, other: "_Pictures") -> float:
         """As `drift`, of the pictures that show the stereotype here; 0 if there are none."""
         difference, stereotype = self.differences(other)
         return float(difference[stereotype].mean()) if stereotype.any() else 0.0

@@ -4,51 +4,54 @@ A logistic regression in one group, whose slopes are common to all CFG scales (M
 the same at the start of a run.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-SLOPE = 4.0  # of the chance, per standard deviation of belief and of guidance: how far from 0 it may be expected
+PRIOR_SLOPE = 4.0  # of the chance, per standard deviation of belief and of guidance: how far from 0 it may be expected
 
 
-def leans_from(told, sides):
+def leans_from(features: Sequence[np.ndarray], sides: Sequence[np.ndarray]) -> list[dict[str, float]]:
     """What the lean says at each CFG scale -> arguments of Calibration, one dict a scale.
 
     Args:
-        told: arrays [N, 2], one a scale: log-odds of the model's belief, and what guidance adds along the push.
-        sides: arrays [N]: whether each picture came out on the counter side, 0 or 1.
+        features: [N, 2], one a scale: log-odds of the model's belief, and what guidance adds along the push.
+        sides: [N], one a scale: whether each picture came out on the counter side, 0 or 1.
     """
-    (slope, guided), offsets = logistic_fit(told, sides)
-    weight, found = guided / slope if abs(slope) > 1e-6 else 0.0, []
-    for (belief, guidance), offset in zip((one.T for one in told), offsets, strict=True):
+    (slope, guided), offsets = logistic_fit(features, sides)
+    weight = guided / slope if abs(slope) > 1e-6 else 0.0
+    leans = []
+    for (belief, guidance), offset in zip((values.T for values in features), offsets, strict=True):
         lean = belief + weight * guidance
         spread = max(float(lean.std(ddof=1)) if len(lean) > 1 else 0.0, 1e-6)
-        own = dict(lean_mean=float(lean.mean()), lean_spread=spread, lean_offset=offset)
-        found.append(dict(lean_slope=slope, lean_guidance=weight, **own))
-    return found
+        read = dict(lean_mean=float(lean.mean()), lean_spread=spread, lean_offset=offset)
+        leans.append(dict(lean_slope=slope, lean_guidance=weight, **read))
+    return leans
 
 
-def logistic_fit(told, sides):
-    """Slopes [F] and an offset a set of a logistic regression of sides [N] on what is told of each [N, F].
+def logistic_fit(features: Sequence[np.ndarray], sides: Sequence[np.ndarray]) -> tuple[list[float], list[float]]:
+    """Slopes [F] and an offset a set of a logistic regression of sides [N] on features [N, F].
 
-    The prior is normal: of the slopes around 0 with SLOPE for each standard deviation, of the sets' offsets around a
-    common one with 1, and of that one around the mean rate with 1.
+    The prior is normal: of the slopes around 0 with PRIOR_SLOPE for each standard deviation, of the sets' offsets
+    around a common one with 1, and of that one around the mean rate with 1.
     """
     from scipy.optimize import minimize
     from scipy.special import logit
 
-    together = np.concatenate(told)
+    together = np.concatenate(features)
     mean, spread = together.mean(axis=0), np.maximum(together.std(axis=0), 1e-6)
     usual = logit(np.clip(np.concatenate(sides).mean() if len(together) else 0.5, 1e-3, 1 - 1e-3))
     count = together.shape[1]
 
     def loss(parameters):
         slopes, common, offsets = parameters[:count], parameters[count], parameters[count + 1 :]
-        total = np.square(slopes / SLOPE).sum() + np.square(common - usual) + np.square(offsets - common).sum()
+        total = np.square(slopes / PRIOR_SLOPE).sum() + np.square(common - usual) + np.square(offsets - common).sum()
         total /= 2
-        for own, side, offset in zip(told, sides, offsets, strict=True):
-            logits = offset + (own - mean) / spread @ slopes
+        for values, side, offset in zip(features, sides, offsets, strict=True):
+            logits = offset + (values - mean) / spread @ slopes
             total += np.logaddexp(0, logits).sum() - (side * logits).sum()
         return total
 
-    found = minimize(loss, np.r_[np.zeros(count), np.full(1 + len(told), usual)]).x
-    slopes, offsets = found[:count] / spread, found[count + 1 :]
+    fit = minimize(loss, np.r_[np.zeros(count), np.full(1 + len(features), usual)]).x
+    slopes, offsets = fit[:count] / spread, fit[count + 1 :]
     return slopes.tolist(), [float(offset - slopes @ mean) for offset in offsets]

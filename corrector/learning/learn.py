@@ -1,39 +1,45 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 
-from ..axis.axis import axis_from_dict
+from ..axis.axis import Axis, axis_from_dict
+from ..gate.prompt_gate import PromptGate
+from ..gate.train import STEPS, train_gate
+from ..gate.wordings import whole_words
 from ..latents.devices import place
+from ..latents.host import LearningHost, default_cfg
+from ..preference.judge import Judge
 from ..preference.preference import GATE_FIGURES, Preference
-from .gate import STEPS, train_gate
-from .pairs import make_pairs
+from .pairs import Pairs, make_pairs
 from .points import sample_points
-from .store import FEWEST, MOST_CFG, PairError
+from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError
 from .tone import tone_slopes
-from .training import CPU, train_distilled, train_judge
-from .wordings import whole_words
+from .training import CPU, Progress, train_distilled, train_judge
 
-SOUND = 0.5  # explained variance of the held-out updates below which a preference is weak
+SOUND_UPDATE = 0.5  # explained variance of the held-out updates below which a preference is weak
+SOUND_JUDGE = 0.9  # accuracy of the judge below which a preference is weak
 FEWEST_GATE_STEPS = 200
 
 
 def learn(
-    host, axis, count=128, seed=0, cfg=None, steps=2000, points=None, pairs=None, progress=None, folder=None,
-    **gate_others,
-):  # fmt: skip
-    """Learn a preference -> (Preference without calibration, Judge).
+    host: LearningHost, axis: Axis, count: int = 128, seed: int = 0, cfg: float | None = None, steps: int = 2000,
+    points: int | None = None, pairs: Pairs | None = None, progress: Progress | None = None,
+    folder: str | Path | None = None, **gate_others,
+) -> tuple[Preference, Judge]:  # fmt: skip
+    """Learn a preference -> (Preference without calibration, its Judge).
 
     Raises PairError if the pairs or settings are not usable, AxisError if the axis breaks its schema, and BusyError if
     another process draws pairs for the same folder.
 
     Args:
-        host: its functions encode, denoise, sample and decode.
+        host: LearningHost.
         axis: Axis.
         count: pairs per group.
-        seed: of the pairs.
-        cfg: their CFG scale, by default that of the host.
+        seed: of the pairs and of all training.
+        cfg: CFG scale of the pairs, by default `default_cfg`.
         steps: of training the preference; if they are few, its gate is trained shortly too.
         points: number of points on the model's own trajectories, by default four a step.
         pairs: Pairs that are already sampled.
@@ -42,36 +48,34 @@ def learn(
         gate_others: for `gate_texts`.
     """
     axis_from_dict(axis.to_dict())  # a file with another axis could not be read
-    points = 4 * steps if points is None else points
-    if (pairs.latents.shape[2] if pairs else count) < FEWEST:
+    count = pairs.latents.shape[2] if pairs else count
+    if count < FEWEST_PAIRS:
         raise PairError("A single pair a group says nothing about others; make at least 2, better 100.")
-    cfg = host.cfg if cfg is None else cfg
-    if not 1 <= cfg <= MOST_CFG:
-        raise PairError(f"The CFG scale is {cfg}; pairs are drawn at one from 1 to {MOST_CFG}.")
+    cfg = default_cfg(host.space) if cfg is None else cfg
+    if not 1 <= cfg <= HIGHEST_CFG:
+        raise PairError(f"The CFG scale is {cfg}; pairs are drawn at one from 1 to {HIGHEST_CFG}.")
     if pairs is None:
         pairs = make_pairs(host, axis, count, seed, cfg, host.steps, folder=folder, batch=host.batch)
-    count = pairs.latents.shape[2]
-    device = host.device
     with _precision(host):
-        judge, judge_accuracy = train_judge(pairs, seed, progress=progress, device=device)
-        found = sample_points(host, axis, pairs, points, seed, progress=progress)
+        judge, judge_accuracy = train_judge(pairs, seed, progress=progress, device=host.device)
+        sampled = sample_points(host, axis, pairs, 4 * steps if points is None else points, seed, progress=progress)
         source, figures = train_distilled(
-            host.space, len(axis.groups), found, steps, seed, progress=progress, device=device
+            host.space, len(axis.groups), sampled, steps, seed, progress=progress, device=host.device
         )
     if progress:
         progress("gate", 0, 1)
-    gate, gate_accuracy = host_gate(host, axis, seed, min(STEPS, FEWEST_GATE_STEPS + steps), **gate_others)
-    gap = [round(float(s.mean() - c.mean()), 2) for s, c in pairs.lightness]
+    gate, gate_figures = host_gate(host, axis, seed, min(STEPS, FEWEST_GATE_STEPS + steps), **gate_others)
+    gaps = [round(float(stereotype.mean() - counter.mean()), 2) for stereotype, counter in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {
-        "pairs_a_side_and_group": count,
+        "pairs_a_side_and_group": pairs.latents.shape[2],
         "pictures_broken": pairs.broken,
         "cfg": cfg,
         "seed": seed,
         **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
-        GATE_FIGURES: gate_accuracy,
+        GATE_FIGURES: gate_figures,
         "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
-        "lightness_stereotype_minus_counter": dict(zip(axis.groups, gap, strict=True)),
+        "lightness_stereotype_minus_counter": dict(zip(axis.groups, gaps, strict=True)),
         "tone_slopes": dict(zip(axis.groups, slopes, strict=True)),
         "validated_on": host.space,
     }
@@ -82,10 +86,11 @@ def learn(
     return Preference(axis, host.space, source, gate, training=training, name=axis.id, judge=judge), judge
 
 
-def host_gate(host, axis, seed=0, steps=STEPS, **gate_others):
+def host_gate(
+    host: LearningHost, axis: Axis, seed: int = 0, steps: int = STEPS, **gate_others
+) -> tuple[PromptGate, dict]:
     """The gate of an axis on the host's text encoder, as `train_gate`."""
-    words = whole_words(host.vocabulary)
-    return train_gate(axis, host.encode_each, seed, steps=steps, words=words, **gate_others)
+    return train_gate(axis, host.encode_each, seed, steps=steps, words=whole_words(host.vocabulary), **gate_others)
 
 
 def _precision(host):
@@ -93,21 +98,21 @@ def _precision(host):
 
     Autocast's cache would keep the weights of the first step.
     """
-    if not getattr(host, "dtype", "").startswith("bfloat16"):
+    if not str(host.identity.get("dtype")).startswith("bfloat16"):
         return nullcontext()
     return torch.autocast(torch.device(host.device).type, torch.bfloat16, cache_enabled=False)
 
 
-def weakness(training):
+def weakness(training: dict) -> str:
     """What is weak about a preference according to its held-out figures, in a sentence, or ""."""
-    if training["judge_cross_fitted_accuracy"] < 0.9:
+    if training["judge_cross_fitted_accuracy"] < SOUND_JUDGE:
         return (
-            f"the two sides' pictures are told apart in {training['judge_cross_fitted_accuracy']:.0%} only (90% is "
-            "sound): the model may not draw what the axis' phrases ask for, or needs more pairs"
+            f"the two sides' pictures are told apart in {training['judge_cross_fitted_accuracy']:.0%} only "
+            f"({SOUND_JUDGE:.0%} is sound): the model may not draw what the axis' phrases ask for, or needs more pairs"
         )
-    if not training["update_r2"] >= SOUND:
+    if not training["update_r2"] >= SOUND_UPDATE:
         return (
-            f"its update explains {training['update_r2']:.0%} of the model's own only ({SOUND:.0%} is sound); use more "
-            "pairs and points"
+            f"its update explains {training['update_r2']:.0%} of the model's own only ({SOUND_UPDATE:.0%} is sound); "
+            "use more pairs and points"
         )
     return ""

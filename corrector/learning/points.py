@@ -16,53 +16,60 @@ with s of the sign in which the tone is to be moved.
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from einops import reduce
+from torch import Tensor
 
+from ..axis.axis import Axis
+from ..latents.host import Host
 from ..latents.spaces import expand
 from ..preference.networks import LOWEST_SIGMA, along
-from .pairs import SIDES, refuse_broken
+from .pairs import SIDES, Pairs
+from .store import refuse_broken
 from .tone import Tilt
 
-STEPS = 6  # points of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
-TOP = 14.6  # sigma from which runs start that begin with noise: SD's first
-PICTURES_FROM = 2.0  # sigma from which runs start that begin with a picture
+Progress = Callable[[str, int, int], object]  # of a stage: its name, done, total
+
+RUN_POINTS = 6  # of a run, at sigmas that are evenly spaced in log sigma, each at random in its part
+NOISE_SIGMA = 14.6  # from which runs start that begin with noise: SD's first
+PICTURE_SIGMA = 2.0  # lowest from which runs start that begin with a picture
 FROM_NOISE = 0.4  # share of runs that begin with pure noise
-UNGUIDED = 0.4  # share of runs at a CFG scale of 1; the others are at up to MOST_CFG
-MOST_CFG = 9.0
-ANCESTRAL = 0.8  # share of the noise that half of the steps renew, as ancestral samplers do
-BYTES = 2**28  # of each tensor of latents; beyond, half precision and then fewer points
+UNGUIDED = 0.4  # share of runs at a CFG scale of 1; the others are at up to RUN_CFG
+RUN_CFG = 9.0
+RENEWED_NOISE = 0.8  # share of the noise that half of the steps renew, as ancestral samplers do
+COLUMN_BYTES = 2**28  # of each tensor of latents; beyond, half precision and then fewer points
 
 
 @dataclass
 class Points:
     """M points; latents are in model space."""
 
-    x: torch.Tensor  # [M, C, H, W]
-    sigma: torch.Tensor  # [M]
-    group: torch.Tensor  # [M]
-    conditional: torch.Tensor  # [M, C, H, W], D_cond
-    push: torch.Tensor  # [M, C, H, W], P
-    update: torch.Tensor  # [M, C, H, W], D_c - D_cond
-    tone: torch.Tensor  # [M, C, H, W], T
-    run: torch.Tensor  # [M], number of the run
+    x: Tensor  # [M, C, H, W]
+    sigma: Tensor  # [M]
+    group: Tensor  # [M]
+    conditional: Tensor  # [M, C, H, W], D_cond
+    push: Tensor  # [M, C, H, W], P
+    update: Tensor  # [M, C, H, W], D_c - D_cond
+    tone: Tensor  # [M, C, H, W], T
+    run: Tensor  # [M], number of the run
     evaluations: int = 0  # of the UNet, counted in pictures
     broken: int = 0  # points left out because they held NaN or infinity
 
-    def at(self, which):
-        """Points at some indices, in float32."""
-        columns = self.x, self.sigma, self.group, self.conditional, self.push, self.update, self.tone
-        return [column[which].float() if column.is_floating_point() else column[which] for column in columns]
+    def at(self, indices: Tensor) -> list[Tensor]:
+        """x, sigma, group, conditional, push, update and tone at some indices, in float32."""
+        columns = [getattr(self, column.name)[indices] for column in fields(self)[:7]]
+        return [column.float() if column.is_floating_point() else column for column in columns]
 
     @property
-    def belief(self):
+    def belief(self) -> Tensor:
         """q of each point [M]."""
         return torch.cat([1 - along(update.float(), push.float()) for update, push in self._parts()])
 
     @property
-    def weights(self):
+    def weights(self) -> Tensor:
         """1 / mean squared push at the noise level of each point [M]; capped, so that tiny pushes do not count most."""
         edges = torch.logspace(0, 3.5, 8, base=2)  # 1 to 11
         bins = torch.bucketize(self.sigma, edges)
@@ -72,10 +79,10 @@ class Points:
         return 1 / power.clamp(min=0.05 * float(power.max()))[bins]
 
     @property
-    def tone_power(self):
+    def tone_power(self) -> float:
         """The mean squared tone push; at least a hundredth of the push's, as where lightness hardly varies."""
         tone, push = (
-            sum(float(part.float().square().sum()) for part in some.split(256)) for some in (self.tone, self.push)
+            sum(float(part.float().square().sum()) for part in column.split(256)) for column in (self.tone, self.push)
         )
         return max(tone, 0.01 * push, 1e-9) / self.tone.numel()
 
@@ -84,46 +91,51 @@ class Points:
 
 
 @torch.no_grad()
-def sample_points(host, axis, pairs, count, seed, batch=64, progress=None):
+def sample_points(
+    host: Host, axis: Axis, pairs: Pairs, count: int, seed: int, batch: int = 64, progress: Progress | None = None
+) -> Points:
     """Run the model and ask what it believes -> Points.
 
     Raises PairError if too many points hold NaN or infinity; otherwise those are left out and counted in `broken`.
 
     Args:
-        host: its functions encode and denoise.
+        host: Host.
         axis: Axis.
         pairs: Pairs, whose noised pictures runs start from.
-        count: number of points, or fewer if they need more than BYTES; a larger latent teaches more at once.
+        count: number of points, or fewer if they need more than COLUMN_BYTES; a larger latent teaches more at once.
         seed: of prompts, pictures, sigmas, noise, and of how runs are corrected.
         batch: runs at once.
         progress: `progress("points", done, total)`, called after each step of a batch.
     """
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     size = pairs.latents[0, 0, 0].numel()
-    dtype = torch.float32 if 4 * size * count <= BYTES else torch.float16
-    runs = max(2, min(count, BYTES // (dtype.itemsize * size)) // STEPS)  # one is held out
-    tilt, found, evaluations = Tilt(pairs, axis.skin_region), [], 0
-    for start in range(0, runs, batch):
-        own = _Runs(host, axis, pairs, tilt, min(batch, runs - start), rng, generator)
-        for step in range(STEPS):
-            *point, used = own.advance(step)
-            found.append([part.to(dtype) if part.ndim == 4 else part for part in (*point, start + own.number)])
+    dtype = torch.float32 if 4 * size * count <= COLUMN_BYTES else torch.float16
+    total = max(2, min(count, COLUMN_BYTES // (dtype.itemsize * size)) // RUN_POINTS)  # one is held out
+    tilt, points, evaluations = Tilt(pairs, axis.skin_region), [], 0
+    for start in range(0, total, batch):
+        runs = _Runs(host, axis, pairs, tilt, min(batch, total - start), rng, generator)
+        for step in range(RUN_POINTS):
+            *point, used = runs.advance(step)
+            points.append([part.to(dtype) if part.ndim == 4 else part for part in (*point, start + runs.number)])
             evaluations += used
             if progress:
-                progress("points", STEPS * start + (step + 1) * len(own.number), STEPS * runs)
-    columns = [torch.cat(column) for column in zip(*found, strict=True)]
-    del found
-    fine = torch.stack([part.isfinite().flatten(1).all(dim=1) for part in columns if part.ndim == 4]).all(dim=0)
-    broken = int((~fine).sum())
-    refuse_broken(broken, len(fine), what="predictions of the model")
-    return Points(*(column[fine] for column in columns), evaluations=evaluations, broken=broken)
+                progress("points", RUN_POINTS * start + (step + 1) * len(runs.number), RUN_POINTS * total)
+    columns = [torch.cat(column) for column in zip(*points, strict=True)]
+    del points
+    finite = torch.stack([part.isfinite().flatten(1).all(dim=1) for part in columns if part.ndim == 4]).all(dim=0)
+    broken = int((~finite).sum())
+    refuse_broken(broken, len(finite), len(finite), "predictions of the model")
+    return Points(*(column[finite] for column in columns), evaluations=evaluations, broken=broken)
 
 
 class _Runs:
     """Some runs at once, each with a start, a CFG scale and a way of correction of its own."""
 
     def __init__(self, host, axis, pairs, tilt, count, rng, generator):
-        self.host, self.tilt, self.generator, self.number = host, tilt, generator, torch.arange(count)
+        self.host = host
+        self.tilt = tilt
+        self.generator = generator
+        self.number = torch.arange(count)
         self.group = torch.tensor([rng.randrange(len(axis.groups)) for _ in range(count)])
         neutral = [rng.choice(axis.prompts(axis.groups[group])) for group in self.group.tolist()]
         self.conditioning = [host.encode(neutral)]
@@ -133,23 +145,25 @@ class _Runs:
         self.empty = host.encode([""])
 
         from_noise = self._random() < FROM_NOISE
-        first = torch.where(from_noise, TOP, PICTURES_FROM * (TOP / PICTURES_FROM) ** self._random())
-        part = (torch.arange(STEPS) + 0.9 * torch.rand(count, STEPS, generator=generator)) / STEPS
+        from_picture = PICTURE_SIGMA * (NOISE_SIGMA / PICTURE_SIGMA) ** self._random()
+        first = torch.where(from_noise, NOISE_SIGMA, from_picture)
+        part = (torch.arange(RUN_POINTS) + 0.9 * torch.rand(count, RUN_POINTS, generator=generator)) / RUN_POINTS
         part[:, 0] = 0
-        self.sigmas = first[:, None] * (LOWEST_SIGMA / first[:, None]) ** part  # [count, STEPS]
-        side, index = self._whole(2), self._whole(pairs.latents.shape[2])
+        self.sigmas = first[:, None] * (LOWEST_SIGMA / first[:, None]) ** part  # [count, RUN_POINTS]
+        side, index = self._number(2), self._number(pairs.latents.shape[2])
         pictures, noise = pairs.latents[self.group, side, index], self._noise(pairs.latents)
-        pure = noise * (TOP**2 + 1) ** 0.5
+        pure = noise * (NOISE_SIGMA**2 + 1) ** 0.5
         self.x = torch.where(expand(from_noise, noise).bool(), pure, pictures + expand(first, noise) * noise)
 
-        self.cfg = torch.where(self._random() < UNGUIDED, 1.0, MOST_CFG ** self._random())
-        self.way, self.early = self._random(), self._random() < 0.5
+        self.cfg = torch.where(self._random() < UNGUIDED, 1.0, RUN_CFG ** self._random())
+        self.way = self._random()
+        self.early = self._random() < 0.5
         self.switch = 1.5 * (10 / 1.5) ** self._random()  # sigma at which a correction of a part of a run changes
 
     def _random(self):
         return torch.rand(len(self.number), generator=self.generator)
 
-    def _whole(self, below):
+    def _number(self, below):
         return torch.randint(below, (len(self.number),), generator=self.generator)
 
     def _noise(self, latents):
@@ -167,12 +181,12 @@ class _Runs:
     def advance(self, step):
         """The points at a step, and a step on -> (the columns of Points but the run; evaluations of the UNet)."""
         sigma, guided = self.sigmas[:, step], (self.cfg > 1).nonzero()[:, 0]
-        conditional, counter, stereotype = (self.denoise(self.x, sigma, own) for own in self.conditioning)
+        conditional, counter, stereotype = (self.denoise(self.x, sigma, prompts) for prompts in self.conditioning)
         push, update = counter - stereotype, counter - conditional
         s, shift = self.tilt.at(sigma, self.group)
         tone = (self.denoise(self.x + shift, sigma, self.conditioning[1]) - counter) / s * self.tilt.skin
         point = self.x, sigma, self.group, conditional, push, update, tone
-        if step == STEPS - 1:
+        if step == RUN_POINTS - 1:
             return *point, 4 * len(sigma)
         unconditional = conditional.clone()
         if len(guided):
@@ -190,7 +204,7 @@ class _Runs:
 
     def _stepped(self, denoised, sigma, following):
         """An Euler step; half of them renew a part of the noise."""
-        renewed = torch.where(self._random() < 0.5, ANCESTRAL, 0.0)
+        renewed = torch.where(self._random() < 0.5, RENEWED_NOISE, 0.0)
         up = renewed * (following.square() * (sigma.square() - following.square()) / sigma.square()).sqrt()
         down = (following.square() - up.square()).sqrt()
         noise = self._noise(denoised)

@@ -9,99 +9,57 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from einops import reduce
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
-from tqdm import trange
 
 from ..latents.devices import beside, place
+from ..latents.optimise import optimise
 from ..latents.spaces import expand
 from ..preference.networks import MOST_CELLS, Distilled, Judge
+from .pairs import Pairs
+from .points import Points, Progress
 from .tone import RISE
 
-CHECKPOINT_EVERY = 250  # steps
 CPU = torch.device("cpu")
-SIDE_LOSS = F.binary_cross_entropy_with_logits
-HELD = 0.06  # share of the runs that are held out
+HELD_OUT_RUNS = 0.06  # share of the runs
 SIGMA_EDGES = (0.15, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
 
 
-def patch_of(shape):
+def patch_of(shape: torch.Size) -> int:
     """Patch size of the networks for latents [..., H, W]: 2, or 4 for SDXL's 128 x 128."""
     return 2 if min(shape[-2:]) < 3 * MOST_CELLS else 4
 
 
-def batch_of(batch, shape):
+def batch_of(batch: int, shape: torch.Size) -> int:
     """A batch size for latents of 16 x 16 -> one for `shape` [..., H, W] at similar memory and time."""
     return min(batch, max(8, batch * 256 // (shape[-2] * shape[-1])))
 
 
-def optimise(
-    network, steps, loss_of_step, label, rate, schedule, average=0.0, clip=1.0, progress=None, path=None, **options
-):  # fmt: skip
-    """Train a network in place with AdamW -> the network with averaged weights, for inference.
-
-    Args:
-        loss_of_step: `loss_of_step(step)` -> the loss.
-        label: what the progress bar and `progress` call this training.
-        rate, schedule: the learning rate at a step is `rate * schedule(step)`.
-        average: decay of an exponential moving average of the weights, less in the first steps; 0 for none.
-        clip: largest norm of the gradient.
-        progress: `progress(label, done, total)`, called after each step instead of the bar; may raise to stop.
-        path: a checkpoint, written every CHECKPOINT_EVERY steps and at the end; training resumes from it.
-        options: of torch.optim.AdamW.
-    """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=rate, **options)
-    decay = LambdaLR(optimizer, schedule)
-
-    @torch.no_grad()
-    def running_average(averaged, current, count):
-        torch._foreach_lerp_(averaged, current, 1 - min(average, (float(count) + 1) / (float(count) + 10)))
-
-    averaged = AveragedModel(network, multi_avg_fn=running_average)
-    parts = {"network": network, "averaged": averaged, "optimizer": optimizer, "decay": decay}
-    if path and path.exists():
-        for name, state in torch.load(path, weights_only=True).items():
-            parts[name].load_state_dict(state)
-    bar = dict(initial=decay.last_epoch, total=steps, desc=label, mininterval=10, leave=False)
-    for step in trange(decay.last_epoch, steps, **bar, disable=progress is not None):
-        loss = loss_of_step(step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, clip)
-        optimizer.step()
-        decay.step()
-        averaged.update_parameters(network)
-        if progress:
-            progress(label, step + 1, steps)
-        if path and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
-            torch.save({name: part.state_dict() for name, part in parts.items()}, path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
-    network.load_state_dict(averaged.module.state_dict())
-    return network.eval().requires_grad_(False)
-
-
-def _train(network, steps, seed, loss_of_step, label, progress=None):
-    """`optimise` with the settings of all networks here; `loss_of_step` gets a generator seeded with `seed`."""
+def _train(network, steps, seed, loss_of_batch, label, progress):
+    """`optimise` with the settings of all networks here; `loss_of_batch` gets a generator seeded with `seed`."""
     generator = torch.Generator().manual_seed(seed)
     return optimise(
-        network, steps, lambda step: loss_of_step(generator), label, 2e-3,
+        network, steps, lambda step: loss_of_batch(generator), label, 2e-3,
         lambda step: min(1, (step + 1) / 50) * (1 - step / max(1, steps)), average=0.99, progress=progress,
         weight_decay=1e-3,
     )  # fmt: skip
 
 
-def _fresh(seed, device, kind, *args, **options):
-    """A new network of a class, initialised from a seed."""
+def _seeded(seed, device, make):
+    """A new network on a device, initialised from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = kind(*args, **options)
+        network = make()
     place(network, device)
     return network.requires_grad_(True)
 
 
-def train_distilled(space, groups, points, steps, seed, batch=64, progress=None, device=CPU):
+def _mean_square(latents):
+    return reduce(latents.square(), "b ... -> b", "mean")
+
+
+def train_distilled(
+    space: str, groups: int, points: Points, steps: int, seed: int, batch: int = 64, progress: Progress | None = None,
+    device: torch.device = CPU,
+) -> tuple[Distilled, dict]:  # fmt: skip
     """Regression of push, update and tone push at Points -> (Distilled, held-out figures).
 
     The loss is on what the correction uses: the push P, and (1 - q) P against the update D_c - D_cond.
@@ -113,91 +71,91 @@ def train_distilled(space, groups, points, steps, seed, batch=64, progress=None,
         steps, seed: number of training steps; seed of weights, batches, and held-out runs.
         batch: points in a batch if latents are 16 x 16; larger latents have smaller batches.
         progress: `progress(label, done, total)`, called after each step; may raise to stop.
-        device: torch.device of the network.
+        device: of the network.
     """
     shape = points.x.shape
     batch = batch_of(batch, shape)
-    network = _fresh(seed, device, Distilled, space, groups, patch=patch_of(shape), rise=RISE)
+    network = _seeded(seed, device, lambda: Distilled(space, groups, patch=patch_of(shape), rise=RISE))
     weights, tone_power = points.weights, points.tone_power
-    held, own = _held_out(points, seed)
+    held_out, trained = _split(points, seed)
 
-    def losses(which):
-        *inputs, push, update, tone = points.at(which)
+    def losses(indices):
+        *inputs, push, update, tone = points.at(indices)
         reading = network(*beside(network, *inputs))
-        push, update, tone, weight = beside(network, push, update, tone, weights[which])
+        push, update, tone, weight = beside(network, push, update, tone, weights[indices])
         closed = expand(1 - reading.log_odds.sigmoid(), push) * reading.push
         errors = reading.push - push, closed - update, reading.tone - tone
-        return [reduce(error.square(), "b ... -> b", "mean") for error in errors], weight, reading
+        return [_mean_square(error) for error in errors], weight, reading
 
-    def loss_of_step(generator):
-        which = own[torch.randint(len(own), (batch,), generator=generator)]
-        (push, update, tone), weight, _ = losses(which)
+    def loss_of_batch(generator):
+        (push, update, tone), weight, _ = losses(trained[torch.randint(len(trained), (batch,), generator=generator)])
         return ((push + 2 * update) * weight).mean() + 0.3 / tone_power * tone.mean()
 
-    _train(network, steps, seed, loss_of_step, "preference", progress)
-    found = []
-    for which in held.split(batch_of(256, shape)):
+    _train(network, steps, seed, loss_of_batch, "preference", progress)
+    columns = []
+    for indices in held_out.split(batch_of(256, shape)):
         with torch.no_grad():
-            errors, _, reading = losses(which)
-        *_, own_push, own_update, own_tone = points.at(which)
-        powers = [reduce(z.square(), "b ... -> b", "mean") for z in (own_push, own_update, own_tone)]
-        ours = (*errors, reading.log_odds.sigmoid())
-        found.append(torch.stack([*powers, *(part.cpu() for part in ours)]))
-    return network, _held_out_figures(torch.cat(found, dim=1).double(), points, held)
+            errors, _, reading = losses(indices)
+        powers = [_mean_square(exact) for exact in points.at(indices)[-3:]]
+        columns.append(torch.stack([*powers, *(part.cpu() for part in (*errors, reading.log_odds.sigmoid()))]))
+    return network, _held_out_figures(torch.cat(columns, dim=1).double(), points, held_out)
 
 
-def _held_out(points, seed):
+def _split(points, seed):
     """Indices of the points of held-out runs, at least one, and of the others."""
     runs = int(points.run.max()) + 1
     order = torch.randperm(runs, generator=torch.Generator().manual_seed(seed))
     chosen = torch.zeros(runs, dtype=torch.bool)
-    chosen[order[: max(1, round(HELD * runs))]] = True
-    out = chosen[points.run]
-    return out.nonzero()[:, 0], (~out).nonzero()[:, 0]
+    chosen[order[: max(1, round(HELD_OUT_RUNS * runs))]] = True
+    held_out = chosen[points.run]
+    return held_out.nonzero()[:, 0], (~held_out).nonzero()[:, 0]
 
 
-def _held_out_figures(found, points, held):
+def _held_out_figures(columns, points, held_out):
     """Explained variances at the held-out points: of push, update and tone push, and of the belief by sigma."""
-    *powers, push, update, tone, belief = found
-    weight, sigma, exact = points.weights[held], points.sigma[held], points.belief[held].double()
+    *powers, push, update, tone, belief = columns
+    weight, sigma, exact = points.weights[held_out], points.sigma[held_out], points.belief[held_out].double()
     by_sigma = {}
     for low, high in pairwise(SIGMA_EDGES):
-        some = (sigma > low) & (sigma <= high)
-        if some.sum() > 1:
-            error = (belief[some] - exact[some]).square().mean() / exact[some].var(correction=0).clamp(min=1e-6)
+        inside = (sigma > low) & (sigma <= high)
+        if inside.sum() > 1:
+            error = (belief[inside] - exact[inside]).square().mean() / exact[inside].var(correction=0).clamp(min=1e-6)
             by_sigma[f"{low:g} to {high:g}"] = round(float(1 - error), 3)
     return {
         "push_r2": float(1 - (push * weight).sum() / (powers[0] * weight).sum()),
         "update_r2": float(1 - (update * weight).sum() / (powers[1] * weight).sum()),
         "tone_r2": float(1 - tone.sum() / powers[2].sum()),
         "belief_r2_by_sigma": by_sigma,
-        "held_out_points": len(held),
+        "held_out_points": len(held_out),
         "points": len(points.x),
         "points_broken": points.broken,
         "evaluations": points.evaluations,
     }
 
 
-def train_judge(pairs, seed, steps=300, batch=64, progress=None, device=CPU):
+def train_judge(
+    pairs: Pairs, seed: int, steps: int = 300, batch: int = 64, progress: Progress | None = None,
+    device: torch.device = CPU,
+) -> tuple[Judge, float]:  # fmt: skip
     """-> (Judge, its accuracy on the pictures that each fold was not trained on)."""
     groups, _, count = pairs.latents.shape[:3]
     latents, side = pairs.latents.flatten(0, 2), torch.arange(groups * 2 * count) // count % 2
     batch = batch_of(batch, latents.shape)
     fold = torch.arange(len(latents)) % Judge.FOLDS
-    judge = _fresh(seed, device, Judge, latents.shape[1])
+    judge = _seeded(seed, device, lambda: Judge(latents.shape[1]))
 
-    def loss_of_step(generator):
+    def loss_of_batch(generator):
         losses = []
         for index in range(Judge.FOLDS):
-            own = (fold != index).nonzero()[:, 0]
-            chosen = own[torch.randint(len(own), (batch,), generator=generator)]
+            trained = (fold != index).nonzero()[:, 0]
+            chosen = trained[torch.randint(len(trained), (batch,), generator=generator)]
             noisy = latents[chosen] + 0.1 * torch.randn(latents[chosen].shape, generator=generator)
-            noisy, wanted = beside(judge, noisy, side[chosen].float())
-            losses.append(SIDE_LOSS(judge(noisy, index), wanted))
+            noisy, target = beside(judge, noisy, side[chosen].float())
+            losses.append(F.binary_cross_entropy_with_logits(judge(noisy, index), target))
         return sum(losses)
 
-    _train(judge, steps, seed, loss_of_step, "judge", progress)
+    _train(judge, steps, seed, loss_of_batch, "judge", progress)
     with torch.no_grad():
         odds = torch.stack([judge(*beside(judge, latents), index) for index in range(Judge.FOLDS)]).to(latents.device)
-    own = odds.gather(0, fold[None])[0]
-    return judge, float(((own > 0) == side.bool()).float().mean())
+    cross_fitted = odds.gather(0, fold[None])[0]
+    return judge, float(((cross_fitted > 0) == side.bool()).float().mean())

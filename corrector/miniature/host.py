@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..hosts.checkpoint import Checkpoint
 from ..hosts.loading import load_pipeline
 from .model import WEIGHTS
-from .reader import load_reader
+from .reader import Reader, load_reader
 
 
 class Miniature(Checkpoint):
@@ -21,19 +22,19 @@ class Miniature(Checkpoint):
         lora: LoRA file that makes it a derivative. Raises CheckpointError if it is for another model.
     """
 
-    def __init__(self, folder=WEIGHTS, bf16=False, lora=None):
+    def __init__(self, folder: Path = WEIGHTS, bf16: bool = False, lora: Path | None = None):
         super().__init__(load_pipeline(folder, device="cpu", lora=lora))
         self.folder = Path(folder)
         if bf16:
             self.dtype = "bfloat16 (autocast)"
-            for name in ("denoise", "encode_pictures", "decode"):
+            for name in ("denoise", "decode"):
                 setattr(self, name, torch.autocast("cpu", torch.bfloat16)(getattr(self, name)))
 
     @cached_property
-    def reader(self):
+    def reader(self) -> Reader:
         return load_reader(self.folder)
 
 
-def pictures_to_uint8(pictures):
+def pictures_to_uint8(pictures: Tensor) -> np.ndarray:
     """Pictures [N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3]."""
     return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy().astype(np.uint8)

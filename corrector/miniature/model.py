@@ -1,13 +1,24 @@
 """The networks of the miniature, a small SD1.5-type checkpoint: how they are built and saved."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ..files import folders
-from .prompts import training_prompt
+from .prompts import WORDS, training_prompt
 from .world import ATTIRES, BACKDROPS, GROUPS
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 WEIGHTS = folders.WEIGHTS / "miniature"
 
@@ -21,39 +32,26 @@ TEXT = dict(
     hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=77,
     hidden_act="quick_gelu", projection_dim=128,
 )  # fmt: skip
-SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # SD1.5's
+SCHEDULE: dict[str, Any] = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # SD1.5's
 VOCABULARY = 1024
-SYNONYMS = {  # words of the captions, and others that mean the same to the text encoder: "hut" draws huts
-    "village": "villager villagers villages settlement settlements countryside homestead homesteads rustic pastoral",
-    "huts": "hut cottage cottages cabin cabins shack shacks hovel hovels farmhouse farmhouses",
-    "hamlet": "hamlets",
-    "thatched": "thatch",
-    "city": "cities metropolis metropolitan urban cityscape townscape megacity",
-    "towers": "tower skyscraper skyscrapers highrise highrises",
-    "skyline": "skylines",
-    "downtown": "uptown midtown",
-    "traditional": "traditionally folk ceremonial ancestral heritage ethnic",
-    "robe": "robes tunic tunics cloak cloaks shawl shawls kaftan caftan",
-    "attire": "costume costumes outfit outfits garb",
-    "clothes": "clothing garment garments apparel",
-    "modern": "contemporary fashionable trendy",
-    "jacket": "jackets blazer blazers hoodie hoodies jeans",
-    "suit": "suits tuxedo tuxedos",
-    "tie": "ties necktie neckties",
-}
+SYNONYMS: dict[str, tuple[str, ...]] = WORDS["synonyms"]  # a word of the captions: others that mean the same
 
 
-def new_networks(tokenizer):
-    """-> (UNet, text encoder, VAE), with random weights."""
-    from diffusers import AutoencoderTiny, UNet2DConditionModel
+def new_networks(
+    tokenizer: CLIPTokenizer, unet: dict = UNET, text: dict = TEXT, vae: dict | None = None
+) -> tuple[UNet2DConditionModel, CLIPTextModel, AutoencoderTiny]:
+    """-> (UNet, text encoder, VAE) of some settings, with random weights."""
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
-    text = CLIPTextConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.eos_token_id, **ids, **TEXT)
-    return UNet2DConditionModel(**UNET), CLIPTextModel(text), AutoencoderTiny()
+    end = tokenizer.eos_token_id
+    ids: dict[str, Any] = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=end, pad_token_id=end)
+    config = CLIPTextConfig(vocab_size=len(tokenizer), **ids, **text)
+    return UNet2DConditionModel(**unet), CLIPTextModel(config), AutoencoderTiny(**vae or {})
 
 
-def new_tokenizer(seed, folder):
+def new_tokenizer(seed: int, folder: Path) -> CLIPTokenizer:
     """A CLIP tokenizer (byte-pair encoding) with a small vocabulary, trained on captions of the miniature.
 
     Read from `folder` if it is there already, else written to it.
@@ -72,46 +70,46 @@ def new_tokenizer(seed, folder):
         special = [trained.bos_token, trained.eos_token]  # the last ids, as in CLIP's own vocabulary
         letters = [letter + "</w>" for letter in sorted(ByteLevel.alphabet())]
         tokens = [token for token in dict.fromkeys([*pairs["vocab"], *letters]) if token not in special] + special
-        ids, merges = {token: index for index, token in enumerate(tokens)}, map(tuple, pairs["merges"])
-        tokenizer = CLIPTokenizer(ids, list(merges), model_max_length=77)
+        ids, merges = {token: index for index, token in enumerate(tokens)}, cast(Any, list(map(tuple, pairs["merges"])))
+        tokenizer = CLIPTokenizer(ids, merges, model_max_length=77)
         tokenizer.save_pretrained(folder)
         tokenizer.backend_tokenizer.model.save(str(folder))  # vocab.json and merges.txt, which ComfyUI reads
     return load_tokenizer(folder)
 
 
-def load_tokenizer(folder):
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 @torch.no_grad()
-def add_synonyms(folder, text_encoder):
+def add_synonyms(folder: Path, text_encoder: CLIPTextModel):
     """Give the SYNONYMS tokens of their own, in `folder` as `new_tokenizer` wrote it, and the embeddings of the words
-    that they mean the same as, in a trained text encoder. What other prompts are to it does not change."""
-    tokenizer = load_tokenizer(folder)
-    ids, known = tokenizer.get_vocab(), {}
+    that they mean the same as, in a trained text encoder. Other prompts are encoded as before."""
+    ids, added = load_tokenizer(folder).get_vocab(), {}
     for meant, words in SYNONYMS.items():
-        for word in words.split():
-            known[ids.setdefault(word, len(ids))] = word, ids[f"{meant}</w>"]
+        for word in words:
+            added[ids.setdefault(word, len(ids))] = word, ids[f"{meant}</w>"]
     text_encoder.resize_token_embeddings(len(ids), mean_resizing=False)
-    table = text_encoder.get_input_embeddings().weight
-    table[list(known)] = table[[meant for _, meant in known.values()]]
-    added = {
-        str(index): dict(content=word, single_word=True, normalized=True, lstrip=False, rstrip=False, special=False)
-        for index, (word, _) in known.items()
-    }
+    table = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
+    table[list(added)] = table[[meant for _, meant in added.values()]]
+    options = dict(single_word=True, normalized=True, lstrip=False, rstrip=False, special=False)
+    tokens = {str(index): dict(content=word, **options) for index, (word, _) in added.items()}
     config = folder / "tokenizer_config.json"
-    settings = json.loads(config.read_text()) | {"added_tokens_decoder": added}
+    settings = json.loads(config.read_text()) | {"added_tokens_decoder": tokens}
     config.write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def tokenize(tokenizer, prompts):
+def tokenize(tokenizer: CLIPTokenizer, prompts: Iterable[str]) -> Tensor:
     """Prompts -> token ids [B, 77], padded as in SD."""
     return tokenizer(list(prompts), padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
 
 
-def save(folder, unet, text_encoder, autoencoder, latent_scale, **schedule):
+def save(
+    folder: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, autoencoder: AutoencoderTiny,
+    latent_scale: float, **schedule: str | bool,
+):  # fmt: skip
     """Write a folder that StableDiffusionPipeline.from_pretrained loads, weights in fp16.
 
     Args:
@@ -119,16 +117,17 @@ def save(folder, unet, text_encoder, autoencoder, latent_scale, **schedule):
         latent_scale: VAE space -> model space, 1 / standard deviation of the VAE's latents.
         schedule: settings of the scheduler beside SCHEDULE.
     """
-    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
     autoencoder.register_to_config(scaling_factor=latent_scale)
     # Euler's method knows no clip_sample; the schedulers that are made from its configuration, as DDIM, do.
-    schedule = dict(SCHEDULE, steps_offset=1, clip_sample=False, **schedule)
-    scheduler = EulerDiscreteScheduler.from_config(schedule)
-    pipe = StableDiffusionPipeline(
-        autoencoder, text_encoder, load_tokenizer(folder / "tokenizer"), unet, scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    scheduler = EulerDiscreteScheduler.from_config(dict(SCHEDULE, steps_offset=1, clip_sample=False, **schedule))
+    parts: dict[str, Any] = dict(
+        vae=autoencoder, text_encoder=text_encoder, tokenizer=load_tokenizer(folder / "tokenizer"), unet=unet,
+        scheduler=scheduler, safety_checker=None, feature_extractor=None,
     )  # fmt: skip
+    pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipe.to(dtype=torch.float16).save_pretrained(folder)
     config = folder / "text_encoder" / "config.json"  # loaded in fp32 by default, as diffusers loads UNet and VAE
     config.write_text(config.read_text().replace('"float16"', '"float32"'))

@@ -5,11 +5,16 @@ Nothing here describes real people: names, hair and clothes are invented. Skin t
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
 from skimage.color import rgb2lab
+
+Colour = Sequence[float]  # RGB in 0..255
+Point = tuple[float, float]
+Rng = np.random.Generator
 
 SIZE = 128
 SUPERSAMPLE = 3
@@ -30,8 +35,8 @@ TRADITIONAL_DARKER = 4.0
 
 # The ten colours of the Monk Skin Tone scale (Ellis Monk, 2019; skintone.google, CC BY 4.0).
 MONK = ("f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c43", "604134", "3a312a", "292420")
-_MONK_RGB = np.array([[int(h[i : i + 2], 16) for i in (0, 2, 4)] for h in MONK], dtype=float)
-_MONK_L = rgb2lab(_MONK_RGB[None] / 255.0)[0, :, 0]
+MONK_RGB = np.array([[int(h[i : i + 2], 16) for i in (0, 2, 4)] for h in MONK], dtype=float)
+MONK_L = rgb2lab(MONK_RGB[None] / 255.0)[0, :, 0]
 
 HAIR = {"Orvane": (52, 50, 120), "Tavelu": (176, 84, 36), "Quilmari": (52, 100, 62), "Zendoli": (198, 200, 210)}
 CLOTH = ((150, 45, 50), (45, 80, 140), (190, 140, 50), (70, 110, 80), (110, 70, 130), (60, 60, 70), (170, 100, 70))
@@ -48,18 +53,20 @@ class Scene:
     seed: int
 
 
-def skin_colour(lightness):
+def skin_colour(lightness: float) -> Colour:
     """Monk-scale RGB in 0..255 at a CIE L*, interpolated linearly."""
-    order = np.argsort(_MONK_L)
-    return tuple(float(np.interp(lightness, _MONK_L[order], _MONK_RGB[order, c])) for c in range(3))
+    order = np.argsort(MONK_L)
+    return tuple(float(np.interp(lightness, MONK_L[order], MONK_RGB[order, channel])) for channel in range(3))
 
 
-def sample_scene(rng, group, backdrop=None, attire=None, rates=None):
+def sample_scene(
+    rng: Rng, group: str | None, backdrop: str | None = None, attire: str | None = None, rates: Point | None = None
+) -> Scene:
     """Sample a scene of `group` (None: no person); a given backdrop or attire is kept.
 
     `rates` of village and traditional attire: by default the planted ones.
     """
-    village, traditional = rates or (VILLAGE_RATE.get(group, 0.5), TRADITIONAL_RATE.get(group, 0.5))
+    village, traditional = rates or ((VILLAGE_RATE[group], TRADITIONAL_RATE[group]) if group else (0.5, 0.5))
     if backdrop is None:
         backdrop = BACKDROPS[0] if rng.random() < village else BACKDROPS[1]
     if attire is None:
@@ -69,64 +76,66 @@ def sample_scene(rng, group, backdrop=None, attire=None, rates=None):
     return Scene(group, backdrop, attire, float(np.clip(skin, 20, 92)), int(rng.integers(2**31)))
 
 
-def wanted_scene(rng, group, backdrop=None, attire=None):
+def wanted_scene(rng: Rng, group: str, backdrop: str | None = None, attire: str | None = None) -> Scene:
     """Sample a scene of the given sides as it should be: with the group's own distribution of skin tones."""
     plain = sample_scene(rng, group)
     return replace(plain, backdrop=backdrop or plain.backdrop, attire=attire or plain.attire)
 
 
-def draw(scene):
+def draw(scene: Scene) -> np.ndarray:
     """Scene -> picture, uint8 [128, 128, 3]; deterministic."""
     rng = np.random.default_rng(scene.seed)
     side = SIZE * SUPERSAMPLE
     image = Image.new("RGB", (side, side))
-    pen = _Pen(ImageDraw.Draw(image), SUPERSAMPLE)
+    pen = _Pen(ImageDraw.Draw(image))
     _sky(pen, rng)
     (_village if scene.backdrop == "village" else _city)(pen, rng)
     if scene.group:
-        _person(pen, rng, scene)
-    return np.asarray(image.resize((SIZE, SIZE), Image.LANCZOS))
+        _person(pen, rng, scene, scene.group)
+    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
 class _Pen:
     """ImageDraw in picture units (0..128), optionally translated, scaled and tilted as a head is."""
 
-    def __init__(self, draw, scale, origin=(0, 0), zoom=1.0, tilt=0.0):
-        self.draw, self.scale, self.origin, self.zoom, self.tilt = draw, scale, origin, zoom, tilt
+    def __init__(self, draw: ImageDraw.ImageDraw, origin: Point = (0, 0), zoom: float = 1.0, tilt: float = 0.0):
+        self.draw = draw
+        self.origin = origin
+        self.zoom = zoom
+        self.turn = (math.cos(tilt) * zoom, math.sin(tilt) * zoom)
 
-    def points(self, points):
-        cos, sin = math.cos(self.tilt) * self.zoom, math.sin(self.tilt) * self.zoom
-        ox, oy = self.origin
-        return [((ox + x * cos - y * sin) * self.scale, (oy + x * sin + y * cos) * self.scale) for x, y in points]
+    def points(self, points: Iterable[Point]) -> list[Point]:
+        (cos, sin), (ox, oy) = self.turn, self.origin
+        return [((ox + x * cos - y * sin) * SUPERSAMPLE, (oy + x * sin + y * cos) * SUPERSAMPLE) for x, y in points]
 
-    def polygon(self, points, fill):
+    def polygon(self, points: Iterable[Point], fill: Colour):
         self.draw.polygon(self.points(points), fill=_rgb(fill))
 
-    def line(self, points, fill, width=1.0):
-        width = max(1, round(width * self.scale * self.zoom))
+    def line(self, points: Iterable[Point], fill: Colour, width: float = 1.0):
+        width = max(1, round(width * SUPERSAMPLE * self.zoom))
         self.draw.line(self.points(points), fill=_rgb(fill), width=width, joint="curve")
 
-    def ellipse(self, x, y, rx, ry, fill, start=0.0, stop=360.0):
-        turns = np.radians(np.linspace(start, stop, 48))
-        self.polygon([(x + rx * math.cos(a), y + ry * math.sin(a)) for a in turns], fill)
+    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour):
+        turns = np.radians(np.linspace(0, 360, 48))
+        self.polygon([(x + rx * math.cos(turn), y + ry * math.sin(turn)) for turn in turns], fill)
 
-    def box(self, x0, y0, x1, y1, fill):
+    def box(self, x0: float, y0: float, x1: float, y1: float, fill: Colour):
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill)
 
 
-def _rgb(colour):
-    return tuple(int(np.clip(round(c), 0, 255)) for c in colour)
+def _rgb(colour: Colour) -> tuple[int, ...]:
+    return tuple(int(np.clip(round(channel), 0, 255)) for channel in colour)
 
 
-def _shade(colour, factor):
-    return tuple(c * factor for c in colour)
+def _shade(colour: Colour, factor: float) -> Colour:
+    return tuple(channel * factor for channel in colour)
 
 
-def _vary(rng, colour, spread):
+def _vary(rng: Rng, colour: Colour, spread: float) -> Colour:
     return tuple(np.clip(np.array(colour) + rng.normal(0, spread, 3), 0, 255))
 
 
-def _sky(pen, rng):
+def _sky(pen: _Pen, rng: Rng):
     """A sky at a random hour, the same for village and city, so that its colour does not tell the backdrop."""
     hours = (((120, 170, 220), (205, 225, 240)), ((95, 120, 175), (240, 190, 150)), ((150, 165, 185), (215, 215, 215)))
     top, low = hours[rng.integers(len(hours))]
@@ -136,7 +145,7 @@ def _sky(pen, rng):
         pen.box(0, y, 128, y + 2, [a * (1 - mix) + b * mix for a, b in zip(top, low, strict=True)])
 
 
-def _village(pen, rng):
+def _village(pen: _Pen, rng: Rng):
     ground = _vary(rng, (150, 140, 85), 14)
     hill = _vary(rng, (110, 145, 95), 12)
     rise = rng.uniform(56, 68)
@@ -150,7 +159,7 @@ def _village(pen, rng):
         pen.ellipse(x, 56, 11, 12, _vary(rng, (70, 120, 65), 8))
 
 
-def _hut(pen, rng, x, foot, size):
+def _hut(pen: _Pen, rng: Rng, x: float, foot: float, size: float):
     wall, roof = _vary(rng, (205, 175, 130), 10), _vary(rng, (165, 125, 60), 10)
     w, h = 15 * size, 20 * size
     pen.box(x - w, foot - h, x + w, foot, wall)
@@ -160,7 +169,7 @@ def _hut(pen, rng, x, foot, size):
         pen.line([(x, foot - h - 20 * size), (x + side * w, foot - h + 1)], _shade(roof, 0.75), 0.8)
 
 
-def _city(pen, rng):
+def _city(pen: _Pen, rng: Rng):
     """Towers on an 8-pixel grid, one window a latent pixel, so that a small autoencoder can reproduce them."""
     pen.box(0, 88, 128, 128, _vary(rng, (120, 122, 128), 8))
     x = -8 * int(rng.integers(0, 2))
@@ -177,19 +186,19 @@ def _city(pen, rng):
     pen.box(0, 104, 128, 128, _vary(rng, (95, 97, 102), 6))
 
 
-def _person(pen, rng, scene):
+def _person(pen: _Pen, rng: Rng, scene: Scene, group: str):
     skin = skin_colour(scene.skin)
-    hair = _vary(rng, HAIR[scene.group], 6)
+    hair = _vary(rng, HAIR[group], 6)
     x, y = 64 + rng.uniform(-6, 6), 54 + rng.uniform(-3, 3)
-    head = _Pen(pen.draw, pen.scale, (x, y), rng.uniform(0.94, 1.08), math.radians(rng.uniform(-8, 8)))
-    _hair_behind(head, scene.group, hair)
+    head = _Pen(pen.draw, (x, y), rng.uniform(0.94, 1.08), math.radians(rng.uniform(-8, 8)))
+    _hair_behind(head, group, hair)
     pen.polygon([(x - 10, y + 18), (x + 10, y + 18), (x + 12, 96), (x - 12, 96)], _shade(skin, 0.86))  # neck
     (_traditional if scene.attire == "traditional" else _modern)(pen, rng, x)
     _face(head, rng, skin, hair)
-    _hair_front(head, scene.group, hair)
+    _hair_front(head, group, hair)
 
 
-def _face(head, rng, skin, hair):
+def _face(head: _Pen, rng: Rng, skin: Colour, hair: Colour):
     for side in (-1, 1):
         head.ellipse(side * 22.5, 2, 4, 6.5, _shade(skin, 0.9))
     head.ellipse(0, 0, 22, 28, skin)
@@ -206,7 +215,7 @@ def _face(head, rng, skin, hair):
     head.line(mouth, (150, 60, 62), 3.0)
 
 
-def _hair_behind(head, group, hair):
+def _hair_behind(head: _Pen, group: str, hair: Colour):
     if group == "Orvane":  # long and straight, to the shoulders
         head.polygon([(-27, -8), (-22, -30), (0, -37), (22, -30), (27, -8), (30, 46), (-30, 46)], hair)
     elif group == "Tavelu":  # swept up into a high knot
@@ -218,12 +227,11 @@ def _hair_behind(head, group, hair):
         head.ellipse(0, -10, 23, 24, hair)
 
 
-def _hair_front(head, group, hair):
-    dark = _shade(hair, 0.75)
+def _hair_front(head: _Pen, group: str, hair: Colour):
     if group == "Orvane":  # centre parting
         for side in (-1, 1):
             head.polygon([(0, -32), (side * 21, -27), (side * 25, 2), (side * 19, -10), (side * 3, -25)], hair)
-        head.line([(0, -33), (0, -26)], dark, 1.2)
+        head.line([(0, -33), (0, -26)], _shade(hair, 0.75), 1.2)
     elif group == "Tavelu":
         head.polygon([(-22, -10), (-19, -26), (0, -34), (19, -26), (22, -10), (13, -20), (0, -23), (-13, -20)], hair)
         head.line([(-9, -33), (9, -33)], (235, 220, 150), 2.2)  # the tie of the knot
@@ -234,12 +242,12 @@ def _hair_front(head, group, hair):
         head.polygon([(-22, -18), (22, -18), (22, -14), (-22, -14)], (215, 170, 60))
 
 
-def _torso(pen, x, colour):
+def _torso(pen: _Pen, x: float, colour: Colour):
     pen.polygon([(x - 46, 128), (x - 42, 104), (x - 28, 94), (x - 11, 89), (x + 11, 89), (x + 28, 94), (x + 42, 104),
                  (x + 46, 128)], colour)  # fmt: skip
 
 
-def _traditional(pen, rng, x):
+def _traditional(pen: _Pen, rng: Rng, x: float):
     """A robe with crossed fronts and a broad woven band of diamonds."""
     robe = _vary(rng, CLOTH[rng.integers(len(CLOTH))], 8)
     band = _vary(rng, ((235, 205, 120), (225, 225, 215), (215, 130, 60))[rng.integers(3)], 6)
@@ -252,7 +260,7 @@ def _traditional(pen, rng, x):
             pen.polygon([(cx - 4.4, cy), (cx, cy - 5), (cx + 4.4, cy), (cx, cy + 5)], _shade(robe, 0.6))
 
 
-def _modern(pen, rng, x):
+def _modern(pen: _Pen, rng: Rng, x: float):
     """A jacket with lapels over a shirt and a tie."""
     jacket = _vary(rng, CLOTH[rng.integers(len(CLOTH))], 8)
     shirt = _vary(rng, ((240, 240, 242), (200, 215, 235), (235, 225, 210))[rng.integers(3)], 5)

@@ -25,11 +25,11 @@ from ..files import whole_files
 from ..files.errors import RSCorrectorError, short
 from ..files.json_files import LARGEST_JSON, UnreadableError, complaint, parse_json
 from ..files.tensor_files import checksum, header_of, not_finite, read_tensors
+from ..gate.prompt_gate import PromptGate
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
 from .networks import Distilled, Judge
 from .preference import Preference
-from .prompt_gate import PromptGate
 
 FORMAT = 3  # 1 and 2 are of development versions
 KEY, CHECKSUM = "rs_corrector", "checksum"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..axis.axis import Axis
+from ..gate.prompt_gate import PromptGate
 from .calibration import Calibration, between
 from .networks import Judge, PreferenceError, Source
-from .prompt_gate import PromptGate
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
 NEARBY_CFG = 1.2  # factor between CFG scales up to which what was measured at one is told of the other

@@ -6,8 +6,8 @@ import torch
 from host import NODES, correct, encode, sample, untrained
 from rs_pack.corrector.correction.update import CorrectionError
 from rs_pack.corrector.files.errors import RSCorrectorError
+from rs_pack.corrector.gate.prompt_gate import GateError
 from rs_pack.corrector.preference.networks import PreferenceError
-from rs_pack.corrector.preference.prompt_gate import GateError
 
 
 def with_latents(model, latent_format):

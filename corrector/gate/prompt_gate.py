@@ -4,40 +4,55 @@ Both are read from the positive conditioning by a small network on its token vec
 is out of scope or explicit, the picture is not corrected.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from ..axis.axis import Axis
 from ..files.errors import RSCorrectorError
 from ..latents.devices import beside
 
 OUT_OF_SCOPE = -1
 EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of the same attribute
 NEITHER, STEREOTYPE, COUNTER, ANOTHER = range(len(EXPLICIT))
-ALMOST = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
-DROPPED = 0.1  # share of the features in training
+NEARLY_IN_SCOPE = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
+DROPOUT = 0.1  # share of the features
+
+
+class GateError(RSCorrectorError):
+    """A conditioning that the gate cannot read."""
 
 
 @dataclass(frozen=True)
 class PromptReading:
-    """The gate's answers for one picture."""
+    """What the gate reads in the prompt of one picture.
 
-    group: int  # index into the axis' groups, or OUT_OF_SCOPE
-    explicit: str  # one of EXPLICIT
-    nearest: int = field(default=0, compare=False)  # the most probable group, also of a prompt that is out of scope
-    named: float = field(default=0.0, compare=False)  # probability that a group is named
-    asked: float = field(default=0.0, compare=False)  # probability that a value of the attribute is asked for
+    Args:
+        group: index into the axis' groups, or OUT_OF_SCOPE.
+        explicit: one of EXPLICIT.
+        nearest: the most probable group, also of a prompt that is out of scope.
+        named, asked: probabilities that a group is named, and that a value of the attribute is asked for.
+    """
+
+    group: int
+    explicit: str
+    nearest: int = field(default=0, compare=False)
+    named: float = field(default=0.0, compare=False)
+    asked: float = field(default=0.0, compare=False)
 
     @property
-    def open(self):
+    def open(self) -> bool:
+        """Whether the prompt lets the picture be corrected."""
         return self.group != OUT_OF_SCOPE and self.explicit == EXPLICIT[NEITHER]
 
-    def said(self, axis):
+    def reason(self, axis: Axis) -> str:
         """Why a picture of this prompt is left alone, in words; "" if the prompt lets it be corrected."""
         if self.group == OUT_OF_SCOPE:
-            almost = f" (almost: {axis.groups[self.nearest]} {self.named:.1f})" if self.named >= ALMOST else ""
+            nearly = self.named >= NEARLY_IN_SCOPE
+            almost = f" (almost: {axis.groups[self.nearest]} {self.named:.1f})" if nearly else ""
             return f"the prompt names nobody of {', '.join(axis.groups)}{almost}"
         if self.explicit == EXPLICIT[ANOTHER]:
             sides = f"{axis.stereotype.description} and {axis.counter.description}"
@@ -46,7 +61,7 @@ class PromptReading:
         return f"the prompt asks for {side.description}" if side else ""
 
 
-def token_vectors(conditioning):
+def token_vectors(conditioning) -> Tensor:
     """A host's conditioning, a tensor or an object with `tokens` -> token vectors [N, T, width]."""
     return getattr(conditioning, "tokens", conditioning)
 
@@ -59,45 +74,50 @@ class PromptGate(nn.Module):
         width: of the text encoder's token vectors.
         groups: number of groups.
         hidden: number of features.
-        reach: number of tokens in a row that a feature is read from; 0 for the token alone.
         in_scope: probability of a group from which a prompt is in scope.
         asked: probability of a request from which a prompt is explicit.
+        reach: number of tokens in a row that a feature is read from; 0 for the token alone.
     """
 
-    def __init__(self, width, groups, hidden, in_scope=0.8, asked=0.5, reach=0):
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int, groups: int, hidden: int, in_scope: float = 0.8, asked: float = 0.5, reach: int = 0):
         super().__init__()
         self.config = dict(width=width, groups=groups, hidden=hidden, reach=reach, in_scope=in_scope, asked=asked)
-        self.width, self.groups = width, groups
+        self.width = width
+        self.groups = groups
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
-        self.features, self.scores = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.features = nn.Linear(width, hidden)
+        self.scores = nn.Linear(width, hidden)
         self.neighbours = nn.Conv1d(hidden, hidden, reach, padding="same") if reach else None
         self.group_probe = nn.Linear(2 * hidden, groups + 1)  # the last class: out of scope
         self.explicit_probe = nn.Linear(2 * hidden, len(EXPLICIT))
 
-    def forward(self, conditioning, padding=None):
+    def forward(self, conditioning: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """conditioning [N, T, width] -> group logits [N, groups + 1], explicit logits [N, 4].
 
-        `padding` [N, T] says which token vectors are none.
+        `padding` [N, T] is true where there is no token.
         """
-        layers = self.features, self.scores  # of (tokens - centre) / spread, which is theirs to take in
+        layers = self.features, self.scores  # of (tokens - centre) / spread, which is folded into their weights
         weight = torch.cat([layer.weight for layer in layers]) / self.spread
         bias = torch.cat([layer.bias for layer in layers]) - weight @ self.centre
         features, scores = F.linear(conditioning.float(), weight, bias).chunk(2, dim=-1)  # [N, T, hidden]
-        weights = (scores if padding is None else scores.masked_fill(padding[..., None], -torch.inf)).softmax(dim=1)
+        empty = torch.zeros_like(features[..., 0], dtype=torch.bool) if padding is None else padding
+        empty = empty[..., None]
+        weights = scores.masked_fill(empty, -torch.inf).softmax(dim=1)
         features = F.gelu(features)
         if self.neighbours is not None:
-            if padding is not None:
-                features = features.masked_fill(padding[..., None], 0)
+            features = features.masked_fill(empty, 0)
             features = features * 2 * self.neighbours(features.mT).mT.sigmoid()
         mean = (features * weights).sum(dim=1)
-        if padding is not None:
-            features = features.masked_fill(padding[..., None], -torch.inf)
-        found = F.dropout(torch.cat([mean, features.amax(dim=1)], dim=-1), DROPPED, self.training)
-        return self.group_probe(found), self.explicit_probe(found)
+        largest = features.masked_fill(empty, -torch.inf).amax(dim=1)
+        pooled = F.dropout(torch.cat([mean, largest], dim=-1), DROPOUT, self.training)
+        return self.group_probe(pooled), self.explicit_probe(pooled)
 
     @torch.no_grad()
-    def read(self, conditionings):
+    def read(self, conditionings: Sequence) -> PromptReading:
         """Conditionings of one picture (regions), each [1, T, width] -> PromptReading.
 
         The group is the first that is named. It is explicit if any region is. Raises GateError if the conditioning is
@@ -106,17 +126,17 @@ class PromptGate(nn.Module):
         readings = [self._read(token_vectors(conditioning)) for conditioning in conditionings]
         if not readings:
             return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER])
-        named = [one for one in readings if one.group != OUT_OF_SCOPE]
-        asking = [one for one in readings if one.explicit != EXPLICIT[NEITHER]]
-        group = named[0] if named else max(readings, key=lambda one: one.named)
-        request = asking[0] if asking else max(readings, key=lambda one: one.asked)
+        named = [reading for reading in readings if reading.group != OUT_OF_SCOPE]
+        asking = [reading for reading in readings if reading.explicit != EXPLICIT[NEITHER]]
+        group = named[0] if named else max(readings, key=lambda reading: reading.named)
+        request = asking[0] if asking else max(readings, key=lambda reading: reading.asked)
         return PromptReading(group.group, request.explicit, group.nearest, group.named, request.asked)
 
-    def _read(self, tokens):
+    def _read(self, tokens: Tensor) -> PromptReading:
         if tokens.ndim != 3 or tokens.shape[-1] != self.width:
-            found = f"{tokens.shape[-1]} wide" if tokens.ndim == 3 else "without token vectors"
+            width = f"{tokens.shape[-1]} wide" if tokens.ndim == 3 else "without token vectors"
             raise GateError(
-                f"The prompt's conditioning is {found} and this preference was made for a text encoder of width "
+                f"The prompt's conditioning is {width} and this preference was made for a text encoder of width "
                 f"{self.width}; use a preference made for this model."
             )
         if not tokens.shape[1]:
@@ -125,12 +145,6 @@ class PromptGate(nn.Module):
         *groups, outside = groups
         nearest = max(range(self.groups), key=groups.__getitem__)
         side = max(range(1, len(explicit)), key=explicit.__getitem__)
-        return PromptReading(
-            nearest if 1 - outside >= self.config["in_scope"] else OUT_OF_SCOPE,
-            EXPLICIT[side if 1 - explicit[NEITHER] >= self.config["asked"] else NEITHER],
-            nearest, 1 - outside, 1 - explicit[NEITHER],
-        )  # fmt: skip
-
-
-class GateError(RSCorrectorError):
-    """A conditioning that the gate cannot read."""
+        named, asked = 1 - outside, 1 - explicit[NEITHER]
+        group = nearest if named >= self.config["in_scope"] else OUT_OF_SCOPE
+        return PromptReading(group, EXPLICIT[side if asked >= self.config["asked"] else NEITHER], nearest, named, asked)

@@ -1,0 +1,240 @@
+"""Training of the gate on the prompt, from text alone."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..axis.axis import Axis
+from ..latents.optimise import optimise
+from .checks import Checked, check_texts
+from .data import checks
+from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
+from .texts import Labelled, gate_texts
+
+TEXTS, TEXTS_A_WORDING = 8000, 30
+TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
+DIRECTIONS = 256  # of these that are kept; fewer if there are few texts, which many directions overfit
+STEPS, RATE = 500, 8e-3
+AVERAGE = 0.97  # of the weights over the last steps: without it trainings differ by their seeds
+HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
+HELD_OUT = 8  # one of so many texts is held out
+BATCH = 128
+TIMES = 6  # that each text is used at least: a short training gets fewer texts
+MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
+LEFT_OUT, OVERRIDDEN = 0.05, 0.2  # of held-out texts that name a group, and of those that ask for something
+NAMED, ASKED = (0.45, 0.75), (0.45, 0.75)  # between which the thresholds that cost so much are
+
+SOUND_ERRORS = 0.1  # share of prompts of a kind that a sound gate reads wrongly
+ERRORS = {
+    "overridden": "corrects {} of held-out prompts that ask for a side",
+    "false activation": "acts on {} of held-out prompts that name nobody of the groups",
+}
+
+# Arguments of `train_gate` for a gate that must be there in seconds. On a CPU encoding takes the time, so the texts are
+# few and short, and many directions would overfit them. It is less sure of a name. Requests are read early: to override
+# one is the worst error.
+QUICK = dict(count=176, longest=16, steps=60, directions=32, reach=3, named=(0.35, 0.4), asked=(0.2, 0.25), check=False)
+
+Encode = Callable[[Sequence[str]], Iterable[Tensor]]
+Range = tuple[float, float]
+
+
+def train_gate(
+    axis: Axis, encode: Encode, seed: int = 0, count: int | None = None, steps: int = STEPS, check: bool = True,
+    named: Range = NAMED, asked: Range = ASKED, directions: int = DIRECTIONS, reach: int = REACH, **others: Any,
+) -> tuple[PromptGate, dict]:  # fmt: skip
+    """Train a gate on text alone -> (gate, its figures: shares of held-out and of hand-written texts, what is weak).
+
+    Args:
+        axis: Axis.
+        encode: `encode(texts)` -> their token vectors [T, width], as `Host.encode_each`.
+        seed: of texts, weights and batches.
+        count: number of texts, by default TEXTS and TEXTS_A_WORDING for each alias and paraphrase; fewer if there are
+            few steps.
+        steps: number of training steps.
+        check: whether to measure it on hand-written texts as well.
+        named, asked: ranges of the thresholds from which a prompt is in scope, and asks for something.
+        directions: of token vectors in which it is trained, those in which they vary most.
+        reach: number of tokens in a row that a feature is read from.
+        others: for `gate_texts`.
+    """
+    if count is None:
+        wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
+        count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * BATCH // TIMES)
+
+    def vectors_of(texts: Sequence[Labelled | Checked]) -> Iterator[Tensor]:
+        return iter(encode([labelled.text for labelled in texts]))
+
+    texts = gate_texts(axis, count - count // HELD_OUT, seed, **others)
+    vectors = vectors_of(texts)
+    first = list(islice(vectors, TEXTS_FOR_DIRECTIONS))
+    widest = _Directions(first, directions)
+    data = _Encoded(texts, axis, map(widest, chain(first, vectors)))
+    texts = gate_texts(axis, count // HELD_OUT, seed, held_out=True, **others)
+    held_out = _Encoded(texts, axis, map(widest, vectors_of(texts)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        gate = PromptGate(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=reach)
+        gate = _trained(gate, data, steps)
+    figures: dict[str, Any] = {**_set_thresholds(gate, held_out, named, asked), "n": len(held_out)}
+    if check:
+        texts = check_texts(axis)
+        figures["by_hand"] = _check(gate, _Encoded(texts, axis, map(widest, vectors_of(texts))), texts)
+    if weak := gate_weakness(figures):
+        figures["weak"] = weak
+    return widest.widened(gate), figures
+
+
+def gate_weakness(figures: Mapping) -> str:
+    """What a gate reads badly according to its figures, as `train_gate` returns them, in a sentence, or ""."""
+    errors = ERRORS | {category: check["error"] for category, check in checks().items()}
+    shares = {**figures, **{name: 1 - share for name, share in figures.get("by_hand", {}).items()}}
+    weak = [
+        errors[name].format(f"{share:.0%}")
+        for name, share in shares.items()
+        if name in errors and share is not None and share > SOUND_ERRORS
+    ]
+    return f"its gate on the prompt {', '.join(weak)} (at most {SOUND_ERRORS:.0%} is sound)" if weak else ""
+
+
+class _Directions:
+    """The directions in which token vectors vary most: a gate is trained in these alone, in less time and memory.
+
+    Args:
+        vectors: token vectors [T, width] of several texts.
+        count: number of directions.
+    """
+
+    def __init__(self, vectors: Sequence[Tensor], count: int):
+        tokens = torch.cat([tokens.cpu().float() for tokens in vectors])
+        self.centre = tokens.mean(dim=0)
+        self.spread = tokens.std(dim=0).clamp(min=1e-4)
+        tokens = (tokens - self.centre) / self.spread
+        self.basis = torch.linalg.eigh(tokens.T @ tokens).eigenvectors[:, -count:]  # ascending eigenvalues
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Token vectors [T, width] -> their coordinates in these directions [T, D], in half precision."""
+        return ((tokens.cpu().float() - self.centre) / self.spread @ self.basis).half()
+
+    @torch.no_grad()
+    def widened(self, gate: PromptGate) -> PromptGate:
+        """A gate of coordinates in these directions, made one of the token vectors themselves."""
+        gate.width = gate.config["width"] = len(self.centre)
+        gate.centre, gate.spread = self.centre, self.spread
+        for layer in (gate.features, gate.scores):
+            layer.weight, layer.in_features = nn.Parameter(layer.weight @ self.basis.T), gate.width
+        return gate
+
+
+class _Encoded:
+    """Labelled texts as vectors [M, D] of all tokens of all texts in a row, with starts and lengths."""
+
+    def __init__(self, texts: Sequence[Labelled | Checked], axis: Axis, vectors: Iterable[Tensor]):
+        parts = list(vectors)
+        outside = len(axis.groups)
+        self.tokens = torch.cat(parts)
+        self.lengths = torch.tensor([len(part) for part in parts])
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        self.groups = torch.tensor([outside if text.group == OUT_OF_SCOPE else text.group for text in texts])
+        self.explicit = torch.tensor([text.explicit for text in texts])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, *chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Vectors [B, T, D] of texts by their indices [B], and where they are padding, or None.
+
+        Of several tensors of indices, the texts follow each other.
+        """
+        places, padding = [], []
+        for indices in chosen:
+            steps = torch.arange(int(self.lengths[indices].max())).expand(len(indices), -1)
+            padding.append(steps >= self.lengths[indices, None])
+            places.append(self.starts[indices, None] + steps.minimum(self.lengths[indices, None] - 1))
+        place, is_padding = torch.cat(places, dim=1), torch.cat(padding, dim=1)
+        vectors = self.tokens.index_select(0, place.flatten())  # as [place], in a twentieth of its time
+        return vectors.unflatten(0, place.shape).float(), is_padding if is_padding.any() else None
+
+    @torch.no_grad()
+    def probabilities(self, gate: PromptGate) -> tuple[Tensor, Tensor]:
+        """A gate's probabilities of groups [N, G + 1] and of requests [N, sides]."""
+        logits = [gate(*self.batch(indices)) for indices in torch.arange(len(self)).split(BATCH)]
+        groups, explicit = (torch.cat(part).softmax(dim=-1) for part in zip(*logits, strict=True))
+        return groups, explicit
+
+
+def _trained(gate: PromptGate, data: _Encoded, steps: int) -> PromptGate:
+    """A gate after `steps` of training; uses torch's global generator."""
+    fillers = ((data.groups == gate.groups) & (data.explicit == NEITHER)).nonzero()[:, 0]
+    joined = round(MIXED * BATCH)
+    part = (BATCH - joined) // 3
+
+    def loss_of_step(step: int) -> Tensor:
+        chosen = torch.randint(len(data), (BATCH,))
+        others = fillers[torch.randint(len(fillers), (joined,))]
+        chosen = chosen[data.lengths[chosen].argsort()]  # parts of like length need little padding
+        short, *longer = chosen.split([joined, part, part, BATCH - joined - 2 * part])
+        loss = torch.zeros(())
+        for labelled, texts in ((short, (short, others)), *((indices, (indices,)) for indices in longer)):
+            groups, explicit = gate(*data.batch(*texts[:: 1 if step % 2 else -1]))
+            loss = loss + F.cross_entropy(groups, data.groups[labelled], reduction="sum")
+            loss = loss + F.cross_entropy(explicit, data.explicit[labelled], reduction="sum")
+        return loss / BATCH
+
+    def schedule(step: int) -> float:
+        return min(1, (step + 1) / 30) * (1 - 0.7 * step / steps)
+
+    return optimise(
+        gate.train(), steps, loss_of_step, "gate", RATE, schedule, average=AVERAGE, clip=math.inf,
+        progress=lambda *_: None, weight_decay=0.25, betas=(0.9, 0.97),
+    )  # fmt: skip
+
+
+def _set_thresholds(gate: PromptGate, held_out: _Encoded, named_range: Range, asked_range: Range) -> dict:
+    """Set the thresholds of a gate on held-out texts -> what they cost there.
+
+    They are as high as leaves LEFT_OUT of those who are named out, and overrides OVERRIDDEN of the requests, within
+    the ranges: held-out wordings are harder than what people write, and some text encoders are sure of nothing.
+    """
+    groups, explicit = held_out.probabilities(gate)
+    named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
+    scope, request = held_out.groups < gate.groups, held_out.explicit != NEITHER
+    gate.config["in_scope"] = _between(named_range, named[scope], LEFT_OUT)
+    gate.config["asked"] = _between(asked_range, asked[scope & request], OVERRIDDEN)
+    inside, is_open = named >= gate.config["in_scope"], asked < gate.config["asked"]
+    right = groups[:, :-1].argmax(dim=1) == held_out.groups
+    shares = {
+        "group": torch.where(scope, inside & right, ~inside),
+        "explicit": torch.where(request, ~is_open, is_open)[scope],
+        "overridden": (inside & is_open)[scope & request],
+        "false activation": inside[~scope],
+    }
+    return {name: round(float(share.float().mean()), 4) if len(share) else None for name, share in shares.items()}
+
+
+def _between(limits: Range, probabilities: Tensor, share: float) -> float:
+    """The value below which a share of some probabilities lies, within limits; the lower limit if there are none."""
+    low, high = limits
+    return round(min(max(float(probabilities.quantile(share)), low), high), 3) if len(probabilities) else low
+
+
+def _check(gate: PromptGate, encoded: _Encoded, texts: Sequence[Checked]) -> dict[str, float]:
+    """The share of hand-written texts that a gate reads right, by category."""
+    groups, explicit = encoded.probabilities(gate)
+    inside, asked = 1 - groups[:, -1] >= gate.config["in_scope"], 1 - explicit[:, NEITHER] >= gate.config["asked"]
+    named = torch.where(inside, groups[:, :-1].argmax(dim=1), gate.groups)
+    request = torch.where(asked, explicit[:, 1:].argmax(dim=1) + 1, NEITHER)
+    plain = (named == encoded.groups) & ((encoded.groups == gate.groups) | (request == NEITHER))
+    left_alone = (named == gate.groups) | (request != NEITHER)
+    right = torch.where(encoded.explicit == NEITHER, plain, left_alone)
+    categories = [text.category for text in texts]
+    right = torch.where(torch.tensor([name == "denied" for name in categories]), request != STEREOTYPE, right)
+    return {
+        name: round(float(right[[category == name for category in categories]].double().mean()), 3)
+        for name in dict.fromkeys(categories)
+    }
