@@ -16,12 +16,12 @@ from safetensors.torch import load, save
 from audit_world import DRAWN, drawn_audit, plan
 from corrector.auditing.chart import report_table
 from corrector.auditing.compare import compare, compare_table
+from corrector.auditing.page import publish
 from corrector.auditing.report_file import load_report
-from corrector.auditing.whole import finished
 from corrector.axis.axis import load_axis, save_axis
 from corrector.cli.pictures import describe
 from corrector.correction.decision import decide
-from corrector.correction.record import KEY as RECORD_KEY
+from corrector.correction.record import RECORD_KEY
 from corrector.correction.update import Settings, correct
 from corrector.files.errors import LONGEST_MESSAGE, RSCorrectorError
 from corrector.files.folders import AXES
@@ -141,7 +141,7 @@ def test_preference_files(folder, preference_file, data):
 @pytest.fixture(scope="module")
 def report(folder):
     run = drawn_audit(plan(("Orvane",), images=2, explicit=1, strengths=(1.0,)), [DRAWN])
-    return finished(run, run.run(folder / "pictures"), folder)
+    return publish(run, run.run(folder / "pictures"), folder)[0]
 
 
 @given(st.data())

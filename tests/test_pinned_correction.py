@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from corrector.correction.decision import Decided, Decision, decide, notes
+from corrector.correction.decision import Decision, PastDecision, decide, notes
 from corrector.correction.memory import Memory
 from corrector.correction.run import Run
 from corrector.correction.thinning import coins_from_noise, coins_from_seeds, first_lean, level_of, thinned
@@ -106,12 +106,17 @@ def test_cap_is_the_largest_rms_of_a_step(constant):
 
 @pytest.mark.parametrize("strength, shown", [(0.74, False), (0.75, True)])
 def test_picture_shows_the_counter_side_if_it_was_corrected_at_three_quarters_or_more(constant, strength, shown):
-    assert Decided(0, True, "", 0.5, strength).shows_counter_side == shown
-    assert not Decided(0, False, "", 0.5, strength).shows_counter_side
+    assert PastDecision(0, True, "", 0.5, strength).shows_counter_side == shown
+    assert not PastDecision(0, False, "", 0.5, strength).shows_counter_side
 
 
 def test_decision_for_the_same_group_and_target_is_kept(constant):
-    earlier = [Decided(0, False, "for a reason", 0.5), Decided(0, True, "", 0.5), Decided(1, False, "group", 0.5), None]
+    earlier = [
+        PastDecision(0, False, "for a reason", 0.5),
+        PastDecision(0, True, "", 0.5),
+        PastDecision(1, False, "group", 0.5),
+        None,
+    ]
     decision, reasons = decide(constant, [None] * 4, torch.tensor([0.0, 0.9, 0.1, 0.8]), 0.5, earlier=earlier)
     assert reasons[:3] == ["for a reason", "", ""] and decision.active.tolist() == [False, True, True, False]
     decision, reasons = decide(constant, [None] * 4, torch.zeros(4), 1.0, earlier=earlier)
@@ -223,7 +228,7 @@ def memory_of(*runs):
     """Runs, oldest first, whose pictures [B, ...] are remembered by the names "0", "1", ..."""
     memory = Memory()
     for name, latents in enumerate(runs):
-        memory.keep(latents, [{"axis": Decided(0, False, str(name))} for _ in latents], context="job")
+        memory.keep(latents, [{"axis": PastDecision(0, False, str(name))} for _ in latents], context="job")
     return memory
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from corrector.learning.calibrate import calibrate
-from corrector.learning.pairs import PairError, Pairs, make_pairs, refuse_broken
+from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import Points, sample_points
+from corrector.learning.store import PairError, refuse_broken
 from corrector.learning.tone import Tilt, tone_gradient, tone_power, tone_slopes, tone_weight
 from corrector.learning.training import batch_of, patch_of, train_distilled, train_judge
 from corrector.preference.preference import Preference
@@ -84,9 +85,9 @@ def test_judge_is_measured_on_the_fold_that_it_has_not_seen():
 
 
 def test_one_picture_in_twenty_may_be_broken():
-    refuse_broken(5, 100)
-    refuse_broken(5, 40, planned=100)
-    for broken in ((6, 100), (3, 50, 59)):
+    refuse_broken(5, 100, 100)
+    refuse_broken(5, 40, 100)
+    for broken in ((6, 100, 100), (3, 50, 59)):
         with pytest.raises(PairError):
             refuse_broken(*broken)
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from corrector.preference.judge import Judge
 
 from corrector.gate.prompt_gate import PromptGate, PromptReading
 from corrector.preference.calibration import Calibration, between
-from corrector.preference.networks import Distilled, along
+from corrector.preference.networks import Distilled, Judge, along
 
 MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
 LEANING = replace(

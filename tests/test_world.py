@@ -10,7 +10,8 @@ from scipy.stats import binomtest, ks_2samp
 
 from corrector.axis.axis import load_axis
 from corrector.files.folders import AXES
-from corrector.hosts.checkpoint import Checkpoint, space_of
+from corrector.hosts.checkpoint import Checkpoint
+from corrector.hosts.pipelines import space_of
 from corrector.miniature import model, prompts
 from corrector.miniature.host import Miniature
 from corrector.miniature.reader import skin_lightness

@@ -30,7 +30,7 @@ from ..gate.prompt_gate import PromptReading
 from ..latents.host import Host
 from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
-from ..preference.judge import Judge
+from ..preference.networks import Judge
 from ..preference.preference import Preference
 from .chances import leans_from
 from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore

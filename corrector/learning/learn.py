@@ -11,7 +11,7 @@ from ..gate.train import STEPS, train_gate
 from ..gate.wordings import whole_words
 from ..latents.devices import place
 from ..latents.host import LearningHost, default_cfg
-from ..preference.judge import Judge
+from ..preference.networks import Judge
 from ..preference.preference import GATE_FIGURES, Preference
 from .pairs import Pairs, make_pairs
 from .points import sample_points

@@ -86,15 +86,6 @@ def test_different_prompts_in_one_batch_are_independent(host):
         assert (predicted[i : i + 1] - one).abs().max() <= 1e-4
 
 
-def test_a_seed_gives_the_same_picture_in_a_batch_of_any_size(host, miniature):
-    conditioning, seeds = host.encode([PROMPTS[0]]), (3, 1, 4, 1, 5)
-    first = host.sample(conditioning, seeds)
-    assert torch.equal(first, host.sample(conditioning, seeds))
-    smaller = host_of(miniature, batch=2)
-    assert (first - smaller.sample(conditioning, seeds)).abs().max() <= 1e-4
-    assert (first[1] - first[3]).abs().max() <= 1e-4 and not torch.allclose(first[0], first[1], atol=1e-2)
-
-
 def test_ksampler_makes_the_same_picture_of_a_seed(host, model, prompts):
     """So users can reproduce a picture of a pair."""
     from host import sample
@@ -133,3 +124,56 @@ def test_the_hook_is_called_at_every_step_with_the_indices_of_the_batch(host):
 
 
 def test_the_pooled_outputs_of_sdxl_stay_with_their_prompts():
+    host = ComfyHost(host_extras.small_sdxl(), host_extras.SeededCLIP(), width=128, height=64, batch=4, steps=3)
+    assert host.space == "sdxl"
+    conditioning = host.encode(["one", "two", "three"])
+    together = host.sample(conditioning, [1, 2, 3], cfg=4.0)
+    alone = torch.cat([host.sample(conditioning[i], [i + 1], cfg=4.0) for i in range(3)])
+    assert together.isfinite().all() and (together - alone).abs().max() <= 1e-3
+    other = conditioning.conditionings[0][0][1] | {"pooled_output": torch.zeros(1, 1280)}
+    swapped = ComfyPrompts([[[conditioning.conditionings[0][0][0], other]]])
+    assert (host.sample(swapped, [1], cfg=4.0) - together[:1]).abs().max() > 1e-3
+
+
+def test_the_identity_does_not_change_by_loading_again_or_sampling(miniature, host):
+    before = host.identity
+    host.sample(host.encode(PROMPTS[:1]), [1])
+    assert host.identity == before == host_of(load_miniature()).identity
+    assert before["size"] == "128 x 128"
+
+
+def test_the_identity_changes_with_weights_loras_and_settings(miniature, host):
+    model, clip, vae = miniature
+    kept = host.identity
+    lora_model, lora_clip = host_extras.with_lora(model, clip, 1.0, 1.0)
+    weaker, _ = host_extras.with_lora(model, clip, 0.5, 0.0)
+    skipped = clip.clone()
+    skipped.clip_layer(-2)
+    changed = {
+        "checkpoint": [host_of((lora_model, clip, vae)), host_of((weaker, clip, vae))],
+        "text encoder": [host_of((model, lora_clip, vae)), host_of((model, skipped, vae))],
+        "vae": [host_of((model, clip))],
+        "sampler": [host_of(miniature, sampler="heun")],
+        "scheduler": [host_of(miniature, scheduler="simple")],
+        "size": [host_of(miniature, width=64)],
+    }
+    for name, hosts in changed.items():
+        for other in hosts:
+            assert {key for key in kept if other.identity[key] != kept[key]} == {name}
+    assert changed["checkpoint"][0].identity != changed["checkpoint"][1].identity
+    finetuned = load_miniature()
+    with torch.no_grad():
+        next(finetuned[0].model.diffusion_model.parameters()).mul_(1.01)
+    assert host_of(finetuned).identity["checkpoint"] != kept["checkpoint"]
+
+
+def test_a_lora_that_is_currently_patched_in_does_not_change_the_plain_models_identity(miniature, host):
+    kept = host.identity
+    with_lora = host_of((*host_extras.with_lora(*miniature[:2], 1.0, 1.0), miniature[2]))
+    own = with_lora.identity
+    before = weights_hash(miniature[0])
+    with_lora.sample(with_lora.encode(PROMPTS[:1]), [1])
+    assert weights_hash(miniature[0]) != before  # the host patches the weights for a run
+    assert host.identity == kept and with_lora.identity == own
+    host.sample(host.encode(PROMPTS[:1]), [1])
+    assert weights_hash(miniature[0]) == before
