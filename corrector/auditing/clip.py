@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def load_clip(folder: str | Path) -> tuple[Callable[[Tensor], Tensor], Callable[
 
 def _loaded(folder):
     """(CLIPModel, CLIPTokenizer) of a folder; its weights and its tokenizer are complete."""
-    if not (Path(folder) / "config.json").is_file():  # transformers would ask the hub for a model of this name
+    if not os.path.isfile(Path(folder) / "config.json"):  # transformers would ask the hub for a model of this name
         raise AuditError(f"{folder}: no CLIP model found (config.json is missing); nothing is downloaded, so {NEEDED}.")
     from transformers import CLIPModel, CLIPTokenizer, logging
 

@@ -44,8 +44,9 @@ WORDS = {  # what is said of a value that breaks a keyword, if the schema has no
     "minimum": "is {size}; it must be at least {limit}",
     "maximum": "is {size}; it must be at most {limit}",
     "uniqueItems": 'has "{size}" twice; remove one',
+    "enum": 'is "{size}"; it must be one of {limit}',
 }
-OTHER_WORDS = "is not as it must be: {limit}"
+OTHER_WORDS = "is not valid ({keyword} {limit})"
 
 
 class UnreadableError(RSCorrectorError):
@@ -188,9 +189,13 @@ def _sentence(keyword: str, value: Any, schema: dict, path: str) -> str:
     if keyword == "type":
         limit = " or ".join(TYPE_NAMES[kind] for kind in ([limit] if isinstance(limit, str) else limit))
     size = len(value) if isinstance(value, str | list | dict) else short(value)
+    if keyword == "enum":
+        size, limit = short(value), ", ".join(map(str, limit))
     if keyword == "uniqueItems":
         size = short(next(item for index, item in enumerate(value) if item in value[:index]))
-    general = WORDS.get(keyword, OTHER_WORDS).format(size=size, limit=limit)
+    general = WORDS.get(keyword, OTHER_WORDS).format(
+        keyword=keyword, size=size, limit=limit if keyword in WORDS else short(limit)
+    )
     return f'"{path.removeprefix(".") or "it"}" {schema.get("errorMessage", {}).get(keyword, general)}.'
 
 

@@ -65,6 +65,8 @@ def check_writable(path: Path | str) -> None:
     A file that is there must be a preference file, readable or not, as it is replaced.
     """
     path = Path(path)
+    if path.is_dir():
+        raise PreferenceFileError(f"{path}: this is a folder; name the file to write, as {path / f'mine{SUFFIX}'}.")
     if path.suffix != SUFFIX:
         raise PreferenceFileError(f"{path}: the name of a preference file ends in {SUFFIX}; add that.")
     with _write_errors_named(path):
