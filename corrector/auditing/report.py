@@ -138,8 +138,8 @@ class Figures:
         if other_groups := [name for name in self.groups if name != group]:
             others_after, others_before = (self.features_of(other_groups, "neutral", cfg, s) for s in (strength, 0.0))
             add("distance to other groups, over plain", (after, others_after), (before, others_before), len(after))
-            others_counter = self.features_of(other_groups, "counter", self.main_cfg, 0.0)
-            add("distance to other groups, over own counter side", (after, others_after), (counter, others_counter), len(counter))
+            own_side = counter, self.features_of(other_groups, "counter", self.main_cfg, 0.0)
+            add("distance to other groups, over own counter side", (after, others_after), own_side, len(counter))
         if len(counter) > 1:
             for name, part in stages:
                 measured = _frechet(part, counter, rng)
