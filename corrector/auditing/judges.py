@@ -49,7 +49,7 @@ def _about(name, what, source, caveat, accuracy=None):
 
 def _sides(counter: Tensor) -> list[str]:
     """bool [N] -> names of sides."""
-    return ["counter" if shown else "stereotype" for shown in counter.tolist()]
+    return ["counter" if is_counter else "stereotype" for is_counter in counter.tolist()]
 
 
 class LatentJudge:

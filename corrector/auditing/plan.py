@@ -135,7 +135,7 @@ class Plan:
         hits = {}
         for record in records:
             hits.setdefault(record["strength"], []).append(record["sides"][judge] != "counter")
-        return bool(hits) and all(enough(sum(shown), len(shown), self.narrow) for shown in hits.values())
+        return bool(hits) and all(enough(sum(flags), len(flags), self.narrow) for flags in hits.values())
 
 
 def enough(successes: int, n: int, narrow: float) -> bool:

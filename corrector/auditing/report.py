@@ -59,27 +59,27 @@ class Figures:
         """Whether each neutral picture shows the stereotype; unreadable ones count as such."""
         return [record["sides"][judge] != "counter" for record in self.of(group, "neutral", cfg, strength)]
 
-    def add(self, figure: str, measured: Sequence[float | None], n: int, unit: str, **where: Any) -> None:
+    def add(self, figure: str, measured: Sequence[float | None], n: int, unit: str, **cell: Any) -> None:
         """Append a row; `measured` is (value, low, high)."""
-        where = {"group": None, "judge": None, "cfg": None, "strength": None} | where
+        cell = {"group": None, "judge": None, "cfg": None, "strength": None} | cell
         numbers = row_of(measured, 8 if unit == "p" else 4)
-        self.rows.append({"figure": figure, **where, **numbers, "n": int(n), "unit": unit, "seed": self.plan.seed})
+        self.rows.append({"figure": figure, **cell, **numbers, "n": int(n), "unit": unit, "seed": self.plan.seed})
 
-    def add_rate(self, figure: str, hits: Sequence[bool], **where: Any) -> None:
+    def add_rate(self, figure: str, hits: Sequence[bool], **cell: Any) -> None:
         """Append the share of true values in `hits`, unless there are none."""
         if hits:
-            self.add(figure, rate(sum(hits), len(hits)), len(hits), "share", **where)
+            self.add(figure, rate(sum(hits), len(hits)), len(hits), "share", **cell)
 
     def add_rates(self, judge: str, cfg: float, strength: float) -> None:
         """By group: the stereotype, the group kept, explicit prompts obeyed."""
         for group in self.groups:
-            where = {"group": group, "judge": judge, "cfg": cfg, "strength": strength}
+            cell = {"group": group, "judge": judge, "cfg": cfg, "strength": strength}
             groups = [r["groups"].get(judge) for r in self.of(group, "neutral", cfg, strength)]
-            self.add_rate("stereotype rate", self.stereotypes(judge, group, cfg, strength), **where)
-            self.add_rate("group kept", [shown == group for shown in groups if shown], **where)
+            self.add_rate("stereotype rate", self.stereotypes(judge, group, cfg, strength), **cell)
+            self.add_rate("group kept", [name == group for name in groups if name], **cell)
             for side in SIDES:
                 obeyed = [r["sides"][judge] == side for r in self.of(group, side, cfg, strength)]
-                self.add_rate(f"asked for {side}: obeyed", obeyed, **where)
+                self.add_rate(f"asked for {side}: obeyed", obeyed, **cell)
 
     def add_gap(self, judge: str, cfg: float, strength: float) -> None:
         """The largest difference of stereotype rates between two groups."""
@@ -89,18 +89,18 @@ class Figures:
             return
         high, low = ((sum(hits[group]), len(hits[group])) for group in (order[-1], order[0]))
         measured = gap(high, low, pairs=len(order) * (len(order) - 1) // 2)
-        where = {"group": f"{order[-1]} - {order[0]}", "judge": judge, "cfg": cfg, "strength": strength}
-        self.add("gap between groups", measured, high[1] + low[1], "difference", **where)
+        cell = {"group": f"{order[-1]} - {order[0]}", "judge": judge, "cfg": cfg, "strength": strength}
+        self.add("gap between groups", measured, high[1] + low[1], "difference", **cell)
 
     def add_changes(self, group: str, cfg: float, strength: float) -> None:
         """Corrected pictures of one group against the plain ones of the same seeds."""
         before, after = (self.of(group, "neutral", cfg, s) for s in (0.0, strength))
-        n, where = len(after), {"group": group, "cfg": cfg, "strength": strength}
+        n, cell = len(after), {"group": group, "cfg": cfg, "strength": strength}
         for judge in self.judges:
             appeared, vanished, p = mcnemar(*(self.stereotypes(judge, group, cfg, s) for s in (0.0, strength)))
-            self.add("McNemar: stereotype vanished", (vanished / n, *NO_INTERVAL), n, "share", judge=judge, **where)
-            self.add("McNemar: stereotype appeared", (appeared / n, *NO_INTERVAL), n, "share", judge=judge, **where)
-            self.add("McNemar: p", (p, *NO_INTERVAL), n, "p", judge=judge, **where)
+            self.add("McNemar: stereotype vanished", (vanished / n, *NO_INTERVAL), n, "share", judge=judge, **cell)
+            self.add("McNemar: stereotype appeared", (appeared / n, *NO_INTERVAL), n, "share", judge=judge, **cell)
+            self.add("McNemar: p", (p, *NO_INTERVAL), n, "p", judge=judge, **cell)
         old, new = ({name: np.array([r[name] for r in records]) for name in MEASURED} for records in (before, after))
         for figure, measured, unit in (
             ("skin L* drift", mean(new["L"] - old["L"]), "points of L*"),
@@ -111,24 +111,24 @@ class Figures:
             ("denoising error, over plain", ratio(new["denoising_error"], old["denoising_error"]), "ratio"),
             ("change of the latent, RMS", mean(new["change"]), "standard deviations"),
         ):
-            self.add(figure, measured, n, unit, **where)
+            self.add(figure, measured, n, unit, **cell)
         errors = [r["denoising_error"] for r in self.of(group, "counter", self.main_cfg, 0.0)]
         if len(errors) > 1:
             measured = ratio(new["denoising_error"], errors, paired=False)
-            self.add("denoising error, over the model's own counter pictures", measured, len(errors), "ratio", **where)
-        self.add_rate("pictures that were changed", list(new["change"] > 0), **where)
+            self.add("denoising error, over the model's own counter pictures", measured, len(errors), "ratio", **cell)
+        self.add_rate("pictures that were changed", list(new["change"] > 0), **cell)
         self.add_variety(group, cfg, strength)
 
     def add_variety(self, group: str, cfg: float, strength: float) -> None:
         """How much the pictures of one group vary, and their distance to other groups and to explicit prompts."""
-        where = {"group": group, "cfg": cfg, "strength": strength}
+        cell = {"group": group, "cfg": cfg, "strength": strength}
         before, after = (self.features_of([group], "neutral", cfg, s) for s in (0.0, strength))
         stereotype, counter = (self.features_of([group], side, self.main_cfg, 0.0) for side in SIDES)
         stages = ("plain", before), ("corrected", after)
         rng = np.random.default_rng([self.plan.seed, len(after)])
 
         def add(figure, first, second, n):
-            self.add(figure, variety_ratio(first, second, rng), n, "ratio", **where)
+            self.add(figure, variety_ratio(first, second, rng), n, "ratio", **cell)
 
         add("variety, over plain", (after,), (before,), len(after))
         if len(counter) > 1:
@@ -136,20 +136,20 @@ class Figures:
             for name, part in stages:
                 add(f"variety, over that between the sides, {name}", (part,), (counter, stereotype), len(part))
         if other_groups := [name for name in self.groups if name != group]:
-            now, then = (self.features_of(other_groups, "neutral", cfg, s) for s in (strength, 0.0))
-            add("distance to other groups, over plain", (after, now), (before, then), len(after))
-            asked = self.features_of(other_groups, "counter", self.main_cfg, 0.0)
-            add("distance to other groups, over own counter side", (after, now), (counter, asked), len(counter))
+            others_after, others_before = (self.features_of(other_groups, "neutral", cfg, s) for s in (strength, 0.0))
+            add("distance to other groups, over plain", (after, others_after), (before, others_before), len(after))
+            own_side = counter, self.features_of(other_groups, "counter", self.main_cfg, 0.0)
+            add("distance to other groups, over own counter side", (after, others_after), own_side, len(counter))
         if len(counter) > 1:
             for name, part in stages:
                 measured = _frechet(part, counter, rng)
-                self.add(f"Frechet distance to own counter side, {name}", measured, len(counter), "distance", **where)
+                self.add(f"Frechet distance to own counter side, {name}", measured, len(counter), "distance", **cell)
 
     def agreement(self, judge: str) -> dict[str, Any]:
         """Agreement of a judge with explicit prompts on plain pictures, and its offset from the miniature's reader."""
-        asked = [r["sides"][judge] == side for group in self.groups for side in SIDES
+        obeyed = [r["sides"][judge] == side for group in self.groups for side in SIDES
                  for r in self.of(group, side, self.main_cfg, 0.0)]  # fmt: skip
-        figures = {"agrees_with_explicit_prompts": {**row_of(rate(sum(asked), len(asked))), "n": len(asked)}}
+        figures = {"agrees_with_explicit_prompts": {**row_of(rate(sum(obeyed), len(obeyed))), "n": len(obeyed)}}
         if "reader" in self.judges and judge != "reader":
             figures["rate_minus_the_readers"] = {
                 name: round(self._mean_rate(judge, strength) - self._mean_rate("reader", strength), 4)

@@ -120,18 +120,18 @@ class Audit:
         records, features, thumbnails = [], [], []
         conditioning = self.host.encode(list(chunk.prompts))
         latents = plain = torch.zeros(0)
-        plain_shown = np.zeros(0, np.uint8)
+        plain_pixels = np.zeros(0, np.uint8)
         for strength, latents, why in self._variants(chunk):
             finite = latents.isfinite().flatten(1).all(dim=1).tolist()
             clean = latents.nan_to_num()
             pictures = self.host.decode(clean)
-            shown = to_uint8(pictures)
+            pixels = to_uint8(pictures)
             verdicts = {judge.name: judge.look(clean, pictures) for judge in self.judges}
             if not strength:
-                plain, plain_shown = latents, shown
+                plain, plain_pixels = latents, pixels
             change = latent_change(plain, latents, plain.std()).nan_to_num().tolist()
-            tones, sharp = skin(shown, self.plan.axis.skin_region), sharpness(shown)
-            similar = structure(plain_shown, shown)
+            tones, sharp = skin(pixels, self.plan.axis.skin_region), sharpness(pixels)
+            similar = structure(plain_pixels, pixels)
             errors = denoising_error(self.host, clean, conditioning, chunk.seeds)
             errors = (
                 errors.nan_to_num(LARGEST_ERROR, LARGEST_ERROR).clamp(max=LARGEST_ERROR).tolist()
@@ -149,7 +149,7 @@ class Audit:
                 )
                 # An unchanged picture reuses the thumbnail of its plain twin, which comes first in the list.
                 changed = change[i] or not (strength and finite[i])
-                thumbnails.append(thumbnail_of(shown[i]) if changed else thumbnails[i])
+                thumbnails.append(thumbnail_of(pixels[i]) if changed else thumbnails[i])
             features.append(features_of(clean))
         return latents, records, np.concatenate(features), thumbnails
 

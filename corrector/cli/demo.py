@@ -49,9 +49,9 @@ def demo(args: Namespace) -> None:
 
         @property
         def format_dict(self):
-            shown = super().format_dict
-            drawing = shown["elapsed"] - self.loaded if shown["n"] else 0.0
-            return {**shown, "rate": (shown["n"] + PRIOR_PICTURES) / (drawing + PRIOR_PICTURES * SECONDS_A_PICTURE)}
+            values = super().format_dict
+            drawing = values["elapsed"] - self.loaded if values["n"] else 0.0
+            return {**values, "rate": (values["n"] + PRIOR_PICTURES) / (drawing + PRIOR_PICTURES * SECONDS_A_PICTURE)}
 
     total = 8 * images * len(cfgs)  # four groups, plain and corrected
     form = "{desc} {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} pictures, {elapsed} so far, {remaining} left"

@@ -124,8 +124,8 @@ def _learn(axis: Axis, path: Path, host: Checkpoint, args: Namespace) -> None:
         args.seed += 1  # other pictures than the pairs
         preference = _calibrated(host, preference, judge, args.calibration, args, folder / "calibration")
         print(f"Wrote {path} ({update_preference(preference, path, scales(args.cfg)).hash}).")
-    shown = pairs.latents[:, :, :6]
-    pictures = host.decode(shown.flatten(0, 2)).unflatten(0, shown.shape[:3])
+    latents = pairs.latents[:, :, :6]
+    pictures = host.decode(latents.flatten(0, 2)).unflatten(0, latents.shape[:3])
     draw_report(preference, pairs, report_path(path), pictures)
     print(f"Wrote {path.with_suffix('.png')}: held-out figures, skin tones and pairs.")
 

@@ -42,8 +42,8 @@ class AxisWords:
         self.names = [(group, axis.aliases.get(group, ())) for group in axis.groups]
         self.aliases = {alias for _, aliases in self.names for alias in aliases}
         self.neutral = self._split(axis.neutral) if len(axis.neutral) >= HELD_OUT_EVERY else list(axis.neutral)
-        shown = [set(words_of(text.replace("{group}", axis.groups[0]))) for text in axis.neutral]
-        self.about_people = 2 * sum(bool(words_in("person") & words) for words in shown) >= len(shown)
+        neutral = [set(words_of(text.replace("{group}", axis.groups[0]))) for text in axis.neutral]
+        self.about_people = 2 * sum(bool(words_in("person") & words) for words in neutral) >= len(neutral)
         self.placed = any(re.search(r"\b(in|from) \{group\}", text) for text in axis.neutral)
         self.sides = {
             STEREOTYPE: _requests(axis.stereotype, axis.counter),
