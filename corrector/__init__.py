@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-    from .axis.axis import Axis
+    from .axis.axis import Axis, load_axis
+    from .correction.run import Run
+    from .correction.update import Settings, correct
+    from .hosts.diffusers import corrected
     from .latents.host import Host, LearningHost
+    from .preference.file import load_preferences, save_preferences
     from .preference.preference import Preference
 
 _HOMES = {
@@ -41,7 +45,10 @@ _HOMES = {
     "save_preferences": "preference.file",
     "load_axis": "axis.axis",
 }
-__all__ = [*_HOMES, "audit", "calibrate", "learn"]
+__all__ = [
+    "Preference", "Run", "Settings", "audit", "calibrate", "correct", "corrected", "learn", "load_axis",
+    "load_preferences", "save_preferences",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:
