@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from corrector.latents.fingerprint import fingerprint, same_weights
 from corrector.latents.skin import skin_mask
 from corrector.latents.spaces import LATENT_SPACES, denoised_from_output, fit_mask, noise_level, scale_input
-from corrector.latents.statistics import denoising_error, rate
+from corrector.latents.statistics import denoising_error, frechet, gap, mcnemar, mean, rate, ratio
 from gaussian_host import GaussianHost
 
 
@@ -47,6 +48,19 @@ def test_weights_that_differ_by_less_than_four_thousandths_are_the_same(factor, 
 
 def test_rate_has_a_wilson_interval_of_95_percent():
     assert rate(5, 20) == pytest.approx((0.25, 0.1119, 0.4687), abs=1e-4)
+
+
+def test_differences_have_published_intervals():
+    assert gap((56, 70), (48, 80)) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4), "Newcombe 1998, method 10"
+    assert gap((56, 70), (48, 80), pairs=10)[1] < 0.0, "of 10 pairs, at 99.5 %"
+    assert mcnemar([1] * 5 + [0, 1], [0] * 5 + [1, 1]) == (1, 5, 0.21875)
+    assert mean([1, 2, 3]) == pytest.approx((2.0, 2 - 1.1316, 2 + 1.1316), abs=1e-4)
+    assert ratio([2.0, 8.0], [1.0, 1.0])[0] == pytest.approx(4.0)
+
+
+def test_frechet_distance_of_spreads_and_means():
+    cross = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # a variance of 2/3 in each direction
+    assert frechet(cross, 2 * cross + 3) == pytest.approx(18 + 4 / 3)
 
 
 def test_denoising_error_is_at_sigma_one_half():
