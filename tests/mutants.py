@@ -61,7 +61,7 @@ MUTANTS = [
     Mutant("correction/decision.py", "elif past and past.target == target", "elif False"),
     Mutant("correction/decision.py", "past and past.target == target", "past"),
     Mutant("correction/decision.py", "past is not None and past.shows_counter_side", "False"),
-    Mutant("correction/decision.py", "active[index], reasons[index] = past.active, past.reason", "active[index] = True"),
+    Mutant("correction/decision.py", "active[index], reasons[index] = past.active,", "_, reasons[index] = True,"),
     Mutant("correction/decision.py", "= calibration.tone if", "= -calibration.tone if"),
     Mutant("correction/decision.py", "members = members[~decided[members]]", ""),
     Mutant("correction/decision.py", "if reading and not reading.open", "if False"),

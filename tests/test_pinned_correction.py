@@ -149,7 +149,7 @@ def test_picture_that_shows_the_counter_side_counts_for_another_target(constant,
 
 @pytest.mark.parametrize("start, unknown", [(torch.ones(1, 4, 8, 8), 0), (torch.eye(8).expand(1, 4, 8, 8), 1)])
 def test_latents_of_an_empty_picture_are_not_looked_up(constant, start, unknown):
-    run = Run([constant], Settings(), torch.zeros(1), [[]], start, memory=memory_of(torch.ones(1, 4, 8, 8)))
+    run = Run([constant], Settings(), torch.zeros(1), [[]], start, memory=Memory())
     assert run.unknown == unknown
 
 
@@ -289,7 +289,7 @@ def test_1024_pictures_are_remembered(later, name):
 
 
 def test_pictures_are_compared_at_8_cells_a_side_and_without_what_is_repainted():
-    memory, mask = memory_of(torch.randn(1, 4, 96, 64)), torch.zeros(1, 1, 8, 8)
-    assert memory.pictures[0].cells.shape == (4, 8, 8)
-    mask[..., :4] = 1
-    assert found(memory_of(unit(1)), unit(1) + 9 * mask, mask=mask) == ["0"]
+    assert memory_of(torch.randn(1, 4, 96, 64)).pictures[0].cells.shape == (4, 8, 8)
+    picture = unit(1).repeat_interleave(2, dim=3)
+    mask = (torch.arange(16) < 7).float().expand(1, 1, 8, 16)  # to the middle of a cell
+    assert found(memory_of(picture), picture + 9 * mask, mask=mask) == ["0"]

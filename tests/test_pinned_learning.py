@@ -137,6 +137,6 @@ def test_trial_is_at_one_and_a_half_times_the_tone_slope(axis, pairs, monkeypatc
 
     monkeypatch.setattr(_Group, "drawn", seen)
     host, judge = GaussianHost(), train_judge(pairs, seed=0, steps=2)[0]
-    one_group = replace(axis, groups=("Orvane",))
-    calibrate(host, Preference(one_group, "miniature", host.world, training={"tone_slopes": {"Orvane": 2.0}}), judge, 12)
+    slopes = {"tone_slopes": {"Orvane": 2.0}}
+    calibrate(host, Preference(replace(axis, groups=("Orvane",)), "miniature", host.world, training=slopes), judge, 12)
     assert tones["plain"] == tones["counter"] == 0.0 and tones["trial"] == 3.0
