@@ -22,6 +22,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("corrector", "axes", "weights", "tests", "pyproject.toml")
 SLOW_IMPORTS = ("scipy.stats", "skimage.color", "diffusers.schedulers.scheduling_dpmsolver_multistep")
+QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain")
 PINNED_WITH = {"hosts": "latents", "gate": "preference"}  # rooms whose pinned values are in another's file
 
 
@@ -61,7 +62,7 @@ MUTANTS = [
     Mutant("correction/decision.py", "elif past and past.target == target", "elif False"),
     Mutant("correction/decision.py", "past and past.target == target", "past"),
     Mutant("correction/decision.py", "past is not None and past.shows_counter_side", "False"),
-    Mutant("correction/decision.py", "active[index], reasons[index] = past.active,", "_, reasons[index] = True,"),
+    Mutant("correction/decision.py", "active[index], reasons[index] = past.active,", "active[index], reasons[index] = True,"),
     Mutant("correction/decision.py", "= calibration.tone if", "= -calibration.tone if"),
     Mutant("correction/decision.py", "members = members[~decided[members]]", ""),
     Mutant("correction/decision.py", "if reading and not reading.open", "if False"),
@@ -226,10 +227,11 @@ def passes(copy: Path, tests: str) -> bool:
 def run(copy: Path, tests: str) -> None:
     os.chdir(copy)
     sys.dont_write_bytecode = True
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     files, _, selected = tests.partition("::")
     names = [f"tests/{name}" for name in files.split()]
-    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *(["-k", selected] if selected else []), *names]))
+    sys.exit(pytest.main([*QUICK, *(["-k", selected] if selected else []), *names]))
 
 
 if __name__ == "__main__":
