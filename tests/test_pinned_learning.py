@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from corrector.learning.calibrate import _Group, calibrate, pictures_needed, scales
+from corrector.learning.chances import leans_from
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import Points, sample_points
 from corrector.learning.store import PairError, refuse_broken
@@ -140,3 +142,13 @@ def test_trial_is_at_one_and_a_half_times_the_tone_slope(axis, pairs, monkeypatc
     slopes = {"tone_slopes": {"Orvane": 2.0}}
     calibrate(host, Preference(replace(axis, groups=("Orvane",)), "miniature", host.world, training=slopes), judge, 12)
     assert tones["plain"] == tones["counter"] == 0.0 and tones["trial"] == 3.0
+
+
+def test_leans_of_a_regression():
+    rng = np.random.RandomState(0)
+    features = [rng.normal(size=(12, 2)) * [1, 3] + 1 for _ in range(2)]
+    sides = [(values @ [2, 1] > limit).astype(float) for values, limit in zip(features, (2, 5), strict=True)]
+    first, second = leans_from(features, sides)
+    names = [f"lean_{name}" for name in ("slope", "guidance", "mean", "spread", "offset")]
+    assert [first[name] for name in names] == pytest.approx([2.2999, 0.4783, 2.3764, 1.5373, -3.0336], rel=2e-3)
+    assert [second[name] for name in names] == pytest.approx([2.2999, 0.4783, 1.4209, 2.1141, -4.9604], rel=2e-3)
