@@ -155,7 +155,6 @@ MUTANTS = [
     Mutant("preference/calibration.py", "JUDGES_DISAGREE = 0.1", "JUDGES_DISAGREE = 0.2"),
     Mutant("preference/calibration.py", "self.full_interval[0] if", "self.full_interval[1] if"),
     Mutant("preference/calibration.py", "self.base_rate >= target", "self.base_rate > target"),
-    Mutant("preference/calibration.py", "max(cfg, 1.0)\n    nearest", "cfg\n    nearest"),
     Mutant("preference/calibration.py", "self.lean_slope * lean)", "lean)"),
     Mutant("preference/networks.py", ".mean(dim=0)", ".sum(dim=0)"),
     Mutant("preference/networks.py", "(sides == sides[0])", "(sides == sides)"),

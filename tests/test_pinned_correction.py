@@ -238,10 +238,11 @@ def test_pictures_that_lean_most_to_the_counter_side_are_corrected_first():
     assert thinned(torch.zeros(2), 0.5, LEANING, torch.tensor([-3.0, -2.0])).tolist() == [False, True]
 
 
-def test_batches_above_their_target_are_corrected_as_often_as_pinned():
-    coin, leans = torch.tensor([0.0]), torch.linspace(-3, 1, 401)
-    chosen = [bool(thinned(coin, 0.5, LEANING, lean[None])) for lean in leans]
-    assert sum(chosen) == 188 and chosen == sorted(chosen, reverse=True)
+@pytest.mark.parametrize("target, spread, count", [(0.5, 1.0, 188), (0.8, 2.0, 299)])
+def test_pictures_are_corrected_as_often_as_pinned(target, spread, count):
+    coin, leans, calibration = torch.tensor([0.0]), torch.linspace(-3, 1, 401), replace(LEANING, lean_spread=spread)
+    chosen = [bool(thinned(coin, target, calibration, lean[None])) for lean in leans]
+    assert sum(chosen) == count and chosen == sorted(chosen, reverse=True)
 
 
 # correction/memory

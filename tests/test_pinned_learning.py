@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,3 +153,16 @@ def test_leans_of_a_regression():
     names = [f"lean_{name}" for name in ("slope", "guidance", "mean", "spread", "offset")]
     assert [first[name] for name in names] == pytest.approx([2.2999, 0.4783, 2.3764, 1.5373, -3.0336], rel=2e-3)
     assert [second[name] for name in names] == pytest.approx([2.2999, 0.4783, 1.4209, 2.1141, -4.9604], rel=2e-3)
+
+
+def test_corrected_pictures_are_compared_with_counter_pictures():
+    latents, whole = torch.randn(24, 4, 4, 4), torch.ones(24, dtype=torch.bool)
+    plain, corrected, counter = (
+        SimpleNamespace(latents=scale * latents, whole=whole, numbers=list(range(24))) for scale in (3.0, 1.5, 1.0)
+    )
+    group = SimpleNamespace(
+        prompts=[6.0] * 24, asking=[4.0] * 24, seeds=[0] * 24, judge=SimpleNamespace(agreement=lambda latents: 0.9),
+        error=lambda latents, prompts, seeds: torch.tensor(prompts),
+    )  # fmt: skip
+    figures = dict(distance=0.0625, spread=1.5, extremes=1.5, error=1.5, agreement=0.9)
+    assert _Group.compared(group, plain, corrected, counter) == pytest.approx(figures, rel=1e-3)
