@@ -108,10 +108,10 @@ def audit(
     with _extra_named():
         from .auditing.whole import audit
 
-    return audit(_host(model), _axis(axis), preferences, folder, **options)
+    return audit(_host(model), _axis(axis), list(preferences), folder, **options)
 
 
-def _host(model: Any) -> Host:
+def _host(model: Any) -> LearningHost:
     from .hosts.checkpoint import Checkpoint
 
     return Checkpoint(model) if hasattr(model, "unet") and hasattr(model, "scheduler") else model

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from ..corrector.files.folders import WEIGHTS
+from ..corrector.preference.text import Text
 from .correction import corrected
 from .identity import identity_of
 
@@ -120,7 +121,8 @@ def sample_as_in_a_graph(
 def hash_of_text(preference: Preference) -> str:
     """A hash of the encoded prompts of a Text preference; its own hash covers only what differs between them."""
     digest = hashlib.sha256(preference.hash.encode())
-    for side in (preference.source.counter, preference.source.stereotype):
+    text = cast(Text, preference.source)
+    for side in (text.counter, text.stereotype):
         for tokens, _ in side:
             digest.update(tokens.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:10]

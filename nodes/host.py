@@ -6,6 +6,7 @@ The host always runs in inference mode and training does not, so the results are
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import comfy.model_management
 import comfy.sample
@@ -116,6 +117,7 @@ class ComfyHost:
         self.latent_format = model.get_model_object("latent_format")
         self.space = SPACES[type(self.latent_format).__name__]
         self.shape = (self.latent_format.latent_channels, height // 8, width // 8)
+        self.reader: Any = None  # the miniature's, if it can read the pictures
         self._encoded = lru_cache(CACHED_PROMPTS)(self._encode)
 
     @property

@@ -67,7 +67,7 @@ def draw_grid(report: Report, thumbnails: Sequence[bytes]) -> np.ndarray:
     lines = []
     for group in report["axis"]["groups"]:
         before, *after = (
-            np.stack([open_picture(io.BytesIO(thumbnails[place])) for place in places[:GRID_COLUMNS]])
+            np.stack([np.asarray(open_picture(io.BytesIO(thumbnails[place]))) for place in places[:GRID_COLUMNS]])
             for places in (places_of(report, group, s) for s in (0.0, *report["settings"]["strengths"][:1]))
         )
         montage = montage_of(before, *(after or [before]))

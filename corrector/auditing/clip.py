@@ -69,7 +69,7 @@ def _loaded(folder):
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # missing weights are an error below, and torchvision is not needed
     try:
-        model, loading = CLIPModel.from_pretrained(
+        model, loading = CLIPModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]  # output_loading_info
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True,
             attn_implementation="sdpa",  # config.json may name code on the hub
         )  # fmt: skip

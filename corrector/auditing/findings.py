@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -59,7 +60,13 @@ class GroupFigures:
         row = figure(self.report, name, self.group, self.strength, judge)
         return row if row and row["value"] is not None else None
 
-    def before_and_after(self, name: str, judge: str) -> tuple[dict | None, dict | None]:
+    def value(self, name: str, judge: str | None = None) -> float:
+        """The value of a figure of corrected pictures, which is there."""
+        row = self.after(name, judge)
+        return math.nan if row is None else row["value"]
+
+    def before_and_after(self, name: str, judge: str) -> tuple[Any, Any]:
+        """The rows of a figure of plain and of corrected pictures, or None for each that is missing."""
         return figure(self.report, name, self.group, 0.0, judge), self.after(name, judge)
 
 
@@ -91,11 +98,10 @@ def _correction(figures: GroupFigures) -> Iterator[Finding]:
     judge, group, allowed = figures.judges[0], figures.group, 1 - figures.report["settings"]["target"]
     plain, after = figures.before_and_after("stereotype rate", judge)
     p, vanished, appeared = (
-        figures.after(f"McNemar: {name}", judge)["value"]
-        for name in ("p", "stereotype vanished", "stereotype appeared")
+        figures.value(f"McNemar: {name}", judge) for name in ("p", "stereotype vanished", "stereotype appeared")
     )
     fell, rose = (p < SIGNIFICANT and first > second for first, second in ((vanished, appeared), (appeared, vanished)))
-    unchanged = figures.after("pictures that were changed")["value"] == 0
+    unchanged = figures.value("pictures that were changed") == 0
     missed = plain["low"] > allowed + 0.05 and not fell
     chance = "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
     of_group = f"{figures.stereotype} for {group}"

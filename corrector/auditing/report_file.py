@@ -99,11 +99,15 @@ def figure(report: Report, name: str, group: str, strength: float | None, judge:
     return next((row for row in report["figures"] if tuple(row[key] for key in keys) == values), None)
 
 
-def rate_rows(report: Report) -> list[tuple[str, str, dict, dict | None]]:
+def rate_rows(report: Report) -> list[tuple[str, str, Any, Any]]:
     """Stereotype rates at the first CFG scale and strength: [(group, judge, plain row, corrected row or None)]."""
-    strengths = 0.0, *(report["settings"]["strengths"][:1] or [None])
+    plain, corrected = 0.0, next(iter(report["settings"]["strengths"]), None)
+
+    def row(group, judge, strength):
+        return figure(report, "stereotype rate", group, strength, judge)
+
     return [
-        (group, judge["name"], *(figure(report, "stereotype rate", group, s, judge["name"]) for s in strengths))
+        (group, judge["name"], row(group, judge["name"], plain), row(group, judge["name"], corrected))
         for group in report["axis"]["groups"]
         for judge in report["judges"]
     ]

@@ -110,6 +110,7 @@ def judges_of(
         judges = [latent_judge(source, [p.hash for p in preferences])]
     if clip is not None:
         judges.append(clip)
-    if axis.id in ReaderJudge.SIDES and hasattr(host, "reader"):
-        judges.append(ReaderJudge(host.reader, axis))
+    reader = getattr(host, "reader", None) if axis.id in ReaderJudge.SIDES else None
+    if reader is not None:
+        judges.append(ReaderJudge(reader, axis))
     return judges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..files.errors import visible
 from ..files.folders import HOME
@@ -156,7 +156,7 @@ def raters(args: argparse.Namespace) -> None:
     people = evaluate(report, *read_answers(args.folder, args.answers))
     pictures, gone = args.folder / "pictures", "the pictures of this audit are missing; run the audit again."
     store = AuditStore(pictures, read_json(pictures / "settings.json", gone, gone))
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in report["settings"].items()}
+    settings: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in report["settings"].items()}
     plan = Plan(axis_from_dict(report["axis"]), **settings)
     *_, thumbnails = store.collect(plan, report["judges"][0]["name"])
     report["people"] = people

@@ -51,7 +51,7 @@ def demo(args: Namespace) -> None:
         def format_dict(self):
             shown = super().format_dict
             drawing = shown["elapsed"] - self.loaded if shown["n"] else 0.0
-            return shown | {"rate": (shown["n"] + PRIOR_PICTURES) / (drawing + PRIOR_PICTURES * SECONDS_A_PICTURE)}
+            return {**shown, "rate": (shown["n"] + PRIOR_PICTURES) / (drawing + PRIOR_PICTURES * SECONDS_A_PICTURE)}
 
     total = 8 * images * len(cfgs)  # four groups, plain and corrected
     form = "{desc} {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} pictures, {elapsed} so far, {remaining} left"
@@ -84,10 +84,10 @@ def _drawn(cfgs, images, bar):
     host = Miniature(bf16=has_bfloat16(torch.device("cpu")))
     denoise = host.denoise
 
-    def watched(x, *conditions):
+    def watched(x, sigma, conditioning):
         bar.loaded = bar.loaded or bar.format_dict["elapsed"]
         bar.update(len(x) / 2 / host.steps)  # CFG asks twice for each step of a picture
-        return denoise(x, *conditions)
+        return denoise(x, sigma, conditioning)
 
     host.denoise = watched
     preferences = [load_preference(WEIGHTS / f"miniature-{axis}.safetensors") for axis in STEREOTYPES]

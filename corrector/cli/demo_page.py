@@ -36,7 +36,7 @@ def draw_demo(rows: Sequence[Mapping[str, Any]], grids: Sequence[Mapping[str, An
     height = 6.4 * min(0.34, max(montage.shape[0] / montage.shape[1] for montage in montages)) + 0.3
     parts = [lines * height + 0.4, 0.55 + 0.19 * len(rows)]
     figure = Figure(figsize=(13.2, sum(parts)), dpi=100, layout="constrained", facecolor="white")
-    above, below = figure.subfigures(2, 1, height_ratios=parts)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=parts)[:, 0]
     above.suptitle(f"The same seeds without and with correction. {SCOPE}", fontsize=8.5)
     panels = above.subplots(lines, 2, squeeze=False).flat
     for panel, grid, montage in zip(panels, grids, montages, strict=False):

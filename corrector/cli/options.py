@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..latents.host import LearningHost
+    from ..hosts.checkpoint import Checkpoint
 
 MOST_PICTURES = 10**6  # and points
 
@@ -60,7 +60,7 @@ def _size(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.lower().split("x")))
 
 
-def open_host(args: argparse.Namespace) -> "LearningHost":
+def open_host(args: argparse.Namespace) -> "Checkpoint":
     """The checkpoint that the options name, by default the miniature; sets the default CFG scale."""
     from ..hosts.checkpoint import Checkpoint
     from ..latents.host import default_cfg

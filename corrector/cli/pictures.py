@@ -37,7 +37,7 @@ def describe(path):
 def _of_comfyui(path, text):
     try:
         record = parse_json(text)
-        corrections = record["corrections"] if record["format"] == RECORD_FORMAT else None
+        corrections = record["corrections"] if record["format"] == RECORD_FORMAT else record[None]
         return [
             (f"Correction {number}: " if len(corrections) > 1 else "")
             + _sentence(preference, correction["strength"], correction["target"])

@@ -38,7 +38,9 @@ ERRORS = {
 # Arguments of `train_gate` for a gate that must be there in seconds. On a CPU encoding takes the time, so the texts are
 # few and short, and many directions would overfit them. It is less sure of a name. Requests are read early: to override
 # one is the worst error.
-QUICK = dict(count=176, longest=16, steps=60, directions=32, reach=3, named=(0.35, 0.4), asked=(0.2, 0.25), check=False)
+QUICK: dict[str, Any] = dict(
+    count=176, longest=16, steps=60, directions=32, reach=3, named=(0.35, 0.4), asked=(0.2, 0.25), check=False
+)
 
 Encode = Callable[[Sequence[str]], Iterable[Tensor]]
 Range = tuple[float, float]

@@ -147,13 +147,13 @@ class Checkpoint:
 
     def _output(self, x, timestep, conditioning):
         """The UNet's output for scaled x, float32."""
-        to, added = dict(device=self.device, dtype=self.unet.dtype), None
+        to, added = (self.device, self.unet.dtype), None
         if self.sdxl:
             height, width = (PIXELS * side for side in x.shape[-2:])
             sizes = torch.tensor([[height, width, 0.0, 0.0, height, width]])  # original size, crop, target size
-            added = dict(text_embeds=conditioning.pooled.to(**to), time_ids=sizes.expand(len(x), -1).to(self.device))
-        tokens = token_vectors(conditioning).to(**to)
-        return self.unet(x.to(**to), timestep, tokens, added_cond_kwargs=added).sample.float()
+            added = dict(text_embeds=conditioning.pooled.to(*to), time_ids=sizes.expand(len(x), -1).to(self.device))
+        tokens = token_vectors(conditioning).to(*to)
+        return self.unet(x.to(*to), timestep, tokens, added_cond_kwargs=added).sample.float()
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """sigma [B] -> the nearest training timestep in log sigma [B], as in ComfyUI, so that predictions agree."""

@@ -107,7 +107,7 @@ def _loaded(preferences):
     loaded = []
     for preference in preferences if several else [preferences]:
         if isinstance(preference, str | os.PathLike):
-            loaded += load_preferences(preference)
+            loaded += load_preferences(os.fspath(preference))
         elif isinstance(preference, Preference):
             loaded.append(preference)
         else:

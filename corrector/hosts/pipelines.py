@@ -117,7 +117,7 @@ def check_pipeline(pipe: DiffusionPipeline, preferences: Sequence[Preference]) -
     check_scheduler(pipe.scheduler)
     if not preferences:
         raise CorrectionError("There are no preferences; give at least one, or the path of its file.")
-    config, space = pipe.unet.config, space_of(pipe)
+    config, space = pipe.unet.config, str(space_of(pipe))  # `_lack` refuses those of none
     width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
     for preference in preferences:
         name, gate = f'The preference "{preference.name}"', preference.gate

@@ -39,9 +39,9 @@ def check_scheduler(scheduler: ConfigMixin) -> None:
             f"The pipeline's scheduler is {name}{flow}, which RS-Corrector does not support; set pipe.scheduler to one "
             f"of {', '.join(KNOWN)}."
         )
-    if config.prediction_type not in PREDICTIONS:
+    if config["prediction_type"] not in PREDICTIONS:
         raise CorrectionError(
-            f'The {name} has the prediction type "{config.prediction_type}" and RS-Corrector supports '
+            f'The {name} has the prediction type "{config["prediction_type"]}" and RS-Corrector supports '
             f"{', '.join(PREDICTIONS)}; use the scheduler that came with the checkpoint."
         )
     settings = inspect.signature(type(scheduler).__init__).parameters  # a configuration may hold those of others

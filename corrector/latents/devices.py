@@ -7,6 +7,7 @@ ends (`place`, `placed`). What needs no full precision is computed `quickly`.
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ def device_of(network: nn.Module) -> torch.device | None:
     return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), None)
 
 
+@overload
+def beside(network: nn.Module, *tensors: Tensor) -> tuple[Tensor, ...]: ...
+@overload
+def beside(network: nn.Module, *tensors: Tensor | None) -> tuple[Tensor | None, ...]: ...
 def beside(network: nn.Module, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     """Tensors, or None, on the device of a network."""
     device = device_of(network)

@@ -87,8 +87,7 @@ def ratio(after: ArrayLike, before: ArrayLike, paired: bool = True) -> Interval:
 
 def row_of(measured: Sequence[float | None], digits: int = 4) -> dict[str, float | None]:
     """An Interval as JSON {"value", "low", "high"}; numbers that are not finite are None."""
-    finite = [number is not None and math.isfinite(number) for number in measured]
-    numbers = [round(float(n), digits) if ok else None for n, ok in zip(measured, finite, strict=True)]
+    numbers = [None if n is None or not math.isfinite(n) else round(float(n), digits) for n in measured]
     return dict(zip(("value", "low", "high"), numbers, strict=True))
 
 
@@ -102,7 +101,7 @@ def features(latents: Tensor, grid: int = 4) -> np.ndarray:
     return F.adaptive_avg_pool2d(latents.double(), grid).flatten(1).numpy()
 
 
-def frechet(first: np.ndarray, second: np.ndarray, weights: ArrayLike | None = None) -> float:
+def frechet(first: np.ndarray, second: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Frechet distance between Gaussians fitted to two sets of features [N, F] (Heusel et al. 2017).
 
     `weights` [N] are of the second set; by default all count alike.

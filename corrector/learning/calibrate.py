@@ -57,14 +57,14 @@ def pictures_needed(groups: int, count: int, cfgs: Sequence[float]) -> int:
 
 
 def calibrate(
-    host: Host, preference: Preference, judge: Judge, count: int = 84, cfgs: Sequence[float] = (2.0, 7.0),
+    host: Host, preference: Preference, judge: Judge | None, count: int = 84, cfgs: Sequence[float] = (2.0, 7.0),
     seed: int = 1, progress: Callable[[int], object] | None = None, folder: str | Path | None = None,
     measuring: Callable[[str], object] | None = None,
 ) -> Preference:  # fmt: skip
     """Measure every group of the preference's axis at some CFG scales -> the preference with its calibrations.
 
     Calibrations at other CFG scales are kept, unless of another checkpoint, which is logged. Raises GateError if the
-    preference is for another text encoder, PairError if too many pictures hold NaN or infinity.
+    preference is for another text encoder, PairError if there is no judge, or too many pictures hold NaN or infinity.
 
     Args:
         host: Host.
@@ -78,6 +78,8 @@ def calibrate(
     """
     if wrong := [cfg for cfg in cfgs if not 0 < cfg <= HIGHEST_CFG]:
         raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {HIGHEST_CFG}.")
+    if judge is None:
+        raise PairError(f'The preference "{preference.name}" has no judge to calibrate with; learn it again.')
     axis, model = preference.axis, model_of(host)
     outdated = of_other_models(preference, host)
     if outdated:

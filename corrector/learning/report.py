@@ -31,7 +31,7 @@ REPORT_STYLE = {
 
 
 def draw_report(
-    preference: Preference, pairs: Pairs | None, path: Path | None = None, pictures: Tensor | None = None
+    preference: Preference, pairs: Pairs, path: Path | None = None, pictures: Tensor | None = None
 ) -> np.ndarray:
     """Held-out figures, skin tones and some pairs -> uint8 [H, W, 3]; only text if matplotlib cannot draw them.
 

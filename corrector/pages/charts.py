@@ -34,7 +34,8 @@ def drawn(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context({**TEXT_IS_TEXT, **(style or {})}):
+    settings: Any = {**TEXT_IS_TEXT, **(style or {})}
+    with rc_context(settings):
         figure = Figure(figsize=size, dpi=dpi, layout="constrained", facecolor="white")
         canvas = FigureCanvasAgg(figure)
         fill(figure)
@@ -69,7 +70,7 @@ def draw_histograms(panel: Axes, values: Mapping[str, Sequence[float]], bins: in
     low, high = min(map(min, values.values())), max(map(max, values.values()))
     edges = np.linspace(low, high + 1e-3, bins + 1)
     for (label, numbers), colour in zip(values.items(), (PLAIN, CORRECTED), strict=False):
-        panel.hist(numbers, bins=edges, histtype="stepfilled", alpha=alpha, color=colour, label=label)
+        panel.hist(numbers, bins=edges.tolist(), histtype="stepfilled", alpha=alpha, color=colour, label=label)
         panel.axvline(float(np.mean(numbers)), color=colour, linewidth=1)
     panel.legend(fontsize=7)
 

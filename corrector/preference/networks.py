@@ -52,7 +52,7 @@ class Source(Protocol):
         """
         ...
 
-    def in_run(self, evaluate: Callable) -> "Source":
+    def in_run(self, evaluate: Callable | None) -> "Source":
         """The source for one run, in which `evaluate(source, x, sigma)` asks the host's model (`Text`)."""
         ...
 
@@ -193,7 +193,7 @@ class Distilled(nn.Module):
             )
         return Reading(*(part.to(x.device) for part in parts))
 
-    def in_run(self, evaluate: Callable) -> "Distilled":
+    def in_run(self, evaluate: Callable | None) -> "Distilled":
         return self
 
 

@@ -30,7 +30,7 @@ class Text:
         self.evaluate = evaluate
         self.previous: tuple[float, Tensor] | None = None  # sigma and q of the previous step
 
-    def in_run(self, evaluate: Evaluate) -> "Text":
+    def in_run(self, evaluate: Evaluate | None) -> "Text":
         """A copy for one run, without the state of another."""
         return Text(self.counter, self.stereotype, evaluate)
 
