@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from corrector.latents.fingerprint import fingerprint, same_weights
 from corrector.latents.skin import skin_mask
 from corrector.latents.spaces import LATENT_SPACES, denoised_from_output, fit_mask, noise_level, scale_input
-from corrector.latents.statistics import denoising_error, rate
+from corrector.latents.statistics import denoising_error, frechet, gap, mcnemar, mean, rate, ratio
 from gaussian_host import GaussianHost
 
 
@@ -49,11 +50,28 @@ def test_rate_has_a_wilson_interval_of_95_percent():
     assert rate(5, 20) == pytest.approx((0.25, 0.1119, 0.4687), abs=1e-4)
 
 
+def test_differences_have_published_intervals():
+    assert gap((56, 70), (48, 80)) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4), "Newcombe 1998, method 10"
+    assert gap((56, 70), (48, 80), pairs=10)[1] < 0.0, "of 10 pairs, at 99.5 %"
+    assert mcnemar([1] * 5 + [0, 1], [0] * 5 + [1, 1]) == (1, 5, 0.21875)
+    assert mean([1, 2, 3]) == pytest.approx((2.0, 2 - 1.1316, 2 + 1.1316), abs=1e-4)
+    assert ratio([2.0, 8.0], [1.0, 1.0])[0] == pytest.approx(4.0)
+    welch = ratio(np.exp([1.0, 2.0, 6.0]), np.exp([0.0, 0.1, 0.2, 0.3]), paired=False)
+    assert np.log(welch) == pytest.approx((2.85, -3.71, 9.41), abs=0.01)
+
+
+def test_frechet_distance_of_spreads_and_means():
+    cross = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # a variance of 2/3 in each direction
+    assert frechet(cross, 2 * cross + 3) == pytest.approx(18 + 4 / 3)
+
+
 def test_denoising_error_is_at_sigma_one_half():
     host, seen = GaussianHost(), []
-    host.denoise = lambda x, sigma, conditioning: seen.append(sigma) or torch.zeros_like(x)
+    host.denoise = lambda x, sigma, conditioning: seen.extend([sigma, x]) or torch.zeros_like(x)
     error = denoising_error(host, torch.ones(2, 4, 4, 4), None, [1, 2])
     assert seen[0].tolist() == [0.5, 0.5] and error.tolist() == [4.0, 4.0]
+    noise = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(2))  # of the next seed
+    torch.testing.assert_close(seen[1][0], 1 + 0.5 * noise)
 
 
 def test_sigma_and_scale_of_a_schedulers_samples():
@@ -70,3 +88,17 @@ def test_sigma_and_scale_of_a_schedulers_samples():
         sigma, alpha = schedulers.noise_level(scheduler, scheduler.timesteps[0])
         assert sigma == pytest.approx(float(scheduler.sigmas[0])) and sigma > 9
         assert alpha == pytest.approx((sigma**2 + 1) ** -0.5 if scale else 1.0)
+
+
+@pytest.mark.parametrize("kind, middle", [("KDPM2Discrete", 18.2818), ("KDPM2AncestralDiscrete", 13.2913)])
+def test_second_evaluation_of_a_step_is_between_its_sigmas(kind, middle):
+    diffusers = pytest.importorskip("diffusers")
+    from corrector.hosts import schedulers
+
+    scheduler = getattr(diffusers, f"{kind}Scheduler")(beta_start=0.00085, beta_end=0.012)
+    scheduler.set_timesteps(10)
+    sigmas, sample = [], torch.ones(1, 4, 2, 2)
+    for timestep in scheduler.timesteps[:3]:
+        sigmas.append(schedulers.noise_level(scheduler, timestep)[0])
+        sample = scheduler.step(0 * sample, timestep, sample).prev_sample
+    assert sigmas == pytest.approx([25.1461, middle, 13.2913], rel=1e-4)

@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from corrector.learning.calibrate import calibrate
+from corrector.learning.calibrate import _Group, calibrate, pictures_needed, scales
+from corrector.learning.chances import leans_from
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import Points, sample_points
 from corrector.learning.store import PairError, refuse_broken
@@ -31,6 +34,8 @@ def test_tone_gradient_is_a_ridge_regression_and_zero_for_lightness_that_hardly_
     assert float(tone_gradient(pairs, box).norm()) == pytest.approx(0.67343, rel=1e-3)
     _, shift = Tilt(pairs, box).at(torch.tensor([2.0]), torch.tensor([0]))
     assert float(shift[shift != 0].square().mean().sqrt()) == pytest.approx(2 * 0.079, rel=1e-4)
+    lighter = replace(pairs, lightness=tones + torch.tensor([[[0.0], [9.0]]]))
+    assert Tilt(lighter, box).size < 0 < Tilt(replace(lighter, lightness=-lighter.lightness), box).size
     flat = replace(pairs, lightness=50 + (tones - 50) * 0.099 / float((tones - tones.mean(dim=2, keepdim=True)).std()))
     assert not tone_gradient(flat, box).any()
 
@@ -73,6 +78,7 @@ def test_networks_of_latents(points):
     assert [patch_of((4, side, side)) for side in (64, 95, 96, 128)] == [2, 2, 4, 4]
     assert [batch_of(64, (side, side)) for side in (8, 16, 32, 64)] == [64, 64, 16, 8]
     source, figures = train_distilled("miniature", 2, points, steps=1, seed=0)
+    assert figures["update_r2"] < 0.5, "(1 - q) P is compared with the update"
     assert source.rise == 0.7 and source.config["patch"] == 2
     assert figures["held_out_points"] == 18 and figures["points"] == 300, "6 % of 50 runs"
 
@@ -118,3 +124,45 @@ def test_distance_needs_24_counter_pictures(axis, pairs, count, measured):
     preference = Preference(one_group, "miniature", host.world)
     (calibration,) = calibrate(host, preference, judge, count, cfgs=(2.0,)).calibrations
     assert (calibration.distance is not None) == measured and calibration.base_n == count
+
+
+def test_calibration_measures_a_second_scale_and_a_part_of_the_pictures_more():
+    assert scales(3.0) == (3.0, 7.0) and scales(7.0) == (2.0, 7.0)
+    assert pictures_needed(2, 84, (2.0, 7.0)) == 2 * 2 * (3 * 84 + 42 + 28)
+
+
+def test_trial_is_at_one_and_a_half_times_the_tone_slope(axis, pairs, monkeypatch):
+    tones, drawn = {}, _Group.drawn
+
+    def seen(group, stage, cfg, prompts, numbers=None, calibration=None):
+        tones[stage] = calibration.tone if calibration else 0.0
+        return drawn(group, stage, cfg, prompts, numbers, calibration)
+
+    monkeypatch.setattr(_Group, "drawn", seen)
+    host, judge = GaussianHost(), train_judge(pairs, seed=0, steps=2)[0]
+    slopes = {"tone_slopes": {"Orvane": 2.0}}
+    calibrate(host, Preference(replace(axis, groups=("Orvane",)), "miniature", host.world, training=slopes), judge, 12)
+    assert tones["plain"] == tones["counter"] == 0.0 and tones["trial"] == 3.0
+
+
+def test_leans_of_a_regression():
+    rng = np.random.RandomState(0)
+    features = [rng.normal(size=(12, 2)) * [1, 3] + 1 for _ in range(2)]
+    sides = [(values @ [2, 1] > limit).astype(float) for values, limit in zip(features, (2, 5), strict=True)]
+    first, second = leans_from(features, sides)
+    names = [f"lean_{name}" for name in ("slope", "guidance", "mean", "spread", "offset")]
+    assert [first[name] for name in names] == pytest.approx([2.2999, 0.4783, 2.3764, 1.5373, -3.0336], rel=2e-3)
+    assert [second[name] for name in names] == pytest.approx([2.2999, 0.4783, 1.4209, 2.1141, -4.9604], rel=2e-3)
+
+
+def test_corrected_pictures_are_compared_with_counter_pictures():
+    latents, whole = torch.randn(24, 4, 4, 4), torch.ones(24, dtype=torch.bool)
+    plain, corrected, counter = (
+        SimpleNamespace(latents=scale * latents, whole=whole, numbers=list(range(24))) for scale in (3.0, 1.5, 1.0)
+    )
+    group = SimpleNamespace(
+        prompts=[6.0] * 24, asking=[4.0] * 24, seeds=[0] * 24, judge=SimpleNamespace(agreement=lambda latents: 0.9),
+        error=lambda latents, prompts, seeds: torch.tensor(prompts),
+    )  # fmt: skip
+    figures = dict(distance=0.0625, spread=1.5, extremes=1.5, error=1.5, agreement=0.9)
+    assert _Group.compared(group, plain, corrected, counter) == pytest.approx(figures, rel=1e-3)

@@ -69,6 +69,19 @@ def test_judge_says_counter_above_0_and_that_its_folds_agree():
     assert judge.agreement(latents) == 0.0
 
 
+@pytest.mark.parametrize("side, pooled", [(47, False), (48, True)])
+def test_judge_averages_latents_to_about_32_cells_a_side(side, pooled):
+    judge, latents = Judge(4, width=2).requires_grad_(False), torch.randn(1, 4, side, side)
+    assert torch.equal(judge(latents), judge(torch.nn.functional.avg_pool2d(latents, 2))) == pooled
+
+
+def test_target_is_within_reach_from_the_lower_end_of_the_interval():
+    calibration = replace(MEASURED, full_interval=(0.87, 0.93))
+    ways = [calibration.reach(target).split(": ", 1)[1] for target in (0.3, 0.31, 0.87, 0.88)]
+    assert ["does nothing" in way for way in ways] == [True, False, False, False]
+    assert ["is within reach" in way for way in ways] == [False, True, True, False]
+
+
 def gate_of(group, asked, **thresholds):
     """A gate that gives the first of two groups and a request for the stereotype these probabilities."""
     gate = PromptGate(width=4, groups=2, hidden=3, **thresholds).eval().requires_grad_(False)
