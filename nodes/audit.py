@@ -13,6 +13,8 @@ import comfy.utils
 import folder_paths
 import numpy as np
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 
 from ..corrector.auditing.map import Acts, overlay, step_tiles
@@ -33,6 +35,7 @@ from .search import MEASURE, found_by
 
 if TYPE_CHECKING:
     from ..corrector.auditing.plan import Plan
+    from ..corrector.axis.axis import Axis
     from ..corrector.preference.preference import Preference
 
 
@@ -78,7 +81,7 @@ def audited(
 
 class RSCorrectorAudit(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorAudit",
             display_name="RS-Corrector Audit",
@@ -131,7 +134,7 @@ class RSCorrectorAudit(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, more_cfg="", more_strengths=""):
+    def validate_inputs(cls, more_cfg: str = "", more_strengths: str = "") -> bool | str:
         from ..corrector.auditing.plan import AuditError, numbers
 
         try:
@@ -143,8 +146,10 @@ class RSCorrectorAudit(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, clip, vae, axis, images, narrow, strength, steps, cfg, sampler, scheduler, width, height, seed,
-        batch, preference=None, clip_vision=None, clip_text=None, target=1.0, more_cfg="", more_strengths="",
+        cls, model: ModelPatcher, clip: CLIP, vae: VAE, axis: Axis, images: int, narrow: float, strength: float,
+        steps: int, cfg: float, sampler: str, scheduler: str, width: int, height: int, seed: int, batch: int,
+        preference: tuple[Preference, ...] | None = None, clip_vision: Any = None, clip_text: CLIP | None = None,
+        target: float = 1.0, more_cfg: str = "", more_strengths: str = "",
     ) -> io.NodeOutput:  # fmt: skip
         from ..corrector.auditing.chart import report_table
         from ..corrector.auditing.plan import Plan, numbers
@@ -173,7 +178,7 @@ def image_of(path: Path) -> torch.Tensor:
 
 class RSCorrectorMap(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorMap",
             display_name="RS-Corrector Map",
@@ -209,8 +214,9 @@ class RSCorrectorMap(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, vae, preference, strength, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image,
-        denoise,
+        cls, model: ModelPatcher, vae: VAE, preference: tuple[Preference, ...], strength: float, seed: int, steps: int,
+        cfg: float, sampler: str, scheduler: str, positive: list, negative: list, latent_image: dict[str, Any],
+        denoise: float,
     ) -> io.NodeOutput:  # fmt: skip
         acts, model = Acts(), model.clone()
         model.set_model_sampler_post_cfg_function(lambda args: acts.before_correction(args["denoised"]))

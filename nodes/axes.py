@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
@@ -54,7 +55,7 @@ def axis_path(name: str) -> Path:
 
 class RSCorrectorLoadAxis(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorLoadAxis",
             display_name="RS-Corrector Load Axis",
@@ -73,23 +74,23 @@ class RSCorrectorLoadAxis(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file):
+    def validate_inputs(cls, file: str) -> bool | str:
         if file not in axis_names():
             return missing_file(f'The axis file "{file}"', "models/rs_corrector/axes", axes_folders())
         return validated(load_axis, axis_path(file))
 
     @classmethod
-    def fingerprint_inputs(cls, file):
+    def fingerprint_inputs(cls, file: str) -> object:
         return file_fingerprint(axis_path(file))
 
     @classmethod
-    def execute(cls, file) -> io.NodeOutput:
+    def execute(cls, file: str) -> io.NodeOutput:
         return io.NodeOutput(load_axis(axis_path(file)))
 
 
 class RSCorrectorAxis(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorAxis",
             display_name="RS-Corrector Axis",
@@ -117,13 +118,13 @@ class RSCorrectorAxis(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, save_as="", **texts):
+    def validate_inputs(cls, save_as: str = "", **texts: Any) -> bool | str:
         if None in texts.values():  # texts from other nodes are not known yet
             return True
         return validated(axis_from_texts, **texts)
 
     @classmethod
-    def execute(cls, save_as="", **texts) -> io.NodeOutput:
+    def execute(cls, save_as: str = "", **texts: str) -> io.NodeOutput:
         axis = axis_from_texts(**texts)
         outcome = f"{axis.title}: {len(axis.groups)} groups, not saved"
         if save_as.strip():

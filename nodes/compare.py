@@ -11,7 +11,7 @@ from .search import MEASURE, found_by
 
 class RSCorrectorCompare(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorCompare",
             display_name="RS-Corrector Compare",

@@ -13,6 +13,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
 from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
+from torch import Tensor
 
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
@@ -143,7 +144,7 @@ STRENGTH = io.Float.Input(
 )
 PREFERENCE = PreferenceSocket.Input("preference", tooltip="From an RS-Corrector preference node.")
 MODEL = io.Model.Input("model", tooltip="The model to correct. Its weights are not changed.")
-CORRECTED = io.Model.Output(tooltip="The corrected model, for any sampler node.")
+CORRECTED_MODEL = io.Model.Output(tooltip="The corrected model, for any sampler node.")
 INPUTS = (MODEL, PREFERENCE, STRENGTH)
 
 
@@ -158,7 +159,7 @@ def _correct_and_tell(cls, model, preference, settings, *options):
 
 class RSCorrector(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrector",
             display_name="RS-Corrector",
@@ -167,19 +168,19 @@ class RSCorrector(io.ComfyNode):
             description="Corrects a stereotype during sampling, without changing the model's weights. Pictures without "
             "the stereotype, and prompts that ask for it, are left alone.",
             inputs=list(INPUTS),
-            outputs=[CORRECTED],
+            outputs=[CORRECTED_MODEL],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,  # each node shows its own outcome, so the host's cache must not share its model
         )
 
     @classmethod
-    def execute(cls, model, preference, strength) -> io.NodeOutput:
+    def execute(cls, model: ModelPatcher, preference: tuple[Preference, ...], strength: float) -> io.NodeOutput:
         return _correct_and_tell(cls, model, preference, Settings(strength=strength))
 
 
 class RSCorrectorAdvanced(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorAdvanced",
             display_name="RS-Corrector (Advanced)",
@@ -216,15 +217,17 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Corrects only where the mask is white."),
             ],
-            outputs=[CORRECTED],
+            outputs=[CORRECTED_MODEL],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,  # each node shows its own outcome, so the host's cache must not share its model
         )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, model, preference, strength, target, start_percent, end_percent, thinning_seed, cap, gate, mask=None
-    ) -> io.NodeOutput:
+        cls, model: ModelPatcher, preference: tuple[Preference, ...], strength: float, target: float,
+        start_percent: float, end_percent: float, thinning_seed: int, cap: float, gate: bool,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         if start_percent >= end_percent:
             raise CorrectionError(
                 f"The window is empty: it starts at {start_percent:.0%} and ends at {end_percent:.0%}. The start must "

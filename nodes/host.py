@@ -220,7 +220,7 @@ class ComfyHost:
         return Image.fromarray(colours.permute(1, 2, 0).numpy())
 
 
-def vocabulary_of(clip) -> tuple[str, ...]:
+def vocabulary_of(clip: CLIP) -> tuple[str, ...]:
     """The tokens that a CLIP's first tokenizer knows, as texts; () if it does not say."""
     words = (getattr(part, "inv_vocab", None) for part in vars(clip.tokenizer).values())
     return tuple(next(filter(None, words), {}).values())

@@ -8,6 +8,9 @@ from typing import Any
 import comfy.samplers
 import folder_paths
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
+from comfy.sd import VAE as ComfyVAE
 from comfy_api.latest import io
 
 from ..corrector.axis.axis import Axis
@@ -93,7 +96,7 @@ def seed_input(tooltip: str) -> io.Int.Input:
 
 class RSCorrectorLearnPreference(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorLearnPreference",
             display_name="RS-Corrector Learn Preference",
@@ -132,13 +135,14 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, name=None):
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
         return name is None or validated(preference_file, name)
 
     @classmethod
     def execute(
-        cls, model, clip, axis, pairs, steps, cfg, sampler, scheduler, width, height, seed, batch, name,
-        training_steps, vae=None,
+        cls, model: ModelPatcher, clip: CLIP, axis: Axis, pairs: int, steps: int, cfg: float, sampler: str,
+        scheduler: str, width: int, height: int, seed: int, batch: int, name: str, training_steps: int,
+        vae: ComfyVAE | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
         from ..corrector.learning.report import MOST_COLUMNS, draw_report, verdict, write_report_page
@@ -226,7 +230,7 @@ def _described(preference: Preference, cfg: float) -> str:
 
 class RSCorrectorCalibrate(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorCalibrate",
             display_name="RS-Corrector Calibrate",
@@ -259,7 +263,8 @@ class RSCorrectorCalibrate(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, clip, preference, images, cfg, steps, seed, sampler, scheduler, width, height, batch, vae=None,
+        cls, model: ModelPatcher, clip: CLIP, preference: tuple[Preference, ...], images: int, cfg: float, steps: int,
+        seed: int, sampler: str, scheduler: str, width: int, height: int, batch: int, vae: ComfyVAE | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         check_model(model, preference)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)

@@ -4,6 +4,8 @@ ComfyUI copies the entries of a prompt's `extra_pnginfo` into the pictures that 
 picture at hand tell which entry is right, so `extra_pnginfo` becomes a dict that looks this up whenever it is read.
 """
 
+from typing import Any
+
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
@@ -40,10 +42,10 @@ class PictureInfo(dict):
         self._update()
         return iter(list(super().__iter__()))  # a copy: a nested loop may update the entries
 
-    def keys(self):  # pyright: ignore[reportIncompatibleMethodOverride]  # a list, for loops that read entries
+    def keys(self) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # a list, for loops that read entries
         return list(self)
 
-    def items(self):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def items(self) -> list[tuple[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return [(key, self[key]) for key in self]
 
     def _update(self):

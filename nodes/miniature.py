@@ -159,7 +159,7 @@ def _existing(name: str) -> Path:
 
 class RSCorrectorMiniature(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorMiniature",
             display_name="RS-Corrector Miniature",

@@ -14,7 +14,7 @@ from ..corrector.files.folders import WEIGHTS
 from ..corrector.preference.file import file_hash, load_preferences, save_preferences
 from ..corrector.preference.preference import Preference
 from .results import shown
-from .search import PREFERENCES, found_by
+from .search import PREFERENCE_CATEGORY, found_by
 
 PreferenceSocket = io.Custom("RS_PREFERENCE")  # carries a tuple of corrector.preference.Preference
 FOLDER = "rs_corrector"
@@ -76,11 +76,11 @@ def _output(tooltip: str):
 
 class RSCorrectorLoadPreference(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorLoadPreference",
             display_name="RS-Corrector Load Preference",
-            category=PREFERENCES,
+            category=PREFERENCE_CATEGORY,
             **found_by("stereotype", "bias", "debias", "load correction"),
             description="Loads a learned preference from models/rs_corrector, or one that ships with RS-Corrector.",
             inputs=[
@@ -94,24 +94,24 @@ class RSCorrectorLoadPreference(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file):
+    def validate_inputs(cls, file: str) -> bool | str:
         if os.path.isfile(preference_path(file)):
             return True
         folders = folder_paths.get_folder_paths(FOLDER)
         return missing_file(f'The preference file "{file}"', "models/rs_corrector", folders)
 
     @classmethod
-    def fingerprint_inputs(cls, file):
+    def fingerprint_inputs(cls, file: str) -> object:
         return file_fingerprint(preference_path(file))
 
     @classmethod
-    def execute(cls, file) -> io.NodeOutput:
+    def execute(cls, file: str) -> io.NodeOutput:
         return io.NodeOutput(preferences_in(preference_path(file)))
 
 
 class RSCorrectorCombinePreferences(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         sockets = [
             PreferenceSocket.Input(f"preference_{number}", optional=True, tooltip="One stereotype to correct.")
             for number in range(1, 5)
@@ -119,7 +119,7 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
         return io.Schema(
             node_id="RSCorrectorCombinePreferences",
             display_name="RS-Corrector Combine Preferences",
-            category=PREFERENCES,
+            category=PREFERENCE_CATEGORY,
             **found_by("several stereotypes", "bias", "intersectional"),
             description="Corrects up to four stereotypes at once; each is applied to the pictures that it concerns.",
             inputs=sockets,
@@ -127,7 +127,7 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **sockets) -> io.NodeOutput:
+    def execute(cls, **sockets: tuple[Preference, ...] | None) -> io.NodeOutput:
         # In the order of the sockets; a preference that is connected twice is applied once.
         preferences = {p.hash: p for _, socket in sorted(sockets.items()) for p in socket or ()}
         if not preferences:
@@ -137,11 +137,11 @@ class RSCorrectorCombinePreferences(io.ComfyNode):
 
 class RSCorrectorSavePreference(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorSavePreference",
             display_name="RS-Corrector Save Preference",
-            category=PREFERENCES,
+            category=PREFERENCE_CATEGORY,
             **found_by("save correction", "bias"),
             description="Saves learned preferences, one per axis, in one file in models/rs_corrector.",
             inputs=[
@@ -153,11 +153,11 @@ class RSCorrectorSavePreference(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name=None):
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
         return name is None or validated(preference_file, name)  # None: the name comes from another node
 
     @classmethod
-    def execute(cls, preference, name) -> io.NodeOutput:
+    def execute(cls, preference: tuple[Preference, ...], name: str) -> io.NodeOutput:
         path = preference_file(name)
         save_preferences([replace(p) for p in preference], path)  # copies, because saving sets their hash
         return io.NodeOutput(preferences_in(path), ui=shown(("said", f"Saved as {path}")))

@@ -5,7 +5,7 @@ from dataclasses import fields
 from comfy_api.latest import io
 
 CORRECT = "RS-Corrector"
-PREFERENCES = "RS-Corrector/preferences"
+PREFERENCE_CATEGORY = "RS-Corrector/preferences"
 LEARN = "RS-Corrector/learn"
 MEASURE = "RS-Corrector/measure"
 SEARCH_WORDS = ("stereotype", "bias", "debias", "fairness", "diversity", "representation")

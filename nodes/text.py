@@ -4,6 +4,7 @@ from functools import partial
 
 import comfy.utils
 import torch
+from comfy.sd import CLIP
 from comfy_api.latest import io
 
 from ..corrector.axis.texts import text_axis
@@ -14,16 +15,16 @@ from ..corrector.preference.text import Text
 from .axes import WORDINGS
 from .host import encode_each, vocabulary_of
 from .preferences import PreferenceSocket
-from .search import PREFERENCES, SEARCH_WORDS, found_by
+from .search import PREFERENCE_CATEGORY, SEARCH_WORDS, found_by
 
 
 class RSCorrectorTextPreference(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RSCorrectorTextPreference",
             display_name="RS-Corrector Text Preference",
-            category=PREFERENCES,
+            category=PREFERENCE_CATEGORY,
             **found_by(*SEARCH_WORDS, "concept slider"),
             description="A preference from two prompts, for any checkpoint, without training. It needs two more model "
             "evaluations per step, and does not keep the skin tone: corrected pictures may show lighter skin.",
@@ -51,8 +52,8 @@ class RSCorrectorTextPreference(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip, group, stereotype, counter, aliases="", stereotype_paraphrases="", counter_paraphrases="",
-        another="",
+        cls, clip: CLIP, group: str, stereotype: str, counter: str, aliases: str = "", stereotype_paraphrases: str = "",
+        counter_paraphrases: str = "", another: str = "",
     ) -> io.NodeOutput:  # fmt: skip
         axis = text_axis(group, stereotype, counter, aliases, stereotype_paraphrases, counter_paraphrases, another)
         progress = comfy.utils.ProgressBar(QUICK["count"])

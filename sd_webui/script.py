@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from modules import paths, script_callbacks, scripts
 
@@ -30,38 +31,40 @@ def loaded_space() -> str | None:
 class RSCorrectorScript(scripts.Script):
     """Always visible, off by default. Its arguments are in the order of choice.ARGUMENTS."""
 
-    def title(self):
+    def title(self) -> str:
         return "RS-Corrector"
 
-    def show(self, is_img2img):
+    def show(self, is_img2img: bool) -> object:
         return scripts.AlwaysVisible
 
-    def ui(self, is_img2img):
+    def ui(self, is_img2img: bool) -> list:
         made = page.build("img2img" if is_img2img else "txt2img", SHELF, loaded_space)
         self.infotext_fields = made.pasted
         self.paste_field_names = made.keys
         return made.controls
 
-    def process(self, p, *values):
+    def process(self, p: Any, *values: Any) -> None:
         JOBS.open(p, values, SHELF)
 
-    def process_batch(self, p, *values, **_):
+    def process_batch(self, p: Any, *values: Any, **_: Any) -> None:
         if job := JOBS.of(p):
             job.begin_batch()
 
-    def process_before_every_sampling(self, p, *values, c=None, x=None, noise=None, **_):
+    def process_before_every_sampling(
+        self, p: Any, *values: Any, c: Any = None, x: Any = None, noise: Any = None, **_: Any
+    ) -> None:
         """Called before each pass; in Forge twice before the hires pass."""
         if job := JOBS.of(p):
             run = job.begin_pass(p, c, x, noise)
             if run and is_forge(p.sd_model):
                 job.guarded(forge.install, p, job, run)
 
-    def postprocess_batch(self, p, *values, **_):
+    def postprocess_batch(self, p: Any, *values: Any, **_: Any) -> None:
         if job := JOBS.of(p):
             forge.remove(p.sd_model)
             job.end_batch()
 
-    def postprocess(self, p, processed, *values):
+    def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
         if job := JOBS.of(p):
             forge.remove(p.sd_model)
             job.tell(processed)

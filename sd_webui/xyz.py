@@ -8,7 +8,7 @@ from .job import OVERRIDES
 from .preferences import NONE, Shelf, split_hash
 
 PREFIX = "[RS-Corrector]"
-NUMBERS = ("strength", "target", "start", "end")
+XYZ_NUMBERS = ("strength", "target", "start", "end")
 
 
 def register(scripts_data: Iterable[Any], shelf: Shelf) -> None:
@@ -30,7 +30,7 @@ def _axes(option: Callable[..., Any], shelf: Shelf) -> list[Any]:
         return option(f"{PREFIX} {name}", kind, partial(_override, name), format_value=label, **options)
 
     preference = axis("preference", str, confirm=confirm, choices=shelf.names)
-    return [preference, *(axis(name, float) for name in NUMBERS)]
+    return [preference, *(axis(name, float) for name in XYZ_NUMBERS)]
 
 
 def _label(name: str, p: Any, option: Any, value: Any) -> str:

@@ -37,7 +37,7 @@ def names_of(axis, text):
 
 @pytest.mark.parametrize("name", ["vocabulary", "grammar", "checks"])
 def test_the_gates_data_follow_their_schemas(name):
-    content, schema = (json.loads((data.FOLDER / f"{name}{end}").read_text()) for end in (".json", ".schema.json"))
+    content, schema = (json.loads((data.DATA_FOLDER / f"{name}{end}").read_text()) for end in (".json", ".schema.json"))
     jsonschema.Draft202012Validator(schema).validate(content)
     jsonschema.Draft202012Validator.check_schema(schema)
     assert complaint(content, schema) is None
@@ -60,11 +60,11 @@ def test_the_gates_data_follow_their_schemas(name):
 )
 def test_an_error_in_the_gates_data_is_said_with_file_and_field(tmp_path, monkeypatch, name, change, words):
     for ending in (".json", ".schema.json"):
-        (tmp_path / f"{name}{ending}").write_bytes((data.FOLDER / f"{name}{ending}").read_bytes())
+        (tmp_path / f"{name}{ending}").write_bytes((data.DATA_FOLDER / f"{name}{ending}").read_bytes())
     content = json.loads((tmp_path / f"{name}.json").read_text())
     change(content)
     (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    monkeypatch.setattr(data, "FOLDER", Path(tmp_path))
+    monkeypatch.setattr(data, "DATA_FOLDER", Path(tmp_path))
     with pytest.raises(UnreadableError, match=rf"{name}\.json: .*{words}"):
         getattr(data, name).__wrapped__()
 

@@ -18,7 +18,7 @@ from .report_file import Report, figure, places_of, rate_rows, title_of, twins_o
 if TYPE_CHECKING:
     from .run import Audit
 
-MOST_PICTURES = 400  # on a page; the report lists the others
+PAGE_PICTURES = 400  # on a page; the report lists the others
 MOST_WORSE = 40
 CHANGED = (  # figures of the side effects of a correction
     "group kept", "asked for stereotype: obeyed", "asked for counter: obeyed", "skin L* drift", "skin ITA drift",
@@ -65,7 +65,7 @@ def write_audit_page(report: Report, thumbnails: Sequence[bytes], path: Path) ->
     strengths, groups = report["settings"]["strengths"], report["axis"]["groups"]
     worse = report["worse"][:MOST_WORSE]
     per_figure = 2 if strengths else 1
-    most = max(1, (MOST_PICTURES - per_figure * len(worse)) // per_figure // len(groups))
+    most = max(1, (PAGE_PICTURES - per_figure * len(worse)) // per_figure // len(groups))
     pictures = []
     for group in groups:
         places = places_of(report, group, strengths[0] if strengths else 0.0)

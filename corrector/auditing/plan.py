@@ -187,7 +187,7 @@ class AuditStore(PictureStore):
     def __init__(self, folder: str | Path, settings: dict):
         super().__init__(folder, settings, "pictures of an audit")
 
-    def load(self, chunk):
+    def load(self, chunk: Chunk) -> tuple[list[dict], np.ndarray, list[bytes]] | None:
         """A Chunk -> (records, features [R, F], thumbnails as JPEG bytes), or None if it is not finished or damaged."""
         try:
             metadata, tensors = self.read(chunk.name, ("F32", "U8")) or ({}, {})
@@ -208,7 +208,7 @@ class AuditStore(PictureStore):
         joined = joined.tobytes()
         return records, features, [joined[end - r["bytes"] : end] for r, end in zip(records, ends, strict=True)]
 
-    def save(self, name, records, features, thumbnails):
+    def save(self, name: str, records: list[dict], features: Any, thumbnails: Sequence[bytes]) -> None:
         """Write one chunk; arguments as `load` returns them. Raises PairError if the disk is full or read-only."""
         records = [record | {"bytes": len(jpeg)} for record, jpeg in zip(records, thumbnails, strict=True)]
         tensors = {
@@ -218,13 +218,13 @@ class AuditStore(PictureStore):
         }
         self.write(name, tensors, records=json.dumps(records))
 
-    def take(self, other):
+    def take(self, other: PictureStore) -> None:
         """Copy the finished chunks of another folder of the same audit."""
         for path in sorted(other.folder.glob("*.safetensors")):
             if not (self.folder / path.name).exists():
                 self.write_file(path.name, path.read_bytes())
 
-    def collect(self, plan, judge):
+    def collect(self, plan: Plan, judge: str) -> tuple[list[dict], np.ndarray, list[bytes]]:
         """All chunks of a plan, each cell up to where it may stop -> (records, features [R, F], thumbnails).
 
         Raises AuditError if chunks are missing. `judge`: name of the judge that decides when a cell may stop.

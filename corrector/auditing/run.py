@@ -92,8 +92,8 @@ class Audit:
             for chunk, size in zip(chunks, sizes, strict=True):
                 latents = None
                 if not self._stopped(store, chunk, records) and store.load(chunk) is None:
-                    latents, *results = self.chunk(chunk)
-                    store.save(chunk.name, *results)
+                    latents, records_of_chunk, features, thumbnails = self.chunk(chunk)
+                    store.save(chunk.name, records_of_chunk, features, thumbnails)
                 done += size
                 if progress:
                     progress(done, sum(sizes), latents)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..preference.preference import Preference
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Any) -> None:
     command = commands.add_parser("learn", help="learn and calibrate a preference from an axis file")
     option = command.add_argument
     option("axis", type=Path, help="an axis file, such as those in axes/")

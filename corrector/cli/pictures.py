@@ -1,6 +1,7 @@
 """`inspect` for pictures: what the correction did to a picture, by its metadata, in sentences."""
 
 import re
+from pathlib import Path
 
 from PIL import Image
 
@@ -18,12 +19,12 @@ LONGEST = 100_000  # characters of an infotext's line of settings that are read
 INFOTEXT = re.compile(r'RS-Corrector (\w[\w \-/]{0,40}): ("(?:\\.|[^\\"])*"|[^,]*)')
 
 
-def is_picture(path):
+def is_picture(path: Path) -> bool:
     """Whether the name of a file is that of a picture."""
     return path.suffix.lower() in Image.registered_extensions()
 
 
-def describe(path):
+def describe(path: Path) -> list[str]:
     """What the correction did to a picture -> sentences. Raises RSCorrectorError if it cannot be read."""
     try:
         text, comment = read_metadata(path)

@@ -35,7 +35,7 @@ SIZE_LIMITS = {  # the types to which each keyword applies
     "minimum": (int, float), "maximum": (int, float), "minLength": (str,), "maxLength": (str,), "minItems": (list,),
     "maxItems": (list,), "maxProperties": (dict,),
 }  # fmt: skip
-WORDS = {  # what is said of a value that breaks a keyword, if the schema has no words for it
+COMPLAINTS = {  # what is said of a value that breaks a keyword, if the schema has no words for it
     "type": "must be {limit}",
     "minItems": "has {size} entries; it needs at least {limit}",
     "maxItems": "has {size} entries; keep {limit} at most",
@@ -46,7 +46,7 @@ WORDS = {  # what is said of a value that breaks a keyword, if the schema has no
     "uniqueItems": 'has "{size}" twice; remove one',
     "enum": 'is "{size}"; it must be one of {limit}',
 }
-OTHER_WORDS = "is not valid ({keyword} {limit})"
+OTHER_COMPLAINT = "is not valid ({keyword} {limit})"
 
 
 class UnreadableError(RSCorrectorError):
@@ -193,8 +193,8 @@ def _sentence(keyword: str, value: Any, schema: dict, path: str) -> str:
         size, limit = short(value), ", ".join(map(str, limit))
     if keyword == "uniqueItems":
         size = short(next(item for index, item in enumerate(value) if item in value[:index]))
-    general = WORDS.get(keyword, OTHER_WORDS).format(
-        keyword=keyword, size=size, limit=limit if keyword in WORDS else short(limit)
+    general = COMPLAINTS.get(keyword, OTHER_COMPLAINT).format(
+        keyword=keyword, size=size, limit=limit if keyword in COMPLAINTS else short(limit)
     )
     return f'"{path.removeprefix(".") or "it"}" {schema.get("errorMessage", {}).get(keyword, general)}.'
 

@@ -14,7 +14,7 @@ from .json_files import UnreadableError, size_of
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 LARGEST_PICTURE = 2**27  # bytes of a file
-LARGEST_HEADER = 2**20  # bytes before the pixels of a JPEG, for which Pillow takes quadratic time
+LARGEST_JPEG_HEADER = 2**20  # bytes before the pixels of a JPEG, for which Pillow takes quadratic time
 LARGEST_EXIF = 2**16  # bytes, as many as a JPEG can hold; each entry may repeat them all
 EXIF, USER_COMMENT = 0x8769, 0x9286  # tags of the group and of its entry
 
@@ -31,7 +31,7 @@ def read_metadata(path: Path | str) -> tuple[dict[str, str], str | bytes]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decompressed
         kind = _format_of(file)
         try:
-            info = open_picture(io.BytesIO(file.read(LARGEST_HEADER)) if kind == "JPEG" else file).info
+            info = open_picture(io.BytesIO(file.read(LARGEST_JPEG_HEADER)) if kind == "JPEG" else file).info
             exif = Image.Exif()
             if len(info.get("exif", b"")) <= LARGEST_EXIF:
                 exif.load(info.get("exif", b""))

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from ..files.json_files import UnreadableError, read_json
 
-FOLDER = Path(__file__).parent
+DATA_FOLDER = Path(__file__).parent
 
 
 # The schemas document each field.
@@ -69,7 +69,7 @@ def checks() -> dict[str, Check]:
 
 def _read(name: str) -> Any:
     """A data file, checked against its schema. Raises UnreadableError, which names the file and the field."""
-    path = FOLDER / f"{name}.json"
+    path = DATA_FOLDER / f"{name}.json"
     try:
         data = read_json(path, read_json(path.with_suffix(".schema.json")))
     except UnreadableError as error:

@@ -19,11 +19,11 @@ from .texts import Labelled, gate_texts
 TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
 DIRECTIONS = 256  # of these that are kept; fewer if there are few texts, which many directions overfit
-STEPS, RATE = 500, 8e-3
+GATE_STEPS, RATE = 500, 8e-3
 AVERAGE = 0.97  # of the weights over the last steps: without it trainings differ by their seeds
 HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
 HELD_OUT = 8  # one of so many texts is held out
-BATCH = 128
+GATE_BATCH = 128
 TIMES = 6  # that each text is used at least: a short training gets fewer texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 LEFT_OUT, OVERRIDDEN = 0.05, 0.2  # of held-out texts that name a group, and of those that ask for something
@@ -47,7 +47,7 @@ Range = tuple[float, float]
 
 
 def train_gate(
-    axis: Axis, encode: Encode, seed: int = 0, count: int | None = None, steps: int = STEPS, check: bool = True,
+    axis: Axis, encode: Encode, seed: int = 0, count: int | None = None, steps: int = GATE_STEPS, check: bool = True,
     named: Range = NAMED, asked: Range = ASKED, directions: int = DIRECTIONS, reach: int = REACH, **others: Any,
 ) -> tuple[PromptGate, dict]:  # fmt: skip
     """Train a gate on text alone -> (gate, its figures: shares of held-out and of hand-written texts, what is weak).
@@ -67,7 +67,7 @@ def train_gate(
     """
     if count is None:
         wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
-        count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * BATCH // TIMES)
+        count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * GATE_BATCH // TIMES)
 
     def vectors_of(texts: Sequence[Labelled | Checked]) -> Iterator[Tensor]:
         return iter(encode([labelled.text for labelled in texts]))
@@ -165,7 +165,7 @@ class _Encoded:
     @torch.no_grad()
     def probabilities(self, gate: PromptGate) -> tuple[Tensor, Tensor]:
         """A gate's probabilities of groups [N, G + 1] and of requests [N, sides]."""
-        logits = [gate(*self.batch(indices)) for indices in torch.arange(len(self)).split(BATCH)]
+        logits = [gate(*self.batch(indices)) for indices in torch.arange(len(self)).split(GATE_BATCH)]
         groups, explicit = (torch.cat(part).softmax(dim=-1) for part in zip(*logits, strict=True))
         return groups, explicit
 
@@ -173,20 +173,20 @@ class _Encoded:
 def _trained(gate: PromptGate, data: _Encoded, steps: int) -> PromptGate:
     """A gate after `steps` of training; uses torch's global generator."""
     fillers = ((data.groups == gate.groups) & (data.explicit == NEITHER)).nonzero()[:, 0]
-    joined = round(MIXED * BATCH)
-    part = (BATCH - joined) // 3
+    joined = round(MIXED * GATE_BATCH)
+    part = (GATE_BATCH - joined) // 3
 
     def loss_of_step(step: int) -> Tensor:
-        chosen = torch.randint(len(data), (BATCH,))
+        chosen = torch.randint(len(data), (GATE_BATCH,))
         others = fillers[torch.randint(len(fillers), (joined,))]
         chosen = chosen[data.lengths[chosen].argsort()]  # parts of like length need little padding
-        short, *longer = chosen.split([joined, part, part, BATCH - joined - 2 * part])
+        short, *longer = chosen.split([joined, part, part, GATE_BATCH - joined - 2 * part])
         loss = torch.zeros(())
         for labelled, texts in ((short, (short, others)), *((indices, (indices,)) for indices in longer)):
             groups, explicit = gate(*data.batch(*texts[:: 1 if step % 2 else -1]))
             loss = loss + F.cross_entropy(groups, data.groups[labelled], reduction="sum")
             loss = loss + F.cross_entropy(explicit, data.explicit[labelled], reduction="sum")
-        return loss / BATCH
+        return loss / GATE_BATCH
 
     def schedule(step: int) -> float:
         return min(1, (step + 1) / 30) * (1 - 0.7 * step / steps)

@@ -22,9 +22,9 @@ from .sampler import karras_sigmas, sample_euler
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
+PREDICTION_KINDS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
-MOST_PICTURES = 50  # in a batch
+LARGEST_BATCH = 50  # in a batch
 LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
 PIXELS = 8  # of the picture, on each side of a latent pixel
 DECODED_AT_ONCE = 8  # pictures: more do not fit into a CPU's cache and take longer
@@ -50,7 +50,7 @@ class Checkpoint:
         self.unet, self.autoencoder, self.space = sampled_parts(pipe)
         self.sdxl = is_sdxl(pipe)
         self.shape = (4, *_latent_size(pipe, size))
-        self.batch = max(1, min(MOST_PICTURES, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))
+        self.batch = max(1, min(LARGEST_BATCH, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))
         self.dtype = str(self.unet.dtype).removeprefix("torch.")
         config = self.autoencoder.config
         self.scale = config.scaling_factor
@@ -92,12 +92,12 @@ class Checkpoint:
 
         config, name = scheduler.config, type(scheduler).__name__
         prediction = config.get("prediction_type", "epsilon")
-        if prediction not in PREDICTIONS or name.startswith(("EDM", "FlowMatch")) or config.get("use_flow_sigmas"):
+        if prediction not in PREDICTION_KINDS or name.startswith(("EDM", "FlowMatch")) or config.get("use_flow_sigmas"):
             raise CheckpointError(
                 f'{name_of(self.pipe)}: its scheduler is "{name}" with prediction "{prediction}", and only models with '
                 "epsilon or v_prediction can be sampled; use another checkpoint."
             )
-        self.prediction = PREDICTIONS[prediction]
+        self.prediction = PREDICTION_KINDS[prediction]
         self.schedule_settings = {key: config[key] for key in SCHEDULE if key in config}
         alphas = EulerDiscreteScheduler(**self.schedule_settings).alphas_cumprod.double()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float()

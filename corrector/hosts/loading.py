@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-NETWORKS = {
+PIPELINE_NETWORKS = {
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "text_encoder": ("CLIPTextModel",),
@@ -78,7 +78,7 @@ def _load_folder(folder, precision):
     if name not in PIPELINES:
         raise CheckpointError(f"{folder}: it is a {name}. {READS}.")
     parts = {unused: None for unused in UNUSED if unused in index}
-    for part, allowed in NETWORKS.items():
+    for part, allowed in PIPELINE_NETWORKS.items():
         if part not in index and part == "text_encoder_2":
             continue
         config, text = _read_json(folder / part / "config.json"), part.startswith("text")
@@ -167,7 +167,7 @@ def merge_lora(pipe: DiffusionPipeline, path: str | Path) -> None:
 
 
 def _networks(pipe) -> list[nn.Module]:
-    return [network for name in NETWORKS if (network := getattr(pipe, name, None)) is not None]
+    return [network for name in PIPELINE_NETWORKS if (network := getattr(pipe, name, None)) is not None]
 
 
 def _try(path, load, *args, **options):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MEMBERS = ("encode_prompt", "do_classifier_free_guidance", "guidance_scale")  # of the class
 COMPONENTS = ("unet", "vae", "scheduler")
-UNET = "UNet2DConditionModel"
+UNET_CLASS = "UNet2DConditionModel"
 CHANNELS = ((4, 4), (9, 4))  # of the UNet, in and out
 
 
@@ -77,7 +77,7 @@ def sampled_parts(pipe: DiffusionPipeline) -> tuple[ModelMixin, ModelMixin, str]
     """(UNet, VAE, latent space) of a pipeline from which a Checkpoint can sample. Raises CheckpointError."""
     lacks = any(getattr(pipe, name, None) is None for name in ("unet", "vae", "text_encoder", "tokenizer"))
     space = None if lacks else space_of(pipe)
-    if space is None or type(getattr(pipe.unet, "_orig_mod", pipe.unet)).__name__ != UNET:
+    if space is None or type(getattr(pipe.unet, "_orig_mod", pipe.unet)).__name__ != UNET_CLASS:
         raise CheckpointError(f"{name_of(pipe)}: it is a {type(pipe).__name__}. {READS}.")
     config = pipe.unet.config
     odd = [key for key in ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim") if config.get(key)]
@@ -142,8 +142,8 @@ def _lack(pipe):
         return "which takes no prompt"
     unet = pipe.unet
     parts = unet.modules() if isinstance(unet, nn.Module) else ()  # it may be compiled, or wrapped otherwise
-    if not any(parent.__name__ == UNET for part in parts for parent in type(part).__mro__):
-        return f"whose UNet is a {type(unet).__name__} and not a {UNET}"
+    if not any(parent.__name__ == UNET_CLASS for part in parts for parent in type(part).__mro__):
+        return f"whose UNet is a {type(unet).__name__} and not a {UNET_CLASS}"
     channels = tuple(pipe.unet.config.get(name) for name in ("in_channels", "out_channels"))
     if channels not in CHANNELS:
         return f"whose UNet has {channels[0]} channels in and {channels[1]} out"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TEXTS_AT_ONCE = 16  # that are encoded in one batch
 
@@ -58,13 +62,13 @@ class Prompts:
         chosen = torch.arange(len(self))[index].reshape(-1)
         return type(self)(self.conditionings[i] for i in chosen.tolist())
 
-    def expand(self, count: int, *_: int):
+    def expand(self, count: int, *_: int) -> Self:
         """One prompt repeated for `count` pictures; `count` prompts are returned as they are."""
         if len(self) not in (1, count):
             raise ValueError(f"There are {len(self)} prompts for {count} pictures; give one prompt, or one a picture.")
         return type(self)(self.conditionings * (count // len(self)))
 
-    def to(self, *_):
+    def to(self, *_: Any) -> Self:
         return self
 
 

@@ -7,7 +7,7 @@ import torch
 
 from ..axis.axis import Axis, axis_from_dict
 from ..gate.prompt_gate import PromptGate
-from ..gate.train import STEPS, train_gate
+from ..gate.train import GATE_STEPS, train_gate
 from ..gate.wordings import whole_words
 from ..latents.devices import place
 from ..latents.host import LearningHost, default_cfg
@@ -64,7 +64,7 @@ def learn(
         )
     if progress:
         progress("gate", 0, 1)
-    gate, gate_figures = host_gate(host, axis, seed, min(STEPS, FEWEST_GATE_STEPS + steps), **gate_others)
+    gate, gate_figures = host_gate(host, axis, seed, min(GATE_STEPS, FEWEST_GATE_STEPS + steps), **gate_others)
     gaps = [round(float(stereotype.mean() - counter.mean()), 2) for stereotype, counter in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {
@@ -87,7 +87,7 @@ def learn(
 
 
 def host_gate(
-    host: LearningHost, axis: Axis, seed: int = 0, steps: int = STEPS, **gate_others
+    host: LearningHost, axis: Axis, seed: int = 0, steps: int = GATE_STEPS, **gate_others
 ) -> tuple[PromptGate, dict]:
     """The gate of an axis on the host's text encoder, as `train_gate`."""
     return train_gate(axis, host.encode_each, seed, steps=steps, words=whole_words(host.vocabulary), **gate_others)

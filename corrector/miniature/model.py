@@ -84,7 +84,7 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 @torch.no_grad()
-def add_synonyms(folder: Path, text_encoder: CLIPTextModel):
+def add_synonyms(folder: Path, text_encoder: CLIPTextModel) -> None:
     """Give the SYNONYMS tokens of their own, in `folder` as `new_tokenizer` wrote it, and the embeddings of the words
     that they mean the same as, in a trained text encoder. Other prompts are encoded as before."""
     ids, added = load_tokenizer(folder).get_vocab(), {}
@@ -109,7 +109,7 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: Iterable[str]) -> Tensor:
 def save(
     folder: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, autoencoder: AutoencoderTiny,
     latent_scale: float, **schedule: str | bool,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Write a folder that StableDiffusionPipeline.from_pretrained loads, weights in fp16.
 
     Args:

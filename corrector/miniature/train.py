@@ -107,7 +107,7 @@ class Trainer:
         self.reader = self.reader_class()
         self.unet, self.encoder, self.autoencoder = model.new_networks(self.tokenizer, **self.networks)
 
-    def run(self):
+    def run(self) -> None:
         """Train all networks and write the checkpoint folder."""
         self.train(self.autoencoder, "autoencoder", self.autoencoder_loss, average=0.995)
         self.train(self.reader, "reader", self.reader_loss, average=0.99)
@@ -120,7 +120,7 @@ class Trainer:
         model.save(self.checkpoint, self.unet, self.encoder, self.autoencoder, float(1 / sd), **self.schedule)
         save_file(self.reader.half().state_dict(), self.checkpoint / "reader.safetensors")
 
-    def train(self, network: nn.Module, stage: str, loss_of_step: Callable[[int], Tensor], average: float):
+    def train(self, network: nn.Module, stage: str, loss_of_step: Callable[[int], Tensor], average: float) -> None:
         """`optimise` with warm-up and cosine decay of the learning rate, from and to a stage's checkpoint."""
         steps = self.steps[stage]
 
@@ -199,7 +199,7 @@ class Trainer:
         losses = [F.cross_entropy(logit, targets[:, index]) for index, logit in enumerate(logits)]
         return torch.stack(losses).sum()
 
-    def train_text_encoder(self):
+    def train_text_encoder(self) -> None:
         """Train the text encoder to tell what a caption names; then it stays frozen, as in SD.
 
         Trained through the UNet's loss alone, it learned groups but neither backdrop nor attire in 1750 steps.
@@ -222,7 +222,7 @@ class Trainer:
 
         self.train(nn.ModuleList([self.encoder, heads]), "text", loss_of_step, average=0.99)
 
-    def train_unet(self, latents: Tensor):
+    def train_unet(self, latents: Tensor) -> None:
         """Train the UNet on latents [N, 4, H, W] in model space, with captions of each kind in their shares."""
         kinds = np.array([kind for kind, _ in self.pool])
         members = {kind: np.flatnonzero(kinds == kind) for kind in self.scenes}
@@ -241,7 +241,7 @@ class Trainer:
         self.train(self.unet, "unet", loss_of_step, average=0.998)
 
 
-def main(trainer: type[Trainer] = Trainer, out: str = "runs/miniature", argv: Sequence[str] | None = None):
+def main(trainer: type[Trainer] = Trainer, out: str = "runs/miniature", argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=f"{trainer.__doc__}".splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(out), help="folder of checkpoints and weights")
     parser.add_argument("--seed", type=int, default=0)

@@ -37,7 +37,7 @@ LARGEST_PREFERENCE = 16 * 2**20  # bytes; a preference is a few MB
 SUFFIX = ".safetensors"
 MOST_PREFERENCES = 16  # in a file
 LARGEST_WEIGHT = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
-SCHEMA = Path(__file__).with_name("preference.schema.json")
+PREFERENCE_SCHEMA = Path(__file__).with_name("preference.schema.json")
 NETWORKS = {"source": Distilled, "gate": PromptGate, "judge": Judge}
 
 
@@ -224,7 +224,7 @@ def _read(path: Path) -> list[Preference]:
 
 @cache
 def _schema() -> dict[str, Any]:
-    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return json.loads(PREFERENCE_SCHEMA.read_text(encoding="utf-8"))
 
 
 def _built(metadata: Any, tensors: dict[str, Tensor], name: str) -> Preference:
