@@ -10,7 +10,7 @@ import pytest
 from corrector.cli.commands import main
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = (".", "docs", "axes", "web/docs")
+FOLDERS = (".", "docs", "benchmarks", "axes", "web/docs")
 PAGES = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
