@@ -122,8 +122,8 @@ def peers() -> Figure:
     for axes, (title, name) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         for cfg, colour, shape in ((2.0, ORANGE, "^"), (7.0, BLUE, "o")):
             for place, method in enumerate(methods):
-                own = [row for row in rows if row.settings["method"] == method and row.settings["cfg"] == cfg]
-                values = [row.figures[name].value for row in own if name in row.figures]
+                cells = [row for row in rows if row.settings["method"] == method and row.settings["cfg"] == cfg]
+                values = [row.figures[name].value for row in cells if name in row.figures]
                 axes.plot(values, [place + 0.15 * (1 if cfg == 7 else -1)] * len(values), shape, color=colour,
                           markersize=4, alpha=0.75, linestyle="none")  # fmt: skip
         axes.set_title(title, fontsize=9)

@@ -30,12 +30,12 @@ NUMBER = re.compile(
 
 def number(statistic: str, figure: str, source: str, where: str | None, form: str | None) -> str:
     """The text of a number in a sentence. Raises KeyError if no row has it."""
-    wanted = dict(setting.split("=") for setting in where.split(", ")) if where else {}
+    conditions = dict(setting.split("=") for setting in where.split(", ")) if where else {}
     estimates = [
         row.figures[figure]
         for part in parts_of(source)
         for row in part.rows
-        if figure in row.figures and all(_has(row.settings.get(name), value) for name, value in wanted.items())
+        if figure in row.figures and all(_has(row.settings.get(name), value) for name, value in conditions.items())
     ]
     if not estimates:
         raise KeyError(f"{source} has no figure {figure!r} where {where}")

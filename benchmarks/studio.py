@@ -73,10 +73,10 @@ class Cell:
     def row(self, figures: dict[str, Estimate]) -> Row:
         """Figures with the settings that are not the defaults."""
         defaults = {field.name: field.default for field in fields(self)}
-        told = {k: v for k, v in asdict(self).items() if k in ALWAYS_TOLD or v != defaults[k]}
-        told.pop("n", None)
-        told |= {"correct": " and ".join(self.correct)} if self.correct else {}
-        return Row({name: value for name, value in told.items() if name != "seed"}, figures, self.seed)
+        settings = {k: v for k, v in asdict(self).items() if k in ALWAYS_TOLD or v != defaults[k]}
+        settings.pop("n", None)
+        settings |= {"correct": " and ".join(self.correct)} if self.correct else {}
+        return Row({name: value for name, value in settings.items() if name != "seed"}, figures, self.seed)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ MUTANTS = [
     Mutant("correction/thinning.py", "+ 11) %", "+ 12) %"),
     Mutant("correction/thinning.py", "(-float(chances[index])", "(float(chances[index])"),
     Mutant("correction/thinning.py", "part > max(batch_coin, 1e-6)", "part > 0.5"),
-    Mutant("correction/thinning.py", "clamp(min=level)", "clamp(min=wanted)"),
+    Mutant("correction/thinning.py", "clamp(min=level)", "clamp(min=target_count)"),
     Mutant("correction/thinning.py", ".sum() * 997.0", ".sum() * 99.0"),
     Mutant("correction/thinning.py", "calibration.lean_spread * noise", "noise"),
     Mutant("correction/thinning.py", "torch.where(shown, full_rate, chances)", "chances"),

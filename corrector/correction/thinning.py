@@ -94,13 +94,13 @@ def level_of(chances: Tensor, target: float) -> float:
     chances [D, B] are the probabilities of the counter side without correction, in D simulated batches.
     """
     expected = chances.double().sum(dim=1)
-    wanted = chances.shape[1] * target
-    if float(expected.mean()) >= wanted:
+    target_count = chances.shape[1] * target
+    if float(expected.mean()) >= target_count:
         return 0.0
-    low, high = 0.0, wanted
+    low, high = 0.0, target_count
     for _ in range(50):
         level = (low + high) / 2
-        low, high = (level, high) if float(expected.clamp(min=level).mean()) < wanted else (low, level)
+        low, high = (level, high) if float(expected.clamp(min=level).mean()) < target_count else (low, level)
     return high
 
 

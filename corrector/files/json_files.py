@@ -166,7 +166,7 @@ def _broken_keyword(value: Any, schema: dict) -> str | None:
             broken = isinstance(value, str) and not _compiled(limit).search(value)
         elif keyword in ("const", "enum"):
             allowed = [limit] if keyword == "const" else limit
-            broken = (type(value), value) not in [(type(one), one) for one in allowed]
+            broken = (type(value), value) not in [(type(choice), choice) for choice in allowed]
         elif keyword == "uniqueItems":
             broken = isinstance(value, list) and len(set(map(json.dumps, value))) < len(value)
         elif keyword == "required":

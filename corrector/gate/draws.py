@@ -75,5 +75,5 @@ class Draws:
 
     def word(self) -> str:
         """A word that says nothing of the axis: of the host's tokenizer, or one that is none."""
-        known = self.words.words and self.chance("known word")
-        return self.pick(self.words.words) if known else made_up_word(self.rng)
+        from_vocabulary = self.words.words and self.chance("known word")
+        return self.pick(self.words.words) if from_vocabulary else made_up_word(self.rng)

@@ -44,6 +44,7 @@ def optimise(
     averaged = AveragedModel(network, multi_avg_fn=running_average)
     parts = {"network": network, "averaged": averaged, "optimizer": optimizer, "decay": decay}
     if path and path.exists():
+        # safetensors cannot hold the state of an optimizer; with weights_only nothing in the file is executed.
         for name, state in torch.load(path, weights_only=True).items():
             parts[name].load_state_dict(state)
     start = decay.last_epoch

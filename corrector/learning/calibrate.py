@@ -204,21 +204,22 @@ class _Group:
         whole = plain.whole[numbers] & corrected.whole[numbers] & counter.whole
         if int(whole.sum()) < FEWEST_COMPARED:
             return {}
-        numbers, theirs = numbers[whole], counter.latents[whole]
-        before, ours = plain.latents[numbers], corrected.latents[numbers]
-        far, near = (frechet(*(features(part, FEATURE_GRID) for part in (some, theirs))) for some in (before, ours))
-        ends = [np.quantile(latents.abs(), 0.99) for latents in (ours, theirs)]
+        numbers = numbers[whole]
+        counter_x0, plain_x0, corrected_x0 = counter.latents[whole], plain.latents[numbers], corrected.latents[numbers]
+        counter_features = features(counter_x0, FEATURE_GRID)
+        far, near = (frechet(features(x0, FEATURE_GRID), counter_features) for x0 in (plain_x0, corrected_x0))
+        ends = [np.quantile(latents.abs(), 0.99) for latents in (corrected_x0, counter_x0)]
         chosen = numbers.tolist()
         errors = [
             self.error(latents, [prompts[i] for i in chosen], [self.seeds[i] for i in chosen]).log().mean()
-            for latents, prompts in ((ours, self.prompts), (theirs, self.asking))
+            for latents, prompts in ((corrected_x0, self.prompts), (counter_x0, self.asking))
         ]
         return {
             "distance": near / max(far, 1e-9),
-            "spread": float(ours.std() / theirs.std()),
+            "spread": float(corrected_x0.std() / counter_x0.std()),
             "extremes": float(ends[0] / ends[1]),
             "error": float((errors[0] - errors[1]).exp()),
-            "agreement": self.judge.agreement(ours),
+            "agreement": self.judge.agreement(corrected_x0),
         }
 
     def error(self, latents, prompts, seeds):
