@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from corrector.axis.axis import Side
 from corrector.files import folders, whole_files
-from corrector.files.network_files import read_sealed, sealed, unsealed
+from corrector.files.tensor_files import read_sealed, sealed, unsealed
 from corrector.files.whole_files import at_work
 from corrector.gate import kept, train
 from corrector.gate.kept import kept_gate

@@ -14,8 +14,7 @@ from typing import Any
 
 from ..axis.axis import Axis
 from ..files.json_files import UnreadableError
-from ..files.network_files import network_of, read_sealed, sealed, unsealed
-from ..files.tensor_files import not_finite
+from ..files.tensor_files import network_of, not_finite, read_sealed, sealed, unsealed
 from ..files.whole_files import BusyError, at_work, write_whole
 from .prompt_gate import PromptGate
 from .train import VERSION, Encode, Progress, train_gate

@@ -2,7 +2,7 @@
 
 Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, configuration of the networks,
 calibrations, training figures, licence; or a list "preferences" of such, whose tensors have the prefixes "0.", "1." and
-so on. It is sealed as `files/network_files.py` says.
+so on. It is sealed as `files/tensor_files.py` says.
 """
 
 import hashlib
@@ -22,8 +22,7 @@ from ..axis.axis import axis_complaint, axis_from_dict
 from ..files import whole_files
 from ..files.errors import RSCorrectorError, short
 from ..files.json_files import UnreadableError, complaint
-from ..files.network_files import KEY, network_of, read_sealed, sealed, unsealed
-from ..files.tensor_files import header_of, not_finite
+from ..files.tensor_files import KEY, header_of, network_of, not_finite, read_sealed, sealed, unsealed
 from ..gate.prompt_gate import PromptGate
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
