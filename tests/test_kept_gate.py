@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_used_is_replaced_and_the_log_says_so_once(gate_of
     again, _, encoded = gate_of()
     assert encoded == SHORT["count"] and same(again, gate)
     (record,) = caplog.records
-    assert str(path) in record.getMessage() and record.getMessage().endswith("; it is trained again.")
+    assert str(path) in record.getMessage() and record.getMessage().endswith("), so it is trained again.")
     assert gate_of()[2] == 0 and len(caplog.records) == 1 and files(path.parent) == [path]
 
 

@@ -1,7 +1,7 @@
 """Gates that are trained once for an axis and a text encoder, and kept in a folder.
 
-Training takes as long as the encoding of some hundred texts, loading a few milliseconds. In a file is nothing that can
-be read: no name of a group and no wording.
+Training takes seconds to a minute, loading some milliseconds. A file holds weights, figures and a hash of what it was
+trained for: no name of a group and no wording.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ def kept_gate(
 ) -> tuple[PromptGate, dict]:
     """The gate of an axis and its figures, as `train_gate`: loaded if it was trained before, else trained and kept.
 
-    It is the same gate in both cases, bit for bit. If it cannot be kept, the log says so. Of all that is kept in the
-    folder, what was used longest ago is deleted beyond LARGEST_FOLDER.
+    It is the same gate in both cases, bit for bit. If it cannot be kept, the log says so. Beyond LARGEST_FOLDER, the
+    gates in the folder that were used longest ago are deleted.
 
     Args:
         axis, encode: as for `train_gate`.
@@ -57,7 +57,7 @@ def kept_gate(
             try:
                 return _load(path, key)  # another process may have trained it meanwhile
             except UnreadableError as error:
-                LOG.warning("%s: this gate cannot be used, as %s; it is trained again.", path, error)
+                LOG.warning("%s: this gate cannot be used (%s), so it is trained again.", path, error)
             except OSError:
                 pass  # it is not there, and if the folder cannot be used, this is said later
             gate, figures = train()
