@@ -4,7 +4,7 @@ The host always runs in inference mode and training does not, so the results are
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,19 +22,16 @@ from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
 from .correction import SPACES, check_model
-from .identity import identity_of
+from .identity import identity_of, identity_of_text_encoder
 
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
 SMALLEST_PICTURE = 128  # pixels per side without a VAE, so that a region has enough of them
 
 
-def encode_each(
-    clip: CLIP, prompts: Sequence[str], progress: Callable[[int], object] | None = None
-) -> Iterator[Tensor]:
+def encode_each(clip: CLIP, prompts: Sequence[str]) -> Iterator[Tensor]:
     """Many texts -> an iterator of their token vectors [T, W] of a CLIP, on the CPU; raises if the host is stopped.
 
     ComfyUI encodes the chunks of a long prompt as one batch: so are the chunks of several prompts here.
-    `progress(texts)` is called after each batch.
     """
     for start in range(0, len(prompts), TEXTS_AT_ONCE):
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -44,8 +41,6 @@ def encode_each(
             vectors = clip.encode_from_tokens_scheduled(together)[0][0][0].float().cpu()
         counts = [max(map(len, chunks.values())) for chunks in each]
         yield from vectors.split([len(vectors) // sum(counts) * count for count in counts])
-        if progress:
-            progress(len(each))
 
 
 class ComfyPrompts(Prompts):
@@ -128,7 +123,7 @@ class ComfyHost:
     def identity(self) -> dict[str, str]:
         return {
             "checkpoint": identity_of(self.model),
-            "text encoder": identity_of(self.clip.patcher, self.clip.layer_idx, self.clip.tokenizer_options),
+            "text encoder": identity_of_text_encoder(self.clip),
             "vae": identity_of(self.vae.patcher) if self.vae else "none",
             "sampler": self.sampler,
             "scheduler": self.scheduler,
