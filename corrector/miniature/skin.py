@@ -4,7 +4,8 @@ The marker is a small network, trained on drawn pictures alone, of which the tru
 
 A lightness is the mean CIE L* of the middle 60 % of the pixels of skin. Of two parts of similar size the median is the
 larger one's: it does not see that a face gets lighter beside an arm. The mean of all depends on blurred edges, and on
-shaded necks that one attire shows and another hides. The price: if one part alone changes, a quarter of that is not seen.
+shaded necks that one attire shows and another hides. A change of one part alone counts about a quarter less than its
+share of the skin; `lightness_of_parts` shows all of it.
 """
 
 from collections.abc import Sequence
