@@ -278,7 +278,7 @@ class Trainer:
     def skin_pictures(self, checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
         """Pictures [N, H, W, 3] and their parts of skin [N, H, W], uint8; the first half are reconstructions.
 
-        All kinds of scenes and all skin tones are equally frequent, so that no side's skin is marked better.
+        All kinds of scenes and all skin tones are equally frequent, so that neither side nor tone decides the marks.
         """
         from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
@@ -312,7 +312,10 @@ def main(trainer: type[Trainer] = Trainer, out: str = "runs/miniature", argv: Se
     args = parser.parse_args(argv)
     steps = {stage: getattr(args, f"{stage}_steps") for stage in trainer.stages}
     training = trainer(args.out, args.seed, steps)
-    training.train_skin_marker(args.skin_of) if args.skin_of else training.run()
+    if args.skin_of:
+        training.train_skin_marker(args.skin_of)
+    else:
+        training.run()
 
 
 if __name__ == "__main__":
