@@ -88,7 +88,7 @@ def distances(plain: Pictures, corrected: Tensor, counter: Pictures, fine: Tenso
         "spread": number(float(corrected.std() / counter.latents.std()), n),
         "99th percentile": number(ends[0] / ends[1], n),
     }
-    weights = tilted(counter.lightness, float(np.mean(plain.lightness)))
+    weights = tilted(counter.lightness, float(np.nanmean(plain.lightness)))
     if 1 / float(np.square(weights).sum()) > EFFECTIVE_SHARE * n:  # else the model hardly draws that tone
         replaced = torch.where(fine[:, None, None, None], plain.latents, counter.latents)
         far, near, least = (
@@ -103,11 +103,13 @@ def distances(plain: Pictures, corrected: Tensor, counter: Pictures, fine: Tenso
 def tilted(values: np.ndarray, goal: float) -> np.ndarray:
     """Weights [N], exp(a * value) up to a factor, with which the mean of `values` [N] is as near `goal` as can be.
 
-    They are those of the distribution nearest to the values' own that has this mean (exponential tilting).
+    They are those of the distribution nearest to the values' own that has this mean (exponential tilting). NaN counts
+    as the mean of the others.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import softmax
 
+    values = np.nan_to_num(values, nan=np.nanmean(values))
     centred = (values - values.mean()) / max(float(values.std()), 1e-9)
     best = minimize_scalar(lambda a: (softmax(a * centred) @ values - goal) ** 2, bounds=(-4, 4), method="bounded")
     return softmax(best.x * centred)

@@ -33,5 +33,9 @@ def share(outcomes: Iterable[bool]) -> Estimate:
 
 
 def mean(values: Sequence[float] | np.ndarray | torch.Tensor) -> Estimate:
-    value, low, high = statistics.mean(values)
-    return Estimate(round(value, 4), round(low, 4), round(high, 4), len(values)) if len(values) > 1 else number(value)
+    """Mean of the values that are not NaN (a picture without skin has no lightness), with its interval."""
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return number(values[0] if len(values) else np.nan, len(values))
+    return Estimate(*(round(part, 4) for part in statistics.mean(values)), len(values))

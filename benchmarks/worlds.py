@@ -10,8 +10,9 @@ import torch
 from benchmarks.second_world import host as second_host
 from benchmarks.second_world import prompts as second_prompts
 from benchmarks.second_world import world as second_world
-from corrector.miniature import prompts, reader, world
+from corrector.miniature import prompts, world
 from corrector.miniature.host import Miniature
+from corrector.miniature.skin import SkinMarker, load_marker
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class World:
         neutral: held-out wordings that ask for neither side.
         asking: {attribute: {value: held-out wordings}}.
         nobody: held-out prompts that name no group.
-        lightness: pictures [N, 3, H, W] in -1..1 -> CIE L* of skin [N].
+        marker: gives the network that marks skin.
     """
 
     name: str
@@ -34,7 +35,15 @@ class World:
     neutral: tuple[str, ...]
     asking: dict[str, dict[str, tuple[str, ...]]]
     nobody: tuple[str, ...]
-    lightness: Callable[[torch.Tensor], np.ndarray]
+    marker: Callable[[], SkinMarker]
+
+    def lightness(self, pictures: torch.Tensor) -> np.ndarray:
+        """Pictures [N, 3, H, W] in -1..1 -> CIE L* of all skin [N], NaN where a picture shows none."""
+        return self.marker().lightness(pictures)
+
+    def lightness_of_parts(self, pictures: torch.Tensor) -> dict[str, np.ndarray]:
+        """Pictures [N, 3, H, W] in -1..1 -> CIE L* [N] of each part of skin, NaN where a picture does not show it."""
+        return self.marker().lightness_of_parts(pictures)
 
     def prompts(self, group: str, n: int, attribute: str = "", value: str = "") -> list[str]:
         """n held-out prompts of a group that ask for a value of the attribute, or for none."""
@@ -54,11 +63,11 @@ class World:
 MINIATURE = World(
     "miniature", partial(Miniature, bf16=True), world.GROUPS, {"backdrop": world.BACKDROPS, "attire": world.ATTIRES},
     prompts.HELD_OUT_NEUTRAL, {"backdrop": prompts.HELD_OUT_BACKDROP, "attire": prompts.HELD_OUT_ATTIRE},
-    (*prompts.HELD_OUT_NO_GROUP, *prompts.HELD_OUT_NO_PERSON), reader.skin_lightness,
+    (*prompts.HELD_OUT_NO_GROUP, *prompts.HELD_OUT_NO_PERSON), load_marker,
 )  # fmt: skip
 SECOND = World(
     "second", second_host.SecondWorld, second_world.GROUPS, {"work": ("farmer", "office")},
     second_prompts.HELD_OUT_NEUTRAL, {"work": second_prompts.HELD_OUT_WORK}, second_prompts.HELD_OUT_NO_GROUP,
-    second_host.skin_lightness,
+    partial(load_marker, second_host.WEIGHTS, second_world.SKIN_PARTS),
 )  # fmt: skip
 WORLDS = {world.name: world for world in (MINIATURE, SECOND)}

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from corrector.auditing import measures
@@ -12,7 +11,6 @@ from corrector.auditing.plan import enough
 from corrector.auditing.raters import kappas
 from corrector.latents import statistics
 from corrector.latents.statistics import rate
-from corrector.miniature.reader import skin_lightness
 from corrector.miniature.world import Scene, draw
 
 
@@ -75,8 +73,7 @@ def drawn():
 
 def test_skin_is_measured_in_points_of_l_and_degrees(drawn):
     tones = measures.skin(drawn, (0.41, 0.44, 0.6, 0.51))
-    pictures = torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1
-    assert np.allclose(tones["L"], skin_lightness(pictures), atol=0.5)
+    assert np.allclose(tones["L"], (70, 65, 60, 55), atol=0.5)
     assert np.all(np.diff(tones["L"]) < -3) and np.all(np.diff(tones["ita"]) < 0)
     assert np.all((tones["hue"] > 20) & (tones["hue"] < 100))  # skin is between red and yellow
     assert measures.hue_change(170, -170) == 20

@@ -11,7 +11,7 @@ from corrector.correction.update import Settings, correct
 from corrector.files.folders import WEIGHTS
 from corrector.miniature import prompts
 from corrector.miniature.host import Miniature
-from corrector.miniature.reader import skin_lightness
+from corrector.miniature.skin import load_marker
 from corrector.miniature.world import GROUPS, TRADITIONAL_RATE, VILLAGE_RATE
 from corrector.preference.file import load_preference
 
@@ -53,7 +53,8 @@ class Portraits:
 
     def __init__(self, host, latents):
         pictures = host.decode(latents)
-        self.latents, self.skin, self.read = latents, skin_lightness(pictures), host.reader.read(pictures)
+        self.latents, self.read = latents, host.reader.read(pictures)
+        self.skin = load_marker().lightness(pictures)
 
     def share(self, attribute, label):
         """The share of pictures that show the label; those that the reader cannot read count as if they did."""

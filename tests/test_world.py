@@ -14,7 +14,7 @@ from corrector.hosts.checkpoint import Checkpoint
 from corrector.hosts.pipelines import space_of
 from corrector.miniature import model, prompts
 from corrector.miniature.host import Miniature
-from corrector.miniature.reader import skin_lightness
+from corrector.miniature.skin import load_marker
 from corrector.miniature.train import to_tensor
 from corrector.miniature.world import (
     ATTIRES,
@@ -76,7 +76,7 @@ def test_a_scene_shows_what_a_prompt_names_and_is_always_drawn_alike():
 def test_the_skin_of_the_scene_is_the_skin_of_the_picture():
     rng = np.random.default_rng(5)
     scenes = [sample_scene(rng, GROUPS[i % 4]) for i in range(40)]
-    measured = skin_lightness(to_tensor(np.stack([draw(scene) for scene in scenes])))
+    measured = load_marker().lightness(to_tensor(np.stack([draw(scene) for scene in scenes])))
     assert np.corrcoef(measured, [scene.skin for scene in scenes])[0, 1] > 0.95
     assert np.abs(measured - [scene.skin for scene in scenes]).mean() < 2
 

@@ -1,24 +1,18 @@
 """The second world as a host, with its classifier, which reads group and work from a picture.
 
 It was trained on drawn pictures alone, half of them such that show no single answer (blends, collages and noise), of
-which it is not sure. Skin lightness is measured without a network.
+which it is not sure.
 """
 
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
-
-from corrector.axis.axis import load_axis
-from corrector.latents.skin import lightness
 from corrector.miniature import reader as miniature
 from corrector.miniature.host import Miniature
 
 from .world import GROUPS, WORK
 
 WEIGHTS = Path(__file__).with_name("weights")
-AXIS = load_axis(Path(__file__).with_name("axis.json"))
 CLASSES = {"group": GROUPS, "work": WORK}
 
 
@@ -36,8 +30,3 @@ class SecondWorld(Miniature):
     @cached_property
     def reader(self) -> miniature.Reader:
         return miniature.load_reader(self.folder, Reader)
-
-
-def skin_lightness(pictures: Tensor) -> np.ndarray:
-    """Pictures [B, 3, 64, 64] in -1..1 -> CIE L* of the forearm [B], 0 to 100."""
-    return lightness(pictures, AXIS.skin_region).double().numpy()

@@ -1,4 +1,4 @@
-"""Train the second world from scratch: draw the pictures, then train VAE, reader, text encoder and UNet.
+"""Train the second world from scratch: draw the pictures, then train its networks, as the miniature's are.
 
 `OMP_NUM_THREADS=1 python -m benchmarks.second_world.train --out runs/second-world` takes 20 to 30 minutes on one core.
 """
@@ -14,7 +14,7 @@ from benchmarks.second_world import world
 from benchmarks.second_world.host import CLASSES, Reader
 from benchmarks.second_world.prompts import training_prompt
 from corrector.miniature.prompts import Named
-from corrector.miniature.train import Trainer, main, normal, to_tensor
+from corrector.miniature.train import SKIN_STAGE, Trainer, main, normal, to_tensor
 
 UNET = dict(
     sample_size=8, in_channels=4, out_channels=4, block_out_channels=(64, 64), layers_per_block=1, norm_num_groups=16,
@@ -43,10 +43,15 @@ class SecondWorldTrainer(Trainer):
     scenes = {"natural": 6000, "asked": 4000}
     shares = {"natural": 0.5, "asked": 0.5}
     answers = ((*world.GROUPS, None), (*world.WORK, None))
-    stages = {"autoencoder": (3200, 2e-3), "reader": (500, 3e-3), "text": (1500, 2e-3), "unet": (1800, 1.5e-3)}
+    stages = {
+        "autoencoder": (3200, 2e-3), "reader": (500, 3e-3), "text": (1500, 2e-3), "unet": (1800, 1.5e-3),
+        "skin": SKIN_STAGE,
+    }  # fmt: skip
     networks = {"unet": UNET, "text": TEXT, "vae": VAE}
     reader_class = Reader
     draw = staticmethod(world.draw)
+    draw_skin = staticmethod(world.draw_skin)
+    skin_parts = world.SKIN_PARTS
     captioner = staticmethod(caption)
     latent_sd = 0.5
     schedule = {"prediction_type": "v_prediction"}

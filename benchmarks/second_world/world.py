@@ -12,6 +12,8 @@ import numpy as np
 from corrector.miniature.world import skin_colour
 
 SIZE = 64
+SKIN_PARTS = ("face", "neck", "hand", "forearm")  # that show skin
+FACE, NECK, HAND, FOREARM = 1, 2, 3, 4
 
 GROUPS = ("Velan", "Velan Dor", "Dorvel", "Velandi")  # the axis has the first three
 WORK = ("farmer", "office", "cook")  # stereotype, counter, neither
@@ -57,40 +59,54 @@ def wanted_scene(rng, group, work="office"):
 
 def draw(scene):
     """Scene -> picture, uint8 [64, 64, 3]; deterministic."""
+    return _drawn(scene).pixels.round().clip(0, 255).astype(np.uint8)
+
+
+def draw_skin(scene):
+    """Scene -> which part of skin its picture shows at the centre of each pixel, uint8 [64, 64].
+
+    0 is no skin, and others count from 1 in the order of SKIN_PARTS.
+    """
+    return _drawn(scene).skin
+
+
+def _drawn(scene):
     rng, canvas = np.random.default_rng(scene.seed), Canvas()
     x, y = rng.uniform(-1.5, 1.5), rng.uniform(-1.2, 1.2)  # the figure's place
     {"farmer": _field, "office": _office, "cook": _kitchen}[scene.work](canvas, rng)
     canvas.origin = x, y
     _figure(canvas, rng, scene)
-    return canvas.pixels.round().clip(0, 255).astype(np.uint8)
+    return canvas
 
 
 class Canvas:
-    """Antialiased shapes on an array of pixels, relative to `origin`."""
+    """Antialiased shapes on an array of pixels, relative to `origin`, and the part of skin at each pixel's centre."""
 
     def __init__(self):
         self.pixels, self.origin = np.zeros((SIZE, SIZE, 3)), (0.0, 0.0)
+        self.skin = np.zeros((SIZE, SIZE), np.uint8)
         self.rows, self.columns = np.mgrid[:SIZE, :SIZE] + 0.5
 
-    def _fill(self, inside, colour):
+    def _fill(self, inside, colour, skin):
         """Paint where `inside` [64, 64], the distance in pixels to the shape's edge, is positive."""
+        self.skin[inside > 0] = skin
         share = np.clip(inside + 0.5, 0, 1)[..., None]
         self.pixels += share * (np.array(colour) - self.pixels)
 
-    def box(self, left, top, right, bottom, colour):
+    def box(self, left, top, right, bottom, colour, skin=0):
         x, y = self.columns - self.origin[0], self.rows - self.origin[1]
-        self._fill(np.minimum(np.minimum(x - left, right - x), np.minimum(y - top, bottom - y)), colour)
+        self._fill(np.minimum(np.minimum(x - left, right - x), np.minimum(y - top, bottom - y)), colour, skin)
 
-    def ellipse(self, x, y, rx, ry, colour):
+    def ellipse(self, x, y, rx, ry, colour, skin=0):
         dx, dy = (self.columns - self.origin[0] - x) / rx, (self.rows - self.origin[1] - y) / ry
-        self._fill((1 - np.hypot(dx, dy)) * min(rx, ry), colour)
+        self._fill((1 - np.hypot(dx, dy)) * min(rx, ry), colour, skin)
 
-    def limb(self, x0, y0, x1, y1, radius, colour):
+    def limb(self, x0, y0, x1, y1, radius, colour, skin=0):
         """A line with round ends."""
         x, y = self.columns - self.origin[0] - x0, self.rows - self.origin[1] - y0
         along = (x * (x1 - x0) + y * (y1 - y0)) / ((x1 - x0) ** 2 + (y1 - y0) ** 2)
         along = along.clip(0, 1)
-        self._fill(radius - np.hypot(x - along * (x1 - x0), y - along * (y1 - y0)), colour)
+        self._fill(radius - np.hypot(x - along * (x1 - x0), y - along * (y1 - y0)), colour, skin)
 
 
 def _vary(rng, colour, spread=8):
@@ -158,16 +174,16 @@ def _figure(canvas, rng, scene):
     skin = np.array(skin_colour(scene.skin))
     hair = _vary(rng, HAIR[scene.group], 6)
     _hair_behind(canvas, scene.group, hair)
-    canvas.box(15.5, 20, 22.5, 29, skin * 0.86)  # neck
+    canvas.box(15.5, 20, 22.5, 29, skin * 0.86, NECK)
     sleeve = {"farmer": _overalls, "office": _suit, "cook": _apron}[scene.work](canvas, rng)
     canvas.limb(11, 32, 8.5, 45, 3.6, sleeve)
-    canvas.ellipse(8.5, 49, 3.2, 3.4, skin)
+    canvas.ellipse(8.5, 49, 3.2, 3.4, skin, HAND)
     reach = rng.uniform(-1, 1)
     if scene.work == "farmer":
         _pitchfork(canvas, 50)
-    canvas.limb(27, 33.5, 47, 36 + reach, 4.3, skin)
+    canvas.limb(27, 33.5, 47, 36 + reach, 4.3, skin, FOREARM)
     canvas.limb(25, 33, 28, 33.6, 4.9, sleeve)
-    canvas.ellipse(19, 16, 7.6, 8.6, skin)
+    canvas.ellipse(19, 16, 7.6, 8.6, skin, FACE)
     _face(canvas, rng, skin)
     _hair_front(canvas, scene.group, hair)
 
@@ -177,7 +193,7 @@ def _face(canvas, rng, skin):
     for side in (-1, 1):
         canvas.ellipse(19 + side * 3, 16, 1.3, 1.3, (25, 20, 22))
         canvas.limb(19, 21 + smile, 19 + side * 2.5, 21, 0.8, (150, 60, 62))
-    canvas.ellipse(19, 18.5, 0.9, 1.2, skin * 0.7)
+    canvas.ellipse(19, 18.5, 0.9, 1.2, skin * 0.7, FACE)
 
 
 def _hair_behind(canvas, group, hair):

@@ -1,25 +1,21 @@
 """The miniature's classifier: reads group, backdrop and attire from a picture, or "unreadable" if it is not sure.
 
-Trained only on drawn pictures, never on generated ones. Skin lightness is measured without a network, as the median
-CIE L* of the centre of the face.
+Trained only on drawn pictures, never on generated ones.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..latents.skin import lightness
 from .world import ATTIRES, BACKDROPS, GROUPS, Scene
 
 CLASSES = {"group": (*GROUPS, "nobody"), "backdrop": BACKDROPS, "attire": (*ATTIRES, "nobody")}
 CONFIDENT = 0.9
-FACE = (52 / 128, 56 / 128, 77 / 128, 65 / 128)  # cheeks and nose, in any pose without eyes and mouth
 
 
 class Reader(nn.Module):
@@ -76,8 +72,3 @@ def reader_targets(scenes: Iterable[Scene]) -> Tensor:
         truth = scene.group or "nobody", scene.backdrop, scene.attire if scene.group else "nobody"
         rows.append([labels.index(label) for labels, label in zip(CLASSES.values(), truth, strict=True)])
     return torch.tensor(rows)
-
-
-def skin_lightness(pictures: Tensor) -> np.ndarray:
-    """Pictures [B, 3, 128, 128] in -1..1 -> CIE L* of the centre of the face [B], 0 to 100."""
-    return lightness(pictures, FACE).double().numpy()

@@ -1,14 +1,17 @@
-"""Train the miniature from scratch: draw the pictures, then train VAE, reader, text encoder and UNet.
+"""Train the miniature from scratch: draw the pictures, then train VAE, reader, text encoder, UNet and marker of skin.
 
 `python -m corrector.miniature.train --out runs/miniature` takes under two hours on two CPU cores. Each stage saves a
 checkpoint every few hundred steps and resumes from it. Randomness depends only on (seed, step), so an interrupted run
-gives the same weights as an uninterrupted one.
+gives the same weights as an uninterrupted one. `--skin-of weights/miniature` trains only the marker of skin, for the
+checkpoint in that folder.
 """
 
 import argparse
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +25,15 @@ from tqdm import trange
 
 from ..latents.optimise import optimise
 from . import model, world
+from .host import pictures_to_uint8
 from .prompts import Named, caption, named_sides
 from .reader import Reader, reader_targets
+from .skin import SkinMarker
 
 Prediction = Literal["epsilon", "v_prediction"]
 Captioner = Callable[[np.random.Generator, str, Any], tuple[str, Named]]
+SKIN_STAGE = (600, 4e-3)  # steps and rate
+SKIN_SCENES = 2400
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
@@ -84,10 +91,15 @@ class Trainer:
     scenes = {"natural": 12000, "backdrop": 3200, "attire": 3200, "both": 1600, "empty": 1000}
     shares = {"natural": 0.5, "backdrop": 0.17, "attire": 0.17, "both": 0.1, "empty": 0.06}  # of each batch
     answers = ((*world.GROUPS, "any", None), (*world.BACKDROPS, None), (*world.ATTIRES, None))  # to captions
-    stages = {"autoencoder": (2400, 1e-3), "reader": (250, 2e-3), "text": (600, 1e-3), "unet": (3200, 1e-3)}
+    stages = {
+        "autoencoder": (2400, 1e-3), "reader": (250, 2e-3), "text": (600, 1e-3), "unet": (3200, 1e-3),
+        "skin": SKIN_STAGE,
+    }  # fmt: skip
     networks: dict[str, dict] = {}  # settings for `model.new_networks`
     reader_class: Callable[[], Reader] = Reader
     draw = staticmethod(world.draw)
+    draw_skin = staticmethod(world.draw_skin)
+    skin_parts = world.SKIN_PARTS
     captioner: Captioner = staticmethod(caption)
     latent_sd: float | None = None  # that the VAE is trained for; else it is measured
     schedule: dict[str, str | bool] = {"use_karras_sigmas": True}
@@ -99,16 +111,15 @@ class Trainer:
         self.checkpoint = folder / "checkpoint"
         self.seed = seed
         self.steps = steps
-        folder.mkdir(parents=True, exist_ok=True)
         self.pool = self.sampled_pool(np.random.default_rng(seed))
-        self.pictures = self.drawn_pictures()
-        self.tokenizer = model.new_tokenizer(seed, self.checkpoint / "tokenizer")
-        torch.manual_seed(seed)
-        self.reader = self.reader_class()
-        self.unet, self.encoder, self.autoencoder = model.new_networks(self.tokenizer, **self.networks)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def run(self) -> None:
         """Train all networks and write the checkpoint folder."""
+        self.tokenizer = model.new_tokenizer(self.seed, self.checkpoint / "tokenizer")
+        torch.manual_seed(self.seed)
+        self.reader = self.reader_class()
+        self.unet, self.encoder, self.autoencoder = model.new_networks(self.tokenizer, **self.networks)
         self.train(self.autoencoder, "autoencoder", self.autoencoder_loss, average=0.995)
         self.train(self.reader, "reader", self.reader_loss, average=0.99)
         latents = self.encoded_pictures()
@@ -119,6 +130,7 @@ class Trainer:
             model.add_synonyms(self.checkpoint / "tokenizer", self.encoder)
         model.save(self.checkpoint, self.unet, self.encoder, self.autoencoder, float(1 / sd), **self.schedule)
         save_file(self.reader.half().state_dict(), self.checkpoint / "reader.safetensors")
+        self.train_skin_marker(self.checkpoint)
 
     def train(self, network: nn.Module, stage: str, loss_of_step: Callable[[int], Tensor], average: float) -> None:
         """`optimise` with warm-up and cosine decay of the learning rate, from and to a stage's checkpoint."""
@@ -141,7 +153,8 @@ class Trainer:
                 pool.append((kind, world.sample_scene(rng, group, *named_sides(rng, kind))))
         return pool
 
-    def drawn_pictures(self) -> np.ndarray:
+    @cached_property
+    def pictures(self) -> np.ndarray:
         """Pictures of the pool, uint8 [N, H, W, 3], drawn to disk once."""
         path = self.folder / "pictures.npy"
         if not path.exists():
@@ -240,16 +253,69 @@ class Trainer:
 
         self.train(self.unet, "unet", loss_of_step, average=0.998)
 
+    def train_skin_marker(self, checkpoint: Path) -> None:
+        """Train the marker of skin on drawn pictures and reconstructions by a checkpoint's VAE, and write it there.
+
+        Tints and noise make it sure of skin by its place and its shape too, as CFG and LoRAs change colours.
+        """
+        pictures, parts = self.skin_pictures(checkpoint)
+        torch.manual_seed(self.seed)
+        marker = SkinMarker(self.skin_parts)
+
+        def loss_of_step(step: int) -> Tensor:
+            rng = np.random.default_rng((self.seed, 6, step))
+            chosen = rng.integers(len(pictures), size=32)
+            tint = torch.from_numpy(rng.uniform(0.8, 1.2, (32, 3, 1, 1))).float()
+            batch = ((to_tensor(pictures[chosen]) + 1) * tint - 1).clamp(-1, 1)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = marker(batch + 0.05 * normal(rng, batch.shape))
+            return F.cross_entropy(logits.float(), torch.from_numpy(parts[chosen]).long())
+
+        self.train(marker, "skin", loss_of_step, average=0.99)
+        save_file(marker.half().state_dict(), checkpoint / "skin.safetensors")
+
+    @torch.no_grad()
+    def skin_pictures(self, checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures [N, H, W, 3] and their parts of skin [N, H, W], uint8; the first half are reconstructions.
+
+        All kinds of scenes and all skin tones are equally frequent, so that neither side nor tone decides the marks.
+        """
+        from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+        rng = np.random.default_rng((self.seed, 5))
+        kinds, scenes = zip(*self.pool, strict=True)
+        members = [np.flatnonzero(np.array(kinds) == kind) for kind in self.scenes]
+        chosen = [rng.choice(members[index % len(members)]) for index in range(SKIN_SCENES)]
+        drawn = [replace(scenes[index], skin=rng.uniform(20, 92)) for index in chosen]
+        with ProcessPoolExecutor() as workers:
+            pictures = np.stack(list(workers.map(self.draw, drawn, chunksize=64)))
+            parts = np.stack(list(workers.map(self.draw_skin, drawn, chunksize=64)))
+        autoencoder = AutoencoderTiny.from_pretrained(checkpoint / "vae", local_files_only=True)
+        for batch in np.split(pictures[: SKIN_SCENES // 2], range(16, SKIN_SCENES // 2, 16)):  # views
+            with torch.autocast("cpu", torch.bfloat16):
+                latent = autoencoder.encode(to_tensor(batch), return_dict=False)[0].float()
+                disturbed = latent + 0.2 / autoencoder.config["scaling_factor"] * normal(rng, latent.shape)
+                decoded = autoencoder.decode(disturbed, return_dict=False)[0].float()
+            batch[:] = pictures_to_uint8(decoded)
+        return pictures, parts
+
 
 def main(trainer: type[Trainer] = Trainer, out: str = "runs/miniature", argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=f"{trainer.__doc__}".splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(out), help="folder of checkpoints and weights")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--skin-of", type=Path, metavar="FOLDER", help="train only the marker of skin, for the checkpoint in FOLDER"
+    )
     for stage, (steps, _) in trainer.stages.items():
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)
     args = parser.parse_args(argv)
     steps = {stage: getattr(args, f"{stage}_steps") for stage in trainer.stages}
-    trainer(args.out, args.seed, steps).run()
+    training = trainer(args.out, args.seed, steps)
+    if args.skin_of:
+        training.train_skin_marker(args.skin_of)
+    else:
+        training.run()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ Rng = np.random.Generator
 
 SIZE = 128
 SUPERSAMPLE = 3
+SKIN_PARTS = ("face", "neck")  # that show skin; ears are of the face
+FACE, NECK = 1, 2
 
 GROUPS = ("Orvane", "Tavelu", "Quilmari", "Zendoli")
 BACKDROPS = ("village", "city")  # stereotype, counter
@@ -84,19 +86,35 @@ def wanted_scene(rng: Rng, group: str, backdrop: str | None = None, attire: str 
 
 def draw(scene: Scene) -> np.ndarray:
     """Scene -> picture, uint8 [128, 128, 3]; deterministic."""
+    return np.asarray(_drawn(scene, "RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
+def draw_skin(scene: Scene) -> np.ndarray:
+    """Scene -> which part of skin its picture shows at the centre of each pixel, uint8 [128, 128].
+
+    0 is no skin, and others count from 1 in the order of SKIN_PARTS.
+    """
+    return np.asarray(_drawn(scene, "L"))[SUPERSAMPLE // 2 :: SUPERSAMPLE, SUPERSAMPLE // 2 :: SUPERSAMPLE]
+
+
+def _drawn(scene: Scene, mode: str) -> Image.Image:
+    """The scene at SUPERSAMPLE times the size, in colours ("RGB") or as parts of skin ("L")."""
     rng = np.random.default_rng(scene.seed)
     side = SIZE * SUPERSAMPLE
-    image = Image.new("RGB", (side, side))
+    image = Image.new(mode, (side, side))
     pen = _Pen(ImageDraw.Draw(image))
     _sky(pen, rng)
     (_village if scene.backdrop == "village" else _city)(pen, rng)
     if scene.group:
         _person(pen, rng, scene, scene.group)
-    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    return image
 
 
 class _Pen:
-    """ImageDraw in picture units (0..128), optionally translated, scaled and tilted as a head is."""
+    """ImageDraw in picture units (0..128), optionally translated, scaled and tilted as a head is.
+
+    A shape has a colour and a part of skin, 0 for none; it is drawn in the one or the other, as the image's mode says.
+    """
 
     def __init__(self, draw: ImageDraw.ImageDraw, origin: Point = (0, 0), zoom: float = 1.0, tilt: float = 0.0):
         self.draw = draw
@@ -108,23 +126,24 @@ class _Pen:
         (cos, sin), (ox, oy) = self.turn, self.origin
         return [((ox + x * cos - y * sin) * SUPERSAMPLE, (oy + x * sin + y * cos) * SUPERSAMPLE) for x, y in points]
 
-    def polygon(self, points: Iterable[Point], fill: Colour):
-        self.draw.polygon(self.points(points), fill=_rgb(fill))
+    def polygon(self, points: Iterable[Point], fill: Colour, skin: int = 0):
+        self.draw.polygon(self.points(points), fill=self.ink(fill, skin))
 
-    def line(self, points: Iterable[Point], fill: Colour, width: float = 1.0):
+    def line(self, points: Iterable[Point], fill: Colour, width: float = 1.0, skin: int = 0):
         width = max(1, round(width * SUPERSAMPLE * self.zoom))
-        self.draw.line(self.points(points), fill=_rgb(fill), width=width, joint="curve")
+        self.draw.line(self.points(points), fill=self.ink(fill, skin), width=width, joint="curve")
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour):
+    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, skin: int = 0):
         turns = np.radians(np.linspace(0, 360, 48))
-        self.polygon([(x + rx * math.cos(turn), y + ry * math.sin(turn)) for turn in turns], fill)
+        self.polygon([(x + rx * math.cos(turn), y + ry * math.sin(turn)) for turn in turns], fill, skin)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: Colour):
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill)
 
-
-def _rgb(colour: Colour) -> tuple[int, ...]:
-    return tuple(int(np.clip(round(channel), 0, 255)) for channel in colour)
+    def ink(self, fill: Colour, skin: int) -> int | tuple[int, ...]:
+        if self.draw.mode == "L":
+            return skin
+        return tuple(int(np.clip(round(channel), 0, 255)) for channel in fill)
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
@@ -192,7 +211,7 @@ def _person(pen: _Pen, rng: Rng, scene: Scene, group: str):
     x, y = 64 + rng.uniform(-6, 6), 54 + rng.uniform(-3, 3)
     head = _Pen(pen.draw, (x, y), rng.uniform(0.94, 1.08), math.radians(rng.uniform(-8, 8)))
     _hair_behind(head, group, hair)
-    pen.polygon([(x - 10, y + 18), (x + 10, y + 18), (x + 12, 96), (x - 12, 96)], _shade(skin, 0.86))  # neck
+    pen.polygon([(x - 10, y + 18), (x + 10, y + 18), (x + 12, 96), (x - 12, 96)], _shade(skin, 0.86), NECK)
     (_traditional if scene.attire == "traditional" else _modern)(pen, rng, x)
     _face(head, rng, skin, hair)
     _hair_front(head, group, hair)
@@ -200,8 +219,8 @@ def _person(pen: _Pen, rng: Rng, scene: Scene, group: str):
 
 def _face(head: _Pen, rng: Rng, skin: Colour, hair: Colour):
     for side in (-1, 1):
-        head.ellipse(side * 22.5, 2, 4, 6.5, _shade(skin, 0.9))
-    head.ellipse(0, 0, 22, 28, skin)
+        head.ellipse(side * 22.5, 2, 4, 6.5, _shade(skin, 0.9), FACE)
+    head.ellipse(0, 0, 22, 28, skin, FACE)
     look, brow = rng.uniform(-1.2, 1.2), rng.uniform(-1, 1)
     iris = ((70, 45, 30), (60, 85, 60), (50, 75, 110))[rng.integers(3)]
     for side in (-1, 1):
@@ -209,7 +228,7 @@ def _face(head: _Pen, rng: Rng, skin: Colour, hair: Colour):
         head.ellipse(side * 9 + look, -4, 2.4, 2.8, iris)
         head.ellipse(side * 9 + look, -4, 1.1, 1.3, (15, 12, 12))
         head.line([(side * 4.5, -10 - brow * 0.4), (side * 13.5, -10 + brow)], _shade(hair, 0.7), 2.6)
-    head.line([(-0.5, -2), (-2.2, 7), (1.8, 7.4)], _shade(skin, 0.68), 1.8)
+    head.line([(-0.5, -2), (-2.2, 7), (1.8, 7.4)], _shade(skin, 0.68), 1.8, FACE)
     smile = rng.uniform(-1.5, 4.0)
     mouth = [(t * 8, 15.5 + smile * (1 - t * t) - smile / 2) for t in np.linspace(-1, 1, 13)]
     head.line(mouth, (150, 60, 62), 3.0)
