@@ -12,6 +12,7 @@ from .thinning import thinned
 
 STRONG = 0.75  # strength from which a corrected picture shows the counter side
 FAR_CFG = 2.0  # factor between a run's CFG scale and the nearest calibrated one from which a note says so
+NO_PREDICTION = "the model gives no finite prediction for one of the sides"
 CHOSEN_BY_SEED = "this seed is one of those that the target share leaves"
 
 
@@ -51,6 +52,7 @@ class PastDecision:
 def decide(
     preference: Preference, readings: Sequence[PromptReading | None], coins: Tensor, target: float = 1.0,
     cfg: float = 1.0, lean: Tensor | None = None, earlier: Sequence[PastDecision | None] | None = None,
+    evidence: Tensor | None = None,
 ) -> tuple[Decision, list[str]]:  # fmt: skip
     """Decide what a preference does to each picture -> (Decision, for each picture why it is left alone, or "").
 
@@ -65,10 +67,12 @@ def decide(
         cfg: the CFG scale of the run.
         lean: [B] from `thinning.first_lean`, or None.
         earlier: for each picture what an earlier stage decided, or None.
+        evidence: [B], of the Verdict on the pictures' previews, if the model was asked for them. Those that would show
+            the counter side are left alone.
     """
     axis = preference.axis
     groups = groups_of(readings)
-    active, decided, shown = torch.zeros(3, len(readings), dtype=torch.bool)
+    active, decided, shown, fine = torch.zeros(4, len(readings), dtype=torch.bool)
     reasons = [""] * len(readings)
     tone = torch.zeros(len(readings))
     for index, (reading, past) in enumerate(zip(readings, earlier or [None] * len(readings), strict=True)):
@@ -82,6 +86,8 @@ def decide(
         else:
             active[index] = True
             shown[index] = past is not None and past.shows_counter_side
+            if evidence is not None and not evidence[index] < 0:
+                fine[index] = shown[index] = True
     for group in groups[active].unique().tolist():
         members = (active & (groups == group)).nonzero()[:, 0]
         calibration = preference.calibration(axis.groups[group], cfg)
@@ -96,6 +102,12 @@ def decide(
             why += "counter side"
         for member in members[~chosen].tolist():
             active[member], reasons[member] = False, why
+    for member in fine.nonzero()[:, 0].tolist():
+        broken = evidence is not None and evidence[member].isnan()
+        active[member], reasons[member] = (
+            False,
+            NO_PREDICTION if broken else f"it shows {axis.counter.description} anyway",
+        )
     return Decision(active, groups, chances_of(preference, groups, cfg, lean), tone), reasons
 
 

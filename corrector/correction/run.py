@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,12 @@ from torch import Tensor, nn
 from ..gate.prompt_gate import PromptGate, PromptReading
 from ..latents.devices import device_of, place
 from ..latents.spaces import fit_mask
+from ..preference.networks import PreferenceError
 from ..preference.preference import Preference
+from ..preference.text import Text
+from .asked import CLOSED, AskedSides, RunModel, preview
 from .decision import PastDecision, decide, groups_of, notes, summary
+from .held_skin import HeldSkin
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, Settings, correct
@@ -35,7 +40,7 @@ class Run:
         repainted: inpainting mask [..., H, W], 1 where `start` is not used; or None.
         context: a value that the runs of one graph or job share (`Memory.keep`).
         use_gate: False corrects every picture, whatever its prompt.
-        evaluate: `evaluate(text, x, sigma)` -> (D_c, D_s) of a Text preference, by the host's model.
+        asks: the host's model, for preferences with a Text source. Raises PreferenceError if there is one and no model.
         memory: Memory of earlier runs.
         before: an earlier Run of the same pictures in the same order, if known.
         model: the identity of the model that samples, as `Calibration.of_other_model` takes it, or a function that
@@ -45,7 +50,7 @@ class Run:
     def __init__(
         self, preferences: Sequence[Preference], settings: Settings, coins: Tensor, prompts: Sequence[list[Tensor]],
         start: Tensor | None = None, repainted: Tensor | None = None, context: object = None, use_gate: bool = True,
-        evaluate: Callable | None = None, memory: Memory = MEMORY, before: "Run | None" = None,
+        asks: RunModel | None = None, memory: Memory = MEMORY, before: "Run | None" = None,
         model: str | Callable[[], str] = "",
     ):  # fmt: skip
         self.settings = settings
@@ -54,7 +59,16 @@ class Run:
         self.memory = memory
         calibrated = any(calibration.checkpoint for each in preferences for calibration in each.calibrations)
         self.model = model if isinstance(model, str) else model() if calibrated else ""
-        self.preferences = [replace(each, source=each.source.in_run(evaluate)) for each in preferences]
+        self.preferences = list(preferences)
+        asking = [isinstance(preference.source, Text) for preference in preferences]
+        if any(asking) and asks is None:
+            raise PreferenceError(
+                f'The preference "{preferences[asking.index(True)].name}" asks the model, which cannot be done here; '
+                "use a learned preference."
+            )
+        self._asks = asks
+        self._asked: list[AskedSides | None] = [None] * len(preferences)  # from the first call on
+        self._held: HeldSkin | None = None
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
         self.decisions = None  # a Decision per preference, from the first call on
         self.acted = False  # whether a call corrected a picture
@@ -73,7 +87,7 @@ class Run:
 
     def correct(
         self, denoised: Tensor, x: Tensor, sigma: Tensor, cfg: float = 1.0, conditional: Tensor | None = None,
-        unprompted: Tensor | None = None,
+        unprompted: Tensor | None = None, replaced: bool = False,
     ) -> Tensor:  # fmt: skip
         """The corrected denoised [B, C, H, W]; the same tensor object if no picture is corrected.
 
@@ -90,29 +104,34 @@ class Run:
             if self.decisions is None:
                 self._decide(denoised, x, sigma, cfg, conditional, unprompted)
             self._place(x.device)
-        result = correct(denoised, x, sigma, self.preferences, self.decisions or (), self.settings, cfg, conditional)
+        asked = [None] * len(self._asked) if replaced else self._asked
+        decisions = self.decisions or ()
+        result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked)
+        if result is not denoised:
+            result = self._with_skin(result, sigma)
         self.acted |= result is not denoised
         self._last_prediction = lambda: result
         return result
 
     def change(
         self, x: Tensor, sigma: Tensor, cfg: float, conditional: Tensor | None, predicted: Callable[[], Tensor],
-        unprompted: Tensor | None = None,
+        unprompted: Tensor | None = None, replaced: bool = False,
     ) -> Tensor | None:  # fmt: skip
         """D* - D [B, C, H, W] in float32, or None if no picture is corrected; for hosts whose model output is not x0.
 
-        It does not depend on D, so the host's output for other pictures stays bit-identical.
+        It is 0 for pictures that are left alone, so the host's output for them stays bit-identical.
 
         Args:
-            x, sigma, cfg, conditional, unprompted: as for `correct`.
-            predicted: `predicted()` -> the prediction after CFG, called at the first step and at the end of the run.
+            x, sigma, cfg, conditional, unprompted, replaced: as for `correct`.
+            predicted: `predicted()` -> the prediction after CFG.
         """
         if self.decisions is None and x.ndim == 4:
             self._decide(predicted(), x, sigma, cfg, conditional, unprompted)
-        nothing = torch.zeros_like(x, dtype=torch.float32)
-        change = self.correct(nothing, x.float(), sigma.float(), cfg, conditional)
+        start = predicted().float() if self._held else torch.zeros_like(x, dtype=torch.float32)
+        result = self.correct(start, x.float(), sigma.float(), cfg, conditional, replaced=replaced)
+        change = result - start
         self._last_prediction = lambda: predicted().float() + change
-        return None if change is nothing else change
+        return None if result is start else change
 
     def _decide(self, denoised, x, sigma, cfg, conditional, unprompted=None):
         if len(x) != len(self.coins):
@@ -126,13 +145,58 @@ class Run:
         self._place(x.device)
         prompted = denoised if conditional is None else conditional
         guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
+        plain = self._preview(x, sigma)
         decided = []
-        for preference, readings in zip(self.preferences, self.readings, strict=True):
-            lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
+        for number, (preference, readings) in enumerate(zip(self.preferences, self.readings, strict=True)):
+            lean, evidence = None, None
+            if isinstance(preference.source, Text):
+                if plain is not None and _any_open(readings):
+                    evidence = self._ask(number, plain)
+            else:
+                lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
             earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
-            decided.append(decide(preference, readings, self.coins, self.settings.target, cfg, lean, earlier))
+            target = self.settings.target
+            decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier, evidence))
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self._reasons = [reasons for _, reasons in decided]
+
+    def _preview(self, x, sigma):
+        """The plain pictures [B, C, H, W], if a preference asks the model and a prompt is open; else None."""
+        asking = (isinstance(preference.source, Text) for preference in self.preferences)
+        needed = any(asks and _any_open(readings) for asks, readings in zip(asking, self.readings, strict=True))
+        return preview(self._asks, x, sigma) if self._asks and needed else None
+
+    def _ask(self, number, plain):
+        """Prepare to ask for one preference -> the evidence [B] of the sides that plain previews show."""
+        preference = self.preferences[number]
+        sides = self._asked[number] = AskedSides(preference, self._asks, self.coins)
+        region = preference.axis.skin_region
+        colours = self._asks.colours(plain) if self._held is None and region else None
+        if colours is not None:
+            self._held = HeldSkin(plain, colours, region)
+        return sides.verdict(plain).evidence
+
+    def _with_skin(self, result, sigma):
+        """`result` [B, C, H, W] with the skin of the pictures that are corrected by asking held as it was."""
+        asking = [d.active for d, sides in zip(self.decisions, self._asked, strict=True) if sides]
+        if self._held is None or not asking:
+            return result
+        index = (torch.stack(asking).any(dim=0) & self.settings.inside(sigma)).nonzero()[:, 0]
+        change = self._held.change(result[index], index)
+        if self.settings.mask is not None:
+            change = change * self.settings.mask.to(change)[index if len(self.settings.mask) > 1 else slice(None)]
+        return result.index_add(0, index, change.to(result.dtype))
+
+    def replacement(self, sigma: float) -> tuple[Any, Tensor] | None:
+        """Whose conditioning a host may replace at sigma, so that nothing more need be asked -> (that of the counter
+        side, as `RunModel.encode` gave it for all pictures; bool [B]), or None.
+
+        The prediction is then D + w (D_c - D_cond) by itself. That needs a single preference and plain settings.
+        """
+        if len(self._asked) != 1 or self.decisions is None or sigma < CLOSED or not self.settings.plain:
+            return None
+        sides, active = self._asked[0], self.decisions[0].active
+        return (sides.counter, active) if sides is not None and active.any() else None
 
     def _place(self, device):
         for preference in self.preferences:
@@ -214,6 +278,11 @@ class Run:
             f"{self.unknown} of {len(self.coins)} pictures that this run starts from were not made by an earlier run "
             "in memory, so the target share was applied to them again"
         ]
+
+
+def _any_open(readings: Sequence[PromptReading | None]) -> bool:
+    """Whether the prompt of any picture lets it be corrected."""
+    return any(reading is None or reading.open for reading in readings)
 
 
 def _read(gate: PromptGate | None, prompts: Sequence[list[Tensor]], use_gate: bool) -> list[PromptReading | None]:

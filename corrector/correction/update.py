@@ -14,6 +14,8 @@ T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by 
 picture keeps the skin tone of its uncorrected version. The source weighs it by (1 + 1/sigma^2)^(rise/2), more where
 little noise is left, so that samplers that add noise, which forget what was done before, keep the tone as others do
 (docs/measurements.md).
+
+A preference without a network asks the model itself: D* = D + strength * w * (D_c - D_cond), see `asked`.
 """
 
 import math
@@ -28,6 +30,8 @@ from ..files.errors import RSCorrectorError
 from ..latents.spaces import expand
 from ..preference.networks import Reading
 from ..preference.preference import Preference
+from ..preference.text import Text
+from .asked import AskedSides
 from .decision import Decision
 
 PUSH_MARGIN = 0.5  # in units of the CFG scale: makes up for what P and q lack where the scale is low
@@ -81,6 +85,16 @@ class Settings:
         """Whether no picture is corrected, as the strength is 0."""
         return not torch.as_tensor(self.strength).any()
 
+    @property
+    def plain(self) -> bool:
+        """Whether pictures are corrected fully and everywhere, at all sigmas."""
+        full = bool((torch.as_tensor(self.strength) == 1).all()) and self.window == (math.inf, 0.0)
+        return full and self.mask is None and self.cap is None
+
+    def inside(self, sigma: Tensor) -> Tensor:
+        """Whether each sigma [B] is in the window -> bool [B]."""
+        return (sigma <= self.window[0]) & (sigma >= self.window[1])
+
     def strengths(self, count: int) -> Tensor:
         """The strength for each of `count` pictures [count]. Raises CorrectionError if there are more or fewer."""
         strength = torch.as_tensor(self.strength, dtype=torch.float32)
@@ -126,6 +140,7 @@ def drift(reading: Reading, decision: Decision, k: float, exponent: float | Tens
 def correct(
     denoised: Tensor, x: Tensor, sigma: Tensor, preferences: Sequence[Preference], decisions: Sequence[Decision],
     settings: Settings, cfg: float = 1.0, conditional: Tensor | None = None,
+    asked: Sequence[AskedSides | None] | None = None,
 ) -> Tensor:  # fmt: skip
     """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
 
@@ -140,6 +155,8 @@ def correct(
         cfg: the CFG scale; values below LOWEST_CFG count as that.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
+        asked: for each Preference with a Text source its AskedSides; None for one whose pictures are predicted for the
+            counter side already.
     """
     if denoised.ndim != 4:
         raise CorrectionError(
@@ -148,20 +165,24 @@ def correct(
         )
     strength = settings.strengths(len(x)).to(x.device)
     sigma = torch.as_tensor(sigma, device=x.device).float()
-    inside = (sigma <= settings.window[0]) & (sigma >= settings.window[1]) & (strength > 0)  # [B]
+    inside = settings.inside(sigma) & (strength > 0)  # [B]
     total = torch.zeros_like(x, dtype=torch.float32)
     touched = torch.zeros_like(inside)
-    for preference, decision in zip(preferences, decisions, strict=True):
+    asked = [None] * len(preferences) if asked is None else asked
+    for preference, decision, sides in zip(preferences, decisions, asked, strict=True):
         decision = decision.to(x.device)
         active = decision.active & inside
         if not active.any():
             continue
         index = active.nonzero()[:, 0]
-        prompted = (denoised if conditional is None else conditional)[index].float()
-        reading = preference.source.read(x[index].float(), sigma[index], decision.group[index], prompted)
-        exponent = 1 + LATE_EXPONENT / (1 + sigma[index].square())
-        total[index] += drift(reading, decision.select(index), max(float(cfg), LOWEST_CFG) + PUSH_MARGIN, exponent)
         touched |= active
+        prompted = (denoised if conditional is None else conditional)[index].float()
+        if not isinstance(preference.source, Text):
+            reading = preference.source.read(x[index].float(), sigma[index], decision.group[index], prompted)
+            exponent = 1 + LATE_EXPONENT / (1 + sigma[index].square())
+            total[index] += drift(reading, decision.select(index), max(float(cfg), LOWEST_CFG) + PUSH_MARGIN, exponent)
+        elif sides is not None:
+            total[index] += cfg * sides.update(x[index].float(), sigma[index], index, prompted)
     if not touched.any():
         return denoised
     total = total * expand(strength, total)

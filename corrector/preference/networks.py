@@ -6,7 +6,6 @@ out on the counter side, and the push is P = D_c - D_s.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,9 +36,9 @@ class Reading:
 
 
 class Source(Protocol):
-    """What a preference asks for log-odds and push: Distilled or Text."""
+    """A network, or what stands for one, that gives log-odds and push: `Distilled`."""
 
-    has_weights: bool  # a network, which a file keeps, calibration measures and each host can use
+    has_weights: bool  # which a file keeps, calibration measures and each host can use
 
     def read(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Reading:
         """The Reading of x, on its device; raises PreferenceError.
@@ -50,10 +49,6 @@ class Source(Protocol):
             group: [B], index of the group that each prompt names.
             conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W].
         """
-        ...
-
-    def in_run(self, evaluate: Callable | None) -> "Source":
-        """The source for one run, in which `evaluate(source, x, sigma)` asks the host's model (`Text`)."""
         ...
 
 
@@ -192,9 +187,6 @@ class Distilled(nn.Module):
                 "use another file."
             )
         return Reading(*(part.to(x.device) for part in parts))
-
-    def in_run(self, evaluate: Callable | None) -> "Distilled":
-        return self
 
 
 def _all_finite(*tensors: Tensor) -> bool:

@@ -10,6 +10,7 @@ from ..axis.axis import Axis
 from ..gate.prompt_gate import PromptGate
 from .calibration import Calibration, between
 from .networks import Judge, PreferenceError, Source
+from .text import Text
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
 NEARBY_CFG = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
@@ -21,7 +22,7 @@ class Preference:
 
     axis: Axis
     space: str  # a name in LATENT_SPACES, or "any"
-    source: Source
+    source: Source | Text
     gate: PromptGate | None = None  # None if every prompt is in scope
     calibrations: tuple[Calibration, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,98 @@
+"""What a run asks of the host's model for preferences without a network: a preview, the counter side, a verdict.
+
+A preview of the plain picture, in a few Euler steps from the run's own noise, says before the first step what it would
+show and how light its skin would be. Pictures that would show the counter side are left alone. For the others
+
+    D* = D + w (D_c - D_cond) + h
+
+D_c is the prediction for the user's own prompt with a phrase of the counter side, w the CFG scale of the run: this is
+what the model predicts when it is asked for that side, without any margin (METHOD.md, third form). h holds the skin
+(`held_skin`). Below CLOSED the picture is settled: x shows the backdrop itself, and the model is asked nothing more.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..latents.skin import LinearColours
+from ..preference.preference import Preference
+from .verdict import Verdict, verdict
+
+CLOSED = 1.0  # sigma, in units of the latents' spread, below which the sides' predictions do not differ any more
+PREVIEW_STEPS = 5  # evaluations of a preview: enough to tell the side, and skin within 1 or 2 points of L*
+PREVIEW_END = 0.2  # sigma of the last of them
+RHO = 7.0  # of Karras et al. (2022), whose schedule previews follow
+
+
+class RunModel(Protocol):
+    """The host's model within a run of B pictures. Latents are in model space, x = x0 + sigma n."""
+
+    def colours(self, latents: Tensor) -> LinearColours | None:
+        """Of its latents, which may be fitted to finished ones [B, C, H, W]; None if they are not known, and then skin
+        is not held.
+        """
+        ...
+
+    def encode(self, preference: Preference, phrases: Sequence[str]) -> Any:
+        """The prompts of the run's pictures, each with a phrase after it -> their conditioning, for `side`."""
+        ...
+
+    def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """x [B, C, H, W] at sigma [B] -> denoised after CFG for the run's own prompts, without correction."""
+        ...
+
+    def side(self, conditioning: Any, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
+        """x [N, C, H, W] at sigma [N], of the pictures at `index` [N] -> denoised without CFG for what was encoded."""
+        ...
+
+
+class AskedSides:
+    """Both sides of a preference, as phrases after the prompts of a run's pictures.
+
+    Args:
+        preference: with a Text source.
+        model: RunModel.
+        coins: [B] in 0..1, which choose the phrases.
+    """
+
+    def __init__(self, preference: Preference, model: RunModel, coins: Tensor):
+        self.model = model
+        sides = preference.axis.counter.phrases, preference.axis.stereotype.phrases
+        self.counter, self.stereotype = (
+            model.encode(preference, [phrases[int(coin * len(phrases))] for coin in coins.tolist()])
+            for phrases in sides
+        )
+
+    def update(self, x: Tensor, sigma: Tensor, index: Tensor, conditional: Tensor) -> Tensor:
+        """D_c - D_cond [N, C, H, W] of the pictures at `index` [N]; 0 for those below CLOSED."""
+        update = torch.zeros_like(conditional, dtype=torch.float32)
+        asked = sigma >= CLOSED
+        if asked.any():
+            counter = self.model.side(self.counter, x[asked], sigma[asked], index[asked])
+            update[asked] = counter.float() - conditional[asked].float()
+        return update
+
+    def verdict(self, latents: Tensor) -> Verdict:
+        """Which side all pictures of the run show: finished latents [B, C, H, W], or a preview."""
+        index = torch.arange(len(latents))
+
+        def predict(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+            counter, stereotype = (self.model.side(side, x, sigma, index) for side in (self.counter, self.stereotype))
+            return counter, stereotype
+
+        return verdict(latents, predict)
+
+
+def preview(model: RunModel, x: Tensor, sigma: Tensor) -> Tensor:
+    """The plain pictures [B, C, H, W] that a run from x at sigma [B] would give, in PREVIEW_STEPS Euler steps."""
+    start = float(sigma.max())
+    ends = torch.tensor([start, min(PREVIEW_END, start)], dtype=torch.float64) ** (1 / RHO)
+    sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, PREVIEW_STEPS, dtype=torch.float64)) ** RHO
+    x = x.float()
+    for level, following in pairwise([*sigmas.tolist(), 0.0]):
+        denoised = model.plain(x, torch.full_like(sigma, level)).float()
+        x = denoised + following / level * (x - denoised)  # Euler step
+    return x
