@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import comfy.samplers
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
@@ -24,6 +25,17 @@ from .outcome import tell
 from .preferences import PreferenceSocket
 from .search import CORRECT, SEARCH_WORDS, found_by
 
+TEXT_FIELDS = (
+    "cross_attn",
+    "pooled_output",
+    "attention_mask",
+    "conditioning_",
+    "t5xxl_",
+)  # of a prompt: their beginnings
+REGION = {  # fields that say where and when a prompt counts
+    "area", "mask", "mask_strength", "set_area_to_bounds", "strength", "start_percent", "end_percent",
+    "timestep_start", "timestep_end", "clip_start_percent", "clip_end_percent", "default", "uuid",
+}  # fmt: skip
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
 
@@ -112,15 +124,34 @@ def _prompts(conds, count):
 
 
 def _sides(text, args, x):
-    """Both sides of a Text preference, encoded for the model, with the ControlNet and LoRA hooks of the prompt."""
-    model, first, conds = args["model"], args["cond"][0], []
+    """Both sides of a Text preference as conditions of the model; all that is not text or region is the prompt's own."""
+    model, prompt = args["model"], args["cond"][0]
+    fields = {name: value for name, value in prompt.items() if not name.startswith(TEXT_FIELDS) and name not in REGION}
+
+    def inputs(fields):
+        cond = fields | {"model_conds": {}}
+        (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [cond], x, x.device, "positive", latent_image=x)
+        return cond["model_conds"]
+
+    of_prompt, sides = inputs(prompt), []
     for side in (text.counter, text.stereotype):
         (cond,) = convert_cond(side[:1])
-        cond |= {name: first[name] for name in ("control", "hooks") if name in first}
-        (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [cond], x, x.device, "positive")
-        cond["model_conds"] = {**first["model_conds"], **cond["model_conds"]}
-        conds.append([cond])
-    return conds
+        cond |= fields
+        of_side = inputs(cond)
+        # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
+        kept = {
+            name: value
+            for name, value in prompt["model_conds"].items()
+            if name not in of_prompt or name in of_side and _same(of_prompt[name], of_side[name])
+        }
+        sides.append([cond | {"model_conds": of_side | kept}])
+    return sides
+
+
+def _same(one, other):
+    """Whether two inputs of a model are equal tensors."""
+    tensors = one.cond, other.cond
+    return all(isinstance(tensor, Tensor) for tensor in tensors) and torch.equal(*(t.cpu() for t in tensors))
 
 
 def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
