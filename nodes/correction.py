@@ -19,8 +19,10 @@ from torch import Tensor
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
+from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.preference.preference import Preference
 from .identity import identity_of
+from .models import SPACES, check_supported, name_of, predicts_flow
 from .outcome import tell
 from .preferences import PreferenceSocket
 from .search import CORRECT, SEARCH_WORDS, found_by
@@ -36,7 +38,6 @@ REGION = {  # fields that say where and when a prompt counts
     "area", "mask", "mask_strength", "set_area_to_bounds", "strength", "start_percent", "end_percent",
     "timestep_start", "timestep_end", "clip_start_percent", "clip_end_percent", "default", "uuid",
 }  # fmt: skip
-SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
 
 def corrected(
@@ -124,7 +125,7 @@ def _prompts(conds, count):
 
 
 def _sides(text, args, x):
-    """Both sides of a Text preference as conditions of the model; all that is not text or region is the prompt's own."""
+    """Both sides of a Text preference as conditions of the model; what is neither text nor region is the prompt's."""
     model, prompt = args["model"], args["cond"][0]
     fields = {name: value for name, value in prompt.items() if not name.startswith(TEXT_FIELDS) and name not in REGION}
 
@@ -142,7 +143,7 @@ def _sides(text, args, x):
         kept = {
             name: value
             for name, value in prompt["model_conds"].items()
-            if name not in of_prompt or name in of_side and _same(of_prompt[name], of_side[name])
+            if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
         }
         sides.append([cond | {"model_conds": of_side | kept}])
     return sides
@@ -155,19 +156,17 @@ def _same(one, other):
 
 
 def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
-    """Raises RSCorrectorError if the model is not supported or a preference was made for another latent space."""
-    latent_format = model.get_model_object("latent_format")
-    kind = type(latent_format).__name__
-    if latent_format.latent_dimensions != 2:
-        raise CorrectionError(
-            f"The model has {kind} latents, which are video or 3-D; RS-Corrector only corrects pictures. Remove the "
-            "RS-Corrector node from this graph."
-        )
-    if kind not in SPACES:
-        raise CorrectionError(f"The model has {kind} latents; RS-Corrector supports only {', '.join(SPACES)}.")
+    """Raises RSCorrectorError if the model is not supported or a preference was made for another kind of model."""
+    check_supported(model)
+    space, flow = SPACES[type(model.get_model_object("latent_format")).__name__], predicts_flow(model)
+    advice = "use a preference made for this model, or RS-Corrector Text Preference"
     for preference in preferences:
-        advice = "use a preference made for this model, or RS-Corrector Text Preference"
-        preference.check_space(SPACES[kind], f"the model ({kind})", advice)
+        preference.check_space(space, name_of(model, "the model"), advice)
+        if preference.space != "any" and flow != LATENT_SPACES[space].flow:
+            raise CorrectionError(
+                f"{name_of(model)} is {'' if flow else 'not '}sampled as a flow model, and the preference "
+                f'"{preference.name}" was made for one that is{" not" if flow else ""}; {advice}.'
+            )
 
 
 STRENGTH = io.Float.Input(
