@@ -4,7 +4,7 @@ The host always runs in inference mode and training does not, so the results are
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
 from .correction import check_model
-from .identity import identity_of
+from .identity import identity_of, identity_of_text_encoder
 from .models import SPACES
 
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
@@ -30,14 +30,11 @@ SAME_VECTOR = 0.1  # relative distance below which two vectors of a token differ
 SMALLEST_PICTURE = 128  # pixels per side without a VAE, so that a region has enough of them
 
 
-def encode_each(
-    clip: CLIP, prompts: Sequence[str], progress: Callable[[int], object] | None = None
-) -> Iterator[Tensor]:
+def encode_each(clip: CLIP, prompts: Sequence[str]) -> Iterator[Tensor]:
     """Many texts -> an iterator of their token vectors [T, W] of a CLIP, on the CPU; raises if the host is stopped.
 
     Each text gets the vectors that it gets alone. Texts with equal numbers of tokens are encoded together if the first
     two of them show that this CLIP allows it: some concatenate the tokens of two encoders, or cut off a chat template.
-    `progress(texts)` is called after each batch.
     """
     batchable = {}  # {the lengths of a text's chunks: whether such texts can be encoded together}
     for start in range(0, len(prompts), TEXTS_AT_ONCE):
@@ -58,8 +55,6 @@ def encode_each(
                     encoded = [_vectors(clip, text) for text in texts]
                 vectors |= zip(indices, encoded, strict=True)
         yield from (vectors[index] for index in range(len(batch)))
-        if progress:
-            progress(len(batch))
 
 
 def _lengths(tokens):
@@ -165,7 +160,7 @@ class ComfyHost:
     def identity(self) -> dict[str, str]:
         return {
             "checkpoint": identity_of(self.model),
-            "text encoder": identity_of(self.clip.patcher, self.clip.layer_idx, self.clip.tokenizer_options),
+            "text encoder": identity_of_text_encoder(self.clip),
             "vae": identity_of(self.vae.patcher) if self.vae else "none",
             "sampler": self.sampler,
             "scheduler": self.scheduler,

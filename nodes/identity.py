@@ -4,6 +4,7 @@ Stable over restarts, and fast for checkpoints of any size: of each tensor the s
 """
 
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
 from torch import Tensor
 
 from ..corrector.latents.fingerprint import identity
@@ -16,6 +17,11 @@ def identity_of(patcher: ModelPatcher, *options: object) -> str:
     """
     patches = patcher.patches, patcher.model_options, patcher.object_patches, schedule_of(patcher), options
     return identity(own_weights(patcher), *patches)
+
+
+def identity_of_text_encoder(clip: CLIP) -> str:
+    """The `identity_of` a CLIP, which also depends on its layer ("clip skip") and on how it weighs tokens."""
+    return identity_of(clip.patcher, clip.layer_idx, clip.tokenizer_options)
 
 
 def own_weights(patcher: ModelPatcher) -> dict[str, Tensor]:

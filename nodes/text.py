@@ -1,21 +1,30 @@
 """A node that makes a preference from a group and two prompts, without training but that of its gate."""
 
 from functools import partial
+from pathlib import Path
 
 import comfy.utils
+import folder_paths
 import torch
 from comfy.sd import CLIP
 from comfy_api.latest import io
 
 from ..corrector.axis.texts import text_axis
-from ..corrector.gate.train import QUICK, train_gate
+from ..corrector.gate.kept import kept_gate
+from ..corrector.gate.train import QUICK
 from ..corrector.gate.wordings import whole_words
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from .axes import WORDINGS
 from .host import encode_each, vocabulary_of
+from .identity import identity_of_text_encoder
 from .preferences import PreferenceSocket
 from .search import PREFERENCE_CATEGORY, SEARCH_WORDS, found_by
+
+
+def gates_folder() -> Path:
+    """Where gates are kept: in ComfyUI's user folder, of which its API serves nothing that begins with "__"."""
+    return Path(folder_paths.get_user_directory(), "__rs_corrector", "gates")
 
 
 class RSCorrectorTextPreference(io.ComfyNode):
@@ -62,9 +71,9 @@ class RSCorrectorTextPreference(io.ComfyNode):
             return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
         with torch.inference_mode(False), torch.enable_grad():
-            gate, accuracy = train_gate(
-                axis, partial(encode_each, clip, progress=progress.update),
-                words=whole_words(vocabulary_of(clip)), **QUICK,
+            gate, accuracy = kept_gate(
+                axis, partial(encode_each, clip), identity_of_text_encoder(clip), gates_folder(),
+                progress=progress.update_absolute, words=whole_words(vocabulary_of(clip)), **QUICK,
             )  # fmt: skip
         source = Text(encode(counter), encode(stereotype))
         training = {"gate_accuracy": accuracy}

@@ -6,10 +6,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from corrector.files.tensor_files import checksum
+from corrector.files.tensor_files import CHECKSUM, KEY, checksum
 from corrector.gate.prompt_gate import PromptGate
 from corrector.preference.calibration import Calibration
-from corrector.preference.file import CHECKSUM, KEY
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
 

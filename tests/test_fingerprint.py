@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from corrector.latents.fingerprint import fingerprint, same_weights
+from corrector.latents.fingerprint import fingerprint, identity, same_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,9 @@ def test_weights_of_other_values_names_shapes_or_tables_are_others(weights):
     assert not any(same_weights(first, fingerprint(other)) for other in others)
 
 
-def test_weights_that_are_offloaded_have_no_fingerprint(weights):
-    assert fingerprint(changed(weights, lambda tensor: tensor.to("meta"))) == ""
+def test_weights_that_are_offloaded_have_no_fingerprint_and_no_identity(weights):
+    offloaded = changed(weights, lambda tensor: tensor.to("meta"))
+    assert fingerprint(offloaded) == identity(offloaded, {"patch": 1}) == ""
 
 
 def test_the_order_of_the_names_does_not_matter_and_no_weights_have_a_fingerprint_too(weights):

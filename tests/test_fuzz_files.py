@@ -25,9 +25,9 @@ from corrector.correction.record import RECORD_KEY
 from corrector.correction.update import Settings, correct
 from corrector.files.errors import LONGEST_MESSAGE, RSCorrectorError
 from corrector.files.folders import AXES
-from corrector.files.tensor_files import checksum
+from corrector.files.tensor_files import CHECKSUM, KEY, checksum
 from corrector.gate.prompt_gate import PromptReading
-from corrector.preference.file import CHECKSUM, KEY, load_preferences, save_preferences
+from corrector.preference.file import load_preferences, save_preferences
 from corrector.preference.networks import Judge
 from preference_files import small_preference
 

@@ -100,16 +100,16 @@ class BusyError(RSCorrectorError):
 
 
 @contextmanager
-def at_work(path: Path, what: str, wait: bool = False) -> Iterator[None]:
+def at_work(path: Path, what: str, wait: float = 0) -> Iterator[None]:
     """Hold a file or folder for as long as something is made for it, which may be hours.
 
     The system ends this when the process dies. Where no lock can be had, as in a folder that is read only or on some
-    network drives, nothing is held. Raises BusyError at once if another process holds it, or this one a second time.
+    network drives, nothing is held. Raises BusyError if another process holds it, or this one a second time.
 
     Args:
         path: of the file or the folder.
         what: what is made, for the message: "pairs".
-        wait: wait for the other process instead of raising.
+        wait: seconds to wait for the other process before raising; -1 for as long as it takes.
     """
     from filelock import FileLock, Timeout  # torch brings it, and the shell's --help works without torch
 
@@ -118,7 +118,7 @@ def at_work(path: Path, what: str, wait: bool = False) -> Iterator[None]:
         file = path / f"{LOCK_NAME}.lock"
     else:
         file = path.with_name(f"{LOCK_NAME}-{hashlib.sha256(path.name.encode()).hexdigest()[:10]}.lock")
-    lock = FileLock(file, timeout=-1 if wait else 0)
+    lock = FileLock(file, timeout=wait)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -147,4 +147,4 @@ def locked(path: Path | str) -> AbstractContextManager[None]:
     """
     path = target_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return at_work(path.with_name(f"{path.name} is written"), "a file", wait=True)
+    return at_work(path.with_name(f"{path.name} is written"), "a file", wait=-1)

@@ -16,6 +16,7 @@ from .data import checks
 from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
 from .texts import Labelled, gate_texts
 
+VERSION = 1  # of the training: raise it with every change after which kept gates must be trained again
 TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
 DIRECTIONS = 256  # of these that are kept; fewer if there are few texts, which many directions overfit
@@ -43,12 +44,14 @@ QUICK: dict[str, Any] = dict(
 )
 
 Encode = Callable[[Sequence[str]], Iterable[Tensor]]
+Progress = Callable[[int, int], object]
 Range = tuple[float, float]
 
 
 def train_gate(
     axis: Axis, encode: Encode, seed: int = 0, count: int | None = None, steps: int = GATE_STEPS, check: bool = True,
-    named: Range = NAMED, asked: Range = ASKED, directions: int = DIRECTIONS, reach: int = REACH, **others: Any,
+    named: Range = NAMED, asked: Range = ASKED, directions: int = DIRECTIONS, reach: int = REACH,
+    progress: Progress | None = None, **others: Any,
 ) -> tuple[PromptGate, dict]:  # fmt: skip
     """Train a gate on text alone -> (gate, its figures: shares of held-out and of hand-written texts, what is weak).
 
@@ -63,14 +66,23 @@ def train_gate(
         named, asked: ranges of the thresholds from which a prompt is in scope, and asks for something.
         directions: of token vectors in which it is trained, those in which they vary most.
         reach: number of tokens in a row that a feature is read from.
+        progress: `progress(done, total)`, called after each text that is encoded; may raise to stop.
         others: for `gate_texts`.
     """
     if count is None:
         wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
         count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * GATE_BATCH // TIMES)
 
+    by_hand = check_texts(axis) if check else []
+    encoded = 0
+
     def vectors_of(texts: Sequence[Labelled | Checked]) -> Iterator[Tensor]:
-        return iter(encode([labelled.text for labelled in texts]))
+        nonlocal encoded
+        for vectors in encode([labelled.text for labelled in texts]):
+            encoded += 1
+            if progress:
+                progress(encoded, count + len(by_hand))
+            yield vectors
 
     texts = gate_texts(axis, count - count // HELD_OUT, seed, **others)
     vectors = vectors_of(texts)
@@ -84,9 +96,8 @@ def train_gate(
         gate = PromptGate(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=reach)
         gate = _trained(gate, data, steps)
     figures: dict[str, Any] = {**_set_thresholds(gate, held_out, named, asked), "n": len(held_out)}
-    if check:
-        texts = check_texts(axis)
-        figures["by_hand"] = _check(gate, _Encoded(texts, axis, map(widest, vectors_of(texts))), texts)
+    if by_hand:
+        figures["by_hand"] = _check(gate, _Encoded(by_hand, axis, map(widest, vectors_of(by_hand))), by_hand)
     if weak := gate_weakness(figures):
         figures["weak"] = weak
     return widest.widened(gate), figures

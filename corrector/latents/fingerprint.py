@@ -24,12 +24,16 @@ DEEPEST = 12  # nesting depth of containers
 
 
 def identity(weights: Mapping[str, Tensor], *patches: object) -> str:
-    """The `fingerprint` of weights by name, and a hash of all that is patched onto them, if anything can be."""
-    if not patches:
-        return fingerprint(weights)
+    """The `fingerprint` of weights by name, and a hash of all that is patched onto them, if anything can be.
+
+    It is "" if some weights are offloaded.
+    """
+    unpatched = fingerprint(weights)
+    if not patches or not unpatched:
+        return unpatched
     digest = hashlib.sha256()
     _feed(digest, list(patches))
-    return f"{fingerprint(weights)}-{digest.hexdigest()[:16]}"
+    return f"{unpatched}-{digest.hexdigest()[:16]}"
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:

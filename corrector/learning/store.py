@@ -74,7 +74,7 @@ class PictureStore:
 
     def at_work(self, part: str = "", wait: bool = False) -> AbstractContextManager[None]:
         """A block in which no other process draws for this folder, or a part of it. Raises BusyError, or waits."""
-        return at_work(self.folder / part, self.what, wait)
+        return at_work(self.folder / part, self.what, -1 if wait else 0)
 
     def starts(self, prefix: str) -> list[int]:
         """The numbers of the first pictures of all shards `PREFIX-NUMBER`."""

@@ -2,8 +2,7 @@
 
 Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, configuration of the networks,
 calibrations, training figures, licence; or a list "preferences" of such, whose tensors have the prefixes "0.", "1." and
-so on. Its last field is the checksum of all others and of the tensors: a file of which a bit has changed is refused. No
-pickle: nothing in a file is executed.
+so on. It is sealed as `files/tensor_files.py` says.
 """
 
 import hashlib
@@ -17,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from ..axis.axis import axis_complaint, axis_from_dict
 from ..files import whole_files
 from ..files.errors import RSCorrectorError, short
-from ..files.json_files import LARGEST_JSON, UnreadableError, complaint, parse_json
-from ..files.tensor_files import checksum, header_of, not_finite, read_tensors
+from ..files.json_files import UnreadableError, complaint
+from ..files.tensor_files import KEY, header_of, network_of, not_finite, read_sealed, sealed, unsealed
 from ..gate.prompt_gate import PromptGate
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
@@ -32,7 +30,6 @@ from .networks import Distilled, Judge
 from .preference import Preference
 
 FORMAT = 3  # 1 and 2 are of development versions
-KEY, CHECKSUM = "rs_corrector", "checksum"
 LARGEST_PREFERENCE = 16 * 2**20  # bytes; a preference is a few MB
 SUFFIX = ".safetensors"
 MOST_PREFERENCES = 16  # in a file
@@ -115,8 +112,7 @@ def write_held(preferences: Sequence[Preference], path: Path | str) -> list[str]
         )
     described = [metadata for metadata, _ in parts]
     metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
-    metadata[CHECKSUM] = checksum(json.dumps(metadata), halves)
-    data = save(halves, {KEY: json.dumps(metadata)})  # one text: safetensors writes several in any order
+    data = sealed(metadata, halves)
     whole_files.write_whole(path, data)
     return _set_hashes(preferences, data)
 
@@ -190,8 +186,7 @@ def load_preferences(path: Path | str) -> list[Preference]:
 
 def _read(path: Path) -> list[Preference]:
     try:
-        texts, tensors, data = read_tensors(path, LARGEST_PREFERENCE)
-        metadata = parse_json(texts.get(KEY, "null"), largest=2 * LARGEST_JSON)
+        metadata, tensors, data = read_sealed(path, LARGEST_PREFERENCE)
     except UnreadableError as error:
         raise UnreadableError(f"{error}; pick a preference file (ends in .safetensors)") from None
     if not isinstance(metadata, dict) or type(metadata.get("format")) is not int:
@@ -204,7 +199,8 @@ def _read(path: Path) -> list[Preference]:
         )
     if metadata["format"] < FORMAT:
         raise UnreadableError(f"format {metadata['format']} is of a development version; learn it again")
-    if metadata.pop(CHECKSUM, None) != checksum(json.dumps(metadata), tensors):
+    metadata = unsealed(metadata, tensors)
+    if metadata is None:
         raise UnreadableError(
             "its checksum is not that of its content, so it was damaged, or another program changed it; copy it again, "
             "or learn it again"
@@ -280,23 +276,13 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network(part: str, config: dict[str, Any] | None, tensors: Mapping[str, Tensor]) -> Any:
-    """A network with its tensors, or None if there are none.
-
-    Sizes are compared first, so that absurd ones in a file allocate nothing.
-    """
+    """A network with its tensors, or None if there are none."""
     tensors = _part(tensors, f"{part}.")
     if not tensors and part != "source":
         return None
     if config is None:
         raise ValueError("it has tensors of a network that it does not describe")
-    with torch.device("meta"):
-        described = {name: tensor.shape for name, tensor in NETWORKS[part](**config).state_dict().items()}
-    if described != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise ValueError("its tensors are not those of its description")
-    with torch.inference_mode(False):  # ComfyUI runs nodes in it, and tensors of it cannot be trained
-        module = NETWORKS[part](**config)
-        module.load_state_dict(tensors)  # in float32
-    return module.eval().requires_grad_(False)
+    return network_of(NETWORKS[part], config, tensors)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

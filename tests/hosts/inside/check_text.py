@@ -6,6 +6,7 @@ import pytest
 import torch
 from host import correct, encode, node, sample, untrained
 from rs_pack.corrector.preference.text import Text
+from rs_pack.nodes import identity
 
 GROUP = "Orvane person"
 SIDES = ("a portrait of an Orvane person in a village", "a portrait of an Orvane person in a city")
@@ -25,6 +26,24 @@ def test_it_reads_and_corrects_neutral_prompts_about_the_group_only(model, clip,
         assert text[0].gate.read([conditioning[0][0]]).open == acts, prompt
         plain = sample(model, conditioning, empty)
         assert torch.equal(sample(correct(model, text), conditioning, empty), plain) != acts
+
+
+def test_its_gate_is_trained_once_for_a_text_encoder(clip, text, user_folder, monkeypatch):
+    """Encoding two prompts for the sides is left; another layer of the CLIP is another text encoder."""
+    texts = []
+    encoded = type(clip).encode_from_tokens_scheduled
+    monkeypatch.setattr(clip, "encode_from_tokens_scheduled", lambda *a: texts.append(a) or encoded(clip, *a))
+    again = node("RSCorrectorTextPreference", clip, GROUP, *SIDES)
+    assert len(texts) == 2
+    first, second = (preference[0].gate.state_dict() for preference in (text, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    kept = list((user_folder / "__rs_corrector" / "gates").iterdir())
+    node("RSCorrectorTextPreference", clip, GROUP, *SIDES, "Orvanese")
+    assert len(texts) > 4 and len(list(kept[0].parent.iterdir())) == len(kept) + 1
+    names = identity.identity_of_text_encoder(clip)
+    other = clip.clone()
+    other.clip_layer(-2)
+    assert names == identity.identity_of_text_encoder(clip.clone()) != identity.identity_of_text_encoder(other)
 
 
 @pytest.mark.parametrize("target", (1.0, 0.5))

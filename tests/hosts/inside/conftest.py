@@ -1,12 +1,20 @@
 import pytest
 import torch
-from host import encode, node, small_sd15
+from host import encode, folder_paths, node, small_sd15
 
 
 @pytest.fixture(autouse=True)
 def inference_mode():
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def user_folder(tmp_path_factory):
+    """Another user folder than the host's, in which gates are kept."""
+    folder = tmp_path_factory.mktemp("user")
+    folder_paths.set_user_directory(str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ import comfy.model_patcher  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.supported_models  # noqa: E402
+import folder_paths  # noqa: E402, F401
 import utils.extra_config  # noqa: E402, F401  the host's "utils", before its comfy/ folder joins sys.path
 
 import nodes as host_nodes  # noqa: E402

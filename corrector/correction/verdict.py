@@ -1,0 +1,99 @@
+"""Which side of an axis a finished latent shows, asked of the model itself: which side's prompt explains it better?
+
+A latent is noised, and denoised for a prompt of each side. The better the prediction, the better the prompt explains
+the picture (diffusion classifiers: Li et al. 2023, arXiv 2303.16203; Clark and Jaini 2023, arXiv 2303.15233). With the
+squared errors e_c = |D_c - x0|^2 and e_s = |D_s - x0|^2 of each cell, summed over cells and noises,
+
+    d = sum w (e_s - e_c) / sum w (e_s + e_c)        w = |D_c - D_s|^2
+
+A cell tells the sides apart only where the two predictions differ, so only such cells count. The noises are n and -n:
+as the predictions differ in much the same way at both, what n resembles by chance cancels out of e_s - e_c. Together
+that is four evaluations of the model for each picture, without labels or training.
+
+A model judges with its own prejudices: people, or a classifier of pictures, stay the second opinion.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import reduce
+from torch import Tensor
+
+from ..axis.axis import Axis
+from ..latents.host import Host
+
+Side = Literal["counter", "stereotype", "unsure"]
+
+# Model space has a standard deviation of about 1, whatever the model. In the drawn worlds, of 16 x 16 cells, verdicts
+# are the same from sigma 3 to 14 and fail below 3: there the model sees what x shows, whatever the prompt says. Latents
+# with more cells show it at more noise: 12 leaves them room, and is below 14.6, where SD's schedule ends.
+SIGMA = 12.0
+SURE = 0.2  # |d| from which a verdict counts: pure noise reaches it in one picture of twenty
+SEED = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model says of N pictures.
+
+    Args:
+        evidence: d [N] on the CPU, in -1..1, positive for the counter side; NaN if a prediction or latent was broken.
+    """
+
+    evidence: Tensor
+
+    @property
+    def sides(self) -> list[Side]:
+        return [_side(d) for d in self.evidence.tolist()]
+
+
+def _side(d: float) -> Side:
+    if d >= SURE:
+        return "counter"
+    return "stereotype" if d <= -SURE else "unsure"
+
+
+@torch.no_grad()
+def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Verdict:
+    """Which side each picture shows. The noise is the same for all pictures of a shape, whatever the batch.
+
+    Args:
+        latents: finished latents [N, C, H, W], in model space.
+        predict: `predict(x, sigma)` -> (D_c, D_s), each [N, C, H, W], for x [N, C, H, W] at sigma [N]; without CFG.
+    """
+    x0 = latents.float()
+    noise = torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(SEED)).to(x0.device)
+    sigma = torch.full((len(x0),), SIGMA, device=x0.device)
+    gained = total = torch.zeros(len(x0), device=x0.device)
+    for sign in (1, -1):
+        counter, stereotype = (part.to(x0) for part in predict(x0 + sign * SIGMA * noise, sigma))
+        e_c, e_s, weight = (
+            reduce(difference.square(), "n c h w -> n h w", "sum")
+            for difference in (counter - x0, stereotype - x0, counter - stereotype)
+        )
+        gained = gained + reduce(weight * (e_s - e_c), "n h w -> n", "sum")
+        total = total + reduce(weight * (e_s + e_c), "n h w -> n", "sum")
+    return Verdict((gained / total).cpu())
+
+
+def verdict_of_host(host: Host, latents: Tensor, axis: Axis, group: str) -> Verdict:
+    """Which side of an axis pictures of one group show, by the host's model, a batch at a time.
+
+    Both prompts are the axis' first neutral one with the first phrase of a side: other wordings say the same.
+
+    Args:
+        host: Host, whose model may be another than the one that drew the pictures.
+        latents: [N, C, H, W], in the host's model space.
+        axis: Axis.
+        group: one of its groups. Raises AxisError if it is not.
+    """
+    sides = [host.encode(axis.prompts(group, side)[:1]) for side in ("counter", "stereotype")]
+
+    def predict(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        counter, stereotype = (host.denoise(x, sigma, side) for side in sides)
+        return counter, stereotype
+
+    parts = [verdict(part, predict).evidence for part in latents.split(host.batch)]
+    return Verdict(torch.cat(parts))

@@ -1,0 +1,122 @@
+"""Which side a finished latent shows, by exact predictions of two Gaussians and by the miniature."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from corrector.axis.axis import AxisError, load_axis
+from corrector.correction import verdict as verdict_module
+from corrector.correction.verdict import SIGMA, Verdict, verdict, verdict_of_host
+from corrector.miniature.host import Miniature
+from gaussian_host import PATTERN, SHAPE, GaussianHost
+from gaussian_world import GaussianWorld
+
+AXES = Path(__file__).resolve().parents[1] / "axes"
+WORLD = GaussianWorld(means=(PATTERN, -PATTERN), spreads=(0.6, 0.6), shape=SHAPE)
+
+
+def exact(x, sigma):
+    x, sigma = x.double(), sigma.double()
+    return WORLD.denoised_of(x, sigma, 0), WORLD.denoised_of(x, sigma, 1)
+
+
+def test_the_side_is_the_nearer_one_however_small_the_difference_and_whatever_the_noise():
+    """For two Gaussians of one spread the noise cancels out: d has the sign of <D_c - D_s, x0>, weighed by cell."""
+    x0 = 0.6 * torch.randn(200, *SHAPE, generator=torch.Generator().manual_seed(0))
+    nearer = (PATTERN.square().sum(0) * PATTERN * x0).sum(dim=(1, 2, 3)) > 0
+    assert torch.equal(verdict(x0, exact).evidence > 0, nearer) and 60 < nearer.sum() < 140
+
+
+def test_the_evidence_is_the_share_by_which_the_errors_differ():
+    gain = 0.6**2 / (0.6**2 + SIGMA**2)
+    noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(verdict_module.SEED))
+    x0, push = 0.3 * PATTERN, 2 * (1 - gain) * PATTERN
+    weight = push.square().sum(0)
+
+    def errors(mean):  # of both noises, in which their product with the mean cancels out
+        return ((1 - gain) * (mean - x0)).square().sum(0) + (gain * SIGMA * noise).square().sum(0)
+
+    counter, stereotype = (weight * errors(PATTERN)).sum(), (weight * errors(-PATTERN)).sum()
+    expected = (stereotype - counter) / (stereotype + counter)
+    assert verdict(x0[None], exact).evidence.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_cells_in_which_the_sides_agree_do_not_count():
+    x0 = torch.cat([PATTERN, PATTERN], dim=2)[None]
+
+    def predict(x, sigma):
+        """Of the right half both sides say the same, and both are wrong."""
+        return tuple(torch.cat([side, torch.full_like(side, 7.0)], dim=3) for side in exact(x[..., :4], sigma))
+
+    assert verdict(x0, predict).evidence.item() > 0.9
+
+
+@pytest.mark.parametrize(("d", "side"), [(0.2, "counter"), (0.19, "unsure"), (-0.19, "unsure"), (-0.2, "stereotype")])
+def test_little_evidence_is_no_verdict(d, side):
+    assert Verdict(torch.tensor([d], dtype=torch.float64)).sides == [side]
+
+
+def test_a_picture_with_a_broken_prediction_is_unsure_and_spoils_no_other():
+    x0 = PATTERN.expand(3, *SHAPE).clone()
+    x0[1, 0, 0, 0] = math.nan
+
+    def predict(x, sigma):
+        counter, stereotype = exact(x, sigma)
+        counter[2, 1, 2, 3] = math.inf
+        return counter, stereotype
+
+    assert verdict(x0, predict).sides == ["counter", "unsure", "unsure"]
+
+
+def test_prompts_that_say_the_same_give_no_verdict():
+    assert verdict(PATTERN[None], lambda x, sigma: (exact(x, sigma)[0],) * 2).sides == ["unsure"]
+
+
+def test_a_picture_gets_the_same_verdict_in_any_batch_and_in_half_precision():
+    host, axis = GaussianHost(), load_axis(AXES / "miniature-backdrop.json")
+    latents = WORLD.draw(7, seed=1, beta=0.5).float()
+    whole = verdict_of_host(host, latents, axis, "Orvane").evidence
+    host.batch = 2
+    assert torch.equal(verdict_of_host(host, latents, axis, "Orvane").evidence, whole)
+    halves = verdict_of_host(host, latents.half(), axis, "Orvane").evidence
+    torch.testing.assert_close(halves, whole, rtol=0, atol=2e-3)
+
+
+def test_four_evaluations_a_picture_at_one_sigma():
+    seen = []
+
+    def predict(x, sigma):
+        seen.append((len(x), sigma.tolist()))
+        return exact(x, sigma)
+
+    verdict(WORLD.draw(3, seed=1), predict)
+    assert seen == [(3, [SIGMA] * 3)] * 2  # each for two sides
+
+
+def test_latents_of_any_size_and_number_of_channels():
+    for shape in ((1, 5, 9), (16, 8, 8)):
+        world = GaussianWorld(means=(0.5, -0.5), shape=shape)
+        both = world.draw(40, seed=2, beta=0.5)
+
+        def predict(x, sigma, world=world):
+            return tuple(world.denoised_of(x.double(), sigma.double(), side) for side in (0, 1))
+
+        asked = ["counter" if value > 0 else "stereotype" for value in both.mean(dim=(1, 2, 3)).tolist()]
+        assert verdict(both, predict).sides == asked
+
+
+def test_an_unknown_group_is_refused_by_name():
+    with pytest.raises(AxisError, match='no group "Nobody"'):
+        verdict_of_host(GaussianHost(), PATTERN[None], load_axis(AXES / "miniature-backdrop.json"), "Nobody")
+
+
+def test_the_miniature_says_of_its_pictures_what_the_reader_sees(one_thread):
+    host, axis = Miniature(), load_axis(AXES / "miniature-attire.json")
+    asked = ["wearing a robe", "in a modern jacket"] * 4
+    prompts = host.encode([f"a portrait of a Zendoli person {phrase}" for phrase in asked])
+    latents = host.sample(prompts, list(range(8)), cfg=7.0, steps=6)
+    seen = host.reader.read(host.decode(latents))["attire"]
+    assert seen == ["traditional", "modern"] * 4
+    assert verdict_of_host(host, latents, axis, "Zendoli").sides == ["stereotype", "counter"] * 4
