@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import comfy.samplers
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import convert_cond
@@ -18,13 +19,25 @@ from torch import Tensor
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
+from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.preference.preference import Preference
 from .identity import identity_of
+from .models import SPACES, check_supported, name_of, predicts_flow
 from .outcome import tell
 from .preferences import PreferenceSocket
 from .search import CORRECT, SEARCH_WORDS, found_by
 
-SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
+TEXT_FIELDS = (
+    "cross_attn",
+    "pooled_output",
+    "attention_mask",
+    "conditioning_",
+    "t5xxl_",
+)  # of a prompt: their beginnings
+REGION = {  # fields that say where and when a prompt counts
+    "area", "mask", "mask_strength", "set_area_to_bounds", "strength", "start_percent", "end_percent",
+    "timestep_start", "timestep_end", "clip_start_percent", "clip_end_percent", "default", "uuid",
+}  # fmt: skip
 
 
 def corrected(
@@ -112,31 +125,48 @@ def _prompts(conds, count):
 
 
 def _sides(text, args, x):
-    """Both sides of a Text preference, encoded for the model, with the ControlNet and LoRA hooks of the prompt."""
-    model, first, conds = args["model"], args["cond"][0], []
+    """Both sides of a Text preference as conditions of the model; what is neither text nor region is the prompt's."""
+    model, prompt = args["model"], args["cond"][0]
+    fields = {name: value for name, value in prompt.items() if not name.startswith(TEXT_FIELDS) and name not in REGION}
+
+    def inputs(fields):
+        cond = fields | {"model_conds": {}}
+        (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [cond], x, x.device, "positive", latent_image=x)
+        return cond["model_conds"]
+
+    of_prompt, sides = inputs(prompt), []
     for side in (text.counter, text.stereotype):
         (cond,) = convert_cond(side[:1])
-        cond |= {name: first[name] for name in ("control", "hooks") if name in first}
-        (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [cond], x, x.device, "positive")
-        cond["model_conds"] = {**first["model_conds"], **cond["model_conds"]}
-        conds.append([cond])
-    return conds
+        cond |= fields
+        of_side = inputs(cond)
+        # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
+        kept = {
+            name: value
+            for name, value in prompt["model_conds"].items()
+            if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
+        }
+        sides.append([cond | {"model_conds": of_side | kept}])
+    return sides
+
+
+def _same(one, other):
+    """Whether two inputs of a model are equal tensors."""
+    tensors = one.cond, other.cond
+    return all(isinstance(tensor, Tensor) for tensor in tensors) and torch.equal(*(t.cpu() for t in tensors))
 
 
 def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
-    """Raises RSCorrectorError if the model is not supported or a preference was made for another latent space."""
-    latent_format = model.get_model_object("latent_format")
-    kind = type(latent_format).__name__
-    if latent_format.latent_dimensions != 2:
-        raise CorrectionError(
-            f"The model has {kind} latents, which are video or 3-D; RS-Corrector only corrects pictures. Remove the "
-            "RS-Corrector node from this graph."
-        )
-    if kind not in SPACES:
-        raise CorrectionError(f"The model has {kind} latents; RS-Corrector supports only {', '.join(SPACES)}.")
+    """Raises RSCorrectorError if the model is not supported or a preference was made for another kind of model."""
+    check_supported(model)
+    space, flow = SPACES[type(model.get_model_object("latent_format")).__name__], predicts_flow(model)
+    advice = "use a preference made for this model, or RS-Corrector Text Preference"
     for preference in preferences:
-        advice = "use a preference made for this model, or RS-Corrector Text Preference"
-        preference.check_space(SPACES[kind], f"the model ({kind})", advice)
+        preference.check_space(space, name_of(model, "the model"), advice)
+        if preference.space != "any" and flow != LATENT_SPACES[space].flow:
+            raise CorrectionError(
+                f"{name_of(model)} is {'' if flow else 'not '}sampled as a flow model, and the preference "
+                f'"{preference.name}" was made for one that is{" not" if flow else ""}; {advice}.'
+            )
 
 
 STRENGTH = io.Float.Input(

@@ -21,26 +21,63 @@ from torch import Tensor
 from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
-from .correction import SPACES, check_model
+from .correction import check_model
 from .identity import identity_of, identity_of_text_encoder
+from .models import SPACES
 
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
+SAME_VECTOR = 0.1  # relative distance below which two vectors of a token differ by rounding only, also in bfloat16
 SMALLEST_PICTURE = 128  # pixels per side without a VAE, so that a region has enough of them
 
 
 def encode_each(clip: CLIP, prompts: Sequence[str]) -> Iterator[Tensor]:
     """Many texts -> an iterator of their token vectors [T, W] of a CLIP, on the CPU; raises if the host is stopped.
 
-    ComfyUI encodes the chunks of a long prompt as one batch: so are the chunks of several prompts here.
+    Each text gets the vectors that it gets alone. Texts with equal numbers of tokens are encoded together if the first
+    two of them show that this CLIP allows it: some concatenate the tokens of two encoders, or cut off a chat template.
     """
+    batchable = {}  # {the lengths of a text's chunks: whether such texts can be encoded together}
     for start in range(0, len(prompts), TEXTS_AT_ONCE):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        each = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
-        together = {name: [chunk for chunks in each for chunk in chunks[name]] for name in each[0]}
+        batch = [clip.tokenize(prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
+        same_lengths = {}
+        for index, chunks in enumerate(batch):
+            same_lengths.setdefault(_lengths(chunks), []).append(index)
+        vectors = {}
         with torch.inference_mode(), quickly(clip.patcher.load_device):
-            vectors = clip.encode_from_tokens_scheduled(together)[0][0][0].float().cpu()
-        counts = [max(map(len, chunks.values())) for chunks in each]
-        yield from vectors.split([len(vectors) // sum(counts) * count for count in counts])
+            for lengths, indices in same_lengths.items():
+                texts = [batch[index] for index in indices]
+                if len(texts) > 1 and lengths not in batchable:
+                    batchable[lengths] = _can_batch(clip, texts[:2])
+                if batchable.get(lengths):
+                    encoded = _joined_vectors(clip, texts).tensor_split(len(texts))
+                else:
+                    encoded = [_vectors(clip, text) for text in texts]
+                vectors |= zip(indices, encoded, strict=True)
+        yield from (vectors[index] for index in range(len(batch)))
+
+
+def _lengths(tokens):
+    return tuple((name, tuple(map(len, chunks))) for name, chunks in tokens.items())
+
+
+def _vectors(clip, tokens):
+    """The token vectors [T, W] of what a CLIP's tokenizer returned."""
+    return clip.encode_from_tokens_scheduled(tokens)[0][0][0].float().cpu()
+
+
+def _joined_vectors(clip, texts):
+    """The token vectors of tokenized texts of equal lengths, whose chunks are encoded like those of one long prompt."""
+    return _vectors(clip, {name: [chunk for chunks in texts for chunk in chunks[name]] for name in texts[0]})
+
+
+def _can_batch(clip, texts):
+    """Whether two texts have the same vectors together as alone, up to rounding."""
+    joined, alone = _joined_vectors(clip, texts), torch.cat([_vectors(clip, text) for text in texts])
+    if joined.shape != alone.shape:
+        return False
+    distances = (joined - alone).norm(dim=1)  # [T], each compared with its own token's norm, as these differ a lot
+    return bool((distances <= SAME_VECTOR * alone.norm(dim=1)).all())
 
 
 class ComfyPrompts(Prompts):

@@ -18,7 +18,6 @@ from ..corrector.files.folders import AXES, WEIGHTS
 from ..corrector.files.whole_files import at_work
 from ..corrector.gate.texts import gate_others
 from ..corrector.latents.host import default_cfg
-from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import Pairs, make_pairs
@@ -29,6 +28,7 @@ from ..corrector.preference.updated_file import latest, update_preference
 from .axes import AxisSocket
 from .correction import check_model
 from .host import ComfyHost
+from .models import name_of, predicts_flow
 from .preferences import PreferenceSocket, preference_file, preferences_in, validated
 from .progress import Progress
 from .reports import publish
@@ -150,10 +150,10 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         path = preference_file(name)
         check_writable(path)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
-        if LATENT_SPACES[host.space].flow:
+        if predicts_flow(model):
             raise ValueError(
-                f"The model has {host.space} latents; preferences can be learned only for SD1.5, SD2 and SDXL. Use "
-                "RS-Corrector Text Preference instead."
+                f"{name_of(model)} is a flow model; preferences can be learned only from SD1.5, SD2.x, SDXL and models "
+                "sampled like them. Use RS-Corrector Text Preference instead."
             )
         others: dict[str, Any] = gate_others(axis, AXES, host.space)
         working = at_work(path, "a preference")

@@ -25,6 +25,7 @@ from ..corrector.files.folders import WEIGHTS
 from .search import CORRECT, found_by
 
 MINIATURE = WEIGHTS / "miniature"
+WARNED_LENGTH = 8192  # tokens, as ComfyUI's own: of a shorter limit transformers warns, though the host makes chunks
 
 
 class Miniature(comfy.latent_formats.LatentFormat):
@@ -113,7 +114,7 @@ def load_clip() -> comfy.sd.CLIP:
     )  # fmt: skip
     tokenizer = partial(
         comfy.sd1_clip.SDTokenizer, tokenizer_path=str(MINIATURE / "tokenizer"), embedding_size=config["hidden_size"],
-        max_length=config["max_position_embeddings"],
+        max_length=config["max_position_embeddings"], tokenizer_args={"model_max_length": WARNED_LENGTH},
     )  # fmt: skip
     target = comfy.supported_models_base.ClipTarget(
         partial(comfy.sd1_clip.SD1Tokenizer, tokenizer=tokenizer),

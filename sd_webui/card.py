@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ..corrector.files.errors import RSCorrectorError
+from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.preference.calibration import Calibration
 from ..corrector.preference.preference import Preference
 from .host import check_space
@@ -52,7 +53,7 @@ def _details(preference: Preference) -> str:
         "Stereotype": f"{axis.stereotype.description}, corrected to {axis.counter.description}",
         "Hash": preference.hash,
         "Groups": ", ".join(axis.groups),
-        "Made for": f"{preference.space} latents",
+        "Made for": LATENT_SPACES[preference.space].title,
         "Accuracy": accuracy,
         "Beware": preference.gate_weakness,
         "Validated on": training.get("validated_on") or "its own training pictures only",

@@ -36,7 +36,7 @@ def space_of(sd_model: object) -> str | None:
 def check_space(preference: Preference, space: str | None) -> None:
     """Raises PreferenceError if a preference does not fit the loaded model's latent space (None: not recognised)."""
     advice = "use a preference made for this model, or learn one from it (docs/learning.md)"
-    preference.check_space(space or "unknown", "the loaded model", advice)
+    preference.check_space(space, "the loaded model", advice if space else "load the model that it was made for")
 
 
 def cfg_of(p: Processing) -> float:

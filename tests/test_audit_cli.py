@@ -40,7 +40,7 @@ def test_an_audit_from_python_is_that_of_the_command_line_and_resumes_it(made, m
     monkeypatch.setattr(host, "sample", lambda *_, **__: pytest.fail("a picture was sampled again"))
     report = audit(host, AXIS, [preference], made, images=4, explicit=2)
     assert report == json.loads((made / "report.json").read_text()) and report["settings"]["cfgs"] == [2.0]
-    with pytest.raises(PreferenceError, match="was made for sdxl latents"):
+    with pytest.raises(PreferenceError, match="was made for SDXL, and this checkpoint"):
         audit(host, AXIS, [replace(preference, space="sdxl")], made)
 
 

@@ -238,6 +238,7 @@ def test_titles_in_other_scripts_give_ids_of_their_own():
         ({"neutral": ""}, '"neutral" is empty; write at least one prompt with {group}'),
         ({"stereotype": "\n"}, '"stereotype.phrases" is empty; write what that side shows'),
         ({"counter": "In a village"}, "the two sides must differ"),
+        ({"counter": "in a  Village."}, 'share "in a village"; the two sides must differ'),
         ({"aliases": "Orvanese"}, 'The line "Orvanese" of the aliases names no group; write "Orvane: Orvanese".'),
         ({"aliases": "Nobody: x"}, '"aliases" names the group "Nobody", which "groups" does not have'),
     ],

@@ -1,5 +1,8 @@
 """Prompts as a checkpoint's text encoders encode them: one, several and many, short and long."""
 
+import logging
+from contextlib import ExitStack
+
 import pytest
 import torch
 from transformers import CLIPTextModel
@@ -8,7 +11,9 @@ from corrector.gate.prompt_gate import token_vectors
 from corrector.hosts.checkpoint import Checkpoint
 from corrector.hosts.prompts import Prompts, chunks_of, joined
 from corrector.miniature.model import WEIGHTS, load_tokenizer
+from tiny_checkpoints import pipeline
 
+TAGS = "village," * 90  # 180 tokens
 PROMPTS = ["a portrait of a Orvane person", "a photo of a Tavelu man in a village"]
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
@@ -62,6 +67,42 @@ def test_many_texts_are_encoded_together_and_each_is_as_long_as_alone(checkpoint
     assert len(found) == len(texts) and len(alone[1]) > len(alone[0]) == 77
     for vectors, wanted in zip(found, alone * 6, strict=True):  # in bfloat16, if this machine's CPU computes in it
         assert vectors.dtype == torch.float32 and (vectors - wanted).std() < 0.02 * wanted.std()
+
+
+@pytest.mark.parametrize("limit", [8192, int(1e30)])
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_prompts_have_as_many_tokens_as_the_text_encoder_has_positions_whatever_the_tokenizer_says(kind, limit):
+    """Tokenizers saved by other programs state other lengths, or with 1e30 none; diffusers pads to what they state."""
+    pipe = pipeline(kind)
+    for tokenizer in (pipe.tokenizer, getattr(pipe, "tokenizer_2", pipe.tokenizer)):
+        tokenizer.model_max_length = limit
+    encoded = [token_vectors(host.encode([*PROMPTS, TAGS])) for host in (Checkpoint(pipe), Checkpoint(pipeline(kind)))]
+    assert torch.equal(*encoded) and encoded[0].shape[1] == 3 * 77
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_long_prompts_without_spaces_are_read_to_their_end_and_nothing_is_logged(kind, caplog):
+    """Neither transformers, that there are too many tokens, nor diffusers, that the rest was cut off."""
+    host = Checkpoint(pipeline(kind))
+    loggers = [logging.getLogger(name) for name in ("transformers", "diffusers")]
+    with ExitStack() as stack:
+        for logger in loggers:
+            logger.addHandler(caplog.handler)
+            stack.callback(logger.removeHandler, caplog.handler)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.WARNING)
+        for text in (TAGS, "x" * 400, "🎨" * 100, "a " * 74 + "Orvane" * 60, " ".join([PROMPTS[0]] * 40)):
+            parts = chunks_of(host.pipe.tokenizer, text)
+            assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+            assert all(len(host.pipe.tokenizer(part).input_ids) <= 77 for part in parts)
+            (vectors,) = host.encode_each([text])
+            assert len(vectors) == 77 * len(parts) > 77
+    assert caplog.text == ""
+
+
+def test_tags_without_spaces_are_cut_between_tags(hosts):
+    parts = chunks_of(hosts["sd15"].pipe.tokenizer, TAGS)
+    assert len(parts) == 3 and " ".join(parts).split() == ["village,"] * 90
 
 
 def test_prompts_are_indexed_and_joined_like_a_tensor(hosts):

@@ -179,5 +179,5 @@ def test_the_shell_refuses_in_one_sentence(checkpoints, tmp_path):
     shipped = WEIGHTS.parent / "miniature-attire.safetensors"
     with pytest.raises(SystemExit, match="there is no such file or folder"):
         cli.main(["calibrate", str(shipped), "--checkpoint", str(tmp_path / "none")])
-    with pytest.raises(SystemExit, match=r"for miniature latents and this checkpoint has sd15 latents"):
+    with pytest.raises(SystemExit, match=r"for the miniature, and this checkpoint has the latents of SD1\.5"):
         cli.main(["calibrate", str(shipped), "--checkpoint", str(checkpoints["sd15"])])

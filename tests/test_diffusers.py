@@ -513,8 +513,8 @@ def test_preferences_that_do_not_fit_are_refused(make, preference, xl_preference
     gate = PromptGate(width=16, groups=2, hidden=8)
     refused = [
         (sd15, [], "no preferences"),
-        (sd15, xl_preference, "made for sdxl latents and the StableDiffusionPipeline has sd15 latents"),
-        (sdxl, [preference], "made for sd15 latents and the StableDiffusionXLPipeline has sdxl latents"),
+        (sd15, xl_preference, "made for SDXL, and the StableDiffusionPipeline has the latents of SD1.5"),
+        (sdxl, [preference], "made for SD1.5 and SD2.x, and the StableDiffusionXLPipeline has the latents of SDXL"),
         (sd2, replace(preference, gate=gate), "text encoder of width 16 and the StableDiffusionPipeline has .* 24"),
         (sdxl, replace(xl_preference, gate=gate), "width 16 and .* width 40"),
         (sd15, replace(preference, source=Text([], [])), "ComfyUI"),

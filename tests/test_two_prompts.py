@@ -20,6 +20,13 @@ def test_its_sides_are_the_difference_of_the_prompts():
     assert axis.groups == (GROUP,)
 
 
+def test_the_group_is_named_as_a_word_but_scripts_without_spaces_have_none():
+    axis = text_axis("man", "a woman and a man in a village", "a woman and a man in a city")
+    assert axis.stereotype.phrases == ("village", "in a village")
+    axis = text_axis("奥尔瓦人", "村庄里的奥尔瓦人在 笑", "城市里的奥尔瓦人在 哭")
+    assert axis.groups == ("奥尔瓦人",)
+
+
 @pytest.mark.parametrize(
     "prompt, other, words",
     [
@@ -53,6 +60,14 @@ def test_line_breaks_and_capitals_of_the_prompts_do_not_matter():
         (GROUP, SIDES[0], SIDES[0].upper(), "are the same"),
         (GROUP, SIDES[0], SIDES[1] + " a b" * 10_000, "The counter prompt has 20009 words; at most 300 are compared"),
         (GROUP, SIDES[0], "a portrait of an Orvane person", "The counter prompt has no words that the other lacks"),
+        (
+            GROUP,
+            SIDES[0],
+            SIDES[0].replace("a village", "the village."),
+            "no words that the other lacks, beside articles",
+        ),
+        ("man", "a woman in a village", "a woman in a city", 'does not name "man"; each prompt must name the group'),
+        ("Orvane", "an Orvane in a village", "two Orvanes in a city", "The counter prompt .* in the same words"),
     ],
 )
 def test_what_makes_no_axis_is_said(group, stereotype, counter, said):

@@ -171,8 +171,9 @@ def _wordings(data: dict[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _plain(texts: list[str]) -> list[str]:
-    """Normalise case and spaces, which make no difference in a prompt."""
-    return [" ".join(text.casefold().split()) for text in texts]
+    """Normalise case, spaces and punctuation at the ends, which make no difference in a prompt."""
+    plain = [" ".join(text.casefold().split()) for text in texts]
+    return [text.strip(" .,;:!") or text for text in plain]
 
 
 def axis_from_dict(data: Any, where: str = "axis") -> Axis:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..files.errors import short
 from .axis import SIDES, Axis, AxisError, Side, axis_from_dict, contradiction
 
+ARTICLES = {"a", "an", "the"}
 MOST_WORDS = 300  # of a prompt: text encoders read few more, and a comparison takes quadratic time
 
 # Prompts that the gate of two prompts is trained on.
@@ -94,8 +95,10 @@ def text_axis(
     if not group:
         raise AxisError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
     for name, prompt in zip(SIDES, prompts, strict=True):
-        if group.lower() not in prompt.lower():
-            raise AxisError(f'The {name} prompt does not name "{short(group)}"; each prompt must name the group.')
+        if _after(group, prompt) is None:
+            raise AxisError(
+                f'The {name} prompt does not name "{short(group)}"; each prompt must name the group, in the same words.'
+            )
         if (words := len(prompt.split())) > MOST_WORDS:
             raise AxisError(f"The {name} prompt has {words} words; at most {MOST_WORDS} are compared, so shorten it.")
     if prompts[0].lower() == prompts[1].lower():
@@ -104,12 +107,12 @@ def text_axis(
     paraphrases = stereotype_paraphrases, counter_paraphrases
     for name, prompt, other, lines in zip(SIDES, prompts, reversed(prompts), paraphrases, strict=True):
         words = differing_words(prompt, other)
-        if not words:
+        if ARTICLES.issuperset(words.split()):
             raise AxisError(
-                f"The {name} prompt has no words that the other lacks; describe in each what it should show, "
-                'for example "in a village" and "in a city".'
+                f"The {name} prompt has no words that the other lacks, beside articles and punctuation; describe in "
+                'each what it should show, for example "in a village" and "in a city".'
             )
-        tail = prompt[prompt.lower().index(group.lower()) + len(group) :].strip(" ,.")  # "in a village"
+        tail = str(_after(group, prompt)).strip(" ,.")  # "in a village"
         phrases = (words, tail) if words in tail.lower() and tail != words else (words,)
         sides[name] = Side(f'"{words}"', phrases, tuple(lines_of(lines)))
     axis = Axis(
@@ -125,6 +128,16 @@ def text_axis(
     if error := contradiction(axis.to_dict()):
         raise AxisError(error)
     return axis
+
+
+def _after(group, prompt):
+    """What follows a group's name in a prompt; None if the prompt does not name it, as "woman" does not name "man"."""
+    for name in re.finditer(re.escape(group), prompt, re.IGNORECASE):
+        before, after = prompt[: name.start()], prompt[name.end() :]
+        neighbours = before[-1:] + after[:1]
+        if neighbours.lower() == neighbours.upper():  # no letters, or of a script without spaces between words
+            return after
+    return None
 
 
 def differing_words(prompt: str, other: str) -> str:

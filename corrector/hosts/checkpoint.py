@@ -15,7 +15,7 @@ from ..latents.devices import quickly
 from ..latents.host import Hook, default_cfg, starting_noise
 from ..latents.spaces import denoised_from_output, scale_input
 from .loading import CheckpointError, load_pipeline
-from .pipelines import checkpoint_of, identity_of, is_sdxl, name_of, sampled_parts
+from .pipelines import checkpoint_of, identity_of, is_sdxl, limit_tokenizers, name_of, sampled_parts
 from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
 from .sampler import karras_sigmas, sample_euler
 
@@ -48,6 +48,7 @@ class Checkpoint:
         self.pipe = pipe
         self.evaluations = 0  # of the UNet, counted in pictures
         self.unet, self.autoencoder, self.space = sampled_parts(pipe)
+        limit_tokenizers(pipe)
         self.sdxl = is_sdxl(pipe)
         self.shape = (4, *_latent_size(pipe, size))
         self.batch = max(1, min(LARGEST_BATCH, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))

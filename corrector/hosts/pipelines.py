@@ -106,6 +106,18 @@ def sampled_parts(pipe: DiffusionPipeline) -> tuple[ModelMixin, ModelMixin, str]
     return pipe.unet, pipe.vae, space
 
 
+def limit_tokenizers(pipe: DiffusionPipeline) -> None:
+    """Limit the tokenizers of a pipeline to the positions of its text encoders.
+
+    Some folders state 8192 tokens, as ComfyUI's do, or no limit at all, and diffusers pads every prompt to it.
+    """
+    for number in ("", "_2"):
+        encoder, tokenizer = (getattr(pipe, f"{part}{number}", None) for part in ("text_encoder", "tokenizer"))
+        if encoder is not None and tokenizer is not None:
+            limit = encoder.config.max_position_embeddings
+            tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
+
+
 def check_pipeline(pipe: DiffusionPipeline, preferences: Sequence[Preference]) -> None:
     """Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline."""
     kind = type(pipe).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 TEXTS_AT_ONCE = 16  # that are encoded in one batch
+BYTES = 4  # of a character at most, and so its tokens
 
 
 def joined(*conditionings: Tensor | Prompts) -> Tensor | Prompts:
@@ -76,13 +78,28 @@ def chunks_of(tokenizer, prompt: str) -> list[str]:
     """A prompt in parts that fit into the text encoder, cut between words as in ComfyUI; one part if it fits."""
     ids = partial(tokenizer, add_special_tokens=False, verbose=False)  # no warning that a prompt is long
     room = tokenizer.model_max_length - 2  # without the tokens of start and end
-    if len(ids(prompt).input_ids) <= room:
+
+    def count(text):
+        return len(ids(text).input_ids)
+
+    if count(prompt) <= room:
         return [prompt]
-    words, chunks, used = prompt.split(), [[]], 0
-    for word, count in zip(words, map(len, ids(words).input_ids), strict=True):
-        if chunks[-1] and used + count > room:
+    words = [part for word in prompt.split() for part in _parts(word, room, count)]
+    chunks, used = [[]], 0
+    for word, tokens in zip(words, map(len, ids(words).input_ids), strict=True):
+        if chunks[-1] and used + tokens > room:
             chunks.append([])
             used = 0
         chunks[-1].append(word)
-        used += count
+        used += tokens
     return [" ".join(chunk) for chunk in chunks]
+
+
+def _parts(word, room, count):
+    """A text without spaces in parts of at most `room` tokens: cut after commas and the like, or anywhere."""
+    if len(word) <= room // BYTES or count(word) <= room:
+        return [word]
+    parts = re.findall(r"\w+\W*|\W+", word)  # tags with their commas
+    if len(parts) == 1:
+        parts = [word[: len(word) // 2], word[len(word) // 2 :]]
+    return [short for part in parts for short in _parts(part, room, count)]

@@ -16,9 +16,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """A latent space. `scale` and `shift` map VAE space to model space: (z - shift) * scale."""
+    """A latent space. `scale` and `shift` map VAE space to model space: (z - shift) * scale.
+
+    `title` names the models that it was made for.
+    """
 
     name: str
+    title: str
     channels: int
     scale: float
     shift: float = 0.0
@@ -28,12 +32,12 @@ class LatentSpace:
 LATENT_SPACES = {
     space.name: space
     for space in (
-        LatentSpace("sd15", 4, 0.18215),  # also SD2.x, which has another text encoder
-        LatentSpace("sdxl", 4, 0.13025),
-        LatentSpace("sd3", 16, 1.5305, 0.0609, flow=True),
-        LatentSpace("flux", 16, 0.3611, 0.1159, flow=True),
-        LatentSpace("miniature", 4, 0.94277),
-        LatentSpace("second-world", 4, 2.0),  # benchmarks/second_world
+        LatentSpace("sd15", "SD1.5 and SD2.x", 4, 0.18215),  # SD2.x has another text encoder
+        LatentSpace("sdxl", "SDXL", 4, 0.13025),
+        LatentSpace("sd3", "SD3", 16, 1.5305, 0.0609, flow=True),
+        LatentSpace("flux", "Flux.1", 16, 0.3611, 0.1159, flow=True),
+        LatentSpace("miniature", "the miniature", 4, 0.94277),
+        LatentSpace("second-world", "the second world", 4, 2.0),  # benchmarks/second_world
     )
 }
 

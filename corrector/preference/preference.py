@@ -8,6 +8,7 @@ from typing import Any
 
 from ..axis.axis import Axis
 from ..gate.prompt_gate import PromptGate
+from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration, between
 from .networks import Judge, PreferenceError, Source
 from .text import Text
@@ -90,14 +91,16 @@ class Preference:
         ]
 
     def check_space(
-        self, space: str, model: str = "the model", advice: str = "use a preference made for this model"
+        self, space: str | None, model: str = "the model", advice: str = "use a preference made for this model"
     ) -> None:
         """Raises PreferenceError with `advice` if the preference is not for the latents of `model`, in `space`."""
-        if self.space not in ("any", space):
-            raise PreferenceError(
-                f'The preference "{self.name}" was made for {self.space} latents and {model} has {space} latents; '
-                f"{advice}."
-            )
+        if self.space in ("any", space):
+            return
+        latents = f"the latents of {LATENT_SPACES[space].title}" if space in LATENT_SPACES else "other latents"
+        raise PreferenceError(
+            f'The preference "{self.name}" was made for {LATENT_SPACES[self.space].title}, and {model} has {latents}; '
+            f"{advice}."
+        )
 
     def calibration(self, group: str, cfg: float) -> Calibration | None:
         """The calibration of a group at a CFG scale, interpolated between the measured ones; None without any."""

@@ -125,7 +125,7 @@ def test_the_page_corrects_and_restores_pasted_settings(page, forge, corrected):
     page.locator("#rs_corrector_txt2img_card .rs-corrector-warning").wait_for()
     infotext = generated(page, "RS-Corrector error")
     screenshot(page, "forge-wrong-model", full_page=True)
-    assert "the loaded model has sd15 latents" in infotext
+    assert "the loaded model has the latents of SD1.5" in infotext
 
 
 def test_reloading_the_page_registers_nothing_twice(page, forge, plain, corrected):

@@ -86,7 +86,7 @@ def test_selecting_refreshing_and_pasting_preferences(webui):
 
     pick(webui, "miniature-backdrop")
     webui.locator(".rs-corrector-warning").first.wait_for()
-    assert "the loaded model has sd15 latents" in webui.locator(".rs-corrector-warning").first.inner_text()
+    assert "the loaded model has the latents of SD1.5" in webui.locator(".rs-corrector-warning").first.inner_text()
     screenshot(webui, "warning")
 
     shutil.copy(webui.folder / "backdrop.safetensors", webui.folder / "fresh.safetensors")

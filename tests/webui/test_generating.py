@@ -128,7 +128,7 @@ def test_every_cfg_scale_gives_finite_corrected_pictures(host, cfg_scale):
 ERRORS = [
     ((True, "gone", 1.0), '"gone" is not in models/rs_corrector'),
     ((True, "backdrop [0123456789]", 1.0), "another file"),
-    ((True, "miniature-backdrop", 1.0), "made for miniature latents and the loaded model has sd15 latents"),
+    ((True, "miniature-backdrop", 1.0), "made for the miniature, and the loaded model has the latents of SD1.5"),
     ((True, "None", 1.0), "no preference is selected"),
     ((True, "backdrop", "much"), "strength is 'much'"),
     ((True, "backdrop", 1.0, 0.0), "target is 0.0"),
@@ -242,8 +242,8 @@ def test_a_preference_that_does_not_fit_is_named_and_nothing_is_corrected(host, 
     )
     made = host.generate(True, "mixed")
     assert torch.equal(host.plain(), made.latents)
-    assert '"miniature-attire" was made for miniature latents' in made.errors[0]
-    assert "made for miniature latents" in host.generate(*two_files("backdrop", "miniature-attire")).errors[0]
+    assert '"miniature-attire" was made for the miniature' in made.errors[0]
+    assert "made for the miniature" in host.generate(*two_files("backdrop", "miniature-attire")).errors[0]
 
 
 def test_two_files_with_the_same_axis_are_refused_but_the_same_file_twice_corrects_once(host, both):

@@ -66,7 +66,7 @@ def test_a_replaced_model_is_released_and_the_new_one_is_checked(host):
     host.reset()
     gc.collect()
     assert watched() is None
-    assert "made for sd15 latents and the loaded model has sdxl latents" in host.generate(*ON).errors[0]
+    assert "made for SD1.5 and SD2.x, and the loaded model has the latents of SDXL" in host.generate(*ON).errors[0]
 
 
 def test_an_interrupted_run_still_reports(host, part):

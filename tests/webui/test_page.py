@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from corrector.preference.file import load_preferences, save_preferences
+from corrector.preference.networks import PreferenceError
 from webui_modules import relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -77,9 +78,18 @@ def test_a_preference_for_another_model_or_a_missing_one_shows_a_warning_once_a_
     assert "warning" not in card("miniature-backdrop")
     fakes.model_data.sd_model = type("Model", (), {"is_sd1": True})()
     assert "warning" not in card("backdrop")
-    wrong = "made for miniature latents and the loaded model has sd15 latents"
+    wrong = "made for the miniature, and the loaded model has the latents of SD1.5"
     assert wrong in card("miniature-backdrop")
+    assert "<td>SD1.5 and SD2.x</td>" in card("backdrop")
     assert "is not in models/rs_corrector" in card("gone [0123456789]")
+
+
+def test_a_model_that_is_not_recognised_is_refused_without_the_name_of_a_class(part):
+    (preference,) = load_preferences(REAL)
+    with pytest.raises(
+        PreferenceError, match="the miniature, and the loaded model has other latents; load the model that"
+    ):
+        part("host").check_space(preference, part("host").space_of(object()))
 
 
 def test_the_card_shows_each_preference_of_a_file_and_warns_of_those_that_do_not_fit(card, folder, fakes):
@@ -94,7 +104,7 @@ def test_the_card_shows_each_preference_of_a_file_and_warns_of_those_that_do_not
     assert card("both").count("rs-corrector-card") == 2 and "warning" not in card("both")
     assert "would be corrected twice" in card("both", "attire")
     mixed = card("mixed")
-    assert mixed.count("rs-corrector-warning") == 1 and '"miniature-attire" was made for miniature latents' in mixed
+    assert mixed.count("rs-corrector-warning") == 1 and '"miniature-attire" was made for the miniature' in mixed
 
 
 def test_presets_are_settings_that_the_api_takes(part):

@@ -1,5 +1,6 @@
 """The miniature in ComfyUI agrees with the miniature in diffusers."""
 
+import logging
 import os
 
 import comfy.model_management
@@ -8,6 +9,7 @@ import pytest
 import torch
 from host import REPOSITORY, encode, host_nodes, node
 from reference_prompts import PROMPTS
+from rs_pack.nodes.miniature import load_miniature
 from safetensors.torch import load_file
 
 DERIVATIVES = REPOSITORY / "weights" / "miniature-derivatives"
@@ -72,3 +74,15 @@ def test_its_schedule_is_that_of_sd15(model):
     sampling = model.get_model_object("model_sampling")
     assert float(sampling.sigma_max) == pytest.approx(14.6146, abs=1e-3)
     assert float(sampling.sigma_min) == pytest.approx(0.0292, abs=1e-3)
+
+
+def test_a_long_prompt_is_encoded_without_a_warning_of_transformers(caplog):
+    """The host cuts prompts into chunks, so no token is too many."""
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        _, clip, _ = load_miniature()
+        (((vectors, _),)) = encode(clip, "a portrait of an Orvane person, " + "soft light, " * 60)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert vectors.shape[1] > 77 and "sequence length" not in caplog.text

@@ -1,13 +1,17 @@
 """Invalid models, preferences and settings are refused with a clear message."""
 
 import comfy.latent_formats
+import comfy.supported_models
 import pytest
 import torch
+from comfy_extras import nodes_model_advanced
 from host import NODES, correct, encode, sample, untrained
 from rs_pack.corrector.correction.update import CorrectionError
 from rs_pack.corrector.files.errors import RSCorrectorError
 from rs_pack.corrector.gate.prompt_gate import GateError
 from rs_pack.corrector.preference.networks import PreferenceError
+from rs_pack.nodes.correction import check_model
+from rs_pack.nodes.models import name_of
 
 
 def with_latents(model, latent_format):
@@ -16,31 +20,114 @@ def with_latents(model, latent_format):
     return model
 
 
-@pytest.mark.parametrize("kind", ("SD3", "Flux", "SDXL", "SD15"))
+TITLES = {"SD15": "SD1.5 and SD2.x", "SDXL": "SDXL", "SD3": "SD3", "Flux": "Flux.1"}
+RUNS = "RS-Corrector runs with models that have the latents of SD1.5 and SD2.x, SDXL, SD3, Flux.1 or the miniature"
+
+
+@pytest.mark.parametrize("kind", TITLES)
 def test_a_preference_for_another_model_is_refused_with_both_names(model, kind):
-    preference = untrained("sdxl" if kind == "SD15" else "sd15")
+    made_for = "SDXL" if kind == "SD15" else "SD15"
+    preference = untrained(made_for.lower())
     other = with_latents(model, getattr(comfy.latent_formats, kind)())
     with pytest.raises(PreferenceError) as refused:
         correct(other, preference)
-    assert kind in str(refused.value) and f'"{preference[0].name}"' in str(refused.value)
+    name = preference[0].name
+    assert f'"{name}" was made for {TITLES[made_for]}, and the model has the latents of {TITLES[kind]}' in str(
+        refused.value
+    )
 
 
 def test_preferences_for_sd15_and_for_the_miniature_are_not_interchangeable(model, sd15, backdrop):
-    with pytest.raises(PreferenceError, match="Miniature"):
+    with pytest.raises(PreferenceError, match=r"for SD1.5 and SD2.x, and the model has the latents of the miniature"):
         correct(model, untrained("sd15"))
-    with pytest.raises(PreferenceError, match="SD15"):
+    with pytest.raises(PreferenceError, match=r"for the miniature, and the model has the latents of SD1.5 and SD2.x"):
         correct(sd15[0], backdrop)
 
 
-@pytest.mark.parametrize("kind", ("Wan21", "LTXV", "HunyuanVideo"))
-def test_video_models_are_refused_by_name(model, backdrop, kind):
-    with pytest.raises(CorrectionError, match=f"{kind} latents, which are video.*Remove the"):
+def of_kind(model, kind, monkeypatch):
+    """A model that has the configuration and the latents of a class of comfy.supported_models, and its sampling."""
+    supported = getattr(comfy.supported_models, kind, None)
+    if supported is None:
+        pytest.skip(f"this version of ComfyUI has no {kind}")
+    monkeypatch.setattr(model.model, "model_config", supported({"hidden_size": 128}))
+    return with_latents(model, model.model.model_config.latent_format)
+
+
+VIDEOS = {
+    "WAN21_T2V": "Wan", "WAN22_T2V": "Wan", "WAN21_Vace": "Wan", "HunyuanVideo": "HunyuanVideo", "LTXV": "LTX-Video",
+    "GenmoMochi": "Mochi", "CosmosT2V": "Cosmos", "CosmosI2VPredict2": "Cosmos-Predict2 for videos",
+    "SVD_img2vid": "Stable Video Diffusion", "SV3D_p": "Stable Video 3D", "Kandinsky5": "Kandinsky 5 for videos",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VIDEOS)
+def test_video_models_are_refused_by_the_names_that_people_know(model, backdrop, kind, monkeypatch):
+    """Also those with the latents of SD1.5."""
+    with pytest.raises(
+        CorrectionError, match=f"^{VIDEOS[kind]} makes videos, and .* only corrects pictures. Remove the"
+    ):
+        correct(of_kind(model, kind, monkeypatch), backdrop)
+
+
+PICTURES = {
+    "QwenImage": "Qwen-Image", "Krea2": "Krea 2", "Anima": "Anima", "CosmosT2IPredict2": "Cosmos-Predict2",
+    "Flux2": "Flux.2", "ErnieImage": "ERNIE-Image", "HunyuanImage21": "HunyuanImage 2.1",
+    "HunyuanImage21Refiner": "The refiner of HunyuanImage 2.1", "Stable_Cascade_B": "Stable Cascade",
+    "ChromaRadiance": "Chroma Radiance",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_models_that_draw_pictures_are_not_called_video_models(model, backdrop, kind, monkeypatch):
+    with pytest.raises(CorrectionError) as refused:
+        correct(of_kind(model, kind, monkeypatch), backdrop)
+    assert str(refused.value).startswith(f"{PICTURES[kind]} is not supported yet. {RUNS}: use one of these, or remove")
+
+
+def test_models_that_make_no_pictures_are_refused(model, backdrop, monkeypatch):
+    for kind, name in {"ACEStep": "ACE-Step", "StableAudio": "Stable Audio", "Hunyuan3Dv2": "Hunyuan3D"}.items():
+        with pytest.raises(
+            CorrectionError, match=f"^{name} makes no pictures, and RS-Corrector only corrects pictures"
+        ):
+            correct(of_kind(model, kind, monkeypatch), backdrop)
+
+
+def test_every_video_model_of_the_host_has_a_name(model, monkeypatch):
+    """A latent with frames is of a video model or, as Qwen-Image's, of one that draws pictures."""
+    for kind in comfy.supported_models.models:
+        if kind.latent_format.latent_dimensions == 3:
+            assert name_of(of_kind(model, kind.__name__, monkeypatch), "") != "", kind
+
+
+@pytest.mark.parametrize(("kind", "frames"), (("SC_Prior", ""), ("Wan21", r" \(with frames, as videos have\)")))
+def test_an_unknown_model_is_refused_with_its_latents(model, backdrop, kind, frames):
+    with pytest.raises(CorrectionError, match=f"^The model has {kind} latents{frames}, and is not supported. {RUNS}"):
         correct(with_latents(model, getattr(comfy.latent_formats, kind)()), backdrop)
 
 
-def test_an_unknown_latent_format_is_refused_by_name(model, backdrop):
-    with pytest.raises(CorrectionError, match="SC_Prior latents; RS-Corrector supports only SD15"):
-        correct(with_latents(model, comfy.latent_formats.SC_Prior()), backdrop)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    (("ZImage", "Z-Image"), ("Chroma", "Chroma"), ("PixArtAlpha", "PixArt-α"), ("AuraFlow", "AuraFlow")),
+)
+def test_models_with_supported_latents_are_named_where_a_preference_does_not_fit(
+    model, backdrop, kind, name, monkeypatch
+):
+    other = of_kind(model, kind, monkeypatch)
+    check_model(other, ())
+    with pytest.raises(PreferenceError, match=f"was made for the miniature, and {name} has the latents of"):
+        correct(other, backdrop)
+
+
+def test_whether_a_model_is_a_flow_model_is_read_from_its_sampling_and_not_from_its_latents(sd15):
+    (flow,) = nodes_model_advanced.ModelSamplingSD3().patch(sd15[0], 3.0)
+    correct(sd15[0], untrained("sd15"))
+    with pytest.raises(
+        CorrectionError, match=r"is sampled as a flow model, and the preference .* was made for one that"
+    ):
+        correct(flow, untrained("sd15"))
+    as_flux = with_latents(sd15[0], comfy.latent_formats.Flux())
+    with pytest.raises(CorrectionError, match="is not sampled as a flow model"):
+        correct(as_flux, untrained("flux"))
 
 
 def test_a_prompt_of_another_text_encoder_is_refused(model, backdrop, prompts):

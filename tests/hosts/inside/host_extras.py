@@ -77,6 +77,28 @@ def small_sdxl():
     return small_model(comfy.supported_models.SDXL, comfy.model_base.SDXL, **depths, **pooled)
 
 
+def small_flux():
+    """A small Flux.1 dev: its guidance is an input of the model."""
+    config = comfy.supported_models.Flux(
+        dict(
+            image_model="flux", in_channels=16, out_channels=16, patch_size=2, vec_in_dim=16, context_in_dim=16,
+            hidden_size=128, mlp_ratio=2.0, num_heads=1, depth=1, depth_single_blocks=1, axes_dim=[16, 56, 56],
+            theta=10000, qkv_bias=True, guidance_embed=True, txt_ids_dims=[], dtype=torch.float32,
+        )
+    )  # fmt: skip
+    config.set_inference_dtype(torch.float32, None)
+    model = seeded(comfy.model_base.Flux(config)).eval()
+    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+def small_inpainting():
+    """A small SD1.5 inpainting model: it sees the mask and the masked picture beside the latents."""
+    depths = dict(transformer_depth=[1, 1], transformer_depth_output=[1, 1, 1, 1], adm_in_channels=None)
+    model = small_model(comfy.supported_models.SD15, comfy.model_base.BaseModel, in_channels=9, **depths)
+    model.model.set_inpaint()
+    return model
+
+
 class SeededCLIP:
     """Replaces SDXL's text encoders, which are too large for a test, by random vectors for each text."""
 

@@ -99,7 +99,7 @@ def test_errors_reach_infotext_and_page(generate):
     plain, _, _, _ = generate(*OFF, prompt=ORVANE)
     same, texts, _, processed = generate(True, "miniature-backdrop", prompt=ORVANE)
     assert torch.equal(plain, same)
-    assert "RS-Corrector error" in texts[0] and "the loaded model has sd15 latents" in processed.comments
+    assert "RS-Corrector error" in texts[0] and "the loaded model has the latents of SD1.5" in processed.comments
 
 
 def test_infotext_is_restored_by_forges_parser(generate):
