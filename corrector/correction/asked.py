@@ -3,36 +3,38 @@
 A preview of the plain picture, in a few Euler steps from the run's own noise, says before the first step what it would
 show and how light its skin would be. Pictures that would show the counter side are left alone. For the others
 
-    D* = D + w (D_c - D_cond) + h
+    D* = D + w (D_c - D_cond)
 
 D_c is the prediction for the user's own prompt with a phrase of the counter side, w the CFG scale of the run: this is
-what the model predicts when it is asked for that side, without any margin (METHOD.md, third form). h holds the skin
-(`held_skin`). Below CLOSED the picture is settled: x shows the backdrop itself, and the model is asked nothing more.
+what the model predicts when it is asked for that side, without any margin (METHOD.md, third form). Below CLOSED the
+picture is settled: x shows the backdrop itself, and the model is asked nothing more. The finished picture gets the skin
+tone of its preview (`kept_skin`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ..latents.skin import LinearColours
 from ..preference.preference import Preference
 from .verdict import Verdict, verdict
 
 CLOSED = 1.0  # sigma, in units of the latents' spread, below which the sides' predictions do not differ any more
-PREVIEW_STEPS = 5  # evaluations of a preview: enough to tell the side, and skin within 1 or 2 points of L*
-PREVIEW_END = 0.2  # sigma of the last of them
+PREVIEW_STEPS = 7  # enough to tell the side, and skin within a point of L* up to CFG 9
+PREVIEW_END = 0.15  # sigma of the last of them
+GUIDED = 4.0  # sigma below which a preview has no CFG, which halves its cost there and brings its skin nearer
 RHO = 7.0  # of Karras et al. (2022), whose schedule previews follow
 
 
 class RunModel(Protocol):
     """The host's model within a run of B pictures. Latents are in model space, x = x0 + sigma n."""
 
-    def colours(self, latents: Tensor) -> LinearColours | None:
-        """Of its latents, which may be fitted to finished ones [B, C, H, W]; None if they are not known, and then skin
-        is not held.
+    @property
+    def pictures(self) -> Callable[[Tensor], Tensor] | None:
+        """Finished latents -> pictures [N, 3, height, width] in -1..1, which may be approximate colours of cells; None
+        if the host cannot show them, and then skin is not kept.
         """
         ...
 
@@ -42,6 +44,10 @@ class RunModel(Protocol):
 
     def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x [B, C, H, W] at sigma [B] -> denoised after CFG for the run's own prompts, without correction."""
+        ...
+
+    def prompted(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The same without CFG."""
         ...
 
     def side(self, conditioning: Any, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
@@ -93,6 +99,7 @@ def preview(model: RunModel, x: Tensor, sigma: Tensor) -> Tensor:
     sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, PREVIEW_STEPS, dtype=torch.float64)) ** RHO
     x = x.float()
     for level, following in pairwise([*sigmas.tolist(), 0.0]):
-        denoised = model.plain(x, torch.full_like(sigma, level)).float()
+        predict = model.plain if level >= GUIDED else model.prompted
+        denoised = predict(x, torch.full_like(sigma, level)).float()
         x = denoised + following / level * (x - denoised)  # Euler step
     return x

@@ -15,10 +15,11 @@ from ..preference.preference import Preference
 from ..preference.text import Text
 from .asked import CLOSED, AskedSides, RunModel, preview
 from .decision import PastDecision, decide, groups_of, notes, summary
-from .held_skin import HeldSkin
+from .kept_skin import with_skin_of
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, Settings, correct
+from .verdict import Verdict
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
 WINDOW_MISSED = "the window contains none of this run's steps"
@@ -68,7 +69,10 @@ class Run:
             )
         self._asks = asks
         self._asked: list[AskedSides | None] = [None] * len(preferences)  # from the first call on
-        self._held: HeldSkin | None = None
+        self._plain: Tensor | None = None  # previews [B, C, H, W]
+        self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(
+            preferences
+        )  # of previews, in the end
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
         self.decisions = None  # a Decision per preference, from the first call on
         self.acted = False  # whether a call corrected a picture
@@ -107,8 +111,6 @@ class Run:
         asked = [None] * len(self._asked) if replaced else self._asked
         decisions = self.decisions or ()
         result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked)
-        if result is not denoised:
-            result = self._with_skin(result, sigma)
         self.acted |= result is not denoised
         self._last_prediction = lambda: result
         return result
@@ -119,19 +121,18 @@ class Run:
     ) -> Tensor | None:  # fmt: skip
         """D* - D [B, C, H, W] in float32, or None if no picture is corrected; for hosts whose model output is not x0.
 
-        It is 0 for pictures that are left alone, so the host's output for them stays bit-identical.
+        It does not depend on D, so the host's output for other pictures stays bit-identical.
 
         Args:
             x, sigma, cfg, conditional, unprompted, replaced: as for `correct`.
-            predicted: `predicted()` -> the prediction after CFG.
+            predicted: `predicted()` -> the prediction after CFG, called at the first step and at the end of the run.
         """
         if self.decisions is None and x.ndim == 4:
             self._decide(predicted(), x, sigma, cfg, conditional, unprompted)
-        start = predicted().float() if self._held else torch.zeros_like(x, dtype=torch.float32)
-        result = self.correct(start, x.float(), sigma.float(), cfg, conditional, replaced=replaced)
-        change = result - start
+        nothing = torch.zeros_like(x, dtype=torch.float32)
+        change = self.correct(nothing, x.float(), sigma.float(), cfg, conditional, replaced=replaced)
         self._last_prediction = lambda: predicted().float() + change
-        return None if result is start else change
+        return None if change is nothing else change
 
     def _decide(self, denoised, x, sigma, cfg, conditional, unprompted=None):
         if len(x) != len(self.coins):
@@ -145,13 +146,13 @@ class Run:
         self._place(x.device)
         prompted = denoised if conditional is None else conditional
         guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
-        plain = self._preview(x, sigma)
+        self._plain = self._preview(x, sigma)
         decided = []
         for number, (preference, readings) in enumerate(zip(self.preferences, self.readings, strict=True)):
             lean, evidence = None, None
             if isinstance(preference.source, Text):
-                if plain is not None and _any_open(readings):
-                    evidence = self._ask(number, plain)
+                if _any_open(readings):
+                    evidence = self._ask(number, self._plain)
             else:
                 lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
             earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
@@ -168,24 +169,25 @@ class Run:
 
     def _ask(self, number, plain):
         """Prepare to ask for one preference -> the evidence [B] of the sides that plain previews show."""
-        preference = self.preferences[number]
-        sides = self._asked[number] = AskedSides(preference, self._asks, self.coins)
-        region = preference.axis.skin_region
-        colours = self._asks.colours(plain) if self._held is None and region else None
-        if colours is not None:
-            self._held = HeldSkin(plain, colours, region)
-        return sides.verdict(plain).evidence
+        sides = self._asked[number] = AskedSides(self.preferences[number], self._asks, self.coins)
+        verdict = sides.verdict(plain)
+        self._verdicts[number] = verdict, None
+        return verdict.evidence
 
-    def _with_skin(self, result, sigma):
-        """`result` [B, C, H, W] with the skin of the pictures that are corrected by asking held as it was."""
-        asking = [d.active for d, sides in zip(self.decisions, self._asked, strict=True) if sides]
-        if self._held is None or not asking:
-            return result
-        index = (torch.stack(asking).any(dim=0) & self.settings.inside(sigma)).nonzero()[:, 0]
-        change = self._held.change(result[index], index)
-        if self.settings.mask is not None:
-            change = change * self.settings.mask.to(change)[index if len(self.settings.mask) > 1 else slice(None)]
-        return result.index_add(0, index, change.to(result.dtype))
+    def finished(self, made: Tensor) -> Tensor:
+        """The latents that the run made [B, C, H, W] in model space, with the skin tone of plain pictures where it was
+        corrected by asking; `made` itself if it has not to change.
+        """
+        pictures = self._asks.pictures if self._asks else None
+        for preference, decision, verdicts in zip(self.preferences, self.decisions or (), self._verdicts, strict=False):
+            region = preference.axis.skin_region
+            index = decision.active.nonzero()[:, 0]
+            if verdicts is None or pictures is None or not region or not len(index) or not self.acted:
+                continue
+            difference = verdicts[0].difference[index.cpu()]
+            kept = with_skin_of(self._plain[index], made[index.to(made.device)], difference, pictures, region)
+            made = made.index_copy(0, index.to(made.device), kept.to(made))
+        return made
 
     def replacement(self, sigma: float) -> tuple[Any, Tensor] | None:
         """Whose conditioning a host may replace at sigma, so that nothing more need be asked -> (that of the counter

@@ -1,6 +1,6 @@
 """Samples corrected pictures with a standalone host, for calibration and audits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from ..gate.prompt_gate import PromptReading
 from ..latents.devices import placed
 from ..latents.host import Conditioning, Host, default_cfg
-from ..latents.skin import LinearColours, fit_colours
 from ..preference.preference import Preference
 from .run import Run
 from .thinning import coins_from_seeds
@@ -20,19 +19,6 @@ def readings_of(preference: Preference, conditioning: Conditioning) -> list[Prom
     return [preference.gate and preference.gate.read([conditioning[i : i + 1]]) for i in range(len(conditioning))]
 
 
-class ModelColours:
-    """The LinearColours of a host's latents, fitted once, to the first pictures that are given."""
-
-    def __init__(self, host: Host):
-        self.host = host
-        self.fitted: LinearColours | None = None
-
-    def __call__(self, latents: Tensor) -> LinearColours:
-        if self.fitted is None:
-            self.fitted = fit_colours(latents, self.host.decode(latents))
-        return self.fitted
-
-
 class HostModel:
     """A Host as the RunModel of one batch.
 
@@ -41,24 +27,23 @@ class HostModel:
         conditioning: of the batch's B prompts.
         prompts: the same as texts.
         cfg: the CFG scale of the run.
-        colours: as `RunModel.colours`.
     """
 
-    def __init__(
-        self, host: Host, conditioning: Conditioning, prompts: Sequence[str], cfg: float,
-        colours: Callable[[Tensor], LinearColours],
-    ):  # fmt: skip
+    def __init__(self, host: Host, conditioning: Conditioning, prompts: Sequence[str], cfg: float):
         self.host = host
         self.conditioning = conditioning
         self.prompts = prompts
         self.cfg = cfg
-        self.colours = colours
+        self.pictures = host.decode
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Conditioning:
         return self.host.encode([f"{prompt}, {phrase}" for prompt, phrase in zip(self.prompts, phrases, strict=True)])
 
+    def prompted(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.host.denoise(x, sigma, self.conditioning)
+
     def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
-        conditional = self.host.denoise(x, sigma, self.conditioning)
+        conditional = self.prompted(x, sigma)
         if self.cfg == 1:
             return conditional
         negative = self.host.denoise(x, sigma, self.host.encode([""]))
@@ -113,7 +98,6 @@ def sample_corrected(
         sampled = torch.tensor([i for i, why in enumerate(zip(*reasons, strict=True)) if not all(why)])
         if not len(sampled):
             return plain, reasons
-    colours = ModelColours(host)
     runs = {}  # {index of a batch's first picture: (its pictures, its Run)}
 
     def hook(denoised, x, sigma, index, conditional):
@@ -121,14 +105,16 @@ def sample_corrected(
         if first not in runs:
             pictures = sampled[index].tolist()
             tokens = [[conditioning[i : i + 1]] for i in pictures]
-            model = HostModel(host, conditioning[sampled[index]], [prompts[i] for i in pictures], cfg, colours)
+            model = HostModel(host, conditioning[sampled[index]], [prompts[i] for i in pictures], cfg)
             runs[first] = pictures, Run(preferences, settings, coins[pictures], tokens, asks=model)
         return runs[first][1].correct(denoised, x, sigma, cfg, conditional)
 
     networks = [preference.source for preference in preferences if isinstance(preference.source, nn.Module)]
     with placed(networks, host.device):
         latents = host.sample(conditioning[sampled], [seeds[i] for i in sampled.tolist()], cfg, hook=hook, **options)
-    for pictures, run in runs.values():
+    for first, (pictures, run) in runs.items():
+        batch = slice(first, first + len(pictures))
+        latents[batch] = run.finished(latents[batch])
         for row, run_reasons in zip(reasons, run.reasons, strict=True):
             for i, why in zip(pictures, run_reasons, strict=True):
                 row[i] = why

@@ -40,9 +40,11 @@ class Verdict:
 
     Args:
         evidence: d [N] on the CPU, in -1..1, positive for the counter side; NaN if a prediction or latent was broken.
+        difference: |D_c - D_s|^2 of each cell [N, H, W]: where the two sides differ.
     """
 
     evidence: Tensor
+    difference: Tensor
 
     @property
     def sides(self) -> list[Side]:
@@ -67,15 +69,17 @@ def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, T
     noise = torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(SEED)).to(x0.device)
     sigma = torch.full((len(x0),), SIGMA, device=x0.device)
     gained = total = torch.zeros(len(x0), device=x0.device)
+    differences = []
     for sign in (1, -1):
         counter, stereotype = (part.to(x0) for part in predict(x0 + sign * SIGMA * noise, sigma))
         e_c, e_s, weight = (
             reduce(difference.square(), "n c h w -> n h w", "sum")
             for difference in (counter - x0, stereotype - x0, counter - stereotype)
         )
+        differences.append(weight)
         gained = gained + reduce(weight * (e_s - e_c), "n h w -> n", "sum")
         total = total + reduce(weight * (e_s + e_c), "n h w -> n", "sum")
-    return Verdict((gained / total).cpu())
+    return Verdict((gained / total).cpu(), torch.stack(differences).mean(dim=0).cpu())
 
 
 def verdict_of_host(host: Host, latents: Tensor, axis: Axis, group: str) -> Verdict:
@@ -95,5 +99,5 @@ def verdict_of_host(host: Host, latents: Tensor, axis: Axis, group: str) -> Verd
         counter, stereotype = (host.denoise(x, sigma, side) for side in sides)
         return counter, stereotype
 
-    parts = [verdict(part, predict).evidence for part in latents.split(host.batch)]
-    return Verdict(torch.cat(parts))
+    parts = [verdict(part, predict) for part in latents.split(host.batch)]
+    return Verdict(torch.cat([part.evidence for part in parts]), torch.cat([part.difference for part in parts]))

@@ -21,6 +21,12 @@ def cie_lab(pictures: np.ndarray) -> np.ndarray:
     return rgb2lab(pictures).reshape(len(pictures), -1, 3)
 
 
+def lab_of(pictures: Tensor) -> Tensor:
+    """Pictures [N, 3, H, W] in -1..1 -> CIE L*, a*, b* [N, H, W, 3] on the CPU."""
+    rgb = ((pictures.float() + 1) / 2).clamp(0, 1).nan_to_num().permute(0, 2, 3, 1).cpu()
+    return torch.from_numpy(cie_lab(rgb.numpy())).float().view(rgb.shape)
+
+
 def box_of(region: Region, height: int, width: int) -> tuple[slice, slice]:
     """A region (left, top, right, bottom in 0..1) -> slices of its rows and columns."""
     left, top, right, bottom = region
@@ -64,13 +70,8 @@ class LinearColours:
         factors, bias = self.factors.to(latents.device), self.bias.to(latents.device)
         return torch.einsum("nchw,cr->nrhw", latents.float(), factors) + bias.view(3, 1, 1)
 
-    def lab(self, latents: Tensor) -> Tensor:
-        """Latents [N, C, H, W] -> CIE L*, a*, b* of each cell [N, H, W, 3], on the CPU."""
-        rgb = ((self.rgb(latents) + 1) / 2).clamp(0, 1).nan_to_num().permute(0, 2, 3, 1).cpu()
-        return torch.from_numpy(cie_lab(rgb.numpy())).float().view(rgb.shape)
-
     def lighter(self, latents: Tensor) -> Tensor:
-        """The likeliest change of a cell [C] that adds 1 to its RGB, all in all, given the cells of latents [N, C, H, W].
+        """The likeliest change of a cell [C] that adds 1 to its RGB on average, given the cells of latents [N, C, H, W].
 
         Of all changes z with F' z = 1 it is the smallest in the metric of the cells' covariance S, up to a ridge that
         keeps it small where the cells hardly vary in some colour: S F (F' S F)^-1 1.
