@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import metadata, outcome, reports
+from .any_checkpoint import RSCorrectorAnyCheckpoint
 from .audit import RSCorrectorAudit, RSCorrectorMap
 from .axes import RSCorrectorAxis, RSCorrectorLoadAxis
 from .compare import RSCorrectorCompare
@@ -20,6 +21,7 @@ class RSCorrectorExtension(ComfyExtension):
         outcome.add_routes()
         reports.add_routes()
         return [
+            RSCorrectorAnyCheckpoint,
             RSCorrector,
             RSCorrectorAdvanced,
             RSCorrectorMiniature,

@@ -23,9 +23,10 @@ from ..corrector.correction.update import Settings
 from ..corrector.files.picture_files import open_picture
 from .audit_host import add_reader, clip_judge, hash_of_text, identity_of_clip, sample_as_in_a_graph
 from .axes import AxisSocket
-from .correction import MODEL, PREFERENCE, STRENGTH, check_model, corrected
+from .correction import MODEL, PREFERENCE, STRENGTH, corrected
 from .host import ComfyHost
 from .learning import BATCH, CFG, CHECKPOINT, ENCODER, HOST_INPUTS, STEPS, digest, seed_input
+from .models import check_model
 from .preferences import PreferenceSocket
 from .progress import Progress
 from .provenance import remember

@@ -6,12 +6,10 @@ The host's model is never written to. The hook is a plain closure: ComfyUI deep-
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import Any
 
-import comfy.samplers
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from comfy.sampler_helpers import convert_cond
 from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 from torch import Tensor
@@ -19,25 +17,14 @@ from torch import Tensor
 from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_noise
 from ..corrector.correction.update import CorrectionError, Settings
-from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.preference.preference import Preference
+from ..corrector.preference.text import Text
+from .asking import AskedModel
 from .identity import identity_of
-from .models import SPACES, check_supported, name_of, predicts_flow
+from .models import check_model
 from .outcome import tell
 from .preferences import PreferenceSocket
 from .search import CORRECT, SEARCH_WORDS, found_by
-
-TEXT_FIELDS = (
-    "cross_attn",
-    "pooled_output",
-    "attention_mask",
-    "conditioning_",
-    "t5xxl_",
-)  # of a prompt: their beginnings
-REGION = {  # fields that say where and when a prompt counts
-    "area", "mask", "mask_strength", "set_area_to_bounds", "strength", "start_percent", "end_percent",
-    "timestep_start", "timestep_end", "clip_start_percent", "clip_end_percent", "default", "uuid",
-}  # fmt: skip
 
 
 def corrected(
@@ -58,62 +45,92 @@ def corrected(
     model = model.clone()
     run = None  # the Run of the current sampling
     outer_scale = 1.0  # by which a nested DualCFGGuider multiplies the output of the hook
-    call = {}  # the hook's current arguments
-    sides = {}  # the encoded prompts of Text preferences
-
-    def evaluate(text, x, sigma):
-        if text not in sides:
-            sides[text] = _sides(text, call, x)
-        predicted = comfy.samplers.calc_cond_batch(call["model"], sides[text], x, sigma, call["model_options"])
-        return [side.float() for side in predicted]
+    asked = None  # the AskedModel of the current sampling
+    replaced = False  # whether the prediction at hand is for the counter side's prompts
+    asks = any(isinstance(preference.source, Text) for preference in preferences)
 
     def corrected_run(executor, noise, latent_image, sampler, sigmas, denoise_mask=None, *args, **kwargs):
-        nonlocal run, outer_scale
+        nonlocal run, outer_scale, asked, replaced
         guider = executor.class_obj
-        outer, samples = (run, outer_scale), None
+        outer, samples = (run, outer_scale, asked), None
         prompts = [cond for name, conds in guider.conds.items() if "neg" not in name for cond in conds]
-        into_model_space = guider.model_patcher.model.process_latent_in
+        host = guider.model_patcher.model
+        asked, replaced = AskedModel(guider, preferences, prompts), False
         # The second stage of KSamplerAdvanced has no noise: there the latent identifies the pictures.
         coins = coins_from_noise(noise if noise.any() else latent_image, thinning_seed)
         context = get_executing_context()
         run = Run(
             preferences, settings, coins, _prompts(prompts, len(noise)), repainted=denoise_mask,
-            start=into_model_space(latent_image) if latent_image.any() else None,
+            start=host.process_latent_in(latent_image) if latent_image.any() else None,
             context=context and context.prompt_id,  # the samplers of a graph may be stages of the same pictures
-            use_gate=use_gate, evaluate=evaluate, model=identity,
+            use_gate=use_gate, asks=asked, model=identity,
         )  # fmt: skip
         outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
-        sides.clear()
         try:
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+            if asks and sigmas[-1] == 0:
+                made = host.process_latent_in(samples)
+                kept = run.finished(made)
+                samples = samples if kept is made else host.process_latent_out(kept)
             for line in run.report():
                 logging.info("RS-Corrector: %s", line)
             if told:
                 told(run)
             return samples
         finally:
-            run.finish(None if samples is None else into_model_space(samples))  # also after an interruption
-            run, outer_scale = outer
-            sides.clear()
+            run.finish(None if samples is None else host.process_latent_in(samples))  # also after an interruption
+            run, outer_scale, asked = outer
+
+    def judged_run(executor, guider, sigmas, extra_args, *args, **kwargs):
+        """Ask for the verdict on the finished latents, while the model is still there."""
+        made = executor(guider, sigmas, extra_args, *args, **kwargs)
+        if run is not None and asked is not None and sigmas[-1] == 0:
+            options, conds = extra_args["model_options"], guider.conds.get("positive")
+            asked.call = {"model": guider.inner_model, "cond": conds, "model_options": options}
+            try:
+                run.judge(made)
+            finally:
+                asked.call = {}
+        return made
+
+    def replaced_prompts(executor, model, conds, x, sigma, model_options):
+        """Predict for the counter side's prompts in place of the run's own, where that is all there is to ask."""
+        nonlocal replaced
+        positive = asked and asked.guider.conds.get("positive")
+        if run is None or asked is None or asked.aside or not any(cond is positive for cond in conds):
+            return executor(model, conds, x, sigma, model_options)
+        counter = run.replacement(float(asked.exploding(x, sigma)[1].max()))
+        replaced = counter is not None and len(counter.alike()) == 1
+        if replaced:
+            asked.call = {"model": model, "cond": positive, "model_options": model_options}
+            side = asked.condition(counter, x)
+            conds = [side if cond is positive else cond for cond in conds]
+        return executor(model, conds, x, sigma, model_options)
 
     def corrected_denoised(args):
-        nonlocal call
         denoised = args["denoised"]
-        if run is None:  # not a sampling of the host
+        if run is None or asked is None or asked.aside:  # not a sampling of the host
             return denoised
         cfg = args.get("cond_scale", 1.0) * outer_scale
-        call = args
+        asked.call = args
+        x, sigma = args["input"], args["sigma"]
+        if asks:
+            x, sigma = asked.exploding(x, sigma)
         try:
             result = run.correct(
-                denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised"), args.get("uncond_denoised")
-            )
+                denoised, x, sigma, cfg, args.get("cond_denoised"), args.get("uncond_denoised"),
+                replaced,
+            )  # fmt: skip
         finally:
-            call = {}  # they hold the model
+            asked.call = {}  # they hold the model
         if outer_scale in (0, 1) or result is denoised:
             return result
         return denoised + (result - denoised) / outer_scale
 
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "rs_corrector", corrected_run)
+    if asks:
+        model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, "rs_corrector", judged_run)
+        model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "rs_corrector", replaced_prompts)
     model.set_model_sampler_post_cfg_function(corrected_denoised)
     return model
 
@@ -122,51 +139,6 @@ def _prompts(conds, count):
     """For each of `count` pictures its token vectors, each [1, T, width]; a batch of prompts repeats, as in ComfyUI."""
     regions = [cond["cross_attn"] for cond in conds if cond.get("cross_attn") is not None]  # [1 or batch, T, width]
     return [[tokens[index % len(tokens)][None] for tokens in regions] for index in range(count)]
-
-
-def _sides(text, args, x):
-    """Both sides of a Text preference as conditions of the model; what is neither text nor region is the prompt's."""
-    model, prompt = args["model"], args["cond"][0]
-    fields = {name: value for name, value in prompt.items() if not name.startswith(TEXT_FIELDS) and name not in REGION}
-
-    def inputs(fields):
-        cond = fields | {"model_conds": {}}
-        (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [cond], x, x.device, "positive", latent_image=x)
-        return cond["model_conds"]
-
-    of_prompt, sides = inputs(prompt), []
-    for side in (text.counter, text.stereotype):
-        (cond,) = convert_cond(side[:1])
-        cond |= fields
-        of_side = inputs(cond)
-        # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
-        kept = {
-            name: value
-            for name, value in prompt["model_conds"].items()
-            if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
-        }
-        sides.append([cond | {"model_conds": of_side | kept}])
-    return sides
-
-
-def _same(one, other):
-    """Whether two inputs of a model are equal tensors."""
-    tensors = one.cond, other.cond
-    return all(isinstance(tensor, Tensor) for tensor in tensors) and torch.equal(*(t.cpu() for t in tensors))
-
-
-def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
-    """Raises RSCorrectorError if the model is not supported or a preference was made for another kind of model."""
-    check_supported(model)
-    space, flow = SPACES[type(model.get_model_object("latent_format")).__name__], predicts_flow(model)
-    advice = "use a preference made for this model, or RS-Corrector Text Preference"
-    for preference in preferences:
-        preference.check_space(space, name_of(model, "the model"), advice)
-        if preference.space != "any" and flow != LATENT_SPACES[space].flow:
-            raise CorrectionError(
-                f"{name_of(model)} is {'' if flow else 'not '}sampled as a flow model, and the preference "
-                f'"{preference.name}" was made for one that is{" not" if flow else ""}; {advice}.'
-            )
 
 
 STRENGTH = io.Float.Input(
@@ -178,13 +150,15 @@ CORRECTED_MODEL = io.Model.Output(tooltip="The corrected model, for any sampler 
 INPUTS = (MODEL, PREFERENCE, STRENGTH)
 
 
-def _correct_and_tell(cls, model, preference, settings, *options):
+def correct_and_tell(
+    cls: type[io.ComfyNode], model: ModelPatcher, preferences: Sequence[Preference], settings: Settings, *options: Any
+) -> io.NodeOutput:
     """The output of a correcting node, on which the outcome of each run is shown. Args as for `corrected`."""
     node = cls.hidden and cls.hidden.unique_id
     if settings.strength == 0:
         tell(node)
         return io.NodeOutput(model)
-    return io.NodeOutput(corrected(model, preference, settings, *options, told=lambda run: tell(node, run)))
+    return io.NodeOutput(corrected(model, preferences, settings, *options, told=lambda run: tell(node, run)))
 
 
 class RSCorrector(io.ComfyNode):
@@ -205,7 +179,7 @@ class RSCorrector(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, preference: tuple[Preference, ...], strength: float) -> io.NodeOutput:
-        return _correct_and_tell(cls, model, preference, Settings(strength=strength))
+        return correct_and_tell(cls, model, preference, Settings(strength=strength))
 
 
 class RSCorrectorAdvanced(io.ComfyNode):
@@ -265,4 +239,4 @@ class RSCorrectorAdvanced(io.ComfyNode):
             )
         window = tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
         settings = Settings(strength, target, window, mask, cap or None)
-        return _correct_and_tell(cls, model, preference, settings, thinning_seed, gate)
+        return correct_and_tell(cls, model, preference, settings, thinning_seed, gate)

@@ -21,9 +21,8 @@ from torch import Tensor
 from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
-from .correction import check_model
 from .identity import identity_of, identity_of_text_encoder
-from .models import SPACES
+from .models import SPACES, check_model
 
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
 SAME_VECTOR = 0.1  # relative distance below which two vectors of a token differ by rounding only, also in bfloat16

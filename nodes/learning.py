@@ -26,9 +26,8 @@ from ..corrector.preference.file import check_writable, save_preference
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.updated_file import latest, update_preference
 from .axes import AxisSocket
-from .correction import check_model
 from .host import ComfyHost
-from .models import name_of, predicts_flow
+from .models import check_model, name_of, predicts_flow
 from .preferences import PreferenceSocket, preference_file, preferences_in, validated
 from .progress import Progress
 from .reports import publish

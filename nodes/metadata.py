@@ -13,7 +13,7 @@ from server import PromptServer
 from ..corrector.correction.record import RECORD_KEY, record_of
 from .provenance import corrections_in, pictures_of
 
-CORRECTING_NODES = ("RSCorrector", "RSCorrectorAdvanced", "RSCorrectorMap")
+CORRECTING_NODES = ("RSCorrectorAnyCheckpoint", "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorMap")
 READ_FOR_EACH_PICTURE = ("SaveImage", "PreviewImage", "SaveImageAdvanced")  # in the order of the batch
 
 

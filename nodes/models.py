@@ -1,10 +1,13 @@
 """ComfyUI's models by the names that people know, and which of them RS-Corrector does not correct."""
 
+from collections.abc import Sequence
+
 import comfy.model_sampling
 from comfy.model_patcher import ModelPatcher
 
 from ..corrector.correction.update import CorrectionError
 from ..corrector.latents.spaces import LATENT_SPACES
+from ..corrector.preference.preference import Preference
 
 SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
 
@@ -101,3 +104,17 @@ def _known_class(model):
     """The key in NAMES of a model, or ""."""
     classes = (*type(model.model.model_config).__mro__, type(model.get_model_object("latent_format")))
     return next((kind.__name__ for kind in classes if kind.__name__ in NAMES), "")
+
+
+def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
+    """Raises RSCorrectorError if the model is not supported or a preference was made for another kind of model."""
+    check_supported(model)
+    space, flow = SPACES[type(model.get_model_object("latent_format")).__name__], predicts_flow(model)
+    advice = "use a preference made for this model, or RS-Corrector (any checkpoint)"
+    for preference in preferences:
+        preference.check_space(space, name_of(model, "the model"), advice)
+        if preference.space != "any" and flow != LATENT_SPACES[space].flow:
+            raise CorrectionError(
+                f"{name_of(model)} is {'' if flow else 'not '}sampled as a flow model, and the preference "
+                f'"{preference.name}" was made for one that is{" not" if flow else ""}; {advice}.'
+            )

@@ -15,7 +15,7 @@ from ..corrector.correction.decision import counts
 from ..corrector.correction.run import Run
 from . import provenance
 
-CORRECTING_NODES = ("RSCorrector", "RSCorrectorAdvanced")
+CORRECTING_NODES = ("RSCorrectorAnyCheckpoint", "RSCorrector", "RSCorrectorAdvanced")
 OUTCOME_EVENT = "rs_corrector.outcome"
 SHOWN_WORKFLOWS = 64  # whose outcomes are kept
 

@@ -6,15 +6,16 @@ from pathlib import Path
 import comfy.utils
 import folder_paths
 import torch
-from comfy.sd import CLIP
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 
+from ..corrector.axis.axis import Axis
 from ..corrector.axis.texts import text_axis
 from ..corrector.gate.kept import kept_gate
 from ..corrector.gate.train import QUICK
 from ..corrector.gate.wordings import whole_words
 from ..corrector.preference.preference import Preference
-from ..corrector.preference.text import Text
+from .asking import text_source
 from .axes import WORDINGS
 from .host import encode_each, vocabulary_of
 from .identity import identity_of_text_encoder
@@ -25,6 +26,19 @@ from .search import PREFERENCE_CATEGORY, SEARCH_WORDS, found_by
 def gates_folder() -> Path:
     """Where gates are kept: in ComfyUI's user folder, of which its API serves nothing that begins with "__"."""
     return Path(folder_paths.get_user_directory(), "__rs_corrector", "gates")
+
+
+def text_preference(axis: Axis, clip: CLIP, vae: VAE | None = None) -> Preference:
+    """A preference that asks the model, with a gate that is trained once for an axis and a CLIP."""
+    progress = comfy.utils.ProgressBar(QUICK["count"])
+    with torch.inference_mode(False), torch.enable_grad():
+        gate, accuracy = kept_gate(
+            axis, partial(encode_each, clip), identity_of_text_encoder(clip), gates_folder(),
+            progress=progress.update_absolute, words=whole_words(vocabulary_of(clip)), **QUICK,
+        )  # fmt: skip
+    training = {"gate_accuracy": accuracy}
+    source = text_source(clip, vae)
+    return Preference(axis, "any", source, gate, training=training, name=axis.title, hash=axis.hash)
 
 
 class RSCorrectorTextPreference(io.ComfyNode):
@@ -65,17 +79,4 @@ class RSCorrectorTextPreference(io.ComfyNode):
         counter_paraphrases: str = "", another: str = "",
     ) -> io.NodeOutput:  # fmt: skip
         axis = text_axis(group, stereotype, counter, aliases, stereotype_paraphrases, counter_paraphrases, another)
-        progress = comfy.utils.ProgressBar(QUICK["count"])
-
-        def encode(prompt):
-            return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
-
-        with torch.inference_mode(False), torch.enable_grad():
-            gate, accuracy = kept_gate(
-                axis, partial(encode_each, clip), identity_of_text_encoder(clip), gates_folder(),
-                progress=progress.update_absolute, words=whole_words(vocabulary_of(clip)), **QUICK,
-            )  # fmt: skip
-        source = Text(encode(counter), encode(stereotype))
-        training = {"gate_accuracy": accuracy}
-        preference = Preference(axis, "any", source, gate, training=training, name=axis.title, hash=axis.hash)
-        return io.NodeOutput((preference,))
+        return io.NodeOutput((text_preference(axis, clip),))

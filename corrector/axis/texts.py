@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from ..files.errors import short
 from .axis import SIDES, Axis, AxisError, Side, axis_from_dict, contradiction
 
+SMALL_WORDS = {  # which name no group
+    "a", "an", "and", "are", "as", "at", "before", "behind", "by", "drawing", "for", "from", "her", "his",
+    "illustration", "image", "in", "is", "near", "of", "on", "painting", "photo", "photograph", "picture", "portrait", "the", "their",
+    "to", "wearing", "with",
+}  # fmt: skip
 ARTICLES = {"a", "an", "the"}
 MOST_WORDS = 300  # of a prompt: text encoders read few more, and a comparison takes quadratic time
 
@@ -138,6 +143,31 @@ def _after(group, prompt):
         if neighbours.lower() == neighbours.upper():  # no letters, or of a script without spaces between words
             return after
     return None
+
+
+def common_words(stereotype: str, counter: str) -> str:
+    """The group that two phrases name: the longest run of words that both have, without small words at its ends.
+
+    Raises AxisError if there is none.
+    """
+    words, others = ([word.strip(",.") for word in text.split()] for text in (stereotype, counter))
+    folded = [[word.lower() for word in part] for part in (words, others)]
+    blocks = difflib.SequenceMatcher(None, *folded, autojunk=False).get_matching_blocks()
+    runs = []
+    for start, _, size in blocks:
+        run = words[start : start + size]
+        while run and run[0].lower() in SMALL_WORDS:
+            run = run[1:]
+        while run and run[-1].lower() in SMALL_WORDS:
+            run = run[:-1]
+        runs.append(run)
+    group = max(runs, key=len)
+    if not group:
+        raise AxisError(
+            "The two phrases have no group in common; name the group in both, in the same words, for example "
+            '"an African man in a village" and "an African man in a city".'
+        )
+    return " ".join(group)
 
 
 def differing_words(prompt: str, other: str) -> str:

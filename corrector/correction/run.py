@@ -19,7 +19,7 @@ from .kept_skin import with_skin_of
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, Settings, correct
-from .verdict import Verdict
+from .verdict import Verdict, result
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
 WINDOW_MISSED = "the window contains none of this run's steps"
@@ -189,16 +189,33 @@ class Run:
             made = made.index_copy(0, index.to(made.device), kept.to(made))
         return made
 
-    def replacement(self, sigma: float) -> tuple[Any, Tensor] | None:
-        """Whose conditioning a host may replace at sigma, so that nothing more need be asked -> (that of the counter
-        side, as `RunModel.encode` gave it for all pictures; bool [B]), or None.
+    def replacement(self, sigma: float) -> Any | None:
+        """The counter side's conditioning, as `RunModel.encode` gave it for all pictures, if the host may predict for
+        it in place of the prompts at sigma; else None.
 
-        The prediction is then D + w (D_c - D_cond) by itself. That needs a single preference and plain settings.
+        The prediction is then D + w (D_c - D_cond) by itself, without asking. That needs a single preference, plain
+        settings, and that all pictures are corrected.
         """
         if len(self._asked) != 1 or self.decisions is None or sigma < CLOSED or not self.settings.plain:
             return None
-        sides, active = self._asked[0], self.decisions[0].active
-        return (sides.counter, active) if sides is not None and active.any() else None
+        sides = self._asked[0]
+        return sides.counter if sides is not None and self.decisions[0].active.all() else None
+
+    def judge(self, made: Tensor) -> None:
+        """Ask the model which sides the finished pictures [B, C, H, W] in model space show, for `results`."""
+        for number, (sides, verdicts) in enumerate(zip(self._asked, self._verdicts, strict=True)):
+            if sides is not None and verdicts is not None and self.acted:
+                self._verdicts[number] = verdicts[0], sides.verdict(made)
+
+    def results(self) -> list[str]:
+        """What the pictures in scope show, for each preference that asked: "a village: 8 -> 0 of 8"."""
+        texts = []
+        for preference, readings, verdicts in zip(self.preferences, self.readings, self._verdicts, strict=True):
+            if verdicts is not None and verdicts[1] is not None:
+                inside = [reading is None or reading.open for reading in readings]
+                name = f"{preference.name}: " if len(self.preferences) > 1 else ""
+                texts.append(name + result(preference.axis, inside, verdicts[0].sides, verdicts[1].sides))
+        return texts
 
     def _place(self, device):
         for preference in self.preferences:
@@ -261,12 +278,12 @@ class Run:
     def report(self) -> list[str]:
         """Log lines, one per preference; empty before the first call."""
         lines = [summary(*described, self.cfg, self.model) for described in self._described()]
-        return lines + self._unknown_note() if lines else []
+        return lines + self.results() + self._unknown_note() if lines else []
 
     def notes(self) -> list[str]:
         """What a user should know about the run besides its reasons -> short texts, each once."""
         texts = [text for described in self._described() for text in notes(*described, self.cfg, self.model)]
-        return list(dict.fromkeys(texts + self._unknown_note()))
+        return list(dict.fromkeys(self.results() + texts + self._unknown_note()))
 
     def _described(self):
         """For each preference (itself, its reasons, the group of each picture); empty before the first call."""

@@ -13,7 +13,7 @@ that is four evaluations of the model for each picture, without labels or traini
 A model judges with its own prejudices: people, or a classifier of pictures, stay the second opinion.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,6 +80,24 @@ def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, T
         gained = gained + reduce(weight * (e_s - e_c), "n h w -> n", "sum")
         total = total + reduce(weight * (e_s + e_c), "n h w -> n", "sum")
     return Verdict((gained / total).cpu(), torch.stack(differences).mean(dim=0).cpu())
+
+
+def result(axis: Axis, inside: Sequence[bool], before: Sequence[Side], after: Sequence[Side]) -> str:
+    """What the pictures of a run show, by verdicts on their previews and on themselves: "a village: 8 -> 0 of 8".
+
+    Args:
+        axis: Axis.
+        inside: for each picture whether its prompt lets it be corrected; the others do not count.
+        before, after: a side for each picture.
+    """
+    sides = [[side for side, counts in zip(each, inside, strict=True) if counts] for each in (before, after)]
+    stereotypes = [each.count("stereotype") for each in sides]
+    unsure = sides[1].count("unsure")
+    beside = f", {unsure} unsure" if unsure else ""
+    text = f"{axis.stereotype.description}: {stereotypes[0]} -> {stereotypes[1]} of {len(sides[1])}{beside}"
+    if stereotypes[1]:
+        text += "; a run that starts from a picture keeps more of it the lower its denoise is"
+    return text
 
 
 def verdict_of_host(host: Host, latents: Tensor, axis: Axis, group: str) -> Verdict:

@@ -71,7 +71,7 @@ class LinearColours:
         return torch.einsum("nchw,cr->nrhw", latents.float(), factors) + bias.view(3, 1, 1)
 
     def lighter(self, latents: Tensor) -> Tensor:
-        """The likeliest change of a cell [C] that adds 1 to its RGB on average, given the cells of latents [N, C, H, W].
+        """The likeliest change of a cell [C] that adds 1 to its RGB on average, given cells of latents [N, C, H, W].
 
         Of all changes z with F' z = 1 it is the smallest in the metric of the cells' covariance S, up to a ridge that
         keeps it small where the cells hardly vary in some colour: S F (F' S F)^-1 1.

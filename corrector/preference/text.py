@@ -9,16 +9,25 @@ form). `correction.asked` does it in a run; here is only what the preference its
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 
 class Text:
     """Asks the host's model.
 
     Args:
-        encode: `encode(prompts)` -> their conditionings, as the host's runs take them; None where a host encodes by
-            itself.
+        encode: `encode(prompts)` -> their conditionings, a list as the host's runs take them; None where a host encodes
+            by itself.
+        decode: latents [N, C, H, W] in VAE space -> pictures [N, 3, height, width] in -1..1; None where a host decodes
+            by itself, or has approximate colours only.
     """
 
     has_weights = False
 
-    def __init__(self, encode: Callable[[Sequence[str]], Any] | None = None):
+    def __init__(
+        self,
+        encode: Callable[[Sequence[str]], list[Any]] | None = None,
+        decode: Callable[[Tensor], Tensor] | None = None,
+    ):
         self.encode = encode
+        self.decode = decode

@@ -1,6 +1,8 @@
 import pytest
 import torch
 from host import encode, folder_paths, node, small_sd15
+from rs_pack.corrector.miniature.model import WEIGHTS
+from rs_pack.corrector.miniature.reader import load_reader
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +34,16 @@ def model(miniature):
 @pytest.fixture(scope="session")
 def clip(miniature):
     return miniature[1]
+
+
+@pytest.fixture(scope="session")
+def vae(miniature):
+    return miniature[2]
+
+
+@pytest.fixture(scope="session")
+def reader():
+    return load_reader(WEIGHTS)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,176 @@
+"""ComfyUI's model as what a preference without a network asks in a run (`RunModel`)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.sampler_helpers import convert_cond
+from comfy.sd import CLIP, VAE
+from comfy_execution.progress import get_progress_state
+from torch import Tensor
+
+from ..corrector.latents.skin import LinearColours
+from ..corrector.latents.spaces import expand
+from ..corrector.preference.preference import Preference
+from ..corrector.preference.text import Text
+from .host import ComfyPrompts
+from .models import predicts_flow
+
+MOST_NOISE = 1e4  # over the signal, in flow models' first step
+LONGEST_TEXT = 5000  # characters of a widget that may be the prompt of a run
+TEXT_FIELDS = ("cross_attn", "pooled_output", "attention_mask", "conditioning_", "t5xxl_")  # of a prompt: beginnings
+REGION = {  # fields that say where and when a prompt counts
+    "area", "mask", "mask_strength", "set_area_to_bounds", "strength", "start_percent", "end_percent",
+    "timestep_start", "timestep_end", "clip_start_percent", "clip_end_percent", "default", "uuid",
+}  # fmt: skip
+
+
+def text_source(clip: CLIP, vae: VAE | None = None) -> Text:
+    """The Text source of a CLIP; with a VAE, skin is kept as it is in the picture, not in approximate colours."""
+
+    @torch.inference_mode()
+    def encode(prompts: Sequence[str]) -> list[list]:
+        return [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts]
+
+    def decode(latents: Tensor) -> Tensor:
+        """Latents in VAE space -> pictures [N, 3, height, width] in -1..1."""
+        assert vae is not None  # noqa: S101
+        with torch.inference_mode():
+            return vae.decode(latents).movedim(-1, 1).float().cpu() * 2 - 1
+
+    return Text(encode, decode if vae else None)
+
+
+class AskedModel:
+    """The model of one sampling, as `RunModel`.
+
+    Args:
+        guider: that samples.
+        preferences: of the run.
+        prompts: the positive conditions as the guider got them.
+    """
+
+    def __init__(self, guider: Any, preferences: Sequence[Preference], prompts: list[dict]):
+        self.guider = guider
+        self.prompts = prompts
+        sources = [preference.source for preference in preferences]
+        self._decode = next((source.decode for source in sources if isinstance(source, Text) and source.decode), None)
+        self.call: dict[str, Any] = {}  # model, cond and model_options of the evaluation at hand
+        self.flow = predicts_flow(guider.model_patcher)
+        self.aside = False  # whether it is asked, so that the hooks of the run have nothing to do
+
+    @property
+    def pictures(self) -> Callable[[Tensor], Tensor] | None:
+        model = self.guider.model_patcher.model
+        if self._decode is not None:
+            return lambda latents: self._decode(model.process_latent_out(latents))
+        factors = model.latent_format.latent_rgb_factors
+        if not factors:
+            return None
+        bias = model.latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0]
+        return LinearColours(torch.tensor(factors), torch.tensor(bias)).rgb
+
+    def encode(self, preference: Preference, phrases: Sequence[str]) -> ComfyPrompts:
+        source = preference.source
+        assert isinstance(source, Text) and source.encode  # noqa: S101
+        text = self._text(source.encode)
+        if text is not None:
+            encoded = dict(zip(set(phrases), source.encode([f"{text}, {p}" for p in set(phrases)]), strict=True))
+            return ComfyPrompts(encoded[phrase] for phrase in phrases)
+        encoded = dict(zip(set(phrases), source.encode(list(set(phrases))), strict=True))
+        return ComfyPrompts(self._after_prompt(encoded[phrase], index) for index, phrase in enumerate(phrases))
+
+    def _text(self, encode):
+        """The text of the run's only prompt, found among the widgets of the graph by what it is encoded as; or None."""
+        if len(self.prompts) != 1 or len(self.prompts[0]["cross_attn"]) != 1:
+            return None
+        graph, wanted = get_progress_state().dynprompt, self.prompts[0]["cross_attn"].cpu()
+        inputs = (graph.get_node(node)["inputs"].values() for node in graph.all_node_ids()) if graph else ()
+        texts = {value for values in inputs for value in values if isinstance(value, str)}
+        for text in sorted(texts, key=len, reverse=True):
+            if len(text) <= LONGEST_TEXT:
+                tokens = encode([text])[0][0][0].cpu()
+                if tokens.shape == wanted.shape and torch.allclose(tokens, wanted, atol=1e-4):
+                    return text
+        return None
+
+    def _after_prompt(self, phrase, index):
+        """The CONDITIONING of a phrase [1, T, W] behind the tokens of a picture's prompt."""
+        (tokens, extra), prompt = phrase[0], self.prompts[0]
+        of_prompt = prompt["cross_attn"][index % len(prompt["cross_attn"])][None].to(tokens)
+        pooled = prompt.get("pooled_output")
+        extra = extra if pooled is None else extra | {"pooled_output": pooled[index % len(pooled)][None]}
+        return [[torch.cat([of_prompt, tokens], dim=1), extra]]
+
+    def exploding(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """x and sigma as the host samples them -> in variance-exploding form: exact, and D is the same (FLOW.md)."""
+        if not self.flow:
+            return x, sigma
+        rest = (1 - sigma).clamp(min=1 / MOST_NOISE)
+        return x / expand(rest, x), sigma / rest
+
+    def _as_sampled(self, x, sigma):
+        return (x / expand(1 + sigma, x), sigma / (1 + sigma)) if self.flow else (x, sigma)
+
+    @contextmanager
+    def _asking(self) -> Iterator[dict]:
+        self.aside = True
+        try:
+            yield self.call
+        finally:
+            self.aside = False
+
+    def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
+        with self._asking() as call:
+            x, sigma = self._as_sampled(x, sigma)
+            return self.guider(x, sigma, model_options=call["model_options"], seed=None)
+
+    def prompted(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self._evaluate([self.call["cond"]], *self._as_sampled(x, sigma))
+
+    def side(self, conditioning: ComfyPrompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
+        x, sigma = self._as_sampled(x, sigma)
+        chosen = conditioning[index.cpu()]
+        denoised = torch.empty_like(x)
+        for part in chosen.alike():
+            part = part.to(x.device)
+            denoised[part] = self._evaluate([self.condition(chosen[part.cpu()], x[part])], x[part], sigma[part])
+        return denoised
+
+    def _evaluate(self, conds, x, sigma):
+        with self._asking() as call:
+            return comfy.samplers.calc_cond_batch(call["model"], conds, x, sigma, call["model_options"])[0]
+
+    def condition(self, prompts: ComfyPrompts, x: Tensor) -> list[dict]:
+        """Prompts that are `alike` as conditions for x; what is neither text nor region is the run's own prompt's."""
+        model, prompt = self.call["model"], self.call["cond"][0]
+        fields = {
+            name: value for name, value in prompt.items() if not name.startswith(TEXT_FIELDS) and name not in REGION
+        }
+
+        def inputs(fields):
+            cond = fields | {"model_conds": {}}
+            (cond,) = comfy.samplers.encode_model_conds(
+                model.extra_conds, [cond], x, x.device, "positive", latent_image=x
+            )
+            return cond["model_conds"]
+
+        of_prompt = inputs(prompt)
+        (cond,) = convert_cond(prompts.batched()[:1])
+        cond |= fields
+        of_side = inputs(cond)
+        # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
+        kept = {
+            name: value
+            for name, value in prompt["model_conds"].items()
+            if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
+        }
+        return [cond | {"model_conds": of_side | kept}]
+
+
+def _same(one, other):
+    """Whether two inputs of a model are equal tensors."""
+    tensors = one.cond, other.cond
+    return all(isinstance(tensor, Tensor) for tensor in tensors) and torch.equal(*(t.cpu() for t in tensors))
