@@ -151,7 +151,7 @@ MUTANTS = [
     Mutant("preference/calibration.py", "SPREAD_DEVIATES = 0.1", "SPREAD_DEVIATES = 0.12"),
     Mutant("preference/calibration.py", "RUINED = 1.5", "RUINED = 1.6"),
     Mutant("preference/calibration.py", "TONE_DRIFT = 2.0", "TONE_DRIFT = 2.2"),
-    Mutant("preference/calibration.py", "JUDGES_DISAGREE = 0.1", "JUDGES_DISAGREE = 0.2"),
+    Mutant("preference/calibration.py", "UNSURE = 0.1", "UNSURE = 0.2"),
     Mutant("preference/calibration.py", "self.full_interval[0] if", "self.full_interval[1] if"),
     Mutant("preference/calibration.py", "self.base_rate >= target", "self.base_rate > target"),
     Mutant("preference/calibration.py", "self.lean_slope * lean)", "lean)"),

@@ -53,7 +53,7 @@ def test_points_with_nan_are_left_out_and_counted(axis, pairs):
 
 
 def test_a_preference_learned_from_such_a_checkpoint_is_whole_and_says_how_many(axis, pairs, one_thread):
-    preference, _ = learn(Broken(predictions=100), axis, seed=0, cfg=1.0, pairs=pairs, steps=20, points=200)
+    preference = learn(Broken(predictions=100), axis, seed=0, cfg=1.0, pairs=pairs, steps=20, points=200)
     assert 0 < preference.training["points_broken"] <= 10
     assert all(tensor.isfinite().all() for tensor in preference.source.state_dict().values())
     assert math.isfinite(preference.training["push_r2"])
@@ -93,17 +93,16 @@ def test_calibration_on_a_single_picture_gives_no_nan(learned):
 
 
 def test_what_was_measured_on_another_checkpoint_never_mixes_with_what_is_measured_now(learned):
-    preference, judge = learned
     few, other = dict(count=4), GaussianHost()
     other.identity = {"checkpoint": "two derivates"}
-    one = calibrate(GaussianHost(), preference, judge, cfgs=(1.0,), **few)
-    one = calibrate(GaussianHost(), one, judge, cfgs=(2.0,), **few)
+    one = calibrate(GaussianHost(), learned, cfgs=(1.0,), **few)
+    one = calibrate(GaussianHost(), one, cfgs=(2.0,), **few)
     assert {(known.cfg, known.checkpoint) for known in one.calibrations} == {(1, "two Gaussians"), (2, "two Gaussians")}
-    moved = calibrate(other, one, judge, cfgs=(2.0,), **few)
+    moved = calibrate(other, one, cfgs=(2.0,), **few)
     assert {(known.cfg, known.checkpoint) for known in moved.calibrations} == {(2, "two derivates")}
     program = GaussianHost()  # whose identities are of another kind, and cannot be compared
     program.identity = {"checkpoint": "0123456789abcdef"}
-    kept = calibrate(program, one, judge, cfgs=(2.0,), **few)
+    kept = calibrate(program, one, cfgs=(2.0,), **few)
     assert {(known.cfg, known.checkpoint) for known in kept.calibrations} == {
         (1, "two Gaussians"), (2, "0123456789abcdef")
     }  # fmt: skip
