@@ -1,4 +1,4 @@
-"""The networks of a preference: the learned source of log-odds and push, and the judge of clean latents.
+"""The networks of a preference: the learned source of log-odds and push.
 
 A source reads x [B, C, H, W] in model space at sigma [B] for the group's index [B], with the model's prediction for the
 user's prompt, without CFG, D_cond = q D_c + (1 - q) D_s (METHOD.md). q is the model's own belief that the picture comes
