@@ -8,7 +8,7 @@ import torch
 
 from corrector.axis.axis import AxisError, load_axis
 from corrector.correction import verdict as verdict_module
-from corrector.correction.verdict import SIGMA, Verdict, verdict, verdict_of_host
+from corrector.correction.verdict import Verdict, sigma_of, verdict, verdict_of_host
 from corrector.miniature.host import Miniature
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 from gaussian_world import GaussianWorld
@@ -30,13 +30,14 @@ def test_the_side_is_the_nearer_one_however_small_the_difference_and_whatever_th
 
 
 def test_the_evidence_is_the_share_by_which_the_errors_differ():
-    gain = 0.6**2 / (0.6**2 + SIGMA**2)
+    sigma = 6.0
+    gain = 0.6**2 / (0.6**2 + sigma**2)
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(verdict_module.SEED))
     x0, push = 0.3 * PATTERN, 2 * (1 - gain) * PATTERN
     weight = push.square().sum(0)
 
     def errors(mean):  # of both noises, in which their product with the mean cancels out
-        return ((1 - gain) * (mean - x0)).square().sum(0) + (gain * SIGMA * noise).square().sum(0)
+        return ((1 - gain) * (mean - x0)).square().sum(0) + (gain * sigma * noise).square().sum(0)
 
     counter, stereotype = (weight * errors(PATTERN)).sum(), (weight * errors(-PATTERN)).sum()
     expected = (stereotype - counter) / (stereotype + counter)
@@ -92,7 +93,14 @@ def test_four_evaluations_a_picture_at_one_sigma():
         return exact(x, sigma)
 
     verdict(WORLD.draw(3, seed=1), predict)
-    assert seen == [(3, [SIGMA] * 3)] * 2  # each for two sides
+    assert seen == [(3, [6.0] * 3)] * 2  # each for two sides
+
+
+@pytest.mark.parametrize(
+    ("size", "sigma"), [((8, 8), 6.0), ((16, 16), 6.0), ((32, 32), 12.0), ((64, 4), 6.0), ((64, 64), 14.0)]
+)
+def test_latents_with_more_cells_are_asked_about_at_more_noise(size, sigma):
+    assert sigma_of(*size) == sigma
 
 
 def test_latents_of_any_size_and_number_of_channels():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..correction.verdict import SIGMA, SURE, verdict_of_host
+from ..correction.verdict import SURE, verdict_of_host
 
 if TYPE_CHECKING:
     from ..axis.axis import Axis
@@ -53,7 +53,7 @@ class ModelJudge:
         self.axis = axis
         what = "the audited model itself: which side's prompt explains a finished picture better"
         caveat = "A model judges with its own prejudices. Pictures of which it is unsure count as failures."
-        self.about = _about(self.name, what, f"verdict at sigma {SIGMA:g}, sure from {SURE:g}", caveat)
+        self.about = _about(self.name, what, f"its verdict, sure from |d| = {SURE:g}", caveat)
 
     def look(self, latents: Tensor, pictures: Tensor, group: str) -> Verdicts:
         sides = verdict_of_host(self.host, latents, self.axis, group).sides

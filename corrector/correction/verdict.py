@@ -13,6 +13,7 @@ that is four evaluations of the model for each picture, without labels or traini
 A model judges with its own prejudices: people, or a classifier of pictures, stay the second opinion.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +27,12 @@ from ..latents.host import Host
 
 Side = Literal["counter", "stereotype", "unsure"]
 
-# Model space has a standard deviation of about 1, whatever the model. In the drawn worlds, of 16 x 16 cells, verdicts
-# are the same from sigma 3 to 14 and fail below 3: there the model sees what x shows, whatever the prompt says. Latents
-# with more cells show it at more noise: 12 leaves them room, and is below 14.6, where SD's schedule ends.
-SIGMA = 12.0
+# Model space has a standard deviation of about 1, whatever the model. In the drawn worlds, of 8 and 16 cells a side, the
+# verdict is right from sigma 3 to 14 and fails below: there the model sees what x shows, whatever the prompt says. A part
+# of a picture is seen by the mean of its cells, so sigma grows with the latents' sides, as far as schedules go.
+SIGMA = 6.0  # for up to so many cells a side:
+CELLS = 16
+HIGHEST_SIGMA = 14.0  # SD's schedule begins at 14.6
 SURE = 0.2  # |d| from which a verdict counts: pure noise reaches it in one picture of twenty
 SEED = 5
 
@@ -55,6 +58,11 @@ def _side(d: float) -> Side:
     return "stereotype" if d <= -SURE else "unsure"
 
 
+def sigma_of(height: int, width: int) -> float:
+    """The noise level at which latents of a size are asked about."""
+    return min(SIGMA * max(1.0, math.sqrt(height * width) / CELLS), HIGHEST_SIGMA)
+
+
 @torch.no_grad()
 def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Verdict:
     """Which side each picture shows. The noise is the same for all pictures of a shape, whatever the batch.
@@ -65,10 +73,11 @@ def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, T
     """
     x0 = latents.float()
     noise = torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(SEED)).to(x0.device)
-    sigma = torch.full((len(x0),), SIGMA, device=x0.device)
+    level = sigma_of(*x0.shape[2:])
+    sigma = torch.full((len(x0),), level, device=x0.device)
     gained = total = torch.zeros(len(x0), device=x0.device)
     for sign in (1, -1):
-        counter, stereotype = (part.to(x0) for part in predict(x0 + sign * SIGMA * noise, sigma))
+        counter, stereotype = (part.to(x0) for part in predict(x0 + sign * level * noise, sigma))
         e_c, e_s, weight = (
             reduce(difference.square(), "n c h w -> n h w", "sum")
             for difference in (counter - x0, stereotype - x0, counter - stereotype)
