@@ -27,9 +27,10 @@ from ..latents.host import Host
 
 Side = Literal["counter", "stereotype", "unsure"]
 
-# Model space has a standard deviation of about 1, whatever the model. In the drawn worlds, of 8 and 16 cells a side, the
-# verdict is right from sigma 3 to 14 and fails below: there the model sees what x shows, whatever the prompt says. A part
-# of a picture is seen by the mean of its cells, so sigma grows with the latents' sides, as far as schedules go.
+# Model space has a standard deviation of about 1, whatever the model. In the drawn worlds, of 8 and 16 cells a side,
+# the verdict is right from sigma 3 to 14 and fails below: there the model sees what x shows, whatever the prompt
+# says. A part of a picture is seen by the mean of its cells, so sigma grows with the latents' sides, as far as
+# schedules go.
 SIGMA = 6.0  # for up to so many cells a side:
 CELLS = 16
 HIGHEST_SIGMA = 14.0  # SD's schedule begins at 14.6
