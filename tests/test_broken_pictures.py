@@ -75,21 +75,21 @@ def learned(axis, one_thread):
 
 
 def test_calibration_leaves_nan_out_and_counts_it(axis, learned):
-    found = calibrate(Broken(pictures=29), *learned, count=60, cfgs=(1.0,)).calibrations
+    found = calibrate(Broken(pictures=29), learned, count=60, cfgs=(1.0,)).calibrations
     assert [known.group for known in found] == list(axis.groups)
     for known in found:
         assert finite(known) and known.broken > 0 and known.base_n < 60
         assert known.base_n + known.full_n == 2 * 60 - known.broken and known.lean_spread > 0
-    assert all(known.broken == 0 for known in calibrate(GaussianHost(), *learned, 20, (1.0,)).calibrations)
+    assert all(known.broken == 0 for known in calibrate(GaussianHost(), learned, 20, (1.0,)).calibrations)
 
 
 def test_calibration_of_a_broken_checkpoint_is_refused(learned):
     with pytest.raises(PairError, match=r"of 60 pictures .*came out as NaN or infinity, and at most 5%"):
-        calibrate(Broken(pictures=5), *learned, count=60, cfgs=(1.0,))
+        calibrate(Broken(pictures=5), learned, count=60, cfgs=(1.0,))
 
 
 def test_calibration_on_a_single_picture_gives_no_nan(learned):
-    assert all(finite(known) for known in calibrate(GaussianHost(), *learned, count=1, cfgs=(1.0,)).calibrations)
+    assert all(finite(known) for known in calibrate(GaussianHost(), learned, count=1, cfgs=(1.0,)).calibrations)
 
 
 def test_what_was_measured_on_another_checkpoint_never_mixes_with_what_is_measured_now(learned):
