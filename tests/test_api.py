@@ -66,8 +66,8 @@ def test_learning_resumes_from_a_folder_and_uses_the_shells_cfg_scale(pipe, tmp_
         learned.append(corrector.learn(host, axis, count=2, steps=4, points=10, folder=tmp_path))
         evaluations.append(host.evaluations)
     assert learned[0].training == learned[1].training and learned[0].training["cfg"] == 2.0
-    of_points = learned[0].training["evaluations"]
-    assert evaluations[1] - evaluations[0] == of_points < evaluations[0], "no pair is drawn twice"
+    verdicts, of_points = 4 * 4, learned[0].training["evaluations"]  # two pairs, four evaluations a picture
+    assert evaluations[1] - evaluations[0] == verdicts + of_points < evaluations[0], "no pair is drawn twice"
     with pytest.raises(PairError, match="CFG scale is nan"):
         corrector.learn(host, axis, count=2, cfg=float("nan"))
 
