@@ -1,7 +1,7 @@
 """The model's verdict on its own pictures, beside the readers of the drawn worlds.
 
 Pictures of held-out wordings: plain; for prompts that ask for the counter side, or for neither; and half corrected,
-which is by half of what the model's own prediction for the counter prompt would change. Verdicts use the axis' wordings.
+which is by half of what the model's own prediction for the counter prompt would change. Verdicts use the axis' words.
 """
 
 from collections.abc import Iterator
