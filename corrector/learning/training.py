@@ -12,11 +12,12 @@ from einops import reduce
 from ..latents.devices import beside, place
 from ..latents.optimise import optimise
 from ..latents.spaces import expand
-from ..preference.networks import MOST_CELLS, Distilled
+from ..preference.networks import Distilled
 from .points import Points, Progress
 from .tone import RISE
 
 CPU = torch.device("cpu")
+MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 HELD_OUT_RUNS = 0.06  # share of the runs
 SIGMA_EDGES = (0.15, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
 

@@ -20,7 +20,6 @@ from ..latents.devices import beside
 from ..latents.spaces import LATENT_SPACES, expand, noise_level, scale_input
 
 LOWEST_SIGMA = 0.15  # networks learn down to it; below, all but the tone of skin is decided
-MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 
 
 class PreferenceError(RSCorrectorError):
