@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from audit_world import AXIS, DRAWN, DrawnHost, Push, drawn_audit, plan, report_of
+from corrector.auditing.judges import ModelJudge
 from corrector.auditing.plan import AuditError, AuditStore, Plan
 from corrector.auditing.report_file import load_report, write_report
 from corrector.auditing.run import Audit
 from corrector.learning.store import PairError
+from gaussian_host import PATTERN, GaussianHost
 from other_device import other_device
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -212,3 +214,9 @@ def test_prompts_and_seeds_do_not_depend_on_strengths_or_cfg_scales():
     first, second = plan(images=40), plan(images=40, strengths=(1.0,), cfgs=(2.0, 5.0))
     assert [c.seeds for c in first.cells[0, "neutral", 2.0]] == [c.seeds for c in second.cells[0, "neutral", 5.0]]
     assert all("village" not in prompt for c in first.cells[0, "neutral", 2.0] for prompt in c.prompts)
+
+
+def test_a_picture_of_which_the_model_is_unsure_is_unreadable():
+    latents = torch.stack([PATTERN, 0 * PATTERN, -PATTERN])
+    judge = ModelJudge(GaussianHost(), AXIS)
+    assert judge.look(latents, torch.zeros(3, 3, 16, 16), "Tavelu") == (["counter", "unreadable", "stereotype"], None)
