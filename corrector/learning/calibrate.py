@@ -9,6 +9,8 @@ Everything is measured at two CFG scales, on pictures of the same prompts and se
     near         the drift that this weight leaves, which with that of the trial gives the final one: what the tone push
                  takes away grows as a power of the weight
     corrected    at the final weight: the rate at full strength, the distance to the counter pictures, and the drift
+
+Which side a picture shows is the model's own verdict (correction/verdict.py); one of which it is unsure counts half.
 """
 
 import logging
