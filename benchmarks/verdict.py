@@ -1,7 +1,7 @@
 """The model's verdict on its own pictures, beside the readers of the drawn worlds.
 
-Pictures of held-out wordings: plain; for prompts that ask for a side, or for neither; and half corrected, which is by
-half of what the model's own prediction for the counter prompt would change. Verdicts use the axis' wordings.
+Pictures of held-out wordings: plain; for prompts that ask for the counter side, or for neither; and half corrected,
+which is by half of what the model's own prediction for the counter prompt would change. Verdicts use the axis' words.
 """
 
 from collections.abc import Iterator
@@ -42,8 +42,8 @@ class Cell:
         yield "plain", self.drawn(neutral)
         yield "half corrected", self.drawn(neutral, self.asking(counter))
         for value in self.world.asking[self.attribute]:
-            kind = {stereotype: "stereotype prompt", counter: "counter prompt"}.get(value, "another value's prompt")
-            yield kind, self.drawn(self.asking(value))
+            if value != stereotype:
+                yield f"prompt for {value}", self.drawn(self.asking(value))
 
     def asking(self, value: str) -> list[str]:
         return self.world.prompts(self.group, self.n, self.attribute, value)
@@ -76,16 +76,16 @@ class Cell:
         return Row(settings, {name: share(shares) for name, shares in outcomes.items() if shares}, self.seed)
 
 
-def verdict(options: Options) -> Iterator[Row]:
-    for world in WORLDS.values():
-        host = world.host()
-        for attribute in world.sides:
-            axis = axis_of(world.name, attribute)
-            for group in axis.groups[: 1 if options.quick else None]:
-                for cfg, steps in SETTINGS[: 1 if options.quick else None]:
-                    seed = (options.seed or SEED) + 1000 * world.groups.index(group)
-                    cell = Cell(world, host, attribute, group, cfg, steps, options.count(100, quick=4), seed)
-                    yield from (cell.row(kind, latents, axis) for kind, latents in cell.kinds())
+def verdicts(options: Options, name: str) -> Iterator[Row]:
+    world = WORLDS[name]
+    host = world.host()
+    for attribute in world.sides:
+        axis = axis_of(name, attribute)
+        for group in axis.groups[: 1 if options.quick else None]:
+            for cfg, steps in SETTINGS[: 1 if options.quick else None]:
+                seed = (options.seed or SEED) + 1000 * world.groups.index(group)
+                cell = Cell(world, host, attribute, group, cfg, steps, options.count(100, quick=4), seed)
+                yield from (cell.row(kind, latents, axis) for kind, latents in cell.kinds())
 
 
 def axis_of(world: str, attribute: str) -> Axis:
@@ -94,4 +94,7 @@ def axis_of(world: str, attribute: str) -> Axis:
     return load_axis(second if world == "second" else ROOT / "axes" / f"{world}-{attribute}.json")
 
 
-PARTS = {"verdict": verdict}
+PARTS = {
+    "miniature": lambda options: verdicts(options, "miniature"),
+    "second-world": lambda options: verdicts(options, "second"),
+}

@@ -9,7 +9,7 @@ from typing import Any
 from ..axis.axis import Axis
 from ..gate.prompt_gate import PromptGate
 from .calibration import Calibration, between
-from .networks import Judge, PreferenceError, Source
+from .networks import PreferenceError, Source
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
 NEARBY_CFG = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
@@ -27,7 +27,6 @@ class Preference:
     training: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     hash: str = ""
-    judge: Judge | None = None  # of clean latents, for calibration
     path: Path | None = None  # of its file, if any
 
     def __repr__(self) -> str:
