@@ -1,7 +1,6 @@
 """The audit itself, by simulation and on the miniature.
 
 `coverage`: whether its intervals hold the true rate although it stops early, and the sampling that this saves.
-`judge`: rates of the latent judges beside the reader's.
 `failures`: correctors that are wrong on purpose, which the report must name.
 """
 
@@ -15,14 +14,13 @@ import numpy as np
 
 from benchmarks.measuring import Options, number, share
 from benchmarks.planted import FAILURES, planted
-from benchmarks.records import ROOT, Estimate, Row
-from corrector.auditing.judges import JUDGE_PAIRS, LatentJudge, ReaderJudge, latent_judge, trained_judge
+from benchmarks.records import ROOT, Row
 from corrector.auditing.page import publish
 from corrector.auditing.plan import CHUNK, Plan, enough
 from corrector.auditing.run import Audit
+from corrector.auditing.whole import judges_of
 from corrector.axis.axis import Axis, load_axis
 from corrector.latents.statistics import rate
-from corrector.learning.pairs import make_pairs
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
@@ -65,32 +63,11 @@ def coverage(options: Options) -> Iterator[Row]:
 def audit_of(
     host: Miniature, axis: Axis, preference: Preference, folder: Path, images: int, seed: int, **options
 ) -> dict:
-    """The report of plain and corrected pictures; `options`: more judges, and settings of the Plan."""
-    shipped = load_preference(SHIPPED)
-    judges = [latent_judge(shipped, [preference.hash]), ReaderJudge(host.reader, axis), *options.pop("judges", ())]
-    run = Audit(host, Plan(axis, images, seed=seed, strengths=(1.0,), **options), judges, [preference])
+    """The report of plain and corrected pictures; `options`: settings of the Plan."""
+    plan = Plan(axis, images, seed=seed, strengths=(1.0,), **options)
+    run = Audit(host, plan, judges_of(host, axis), [preference])
     report, _ = publish(run, run.run(folder / "pictures"), folder)
     return report
-
-
-def judge(options: Options) -> Iterator[Row]:
-    """The judges are the one in the preference file, and one as an audit trains it if no preference has any."""
-    host, axis, preference = shipped_world(options)
-    seed, images, count = options.seed or SEED, options.count(1000, quick=20), 4 if options.quick else JUDGE_PAIRS
-    with tempfile.TemporaryDirectory() as name:
-        pairs = make_pairs(host, axis, count, seed + 1_000_003, 2.0, 16, folder=Path(name) / "pairs")
-        trained: LatentJudge = trained_judge(pairs, seed + 1_000_003)
-        trained.name = trained.about["name"] = "trained for the audit"
-        report = audit_of(host, axis, preference, Path(name), images, seed, judges=[trained], explicit=min(50, images))
-    rates = {}
-    for row in report["figures"]:
-        if row["figure"] == "stereotype rate":
-            estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
-            rates.setdefault((row["group"], row["strength"]), {})[row["judge"]] = estimate
-    for (group, strength), figures in rates.items():
-        truth = figures["reader"].value
-        errors = {f"{name}: error": number(rate.value - truth, rate.n) for name, rate in figures.items()}
-        yield Row({"group": group, "strength": strength}, figures | errors, seed)
 
 
 def failures(options: Options) -> Iterator[Row]:
@@ -118,4 +95,4 @@ def shipped_world(options: Options) -> tuple[Miniature, Axis, Preference]:
     return host, axis, preference
 
 
-PARTS = {"coverage": coverage, "judge": judge, "failures": failures}
+PARTS = {"coverage": coverage, "failures": failures}

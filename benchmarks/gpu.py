@@ -62,7 +62,7 @@ def same(options: Options) -> Iterator[Row]:
             with corrected(host.pipe, preference, target=0.5) as run:
                 latents = host.pipe(prompts, latents=host.noise(seeds), **call).images.cpu()
         drawn.append((plain, latents, run.reasons[0]))
-        homes = {str(device_of(part)) for part in (preference.source, preference.gate, preference.judge)}
+        homes = {str(device_of(part)) for part in (preference.source, preference.gate)}
         if homes != {"cpu"}:
             raise RuntimeError(f"After the run networks are on {sorted(homes)}; expected the CPU.")
     on_cpu, here = drawn

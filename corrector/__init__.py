@@ -79,7 +79,7 @@ def learn(model: DiffusionPipeline | LearningHost, axis: Axis | str | Path, **op
         from .learning.learn import learn
 
     host, axis = _host(model), _axis(axis)
-    return learn(host, axis, **gate_others(axis, AXES, host.space), **options)[0]
+    return learn(host, axis, **gate_others(axis, AXES, host.space), **options)
 
 
 def calibrate(model: DiffusionPipeline | Host, preference: Preference, **options) -> Preference:
@@ -93,7 +93,7 @@ def calibrate(model: DiffusionPipeline | Host, preference: Preference, **options
     with _extra_named():
         from .learning.calibrate import calibrate
 
-    return calibrate(_host(model), preference, preference.judge, **options)
+    return calibrate(_host(model), preference, **options)
 
 
 def audit(

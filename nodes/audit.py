@@ -52,7 +52,6 @@ def audited(
         clip: (vision model, text model) of a second judge, or None.
     """
     # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
-    from ..corrector.auditing.judges import JUDGE_PAIRS
     from ..corrector.auditing.page import publish
     from ..corrector.auditing.run import Audit
     from ..corrector.auditing.whole import judges_of
@@ -63,10 +62,6 @@ def audited(
     settings = hashes, plan.settings, plan.axis.hash, host.identity, second
     folder = Path(folder_paths.get_output_directory(), "rs_corrector", "audits", f"{plan.axis.id}-{digest(settings)}")
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = 2 * JUDGE_PAIRS * len(plan.axis.groups)
-
-    def paired(latents):
-        progress.drawn("drawing pairs for the judge", len(latents), pairs, host.preview(latents))
 
     def measured(done, total, latents):
         progress.pictures, progress.total = done, total
@@ -74,8 +69,7 @@ def audited(
 
     with Progress() as progress, torch.inference_mode(False), torch.no_grad():
         add_reader(host)
-        judge = clip and clip_judge(clip, plan.axis)
-        judges = judges_of(host, plan, preferences, folder, clip=judge, progress=paired)
+        judges = judges_of(host, plan.axis, clip and clip_judge(clip, plan.axis))
         run = Audit(host, plan, judges, preferences, sampler=sample_as_in_a_graph if text else sample_corrected)
         return publish(run, run.run(folder / "pictures", progress=measured), folder)[0], folder
 

@@ -158,7 +158,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         working = at_work(path, "a preference")
         with working, Progress() as progress, torch.inference_mode(False), torch.enable_grad():
             drawn = _pairs(host, axis, pairs, seed, cfg, steps, progress)
-            preference, _ = learn(
+            preference = learn(
                 host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, pairs=drawn, progress=progress,
                 **others,
             )  # fmt: skip
@@ -182,10 +182,10 @@ class RSCorrectorLearnPreference(io.ComfyNode):
 
 def _calibrated(host: ComfyHost, preference: Preference, images: int, cfg: float, seed: int) -> Preference:
     """Calibrate a learned preference, unless its file has the result, and update the file."""
-    if not preference.source.has_weights or preference.judge is None:
+    if not preference.source.has_weights:
         raise ValueError(
-            f'The preference "{preference.name}" has no judge to calibrate with; learn it again with RS-Corrector '
-            "Learn Preference."
+            f'The preference "{preference.name}" asks the model at each step, so there is nothing to calibrate; use '
+            "one that was learned with RS-Corrector Learn Preference."
         )
     path = preference.path
     target = preference_file(path.name) if path and path.parent == WEIGHTS else path  # shipped files are not changed
@@ -205,7 +205,7 @@ def _calibrated(host: ComfyHost, preference: Preference, images: int, cfg: float
     )  # fmt: skip
     with Progress() as progress, torch.inference_mode(False):
         preference = calibrate(
-            host, preference, preference.judge, images, cfgs, seed,
+            host, preference, images, cfgs, seed,
             progress=lambda count: progress.drawn(progress.stage, count, total), folder=folder,
             measuring=lambda group: progress.at(f"measuring {group}"),
         )  # fmt: skip

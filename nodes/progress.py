@@ -25,7 +25,7 @@ FEWEST_UPDATES = 3  # from which the time that is left is estimated,
 MOST_UPDATES = 9  # and of how many: shards of an earlier run pass at once
 PREVIEW_SIDE = 96  # pixels, longest side
 STAGES = {  # what `learn` calls its stages
-    "judge": "learning to tell the two sides apart",
+    "verdict": "asking the model which side the pairs show",
     "points": "reading the model at noisy pairs",
     "preference": "learning the preference",
     "gate": "learning which prompts it concerns",

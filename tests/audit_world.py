@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks.planted import Push
-from corrector.auditing.judges import LatentJudge, ReaderJudge, latent_judge
+from corrector.auditing.judges import ModelJudge, ReaderJudge
 from corrector.auditing.plan import Plan
 from corrector.auditing.report import build
 from corrector.auditing.run import Audit
@@ -15,7 +15,6 @@ from corrector.axis.axis import load_axis
 from corrector.gate.prompt_gate import PromptReading
 from corrector.miniature.reader import load_reader
 from corrector.miniature.world import draw, wanted_scene
-from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,11 +81,15 @@ class DrawnHost:
         return torch.stack(pictures)
 
 
-class SideOfLatent:
+class DrawnJudge:
     """A judge of drawn latents that is wrong on 1 in 40."""
 
-    def counter(self, latents):
-        return (latents[:, 3].mean(dim=(1, 2)) > 0) ^ (latents[:, 1, 0, 0] > 1.96)
+    name = "model"
+    about = {"name": "model", "what": "a stand-in for the model", "source": "drawn", "caveat": ""}
+
+    def look(self, latents, pictures, group):
+        counter = (latents[:, 3].mean(dim=(1, 2)) > 0) ^ (latents[:, 1, 0, 0] > 1.96)
+        return ["counter" if shown else "stereotype" for shown in counter.tolist()], None
 
 
 class SideGate:
@@ -114,13 +117,13 @@ def plan(groups=("Orvane",), **settings):
 def drawn_audit(plan, preferences=(), host=None):
     """An Audit of drawn pictures by a judge with a few errors, and by the miniature's reader."""
     reader = load_reader(ROOT / "weights" / "miniature")
-    judges = [LatentJudge(SideOfLatent(), 0.975, "drawn"), ReaderJudge(reader, plan.axis)]
+    judges = [DrawnJudge(), ReaderJudge(reader, plan.axis)]
     return Audit(host or DrawnHost(), plan, judges, list(preferences))
 
 
 def audit_of(host, plan, preferences=()):
-    """An Audit by the shipped preference's judge and the miniature's reader."""
-    judges = [latent_judge(load_preference(SHIPPED)), ReaderJudge(host.reader, plan.axis)]
+    """An Audit by the miniature itself and its reader."""
+    judges = [ModelJudge(host, plan.axis), ReaderJudge(host.reader, plan.axis)]
     return Audit(host, plan, judges, list(preferences))
 
 

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,7 +59,6 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_learning_resumes_from_a_folder_and_uses_the_shells_cfg_scale(pipe, tmp_path, monkeypatch):
     monkeypatch.setattr(learn_module, "train_gate", lambda *_, **__: (None, {}))
-    monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
     axis = replace(corrector.load_axis(AXES / "miniature-backdrop.json"), groups=("Orvane",))
     host = Checkpoint(pipe)
     learned, evaluations = [], []
@@ -68,15 +66,14 @@ def test_learning_resumes_from_a_folder_and_uses_the_shells_cfg_scale(pipe, tmp_
         learned.append(corrector.learn(host, axis, count=2, steps=4, points=10, folder=tmp_path))
         evaluations.append(host.evaluations)
     assert learned[0].training == learned[1].training and learned[0].training["cfg"] == 2.0
-    of_points = learned[0].training["evaluations"]
-    assert evaluations[1] - evaluations[0] == of_points < evaluations[0], "no pair is drawn twice"
+    verdicts, of_points = 4 * 4, learned[0].training["evaluations"]  # two pairs, four evaluations a picture
+    assert evaluations[1] - evaluations[0] == verdicts + of_points < evaluations[0], "no pair is drawn twice"
     with pytest.raises(PairError, match="CFG scale is nan"):
         corrector.learn(host, axis, count=2, cfg=float("nan"))
 
 
 def test_a_pipeline_is_learned_from_calibrated_and_audited(pipe, tmp_path, monkeypatch):
     monkeypatch.setattr(learn_module, "train_gate", lambda *_, **__: (None, {}))
-    monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
     axis = replace(corrector.load_axis(AXES / "miniature-backdrop.json"), groups=("Orvane",))
     before = {name: tensor.clone() for name, tensor in pipe.unet.state_dict().items()}
     preference = corrector.learn(pipe, axis, count=2, steps=4, points=10, cfg=1.0)

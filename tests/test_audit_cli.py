@@ -29,8 +29,7 @@ def test_it_writes_report_page_chart_grid_and_blind_page(made, capsys):
     names = {path.name for path in made.iterdir()}
     assert names >= {"report.json", "audit.html", "chart.png", "grid.png", "blind.html", "blind-key.json", "pictures"}
     report = json.loads((made / "report.json").read_text())
-    assert [judge["name"] for judge in report["judges"]] == ["latent", "reader"]
-    assert "comes from the file that corrects" in report["judges"][0]["caveat"]
+    assert [judge["name"] for judge in report["judges"]] == ["model", "reader"]
     assert report["validated_on"] == "the miniature"
 
 
@@ -78,13 +77,12 @@ def test_raters_answers_are_added_to_the_report(made, capsys):
     ("options", "words"),
     [
         (["--narrow", "0.9"], "below 0.5"),
-        (["--judge", str(ROOT / "weights" / "miniature-attire.safetensors")], "give a judge of that"),
         (["--preference", "nowhere.safetensors"], "no such file in"),
     ],
 )
 def test_invalid_options_are_refused_with_a_message(options, words, tmp_path):
     with pytest.raises(SystemExit, match=words):
-        main(["audit", str(BACKDROP), "--judge", str(SHIPPED), "--out", str(tmp_path), *options])
+        main(["audit", str(BACKDROP), "--out", str(tmp_path), *options])
 
 
 @pytest.mark.parametrize("shard", ("3/2", "0/2", "half"))

@@ -85,7 +85,7 @@ def test_the_side_with_the_closer_words_is_chosen():
     judge = ClipJudge(lambda pictures: pictures[:, 0, 0, :2], texts, AXIS, "made up")
     pictures = torch.zeros(2, 3, 1, 2)
     pictures[0, 0, 0], pictures[1, 0, 0] = torch.tensor([5.0, 1.0]), torch.tensor([0.2, 0.9])
-    assert judge.look(None, pictures) == (["counter", "stereotype"], None)
+    assert judge.look(None, pictures, "Orvane") == (["counter", "stereotype"], None)
 
 
 def test_an_incomplete_clip_is_refused_with_a_message(clip, tmp_path, caplog):

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from audit_world import AXIS, DRAWN, DrawnHost, Push, drawn_audit, plan, report_of
+from corrector.auditing.judges import ModelJudge
 from corrector.auditing.plan import AuditError, AuditStore, Plan
 from corrector.auditing.report_file import load_report, write_report
 from corrector.auditing.run import Audit
 from corrector.learning.store import PairError
+from gaussian_host import PATTERN, GaussianHost
 from other_device import other_device
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,7 +38,7 @@ def test_the_report_has_rates_before_and_after_and_the_success(whole):
         for row in report["figures"]
         if row["figure"] == "stereotype rate"
     }
-    for judge in ("latent", "reader"):
+    for judge in ("model", "reader"):
         assert 0.75 <= rates[judge, "Orvane", 0.0] <= 1 and 0.5 <= rates[judge, "Tavelu", 0.0] <= 0.9
         assert rates[judge, "Orvane", 1.0] < 0.15
     succeeded = {f["group"] for f in report["findings"] if f["level"] == "success"}
@@ -44,11 +46,11 @@ def test_the_report_has_rates_before_and_after_and_the_success(whole):
     assert not any(f["name"] in ("does nothing", "changes the group") for f in report["findings"])
 
 
-def test_each_judge_states_its_accuracy_and_its_offset_from_the_reader(whole):
-    latent, reader = whole[1]["judges"]
-    assert latent["cross_fitted_accuracy"] == 0.975 and latent["agrees_with_explicit_prompts"]["n"] == 40
-    assert 0.85 < latent["agrees_with_explicit_prompts"]["value"] < 1  # it errs on one in forty
-    assert all(0 < abs(value) < 0.1 for value in latent["rate_minus_the_readers"].values())
+def test_each_judge_states_how_often_it_agrees_with_prompts_and_its_offset_from_the_reader(whole):
+    model, reader = whole[1]["judges"]
+    assert model["agrees_with_explicit_prompts"]["n"] == 40
+    assert 0.85 < model["agrees_with_explicit_prompts"]["value"] < 1  # it errs on one in forty
+    assert all(0 < abs(value) < 0.1 for value in model["rate_minus_the_readers"].values())
     assert reader["agrees_with_explicit_prompts"]["value"] > 0.95
 
 
@@ -115,7 +117,7 @@ def test_a_damaged_chunk_is_refused_until_it_is_sampled_again(whole):
     victim.write_bytes(victim.read_bytes()[:200])
     run = drawn_audit(plan(**CORRECTED), [DRAWN])
     with pytest.raises(AuditError, match="1 parts of this audit are missing or damaged"):
-        AuditStore(folder, run.settings).collect(run.plan, "latent")
+        AuditStore(folder, run.settings).collect(run.plan, "model")
     assert report_of(run, folder) == report and run.host.evaluations <= 2 * 20
     settings = folder / "settings.json"
     kept = settings.read_text()
@@ -212,3 +214,9 @@ def test_prompts_and_seeds_do_not_depend_on_strengths_or_cfg_scales():
     first, second = plan(images=40), plan(images=40, strengths=(1.0,), cfgs=(2.0, 5.0))
     assert [c.seeds for c in first.cells[0, "neutral", 2.0]] == [c.seeds for c in second.cells[0, "neutral", 5.0]]
     assert all("village" not in prompt for c in first.cells[0, "neutral", 2.0] for prompt in c.prompts)
+
+
+def test_a_picture_of_which_the_model_is_unsure_is_unreadable():
+    latents = torch.stack([PATTERN, 0 * PATTERN, -PATTERN])
+    judge = ModelJudge(GaussianHost(), AXIS)
+    assert judge.look(latents, torch.zeros(3, 3, 16, 16), "Tavelu") == (["counter", "unreadable", "stereotype"], None)

@@ -53,7 +53,7 @@ def test_points_with_nan_are_left_out_and_counted(axis, pairs):
 
 
 def test_a_preference_learned_from_such_a_checkpoint_is_whole_and_says_how_many(axis, pairs, one_thread):
-    preference, _ = learn(Broken(predictions=100), axis, seed=0, cfg=1.0, pairs=pairs, steps=20, points=200)
+    preference = learn(Broken(predictions=100), axis, seed=0, cfg=1.0, pairs=pairs, steps=20, points=200)
     assert 0 < preference.training["points_broken"] <= 10
     assert all(tensor.isfinite().all() for tensor in preference.source.state_dict().values())
     assert math.isfinite(preference.training["push_r2"])
@@ -75,35 +75,34 @@ def learned(axis, one_thread):
 
 
 def test_calibration_leaves_nan_out_and_counts_it(axis, learned):
-    found = calibrate(Broken(pictures=29), *learned, count=60, cfgs=(1.0,)).calibrations
+    found = calibrate(Broken(pictures=29), learned, count=60, cfgs=(1.0,)).calibrations
     assert [known.group for known in found] == list(axis.groups)
     for known in found:
         assert finite(known) and known.broken > 0 and known.base_n < 60
         assert known.base_n + known.full_n == 2 * 60 - known.broken and known.lean_spread > 0
-    assert all(known.broken == 0 for known in calibrate(GaussianHost(), *learned, 20, (1.0,)).calibrations)
+    assert all(known.broken == 0 for known in calibrate(GaussianHost(), learned, 20, (1.0,)).calibrations)
 
 
 def test_calibration_of_a_broken_checkpoint_is_refused(learned):
     with pytest.raises(PairError, match=r"of 60 pictures .*came out as NaN or infinity, and at most 5%"):
-        calibrate(Broken(pictures=5), *learned, count=60, cfgs=(1.0,))
+        calibrate(Broken(pictures=5), learned, count=60, cfgs=(1.0,))
 
 
 def test_calibration_on_a_single_picture_gives_no_nan(learned):
-    assert all(finite(known) for known in calibrate(GaussianHost(), *learned, count=1, cfgs=(1.0,)).calibrations)
+    assert all(finite(known) for known in calibrate(GaussianHost(), learned, count=1, cfgs=(1.0,)).calibrations)
 
 
 def test_what_was_measured_on_another_checkpoint_never_mixes_with_what_is_measured_now(learned):
-    preference, judge = learned
     few, other = dict(count=4), GaussianHost()
     other.identity = {"checkpoint": "two derivates"}
-    one = calibrate(GaussianHost(), preference, judge, cfgs=(1.0,), **few)
-    one = calibrate(GaussianHost(), one, judge, cfgs=(2.0,), **few)
+    one = calibrate(GaussianHost(), learned, cfgs=(1.0,), **few)
+    one = calibrate(GaussianHost(), one, cfgs=(2.0,), **few)
     assert {(known.cfg, known.checkpoint) for known in one.calibrations} == {(1, "two Gaussians"), (2, "two Gaussians")}
-    moved = calibrate(other, one, judge, cfgs=(2.0,), **few)
+    moved = calibrate(other, one, cfgs=(2.0,), **few)
     assert {(known.cfg, known.checkpoint) for known in moved.calibrations} == {(2, "two derivates")}
     program = GaussianHost()  # whose identities are of another kind, and cannot be compared
     program.identity = {"checkpoint": "0123456789abcdef"}
-    kept = calibrate(program, one, judge, cfgs=(2.0,), **few)
+    kept = calibrate(program, one, cfgs=(2.0,), **few)
     assert {(known.cfg, known.checkpoint) for known in kept.calibrations} == {
         (1, "two Gaussians"), (2, "0123456789abcdef")
     }  # fmt: skip

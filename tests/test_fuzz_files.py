@@ -28,7 +28,6 @@ from corrector.files.folders import AXES
 from corrector.files.tensor_files import CHECKSUM, KEY, checksum
 from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.file import load_preferences, save_preferences
-from corrector.preference.networks import Judge
 from preference_files import small_preference
 
 TEXTS = (
@@ -109,7 +108,7 @@ def test_axis_files(folder, content):
 
 @pytest.fixture(scope="module")
 def preference_file(folder, axis):
-    save_preferences([replace(small_preference(axis), judge=Judge(4, 8))], folder / "sound.safetensors")
+    save_preferences([small_preference(axis)], folder / "sound.safetensors")
     return (folder / "sound.safetensors").read_bytes()
 
 

@@ -50,7 +50,7 @@ def test_an_audits_pages_hold_hostile_names_as_text(tmp_path):
     run = drawn_audit(plan(("Orvane", "Tavelu"), images=4, explicit=2, strengths=(1.0,)), [DRAWN])
     report, thumbnails = publish(run, run.run(tmp_path / "pictures"), tmp_path)
     text = json.dumps(report)
-    for name, other in zip(("Orvane", "Tavelu", "latent", "Village backdrop"), HOSTILE, strict=True):
+    for name, other in zip(("Orvane", "Tavelu", "model", "Village backdrop"), HOSTILE, strict=True):
         text = text.replace(name, json.dumps(other)[1:-1])
     report = json.loads(text)
     write_report(report, tmp_path / "hostile.json")

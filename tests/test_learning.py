@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from corrector.latents import optimise
 from corrector.latents.skin import skin_mask
 from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
-from corrector.learning.learn import learn, weakness
+from corrector.learning.learn import learn, verdict_agreement, weakness
 from corrector.learning.pairs import make_pairs
 from corrector.learning.points import sample_points
 from corrector.preference.calibration import Calibration
@@ -33,17 +32,15 @@ def host():
 @pytest.fixture(scope="module")
 def learned(host, axis, one_thread):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=100))
         patch.setattr(learn_module, "FEWEST_GATE_STEPS", 0)
-        preference, judge = learn(host, axis, count=80, seed=0, cfg=1.0, points=1200, steps=180)
-    return calibrate(host, preference, judge, count=60, cfgs=(1.0,)), judge
+        preference = learn(host, axis, count=80, seed=0, cfg=1.0, points=1200, steps=180)
+    return calibrate(host, preference, count=60, cfgs=(1.0,))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Without a gate, and with hardly a judge."""
+    """Without a gate."""
     monkeypatch.setattr(learn_module, "train_gate", lambda *_, **__: (None, {}))
-    monkeypatch.setattr(learn_module, "train_judge", partial(learn_module.train_judge, steps=4))
 
 
 def noisy(host, count=200):
@@ -58,10 +55,10 @@ def noisy(host, count=200):
 
 def test_the_learned_push_is_the_worlds_own(host, learned):
     inputs = noisy(host)
-    reading, exact = learned[0].source(*inputs), host.world.read(*inputs[:2])
+    reading, exact = learned.source(*inputs), host.world.read(*inputs[:2])
     error = (reading.push - exact.push).square().mean() / exact.push.square().mean()
     assert error < 0.15
-    assert learned[0].training["push_r2"] > 0.85
+    assert learned.training["push_r2"] > 0.85
 
 
 def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
@@ -74,11 +71,11 @@ def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
 
 def test_the_learned_log_odds_are_the_models_own_belief(host, learned):
     x, sigma, group, conditional = noisy(host)
-    believed = learned[0].source(x, sigma, group, conditional).log_odds.sigmoid()
+    believed = learned.source(x, sigma, group, conditional).log_odds.sigmoid()
     exact = host.world.counter_share(x.double(), sigma.double()).float()
     assert float((believed - exact).square().mean() / exact.var()) < 0.3
-    assert learned[0].training["update_r2"] > 0.7
-    by_sigma = learned[0].training["belief_r2_by_sigma"]
+    assert learned.training["update_r2"] > 0.7
+    by_sigma = learned.training["belief_r2_by_sigma"]
     assert list(by_sigma) == ["0.15 to 2", "2 to 4", "4 to 8", "8 to 15"]
     assert all(value <= 1 for value in by_sigma.values()) and max(by_sigma.values()) > 0.7
 
@@ -87,7 +84,7 @@ def test_networks_are_trained_in_bfloat16_where_the_host_computes_in_it_and_are_
     half = GaussianHost()
     half.identity = {**half.identity, "dtype": "bfloat16"}
     options = dict(count=20, cfg=1.0, points=400, steps=60)
-    first, second = (learn(host, axis, **options)[0] for host in (GaussianHost(), half))
+    first, second = (learn(host, axis, **options) for host in (GaussianHost(), half))
     weights = second.source.pushes.weight
     assert weights.dtype == torch.float32 and not torch.equal(weights, first.source.pushes.weight)
     for figure in ("push_r2", "update_r2"):
@@ -111,18 +108,18 @@ def test_points_say_what_the_model_predicts_for_both_sides_and_for_the_neutral_p
 
 
 def test_calibration_finds_the_base_rate_and_the_rate_at_full_strength(learned, axis):
-    preference, _ = learned
+    preference = learned
     assert [c.group for c in preference.calibrations] == list(axis.groups)
     for calibration in preference.calibrations:
         assert calibration.base_rate == pytest.approx(0.1, abs=0.12) and calibration.base_n == 60
         assert calibration.full_rate >= 0.95
         assert calibration.distance < 0.5 and calibration.spread == pytest.approx(1.0, abs=0.1)
-        assert calibration.harm == ""
+        assert calibration.sure > 0.9 and calibration.harm == ""
 
 
 @pytest.mark.parametrize("target", [0.5, 1.0])
 def test_a_learned_preference_gives_the_target_share(host, learned, target):
-    preference, _ = learned
+    preference = learned
     prompts, seeds = ["a portrait of a Tavelu person"] * 80, range(5000, 5080)
     latents, (reasons,) = sample_corrected(host, prompts, seeds, [preference], Settings(target=target), cfg=1.0)
     share = float(host.world.is_counter(latents.double()).double().mean())
@@ -132,21 +129,23 @@ def test_a_learned_preference_gives_the_target_share(host, learned, target):
 
 def test_the_learned_gate_shuts_for_a_prompt_that_asks(host, learned):
     prompts, seeds = ["a portrait of a Tavelu person in a village", "a tree"], range(2)
-    latents, (reasons,) = sample_corrected(host, prompts, seeds, [learned[0]], Settings(), cfg=1.0)
+    latents, (reasons,) = sample_corrected(host, prompts, seeds, [learned], Settings(), cfg=1.0)
     assert torch.equal(latents, host.sample(host.encode(prompts), seeds))
     assert reasons == ["the prompt asks for a village", "the prompt names nobody of Orvane, Tavelu"]
 
 
-def test_the_judge_sides_with_the_exact_log_odds(host, learned):
-    x0 = host.world.draw(200, seed=11, beta=0.5)
-    assert (learned[1].counter(x0.float()) == host.world.is_counter(x0)).float().mean() > 0.97
+def test_the_pairs_show_what_was_asked_for_by_the_models_verdict(host, learned, axis):
+    assert learned.training["verdict_agreement"] > 0.97
+    pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
+    half_wrong = replace(pairs, latents=torch.cat([pairs.latents[:, 1:], pairs.latents[:, 1:]], dim=1))
+    assert verdict_agreement(host, axis, half_wrong) == 0.5
 
 
 def test_pictures_already_fine_are_taken_from_the_plain_ones_bit_for_bit(host, learned):
     prompts, seeds = ["a portrait of a Orvane person"] * 20, range(20)
     plain = host.sample(host.encode(prompts), seeds)
-    fresh, reasons = sample_corrected(host, prompts, seeds, [learned[0]], Settings(target=0.5), cfg=1.0)
-    reused, again = sample_corrected(host, prompts, seeds, [learned[0]], Settings(target=0.5), cfg=1.0, plain=plain)
+    fresh, reasons = sample_corrected(host, prompts, seeds, [learned], Settings(target=0.5), cfg=1.0)
+    reused, again = sample_corrected(host, prompts, seeds, [learned], Settings(target=0.5), cfg=1.0, plain=plain)
     assert reasons == again
     torch.testing.assert_close(fresh, reused, rtol=1e-4, atol=1e-4)
     for index, why in enumerate(reasons[0]):
@@ -164,26 +163,26 @@ def test_pairs_are_drawn_from_the_same_seeds(host, axis):
 def test_pairs_whose_skin_has_one_tone_are_learned_from_all_the_same(host, axis, one_thread, quick):
     pairs = make_pairs(host, axis, 8, seed=4, cfg=1.0, steps=6)
     tones = pairs.lightness * 0 + torch.tensor([50.0, 60.0])[:, None]
-    preference, _ = learn(host, axis, cfg=1.0, points=120, steps=2, pairs=replace(pairs, lightness=tones))
+    preference = learn(host, axis, cfg=1.0, points=120, steps=2, pairs=replace(pairs, lightness=tones))
     assert math.isfinite(preference.training["push_r2"]) and preference.training["points_broken"] == 0
     assert not sample_points(host, axis, replace(pairs, lightness=tones), 20, 0).tone.any()
 
 
 def test_the_learned_tone_push_makes_skin_lighter_and_little_else(host, learned, axis):
-    tone = learned[0].source(*noisy(host)).tone
+    tone = learned.source(*noisy(host)).tone
     assert (tone[:, 3].mean(dim=(1, 2)) > 0).all()
     assert tone[:, :3].square().mean() < 0.1 * tone[:, 3].square().mean()
-    assert learned[0].training["tone_r2"] > 0.8
+    assert learned.training["tone_r2"] > 0.8
     inside = skin_mask(SHAPE, axis.skin_region) > 0
     assert inside.any() and not inside.all()
     assert tone[..., ~inside].square().mean() < 0.05 * tone[..., inside].square().mean()
 
 
 def test_a_preference_says_what_it_is_weak_in():
-    figures = {"update_r2": 0.8, "judge_cross_fitted_accuracy": 0.99}
+    figures = {"update_r2": 0.8, "verdict_agreement": 0.99}
     assert weakness(figures) == ""
     assert "30%" in weakness(figures | {"update_r2": 0.3}) and "nan" in weakness(figures | {"update_r2": float("nan")})
-    assert "told apart in 60% only" in weakness(figures | {"judge_cross_fitted_accuracy": 0.6})
+    assert "only 60% of the pairs" in weakness(figures | {"verdict_agreement": 0.6})
 
 
 def test_a_gate_says_in_words_what_it_reads_badly():
@@ -198,13 +197,9 @@ def test_a_gate_says_in_words_what_it_reads_badly():
     assert gate_weakness({"overridden": None}) == ""
 
 
-def test_the_file_brings_the_judge_that_calibration_needs(host, learned, tmp_path):
-    preference, judge = learned
-    save_preference(preference, tmp_path / "p.safetensors")
-    loaded = load_preference(tmp_path / "p.safetensors")
-    x0 = host.world.draw(100, seed=3, beta=0.5).float()
-    assert torch.equal(loaded.judge.counter(x0), judge.counter(x0))
-    assert loaded.calibrations == preference.calibrations
+def test_the_file_brings_the_calibrations(learned, tmp_path):
+    save_preference(learned, tmp_path / "p.safetensors")
+    assert load_preference(tmp_path / "p.safetensors").calibrations == learned.calibrations
 
 
 def test_a_calibration_measures_at_the_users_cfg_scale_and_at_a_distant_one():
@@ -214,15 +209,15 @@ def test_a_calibration_measures_at_the_users_cfg_scale_and_at_a_distant_one():
 
 def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it_kept(host, learned, tmp_path):
     drawn = []
-    whole = calibrate(host, *learned, 8, (1.0, 3.0), progress=drawn.append, folder=tmp_path / "kept")
+    whole = calibrate(host, learned, 8, (1.0, 3.0), progress=drawn.append, folder=tmp_path / "kept")
     assert sum(drawn) <= pictures_needed(2, 8, (1.0, 3.0)) == 2 * 2 * (3 * 8 + 4 + 3)
 
     def stop(count):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        calibrate(host, *learned, 8, (1.0, 3.0), progress=stop, folder=tmp_path / "stopped")
-    again = calibrate(host, *learned, 8, (1.0, 3.0), folder=tmp_path / "stopped")
+        calibrate(host, learned, 8, (1.0, 3.0), progress=stop, folder=tmp_path / "stopped")
+    again = calibrate(host, learned, 8, (1.0, 3.0), folder=tmp_path / "stopped")
     assert again.calibrations == whole.calibrations
     for calibration in whole.calibrations:
         low, high = calibration.base_interval
@@ -230,9 +225,8 @@ def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it
 
 
 def test_the_drift_of_skin_is_measured_at_the_weight_that_is_kept(host, learned, monkeypatch):
-    preference, judge = learned
-    slopes = dict.fromkeys(preference.axis.groups, -1.0)
-    preference, weights = replace(preference, training=preference.training | {"tone_slopes": slopes}), []
+    slopes = dict.fromkeys(learned.axis.groups, -1.0)
+    preference, weights = replace(learned, training=learned.training | {"tone_slopes": slopes}), []
 
     def watched(host, prompts, seeds, preferences, *more):
         weights.append(preferences[0].calibrations[0].tone)
@@ -240,7 +234,7 @@ def test_the_drift_of_skin_is_measured_at_the_weight_that_is_kept(host, learned,
 
     monkeypatch.setattr("corrector.learning.calibrate.sample_corrected", watched)
     monkeypatch.setattr("corrector.learning.calibrate.tone_weight", lambda tried, *_: tried + 1)
-    measured = calibrate(host, replace(preference, calibrations=()), judge, 6, (2.0,)).calibrations
+    measured = calibrate(host, replace(preference, calibrations=()), 6, (2.0,)).calibrations
     assert weights == [-1.5, -2.5, -3.5] * 2 and {calibration.tone for calibration in measured} == {-3.5}
 
 
@@ -256,7 +250,7 @@ def test_a_calibration_says_in_words_what_correction_does_badly_and_what_to_do()
 
 
 def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_comes_out(host, learned, axis):
-    preference = learned[0]
+    preference = learned
     for known in preference.calibrations:
         assert known.lean_sigma == pytest.approx(14.6) and known.lean_spread > 0
         assert known.lean_slope > 0

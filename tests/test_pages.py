@@ -127,5 +127,5 @@ def test_the_report_is_also_a_page_without_scripts_and_a_verdict(learned, tmp_pa
     assert [tag for tag, _ in page.tags].count("img") == 1 and "<script" not in text and 'src="http' not in text
     assert "WEAK: it learned nothing." in page.text
     assert verdict(preference) == ("failure", "weak: it learned nothing")
-    sound = replace(preference, training={"judge_cross_fitted_accuracy": 0.98, "update_r2": 0.83})
-    assert verdict(sound) == ("success", "sound: pairs told apart in 98%, 83% of the model's own update explained")
+    sound = replace(preference, training={"verdict_agreement": 0.98, "update_r2": 0.83})
+    assert verdict(sound) == ("success", "sound: 98% of pairs are as asked, 83% of the model's update explained")

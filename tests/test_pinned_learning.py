@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from corrector.learning.calibrate import _Group, calibrate, pictures_needed, scales
+from corrector.learning.calibrate import _Group, _Pictures, calibrate, pictures_needed, scales
 from corrector.learning.chances import leans_from
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import Points, sample_points
-from corrector.learning.store import PairError, refuse_broken
+from corrector.learning.store import Drawn, PairError, refuse_broken
 from corrector.learning.tone import Tilt, tone_gradient, tone_power, tone_slopes, tone_weight
-from corrector.learning.training import batch_of, patch_of, train_distilled, train_judge
+from corrector.learning.training import batch_of, patch_of, train_distilled
 from corrector.preference.preference import Preference
-from gaussian_host import GaussianHost
+from gaussian_host import PATTERN, GaussianHost
 
 
 def test_tone_slope_is_the_gap_over_the_variance_and_counts_at_most_four_deviations():
@@ -83,13 +83,6 @@ def test_networks_of_latents(points):
     assert figures["held_out_points"] == 18 and figures["points"] == 300, "6 % of 50 runs"
 
 
-def test_judge_is_measured_on_the_fold_that_it_has_not_seen():
-    noise = torch.randn(1, 2, 16, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    judge, accuracy = train_judge(Pairs(noise, noise[..., 0, 0, 0], torch.zeros(1, 16)), seed=0, steps=60)
-    sides = judge.counter(noise.flatten(0, 2)) == torch.tensor([0, 1]).repeat_interleave(16)
-    assert accuracy < 0.75 < float(sides.float().mean()), "noise is learned by heart, and nothing else can be"
-
-
 def test_one_picture_in_twenty_may_be_broken():
     refuse_broken(5, 100, 100)
     refuse_broken(5, 40, 100)
@@ -118,11 +111,11 @@ def test_three_quarters_of_a_groups_pairs_are_whole(axis):
 
 
 @pytest.mark.parametrize("count, measured", [(48, True), (46, False)])
-def test_distance_needs_24_counter_pictures(axis, pairs, count, measured):
-    host, judge = GaussianHost(), train_judge(pairs, seed=0, steps=2)[0]
+def test_distance_needs_24_counter_pictures(axis, count, measured):
+    host = GaussianHost()
     one_group = replace(axis, groups=("Orvane",))
     preference = Preference(one_group, "miniature", host.world)
-    (calibration,) = calibrate(host, preference, judge, count, cfgs=(2.0,)).calibrations
+    (calibration,) = calibrate(host, preference, count, cfgs=(2.0,)).calibrations
     assert (calibration.distance is not None) == measured and calibration.base_n == count
 
 
@@ -131,7 +124,7 @@ def test_calibration_measures_a_second_scale_and_a_part_of_the_pictures_more():
     assert pictures_needed(2, 84, (2.0, 7.0)) == 2 * 2 * (3 * 84 + 42 + 28)
 
 
-def test_trial_is_at_one_and_a_half_times_the_tone_slope(axis, pairs, monkeypatch):
+def test_trial_is_at_one_and_a_half_times_the_tone_slope(axis, monkeypatch):
     tones, drawn = {}, _Group.drawn
 
     def seen(group, stage, cfg, prompts, numbers=None, calibration=None):
@@ -139,9 +132,9 @@ def test_trial_is_at_one_and_a_half_times_the_tone_slope(axis, pairs, monkeypatc
         return drawn(group, stage, cfg, prompts, numbers, calibration)
 
     monkeypatch.setattr(_Group, "drawn", seen)
-    host, judge = GaussianHost(), train_judge(pairs, seed=0, steps=2)[0]
+    host = GaussianHost()
     slopes = {"tone_slopes": {"Orvane": 2.0}}
-    calibrate(host, Preference(replace(axis, groups=("Orvane",)), "miniature", host.world, training=slopes), judge, 12)
+    calibrate(host, Preference(replace(axis, groups=("Orvane",)), "miniature", host.world, training=slopes), 12)
     assert tones["plain"] == tones["counter"] == 0.0 and tones["trial"] == 3.0
 
 
@@ -157,12 +150,25 @@ def test_leans_of_a_regression():
 
 def test_corrected_pictures_are_compared_with_counter_pictures():
     latents, whole = torch.randn(24, 4, 4, 4), torch.ones(24, dtype=torch.bool)
+    sides = torch.tensor([1.0, 0.0, 0.5] * 8)
     plain, corrected, counter = (
-        SimpleNamespace(latents=scale * latents, whole=whole, numbers=list(range(24))) for scale in (3.0, 1.5, 1.0)
+        SimpleNamespace(latents=scale * latents, whole=whole, numbers=list(range(24)), counter=sides)
+        for scale in (3.0, 1.5, 1.0)
     )
     group = SimpleNamespace(
-        prompts=[6.0] * 24, asking=[4.0] * 24, seeds=[0] * 24, judge=SimpleNamespace(agreement=lambda latents: 0.9),
+        prompts=[6.0] * 24, asking=[4.0] * 24, seeds=[0] * 24,
         error=lambda latents, prompts, seeds: torch.tensor(prompts),
     )  # fmt: skip
-    figures = dict(distance=0.0625, spread=1.5, extremes=1.5, error=1.5, agreement=0.9)
+    figures = dict(distance=0.0625, spread=1.5, extremes=1.5, error=1.5, sure=2 / 3)
     assert _Group.compared(group, plain, corrected, counter) == pytest.approx(figures, rel=1e-3)
+
+
+def test_a_picture_of_which_the_verdict_is_unsure_counts_half_in_a_rate(axis):
+    host = GaussianHost()
+    counter, stereotype = PATTERN, -PATTERN
+    latents = torch.stack([counter, 0 * counter, stereotype, counter / 0])
+    whole = torch.tensor([True, True, True, False])
+    group = SimpleNamespace(host=host, preference=SimpleNamespace(axis=axis), group="Orvane")
+    drawn = Drawn(latents, torch.zeros(4), whole)
+    pictures = _Pictures(drawn, [0, 1, 2, 3], _Group.sides(group, drawn))
+    assert pictures.counter.tolist() == [1.0, 0.5, 0.0, 0.5] and pictures.rate == (0.5, 3)

@@ -8,7 +8,7 @@ import torch
 
 from corrector.gate.prompt_gate import PromptGate, PromptReading
 from corrector.preference.calibration import Calibration, between
-from corrector.preference.networks import Distilled, Judge, along
+from corrector.preference.networks import Distilled, along
 
 MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
 LEANING = replace(
@@ -42,7 +42,7 @@ def test_along_is_a_share_of_the_push():
         ({"distance": 1.0}, False), ({"distance": 1.01}, True), ({"distance": 1.01, "base_rate": 0.5}, False),
         ({"spread": 1.09}, False), ({"spread": 1.11}, True), ({"extremes": 0.91}, False), ({"extremes": 0.89}, True),
         ({"error": 1.5}, False), ({"error": 1.51}, True), ({"tone_drift": -2.0}, False), ({"tone_drift": 2.1}, True),
-        ({"agreement": 0.9}, False), ({"agreement": 0.89}, True),
+        ({"sure": 0.9}, False), ({"sure": 0.89}, True),
     ],
 )  # fmt: skip
 def test_correction_harms_beyond_these_figures(measured, harms):
@@ -57,22 +57,6 @@ def test_calibration_between_and_beyond_its_scales():
     chance = LEANING.chance(torch.tensor([0.0, 1.0]))
     assert chance.tolist() == pytest.approx([1 / (1 + math.exp(-0.7)), 1 / (1 + math.exp(-3.7))])
     assert MEASURED.chance(torch.zeros(1)) == 0.3
-
-
-def test_judge_says_counter_above_0_and_that_its_folds_agree():
-    judge = Judge(4, width=2).requires_grad_(False)
-    for fold, bias in enumerate((0.5, -0.2)):
-        judge.networks[fold][-1].weight.zero_()
-        judge.networks[fold][-1].bias.fill_(bias)
-    latents = torch.zeros(3, 4, 8, 8)
-    assert judge(latents).tolist() == pytest.approx([0.15] * 3) and judge.counter(latents).tolist() == [True] * 3
-    assert judge.agreement(latents) == 0.0
-
-
-@pytest.mark.parametrize("side, pooled", [(47, False), (48, True)])
-def test_judge_averages_latents_to_about_32_cells_a_side(side, pooled):
-    judge, latents = Judge(4, width=2).requires_grad_(False), torch.randn(1, 4, side, side)
-    assert torch.equal(judge(latents), judge(torch.nn.functional.avg_pool2d(latents, 2))) == pooled
 
 
 def test_target_is_within_reach_from_the_lower_end_of_the_interval():

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..learning.training import train_judge
-from ..preference.networks import PreferenceError
+from ..correction.verdict import SURE, verdict_of_host
 
 if TYPE_CHECKING:
     from ..axis.axis import Axis
-    from ..learning.pairs import Pairs
-    from ..preference.preference import Preference
-
-JUDGE_PAIRS = 48  # pictures per side and group that train an audit's own judge
+    from ..latents.host import Host
 
 Verdicts: TypeAlias = tuple[list[str], list[str] | None]
 
@@ -27,14 +23,14 @@ class AuditJudge(Protocol):
 
     Attributes:
         name: unique in an audit.
-        about: JSON {name, what, source, cross_fitted_accuracy, caveat}; the source is part of the audit's identity.
+        about: JSON {name, what, source, caveat}; the source is part of the audit's identity.
     """
 
     name: str
     about: dict[str, Any]
 
-    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
-        """Judge latents [N, C, H, W] and their pictures [N, 3, H, W] in -1..1, both on the CPU.
+    def look(self, latents: Tensor, pictures: Tensor, group: str) -> Verdicts:
+        """Judge latents [N, C, H, W] and their pictures [N, 3, H, W] in -1..1, both on the CPU, of a group's prompts.
 
         Returns:
             ("stereotype", "counter" or "unreadable" per picture, the group that each picture shows or None). Only the
@@ -43,62 +39,25 @@ class AuditJudge(Protocol):
         ...
 
 
-def _about(name, what, source, caveat, accuracy=None):
-    return {"name": name, "what": what, "source": source, "cross_fitted_accuracy": accuracy, "caveat": caveat}
+def _about(name, what, source, caveat):
+    return {"name": name, "what": what, "source": source, "caveat": caveat}
 
 
-def _sides(counter: Tensor) -> list[str]:
-    """bool [N] -> names of sides."""
-    return ["counter" if is_counter else "stereotype" for is_counter in counter.tolist()]
+class ModelJudge:
+    """The audited model itself: which side's prompt explains a picture better (correction/verdict.py)."""
 
+    name = "model"
 
-class LatentJudge:
-    """A network that classifies clean latents; it takes no part in the correction.
+    def __init__(self, host: Host, axis: Axis):
+        self.host = host
+        self.axis = axis
+        what = "the audited model itself: which side's prompt explains a finished picture better"
+        caveat = "A model judges with its own prejudices. Pictures of which it is unsure count as failures."
+        self.about = _about(self.name, what, f"its verdict, sure from |d| = {SURE:g}", caveat)
 
-    Args:
-        judge: has `counter(latents)` -> bool [N], such as preference.judge.Judge.
-        accuracy: its cross-fitted accuracy in 0..1, or None if unknown.
-        source: where it comes from.
-        caveat: what a reader of the report should know of it.
-    """
-
-    name = "latent"
-
-    def __init__(self, judge, accuracy: float | None, source: str, caveat: str = ""):
-        self.judge = judge
-        what = "a small network that classifies latents, trained on the model's own pictures of the two sides"
-        caveat = caveat or "It knows only the two sides and assigns every picture to one of them."
-        self.about = _about(self.name, what, source, caveat, accuracy)
-
-    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
-        return _sides(self.judge.counter(latents)), None
-
-
-def latent_judge(preference: Preference, correcting: Collection[str] = ()) -> LatentJudge:
-    """The judge stored in a preference file. Raises PreferenceError if the file has none.
-
-    `correcting`: hashes of the preferences that the audit corrects with.
-    """
-    if preference.judge is None:
-        raise PreferenceError(
-            f'The preference "{preference.name}" has no judge of pictures; learn it again, or use another file.'
-        )
-    caveat = ""
-    if preference.hash in correcting:
-        caveat = (
-            "It comes from the file that corrects. Its networks take no part in the correction, but they learned from "
-            "the same pictures: a judge from another file is more independent."
-        )
-    accuracy = preference.training.get("judge_cross_fitted_accuracy")
-    return LatentJudge(preference.judge, accuracy, f"{preference.name} ({preference.hash})", caveat)
-
-
-@torch.enable_grad()
-def trained_judge(pairs: Pairs, seed: int) -> LatentJudge:
-    """Train a judge on pairs made for this purpose only; none of their pictures is audited."""
-    judge, accuracy = train_judge(pairs, seed)
-    count = pairs.latents.shape[2]
-    return LatentJudge(judge, round(accuracy, 4), f"trained for this audit on {count} pairs a group, seed {seed}")
+    def look(self, latents: Tensor, pictures: Tensor, group: str) -> Verdicts:
+        sides = verdict_of_host(self.host, latents, self.axis, group).sides
+        return ["unreadable" if side == "unsure" else side for side in sides], None
 
 
 class ReaderJudge:
@@ -118,7 +77,7 @@ class ReaderJudge:
         caveat = "Pictures that it cannot classify with confidence count as failures."
         self.about = _about(self.name, what, "weights/miniature", caveat)
 
-    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
+    def look(self, latents: Tensor, pictures: Tensor, group: str) -> Verdicts:
         labels = self.reader.read(pictures)
         return [self.sides.get(label, "unreadable") for label in labels[self.attribute]], labels["group"]
 
@@ -150,6 +109,6 @@ class ClipJudge:
         caveat = "CLIP has stereotypes of its own; see how often it agrees with explicit prompts."
         self.about = _about(self.name, what, source, caveat)
 
-    def look(self, latents: Tensor, pictures: Tensor) -> Verdicts:
+    def look(self, latents: Tensor, pictures: Tensor, group: str) -> Verdicts:
         stereotype, counter = (normalize(self.embed_pictures(pictures)) @ self.directions.T).T  # [N] each
-        return _sides(counter > stereotype), None
+        return ["counter" if nearer else "stereotype" for nearer in (counter > stereotype).tolist()], None

@@ -126,7 +126,7 @@ class Audit:
             clean = latents.nan_to_num()
             pictures = self.host.decode(clean)
             pixels = to_uint8(pictures)
-            verdicts = {judge.name: judge.look(clean, pictures) for judge in self.judges}
+            verdicts = {judge.name: judge.look(clean, pictures, base["group"]) for judge in self.judges}
             if not strength:
                 plain, plain_pixels = latents, pixels
             change = latent_change(plain, latents, plain.std()).nan_to_num().tolist()

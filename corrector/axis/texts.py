@@ -10,9 +10,9 @@ from ..files.errors import short
 from .axis import SIDES, Axis, AxisError, Side, axis_from_dict, contradiction
 
 SMALL_WORDS = {  # which name no group
-    "a", "an", "and", "are", "as", "at", "before", "behind", "by", "drawing", "for", "from", "her", "his",
-    "illustration", "image", "in", "is", "near", "of", "on", "painting", "photo", "photograph", "picture", "portrait", "the", "their",
-    "to", "wearing", "with",
+    "a", "an", "and", "are", "as", "at", "before", "behind", "by", "drawing", "for", "from", "her", "his", "in", "is",
+    "illustration", "image", "near", "of", "on", "painting", "photo", "photograph", "picture", "portrait", "the",
+    "their", "to", "wearing", "with",
 }  # fmt: skip
 ARTICLES = {"a", "an", "the"}
 MOST_WORDS = 300  # of a prompt: text encoders read few more, and a comparison takes quadratic time

@@ -42,7 +42,6 @@ def _add_audit_options(parser):
     add = parser.add_argument
     add("axis", type=Path, nargs="+", metavar="AXIS")
     add("--preference", type=Path, nargs="+", default=[], metavar="FILE", help="correct with these")
-    add("--judge", type=Path, metavar="FILE", help="use the judge of this preference file")
     add("--clip", type=Path, metavar="FOLDER", help="also judge with this CLIP model, a folder in transformers' format")
     add("--images", type=count, default=100, help="neutral pictures per group, at most (%(default)s)")
     add("--explicit", type=count, help="pictures per group and side that ask for that side (a quarter of --images)")
@@ -111,13 +110,12 @@ def _prepared(args, path, host) -> tuple[Audit, Path]:
     from ..preference.file import load_preference
 
     axis, preferences = load_axis(path), [load_preference(file) for file in args.preference]
-    judge, folder = args.judge and load_preference(args.judge), args.out / axis.id
     run = prepared(
-        host, axis, preferences, folder, judge, args.clip, images=args.images, explicit=args.explicit, seed=args.seed,
+        host, axis, preferences, args.clip, images=args.images, explicit=args.explicit, seed=args.seed,
         cfgs=(args.cfg, *args.sweep_cfg), strengths=tuple(args.strength), target=args.target, steps=args.steps,
         narrow=args.narrow,
     )  # fmt: skip
-    return run, folder
+    return run, args.out / axis.id
 
 
 def _publish(run: Audit, store: AuditStore, folder: Path) -> None:

@@ -112,7 +112,7 @@ def _learn(axis: Axis, path: Path, host: Checkpoint, args: Namespace) -> None:
         pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=folder, batch=host.batch,
                            progress=lambda latents: bar.update(len(latents)))  # fmt: skip
     others: dict[str, Any] = gate_others(axis, AXES, host.space)
-    preference, judge = learning.learn(
+    preference = learning.learn(
         host, axis, args.pairs, args.seed, args.cfg, points=args.points, pairs=pairs, progress=_stages(), **others
     )
     preference.training["host"] = {**host.identity, "steps": args.steps}
@@ -122,7 +122,7 @@ def _learn(axis: Axis, path: Path, host: Checkpoint, args: Namespace) -> None:
     print(f"Wrote {path} ({save_preference(preference, path)}), not calibrated yet.", flush=True)
     if args.calibration:
         args.seed += 1  # other pictures than the pairs
-        preference = _calibrated(host, preference, judge, args.calibration, args, folder / "calibration")
+        preference = _calibrated(host, preference, args.calibration, args, folder / "calibration")
         print(f"Wrote {path} ({update_preference(preference, path, scales(args.cfg)).hash}).")
     latents = pairs.latents[:, :, :6]
     pictures = host.decode(latents.flatten(0, 2)).unflatten(0, latents.shape[:3])
@@ -146,7 +146,7 @@ def _stages():
     return progress
 
 
-def _calibrated(host, preference, judge, images, args, folder, target=0.95) -> Preference:
+def _calibrated(host, preference, images, args, folder, target=0.95) -> Preference:
     """Calibrate on `images` plain pictures per group and CFG scale and print the result."""
     from tqdm import tqdm
 
@@ -157,7 +157,7 @@ def _calibrated(host, preference, judge, images, args, folder, target=0.95) -> P
     print(f"Calibration at CFG {' and '.join(f'{cfg:g}' for cfg in cfgs)}: at most {total} pictures, kept in {folder} "
           "if you stop.", flush=True)  # fmt: skip
     with tqdm(desc="calibration", unit="picture", total=total) as bar:
-        preference = calibrate(host, preference, judge, images, cfgs, args.seed, bar.update, folder)
+        preference = calibrate(host, preference, images, cfgs, args.seed, bar.update, folder)
     for calibration in preference.calibrations:
         print(*calibration.sentences(preference.axis.counter.description, target), sep="\n", flush=True)
     return preference
@@ -176,8 +176,6 @@ def calibrate(args: Namespace) -> None:
     check_writable(path)
     host = open_host(args)
     preference.check_space(host.space, "this checkpoint")
-    if preference.judge is None:
-        raise PreferenceFileError(f"{args.preference.name}: it has no judge to calibrate with; learn it again.")
     in_place = path.resolve() == args.preference.resolve()
     if in_place and of_other_models(preference, host):
         raise PreferenceFileError(
@@ -188,7 +186,7 @@ def calibrate(args: Namespace) -> None:
     name = f"{preference.axis.id}-{digest(settings)}"
     folder = args.pictures_folder or HOME / "out" / "calibrations" / name
     with nullcontext() if in_place else at_work(path, "a calibration"):
-        preference = _calibrated(host, preference, preference.judge, args.images, args, folder, args.target)
+        preference = _calibrated(host, preference, args.images, args, folder, args.target)
         if in_place:  # other programs may have calibrated it at other CFG scales meanwhile
             written = update_preference(preference, path, scales(args.cfg)).hash
         else:

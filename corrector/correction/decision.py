@@ -12,7 +12,7 @@ from .thinning import thinned
 
 STRONG = 0.75  # strength from which a corrected picture shows the counter side
 FAR_CFG = 2.0  # factor between a run's CFG scale and the nearest calibrated one from which a note says so
-NO_PREDICTION = "the model gives no finite prediction for one of the sides"
+NO_PREDICTION = "the model predicts the same for both sides, or nothing for one of them"
 CHOSEN_BY_SEED = "this seed is one of those that the target share leaves"
 
 

@@ -1,18 +1,20 @@
 """Which side of an axis a finished latent shows, asked of the model itself: which side's prompt explains it better?
 
-A latent is noised, and denoised for a prompt of each side. The better the prediction, the better the prompt explains
-the picture (diffusion classifiers: Li et al. 2023, arXiv 2303.16203; Clark and Jaini 2023, arXiv 2303.15233). With the
-squared errors e_c = |D_c - x0|^2 and e_s = |D_s - x0|^2 of each cell, summed over cells and noises,
+A latent x0 is noised, and denoised for a prompt of each side. The better the prediction, the better the prompt explains
+the picture (diffusion classifiers: Li et al. 2023, arXiv 2303.16203; Clark and Jaini 2023, arXiv 2303.15233). With
+P = D_c - D_s and each cell's squared errors e_c = |D_c - x0|^2 and e_s = |D_s - x0|^2, summed over cells and noises,
 
-    d = sum w (e_s - e_c) / sum w (e_s + e_c)        w = |D_c - D_s|^2
+    d = sum w (e_s - e_c) / sum w |P|^2        w = |P|^2
 
-A cell tells the sides apart only where the two predictions differ, so only such cells count. The noises are n and -n:
-as the predictions differ in much the same way at both, what n resembles by chance cancels out of e_s - e_c. Together
+This is 2q - 1 with the q of the correction: where x0 lies between the two predictions, whatever else varies. It is 1 or
+-1 in the mean of a side's own pictures, and near 0 for pictures that show neither. Weights let cells count where the
+sides differ. The noises are n and -n: as P is much the same at both, what n resembles by chance cancels out. Together
 that is four evaluations of the model for each picture, without labels or training.
 
 A model judges with its own prejudices: people, or a classifier of pictures, stay the second opinion.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,11 +28,14 @@ from ..latents.host import Host
 
 Side = Literal["counter", "stereotype", "unsure"]
 
-# Model space has a standard deviation of about 1, whatever the model. In the drawn worlds, of 16 x 16 cells, verdicts
-# are the same from sigma 3 to 14 and fail below 3: there the model sees what x shows, whatever the prompt says. Latents
-# with more cells show it at more noise: 12 leaves them room, and is below 14.6, where SD's schedule ends.
-SIGMA = 12.0
-SURE = 0.2  # |d| from which a verdict counts: pure noise reaches it in one picture of twenty
+# Model space has a standard deviation of about 1, whatever the model. In the drawn worlds, of 8 and 16 cells a side,
+# the verdict is right from sigma 3 to 14 and fails below: there the model sees what x shows, whatever the prompt
+# says. A part of a picture is seen by the mean of its cells, so sigma grows with the latents' sides, as far as
+# schedules go.
+SIGMA = 6.0  # for up to so many cells a side:
+CELLS = 16
+HIGHEST_SIGMA = 14.0  # SD's schedule begins at 14.6
+SURE = 0.2  # |d| from which a verdict counts: in the drawn worlds, pictures of neither side stay below it
 SEED = 5
 
 
@@ -39,7 +44,8 @@ class Verdict:
     """What the model says of N pictures.
 
     Args:
-        evidence: d [N] on the CPU, in -1..1, positive for the counter side; NaN if a prediction or latent was broken.
+        evidence: d [N] on the CPU, about 1 for the counter side and -1 for the stereotype side; NaN if a prediction or
+            latent was broken, or both predictions were the same.
         difference: |D_c - D_s|^2 of each cell [N, H, W]: where the two sides differ.
     """
 
@@ -57,6 +63,11 @@ def _side(d: float) -> Side:
     return "stereotype" if d <= -SURE else "unsure"
 
 
+def sigma_of(height: int, width: int) -> float:
+    """The noise level at which latents of a size are asked about."""
+    return min(SIGMA * max(1.0, math.sqrt(height * width) / CELLS), HIGHEST_SIGMA)
+
+
 @torch.no_grad()
 def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Verdict:
     """Which side each picture shows. The noise is the same for all pictures of a shape, whatever the batch.
@@ -67,19 +78,20 @@ def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, T
     """
     x0 = latents.float()
     noise = torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(SEED)).to(x0.device)
-    sigma = torch.full((len(x0),), SIGMA, device=x0.device)
-    gained = total = torch.zeros(len(x0), device=x0.device)
+    level = sigma_of(*x0.shape[2:])
+    sigma = torch.full((len(x0),), level, device=x0.device)
+    gained = apart = torch.zeros(len(x0), device=x0.device)
     differences = []
     for sign in (1, -1):
-        counter, stereotype = (part.to(x0) for part in predict(x0 + sign * SIGMA * noise, sigma))
+        counter, stereotype = (part.to(x0) for part in predict(x0 + sign * level * noise, sigma))
         e_c, e_s, weight = (
             reduce(difference.square(), "n c h w -> n h w", "sum")
             for difference in (counter - x0, stereotype - x0, counter - stereotype)
         )
         differences.append(weight)
         gained = gained + reduce(weight * (e_s - e_c), "n h w -> n", "sum")
-        total = total + reduce(weight * (e_s + e_c), "n h w -> n", "sum")
-    return Verdict((gained / total).cpu(), torch.stack(differences).mean(dim=0).cpu())
+        apart = apart + reduce(weight.square(), "n h w -> n", "sum")
+    return Verdict((gained / apart).cpu(), torch.stack(differences).mean(dim=0).cpu())
 
 
 def result(axis: Axis, inside: Sequence[bool], before: Sequence[Side], after: Sequence[Side]) -> str:

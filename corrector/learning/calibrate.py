@@ -9,6 +9,8 @@ Everything is measured at two CFG scales, on pictures of the same prompts and se
     near         the drift that this weight leaves, which with that of the trial gives the final one: what the tone push
                  takes away grows as a power of the weight
     corrected    at the final weight: the rate at full strength, the distance to the counter pictures, and the drift
+
+Which side a picture shows is the model's own verdict (correction/verdict.py); one of which it is unsure counts half.
 """
 
 import logging
@@ -26,17 +28,18 @@ from torch import Tensor
 from ..correction.sampled import first_predictions, readings_of, sample_corrected
 from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
+from ..correction.verdict import verdict_of_host
 from ..gate.prompt_gate import PromptReading
 from ..latents.host import Host
 from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
-from ..preference.networks import Judge
 from ..preference.preference import Preference
 from .chances import leans_from
 from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore
 from .tone import tone_power, tone_weight
 
 LOG = logging.getLogger("rs_corrector")
+COUNTED = {"counter": 1.0, "unsure": 0.5, "stereotype": 0.0}  # sides in a rate: who is unsure, half each
 COUNTER_EVERY = 2  # one in so many pictures is also drawn as a counter picture
 TRIAL_EVERY = 3  # and one in so many in the trial
 TRIAL_TONE = 1.5  # weight of the tone push in the trial, in units of the group's tone slope
@@ -57,18 +60,18 @@ def pictures_needed(groups: int, count: int, cfgs: Sequence[float]) -> int:
 
 
 def calibrate(
-    host: Host, preference: Preference, judge: Judge | None, count: int = 84, cfgs: Sequence[float] = (2.0, 7.0),
+    host: Host, preference: Preference, count: int = 84, cfgs: Sequence[float] = (2.0, 7.0),
     seed: int = 1, progress: Callable[[int], object] | None = None, folder: str | Path | None = None,
     measuring: Callable[[str], object] | None = None,
 ) -> Preference:  # fmt: skip
     """Measure every group of the preference's axis at some CFG scales -> the preference with its calibrations.
 
     Calibrations at other CFG scales are kept, unless of another checkpoint, which is logged. Raises GateError if the
-    preference is for another text encoder, PairError if there is no judge, or too many pictures hold NaN or infinity.
+    preference is for another text encoder, and PairError if too many pictures hold NaN or infinity.
 
     Args:
         host: Host.
-        preference, judge: as `learn` returns them.
+        preference: as `learn` returns it.
         count: plain pictures per group and CFG scale, and as many corrected ones; broken ones are left out and counted.
         cfgs: CFG scales; what lies between them is interpolated.
         seed: of prompts and pictures.
@@ -78,8 +81,6 @@ def calibrate(
     """
     if wrong := [cfg for cfg in cfgs if not 0 < cfg <= HIGHEST_CFG]:
         raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {HIGHEST_CFG}.")
-    if judge is None:
-        raise PairError(f'The preference "{preference.name}" has no judge to calibrate with; learn it again.')
     axis, model = preference.axis, model_of(host)
     outdated = of_other_models(preference, host)
     if outdated:
@@ -97,7 +98,7 @@ def calibrate(
         for group in axis.groups:
             if measuring:
                 measuring(group)
-            measured = _Group(host, preference, judge, group, count, seed, store, progress).calibrations(cfgs)
+            measured = _Group(host, preference, group, count, seed, store, progress).calibrations(cfgs)
             calibrations += [replace(calibration, checkpoint=model) for calibration in measured]
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
     return replace(preference, calibrations=tuple(calibrations), training=training)
@@ -121,7 +122,6 @@ class _Group:
 
     host: Host
     preference: Preference
-    judge: Judge
     group: str
     count: int
     seed: int
@@ -188,7 +188,15 @@ class _Group:
         region, host = self.preference.axis.skin_region, self.host
         with Drawing(host, region, self.store, host.batch, len(numbers), progress, what) as drawing:
             pictures = drawing.series(f"{self.index:02d}-{stage}-{cfg:g}", len(numbers), sample)
-        return _Pictures(pictures, list(numbers), self.judge)
+        return _Pictures(pictures, list(numbers), self.sides(pictures))
+
+    def sides(self, pictures: Drawn) -> Tensor:
+        """1 for the counter side, 0 for the stereotype side, by the model's verdict; 1/2 if it is unsure [N]."""
+        latents, _, whole = pictures
+        sides = torch.full((len(latents),), 0.5, dtype=torch.float64)
+        found = verdict_of_host(self.host, latents[whole], self.preference.axis, self.group).sides
+        sides[whole] = torch.tensor([COUNTED[side] for side in found], dtype=torch.float64)
+        return sides
 
     def sampled(self, prompts, seeds, cfg, calibration):
         if calibration is None:
@@ -219,7 +227,7 @@ class _Group:
             "spread": float(corrected_x0.std() / counter_x0.std()),
             "extremes": float(ends[0] / ends[1]),
             "error": float((errors[0] - errors[1]).exp()),
-            "agreement": self.judge.agreement(corrected_x0),
+            "sure": float((corrected.counter[numbers] != 0.5).double().mean()),
         }
 
     def error(self, latents, prompts, seeds):
@@ -247,19 +255,23 @@ class _Group:
 
 
 class _Pictures:
-    """Pictures of one stage and CFG scale, and their sides; `numbers` are theirs in the group."""
+    """Pictures of one stage and CFG scale.
 
-    def __init__(self, drawn: Drawn, numbers: list[int], judge: Judge):
+    Args:
+        drawn: the pictures.
+        numbers: theirs in the group.
+        counter: their sides, as `_Group.sides` gives them.
+    """
+
+    def __init__(self, drawn: Drawn, numbers: list[int], counter: Tensor):
         self.latents, self.lightness, self.whole = drawn
         self.numbers = numbers
-        self.judge = judge
-        self.counter = torch.zeros(len(self.latents), dtype=torch.float64)
-        self.counter[self.whole] = judge.counter(self.latents[self.whole]).double()
+        self.counter = counter
 
     def only(self, numbers: list[int]) -> "_Pictures":
         """Some of all pictures of a group."""
         parts = self.latents[numbers], self.lightness[numbers], self.whole[numbers]
-        return _Pictures(Drawn(*parts), numbers, self.judge)
+        return _Pictures(Drawn(*parts), numbers, self.counter[numbers])
 
     @property
     def rate(self) -> tuple[float, int]:

@@ -6,21 +6,21 @@ from pathlib import Path
 import torch
 
 from ..axis.axis import Axis, axis_from_dict
+from ..correction.verdict import verdict_of_host
 from ..gate.prompt_gate import PromptGate
 from ..gate.train import GATE_STEPS, train_gate
 from ..gate.wordings import whole_words
 from ..latents.devices import place
-from ..latents.host import LearningHost, default_cfg
-from ..preference.networks import Judge
+from ..latents.host import Host, LearningHost, default_cfg
 from ..preference.preference import GATE_FIGURES, Preference
-from .pairs import Pairs, make_pairs
+from .pairs import SIDES, Pairs, make_pairs
 from .points import sample_points
 from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError
 from .tone import tone_slopes
-from .training import CPU, Progress, train_distilled, train_judge
+from .training import CPU, Progress, train_distilled
 
 SOUND_UPDATE = 0.5  # explained variance of the held-out updates below which a preference is weak
-SOUND_JUDGE = 0.9  # accuracy of the judge below which a preference is weak
+SOUND_PAIRS = 0.9  # share of the pairs' pictures that show the side asked for, below which a preference is weak
 FEWEST_GATE_STEPS = 200
 
 
@@ -28,8 +28,8 @@ def learn(
     host: LearningHost, axis: Axis, count: int = 128, seed: int = 0, cfg: float | None = None, steps: int = 2000,
     points: int | None = None, pairs: Pairs | None = None, progress: Progress | None = None,
     folder: str | Path | None = None, **gate_others,
-) -> tuple[Preference, Judge]:  # fmt: skip
-    """Learn a preference -> (Preference without calibration, its Judge).
+) -> Preference:  # fmt: skip
+    """Learn a preference -> Preference without calibration.
 
     Raises PairError if the pairs or settings are not usable, AxisError if the axis breaks its schema, and BusyError if
     another process draws pairs for the same folder.
@@ -56,8 +56,10 @@ def learn(
         raise PairError(f"The CFG scale is {cfg}; pairs are drawn at one from 1 to {HIGHEST_CFG}.")
     if pairs is None:
         pairs = make_pairs(host, axis, count, seed, cfg, host.steps, folder=folder, batch=host.batch)
+    if progress:
+        progress("verdict", 0, 1)
+    agreement = verdict_agreement(host, axis, pairs)
     with _precision(host):
-        judge, judge_accuracy = train_judge(pairs, seed, progress=progress, device=host.device)
         sampled = sample_points(host, axis, pairs, 4 * steps if points is None else points, seed, progress=progress)
         source, figures = train_distilled(
             host.space, len(axis.groups), sampled, steps, seed, progress=progress, device=host.device
@@ -74,16 +76,26 @@ def learn(
         "seed": seed,
         **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
         GATE_FIGURES: gate_figures,
-        "judge_cross_fitted_accuracy": round(judge_accuracy, 4),
+        "verdict_agreement": round(agreement, 4),
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gaps, strict=True)),
         "tone_slopes": dict(zip(axis.groups, slopes, strict=True)),
         "validated_on": host.space,
     }
-    for network in (source, judge):
-        place(network, CPU)
+    place(source, CPU)
     if weak := weakness(training):
         training["weak"] = weak
-    return Preference(axis, host.space, source, gate, training=training, name=axis.id, judge=judge), judge
+    return Preference(axis, host.space, source, gate, training=training, name=axis.id)
+
+
+def verdict_agreement(host: Host, axis: Axis, pairs: Pairs) -> float:
+    """The share of the pairs' pictures that show the side that their prompts asked for, by the model's verdict."""
+    agrees = [
+        side == asked
+        for group, latents in zip(axis.groups, pairs.latents, strict=True)
+        for asked, pictures in zip(SIDES, latents, strict=True)
+        for side in verdict_of_host(host, pictures, axis, group).sides
+    ]
+    return sum(agrees) / len(agrees)
 
 
 def host_gate(
@@ -105,10 +117,10 @@ def _precision(host):
 
 def weakness(training: dict) -> str:
     """What is weak about a preference according to its held-out figures, in a sentence, or ""."""
-    if training["judge_cross_fitted_accuracy"] < SOUND_JUDGE:
+    if training["verdict_agreement"] < SOUND_PAIRS:
         return (
-            f"the two sides' pictures are told apart in {training['judge_cross_fitted_accuracy']:.0%} only "
-            f"({SOUND_JUDGE:.0%} is sound): the model may not draw what the axis' phrases ask for, or needs more pairs"
+            f"only {training['verdict_agreement']:.0%} of the pairs' pictures show the side that was asked for "
+            f"({SOUND_PAIRS:.0%} is sound): the model may not draw what the axis' phrases ask for"
         )
     if not training["update_r2"] >= SOUND_UPDATE:
         return (

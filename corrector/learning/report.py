@@ -73,8 +73,8 @@ def verdict(preference: Preference) -> tuple[str, str]:
     training = preference.training
     if weak := training.get("weak"):
         return "failure", f"weak: {weak}"
-    accuracy, explained = training["judge_cross_fitted_accuracy"], training["update_r2"]
-    return "success", f"sound: pairs told apart in {accuracy:.0%}, {explained:.0%} of the model's own update explained"
+    agreement, explained = training["verdict_agreement"], training["update_r2"]
+    return "success", f"sound: {agreement:.0%} of pairs are as asked, {explained:.0%} of the model's update explained"
 
 
 def summary(preference: Preference) -> list[str]:
@@ -85,7 +85,7 @@ def summary(preference: Preference) -> list[str]:
         f"{', '.join(axis.groups)}; seed {training.get('seed', '?')}.",
         f"Measured on the model that it was learned on ({preference.space} latents), and on nothing else.",
     ]
-    names = {"update_r2": "update R2", "push_r2": "push R2", "judge_cross_fitted_accuracy": "judge"}
+    names = {"update_r2": "update R2", "push_r2": "push R2", "verdict_agreement": "pairs as asked"}
     figures = [f"{name} {training[key]:.2f}" for key, name in names.items() if key in training]
     gate = training.get(GATE_FIGURES, {})
     figures += [f"gate on {name} {gate[name]:.2f}" for name in ("group", "explicit") if gate.get(name) is not None]

@@ -1,24 +1,23 @@
-"""Networks that are trained: the preference (Distilled) on points, and the judge on pairs.
+"""The training of a preference's network (Distilled) on points.
 
-Each is reproducible from its seed and leaves torch's global generator unchanged. Pairs and batches are on the CPU; each
+It is reproducible from its seed and leaves torch's global generator unchanged. Points and batches are on the CPU; each
 batch is moved to `device`, where the network is trained and remains.
 """
 
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from einops import reduce
 
 from ..latents.devices import beside, place
 from ..latents.optimise import optimise
 from ..latents.spaces import expand
-from ..preference.networks import MOST_CELLS, Distilled, Judge
-from .pairs import Pairs
+from ..preference.networks import Distilled
 from .points import Points, Progress
 from .tone import RISE
 
 CPU = torch.device("cpu")
+MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 HELD_OUT_RUNS = 0.06  # share of the runs
 SIGMA_EDGES = (0.15, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
 
@@ -31,25 +30,6 @@ def patch_of(shape: torch.Size) -> int:
 def batch_of(batch: int, shape: torch.Size) -> int:
     """A batch size for latents of 16 x 16 -> one for `shape` [..., H, W] at similar memory and time."""
     return min(batch, max(8, batch * 256 // (shape[-2] * shape[-1])))
-
-
-def _train(network, steps, seed, loss_of_batch, label, progress):
-    """`optimise` with the settings of all networks here; `loss_of_batch` gets a generator seeded with `seed`."""
-    generator = torch.Generator().manual_seed(seed)
-    return optimise(
-        network, steps, lambda step: loss_of_batch(generator), label, 2e-3,
-        lambda step: min(1, (step + 1) / 50) * (1 - step / max(1, steps)), average=0.99, progress=progress,
-        weight_decay=1e-3,
-    )  # fmt: skip
-
-
-def _seeded(seed, device, make):
-    """A new network on a device, initialised from a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = make()
-    place(network, device)
-    return network.requires_grad_(True)
 
 
 def _mean_square(latents):
@@ -75,7 +55,11 @@ def train_distilled(
     """
     shape = points.x.shape
     batch = batch_of(batch, shape)
-    network = _seeded(seed, device, lambda: Distilled(space, groups, patch=patch_of(shape), rise=RISE))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Distilled(space, groups, patch=patch_of(shape), rise=RISE)
+    place(network, device)
+    network.requires_grad_(True)
     weights, tone_power = points.weights, points.tone_power
     held_out, trained = _split(points, seed)
 
@@ -87,11 +71,17 @@ def train_distilled(
         errors = reading.push - push, closed - update, reading.tone - tone
         return [_mean_square(error) for error in errors], weight, reading
 
-    def loss_of_batch(generator):
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss_of_step(step):
         (push, update, tone), weight, _ = losses(trained[torch.randint(len(trained), (batch,), generator=generator)])
         return ((push + 2 * update) * weight).mean() + 0.3 / tone_power * tone.mean()
 
-    _train(network, steps, seed, loss_of_batch, "preference", progress)
+    optimise(
+        network, steps, loss_of_step, "preference", 2e-3,
+        lambda step: min(1, (step + 1) / 50) * (1 - step / max(1, steps)), average=0.99, progress=progress,
+        weight_decay=1e-3,
+    )  # fmt: skip
     columns = []
     for indices in held_out.split(batch_of(256, shape)):
         with torch.no_grad():
@@ -131,31 +121,3 @@ def _held_out_figures(columns, points, held_out):
         "points_broken": points.broken,
         "evaluations": points.evaluations,
     }
-
-
-def train_judge(
-    pairs: Pairs, seed: int, steps: int = 300, batch: int = 64, progress: Progress | None = None,
-    device: torch.device = CPU,
-) -> tuple[Judge, float]:  # fmt: skip
-    """-> (Judge, its accuracy on the pictures that each fold was not trained on)."""
-    groups, _, count = pairs.latents.shape[:3]
-    latents, side = pairs.latents.flatten(0, 2), torch.arange(groups * 2 * count) // count % 2
-    batch = batch_of(batch, latents.shape)
-    fold = torch.arange(len(latents)) % Judge.FOLDS
-    judge = _seeded(seed, device, lambda: Judge(latents.shape[1]))
-
-    def loss_of_batch(generator):
-        losses = []
-        for index in range(Judge.FOLDS):
-            trained = (fold != index).nonzero()[:, 0]
-            chosen = trained[torch.randint(len(trained), (batch,), generator=generator)]
-            noisy = latents[chosen] + 0.1 * torch.randn(latents[chosen].shape, generator=generator)
-            noisy, target = beside(judge, noisy, side[chosen].float())
-            losses.append(F.binary_cross_entropy_with_logits(judge(noisy, index), target))
-        return sum(losses)
-
-    _train(judge, steps, seed, loss_of_batch, "judge", progress)
-    with torch.no_grad():
-        odds = torch.stack([judge(*beside(judge, latents), index) for index in range(Judge.FOLDS)]).to(latents.device)
-    cross_fitted = odds.gather(0, fold[None])[0]
-    return judge, float(((cross_fitted > 0) == side.bool()).float().mean())

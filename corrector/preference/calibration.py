@@ -14,7 +14,7 @@ FARTHER = 1.0  # Frechet distance to them, over that of the plain pictures: wors
 SPREAD_DEVIATES = 0.1  # deviation from 1 of the latents' spread and extremes, over theirs
 RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
 TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is reported
-JUDGES_DISAGREE = 0.1  # share of corrected pictures of which two judges say different things
+UNSURE = 0.1  # share of corrected pictures of which the model's verdict is no side
 EXTRAPOLATED = 0.6  # how far beyond the nearest measured CFG scale one continues, over the scales' distance
 
 
@@ -46,7 +46,7 @@ class Calibration:
     spread: float | None = None  # standard deviation of the latents, over theirs
     extremes: float | None = None  # 99th percentile of the latents' sizes, over theirs
     error: float | None = None  # denoising error (`statistics.denoising_error`), over theirs
-    agreement: float | None = None  # share of corrected pictures of which the judge's two halves say the same
+    sure: float | None = None  # share of corrected pictures of which the model's verdict is one of the sides
 
     def of_other_model(self, checkpoint: str) -> bool:
         """Whether it was measured on another model than that of an identity (`Host.identity`), in any precision.
@@ -110,7 +110,7 @@ class Calibration:
              lambda value: abs(value - 1) > SPREAD_DEVIATES),
             (self.error, "the model finds them {:.1f} times as unlikely as those", lambda value: value > RUINED),
             (abs(self.tone_drift), f"their skin is {{:.1f}} points of L* {shade}", lambda value: value > TONE_DRIFT),
-            (self.agreement, "two judges agree about {:.0%} of them only", lambda value: value < 1 - JUDGES_DISAGREE),
+            (self.sure, "only {:.0%} of them clearly show one of the two sides", lambda value: value < 1 - UNSURE),
         ]  # fmt: skip
         harms = [words.format(value) for value, words, harmful in figures if value is not None and harmful(value)]
         if not harms:

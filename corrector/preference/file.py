@@ -26,7 +26,7 @@ from ..files.tensor_files import KEY, header_of, network_of, not_finite, read_se
 from ..gate.prompt_gate import PromptGate
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
-from .networks import Distilled, Judge
+from .networks import Distilled
 from .preference import Preference
 
 FORMAT = 3  # 1 and 2 are of development versions
@@ -35,7 +35,7 @@ SUFFIX = ".safetensors"
 MOST_PREFERENCES = 16  # in a file
 LARGEST_WEIGHT = 65504.0  # absolute value in a tensor: that of float16, in which they are saved
 PREFERENCE_SCHEMA = Path(__file__).with_name("preference.schema.json")
-NETWORKS = {"source": Distilled, "gate": PromptGate, "judge": Judge}
+NETWORKS = {"source": Distilled, "gate": PromptGate}
 
 
 class PreferenceFileError(RSCorrectorError):
@@ -251,13 +251,11 @@ def _built(metadata: Any, tensors: dict[str, Tensor], name: str) -> Preference:
 
 def _contradiction(metadata: dict[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     """The first contradiction between fields of metadata or tensors, each of which is valid, or None."""
-    groups, source, judge = metadata["axis"]["groups"], metadata["source"], metadata.get("judge")
+    groups, source = metadata["axis"]["groups"], metadata["source"]
     if any(network["groups"] != len(groups) for network in (source, metadata.get("gate") or source)):
         return "the number of its axis' groups is not that of its networks"
     if source["space"] != metadata["latent_space"]:
         return "its network is for another latent space"
-    if judge and judge["channels"] != LATENT_SPACES[source["space"]].channels:
-        return "its judge is for another latent space"
     for calibration in metadata["calibrations"]:
         if calibration["group"] not in groups:
             return f'a calibration is of the group "{calibration["group"]}", which its axis does not have'

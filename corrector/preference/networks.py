@@ -1,4 +1,4 @@
-"""The networks of a preference: the learned source of log-odds and push, and the judge of clean latents.
+"""The networks of a preference: the learned source of log-odds and push.
 
 A source reads x [B, C, H, W] in model space at sigma [B] for the group's index [B], with the model's prediction for the
 user's prompt, without CFG, D_cond = q D_c + (1 - q) D_s (METHOD.md). q is the model's own belief that the picture comes
@@ -19,7 +19,6 @@ from ..latents.devices import beside
 from ..latents.spaces import LATENT_SPACES, expand, noise_level, scale_input
 
 LOWEST_SIGMA = 0.15  # networks learn down to it; below, all but the tone of skin is decided
-MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 
 
 class PreferenceError(RSCorrectorError):
@@ -191,41 +190,3 @@ class Distilled(nn.Module):
 
 def _all_finite(*tensors: Tensor) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
-
-
-class Judge(nn.Module):
-    """A cross-fitted judge of clean latents, learned together with a preference, for calibration and audits.
-
-    It has one network per fold, which is not used on the pictures it was trained on.
-    """
-
-    FOLDS = 2
-
-    def __init__(self, channels: int, width: int = 32):
-        super().__init__()
-        self.config = dict(channels=channels, width=width)
-        self.networks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(),
-                nn.Conv2d(width, width, 4, 2, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-                nn.Linear(16 * width, 1),
-            ) for _ in range(self.FOLDS)
-        )  # fmt: skip
-
-    def forward(self, latents: Tensor, fold: int | None = None) -> Tensor:
-        """Latents [N, C, H, W] -> log-odds of the counter side [N], of one fold or the mean of all folds."""
-        finest = max(1, round(min(latents.shape[-2:]) / MOST_CELLS))
-        latents = F.avg_pool2d(latents, finest) if finest > 1 else latents
-        networks = self.networks if fold is None else [self.networks[fold]]
-        return torch.stack([network(latents)[:, 0] for network in networks]).mean(dim=0)
-
-    @torch.no_grad()
-    def counter(self, latents: Tensor) -> Tensor:
-        """Latents that were not used in training -> bool [N], whether they are on the counter side."""
-        return torch.cat([self(*beside(self, part)) for part in latents.split(500)]) > 0
-
-    @torch.no_grad()
-    def agreement(self, latents: Tensor) -> float:
-        """The share of latents [N, C, H, W] of which the folds' networks, trained apart, say the same side."""
-        sides = torch.stack([self(*beside(self, latents), fold) > 0 for fold in range(self.FOLDS)])
-        return float((sides == sides[0]).all(dim=0).float().mean())

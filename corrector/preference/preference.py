@@ -10,7 +10,7 @@ from ..axis.axis import Axis
 from ..gate.prompt_gate import PromptGate
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration, between
-from .networks import Judge, PreferenceError, Source
+from .networks import PreferenceError, Source
 from .text import Text
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
@@ -29,7 +29,6 @@ class Preference:
     training: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     hash: str = ""
-    judge: Judge | None = None  # of clean latents, for calibration
     path: Path | None = None  # of its file, if any
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from corrector.correction.verdict import verdict_of_host
 from corrector.preference.file import file_hash, load_preferences, save_preferences
 from corrector.preference.networks import along
 from webui_hosts import KITTEN, NO_SCRIPT, OFF, ON, ORVANE, VILLAGE
@@ -48,11 +49,11 @@ def test_a_prompt_out_of_scope_or_explicit_is_left_alone_bit_for_bit_within_a_ba
 
 
 def test_the_correction_moves_pictures_towards_the_counter_side(host, part):
-    judge = part("script").SHELF.load("backdrop").preferences[0].judge
+    axis = part("script").SHELF.load("backdrop").preferences[0].axis
     prompts = (ORVANE,) * 6
     plain, corrected = host.plain(prompts=prompts), host.generate(*ON, prompts=prompts).latents
-    shares = [float(judge.counter(latents.clone()).float().mean()) for latents in (plain, corrected)]
-    assert shares[0] < 0.5 < shares[1]
+    sides = [verdict_of_host(host.miniature, latents, axis, "Orvane").sides for latents in (plain, corrected)]
+    assert sides[0].count("counter") < 3 < sides[1].count("counter")
 
 
 def test_all_parts_and_schedules_of_a_prompt_are_read_except_parts_with_a_negative_weight(host):

@@ -65,7 +65,7 @@ def test_it_writes_report_and_pages_and_gives_pictures_a_chart_and_a_text(run):
     names = {path.name for path in run["folder"].iterdir()}
     assert names >= {"report.json", "audit.html", "chart.png", "blind.html", "blind-key.json"}
     report = load_report(run["folder"] / "report.json")
-    assert [judge["name"] for judge in report["judges"]] == ["latent", "reader"]
+    assert [judge["name"] for judge in report["judges"]] == ["model", "reader"]
     pictures, chart, text = run["outputs"]
     for image in (pictures, chart):
         assert image.ndim == 4 and image.shape[3] == 3 and image.min() >= 0 and image.max() <= 1 and image.std() > 0.02

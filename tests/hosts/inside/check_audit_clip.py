@@ -55,7 +55,7 @@ def test_pictures_and_words_meet_in_one_space_and_each_picture_gets_a_side(visio
         assert pictures(some).shape == (3, 768) and pictures(some).dtype == torch.float32
     axis = node("RSCorrectorLoadAxis", "miniature-backdrop.json")
     judge = ClipJudge(pictures, texts, axis, identity_of_clip(vision, text))
-    sides, groups = judge.look(None, torch.rand(3, 3, 128, 128) * 2 - 1)
+    sides, groups = judge.look(None, torch.rand(3, 3, 128, 128) * 2 - 1, "Orvane")
     assert set(sides) <= {"stereotype", "counter"} and len(sides) == 3 and groups is None
 
 

@@ -95,7 +95,7 @@ def test_an_interrupted_run_is_resumed_and_changes_no_model(run, folders):
 def test_the_preference_is_in_a_file_with_its_training_settings(run, folders):
     (preference,) = run["preference"]
     path = folders / "rs_corrector" / "orvane.safetensors"
-    assert load_preference(path).hash == preference.hash and preference.judge is not None
+    assert load_preference(path).hash == preference.hash
     training = preference.training
     assert training["pairs_a_side_and_group"] == 40 and training["host"]["size"] == "128 x 128"
     assert "orvane.safetensors" in offered("RSCorrectorLoadPreference")
@@ -165,12 +165,10 @@ def test_calibrating_on_a_derivative_replaces_the_calibration_with_a_warning(run
     assert set(load_preference(path).training["calibrated"]) == {"2", "7"}
 
 
-def test_preferences_without_a_judge_cannot_be_calibrated(run, miniature):
-    for preference in (replace(run["preference"][0], judge=None), run["preference"][0]):
-        text = preference.judge is not None
-        given = replace(preference, source=Text([], [])) if text else preference
-        with pytest.raises(ValueError, match=r"no judge to calibrate.*learn it again"):
-            node("RSCorrectorCalibrate", *miniature[:2], (given,), **CALIBRATE)
+def test_text_preferences_cannot_be_calibrated(run, miniature):
+    text = replace(run["preference"][0], source=Text([], []))
+    with pytest.raises(ValueError, match=r"nothing to calibrate.*Learn Preference"):
+        node("RSCorrectorCalibrate", *miniature[:2], (text,), **CALIBRATE)
 
 
 def test_pairs_with_other_settings_are_refused(run, miniature, axis, folders):

@@ -10,8 +10,7 @@ from rs_pack.corrector.correction.update import CorrectionError
 from rs_pack.corrector.files.errors import RSCorrectorError
 from rs_pack.corrector.gate.prompt_gate import GateError
 from rs_pack.corrector.preference.networks import PreferenceError
-from rs_pack.nodes.models import check_model
-from rs_pack.nodes.models import name_of
+from rs_pack.nodes.models import check_model, name_of
 
 
 def with_latents(model, latent_format):
