@@ -17,6 +17,16 @@ COLOURS = """() => Object.keys(LiteGraph.registered_node_types).filter(type => /
     given.configure({ ...given.serialize(), color: "#123" });
     return [node.color, given.color]; })"""
 
+RELEASE = """([kind, name, action]) => { app.graph.clear(); app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0];
+    app.extensionManager.setting.set("Comfy.LinkRelease.Action", action);
+    const node = LiteGraph.createNode(kind); node.pos = [600, 300]; app.graph.add(node);
+    const input = node.inputs.findIndex(one => one.name == name), slot = node.outputs.findIndex(one => one.name == name);
+    const [x, y] = node.getConnectionPos(input >= 0, Math.max(input, slot));
+    const { left, top } = app.canvas.canvas.getBoundingClientRect();
+    return [x + left, y + top]; }"""
+CORRECTING = """type => ["RSCorrectorAnyCheckpoint", "RSCorrector"].find(id =>
+    [...LiteGraph.registered_node_types[id]?.nodeData.inputTypes ?? []].includes(type))"""
+
 
 def speak(page, language):
     page.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
@@ -60,6 +70,36 @@ def test_search_finds_our_nodes(server, page, word, title):
         expect(found, f"{word} does not find {title}").to_be_visible(timeout=20_000)
     finally:
         screenshot(page, f"search-{word}")
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(500)
+
+
+@pytest.mark.parametrize("action", ("context menu", "search box"))
+@pytest.mark.parametrize(
+    "kind, socket, type",
+    [("RSCorrectorMiniature", "MODEL", "MODEL"), ("KSampler", "model", "MODEL"),
+     ("RSCorrectorLoadPreference", "preference", "RS_PREFERENCE")],
+)  # fmt: skip
+def test_a_wire_released_on_the_empty_canvas_offers_the_correcting_node_first(page, kind, socket, type, action):
+    x, y = page.evaluate(RELEASE, [kind, socket, action])
+    id = page.evaluate(CORRECTING, type)
+    page.wait_for_timeout(500)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 200, y + 300, steps=8)
+    page.mouse.up()
+    box = "[data-testid=result-item], .p-autocomplete-option"  # of the newest front ends, and of those before
+    suggestions = page.locator(".litemenu-entry" if action == "context menu" else box)
+    try:
+        suggestions.first.wait_for()
+        screenshot(page, f"released-{kind}-{action}")
+        shown = [text.partition("\n")[0] for text in suggestions.all_inner_texts() if text.strip()]
+        title = page.evaluate("id => LiteGraph.registered_node_types[id].title", id)
+        if action == "context menu":
+            assert shown[shown.index("Search") + 1] == id
+        else:
+            assert shown[0] == title
+    finally:
         page.keyboard.press("Escape")
         page.wait_for_timeout(500)
 
