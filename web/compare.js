@@ -15,11 +15,11 @@ function widgetOf(node) {
   if (known) return known;
   const element = document.createElement("div");
   element.className = "rs-compare";
-  element.innerHTML = `<div class="rs-frame"><img class="rs-before" alt="before"><img class="rs-after" alt="after">
+  element.innerHTML = `<div class="rs-pages"><button aria-label="Previous picture">‹</button><span></span>
+    <button aria-label="Next picture">›</button></div>
+    <div class="rs-frame"><img class="rs-before" alt="before"><img class="rs-after" alt="after">
     <span class="rs-left">before</span><span class="rs-right">after</span><i></i>
-    <input type="range" min="0" max="100" step="0.5" value="50" aria-label="Before and after"></div>
-    <div class="rs-pages"><button aria-label="Previous picture">‹</button><span></span>
-    <button aria-label="Next picture">›</button></div>`;
+    <input type="range" min="0" max="100" step="0.5" value="50" aria-label="Before and after"></div>`;
   const slider = element.querySelector("input");
   slider.addEventListener("input", () => element.style.setProperty("--at", `${slider.value}%`));
   slider.addEventListener("pointerdown", (event) => event.stopPropagation()); // not a drag of the node
@@ -48,7 +48,7 @@ function showPictures(node, output) {
   if (!output?.rs_before?.length || !output.rs_after?.length) return;
   const widget = widgetOf(node);
   widget.element.classList.add("rs-filled");
-  widget.pictures = { before: output.rs_before, after: output.rs_after, shown: 0 };
+  widget.pictures = { before: output.rs_before, after: output.rs_after, shown: output.rs_first?.[0] ?? 0 };
   turn(widget, 0);
 }
 
