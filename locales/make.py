@@ -4,7 +4,8 @@
     COMFYUI_PATH=FOLDER python locales/make.py --nodes  # after a change of a node: also reads its texts again
 
 The table has a line for each text and a column for each language; the first column is the English text as the node has
-it. nodes.json has the texts of each node, so that only `--nodes` needs a ComfyUI, with its packages in its `.venv`.
+it, and the last one a plain English label for the id of an input. Ids are permanent, and ComfyUI 0.3.64 shows no
+`display_name` of an input, so that the English labels are a translation too. nodes.json has the texts of each node, so that only `--nodes` needs a ComfyUI, with its packages in its `.venv`.
 """
 
 import csv
@@ -39,9 +40,10 @@ print(json.dumps(nodes), file=sys.__stdout__)
 
 
 def table() -> dict[str, dict[str, str]]:
-    """{English text: {language: translation}}."""
+    """{English text: {language: translation, "label": English label or ""}}."""
     with TABLE.open(encoding="utf-8", newline="") as file:
-        return {row.pop("en"): row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+        return {row.pop("en"): row for row in rows}
 
 
 def read_nodes(comfyui: Path) -> dict:
@@ -72,13 +74,20 @@ def translated(texts, translations: dict[str, str]):
     return translations.get(texts) or texts
 
 
+def labels_of(nodes: dict) -> dict:
+    """The plain labels of inputs, as the English nodeDefs.json has them."""
+    labels = {text: row["label"] for text, row in table().items() if row["label"]}
+    inputs = {name: {id: {"name": labels[id]} for id in node["inputs"] if id in labels} for name, node in nodes.items()}
+    return {name: {"inputs": labelled} for name, labelled in inputs.items() if labelled}
+
+
 def files() -> dict[Path, str]:
     """{path: contents} of all files that are made from the table."""
     nodes = json.loads(NODES.read_text(encoding="utf-8"))
     categories = {part: part for part in categories_of(nodes)}
     for node in nodes.values():
         del node["category"]
-    contents = {}
+    contents = {HERE / "en" / "nodeDefs.json": as_json(labels_of(nodes))}
     for language in LANGUAGES:
         translations = {text: row[language] for text, row in table().items()}
         contents[HERE / language / "nodeDefs.json"] = as_json(translated(nodes, translations))

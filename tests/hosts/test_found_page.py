@@ -12,6 +12,8 @@ TITLES = """() => Object.fromEntries(["RSCorrector", "RSCorrectorAudit"].map(
 LABELS = """() => { const node = LiteGraph.createNode("RSCorrectorAudit"); app.graph.add(node);
     const labels = [...node.inputs, ...node.widgets].map(one => one.label || one.localized_name || one.name);
     app.graph.remove(node); return labels; }"""
+TEXT_BOXES = """() => { const node = LiteGraph.createNode("RSCorrectorAxis");
+    return node.widgets.map(widget => widget.element?.placeholder).filter(text => text); }"""
 COLOURS = """() => Object.keys(LiteGraph.registered_node_types).filter(type => /^RSCorrector/.test(type)).map(type => {
     const node = LiteGraph.createNode(type), given = LiteGraph.createNode(type);
     given.configure({ ...given.serialize(), color: "#123" });
@@ -49,6 +51,8 @@ def test_nodes_and_inputs_are_in_the_language_of_the_page(page, language, title,
     finally:
         speak(page, "en")
     assert page.evaluate(TITLES)["RSCorrector"] == "RS-Corrector"
+    labels = page.evaluate(LABELS)
+    assert {"stop when certain to ±", "second judge (CLIP vision)", "target share"} < set(labels) and "narrow" not in labels
     assert wrong == []
 
 
@@ -139,6 +143,11 @@ def test_the_pictures_of_help_pages_are_served_beside_them(server, page):
         ["RSCorrector", "RSCorrectorMap", "RSCorrectorAudit"],
     )
     assert min(sizes) > 300, json.dumps(sizes)
+
+
+def test_empty_text_boxes_say_what_belongs_into_them(page):
+    boxes = page.evaluate(TEXT_BOXES)
+    assert "other words for the groups" in boxes and not [text for text in boxes if "_" in text]
 
 
 def test_our_nodes_have_one_colour_and_a_colour_of_the_user_stays(page):

@@ -1,6 +1,7 @@
 """Our nodes and workflows through the API of a running ComfyUI."""
 
 import json
+import re
 import shutil
 import time
 import urllib.request
@@ -62,6 +63,14 @@ def test_every_input_and_output_of_every_node_has_a_tooltip(object_info):
         assert texts["description"] and texts["display_name"].startswith("RS-Corrector")
         silent = [one["name"] for part in ("inputs", "outputs") for one in texts[part].values() if not one["tooltip"]]
         assert not silent, f"{name} has no tooltip for {silent}"
+
+
+def test_no_default_names_a_group_that_only_the_miniature_knows(object_info):
+    """File names are no defaults; the axes that ship name such groups in their files."""
+    parts = [part for name in IDS for part in object_info[name]["input"].values()]
+    options = [options for part in parts for _, *options in (spec for spec in part.values() if isinstance(spec, list))]
+    defaults = [str(each[0]["default"]) for each in options if each and "default" in each[0]]
+    assert len(defaults) > 50 and not re.findall("Orvane|Tavelu|Quilmari|Zendoli", "\n".join(defaults))
 
 
 def test_the_translations_are_of_the_texts_that_the_nodes_have(object_info):
