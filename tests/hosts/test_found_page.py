@@ -52,7 +52,9 @@ def test_nodes_and_inputs_are_in_the_language_of_the_page(page, language, title,
         speak(page, "en")
     assert page.evaluate(TITLES)["RSCorrector"] == "RS-Corrector"
     labels = page.evaluate(LABELS)
-    assert {"stop when certain to ±", "second judge (CLIP vision)", "target share"} < set(labels) and "narrow" not in labels
+    assert {"stop when certain to ±", "second judge (CLIP vision)", "target share"} < set(
+        labels
+    ) and "narrow" not in labels
     assert wrong == []
 
 

@@ -161,7 +161,9 @@ def test_the_map_and_the_slider_show_their_pictures(server, page, renderer):
     )
     changes = changes_of(server, compared["pictures"])
     assert compared["opened"] == changes.index(max(changes)) and max(changes) > 2 * min(changes)
-    assert compared["different"] and compared["turned"] and compared["page"] == f"{(compared['opened'] + 1) % 4 + 1} of 4"
+    assert (
+        compared["different"] and compared["turned"] and compared["page"] == f"{(compared['opened'] + 1) % 4 + 1} of 4"
+    )
     assert "25%" in compared["cut"] and compared["height"] > 150
 
 
