@@ -98,8 +98,8 @@ class RSCorrectorAudit(io.ComfyNode):
                 io.Int.Input("images", default=40, min=2, max=4096, tooltip="Maximum number of pictures per group."),
                 io.Float.Input(
                     "narrow", default=0.1, min=0.0, max=0.49, step=0.01,
-                    tooltip="A group stops early once its rates are this certain: at 0.1, within 10 points up or down (95 % "
-                    "intervals). 0 draws all pictures.",
+                    tooltip="A group stops early once its rates are this certain: at 0.1, within 10 points up or down "
+                    "(95 % intervals). 0 draws all pictures.",
                 ),
                 STRENGTH,
                 STEPS,
@@ -108,7 +108,9 @@ class RSCorrectorAudit(io.ComfyNode):
                 seed_input("The same seed gives the same pictures."),
                 BATCH,
                 PreferenceSocket.Input("preference", optional=True, tooltip="Without one, the plain model is audited."),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="A second judge: CLIP compares pictures with words."),
+                io.ClipVision.Input(
+                    "clip_vision", optional=True, tooltip="A second judge: CLIP compares pictures with words."
+                ),
                 io.Clip.Input(
                     "clip_text", optional=True,
                     tooltip="The text model of that CLIP, from a CLIP loader; an SD1.5 checkpoint's own is incomplete.",

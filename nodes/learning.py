@@ -237,7 +237,8 @@ class RSCorrectorCalibrate(io.ComfyNode):
             category=LEARN,
             **found_by("base rate", "bias", "debias"),
             description="Measures how often your checkpoint's pictures are free of the stereotype, with and without "
-            "correction, and adjusts the correction to it. If the preference is from a file, the result is saved there.",
+            "correction, and adjusts the correction to it. If the preference is from a file, the result is "
+            "saved there.",
             inputs=[
                 CHECKPOINT,
                 ENCODER,

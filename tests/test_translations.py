@@ -115,7 +115,8 @@ def test_the_table_has_no_texts_that_no_node_has(texts):
 
 
 IDS_THAT_SAY_LITTLE = {
-    "target", "cap", "gate", "images", "narrow", "batch", "neutral", "stereotype", "counter", "another", "pairs", "name",
+    "target", "cap", "gate", "images", "narrow", "batch", "neutral", "stereotype", "counter", "another", "pairs",
+    "name",
 }  # fmt: skip
 
 

@@ -22,8 +22,8 @@ COLOURS = """() => Object.keys(LiteGraph.registered_node_types).filter(type => /
 RELEASE = """([kind, name, action]) => { app.graph.clear(); app.canvas.ds.scale = 1; app.canvas.ds.offset = [0, 0];
     app.extensionManager.setting.set("Comfy.LinkRelease.Action", action);
     const node = LiteGraph.createNode(kind); node.pos = [600, 300]; app.graph.add(node);
-    const input = node.inputs.findIndex(one => one.name == name), slot = node.outputs.findIndex(one => one.name == name);
-    const [x, y] = node.getConnectionPos(input >= 0, Math.max(input, slot));
+    const [input, output] = [node.inputs, node.outputs].map(slots => slots.findIndex(slot => slot.name == name));
+    const [x, y] = node.getConnectionPos(input >= 0, Math.max(input, output));
     const { left, top } = app.canvas.canvas.getBoundingClientRect();
     return [x + left, y + top]; }"""
 CORRECTING = """type => ["RSCorrectorAnyCheckpoint", "RSCorrector"].find(id =>

@@ -156,8 +156,8 @@ def test_the_map_and_the_slider_show_their_pictures(server, page, renderer):
         slider.value = 25; slider.dispatchEvent(new Event("input"));
         const next = [...widget.element.querySelectorAll("button")].at(-1), first = before.src;
         next.click();
-        return { pictures, opened, different: before.src != after.src, cut: getComputedStyle(after).clipPath, turned: before.src != first,
-            page: widget.element.querySelector(".rs-pages span").textContent, height: before.offsetHeight }; }"""
+        return { pictures, opened, different: before.src != after.src, turned: before.src != first,
+            cut: getComputedStyle(after).clipPath, page: widget.element.querySelector(".rs-pages span").textContent, height: before.offsetHeight }; }"""
     )
     changes = changes_of(server, compared["pictures"])
     assert compared["opened"] == changes.index(max(changes)) and max(changes) > 2 * min(changes)
