@@ -55,7 +55,7 @@ def shown(page, kind):
 
 
 def learning(page, name):
-    open_workflow(page, "3-learn-a-preference-miniature.json")
+    open_workflow(page, "3-learn-a-correction-in-minutes.json")
     change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
     change(page, "RSCorrectorLearnPreference", {**SMALL, "pairs": 16, "training_steps": 20, "name": name})
     change(page, "RSCorrectorCalibrate", {**SMALL, "images": 16})
@@ -106,7 +106,7 @@ def test_a_stopped_run_says_what_is_kept_and_goes_on(server, page, renderer):
 
 
 def run_audit(server, page):
-    open_workflow(page, "4-audit.json")
+    open_workflow(page, "4-measure-what-a-model-draws.json")
     change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
     change(page, "RSCorrectorAudit", {**SMALL, "images": 4})
     run(server, page)
@@ -142,7 +142,7 @@ def changes_of(server, pictures):
 def test_the_map_and_the_slider_show_their_pictures(server, page, renderer):
     skip_prototype(page, renderer)
     for again in (False, True):
-        open_workflow(page, "5-target-and-map.json")
+        open_workflow(page, "5-correct-half-and-see-where.json")
         change(page, "RSCorrectorMap", {"steps": 4})
         run(server, page)
         screenshot(page, f"map-{renderer}-{'cached' if again else 'fresh'}")
@@ -157,7 +157,8 @@ def test_the_map_and_the_slider_show_their_pictures(server, page, renderer):
         const next = [...widget.element.querySelectorAll("button")].at(-1), first = before.src;
         next.click();
         return { pictures, opened, different: before.src != after.src, turned: before.src != first,
-            cut: getComputedStyle(after).clipPath, page: widget.element.querySelector(".rs-pages span").textContent, height: before.offsetHeight }; }"""
+            cut: getComputedStyle(after).clipPath, height: before.offsetHeight,
+            page: widget.element.querySelector(".rs-pages span").textContent }; }"""
     )
     changes = changes_of(server, compared["pictures"])
     assert compared["opened"] == changes.index(max(changes)) and max(changes) > 2 * min(changes)
