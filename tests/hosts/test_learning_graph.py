@@ -9,7 +9,7 @@ from hosts.workflow import WORKFLOWS, by_class, load_workflow, node, offered, su
 
 
 def learning_graph(object_info, axis="one-group.json"):
-    """3-learn-a-correction-from-your-checkpoint.json for the miniature, with small settings and descriptive node names."""
+    """The template that learns from a checkpoint, for the miniature, with small settings and descriptive node names."""
     workflow = load_workflow("3-learn-a-correction-from-your-checkpoint.json")
     graph = to_graph(workflow, object_info)
     size = {"width": 128, "height": 128}

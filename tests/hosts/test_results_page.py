@@ -193,6 +193,23 @@ def test_nothing_covers_the_buttons_of_the_slider_on_a_small_laptop(small_laptop
     assert checked >= 4
 
 
+WITHOUT_GROUP = """() => { const node = LiteGraph.createNode("RSCorrectorTextPreference"); app.graph.add(node);
+    const corrector = app.graph._nodes.find(n => n.type == "RSCorrector");
+    app.graph._nodes.find(n => n.type == "RSCorrectorMiniature").connect(1, node, 0);
+    node.connect(0, corrector, corrector.inputs.findIndex(input => input.name == "preference")); }"""
+
+
+def test_why_a_node_failed_comes_first_in_the_notice(server, page, renderer):
+    open_workflow(page, "1-see-a-stereotype-corrected.json")
+    page.evaluate(WITHOUT_GROUP)
+    run(server, page, until="error")
+    screenshot(page, f"failed-{renderer}")
+    notice = page.get_by_test_id("error-overlay-messages").or_(page.get_by_role("dialog")).first.inner_text()
+    why = "The group is empty; enter the group that both prompts name"
+    assert why in notice and (notice.startswith(why) or page.get_by_test_id("error-overlay-messages").count() == 0)
+    page.keyboard.press("Escape")
+
+
 HOSTILE = (
     "", "..", "../..", "..%2f..%2fetc%2fpasswd", "%2e%2e%2f%2e%2e%2fmain.py", "/etc/passwd", "....//....//etc/passwd",
     "..%5c..%5cmain.py", "%00", "*", "audit.html", "file:%2f%2f%2fetc%2fpasswd", "~%2f.ssh", "C:%5cWindows%5cwin.ini",

@@ -113,7 +113,11 @@ def test_villages_become_cities_and_the_group_is_kept_in_comfyui(server, first_c
     "name, sides, corrected",
     [
         ("5-correct-half-and-see-where.json", {"backdrop": ("village", "city")}, 2),
-        ("6-correct-several-stereotypes.json", {"backdrop": ("village", "city"), "attire": ("traditional", "modern")}, 4),
+        (
+            "6-correct-several-stereotypes.json",
+            {"backdrop": ("village", "city"), "attire": ("traditional", "modern")},
+            4,
+        ),
     ],
 )
 def test_templates_show_what_they_are_about(server, object_info, name, sides, corrected):
