@@ -27,7 +27,7 @@ RELEASE = """([kind, name, action]) => { app.graph.clear(); app.canvas.ds.scale 
     const { left, top } = app.canvas.canvas.getBoundingClientRect();
     return [x + left, y + top]; }"""
 CORRECTING = """type => ["RSCorrectorAnyCheckpoint", "RSCorrector"].find(id =>
-    [...LiteGraph.registered_node_types[id]?.nodeData.inputTypes ?? []].includes(type))"""
+    Object.values(LiteGraph.registered_node_types[id]?.nodeData.input.required ?? {}).some(([of]) => of == type))"""
 
 
 def speak(page, language):
@@ -103,7 +103,7 @@ def test_words_for_what_it_is_about_find_the_correcting_node_near_the_top(search
     results = page.locator("[data-testid=result-item], .p-autocomplete-option")
     for word in WORDS[language].split(","):
         search_box(word, "RS-Corrector")
-        names = [text.partition("\n")[0] for text in results.all_inner_texts()]
+        names = [text.partition("\n")[0].strip() for text in results.all_inner_texts()]
         assert "RS-Corrector" in names[:3], f"{word}: {names[:5]}"
 
 
@@ -126,7 +126,7 @@ def test_a_wire_released_on_the_empty_canvas_offers_the_correcting_node_first(pa
     try:
         suggestions.first.wait_for()
         screenshot(page, f"released-{kind}-{action}")
-        shown = [text.partition("\n")[0] for text in suggestions.all_inner_texts() if text.strip()]
+        shown = [text.partition("\n")[0].strip() for text in suggestions.all_inner_texts() if text.strip()]
         title = page.evaluate("id => LiteGraph.registered_node_types[id].title", id)
         if action == "context menu":
             assert shown[shown.index("Search") + 1] == id
