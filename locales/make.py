@@ -3,8 +3,10 @@
     python locales/make.py                              # after a change of the table
     COMFYUI_PATH=FOLDER python locales/make.py --nodes  # after a change of a node: also reads its texts again
 
-The table has a line for each text and a column for each language; the first column is the English text as the node has
-it. nodes.json has the texts of each node, so that only `--nodes` needs a ComfyUI, with its packages in its `.venv`.
+texts.tsv has a line for each text and a column for each language; the first column is the English text as the node has
+it, and the last one a plain English label for the id of an input. Ids are permanent, and ComfyUI 0.3.64 shows no
+`display_name` of an input, so the English labels are a translation too. sentences.tsv has what nodes say about a run.
+nodes.json has the texts of each node, so that only `--nodes` needs a ComfyUI, with its packages in its `.venv`.
 """
 
 import csv
@@ -16,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TABLE, NODES = HERE / "texts.tsv", HERE / "nodes.json"
+SENTENCES, SPOKEN = HERE / "sentences.tsv", HERE.parent / "web" / "sentences.js"
 LANGUAGES = ("zh", "ja", "fr", "es", "pt-BR")
 INSIDE = HERE.parent / "tests" / "hosts" / "inside"  # its host.py loads the nodes as ComfyUI does
 READ = """
@@ -39,9 +42,24 @@ print(json.dumps(nodes), file=sys.__stdout__)
 
 
 def table() -> dict[str, dict[str, str]]:
-    """{English text: {language: translation}}."""
+    """{English text: {language: translation, "label": English label or ""}}."""
     with TABLE.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+        return {row.pop("en"): row for row in rows}
+
+
+def sentences() -> dict[str, dict[str, str]]:
+    """{what a node says about a run: {language: translation}}; {#} is a number and {} any text, in order {0}, {1}."""
+    with SENTENCES.open(encoding="utf-8", newline="") as file:
         return {row.pop("en"): row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
+
+
+def spoken() -> str:
+    """The sentences as a module of the page, which reads no other files."""
+    tables = {language: {text: row[language] for text, row in sentences().items()} for language in LANGUAGES}
+    return (
+        f"// Made by locales/make.py from locales/sentences.tsv.\n\nexport const SENTENCES = {as_json(tables)[:-1]};\n"
+    )
 
 
 def read_nodes(comfyui: Path) -> dict:
@@ -72,13 +90,20 @@ def translated(texts, translations: dict[str, str]):
     return translations.get(texts) or texts
 
 
+def labels_of(nodes: dict) -> dict:
+    """The plain labels of inputs, as the English nodeDefs.json has them."""
+    labels = {text: row["label"] for text, row in table().items() if row["label"]}
+    inputs = {name: {id: {"name": labels[id]} for id in node["inputs"] if id in labels} for name, node in nodes.items()}
+    return {name: {"inputs": labelled} for name, labelled in inputs.items() if labelled}
+
+
 def files() -> dict[Path, str]:
     """{path: contents} of all files that are made from the table."""
     nodes = json.loads(NODES.read_text(encoding="utf-8"))
     categories = {part: part for part in categories_of(nodes)}
     for node in nodes.values():
         del node["category"]
-    contents = {}
+    contents = {SPOKEN: spoken(), HERE / "en" / "nodeDefs.json": as_json(labels_of(nodes))}
     for language in LANGUAGES:
         translations = {text: row[language] for text, row in table().items()}
         contents[HERE / language / "nodeDefs.json"] = as_json(translated(nodes, translations))

@@ -93,7 +93,8 @@ class RSCorrectorAudit(io.ComfyNode):
                 io.Int.Input("images", default=40, min=2, max=4096, tooltip="Maximum number of pictures per group."),
                 io.Float.Input(
                     "narrow", default=0.1, min=0.0, max=0.49, step=0.01,
-                    tooltip="A group stops early once its 95 % intervals are this narrow (half-width); 0 samples all.",
+                    tooltip="A group stops early once its rates are this certain: at 0.1, within 10 points up or down "
+                    "(95 % intervals). 0 draws all pictures.",
                 ),
                 STRENGTH,
                 STEPS,
@@ -102,22 +103,24 @@ class RSCorrectorAudit(io.ComfyNode):
                 seed_input("The same seed gives the same pictures."),
                 BATCH,
                 PreferenceSocket.Input("preference", optional=True, tooltip="Without one, the plain model is audited."),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="A second judge: zero-shot classification."),
+                io.ClipVision.Input(
+                    "clip_vision", optional=True, tooltip="A second judge: CLIP compares pictures with words."
+                ),
                 io.Clip.Input(
                     "clip_text", optional=True,
                     tooltip="The text model of that CLIP, from a CLIP loader; an SD1.5 checkpoint's own is incomplete.",
                 ),
                 io.Float.Input(
                     "target", default=1.0, min=0.01, max=1.0, step=0.01, optional=True,
-                    tooltip="Share of pictures that should show the counter side.",
+                    tooltip="Share of pictures that should be free of the stereotype.",
                 ),
                 io.String.Input(
                     "more_cfg", default="", optional=True,
-                    tooltip="Sweep: additional CFG scales, such as 4, 7. Neutral prompts only.",
+                    tooltip="Measures at these CFG scales too, such as 4, 7, with prompts that ask for neither side.",
                 ),
                 io.String.Input(
                     "more_strengths", default="", optional=True,
-                    tooltip="Sweep: additional strengths, such as 0.5, 1.5. They need a preference.",
+                    tooltip="Measures at these strengths too, such as 0.5, 1.5. They need a preference.",
                 ),
             ],
             outputs=[

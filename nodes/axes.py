@@ -29,7 +29,7 @@ WORDINGS = tuple(
          "use them are in scope too."),
         ("stereotype_paraphrases", "Other ways to ask for the stereotype, one per line, such as villager. Such prompts "
          "are left alone."),
-        ("counter_paraphrases", "Other ways to ask for the counter side, one per line, such as skyline."),
+        ("counter_paraphrases", "Other ways to ask for what to show instead, one per line, such as skyline."),
         ("another", "Ways to ask for something else of the same kind, one per line, such as on a beach. Such prompts "
          "are left alone too."),
     )
@@ -100,7 +100,7 @@ class RSCorrectorAxis(io.ComfyNode):
             "should also show. It adds no words to your prompts.",
             inputs=[
                 _text("title", "A short name for reports.", "Village backdrop"),
-                _text("groups", "The groups, as prompts name them, separated by commas.", "Orvane, Tavelu"),
+                _text("groups", "The groups, as prompts name them, separated by commas, such as Kenyan, Maasai."),
                 _text("neutral", "Prompts with the group in braces, as in the example, that name neither side. One per "
                       "line; ten or more are best.", "a portrait of a {group} person\na photo of a {group} man\n"
                       "a picture of a {group} woman", multiline=True),

@@ -29,4 +29,13 @@ class RSCorrectorCompare(io.ComfyNode):
     @classmethod
     def execute(cls, before: Tensor, after: Tensor) -> io.NodeOutput:
         pictures = {"rs_before": before, "rs_after": after}
-        return io.NodeOutput(ui={name: ui.PreviewImage(batch, cls=cls).values for name, batch in pictures.items()})
+        shown = {name: ui.PreviewImage(batch, cls=cls).values for name, batch in pictures.items()}
+        return io.NodeOutput(ui={**shown, "rs_first": [most_changed(before, after)]})
+
+
+def most_changed(before: Tensor, after: Tensor) -> int:
+    """The place of the picture that changed most, of two IMAGE batches; 0 if their sizes differ."""
+    if before.shape[1:] != after.shape[1:]:
+        return 0
+    changes = [float((one - other).abs().mean()) for one, other in zip(before, after, strict=False)]
+    return changes.index(max(changes))

@@ -190,13 +190,14 @@ class RSCorrectorAdvanced(io.ComfyNode):
             display_name="RS-Corrector (Advanced)",
             category=CORRECT,
             **found_by(*SEARCH_WORDS),
-            description="RS-Corrector with a target share, a window, a cap, a mask, and a switch for the prompt gate.",
+            description="RS-Corrector with more settings: how many pictures to correct, at which steps, how strongly "
+            "at most, where in the picture, and whether the prompt decides.",
             inputs=[
                 *INPUTS,
                 io.Float.Input(
                     "target", default=1.0, min=0.01, max=1.0, step=0.01,
-                    tooltip="Share of pictures that should show the counter side. Below 1, some seeds are corrected "
-                    "fully and the others are left unchanged.",
+                    tooltip="Share of pictures that should be free of the stereotype. Below 1, some seeds are "
+                    "corrected fully and the others are left unchanged.",
                 ),
                 io.Float.Input(
                     "start_percent", default=0.0, min=0.0, max=1.0, step=0.01,
@@ -208,16 +209,17 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "thinning_seed", default=0, min=0, max=2**31 - 1,
-                    tooltip="Changes which pictures a target below 1 corrects.",
+                    tooltip="Changes which pictures a target share below 1 corrects.",
                 ),
                 io.Float.Input(
                     "cap", default=0.0, min=0.0, max=10.0, step=0.01,
-                    tooltip="Maximum change of a picture in one step (RMS, in latent units); 0 for no cap.",
+                    tooltip="The most that a picture may change in one step, in units of the latent (root mean "
+                    "square); 0 for no limit.",
                 ),
                 io.Boolean.Input(
                     "gate", default=True,
-                    tooltip="On: prompts that name none of the preference's groups, or that ask for one of the two "
-                    "sides, are left alone. Off: every picture is corrected.",
+                    tooltip="On: prompts that name nobody of the group, or that ask for the stereotype or its "
+                    "opposite themselves, are left alone. Off: every picture is corrected.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Corrects only where the mask is white."),
             ],

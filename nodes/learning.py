@@ -235,8 +235,9 @@ class RSCorrectorCalibrate(io.ComfyNode):
             display_name="RS-Corrector Calibrate",
             category=LEARN,
             **found_by("base rate", "bias", "debias"),
-            description="Measures how often your checkpoint draws the counter side with and without correction, and "
-            "adjusts the correction to it. If the preference is from a file, the result is saved in that file.",
+            description="Measures how often your checkpoint's pictures are free of the stereotype, with and without "
+            "correction, and adjusts the correction to it. If the preference is from a file, the result is "
+            "saved there.",
             inputs=[
                 CHECKPOINT,
                 ENCODER,

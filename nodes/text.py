@@ -53,16 +53,20 @@ class RSCorrectorTextPreference(io.ComfyNode):
             "evaluations per step, and does not keep the skin tone: corrected pictures may show lighter skin.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP that encodes your prompt."),
-                io.String.Input("group", default="Orvane person", tooltip="The group, in the words of the prompts."),
+                io.String.Input(
+                    "group", default="", tooltip="The group, in the words of the prompts, such as Kenyan woman."
+                ),
                 io.String.Input(
                     "stereotype",
-                    default="a portrait of an Orvane person in a village",
-                    tooltip="A full prompt that names the group, with what the model shows too often.",
+                    default="",
+                    tooltip="A full prompt that names the group, with what the model shows too often, such as a photo "
+                    "of a Kenyan woman in a village.",
                 ),
                 io.String.Input(
                     "counter",
-                    default="a portrait of an Orvane person in a city",
-                    tooltip="The same prompt with what it should also show instead.",
+                    default="",
+                    tooltip="The same prompt with what it should also show instead, such as a photo of a Kenyan woman "
+                    "in a city.",
                 ),
                 *WORDINGS,
             ],

@@ -169,7 +169,7 @@ def test_only_pictures_left_alone_have_a_reason(calibrated):
 def test_a_group_whose_base_rate_reaches_the_target_is_left_alone_with_a_reason(calibrated):
     decision, reasons = decide(calibrated, [named(0)] * 4 + [named(1)] * 4, torch.rand(8), target=0.5, cfg=2.0)
     assert not decision.active[4:].any()
-    assert reasons[4] == "the model already draws 60% of such Tavelu pictures on the counter side"
+    assert reasons[4] == "the model already draws a city in 60% of such Tavelu pictures"
     assert int(decision.active[:4].sum()) in (1, 2)  # (0.5 - 0.05) / 0.95 of 4 = 1.9
     assert "target share" in next(reason for reason in reasons[:4] if reason)
     torch.testing.assert_close(decision.chance, torch.tensor([0.05] * 4 + [0.6] * 4))

@@ -1,6 +1,7 @@
 // A box of lines on a node, in both renderers: outcomes, stages of long work, results.
 
 import { app } from "../../scripts/app.js";
+import { say } from "./language.js";
 
 const WIDGET_NAME = "rs_outcome";
 const WIDGET_MARGIN = 5; // around the widget, in the classic renderer
@@ -60,7 +61,7 @@ function widgetOf(node) {
 }
 
 /**
- * Show lines on a node.
+ * Show lines on a node, in the language of the page.
  * @param lines [{text, kind}]; kinds are corrected, nothing, note and said.
  * @param picture a URL, or null.
  * @param link {text, url} that opens in a new tab, or null.
@@ -68,11 +69,11 @@ function widgetOf(node) {
 export function show(node, lines, picture = null, link = null) {
   if (lines.length === 0 && !picture && !link && !node.widgets?.some((widget) => widget.name === WIDGET_NAME)) return;
   const parts = lines.map(({ text, kind }) =>
-    Object.assign(document.createElement("div"), { textContent: text, className: `rs-${kind}` }));
+    Object.assign(document.createElement("div"), { textContent: say(text), className: `rs-${kind}` }));
   if (picture) parts.push(Object.assign(new Image(), { src: picture, className: "rs-preview", alt: "preview" }));
   if (link) {
     parts.push(Object.assign(document.createElement("a"), {
-      textContent: link.text, href: link.url, target: "_blank", rel: "noopener noreferrer", className: "rs-link",
+      textContent: say(link.text), href: link.url, target: "_blank", rel: "noopener noreferrer", className: "rs-link",
     }));
   }
   widgetOf(node).element.firstElementChild.replaceChildren(...parts);

@@ -3,6 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { find, knownOutputs } from "./box.js";
+import { say } from "./language.js";
 
 const TYPES = ["RSCorrectorCompare"];
 const LEAST_HEIGHT = 240; // pixels
@@ -15,11 +16,12 @@ function widgetOf(node) {
   if (known) return known;
   const element = document.createElement("div");
   element.className = "rs-compare";
-  element.innerHTML = `<div class="rs-frame"><img class="rs-before" alt="before"><img class="rs-after" alt="after">
-    <span class="rs-left">before</span><span class="rs-right">after</span><i></i>
-    <input type="range" min="0" max="100" step="0.5" value="50" aria-label="Before and after"></div>
-    <div class="rs-pages"><button aria-label="Previous picture">‹</button><span></span>
-    <button aria-label="Next picture">›</button></div>`;
+  element.innerHTML = `<div class="rs-pages"><button aria-label="${say("Previous picture")}">‹</button><span></span>
+    <button aria-label="${say("Next picture")}">›</button></div>
+    <div class="rs-frame"><img class="rs-before" alt="${say("before")}">
+    <img class="rs-after" alt="${say("after")}">
+    <span class="rs-left">${say("before")}</span><span class="rs-right">${say("after")}</span><i></i>
+    <input type="range" min="0" max="100" step="0.5" value="50" aria-label="${say("Before and after")}"></div>`;
   const slider = element.querySelector("input");
   slider.addEventListener("input", () => element.style.setProperty("--at", `${slider.value}%`));
   slider.addEventListener("pointerdown", (event) => event.stopPropagation()); // not a drag of the node
@@ -41,14 +43,14 @@ function turn(widget, by) {
   pictures.shown = (pictures.shown + by + count) % count;
   for (const name of ["before", "after"]) element.querySelector(`.rs-${name}`).src = url(pictures[name][pictures.shown]);
   element.querySelector(".rs-pages").hidden = count < 2;
-  element.querySelector(".rs-pages span").textContent = `${pictures.shown + 1} of ${count}`;
+  element.querySelector(".rs-pages span").textContent = say(`${pictures.shown + 1} of ${count}`);
 }
 
 function showPictures(node, output) {
   if (!output?.rs_before?.length || !output.rs_after?.length) return;
   const widget = widgetOf(node);
   widget.element.classList.add("rs-filled");
-  widget.pictures = { before: output.rs_before, after: output.rs_after, shown: 0 };
+  widget.pictures = { before: output.rs_before, after: output.rs_after, shown: output.rs_first?.[0] ?? 0 };
   turn(widget, 0);
 }
 

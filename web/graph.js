@@ -1,4 +1,4 @@
-// Our nodes in a graph: the colour of their titles, defaults that follow the model, and templates that open readably.
+// Our nodes in a graph: the colour of their titles, labels of empty text boxes, defaults that follow the model, and templates that open readably.
 
 import { app } from "../../scripts/app.js";
 
@@ -31,6 +31,9 @@ app.registerExtension({
   name: "rscorrector.Graph",
   nodeCreated(node) {
     if (node.comfyClass?.startsWith("RSCorrector")) node.color ??= TITLE; // a colour that the user gives stays
+    for (const { element, name, label } of node.widgets ?? []) {
+      if (element?.placeholder === name) element.placeholder = label; // the id of a text box, instead of its label
+    }
     if (!SAMPLING.includes(node.comfyClass)) return;
     const previous = node.onConnectionsChange;
     node.onConnectionsChange = function (kind, slot, connected, link, ...more) {

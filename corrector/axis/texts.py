@@ -98,7 +98,7 @@ def text_axis(
     """
     group, *prompts = (" ".join(text.split()) for text in (group, stereotype, counter))
     if not group:
-        raise AxisError('The group is empty; enter the group that both prompts name, for example "Orvane person".')
+        raise AxisError('The group is empty; enter the group that both prompts name, for example "Kenyan woman".')
     for name, prompt in zip(SIDES, prompts, strict=True):
         if _after(group, prompt) is None:
             raise AxisError(

@@ -98,8 +98,8 @@ def decide(
         chosen = thinned(coins[members], target, calibration, None if lean is None else lean[members], shown[members])
         why = CHOSEN_BY_SEED
         if calibration and calibration.base_rate >= target and not chosen.any():
-            why = f"the model already draws {calibration.base_rate:.0%} of such {axis.groups[group]} pictures on the "
-            why += "counter side"
+            side, rate = axis.counter.description, f"{calibration.base_rate:.0%}"
+            why = f"the model already draws {side} in {rate} of such {axis.groups[group]} pictures"
         for member in members[~chosen].tolist():
             active[member], reasons[member] = False, why
     for member in fine.nonzero()[:, 0].tolist():

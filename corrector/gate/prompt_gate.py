@@ -55,8 +55,8 @@ class PromptReading:
             almost = f" (almost: {axis.groups[self.nearest]} {self.named:.1f})" if nearly else ""
             return f"the prompt names nobody of {', '.join(axis.groups)}{almost}"
         if self.explicit == EXPLICIT[ANOTHER]:
-            sides = f"{axis.stereotype.description} and {axis.counter.description}"
-            return f"the prompt asks for something else than {sides}"
+            stereotype, counter = axis.stereotype.description, axis.counter.description
+            return f"the prompt asks for something else than {stereotype} and {counter}"
         side = getattr(axis, self.explicit, None)
         return f"the prompt asks for {side.description}" if side else ""
 

@@ -22,7 +22,7 @@ from hosts.test_gradio_page import webui  # noqa: E402, F401  a fixture
 OUT, HELP = ROOT / "docs" / "pictures", ROOT / "web" / "docs" / "pictures"
 LARGEST_SCREENSHOT = 145_000  # bytes
 PARTS = ("comfyui", "webui")  # the names of the functions below contain them
-TEMPLATE = next((ROOT / "workflows").glob("*first-correction.json"), None)
+TEMPLATE = next((ROOT / "workflows").glob("1-*.json"), None)
 CROP = """name => { const n = app.graph._nodes.find(n => n.type == name), title = LiteGraph.NODE_TITLE_HEIGHT;
     const { scale, offset } = app.canvas.ds, at = (x, y) => [(x + offset[0]) * scale, (y + offset[1]) * scale];
     const [left, top] = at(n.pos[0] - 20, n.pos[1] - title - 20), size = [n.size[0] + 40, n.size[1] + title + 40];

@@ -23,7 +23,7 @@ def test_the_archive_loads_and_its_first_template_runs(server, object_info):
     assert "IMPORT FAILED" not in server.log
     assert sorted(server.get("/workflow_templates")["rs-corrector"]) == sorted(WORKFLOW_NAMES)
     assert "RSCorrector" in server.get("/i18n")["ja"]["nodeDefs"]
-    succeeded(server.run(to_graph(load_workflow("1-first-correction.json"), object_info)))
+    succeeded(server.run(to_graph(load_workflow("1-see-a-stereotype-corrected.json"), object_info)))
     assert "corrected 4 of 4" in server.log
 
 

@@ -9,8 +9,8 @@ from hosts.workflow import WORKFLOWS, by_class, load_workflow, node, offered, su
 
 
 def learning_graph(object_info, axis="one-group.json"):
-    """3-learn-a-preference.json for the miniature, with small settings and descriptive node names."""
-    workflow = load_workflow("3-learn-a-preference.json")
+    """The template that learns from a checkpoint, for the miniature, with small settings and descriptive node names."""
+    workflow = load_workflow("3-learn-a-correction-from-your-checkpoint.json")
     graph = to_graph(workflow, object_info)
     size = {"width": 128, "height": 128}
     small = {**size, "sampler": "euler", "scheduler": "karras", "cfg": 2.0, "steps": 3, "batch": 16}

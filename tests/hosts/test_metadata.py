@@ -79,7 +79,7 @@ def outcomes_in(path):
 
 
 def test_all_pictures_of_first_correction_are_right(pictures, object_info):
-    graph = to_graph(load_workflow("1-first-correction.json"), object_info)
+    graph = to_graph(load_workflow("1-see-a-stereotype-corrected.json"), object_info)
     paths = pictures(graph)
     before, after = by_class(graph, "SaveImage")
     assert [outcomes_in(path) for path in paths[before]] == [[]] * 4

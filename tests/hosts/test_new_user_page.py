@@ -62,7 +62,7 @@ def open_template(visitor, name):
 
 
 def test_from_the_templates_to_the_outcome_and_the_slider_in_four_clicks(server, page, visitor):
-    open_template(visitor, "1-first-correction")
+    open_template(visitor, "1-see-a-stereotype-corrected")
     run(server, page, start=lambda: visitor.click(page.get_by_role("button", name="Run", exact=True)))
     screenshots(page, f"new-user-outcome-{visitor.name}")
     assert page.evaluate(OUTCOME) == "corrected 4 of 4"

@@ -21,7 +21,7 @@ ASKS = "left alone 4: the prompt asks for a village"
 @pytest.fixture
 def workflow(page, renderer):
     """The miniature's workflow, zoomed to the correcting node."""
-    open_workflow(page, "1-first-correction.json")
+    open_workflow(page, "1-see-a-stereotype-corrected.json")
     page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -350]; }")
 
 
@@ -41,7 +41,7 @@ def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server,
     page.reload()
     loaded(page, "window.app && window.app.graph && app.graph._nodes?.length > 5")
     assert page.evaluate(SHOWN) == corrected
-    open_workflow(page, "1-first-correction.json")
+    open_workflow(page, "1-see-a-stereotype-corrected.json")
     assert outcome_of_run(server, page) == corrected
 
 
@@ -93,3 +93,18 @@ def test_each_of_two_preferences_has_its_line_also_in_a_window_without_steps(ser
     screenshot(page, f"outcome-window-{renderer}")
     why = "left alone 4: the window contains none of this run's steps"
     assert lines == [["nothing", f"miniature-{axis}: corrected 0 of 4 · {why}"] for axis in ("backdrop", "attire")]
+
+
+def test_the_outcome_and_the_slider_are_in_the_language_of_the_page(server, page, workflow, renderer):
+    speak = "language => app.extensionManager.setting.set('Comfy.Locale', language)"
+    page.evaluate(speak, "fr")
+    try:
+        open_workflow(page, "1-see-a-stereotype-corrected.json")  # its widgets are made in the new language
+        change(page, 5, {"text": VILLAGE})
+        why = "4 laissées intactes : le prompt demande a village"
+        assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", f"0 sur 4 corrigées · {why}"]]}
+        assert page.locator(".rs-compare").inner_text().split("\n")[-2:] == ["avant", "après"]
+        screenshot(page, f"outcome-fr-{renderer}")
+    finally:
+        page.evaluate(speak, "en")
+        page.wait_for_timeout(500)

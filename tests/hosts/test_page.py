@@ -43,7 +43,7 @@ def test_workflows_open_with_nothing_missing_in_groups_and_no_nodes_over_each_ot
 
 
 def test_size_steps_and_cfg_follow_the_model_that_is_connected_unless_they_are_set(page):
-    open_workflow(page, "1-first-correction.json")
+    open_workflow(page, "1-see-a-stereotype-corrected.json")
     values = page.evaluate(
         """() => { const graph = app.graph;
         const add = type => { const node = LiteGraph.createNode(type); graph.add(node); return node; };

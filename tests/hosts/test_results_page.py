@@ -4,11 +4,14 @@ import json
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from corrector.files.folders import AXES
 from hosts.comfy_page import change, open_workflow, run, screenshots, skip_prototype
 from hosts.served import screenshot
+from hosts.workflow import WORKFLOW_NAMES, load_workflow
 
 SMALL = {"steps": 2, "width": 128, "height": 128, "batch": 8}
 STAGES = """() => { window.stages = []; if (!window.listens) { window.listens = true;
@@ -20,6 +23,20 @@ SHOWN = """type => { const node = app.graph._nodes.find(n => n.type == type);
     return { pictures: (drawn.length ? drawn : (node.imgs ?? []).map(i => i.src)).filter(u => !u.startsWith("data:")),
         preview: !!box?.querySelector("img"), link: box?.querySelector("a")?.href ?? "",
         lines: [...(box?.firstElementChild.querySelectorAll("div") ?? [])].map(line => line.textContent) }; }"""
+
+FILLED = """async ([workflow, name, count]) => { await app.loadGraphData(workflow, true, true, name);
+    await new Promise(resolve => setTimeout(resolve, 1500));
+    const node = app.graph._nodes.find(n => n.type == "RSCorrectorCompare");
+    const batch = Array.from({ length: count }, (_, i) => ({ filename: `${i}.png`, subfolder: "", type: "temp" }));
+    const detail = { node: String(node.id), output: { rs_before: batch, rs_after: batch, rs_first: [2] } };
+    app.api.dispatchEvent(new CustomEvent("executed", { detail })); }"""
+COVERED = """() => [...document.querySelectorAll(".rs-compare button")].filter(button => {
+    const { left, top, width, height } = button.getBoundingClientRect();
+    const { innerWidth, innerHeight } = window, right = left + width, bottom = top + height;
+    const inside = width > 0 && left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+    const corners = [left + 1, right - 1].flatMap(x => [top + 1, bottom - 1].map(y => [x, y]));
+    return !inside || corners.some(([x, y]) => document.elementFromPoint(x, y) !== button); }).length"""
+SMALL_LAPTOP = {"width": 1366, "height": 768}
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +55,7 @@ def shown(page, kind):
 
 
 def learning(page, name):
-    open_workflow(page, "3-learn-a-preference-miniature.json")
+    open_workflow(page, "3-learn-a-correction-in-minutes.json")
     change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
     change(page, "RSCorrectorLearnPreference", {**SMALL, "pairs": 16, "training_steps": 20, "name": name})
     change(page, "RSCorrectorCalibrate", {**SMALL, "images": 16})
@@ -89,7 +106,7 @@ def test_a_stopped_run_says_what_is_kept_and_goes_on(server, page, renderer):
 
 
 def run_audit(server, page):
-    open_workflow(page, "4-audit.json")
+    open_workflow(page, "4-measure-what-a-model-draws.json")
     change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
     change(page, "RSCorrectorAudit", {**SMALL, "images": 4})
     run(server, page)
@@ -112,10 +129,20 @@ def test_the_audit_shows_its_chart_and_verdict_and_its_report_opens(server, page
     opened.value.close()
 
 
+def changes_of(server, pictures):
+    """How much each picture of a batch changed."""
+
+    def pixels(file):
+        return np.asarray(Image.open(server.folder / file["type"] / file["subfolder"] / file["filename"]), dtype=float)
+
+    pairs = zip(pictures["before"], pictures["after"], strict=True)
+    return [np.abs(pixels(before) - pixels(after)).mean() for before, after in pairs]
+
+
 def test_the_map_and_the_slider_show_their_pictures(server, page, renderer):
     skip_prototype(page, renderer)
     for again in (False, True):
-        open_workflow(page, "5-target-and-map.json")
+        open_workflow(page, "5-correct-half-and-see-where.json")
         change(page, "RSCorrectorMap", {"steps": 4})
         run(server, page)
         screenshot(page, f"map-{renderer}-{'cached' if again else 'fresh'}")
@@ -123,17 +150,64 @@ def test_the_map_and_the_slider_show_their_pictures(server, page, renderer):
         assert len(found["pictures"]) in (1, 4) and all("/view?" in url for url in found["pictures"])
     compared = page.evaluate(
         """async () => { const widget = app.graph._nodes.find(n => n.type == "RSCorrectorCompare").widgets.at(-1);
-        const [before, after] = widget.element.querySelectorAll("img");
+        const [before, after] = widget.element.querySelectorAll("img"), { pictures } = widget, opened = pictures.shown;
         await Promise.all([before.decode(), after.decode()]);
         const slider = widget.element.querySelector("input");
         slider.value = 25; slider.dispatchEvent(new Event("input"));
         const next = [...widget.element.querySelectorAll("button")].at(-1), first = before.src;
         next.click();
-        return { different: before.src != after.src, cut: getComputedStyle(after).clipPath, turned: before.src != first,
-            page: widget.element.querySelector(".rs-pages span").textContent, height: before.offsetHeight }; }"""
+        return { pictures, opened, different: before.src != after.src, turned: before.src != first,
+            cut: getComputedStyle(after).clipPath, height: before.offsetHeight,
+            page: widget.element.querySelector(".rs-pages span").textContent }; }"""
     )
-    assert compared["different"] and compared["turned"] and compared["page"] == "2 of 4"
+    changes = changes_of(server, compared["pictures"])
+    assert compared["opened"] == changes.index(max(changes)) and max(changes) > 2 * min(changes)
+    assert (
+        compared["different"] and compared["turned"] and compared["page"] == f"{(compared['opened'] + 1) % 4 + 1} of 4"
+    )
     assert "25%" in compared["cut"] and compared["height"] > 150
+
+
+@pytest.fixture
+def small_laptop(page, renderer):
+    skip_prototype(page, renderer)
+    size = page.viewport_size
+    page.set_viewport_size(SMALL_LAPTOP)
+    yield page
+    page.set_viewport_size(size)
+
+
+def test_nothing_covers_the_buttons_of_the_slider_on_a_small_laptop(small_laptop, renderer):
+    page, checked = small_laptop, 0
+    for name in WORKFLOW_NAMES:
+        workflow = load_workflow(f"{name}.json")
+        kinds = {node["type"] for node in workflow["nodes"]}
+        if "RSCorrectorCompare" not in kinds or "RSCorrectorLearnPreference" in kinds:
+            continue  # the templates that learn are wider than the window
+        page.evaluate(FILLED, [workflow, name, 4])
+        page.wait_for_timeout(1000)
+        screenshot(page, f"slider-{name}-{renderer}")
+        assert page.locator(".rs-compare .rs-pages span").inner_text() == "3 of 4"
+        assert page.evaluate(COVERED) == 0, name
+        checked += 1
+    assert checked >= 4
+
+
+WITHOUT_GROUP = """() => { const node = LiteGraph.createNode("RSCorrectorTextPreference"); app.graph.add(node);
+    const corrector = app.graph._nodes.find(n => n.type == "RSCorrector");
+    app.graph._nodes.find(n => n.type == "RSCorrectorMiniature").connect(1, node, 0);
+    node.connect(0, corrector, corrector.inputs.findIndex(input => input.name == "preference")); }"""
+
+
+def test_why_a_node_failed_comes_first_in_the_notice(server, page, renderer):
+    open_workflow(page, "1-see-a-stereotype-corrected.json")
+    page.evaluate(WITHOUT_GROUP)
+    run(server, page, until="error")
+    screenshot(page, f"failed-{renderer}")
+    notice = page.get_by_test_id("error-overlay-messages").or_(page.get_by_role("dialog")).first.inner_text()
+    why = "The group is empty; enter the group that both prompts name"
+    assert why in notice and (notice.startswith(why) or page.get_by_test_id("error-overlay-messages").count() == 0)
+    page.keyboard.press("Escape")
 
 
 HOSTILE = (

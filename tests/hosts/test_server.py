@@ -1,6 +1,7 @@
 """Our nodes and workflows through the API of a running ComfyUI."""
 
 import json
+import re
 import shutil
 import time
 import urllib.request
@@ -23,7 +24,7 @@ IDS = {
 
 @pytest.fixture
 def first_correction(object_info):
-    return to_graph(load_workflow("1-first-correction.json"), object_info)
+    return to_graph(load_workflow("1-see-a-stereotype-corrected.json"), object_info)
 
 
 def pixels(paths):
@@ -64,6 +65,14 @@ def test_every_input_and_output_of_every_node_has_a_tooltip(object_info):
         assert not silent, f"{name} has no tooltip for {silent}"
 
 
+def test_no_default_names_a_group_that_only_the_miniature_knows(object_info):
+    """File names are no defaults; the axes that ship name such groups in their files."""
+    parts = [part for name in IDS for part in object_info[name]["input"].values()]
+    options = [options for part in parts for _, *options in (spec for spec in part.values() if isinstance(spec, list))]
+    defaults = [str(each[0]["default"]) for each in options if each and "default" in each[0]]
+    assert len(defaults) > 50 and not re.findall("Orvane|Tavelu|Quilmari|Zendoli", "\n".join(defaults))
+
+
 def test_the_translations_are_of_the_texts_that_the_nodes_have(object_info):
     known = json.loads((WORKFLOWS.parent / "locales" / "nodes.json").read_text(encoding="utf-8"))
     changed = [name for name in sorted(IDS) if known.get(name) != texts_of(object_info[name])]
@@ -78,7 +87,7 @@ def test_first_correction_runs_at_both_scales_and_reports_its_result(server, fir
     (scale,) = by_class(first_correction, "PrimitiveFloat")
     for cfg in (2.0, 7.0):
         first_correction[scale]["inputs"]["value"] = cfg
-        workflow = load_workflow("1-first-correction.json")
+        workflow = load_workflow("1-see-a-stereotype-corrected.json")
         pictures = server.pictures(succeeded(server.run(first_correction, workflow=workflow)))
         assert [len(pictures[node]) for node in (before, after)] == [4] * 2
         assert not np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
@@ -100,6 +109,31 @@ def test_villages_become_cities_and_the_group_is_kept_in_comfyui(server, first_c
     assert before["group"].count("Orvane") >= 31 and after["group"].count("Orvane") >= 31
 
 
+@pytest.mark.parametrize(
+    "name, sides, corrected",
+    [
+        ("5-correct-half-and-see-where.json", {"backdrop": ("village", "city")}, 2),
+        (
+            "6-correct-several-stereotypes.json",
+            {"backdrop": ("village", "city"), "attire": ("traditional", "modern")},
+            4,
+        ),
+    ],
+)
+def test_templates_show_what_they_are_about(server, object_info, name, sides, corrected):
+    """All pictures are stereotypes before, and as many as the template says are not afterwards."""
+    graph = to_graph(load_workflow(name), object_info)
+    saved = by_class(graph, "SaveImage")
+    pictures = server.pictures(succeeded(server.run(graph)))
+    before, after = (
+        Miniature().reader.read(torch.from_numpy(pixels(pictures[node])).permute(0, 3, 1, 2) / 127.5 - 1)
+        for node in saved
+    )
+    for attribute, (stereotype, counter) in sides.items():
+        assert before[attribute] == [stereotype] * 4
+        assert [after[attribute].count(side) for side in (counter, stereotype)] == [corrected, 4 - corrected]
+
+
 def test_bypassed_or_at_strength_zero_pictures_are_identical_to_the_plain_model(server, first_correction):
     before, after = by_class(first_correction, "SaveImage")
     (ours,) = by_class(first_correction, "RSCorrector")
@@ -115,7 +149,7 @@ def test_bypassed_or_at_strength_zero_pictures_are_identical_to_the_plain_model(
 
 
 def test_any_checkpoint_runs_with_the_miniature_as_the_checkpoint(server, object_info):
-    graph = to_graph(load_workflow("2-any-checkpoint.json"), object_info)
+    graph = to_graph(load_workflow("2-correct-your-own-checkpoint.json"), object_info)
     refused = server.run(graph)  # the only error is that this ComfyUI has no checkpoint
     errors = [error for node in refused["node_errors"].values() for error in node["errors"]]
     assert {error["extra_info"].get("input_name") for error in errors} == {"ckpt_name"}
