@@ -57,22 +57,26 @@ def tell(node: str | None, run: Run | None = None) -> None:
 def _message(node, prompt_id):
     """What the page shows on a node: lines {text, corrected} and notes."""
     graph, workflow = get_progress_state().dynprompt, workflow_of(prompt_id)
-    lines, notes = {}, {}  # {text: whether any picture was corrected}, {text: None}
+    lines, results, notes = {}, {}, {}  # {text: whether it is as wished}, the same, {text: None}
     by_sampler = {}  # {id of a sampler: {a preference: for each picture why it was left alone}}
     for sampler, samplings in provenance.samplings_of(graph, node).items():
         reasons = by_sampler[sampler] = {}
         for sampling in samplings:  # of a list of batches, or of tiles
             notes |= dict.fromkeys(sampling.notes)
+            results |= dict(sampling.results)
             for correction in sampling.corrections:
                 for preference in correction["preferences"]:
                     reasons.setdefault((preference["name"], preference["hash"]), []).append(preference["reason"])
     alike = all(reasons == next(iter(by_sampler.values())) for reasons in by_sampler.values())
+    if not by_sampler:
+        lines["this model reached no sampler, or its sampler never asked it; connect it to the sampler's model"] = False
     for sampler, reasons in by_sampler.items():
         if not reasons:
             lines["off: the strength is 0"] = False
         for (name, _), why in reasons.items():
             names = [*([] if alike else [_title(graph, sampler)]), *([name] if len(reasons) > 1 else [])]
             lines[": ".join([*names, " · ".join(counts(why))])] = "" in why
+    lines |= results
     message = {
         "node": graph.get_display_node_id(node),
         "workflow": workflow,

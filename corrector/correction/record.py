@@ -15,12 +15,19 @@ def corrections_of(run: Run) -> list[dict]:
             "strength": float(run.settings.strength),
             "target": float(run.settings.target),
             "preferences": [
-                {"name": name, "hash": digest, "corrected": not why, "reason": why}
-                for (name, digest), why in zip(named, reasons, strict=True)
+                {"name": name, "hash": digest, "corrected": not why, "reason": why, **_shown(sides)}
+                for (name, digest), why, sides in zip(named, reasons, shown, strict=True)
             ],
         }
-        for outcome, reasons in zip(run.outcomes(), zip(*run.reasons, strict=True), strict=True)
+        for outcome, reasons, shown in zip(
+            run.outcomes(), zip(*run.reasons, strict=True), zip(*run.sides(), strict=True), strict=True
+        )
     ]
+
+
+def _shown(sides: tuple[str, str] | None) -> dict[str, str]:
+    """The sides that a picture would have shown and shows, if the model was asked for them."""
+    return {} if sides is None else {"would_show": sides[0], "shows": sides[1]}
 
 
 def record_of(corrections: list[dict]) -> dict:

@@ -207,15 +207,25 @@ class Run:
             if sides is not None and verdicts is not None and self.acted:
                 self._verdicts[number] = verdicts[0], sides.verdict(made)
 
-    def results(self) -> list[str]:
-        """What the pictures in scope show, for each preference that asked: "a village: 8 -> 0 of 8"."""
-        texts = []
+    def results(self) -> list[tuple[str, bool]]:
+        """What the pictures in scope show, for each preference that asked -> ("a village: 8 -> 0 of 8", whether no
+        stereotype is left).
+        """
+        lines = []
         for preference, readings, verdicts in zip(self.preferences, self.readings, self._verdicts, strict=True):
             if verdicts is not None and verdicts[1] is not None:
                 inside = [reading is None or reading.open for reading in readings]
+                after = verdicts[1].sides
                 name = f"{preference.name}: " if len(self.preferences) > 1 else ""
-                texts.append(name + result(preference.axis, inside, verdicts[0].sides, verdicts[1].sides))
-        return texts
+                left = any(side == "stereotype" for side, counts in zip(after, inside, strict=True) if counts)
+                lines.append((name + result(preference.axis, inside, verdicts[0].sides, after), not left))
+        return lines
+
+    def sides(self) -> list[list[tuple[str, str] | None]]:
+        """For each preference and picture the sides that its preview and the picture itself show; None if not known."""
+        unknown = [None] * len(self.coins)
+        pairs = [each if each and each[1] else None for each in self._verdicts]
+        return [list(zip(each[0].sides, each[1].sides, strict=True)) if each else unknown for each in pairs]
 
     def _place(self, device):
         for preference in self.preferences:
@@ -278,12 +288,12 @@ class Run:
     def report(self) -> list[str]:
         """Log lines, one per preference; empty before the first call."""
         lines = [summary(*described, self.cfg, self.model) for described in self._described()]
-        return lines + self.results() + self._unknown_note() if lines else []
+        return lines + [text for text, _ in self.results()] + self._unknown_note() if lines else []
 
     def notes(self) -> list[str]:
         """What a user should know about the run besides its reasons -> short texts, each once."""
         texts = [text for described in self._described() for text in notes(*described, self.cfg, self.model)]
-        return list(dict.fromkeys(self.results() + texts + self._unknown_note()))
+        return list(dict.fromkeys(texts + self._unknown_note()))
 
     def _described(self):
         """For each preference (itself, its reasons, the group of each picture); empty before the first call."""

@@ -45,11 +45,6 @@ class Preference:
         return "\n".join(lines)
 
     @property
-    def keeps_tone(self) -> bool:
-        """Whether it has what keeps the skin tone; Text has not."""
-        return "tone_slopes" in self.training
-
-    @property
     def gate_weakness(self) -> str:
         """What its gate on the prompt reads badly, in a sentence, or ""."""
         return self.training.get(GATE_FIGURES, {}).get("weak", "")
@@ -61,7 +56,7 @@ class Preference:
 
     def caveats(self) -> list[str]:
         """What it does badly or not at all, in sentences."""
-        return [*self.weaknesses, *(c.harm for c in self.calibrations if c.harm), *self._tone_caveat()]
+        return [*self.weaknesses, *(c.harm for c in self.calibrations if c.harm)]
 
     def caveats_of_run(self, groups: Collection[str], cfg: float | None, model: str = "") -> list[str]:
         """The caveats that concern a run.
@@ -79,15 +74,7 @@ class Preference:
                 "calibrated on another checkpoint or LoRA than this one, so rates and skin tone may differ: calibrate "
                 "it on this one"
             )
-        return [*caveats, *self._tone_caveat()]
-
-    def _tone_caveat(self) -> list[str]:
-        if self.keeps_tone:
-            return []
-        return [
-            "it does not keep the skin tone: where a model's counter pictures have lighter skin, corrected ones get "
-            "lighter (by 5 to 7 points of L* on the miniature)"
-        ]
+        return caveats
 
     def check_space(
         self, space: str | None, model: str = "the model", advice: str = "use a preference made for this model"
