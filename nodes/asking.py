@@ -63,9 +63,9 @@ class AskedModel:
 
     @property
     def pictures(self) -> Callable[[Tensor], Tensor] | None:
-        model = self.guider.model_patcher.model
-        if self._decode is not None:
-            return lambda latents: self._decode(model.process_latent_out(latents))
+        model, decode = self.guider.model_patcher.model, self._decode
+        if decode is not None:
+            return lambda latents: decode(model.process_latent_out(latents))
         factors = model.latent_format.latent_rgb_factors
         if not factors:
             return None

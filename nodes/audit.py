@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,9 @@ from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 
 from ..corrector.auditing.map import Acts, overlay, step_tiles
-from ..corrector.correction.sampled import sample_corrected
 from ..corrector.correction.update import Settings
 from ..corrector.files.picture_files import open_picture
-from .audit_host import add_reader, clip_judge, hash_of_text, identity_of_clip, sample_as_in_a_graph
+from .audit_host import add_reader, clip_judge, identity_of_clip
 from .axes import AxisSocket
 from .correction import MODEL, PREFERENCE, STRENGTH, corrected
 from .host import ComfyHost
@@ -56,8 +54,6 @@ def audited(
     from ..corrector.auditing.run import Audit
     from ..corrector.auditing.whole import judges_of
 
-    text = any(not p.source.has_weights for p in preferences)
-    preferences = [p if p.source.has_weights else replace(p, hash=hash_of_text(p)) for p in preferences]
     hashes, second = [[p.name, p.hash] for p in preferences], clip and identity_of_clip(*clip)
     settings = hashes, plan.settings, plan.axis.hash, host.identity, second
     folder = Path(folder_paths.get_output_directory(), "rs_corrector", "audits", f"{plan.axis.id}-{digest(settings)}")
@@ -70,7 +66,7 @@ def audited(
     with Progress() as progress, torch.inference_mode(False), torch.no_grad():
         add_reader(host)
         judges = judges_of(host, plan.axis, clip and clip_judge(clip, plan.axis))
-        run = Audit(host, plan, judges, preferences, sampler=sample_as_in_a_graph if text else sample_corrected)
+        run = Audit(host, plan, judges, list(preferences))
         return publish(run, run.run(folder / "pictures", progress=measured), folder)[0], folder
 
 
@@ -219,7 +215,7 @@ class RSCorrectorMap(io.ComfyNode):
         acts, model = Acts(), model.clone()
         model.set_model_sampler_post_cfg_function(lambda args: acts.before_correction(args["denoised"]))
         if strength > 0:
-            model = corrected(model, preference, Settings(strength=strength), told=remember)
+            model = corrected(model, preference, Settings(strength=strength), told=remember, replaces=False)
         model.set_model_sampler_post_cfg_function(lambda args: acts.after_correction(args["denoised"]))
         latent = _sampled(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise)
         pictures = vae.decode(latent["samples"]).float().cpu()

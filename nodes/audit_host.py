@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..corrector.files.folders import WEIGHTS
-from ..corrector.preference.text import Text
-from .correction import corrected
 from .identity import identity_of
 
 if TYPE_CHECKING:
     from ..corrector.auditing.judges import ClipJudge
     from ..corrector.axis.axis import Axis
-    from ..corrector.correction.update import Settings
-    from ..corrector.preference.preference import Preference
     from .host import ComfyHost
 
 
@@ -89,40 +83,3 @@ def _not_loaded(weight):
     weight = weight.detach().float()
     rms = weight.square().mean().sqrt()  # 0.01 to 0.1 if trained
     return not 1e-4 < rms < 1e2 or torch.equal(weight, torch.eye(*weight.shape, device=weight.device))
-
-
-def sample_as_in_a_graph(
-    host: ComfyHost,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    preferences: Sequence[Preference],
-    settings: Settings,
-    cfg: float | None = None,
-    plain: Tensor | None = None,
-    steps: int | None = None,
-) -> tuple[Tensor, list[list[str]]]:
-    """Like `sample_corrected`, with the model that the RS-Corrector node outputs -> (latents, reasons per preference).
-
-    A Text preference evaluates the model during the run, which only the host's own sampling can do. `plain` is ignored:
-    all pictures are sampled, and those left alone are bit-identical to the plain ones.
-    """
-    conditioning, runs = host.encode(prompts).expand(len(seeds)), []
-    corrected_host = copy.copy(host)
-    corrected_host.model = corrected(host.model, preferences, settings, told=lambda run: runs.append(run.reasons))
-    latents = corrected_host.sample(conditioning, seeds, cfg, steps)
-    reasons = [[""] * len(seeds) for _ in preferences]
-    for which, batch in zip(corrected_host.batches(conditioning), runs, strict=True):
-        for reasons_of_all, reasons_of_batch in zip(reasons, batch, strict=True):
-            for place, reason in zip(which.tolist(), reasons_of_batch, strict=True):
-                reasons_of_all[place] = reason
-    return latents, reasons
-
-
-def hash_of_text(preference: Preference) -> str:
-    """A hash of the encoded prompts of a Text preference; its own hash covers only what differs between them."""
-    digest = hashlib.sha256(preference.hash.encode())
-    text = cast(Text, preference.source)
-    for side in (text.counter, text.stereotype):
-        for tokens, _ in side:
-            digest.update(tokens.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:10]

@@ -29,7 +29,7 @@ from .search import CORRECT, SEARCH_WORDS, found_by
 
 def corrected(
     model: ModelPatcher, preferences: Sequence[Preference], settings: Settings, thinning_seed: int = 0,
-    use_gate: bool = True, told: Callable[[Run], None] | None = None,
+    use_gate: bool = True, told: Callable[[Run], None] | None = None, replaces: bool = True,
 ) -> ModelPatcher:  # fmt: skip
     """A clone of `model` whose sampling is corrected.
 
@@ -39,6 +39,8 @@ def corrected(
         thinning_seed: changes which pictures a target below 1 corrects.
         use_gate: False corrects every picture, whatever its prompt.
         told: callback `told(run)` after each sampling, with its Run.
+        replaces: whether the model may predict for the counter side's prompts in place of the run's own, where that
+            is all there is to ask; else hooks before see the plain prediction, and a run costs more.
     """
     check_model(model, preferences)
     identity = cache(partial(identity_of, model))
@@ -99,9 +101,9 @@ def corrected(
         positive = asked and asked.guider.conds.get("positive")
         if run is None or asked is None or asked.aside or not any(cond is positive for cond in conds):
             return executor(model, conds, x, sigma, model_options)
-        counter = run.replacement(float(asked.exploding(x, sigma)[1].max()))
+        counter = run.replacement(float(asked.exploding(x, sigma)[1].max())) if replaces else None
         replaced = counter is not None and len(counter.alike()) == 1
-        if replaced:
+        if counter is not None and replaced:
             asked.call = {"model": model, "cond": positive, "model_options": model_options}
             side = asked.condition(counter, x)
             conds = [side if cond is positive else cond for cond in conds]

@@ -32,7 +32,6 @@ class Audit:
         plan: Plan.
         judges: at least one judge (see judges.py); the first one decides when sampling may stop and gives the findings.
         preferences: the Preferences that correct; empty audits the plain model alone.
-        sampler: samples with the correction; called like `sample_corrected`.
 
     Raises:
         AuditError: if there is no judge, or a preference without a strength or the reverse.
@@ -42,7 +41,6 @@ class Audit:
     plan: Plan
     judges: Sequence[AuditJudge]
     preferences: list[Preference] = field(default_factory=list)
-    sampler: Callable[..., tuple[Tensor, list[list[str]]]] = sample_corrected
 
     def __post_init__(self):
         if bool(self.preferences) != bool(self.plan.strengths):
@@ -162,7 +160,9 @@ class Audit:
         yield 0.0, plain, [""] * len(seeds)
         for strength in self.plan.strengths_of(kind):
             settings = Settings(strength=strength, target=self.plan.target)
-            latents, why = self.sampler(self.host, prompts, seeds, self.preferences, settings, plain=plain, **options)
+            latents, why = sample_corrected(
+                self.host, prompts, seeds, self.preferences, settings, plain=plain, **options
+            )
             # A picture was left alone if every preference left it alone.
             why = ["; ".join(sorted(set(each) - {""})) if all(each) else "" for each in zip(*why, strict=True)]
             yield strength, latents, why

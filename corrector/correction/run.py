@@ -149,12 +149,8 @@ class Run:
         self._plain = self._preview(x, sigma)
         decided = []
         for number, (preference, readings) in enumerate(zip(self.preferences, self.readings, strict=True)):
-            lean, evidence = None, None
-            if isinstance(preference.source, Text):
-                if _any_open(readings):
-                    evidence = self._ask(number, self._plain)
-            else:
-                lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
+            lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
+            evidence = self._ask(number) if isinstance(preference.source, Text) and _any_open(readings) else None
             earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
             target = self.settings.target
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier, evidence))
@@ -167,10 +163,11 @@ class Run:
         needed = any(asks and _any_open(readings) for asks, readings in zip(asking, self.readings, strict=True))
         return preview(self._asks, x, sigma) if self._asks and needed else None
 
-    def _ask(self, number, plain):
+    def _ask(self, number):
         """Prepare to ask for one preference -> the evidence [B] of the sides that plain previews show."""
+        assert self._asks is not None and self._plain is not None  # noqa: S101
         sides = self._asked[number] = AskedSides(self.preferences[number], self._asks, self.coins)
-        verdict = sides.verdict(plain)
+        verdict = sides.verdict(self._plain)
         self._verdicts[number] = verdict, None
         return verdict.evidence
 
@@ -178,14 +175,14 @@ class Run:
         """The latents that the run made [B, C, H, W] in model space, with the skin tone of plain pictures where it was
         corrected by asking; `made` itself if it has not to change.
         """
-        pictures = self._asks.pictures if self._asks else None
+        pictures, plain = self._asks.pictures if self._asks else None, self._plain
         for preference, decision, verdicts in zip(self.preferences, self.decisions or (), self._verdicts, strict=False):
             region = preference.axis.skin_region
             index = decision.active.nonzero()[:, 0]
-            if verdicts is None or pictures is None or not region or not len(index) or not self.acted:
+            if verdicts is None or pictures is None or plain is None or not region or not len(index) or not self.acted:
                 continue
             difference = verdicts[0].difference[index.cpu()]
-            kept = with_skin_of(self._plain[index], made[index.to(made.device)], difference, pictures, region)
+            kept = with_skin_of(plain[index], made[index.to(made.device)], difference, pictures, region)
             made = made.index_copy(0, index.to(made.device), kept.to(made))
         return made
 
@@ -223,9 +220,13 @@ class Run:
 
     def sides(self) -> list[list[tuple[str, str] | None]]:
         """For each preference and picture the sides that its preview and the picture itself show; None if not known."""
-        unknown = [None] * len(self.coins)
-        pairs = [each if each and each[1] else None for each in self._verdicts]
-        return [list(zip(each[0].sides, each[1].sides, strict=True)) if each else unknown for each in pairs]
+        columns = []
+        for verdicts in self._verdicts:
+            if verdicts is None or verdicts[1] is None:
+                columns.append([None] * len(self.coins))
+            else:
+                columns.append(list(zip(verdicts[0].sides, verdicts[1].sides, strict=True)))
+        return columns
 
     def _place(self, device):
         for preference in self.preferences:

@@ -103,7 +103,7 @@ def sample_corrected(
     def hook(denoised, x, sigma, index, conditional):
         first = int(index[0])
         if first not in runs:
-            pictures = sampled[index].tolist()
+            pictures: list[int] = sampled[index].tolist()
             tokens = [[conditioning[i : i + 1]] for i in pictures]
             model = HostModel(host, conditioning[sampled[index]], [prompts[i] for i in pictures], cfg)
             runs[first] = pictures, Run(preferences, settings, coins[pictures], tokens, asks=model)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..preference.calibration import Calibration
 from ..preference.networks import Source, along
 from ..preference.preference import Preference
+from ..preference.text import Text
 
 READ_AT_ONCE = 100  # most pictures that the preference's network reads at once
 SIMULATED_BATCHES = 4096  # in `level_of`
@@ -59,7 +60,12 @@ def first_lean(
         cfg: the CFG scale.
     """
     lean_sigma = next((calibration.lean_sigma for calibration in preference.calibrations if calibration.lean_slope), 0)
-    if not lean_sigma or not FIRST_SIGMAS[0] < float(sigma.max()) / lean_sigma < FIRST_SIGMAS[1]:
+    source = preference.source
+    if (
+        isinstance(source, Text)
+        or not lean_sigma
+        or not FIRST_SIGMAS[0] < float(sigma.max()) / lean_sigma < FIRST_SIGMAS[1]
+    ):
         return None
     lean = torch.full((len(x),), math.nan)
     index = (groups >= 0).nonzero()[:, 0]
@@ -67,7 +73,7 @@ def first_lean(
         measured = [preference.calibration(group, cfg) for group in preference.axis.groups]
         weights = torch.tensor([calibration.lean_guidance if calibration else 0.0 for calibration in measured])
         log_odds, guidance = belief_and_guidance(
-            preference.source, x[index], sigma[index], groups[index], conditional[index], denoised[index]
+            source, x[index], sigma[index], groups[index], conditional[index], denoised[index]
         )
         lean[index] = log_odds + weights[groups[index].cpu()] * guidance
     return lean

@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from ..gate.prompt_gate import PromptReading
 from ..latents.host import Host
 from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
+from ..preference.networks import Source
 from ..preference.preference import Preference
 from .chances import leans_from
 from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore
@@ -245,7 +247,7 @@ class _Group:
         """
         x, sigma, *predictions = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, cfg=2.0)
         group = torch.full((len(x),), self.index)
-        parts = belief_and_guidance(self.preference.source, x, sigma, group, *predictions)
+        parts = belief_and_guidance(cast(Source, self.preference.source), x, sigma, group, *predictions)
         belief, guidance = (part.double() for part in parts)
         whole = [pictures.whole & belief.isfinite() & guidance.isfinite() for pictures in plain]
         inputs = [torch.stack([belief, (cfg - 1) * guidance], dim=1)[w] for cfg, w in zip(cfgs, whole, strict=True)]
