@@ -79,9 +79,6 @@ class WordsSource(torch.nn.Module):
         self.group = group
         return self.text.read(x, sigma, group, conditional)
 
-    def in_run(self, evaluate):
-        return self
-
     def evaluate(self, _, x, sigma):
         """D_c and D_s, each [B, C, H, W]."""
         sides = torch.cat([self.counter[self.group], self.stereotype[self.group]])

@@ -27,9 +27,6 @@ class Push(nn.Module):
     def read(self, x, sigma, group, conditional):
         return Reading(x.new_full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)).to(x.device))
 
-    def in_run(self, evaluate):
-        return self
-
 
 def planted(host: Miniature, axis: Axis, name: str) -> Preference:
     """A preference for `axis` on the miniature with one of FAILURES; it has no gate and corrects every prompt."""

@@ -21,10 +21,6 @@ from .models import predicts_flow
 MOST_NOISE = 1e4  # over the signal, in flow models' first step
 LONGEST_TEXT = 5000  # characters of a widget that may be the prompt of a run
 TEXT_FIELDS = ("cross_attn", "pooled_output", "attention_mask", "conditioning_", "t5xxl_")  # of a prompt: beginnings
-REGION = {  # fields that say where and when a prompt counts
-    "area", "mask", "mask_strength", "set_area_to_bounds", "strength", "start_percent", "end_percent",
-    "timestep_start", "timestep_end", "clip_start_percent", "clip_end_percent", "default", "uuid",
-}  # fmt: skip
 
 
 def text_source(clip: CLIP, vae: VAE | None = None) -> Text:
@@ -76,11 +72,15 @@ class AskedModel:
         source = preference.source
         assert isinstance(source, Text) and source.encode  # noqa: S101
         text = self._text(source.encode)
+        wanted = list(dict.fromkeys(phrases))
+        prompts = wanted if text is None else [f"{text}, {phrase}" for phrase in wanted]
+        encoded = dict(zip(wanted, source.encode(prompts), strict=True))
         if text is not None:
-            encoded = dict(zip(set(phrases), source.encode([f"{text}, {p}" for p in set(phrases)]), strict=True))
-            return ComfyPrompts(encoded[phrase] for phrase in phrases)
-        encoded = dict(zip(set(phrases), source.encode(list(set(phrases))), strict=True))
-        return ComfyPrompts(self._after_prompt(encoded[phrase], index) for index, phrase in enumerate(phrases))
+            return ComfyPrompts(encoded[phrase][:1] for phrase in phrases)
+        return ComfyPrompts(
+            [self._behind(prompt, encoded[phrase][0], index) for prompt in self.prompts]
+            for index, phrase in enumerate(phrases)
+        )
 
     def _text(self, encode):
         """The text of the run's only prompt, found among the widgets of the graph by what it is encoded as; or None."""
@@ -96,13 +96,13 @@ class AskedModel:
                     return text
         return None
 
-    def _after_prompt(self, phrase, index):
-        """The CONDITIONING of a phrase [1, T, W] behind the tokens of a picture's prompt."""
-        (tokens, extra), prompt = phrase[0], self.prompts[0]
+    def _behind(self, prompt, phrase, index):
+        """An encoded phrase behind the tokens of a picture's prompt, of the whole picture or of a region."""
+        tokens, extra = phrase
         of_prompt = prompt["cross_attn"][index % len(prompt["cross_attn"])][None].to(tokens)
         pooled = prompt.get("pooled_output")
         extra = extra if pooled is None else extra | {"pooled_output": pooled[index % len(pooled)][None]}
-        return [[torch.cat([of_prompt, tokens], dim=1), extra]]
+        return [torch.cat([of_prompt, tokens], dim=1), extra]
 
     def exploding(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """x and sigma as the host samples them -> in variance-exploding form: exact, and D is the same (FLOW.md)."""
@@ -144,11 +144,18 @@ class AskedModel:
             return comfy.samplers.calc_cond_batch(call["model"], conds, x, sigma, call["model_options"])[0]
 
     def condition(self, prompts: ComfyPrompts, x: Tensor) -> list[dict]:
-        """Prompts that are `alike` as conditions for x; what is neither text nor region is the run's own prompt's."""
-        model, prompt = self.call["model"], self.call["cond"][0]
-        fields = {
-            name: value for name, value in prompt.items() if not name.startswith(TEXT_FIELDS) and name not in REGION
-        }
+        """Prompts that are `alike` as conditions for x, region by region; all but their texts is the run's own's."""
+        sides = convert_cond(prompts.batched())
+        texts = [id(prompt["cross_attn"]) for prompt in self.prompts]
+        return [
+            self._with_text(own, sides[texts.index(id(own["cross_attn"]))], x)
+            for own in self.call["cond"]
+            if id(own.get("cross_attn")) in texts
+        ]
+
+    def _with_text(self, own, side, x):
+        """A condition of the run with the text of another."""
+        model = self.call["model"]
 
         def inputs(fields):
             cond = fields | {"model_conds": {}}
@@ -157,17 +164,16 @@ class AskedModel:
             )
             return cond["model_conds"]
 
-        of_prompt = inputs(prompt)
-        (cond,) = convert_cond(prompts.batched()[:1])
-        cond |= fields
-        of_side = inputs(cond)
+        rest = {name: value for name, value in own.items() if not name.startswith(TEXT_FIELDS)}
+        cond = side | rest
+        of_own, of_side = inputs(own), inputs(cond)
         # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
         kept = {
             name: value
-            for name, value in prompt["model_conds"].items()
-            if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
+            for name, value in own["model_conds"].items()
+            if name not in of_own or (name in of_side and _same(of_own[name], of_side[name]))
         }
-        return [cond | {"model_conds": of_side | kept}]
+        return cond | {"model_conds": of_side | kept}
 
 
 def _same(one, other):

@@ -67,9 +67,6 @@ class GaussianWorld(nn.Module):
         push = self.denoised_of(x, sigma, 0) - self.denoised_of(x, sigma, 1)
         return Reading((self.log_odds(x, sigma) + math.log(self.beta / (1 - self.beta))).float(), push.float())
 
-    def in_run(self, evaluate):
-        return self
-
     def draw(self, count, seed, beta=None):
         """Draw x0 [count, *shape], float64; `beta` replaces the world's own base rate."""
         generator = torch.Generator().manual_seed(seed)

@@ -14,7 +14,6 @@ from corrector.correction.update import Settings, correct, drift
 from corrector.latents.spaces import expand
 from corrector.preference.calibration import Calibration
 from corrector.preference.networks import Reading
-from corrector.preference.text import Text
 from gaussian_world import GaussianWorld
 
 VECTOR = torch.linspace(-1.2, 1.2, 12).reshape(3, 2, 2)
@@ -51,16 +50,6 @@ def test_the_push_is_sigma_squared_times_the_gradient_of_the_log_odds(world):
     (gradient,) = torch.autograd.grad(world.log_odds(x, sigma).sum(), x)
     wanted = expand(sigma.square() / (1 - sigma if world.flow else 1), x) * gradient  # Tweedie
     torch.testing.assert_close(world.read(x.detach(), sigma).push, wanted.float(), rtol=1e-4, atol=1e-5)
-
-
-@worlds
-def test_the_text_source_finds_the_models_own_q_from_three_predictions(world):
-    x, sigma = noisy(world)
-    source = Text(None, None, lambda _, x, sigma: [world.denoised_of(x, sigma, side) for side in (0, 1)])
-    reading = source.read(x, sigma, None, world.denoised(x, sigma))
-    wanted = world.counter_share(x, sigma).clamp(0.02, 0.98)
-    torch.testing.assert_close(reading.log_odds.sigmoid(), wanted, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(reading.push.float(), world.read(x, sigma).push, rtol=1e-4, atol=1e-5)
 
 
 @worlds

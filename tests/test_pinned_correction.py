@@ -30,9 +30,6 @@ class Constant:
     def read(self, x, sigma, group, conditional):
         return Reading(torch.full((len(x),), self.log_odds), torch.ones_like(x))
 
-    def in_run(self, evaluate):
-        return self
-
 
 class GateOf:
     """A gate that reads the same group from each prompt."""

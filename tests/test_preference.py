@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from corrector.preference.networks import LOWEST_SIGMA, Distilled, PreferenceError
-from corrector.preference.text import Text
 
 SIZES = [(16, 16), (15, 16), (7, 13), (1, 1), (2, 33)]
 
@@ -70,42 +69,3 @@ def test_distilled_works_for_flow_latents_at_sigma_one():
 def test_latents_of_another_space_are_refused_with_both_channel_counts():
     with pytest.raises(PreferenceError, match=r"16 channels.*miniature.*has 4.*made for this model"):
         fresh()(*step(channels=16), None)
-
-
-def text_of(counter=1.0, stereotype=-1.0):
-    """A Text source in a run whose host predicts constant values for both sides."""
-    return Text("counter", "stereotype").in_run(
-        lambda text, x, sigma: (torch.full_like(x, counter), torch.full_like(x, stereotype))
-    )
-
-
-def mixed(x, share, counter=1.0, stereotype=-1.0):
-    """The prediction of a model whose probability of the counter side is `share` [B]."""
-    q = torch.as_tensor(share).view(-1, 1, 1, 1)
-    return q * torch.full_like(x, counter) + (1 - q) * torch.full_like(x, stereotype)
-
-
-def test_text_finds_the_share_of_each_picture():
-    x, _, group = step()
-    reading = text_of().read(x, torch.full((3,), 5.0), group, mixed(x, [0.1, 0.5, 0.9]))
-    torch.testing.assert_close(reading.log_odds.sigmoid(), torch.tensor([0.1, 0.5, 0.9]))
-    torch.testing.assert_close(reading.push, torch.full_like(x, 2.0))
-
-
-def test_text_smooths_over_steps_until_sigma_rises():
-    x, _, group = step(batch=1)
-    source = text_of()
-
-    def share(sigma, true):
-        return float(source.read(x, torch.full((1,), sigma), group, mixed(x, [true])).log_odds.sigmoid())
-
-    assert share(10.0, 0.2) == pytest.approx(0.2)
-    assert share(5.0, 0.8) == pytest.approx(0.5)
-    assert share(10.0, 0.8) == pytest.approx(0.8)  # sigma rose: no smoothing with the previous step
-    assert text_of().previous is None
-
-
-def test_text_with_equal_sides_has_no_push_and_is_finite():
-    x, _, group = step()
-    reading = text_of(1.0, 1.0).read(x, torch.ones(3), group, mixed(x, [0.5] * 3, 1.0, 1.0))
-    assert not reading.push.any() and torch.isfinite(reading.log_odds).all()

@@ -73,12 +73,12 @@ class AskedSides:
         )
 
     def update(self, x: Tensor, sigma: Tensor, index: Tensor, conditional: Tensor) -> Tensor:
-        """D_c - D_cond [N, C, H, W] of the pictures at `index` [N]; 0 for those below CLOSED."""
+        """D_c - D_cond [N, C, H, W] of the pictures at `index` [N]; 0 below CLOSED and where it is not finite."""
         update = torch.zeros_like(conditional, dtype=torch.float32)
         asked = sigma >= CLOSED
         if asked.any():
             counter = self.model.side(self.counter, x[asked], sigma[asked], index[asked])
-            update[asked] = counter.float() - conditional[asked].float()
+            update[asked] = (counter.float() - conditional[asked].float()).nan_to_num(0, 0, 0)
         return update
 
     def verdict(self, latents: Tensor) -> Verdict:

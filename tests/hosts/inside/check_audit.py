@@ -10,7 +10,6 @@ import torch
 from host import NODES, node, sample, weights_hash
 from host_extras import Counted
 from rs_pack.corrector.auditing.report_file import load_report
-from rs_pack.nodes.audit_host import hash_of_text
 
 AUDIT = dict(
     images=22, narrow=0.0, strength=1.0, steps=3, cfg=2.0, sampler="euler", scheduler="karras", width=128, height=128,
@@ -85,16 +84,12 @@ def newest(folders):
     return load_report(max(paths, key=lambda path: path.stat().st_mtime_ns))
 
 
-def test_a_text_preference_is_audited_by_the_hook_that_corrects_in_a_graph(miniature, axis, text, folders):
+def test_a_text_preference_is_audited(miniature, axis, text, folders):
     node("RSCorrectorAudit", *miniature, axis, **AUDIT | {"images": 20, "steps": 8}, preference=text)
     report = newest(folders)
     rates = {r["strength"]: r["value"] for r in report["figures"]
              if (r["figure"], r["judge"]) == ("stereotype rate", "reader")}  # fmt: skip
     assert rates[0.0] > 0.7 and rates[1.0] < 0.4
-    with torch.inference_mode():  # differs in what both sides share, which is another audit
-        sides = (f"a photo of an Orvane person in a {backdrop}" for backdrop in ("village", "city"))
-        other = node("RSCorrectorTextPreference", miniature[1], "Orvane", *sides)
-    assert other[0].hash == text[0].hash and hash_of_text(other[0]) != hash_of_text(text[0])
     after = [p for p in report["pictures"] if p["strength"] == 1.0]
     assert all(p["change"] == 0 and p["left_alone"] for p in after if p["kind"] == "stereotype")
     assert sum(p["change"] > 0 and not p["left_alone"] for p in after if p["kind"] == "neutral") > 15

@@ -1,6 +1,7 @@
 """What the two sides of a Text preference share with the prompt: all but their texts, also in what the model sees."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import comfy.conds
 import comfy.model_base
@@ -11,7 +12,8 @@ import torch
 from comfy.sampler_helpers import convert_cond
 from host import correct, sample, small_sd15, untrained
 from rs_pack.corrector.preference.text import Text
-from rs_pack.nodes.correction import _sides
+from rs_pack.nodes.asking import AskedModel
+from rs_pack.nodes.host import ComfyPrompts
 
 X = torch.zeros(2, 4, 16, 16)
 
@@ -24,11 +26,16 @@ def prompt(seed, **fields):
 
 
 def between(counter, stereotype):
-    return (replace(untrained("sd15")[0], space="any", name="text", source=Text(counter, stereotype)),)
+    """A preference whose prompts are encoded as two conditionings."""
+    preference = untrained("sd15")[0]
+    phrases = dict.fromkeys(preference.axis.counter.phrases, counter)
+    phrases |= dict.fromkeys(preference.axis.stereotype.phrases, stereotype)
+    source = Text(lambda prompts: [phrases[prompt] for prompt in prompts])
+    return (replace(preference, space="any", name="text", source=source),)
 
 
 def seen(model, positive, negative, counter, stereotype, **options):
-    """The inputs of the network for one picture at the first step: with the prompt, and with each side."""
+    """The inputs of the network for one picture at the first step: with the prompt, and with each side behind it."""
     rows = []
 
     def note(apply, call):
@@ -38,9 +45,9 @@ def seen(model, positive, negative, counter, stereotype, **options):
 
     model = correct(model, between(counter, stereotype))
     model.set_model_unet_function_wrapper(note)
-    sample(model, positive, negative, steps=1, cfg=1.0, **options)
-    assert len(rows) == 3
-    texts = [conditioning[0][0][0] for conditioning in (positive, counter, stereotype)]
+    sample(model, positive, negative, steps=1, cfg=1.0, batch=1, **options)
+    own = positive[0][0][0]
+    texts = [own, *(torch.cat([own, conditioning[0][0][0]]) for conditioning in (counter, stereotype))]
     return [next(row for row in rows if torch.equal(row["c_crossattn"], text)) for text in texts]
 
 
@@ -50,8 +57,7 @@ def test_both_sides_get_the_guidance_of_the_prompt(guidance):
     latent = {"samples": torch.zeros(1, 16, 8, 8)}
     rows = seen(host_extras.small_flux(), positive, prompt(2), prompt(3), prompt(4), latent=latent, scheduler="simple")
     assert [float(row["guidance"]) for row in rows] == [3.5 if guidance is None else guidance] * 3
-    for row, seed in zip(rows, (1, 3, 4), strict=True):
-        assert torch.equal(row["y"], prompt(seed)[0][1]["pooled_output"][0])
+    assert all(torch.equal(row["y"], prompt(1)[0][1]["pooled_output"][0]) for row in rows)
 
 
 def test_both_sides_see_the_mask_and_the_picture_that_an_inpainting_model_completes():
@@ -64,11 +70,13 @@ def test_both_sides_see_the_mask_and_the_picture_that_an_inpainting_model_comple
     assert all(torch.equal(row["c_concat"], given) for row in rows)
 
 
-def sides_of(model, cond, counter, stereotype):
-    """`_sides` for a prompt's cond as the host's sampler has it."""
-    (cond,) = convert_cond([cond[0]])
-    (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [cond], X, X.device, "positive", latent_image=X)
-    return cond, [side for (side,) in _sides(Text(counter, stereotype), {"model": model, "cond": [cond]}, X)]
+def sides_of(model, cond, *sides):
+    """`AskedModel.condition` of encoded sides, for a prompt's cond as the host's sampler has it."""
+    (prompt,) = convert_cond([cond[0]])
+    (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [prompt], X, X.device, "positive", latent_image=X)
+    asked = AskedModel(SimpleNamespace(model_patcher=small_sd15()), (), [prompt])
+    asked.call = {"model": model, "cond": [cond], "model_options": {}}
+    return cond, [asked.condition(ComfyPrompts([side]), X)[0] for side in sides]
 
 
 @pytest.mark.parametrize("masked", (True, False))
@@ -90,7 +98,7 @@ def test_the_attention_mask_of_the_prompt_does_not_become_that_of_a_side(masked)
             assert torch.equal(inputs["attention_mask"].cond, of_side["attention_mask"])
 
 
-def test_the_sides_share_sizes_control_and_hooks_with_the_prompt_and_cover_the_whole_picture():
+def test_the_sides_share_sizes_control_hooks_and_region_with_the_prompt():
     model = host_extras.small_sdxl().model
     fields = dict(
         width=512, height=64, crop_w=3, control="a ControlNet", hooks="hooks", area=(8, 8, 0, 0), strength=0.5
@@ -98,8 +106,7 @@ def test_the_sides_share_sizes_control_and_hooks_with_the_prompt_and_cover_the_w
     pooled = {"pooled_output": torch.randn(1, 1280, generator=torch.Generator().manual_seed(3))}
     cond, sides = sides_of(model, prompt(1, **fields, **pooled), *(prompt(seed, **pooled) for seed in (2, 3)))
     for side in sides:
-        assert all(side[name] == fields[name] for name in ("width", "height", "crop_w", "control", "hooks"))
-        assert "area" not in side and "strength" not in side and side["uuid"] != cond["uuid"]
+        assert all(side[name] == fields[name] for name in fields)
         assert side["model_conds"]["y"] is cond["model_conds"]["y"]  # equal, as the pooled vectors are
         assert not torch.equal(side["cross_attn"], cond["cross_attn"])
 

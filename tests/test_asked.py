@@ -1,0 +1,235 @@
+"""A preference that asks the host's model, in a world where everything it asks for has a closed form."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from corrector.axis.axis import load_axis
+from corrector.correction.asked import CLOSED, PREVIEW_STEPS, AskedSides, preview
+from corrector.correction.decision import NO_PREDICTION
+from corrector.correction.record import corrections_of
+from corrector.correction.run import Run
+from corrector.correction.update import Settings
+from corrector.files.folders import AXES
+from corrector.preference.networks import PreferenceError
+from corrector.preference.preference import Preference
+from corrector.preference.text import Text
+from gaussian_world import GaussianWorld
+
+AXIS = load_axis(AXES / "miniature-backdrop.json")
+SHAPE = (2, 4, 4)
+WORLD = GaussianWorld(beta=0.3, means=(1.0, -1.0), spreads=(0.3, 0.3), shape=SHAPE)
+START = 14.0
+
+
+class WorldModel:
+    """The world as the model of a run; it counts the pictures that each function is asked about."""
+
+    pictures = None
+
+    def __init__(self, world=WORLD, cfg=1.0):
+        self.world, self.cfg = world, cfg
+        self.asked = {"plain": 0, "prompted": 0, "side": 0}
+
+    def encode(self, preference, phrases):
+        return 0 if phrases[0] in preference.axis.counter.phrases else 1
+
+    def prompted(self, x, sigma):
+        self.asked["prompted"] += len(x)
+        return self.world.denoised(x.double(), sigma.double()).float()
+
+    def plain(self, x, sigma):
+        self.asked["plain"] += len(x)
+        conditional = self.world.denoised(x.double(), sigma.double()).float()
+        return self.negative(x, sigma) + self.cfg * (conditional - self.negative(x, sigma))
+
+    def negative(self, x, sigma):
+        return self.world.denoised(x.double(), sigma.double(), beta=0.28).float()
+
+    def side(self, conditioning, x, sigma, index):
+        self.asked["side"] += len(x)
+        return self.world.denoised_of(x.double(), sigma.double(), conditioning).float()
+
+
+@pytest.fixture
+def preference():
+    return Preference(AXIS, "any", Text(), name="asked", hash=AXIS.hash)
+
+
+def run_of(preference, count, model, settings=None, **options):
+    coins = torch.linspace(0.05, 0.95, count)
+    return Run([preference], settings or Settings(), coins, [[]] * count, asks=model, **options)
+
+
+def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40):
+    """Euler steps from the noise of a seed -> latents [count, *SHAPE]."""
+    model = model or WorldModel()
+    x = START * torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+    levels = [*torch.logspace(torch.tensor(START).log10(), -1.5, steps).tolist(), 0.0]
+    for level, following in pairwise(levels):
+        sigma = torch.full((count,), level)
+        conditional, negative = WORLD.denoised(x.double(), sigma.double()).float(), model.negative(x, sigma)
+        replaced = bool(run and replaces and run.replacement(level) is not None)
+        if replaced:
+            conditional = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
+        denoised = negative + model.cfg * (conditional - negative)
+        if run:
+            denoised = run.correct(denoised, x, sigma, model.cfg, conditional, negative, replaced)
+        x = denoised + following / level * (x - denoised)
+    return x
+
+
+def counter_side(latents):
+    return latents.mean(dim=(1, 2, 3)) > 0
+
+
+@pytest.mark.parametrize("cfg", (1.0, 2.0, 7.0))
+def test_every_picture_comes_out_on_the_counter_side_and_those_that_would_anyway_keep_their_bits(preference, cfg):
+    model = WorldModel(cfg=cfg)
+    plain, run = sampled(60, model=model), run_of(preference, 60, model)
+    made = sampled(60, run, model)
+    fine = counter_side(plain)
+    assert 5 < fine.sum() < 50
+    assert counter_side(made).all()
+    assert torch.equal(made[fine], plain[fine])
+    assert {run.reasons[0][i] for i in fine.nonzero()[:, 0].tolist()} == {"it shows a city anyway"}
+
+
+@pytest.mark.parametrize("cfg", (1.0, 7.0))
+def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale(preference, cfg):
+    model, sigma = WorldModel(cfg=cfg), torch.full((8,), 5.0)
+    x = -1.0 + 5 * torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(1))
+    negative, conditional = model.negative(x, sigma), model.prompted(x, sigma)
+    made = run_of(preference, 8, model).correct(
+        negative + cfg * (conditional - negative), x, sigma, cfg, conditional, negative
+    )
+    wanted = negative + cfg * (WORLD.denoised_of(x.double(), sigma.double(), 0).float() - negative)
+    fine = counter_side(preview(model, x, sigma))
+    assert not fine.all()
+    torch.testing.assert_close(made[~fine], wanted[~fine], rtol=1e-4, atol=1e-4)
+
+
+def test_predicting_for_the_counter_side_in_place_of_asking_gives_the_same_pictures(preference):
+    world = replace_beta(0.001)
+    models = [WorldModel(world, 2.0) for _ in range(2)]
+    made = [
+        sampled(6, run_of(preference, 6, model), model, replaces)
+        for model, replaces in zip(models, (0, 1), strict=True)
+    ]
+    torch.testing.assert_close(*made, rtol=1e-3, atol=1e-3)
+    assert models[1].asked["side"] < models[0].asked["side"]
+
+
+def replace_beta(beta):
+    return GaussianWorld(beta=beta, means=(1.0, -1.0), spreads=(0.3, 0.3), shape=SHAPE)
+
+
+def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed_only(preference):
+    model = WorldModel(replace_beta(0.001), cfg=2.0)
+    run, asked = run_of(preference, 1, model), []
+    for level in (START, 5.0, 1.1 * CLOSED, 0.9 * CLOSED, 0.1):
+        before = model.asked["side"]
+        sigma, x = torch.full((1,), level), torch.full((1, *SHAPE), -1.0)
+        run.correct(x, x, sigma, 2.0, x, x)
+        asked.append(model.asked["side"] - before)
+    assert asked == [4 + 1, 1, 1, 0, 0]
+    assert model.asked["plain"] + model.asked["prompted"] == PREVIEW_STEPS
+    run.judge(x)
+    assert model.asked["side"] == sum(asked) + 4
+
+
+@pytest.mark.parametrize("target", (0.4, 0.5, 0.8, 1.0))
+def test_the_target_share_counts_the_pictures_that_are_fine_anyway(preference, target):
+    model = WorldModel()
+    plain = sampled(100, model=model)
+    made = sampled(100, run_of(preference, 100, model, Settings(target=target)), model)
+    wanted = max(target, float(counter_side(plain).float().mean()))
+    assert float(counter_side(made).float().mean()) == pytest.approx(wanted, abs=0.02)
+    corrected = (made != plain).flatten(1).any(dim=1)
+    assert not (corrected & counter_side(plain)).any()
+
+
+def test_results_say_how_many_pictures_showed_the_stereotype_and_do(preference):
+    model = WorldModel()
+    run = run_of(preference, 20, model)
+    made = sampled(20, run, model)
+    run.judge(made)
+    before = int((~counter_side(sampled(20, model=model))).sum())
+    assert run.results() == [(f"a village: {before} -> 0 of 20", True)]
+    assert run.report()[-1] == run.results()[0][0]
+    first = next(i for i, why in enumerate(run.reasons[0]) if not why)
+    entry = corrections_of(run)[first]["preferences"][0]
+    assert (entry["would_show"], entry["shows"]) == ("stereotype", "counter")
+    run.judge(sampled(20, model=model))  # as if the correction had not taken
+    ((line, well),) = run.results()
+    assert line.startswith(f"a village: {before} -> {before} of 20; ") and not well
+
+
+def test_a_prompt_out_of_scope_asks_nothing(preference):
+    from corrector.gate.prompt_gate import OUT_OF_SCOPE, PromptReading
+
+    class Closed:
+        def read(self, regions):
+            return PromptReading(OUT_OF_SCOPE, "neither")
+
+    model = WorldModel()
+    run = run_of(replace(preference, gate=Closed()), 4, model)
+    made = sampled(4, run, model)
+    assert torch.equal(made, sampled(4, model=model))
+    run.judge(made)
+    assert not any(model.asked.values()) and run.results() == []
+
+
+def test_sides_that_mean_the_same_change_nothing_and_say_so(preference):
+    world = GaussianWorld(beta=0.3, means=(-1.0, -1.0), spreads=(0.3, 0.3), shape=SHAPE)
+    model = WorldModel(world)
+    run = run_of(preference, 3, model)
+    x, sigma = torch.randn(3, *SHAPE), torch.full((3,), START)
+    assert run.correct(x, x, sigma, 1.0, x) is x
+    assert set(run.reasons[0]) == {NO_PREDICTION}
+
+
+def test_a_side_that_is_not_finite_later_leaves_the_prediction_as_it_is(preference):
+    model = WorldModel(replace_beta(0.001))
+    run, sigma = run_of(preference, 2, model), torch.full((2,), START)
+    x = torch.full((2, *SHAPE), -1.0)
+    run.correct(x, x, sigma, 1.0, x)
+    model.side = lambda conditioning, x, *_: torch.full_like(x, torch.nan)
+    assert torch.equal(run.correct(x, x, sigma / 2, 1.0, x), x)
+
+
+def test_a_host_that_cannot_ask_is_refused(preference):
+    with pytest.raises(PreferenceError, match="asks the model, which cannot be done here; use a learned preference"):
+        Run([preference], Settings(), torch.zeros(1), [[]])
+
+
+@pytest.mark.parametrize("settings", (Settings(strength=0.5), Settings(mask=torch.ones(4, 4)), Settings(cap=1.0)))
+def test_other_settings_than_the_plain_ones_are_never_left_to_the_host(preference, settings):
+    model = WorldModel(replace_beta(0.001))
+    run, x = run_of(preference, 1, model, settings), torch.full((1, *SHAPE), -1.0)
+    run.correct(x, x, torch.full((1,), START), 1.0, x)
+    assert run.replacement(START) is None
+
+
+def test_strength_scales_the_update(preference):
+    model, x, sigma = WorldModel(replace_beta(0.001)), torch.full((1, *SHAPE), -1.0), torch.full((1,), START)
+    changes = [
+        run_of(preference, 1, model, Settings(strength=strength)).correct(x, x, sigma, 1.0, x) - x
+        for strength in (0.5, 1.0)
+    ]
+    torch.testing.assert_close(2 * changes[0], changes[1])
+    assert changes[1].abs().min() > 0.1
+
+
+def test_each_picture_has_a_phrase_of_its_axis(preference):
+    encoded = []
+
+    class Model(WorldModel):
+        def encode(self, preference, phrases):
+            encoded.append(phrases)
+            return super().encode(preference, phrases)
+
+    AskedSides(preference, Model(), torch.linspace(0, 0.999, 50))
+    assert set(encoded[0]) == set(AXIS.counter.phrases) and set(encoded[1]) == set(AXIS.stereotype.phrases)
