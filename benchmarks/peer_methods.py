@@ -61,30 +61,6 @@ class SafePipeline(StableDiffusionPipelineSafe):
         return latents
 
 
-class WordsSource(torch.nn.Module):
-    """The Text source by the miniature itself, where diffusers' adapter takes only trained ones."""
-
-    has_weights = True
-
-    def __init__(self, host: Miniature, axis: Axis):
-        super().__init__()
-        self.host = host
-        self.group: Tensor | None = None
-        for name, side in (("counter", axis.counter), ("stereotype", axis.stereotype)):
-            prompts = [f"{axis.neutral[0].format(group=group)} {side.phrases[0]}" for group in axis.groups]
-            self.register_buffer(name, host.encode(prompts))  # [G, T, W]
-        self.text = Text(None, None, self.evaluate)
-
-    def read(self, x, sigma, group, conditional):
-        self.group = group
-        return self.text.read(x, sigma, group, conditional)
-
-    def evaluate(self, _, x, sigma):
-        """D_c and D_s, each [B, C, H, W]."""
-        sides = torch.cat([self.counter[self.group], self.stereotype[self.group]])
-        return self.host.denoise(x.repeat(2, 1, 1, 1), sigma.repeat(2), sides).chunk(2)
-
-
 class Methods:
     """Makes the methods for one axis.
 
@@ -143,8 +119,7 @@ class Methods:
     def text(self) -> Method:
         """The Text source needs no training, and the gate is trained on texts alone: the shipped file's."""
         started = time.perf_counter()
-        source = WordsSource(self.host, self.axis)
-        preference = Preference(self.axis, "any", source, self.preference.gate, name="text", hash=self.axis.hash)
+        preference = Preference(self.axis, "any", Text(), self.preference.gate, name="text", hash=self.axis.hash)
 
         def draw(prompts, seeds, cfg, target=1.0):
             return self.ours(prompts, seeds, cfg, target, preference)

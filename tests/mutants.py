@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("corrector", "axes", "weights", "tests", "pyproject.toml")
 SLOW_IMPORTS = ("scipy.stats", "skimage.color", "diffusers.schedulers.scheduling_dpmsolver_multistep")
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain")
+TESTS = {"correction/asked.py": "asked", "correction/kept_skin.py": "kept_skin", "correction/verdict.py": "verdict"}
 PINNED_WITH = {"hosts": "latents", "gate": "preference"}  # rooms whose pinned values are in another's file
 
 
@@ -40,8 +41,15 @@ MUTANTS = [
     Mutant("correction/update.py", "LATE_EXPONENT = 2.0", "LATE_EXPONENT = 1.0"),
     Mutant("correction/update.py", "CLOSED_BELIEF = 0.5", "CLOSED_BELIEF = 0.4"),
     Mutant("correction/update.py", "return strength.expand(count)", "return strength.clamp(max=1).expand(count)"),
-    Mutant("correction/update.py", "(sigma <= settings.window[0])", "(sigma < settings.window[0])"),
-    Mutant("correction/update.py", "(sigma >= settings.window[1])", "(sigma > settings.window[1])"),
+    Mutant("correction/update.py", "(sigma <= self.window[0])", "(sigma < self.window[0])"),
+    Mutant("correction/asked.py", "asked = sigma >= CLOSED", "asked = sigma < CLOSED"),
+    Mutant("correction/asked.py", "following / level", "0.5 * following / level"),
+    Mutant("correction/asked.py", "int(coin * len(phrases))", "0"),
+    Mutant("correction/asked.py", ".nan_to_num(0, 0, 0)", ""),
+    Mutant("correction/verdict.py", "for sign in (1, -1):", "for sign in (1, 1):"),
+    Mutant("correction/kept_skin.py", "(wanted - lightness)", "(lightness - wanted)"),
+    Mutant("correction/kept_skin.py", "(SETTLED - relative)", "(SETTLED + relative)"),
+    Mutant("correction/update.py", "(sigma >= self.window[1])", "(sigma > self.window[1])"),
     Mutant("correction/update.py", "1 - closed**exponent", "1 - closed"),
     Mutant("correction/update.py", "min=CLOSED_BELIEF)).clamp(max=1)", "min=CLOSED_BELIEF))"),
     Mutant("correction/update.py", "(1 - decision.chance).square()", "(1 - decision.chance)"),
@@ -231,6 +239,8 @@ def outcome(copy: Path, mutant: Mutant) -> str:
 
 
 def tests_of(mutant: Mutant) -> str:
+    if mutant.file in TESTS:
+        return f"tests/test_{TESTS[mutant.file]}.py"
     room = mutant.file.split("/")[0]
     return f"tests/test_pinned_{PINNED_WITH.get(room, room)}.py"
 

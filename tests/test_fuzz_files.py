@@ -133,7 +133,7 @@ def test_preference_files(folder, preference_file, data):
         decision, _ = decide(preference, readings, torch.tensor([0.3, 0.7]), 0.5, 3.0, torch.tensor([-2.0, 1.0]))
         decision = replace(decision, active=torch.ones(2, dtype=torch.bool), group=torch.tensor([0, 1]))
         assert correct(x, x, sigma, [preference], [decision], Settings(), 2.0, x).isfinite().all()
-        assert preference.caveats() and all(c.reach(0.9) for c in preference.calibrations)
+        assert all(map(str.strip, preference.caveats())) and all(c.reach(0.9) for c in preference.calibrations)
         save_preferences([preference], folder / "again.safetensors")
 
 

@@ -236,8 +236,7 @@ def test_the_log_line_counts_pictures_and_says_if_the_cfg_scale_or_the_preferenc
     assert "not calibrated" in log_line(exact(), [""], 2.0)
 
 
-def test_the_log_line_says_that_the_skin_tone_is_not_kept_or_that_the_correction_harms(calibrated):
-    assert "does not keep the skin tone" in log_line(replace(calibrated, training={}), [""], 2.0)
+def test_the_log_line_says_that_the_correction_harms(calibrated):
     harmful = replace(calibrated, calibrations=(replace(calibrated.calibrations[0], distance=1.3, spread=1.2),))
     said = log_line(harmful, [""], 2.0)
     assert "the correction harms pictures of Orvane at CFG 2" in said and "Use a lower strength" in said

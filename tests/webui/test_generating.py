@@ -165,9 +165,9 @@ def test_an_exception_in_a_callback_is_reported(host, part, monkeypatch):
 def test_a_target_share_uses_the_lean_of_the_first_prediction(host, part, monkeypatch):
     leans, decide = [], part("corrector.correction.run").decide
 
-    def watched(preference, readings, coins, target, cfg, lean, earlier):
+    def watched(preference, readings, coins, target, cfg, lean, *others):
         leans.append(lean)
-        return decide(preference, readings, coins, target, cfg, lean, earlier)
+        return decide(preference, readings, coins, target, cfg, lean, *others)
 
     monkeypatch.setattr(part("corrector.correction.run"), "decide", watched)
     p = host.generate(True, "backdrop", 1.0, 0.5, prompts=[ORVANE, ORVANE, KITTEN], seeds=(1, 2, 3)).p
