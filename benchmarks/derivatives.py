@@ -81,7 +81,7 @@ def train(name: str, path: Path, seed: int = 0, steps: int = 350, pictures: int 
     host = Miniature(bf16=True)
     with torch.no_grad():
         parts = [host.autoencoder.encode(part).latents for part in to_tensor(np.stack(drawn)).split(host.batch)]
-    latents = torch.cat(parts) * host.scale
+    latents = torch.cat(parts) * host.autoencoder.config.scaling_factor
     add_lora(host.unet)
 
     def schedule(step: int) -> float:

@@ -5,6 +5,7 @@ An axis describes how *models* depict people, never people. It is a JSON file; `
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -18,6 +19,7 @@ from ..files.whole_files import why_not, write_whole
 
 SIDES = ("stereotype", "counter")
 SCHEMA = AXES / "axis.schema.json"
+NAME = "[a-z0-9-]{1,100}"  # of an axis file, without .json
 
 
 class AxisError(RSCorrectorError):
@@ -206,6 +208,18 @@ def load_axis(path: Path | str) -> Axis:
     return axis_from_dict(data, path.name)
 
 
+def given_axis(text: str | os.PathLike) -> Axis | None:
+    """The axis that a text means: the name of a shipped one, or the path of a .json file; None if it is neither.
+
+    Raises AxisError if the file cannot be used.
+    """
+    text = os.fspath(text)
+    if text.endswith(".json"):
+        return load_axis(text)
+    shipped = AXES / f"{text}.json"
+    return load_axis(shipped) if re.fullmatch(NAME, text) and shipped.is_file() else None
+
+
 def save_axis(axis: Axis, folder: Path | str, name: str | None = None) -> Path:
     """Write an axis file, replacing an older one of that name -> its path.
 
@@ -217,7 +231,7 @@ def save_axis(axis: Axis, folder: Path | str, name: str | None = None) -> Path:
     Raises AxisError if the name is invalid, if the axis cannot be used, or if the file cannot be written.
     """
     name = axis.id if name is None else str(name).removesuffix(".json")
-    if not re.fullmatch("[a-z0-9-]{1,100}", name):
+    if not re.fullmatch(NAME, name):
         raise AxisError(f'"{name}" cannot name an axis file; use small letters, digits and hyphens only, at most 100.')
     path = Path(folder) / f"{name}.json"
     data = axis.to_dict()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ..gate.prompt_gate import token_vectors
-from ..latents.devices import quickly
 from ..latents.host import Hook, default_cfg, starting_noise
 from ..latents.spaces import denoised_from_output, scale_input
+from .components import LATENTS_AT_ONCE, PipelineTexts, decoded
 from .loading import CheckpointError, load_pipeline
-from .pipelines import checkpoint_of, identity_of, is_sdxl, limit_tokenizers, name_of, sampled_parts
-from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
+from .pipelines import checkpoint_of, identity_of, limit_tokenizers, name_of, sampled_parts
+from .prompts import Prompts
 from .sampler import karras_sigmas, sample_euler
 
 if TYPE_CHECKING:
@@ -25,12 +24,10 @@ if TYPE_CHECKING:
 PREDICTION_KINDS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 LARGEST_BATCH = 50  # in a batch
-LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
 PIXELS = 8  # of the picture, on each side of a latent pixel
-DECODED_AT_ONCE = 8  # pictures: more do not fit into a CPU's cache and take longer
 
 
-class Checkpoint:
+class Checkpoint(PipelineTexts):
     """A loaded pipeline of diffusers as a LearningHost; neither its scheduler nor its weights are changed.
 
     The pipeline may have any precision, scheduler or CPU offload, and may be the img2img, inpaint or ControlNet variant
@@ -45,18 +42,13 @@ class Checkpoint:
     steps = 16
 
     def __init__(self, pipe: DiffusionPipeline, size: tuple[int, int] | None = None):
-        self.pipe = pipe
         self.evaluations = 0  # of the UNet, counted in pictures
         self.unet, self.autoencoder, self.space = sampled_parts(pipe)
         limit_tokenizers(pipe)
-        self.sdxl = is_sdxl(pipe)
+        super().__init__(pipe)
         self.shape = (4, *_latent_size(pipe, size))
         self.batch = max(1, min(LARGEST_BATCH, LATENTS_AT_ONCE // (self.shape[1] * self.shape[2])))
         self.dtype = str(self.unet.dtype).removeprefix("torch.")
-        config = self.autoencoder.config
-        self.scale = config.scaling_factor
-        self.shift = config.get("shift_factor") or 0.0
-        self._device: torch.device | None = None
         self._read_schedule(pipe.scheduler)
 
     @classmethod
@@ -66,16 +58,6 @@ class Checkpoint:
     ) -> Checkpoint:  # fmt: skip
         """A checkpoint folder or single file as a host; for the arguments see `load_pipeline` and the class."""
         return cls(load_pipeline(path, bf16, device, lora, config), size)
-
-    @property
-    def device(self) -> torch.device:
-        if self._device is None:  # diffusers looks at every module for it
-            self._device = self.pipe._execution_device  # also right with CPU offload
-        return self._device
-
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        return tuple(self.pipe.tokenizer.get_vocab())
 
     @property
     def identity(self) -> dict:
@@ -109,32 +91,8 @@ class Checkpoint:
         Longer prompts are encoded in chunks, which follow each other: [N, 77 k, W]. Shorter ones are repeated up to the
         same length, which changes nothing in cross-attention.
         """
-        encoded = self._encode(prompts)
+        encoded = self.encoded(prompts)
         return encoded if self.sdxl else encoded.tokens
-
-    def encode_each(self, prompts: Sequence[str]) -> Iterator[Tensor]:
-        for start in range(0, len(prompts), TEXTS_AT_ONCE):
-            with quickly(self.device):
-                encoded = self._encode(prompts[start : start + TEXTS_AT_ONCE])
-            yield from (row[0] for ((row, _),) in encoded.conditionings)
-
-    @torch.no_grad()
-    def _encode(self, prompts):
-        # Tokenizers refuse halves of surrogate pairs, which become question marks.
-        prompts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
-        chunks = [chunks_of(self.pipe.tokenizer, prompt) for prompt in prompts]
-        tokens, _, *pooled = self.pipe.encode_prompt(
-            [chunk for parts in chunks for chunk in parts],
-            device=self.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=False,
-        )
-        counts = [len(parts) for parts in chunks]
-        rows = [torch.cat(list(vectors))[None] for vectors in tokens.float().cpu().split(counts)]
-        beside = [{}] * len(rows)
-        if self.sdxl:
-            beside = [{"pooled_output": vectors[:1]} for vectors in pooled[0].float().cpu().split(counts)]
-        return Prompts([[row, pooled]] for row, pooled in zip(rows, beside, strict=True))
 
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Tensor | Prompts) -> Tensor:
@@ -176,14 +134,8 @@ class Checkpoint:
         cfg = default_cfg(self.space) if cfg is None else cfg
         return sample_euler(self, conditioning, self.noise(seeds), self.schedule(steps or self.steps), cfg, hook)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        pictures = []
-        with _upcast(self.autoencoder) as vae:
-            for part in latents.split(min(self.batch, DECODED_AT_ONCE)):
-                z = (part.to(self.device) / self.scale + self.shift).to(vae.dtype)
-                pictures.append(vae.decode(z).sample.float().cpu())
-        return torch.cat(pictures).clamp(-1, 1)
+        return decoded(self.pipe, latents, self.device)
 
 
 def _latent_size(pipe, size):
@@ -195,14 +147,3 @@ def _latent_size(pipe, size):
     if min(width, height) < 64 or width % 64 or height % 64:
         raise CheckpointError(f"The size {width} x {height} cannot be sampled; give multiples of 64.")
     return height // PIXELS, width // PIXELS
-
-
-@contextmanager
-def _upcast(vae):
-    """A VAE that overflows in float16 (SDXL's) in float32 for a while, as diffusers' pipelines do it."""
-    upcast = vae.dtype == torch.float16 and vae.config.get("force_upcast")
-    try:
-        yield vae.to(torch.float32) if upcast else vae
-    finally:
-        if upcast:
-            vae.to(torch.float16)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,11 +26,14 @@ from torch import Tensor
 from ..correction.run import Run
 from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
-from ..latents.spaces import denoised_from_output, percent_to_sigma
-from ..preference.file import load_preferences
+from ..latents.spaces import percent_to_sigma
 from ..preference.preference import Preference
-from .pipelines import check_pipeline, checkpoint_of
-from .schedulers import check_scheduler, noise_level
+from ..preference.text import Text
+from .asking import AskedPipeline, arguments_of
+from .given import Given, preferences_of
+from .components import PipelineTexts
+from .pipelines import check_pipeline, check_preferences, checkpoint_of
+from .schedulers import check_scheduler, denoised_of, has_finished, noise_level
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -48,7 +51,7 @@ _thread = _Thread()
 @contextmanager
 def corrected(
     pipe: DiffusionPipeline,
-    preferences: Preference | str | os.PathLike | Iterable[Preference | str | os.PathLike],
+    preferences: Given | Iterable[Given],
     strength: float | Tensor = 1.0,
     target: float = 1.0,
     start: float = 0.0,
@@ -69,7 +72,8 @@ def corrected(
 
     Args:
         pipe: a pipeline for Stable Diffusion 1.5, 2.x or XL: text to image, img2img, inpaint or ControlNet.
-        preferences: a Preference, the path of a preference file, or several of both.
+        preferences: what corrects, or several of them: a Preference, the path of a preference file; or, to ask the
+            pipe's own model without learning, an Axis, the name of a shipped one or the path of an axis file (.json).
         strength: 0 is off, exactly; 1 is as calibrated. A number, or [B] with one for each picture.
         target: wanted share of counter pictures, in (0, 1].
         start, end: part of the sampling in which the correction acts, 0 to 1.
@@ -78,8 +82,9 @@ def corrected(
         seed: another draw of which pictures a target below 1 corrects.
         use_gate: False corrects every picture, whatever its prompt.
     """
-    preferences = _loaded(preferences)
-    check_pipeline(pipe, preferences)
+    check_pipeline(pipe)
+    preferences = preferences_of(preferences, functools.partial(PipelineTexts, pipe))
+    check_preferences(pipe, preferences)
     if isinstance(pipe.encode_prompt, _Replaced) and pipe.encode_prompt.owner is pipe:
         raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
     if not 0 <= start < end <= 1:
@@ -101,22 +106,6 @@ def corrected(
         run.end_call()
 
 
-def _loaded(preferences):
-    """Preferences and paths of preference files, one or several -> a tuple of Preferences."""
-    several = isinstance(preferences, Iterable) and not isinstance(preferences, str)
-    loaded = []
-    for preference in preferences if several else [preferences]:
-        if isinstance(preference, str | os.PathLike):
-            loaded += load_preferences(os.fspath(preference))
-        elif isinstance(preference, Preference):
-            loaded.append(preference)
-        else:
-            raise CorrectionError(
-                f"A preference is of the type {type(preference).__name__}; give Preferences or paths of their files."
-            )
-    return tuple(loaded)
-
-
 class PipelineRun:
     """What was done inside a block: a `correction.run.Run` for each call of the pipeline, in order."""
 
@@ -131,6 +120,8 @@ class PipelineRun:
         self._runs: list[Run] = []
         self._run: Run | None = None  # of the call that is in progress, from its first step
         self._scheduler: Any = None  # of the call that is in progress
+        self._asked: AskedPipeline | None = None  # of the call that is in progress, if a preference asks the model
+        self._replaced = False  # whether the UNet's last evaluation was for the counter side's prompts
         self._hooks = ExitStack()
 
     def report(self) -> str:
@@ -167,7 +158,7 @@ class PipelineRun:
         """A call of the pipeline is over, or was interrupted."""
         self._hooks.close()
         run, self._run = self._run, None
-        self._scheduler = None
+        self._scheduler = self._asked = None
         if run:
             run.finish(self._made)
             for line in run.report():
@@ -184,7 +175,8 @@ class PipelineRun:
                 run.end_call()
             elif run._run:
                 run._run.finish(run._made)
-        self._start = self._noise = self._repainted = self._made = self._output = None
+        self._start = self._noise = self._repainted = self._made = self._output = self._asked = None
+        self._replaced = False
         self._prompts = [[row[None]] for row in encoded[0].detach()]
         self._scheduler = scheduler
         self._hooks.enter_context(_Replaced(scheduler, "step", self._step))
@@ -192,7 +184,27 @@ class PipelineRun:
         # A function, which a copy of the UNet shares; a method would be copied, with all that it belongs to.
         hook = self.pipe.unet.register_forward_hook(lambda unet, _, output: self._seen(unet, output))
         self._hooks.callback(hook.remove)
+        if any(isinstance(preference.source, Text) for preference in self._preferences):
+            arguments = inspect.signature(type(self.pipe).encode_prompt).bind(self.pipe, *args, **kwargs).arguments
+            self._asked = AskedPipeline(self.pipe, original, arguments, encoded)
+            before = self.pipe.unet.register_forward_pre_hook(
+                lambda unet, args, kwargs: self._before_unet(unet, args, kwargs), with_kwargs=True
+            )
+            self._hooks.callback(before.remove)
         return encoded
+
+    def _before_unet(self, unet, args, kwargs):
+        """The UNet's arguments with the counter side's prompts, where that is all there is to ask; else None."""
+        asked = self._asked
+        if asked is None or asked.aside or unet is not self.pipe.unet:
+            return None
+        asked.call, self._replaced = arguments_of(args, kwargs), False
+        counter = None
+        if self._run:
+            counter = self._run.replacement(noise_level(self._scheduler, asked.call["timestep"])[0])
+        changed = None if counter is None else asked.replaced(counter)
+        self._replaced = changed is not None
+        return changed and ((), changed)
 
     def _maybe_free_model_hooks(self, original):
         self.end_call()
@@ -213,12 +225,27 @@ class PipelineRun:
 
     def _seen(self, unet, output):
         """The output of the UNet: a row for each picture without CFG, with it those of the negative prompts before."""
-        if unet is self.pipe.unet:
+        if unet is self.pipe.unet and not (self._asked and self._asked.aside):
             self._output = output[0]
 
     def _step(self, original, model_output, timestep, sample, *args, **kwargs):
         stepped = original(self._correct(model_output, timestep, sample), timestep, sample, *args, **kwargs)
         self._made = stepped[0]
+        if self._asked and self._run:
+            if has_finished(self._scheduler, timestep):
+                stepped = self._finished(stepped)
+            self._asked.call = {}  # it holds tensors of the UNet
+        return stepped
+
+    def _finished(self, stepped):
+        """What the last step returned, with the skin tone of plain pictures."""
+        made = self._made
+        assert self._run is not None and made is not None  # noqa: S101
+        self._run.judge(made)
+        self._made = self._run.finished(made)
+        if isinstance(stepped, tuple):  # LCM pipelines take the second one, which is the same tensor at the end
+            return tuple(self._made if part is made else part for part in stepped)
+        stepped["prev_sample"] = self._made
         return stepped
 
     def _correct(self, output, timestep, sample):
@@ -235,17 +262,15 @@ class PipelineRun:
             )
         x, prediction = sample.float() / alpha, self._scheduler.config.prediction_type
         levels = torch.full((len(x),), sigma, device=x.device)
-
-        def denoised(output):
-            if prediction == "sample":
-                return output
-            return denoised_from_output(output.float(), x, levels, {"epsilon": "eps", "v_prediction": "v"}[prediction])
+        denoised = functools.partial(denoised_of, self._scheduler, x=x, sigma=levels)
 
         guided = self.pipe.do_classifier_free_guidance
         # Without a forward hook, as in a UNet that was compiled in place, the prediction after CFG stands in.
         prompted = output if self._output is None else self._output.split(len(x))[int(guided)]
         cfg = self.pipe.guidance_scale if guided else 1.0
-        change = self._run.change(x, levels, cfg, denoised(prompted), lambda: denoised(output))
+        change = self._run.change(
+            x, levels, cfg, denoised(prompted), lambda: denoised(output), replaced=self._replaced
+        )
         if change is None:
             return output
         unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]
@@ -277,7 +302,7 @@ class PipelineRun:
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
         return Run(
             self._preferences, self.settings, coins, self._prompts, start=start, repainted=self._repainted,
-            use_gate=self._use_gate, model=lambda: self._model,
+            use_gate=self._use_gate, asks=self._asked, model=lambda: self._model,
         )  # fmt: skip
 
 

@@ -118,28 +118,29 @@ def limit_tokenizers(pipe: DiffusionPipeline) -> None:
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 
 
-def check_pipeline(pipe: DiffusionPipeline, preferences: Sequence[Preference]) -> None:
-    """Raises CorrectionError or PreferenceError if the preferences or the scheduler do not fit the pipeline."""
-    kind = type(pipe).__name__
+def check_pipeline(pipe: DiffusionPipeline) -> None:
+    """Raises CorrectionError if a pipeline or its scheduler is not supported."""
     if lack := _lack(pipe):
         raise CorrectionError(
-            f"RS-Corrector does not support the {kind}, {lack}; use a pipeline for Stable Diffusion 1.5, 2.x or XL "
-            "(text to image, img2img, inpaint or ControlNet)."
+            f"RS-Corrector does not support the {type(pipe).__name__}, {lack}; use a pipeline for Stable Diffusion "
+            "1.5, 2.x or XL (text to image, img2img, inpaint or ControlNet)."
         )
     check_scheduler(pipe.scheduler)
+
+
+def check_preferences(pipe: DiffusionPipeline, preferences: Sequence[Preference]) -> None:
+    """Raises CorrectionError or PreferenceError if there are no preferences, or one does not fit the pipeline."""
     if not preferences:
         raise CorrectionError("There are no preferences; give at least one, or the path of its file.")
-    config, space = pipe.unet.config, str(space_of(pipe))  # `_lack` refuses those of none
+    kind, config, space = type(pipe).__name__, pipe.unet.config, str(space_of(pipe))  # `_lack` refuses those of none
     width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
     for preference in preferences:
-        name, gate = f'The preference "{preference.name}"', preference.gate
-        if not preference.source.has_weights:
-            raise CorrectionError(f"{name} consists of prompts for ComfyUI; load a learned one from a file.")
         preference.check_space(space, f"the {kind}")
+        gate = preference.gate
         if gate is not None and gate.width != width:
             raise CorrectionError(
-                f"{name} was made for a text encoder of width {gate.width} and the {kind} has one of width {width}; "
-                "use a preference made for this model."
+                f'The preference "{preference.name}" was made for a text encoder of width {gate.width} and the {kind} '
+                f"has one of width {width}; use a preference made for this model."
             )
 
 

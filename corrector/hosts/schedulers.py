@@ -6,9 +6,11 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from ..correction.update import CorrectionError
+from ..latents.spaces import denoised_from_output
 
 if TYPE_CHECKING:
     from diffusers.configuration_utils import ConfigMixin
@@ -27,6 +29,7 @@ MIDPOINTS = {  # sigma of the second evaluation of a step, if it is not the sigm
 }
 LEAST_ALPHA = 2**-24  # least cumulative alpha, at zero terminal SNR; the same as in EulerDiscreteScheduler
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+KINDS = {"epsilon": "eps", "v_prediction": "v"}
 PIXEL_CLIPPING = ("clip_sample", "thresholding")  # settings for models whose values are pixels
 
 
@@ -66,6 +69,24 @@ def noise_level(scheduler: Any, timestep: Tensor) -> tuple[float, float]:
     else:
         sigma = float(scheduler.sigmas[scheduler.step_index])
     return sigma, 1.0 if kind in SIGMA_SCALED else 1 / math.sqrt(sigma**2 + 1)
+
+
+def nearest_timestep(scheduler: Any, sigma: Tensor) -> Tensor:
+    """sigma [B] -> the nearest training timestep in log sigma [B], as `Checkpoint.timestep`."""
+    alphas = scheduler.alphas_cumprod.to(sigma.device, torch.float32).clamp(min=LEAST_ALPHA)
+    return (sigma.float().log()[:, None] - ((1 - alphas) / alphas).log() / 2).abs().argmin(dim=1)
+
+
+def denoised_of(scheduler: Any, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    """A UNet's output -> denoised, for x [B, C, H, W] at sigma [B] in variance-exploding form."""
+    prediction = scheduler.config.prediction_type
+    return output if prediction == "sample" else denoised_from_output(output.float(), x, sigma, KINDS[prediction])
+
+
+def has_finished(scheduler: Any, timestep: Tensor) -> bool:
+    """Whether the `step` that was made at a timestep was the last one."""
+    step = getattr(scheduler, "step_index", None)
+    return bool(timestep == scheduler.timesteps[-1]) if step is None else step == len(scheduler.timesteps)
 
 
 def _kind(scheduler):

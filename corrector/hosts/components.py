@@ -1,0 +1,109 @@
+"""Text encoders and VAE of a diffusers pipeline, as learning, audits and corrections use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..correction.update import CorrectionError
+from ..latents.devices import quickly
+from .pipelines import identity_of, is_sdxl, name_of
+from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
+DECODED_AT_ONCE = 8  # pictures: more do not fit into a CPU's cache and take longer
+
+
+class PipelineTexts:
+    """The text encoders of a pipeline as a TextEncoder (`latents.host`).
+
+    Raises CorrectionError if it has none, as one to which only `prompt_embeds` are given.
+
+    Args:
+        pipe: a pipeline with `encode_prompt`.
+    """
+
+    def __init__(self, pipe: DiffusionPipeline):
+        self.pipe = pipe
+        self.sdxl = is_sdxl(pipe)
+        self.encoders = [e for e in (pipe.text_encoder, getattr(pipe, "text_encoder_2", None)) if e is not None]
+        tokenizers = [t for t in (pipe.tokenizer, getattr(pipe, "tokenizer_2", None)) if t is not None]
+        if not self.encoders or not tokenizers:
+            raise CorrectionError(
+                f"{name_of(pipe)}: it has no text encoder, and an axis is about what prompts say; load the pipeline "
+                "with it, or use a learned preference."
+            )
+        self.tokenizer = tokenizers[0]
+        self._device: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        if self._device is None:  # diffusers looks at every module for it
+            self._device = self.pipe._execution_device  # also right with CPU offload
+        return self._device
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return tuple(self.tokenizer.get_vocab())
+
+    @property
+    def encoder_identity(self) -> str:
+        """The identity of the text encoders' weights."""
+        return identity_of(*self.encoders)
+
+    def encode_each(self, prompts: Sequence[str]) -> Iterator[Tensor]:
+        for start in range(0, len(prompts), TEXTS_AT_ONCE):
+            with quickly(self.device):
+                encoded = self.encoded(prompts[start : start + TEXTS_AT_ONCE])
+            yield from (row[0] for ((row, _),) in encoded.conditionings)
+
+    @torch.no_grad()
+    def encoded(self, prompts: Sequence[str]) -> Prompts:
+        """Prompts of any length, in chunks that follow each other: token vectors [1, 77 k, W] of each."""
+        # Tokenizers refuse halves of surrogate pairs, which become question marks.
+        prompts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
+        chunks = [chunks_of(self.tokenizer, prompt) for prompt in prompts]
+        tokens, _, *pooled = self.pipe.encode_prompt(
+            [chunk for parts in chunks for chunk in parts],
+            device=self.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
+        )
+        counts = [len(parts) for parts in chunks]
+        rows = [torch.cat(list(vectors))[None] for vectors in tokens.float().cpu().split(counts)]
+        beside = [{}] * len(rows)
+        if self.sdxl:
+            beside = [{"pooled_output": vectors[:1]} for vectors in pooled[0].float().cpu().split(counts)]
+        return Prompts([[row, pooled]] for row, pooled in zip(rows, beside, strict=True))
+
+
+@torch.no_grad()
+def decoded(pipe: DiffusionPipeline, latents: Tensor, device: torch.device) -> Tensor:
+    """Latents [N, C, H, W] in model space -> pictures [N, 3, height, width] in -1..1 by a pipeline's VAE, on the CPU."""
+    config = pipe.vae.config
+    shift = config.get("shift_factor") or 0.0
+    at_once = max(1, min(DECODED_AT_ONCE, LATENTS_AT_ONCE // (latents.shape[2] * latents.shape[3])))
+    pictures = []
+    with _upcast(pipe.vae) as vae:
+        for part in latents.split(at_once):
+            z = (part.to(device) / config.scaling_factor + shift).to(vae.dtype)
+            pictures.append(vae.decode(z).sample.float().cpu())
+    return torch.cat(pictures).clamp(-1, 1)
+
+
+@contextmanager
+def _upcast(vae):
+    """A VAE that overflows in float16 (SDXL's) in float32 for a while, as diffusers' pipelines do it."""
+    upcast = vae.dtype == torch.float16 and vae.config.get("force_upcast")
+    try:
+        yield vae.to(torch.float32) if upcast else vae
+    finally:
+        if upcast:
+            vae.to(torch.float16)
