@@ -18,7 +18,7 @@ IDS = {
     "RSCorrector", "RSCorrectorAdvanced", "RSCorrectorLoadPreference", "RSCorrectorTextPreference",
     "RSCorrectorCombinePreferences", "RSCorrectorMiniature", "RSCorrectorLoadAxis", "RSCorrectorAxis",
     "RSCorrectorLearnPreference", "RSCorrectorCalibrate", "RSCorrectorSavePreference", "RSCorrectorAudit",
-    "RSCorrectorMap", "RSCorrectorCompare",
+    "RSCorrectorMap", "RSCorrectorCompare", "RSCorrectorAnyCheckpoint",
 }  # fmt: skip
 
 
