@@ -6,7 +6,8 @@
 texts.tsv has a line for each text and a column for each language; the first column is the English text as the node has
 it, and the last one a plain English label for the id of an input. Ids are permanent, and ComfyUI 0.3.64 shows no
 `display_name` of an input, so the English labels are a translation too. sentences.tsv has what nodes say about a run.
-nodes.json has the texts of each node, so that only `--nodes` needs a ComfyUI, with its packages in its `.venv`.
+nodes.json has the texts of each node, so that only `--nodes` needs a ComfyUI, with its packages in its `.venv`. A
+tooltip of several lines, which lists the files of one user, is in neither, and stays as it is.
 """
 
 import csv
@@ -25,7 +26,8 @@ READ = """
 import json, sys
 from host import NODES
 def socket(name, tooltip):
-    return {"name": name, "tooltip": tooltip or ""}
+    lists = "\\n" in (tooltip or "")  # the files of one user, which the page shows if there is no translation
+    return {"name": name} if lists else {"name": name, "tooltip": tooltip or ""}
 nodes = {}
 for name, node in sorted(NODES.items()):
     schema = node.GET_SCHEMA()
@@ -79,7 +81,7 @@ def texts_of(nodes: dict) -> list[str]:
     """Every text that needs a translation, once."""
     texts = [node[field] for node in nodes.values() for field in ("display_name", "description")]
     sockets = [socket for node in nodes.values() for part in ("inputs", "outputs") for socket in node[part].values()]
-    texts += [socket[field] for socket in sockets for field in ("name", "tooltip")]
+    texts += [text for socket in sockets for text in socket.values()]
     return [text for text in dict.fromkeys(texts + categories_of(nodes)) if text]
 
 

@@ -68,8 +68,7 @@ class RSCorrectorAnyCheckpoint(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="With the VAE, skin is kept as light as it is in the picture; without it, by approximate "
-                    "colours.",
+                    tooltip="Keeps the skin tone more exactly; without the VAE, it is kept by approximate colours.",
                 ),
             ],
             outputs=[CORRECTED_MODEL],

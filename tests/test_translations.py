@@ -11,10 +11,11 @@ from locales import make
 ROOT = make.HERE.parent
 # Where what nodes show about a run is made: {file: functions, methods and constants}.
 SPEAKERS = {
-    "corrector/correction/decision.py": ("CHOSEN_BY_SEED", "decide", "counts", "notes"),
+    "corrector/correction/decision.py": ("NO_PREDICTION", "CHOSEN_BY_SEED", "decide", "counts", "notes"),
     "corrector/correction/run.py": ("WINDOW_MISSED", "STRENGTH_ZERO", "_unknown_note"),
+    "corrector/correction/verdict.py": ("result",),
     "corrector/gate/prompt_gate.py": ("reason",),
-    "corrector/preference/preference.py": ("caveats_of_run", "_tone_caveat"),
+    "corrector/preference/preference.py": ("caveats_of_run",),
     "corrector/preference/calibration.py": ("harm",),
     "corrector/learning/report.py": ("verdict",),
     "corrector/auditing/report_file.py": ("verdict",),

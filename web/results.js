@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { find, knownOutputs, nodesOf, rootGraph, show } from "./box.js";
 
-const CORRECTING = ["RSCorrector", "RSCorrectorAdvanced"];
+const CORRECTING = ["RSCorrectorAnyCheckpoint", "RSCorrector", "RSCorrectorAdvanced"];
 const WORKING = [
   "RSCorrectorAudit", "RSCorrectorLearnPreference", "RSCorrectorCalibrate", "RSCorrectorMap", "RSCorrectorAxis",
   "RSCorrectorSavePreference",

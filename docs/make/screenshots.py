@@ -54,7 +54,8 @@ SHOW = """name => { let n = app.graph._nodes.find(n => n.type == name);
     app.canvas.ds.offset = [400 / app.canvas.ds.scale - n.pos[0], 130 / app.canvas.ds.scale - n.pos[1]];
     app.canvas.setDirty(true, true); }"""
 SHOWN_AS_NODES = (
-    "Compare", "Axis", "Calibrate", "LearnPreference", "LoadAxis", "LoadPreference", "SavePreference", "TextPreference",
+    "AnyCheckpoint", "Compare", "Axis", "Calibrate", "LearnPreference", "LoadAxis", "LoadPreference", "SavePreference",
+    "TextPreference",
 )  # fmt: skip
 
 
@@ -91,15 +92,15 @@ def test_comfyui_first_correction(after_a_run):
 def test_comfyui_outcome(after_a_run):
     page = after_a_run
     page.evaluate(
-        """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrector"); app.canvas.ds.scale = 1.6;
+        """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrectorAnyCheckpoint"); app.canvas.ds.scale = 1.6;
         app.canvas.ds.offset = [300 - n.pos[0], 200 - n.pos[1]]; app.canvas.setDirty(true, true); }"""
     )
     page.wait_for_timeout(1500)
-    save(page.screenshot(clip=page.evaluate(CROP, "RSCorrector")), "comfyui-outcome", 480)
+    save(page.screenshot(clip=page.evaluate(CROP, "RSCorrectorAnyCheckpoint")), "comfyui-outcome", 480)
 
 
 def test_comfyui_nodes_of_help_pages(after_a_run):
-    """Those whose picture is no sheet of docs/make/help_pictures.py; the first is in the template that ran."""
+    """Those whose picture is no sheet of docs/make/help_pictures.py; the first two are in the template that ran."""
     page = after_a_run
     for name in SHOWN_AS_NODES:
         page.evaluate(SHOW, f"RSCorrector{name}")

@@ -29,7 +29,7 @@ def test_the_archive_loads_and_its_first_template_runs(server, object_info):
 
 def test_every_node_of_the_archive_has_its_help_page(server, object_info):
     names = [name for name in object_info if name.startswith("RSCorrector")]
-    assert len(names) == 14
+    assert len(names) == 15
     for name in names:
         with urllib.request.urlopen(f"{server.address}/extensions/rs-corrector/docs/{name}.md") as page:
             assert page.read().startswith(b"# RS-Corrector")

@@ -87,8 +87,9 @@ def test_all_pictures_of_first_correction_are_right(pictures, object_info):
     (correction,) = json.loads(Image.open(paths[after][0]).text["rs_corrector"])["corrections"]
     (preference,) = correction["preferences"]
     assert correction["strength"] == correction["target"] == 1.0
-    assert preference["name"] == "miniature-backdrop" and len(preference["hash"]) == 10
+    assert preference["name"] == "Village backdrop (miniature)" and len(preference["hash"]) == 10
     assert preference["corrected"] and not preference["reason"]
+    assert (preference["would_show"], preference["shows"]) == ("stereotype", "counter")
 
 
 def test_three_samplers_whose_pictures_are_saved_apart_and_in_one_batch(graph, outcomes):

@@ -12,9 +12,10 @@ SHOWN = """() => Object.fromEntries(app.graph._nodes.map(n => [n.type + " " + n.
 CUT = """() => app.graph._nodes.flatMap(n => n.widgets ?? []).filter(w => w.name == "rs_outcome")
     .map(w => w.element.firstElementChild.offsetHeight - w.element.clientHeight).filter(missing => missing > 1)"""
 EMPTY = """() => { const node = app.graph.getNodeById(4);
-    return node.size[1] - Math.max(170, node.computeSize()[1]); }"""  # height without content; 170 is the template's
+    return node.size[1] - Math.max(300, node.computeSize()[1]); }"""  # height without content; 300 is the template's
 QUEUED = """async () => { const { output, workflow } = await app.graphToPrompt();
     return [Object.keys(output[4].inputs).sort(), workflow.nodes.find(n => n.id == 4).widgets_values]; }"""
+OURS = "RSCorrectorAnyCheckpoint 4"
 ASKS = "left alone 4: the prompt asks for a village"
 
 
@@ -33,10 +34,11 @@ def outcome_of_run(server, page):
 
 
 def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server, page, workflow, renderer):
-    corrected = {"RSCorrector 4": [["corrected", "corrected 4 of 4"]]}
+    corrected = {OURS: [["corrected", "corrected 4 of 4"], ["corrected", "a village: 4 -> 0 of 4"]]}
     assert outcome_of_run(server, page) == corrected
     in_both_themes(page, f"outcome-{renderer}")
-    assert page.evaluate(QUEUED) == [["model", "preference", "strength"], [1]]  # the text is not a part of the workflow
+    inputs = ["axis", "clip", "counter", "model", "stereotype", "strength", "vae"]
+    assert page.evaluate(QUEUED) == [inputs, ["miniature-backdrop.json", 1, "", ""]]  # without the outcome
     page.wait_for_timeout(2000)  # the page stores its draft
     page.reload()
     loaded(page, "window.app && window.app.graph && app.graph._nodes?.length > 5")
@@ -47,18 +49,26 @@ def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server,
 
 def test_a_run_that_corrects_nothing_stands_out_and_says_why(server, page, workflow, renderer):
     change(page, 5, {"text": VILLAGE})
-    assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
+    assert outcome_of_run(server, page) == {OURS: [["nothing", f"corrected 0 of 4 · {ASKS}"]]}
     screenshot(page, f"outcome-asked-{renderer}")
     change(page, 5, {"text": "a kitten"})
-    ((kind, text),) = outcome_of_run(server, page)["RSCorrector 4"]
+    ((kind, text),) = outcome_of_run(server, page)[OURS]
     assert kind == "nothing" and text.startswith("corrected 0 of 4 · left alone 4: the prompt names nobody of ")
     change(page, 4, {"strength": 0})
-    assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", "off: the strength is 0"]]}
+    assert outcome_of_run(server, page) == {OURS: [["nothing", "off: the strength is 0"]]}
     screenshot(page, f"outcome-off-{renderer}")
     assert renderer != "classic" or page.evaluate(EMPTY) <= 40  # about two lines; ComfyUI 0.3.64 never shrinks a node
     page.evaluate("() => { app.graph.getNodeById(4).mode = 4; }")
-    assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", "off: the node is bypassed"]]}
+    assert outcome_of_run(server, page) == {OURS: [["nothing", "off: the node is bypassed"]]}
     screenshot(page, f"outcome-bypassed-{renderer}")
+
+
+def test_a_run_that_leaves_the_stereotype_in_stands_out(server, page, workflow, renderer):
+    change(page, 4, {"strength": 0.05})
+    (first, (kind, text)) = outcome_of_run(server, page)[OURS]
+    assert first == ["corrected", "corrected 4 of 4"]
+    assert kind == "nothing" and text.startswith("a village: 4 -> 4 of 4")
+    screenshot(page, f"outcome-left-{renderer}")
 
 
 def add_advanced(page):
@@ -67,12 +77,12 @@ def add_advanced(page):
         """() => { const graph = app.graph, add = (type, x, y) => {
             const node = LiteGraph.createNode(type); node.pos = [x, y]; graph.add(node); return node; };
         const [advanced, both] = [add("RSCorrectorAdvanced", 400, 480), add("RSCorrectorCombinePreferences", 0, 800)];
-        const attire = add("RSCorrectorLoadPreference", 0, 1000);
-        attire.widgets[0].value = "miniature-attire.safetensors";
+        const files = ["backdrop", "attire"].map((name, place) => {
+            const file = add("RSCorrectorLoadPreference", 0, 1000 + 200 * place);
+            file.widgets[0].value = `miniature-${name}.safetensors`; return file; });
         const old = graph.getNodeById(4), set = (n, name, from, slot) =>
             from.connect(slot, n, n.inputs.findIndex(input => input.name == name));
-        set(both, "preference_1", graph.getNodeById(3), 0);
-        set(both, "preference_2", attire, 0);
+        files.forEach((file, place) => set(both, `preference_${place + 1}`, file, 0));
         set(advanced, "preference", both, 0);
         set(advanced, "model", graph.getNodeById(2), 0);
         set(graph._nodes.find(n => n.title == "After" && n.type == "KSampler"), "model", advanced, 0);
@@ -102,7 +112,10 @@ def test_the_outcome_and_the_slider_are_in_the_language_of_the_page(server, page
         open_workflow(page, "1-see-a-stereotype-corrected.json")  # its widgets are made in the new language
         change(page, 5, {"text": VILLAGE})
         why = "4 laissées intactes : le prompt demande a village"
-        assert outcome_of_run(server, page) == {"RSCorrector 4": [["nothing", f"0 sur 4 corrigées · {why}"]]}
+        assert outcome_of_run(server, page) == {OURS: [["nothing", f"0 sur 4 corrigées · {why}"]]}
+        change(page, 5, {"text": "a portrait of an Orvane person"})
+        made = [["corrected", "4 sur 4 corrigées"], ["corrected", "a village : 4 -> 0 sur 4"]]
+        assert outcome_of_run(server, page) == {OURS: made}
         assert page.locator(".rs-compare").inner_text().split("\n")[-2:] == ["avant", "après"]
         screenshot(page, f"outcome-fr-{renderer}")
     finally:

@@ -70,7 +70,7 @@ def test_learning_says_its_stages_and_ends_in_its_report_fresh_and_cached(server
         said = page.evaluate("window.stages")
         texts = [text for _, text, _ in said]
         assert "drawing pairs 0 of 32" in texts and any(text.startswith("drawing pairs 32 of 32") for text in texts)
-        for stage in ("learning to tell the two sides apart", "reading the model at noisy pairs", "measuring Orvane"):
+        for stage in ("asking the model which side the pairs show", "reading the model at noisy pairs", "measuring Orvane"):
             assert any(text.startswith(stage) for text in texts), texts
         assert any(preview.startswith("data:image/jpeg;base64,") for *_, preview in said)
         looks_learned(page)
@@ -200,7 +200,7 @@ WITHOUT_GROUP = """() => { const node = LiteGraph.createNode("RSCorrectorTextPre
 
 
 def test_why_a_node_failed_comes_first_in_the_notice(server, page, renderer):
-    open_workflow(page, "1-see-a-stereotype-corrected.json")
+    open_workflow(page, "6-correct-several-stereotypes.json")
     page.evaluate(WITHOUT_GROUP)
     run(server, page, until="error")
     screenshot(page, f"failed-{renderer}")

@@ -23,9 +23,7 @@ SIZE = {"width": 128, "height": 128}
 WITH_MINIATURE = {
     "EmptyLatentImage": SIZE,
     "PrimitiveFloat": {"value": 2.0},
-    "RSCorrectorTextPreference": {
-        "group": "Orvane person", "stereotype": f"{PERSON} in a village", "counter": f"{PERSON} in a city",
-    },
+    "RSCorrectorAnyCheckpoint": {"axis": "miniature-backdrop.json"},
     "RSCorrectorLoadAxis": {"file": "miniature-backdrop.json"},
     "RSCorrectorLearnPreference": {**SIZE, "steps": 16, "cfg": 2.0, "batch": 16, "pairs": 32, "training_steps": 500},
     "RSCorrectorCalibrate": {**SIZE, "steps": 16, "cfg": 2.0, "batch": 16, "images": 16},
