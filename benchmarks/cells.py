@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.measuring import Options, mean, number, share
 from benchmarks.records import Estimate, Row
-from benchmarks.studio import SHARE_BATCH, Cell, Pictures, preference_of, studio_of
+from benchmarks.studio import SHARE_BATCH, Cell, Pictures, axis_of, preference_of, studio_of
 from benchmarks.worlds import WORLDS
 from corrector.latents.statistics import features, frechet, latent_change
 
@@ -119,7 +119,7 @@ def cells(world: str, settings: tuple, n: int, options: Options, **more) -> Iter
     """A cell for each setting, axis and group of the axis; groups have seeds of their own."""
     for sampler, cfg, steps in settings[: 1 if options.quick else None]:
         for attribute in WORLDS[world].sides:
-            for group in preference_of(world, attribute).axis.groups[: 1 if options.quick else None]:
+            for group in axis_of(world, attribute).groups[: 1 if options.quick else None]:
                 more["seed"] = (options.seed or SEED) + 100_000 * WORLDS[world].groups.index(group)
                 more["steps"] = 4 if options.quick else steps
                 yield Cell(attribute, group, world, n=options.count(n), sampler=sampler, cfg=cfg, **more)
@@ -128,6 +128,39 @@ def cells(world: str, settings: tuple, n: int, options: Options, **more) -> Iter
 def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
     for settings, n in ((CALIBRATED, 1000), (ELSEWHERE, 100)):
         yield from map(measure, cells(world, settings, n, options))
+
+
+ANY_CHECKPOINT = (
+    *(("Euler", cfg, 16) for cfg in (2.0, 7.0, 1.0, 4.0, 9.0)),
+    *(("Euler", 7.0, steps) for steps in (6, 30)),
+    ("LCM", 1.0, 4),
+    *((sampler, 7.0, 16) for sampler in ("Euler ancestral", "DPM++ 2M SDE", "UniPC")),
+)
+
+
+def any_checkpoint(options: Options, world: str = "miniature") -> Iterator[Row]:
+    """A preference that asks the model, without learning or calibration."""
+    for cell in cells(world, ANY_CHECKPOINT, 100, options, asks=True):
+        yield measure(cell)
+    for cell in cells(world, CALIBRATED, 200, options, asks=True, target=0.5):
+        yield measure(cell)
+
+
+def evaluations(options: Options) -> Iterator[Row]:
+    """Evaluations of the UNet in a run that asks the model, over those of the plain run."""
+    studio = studio_of("miniature")
+    rows = []
+    counted = studio.host.pipe.unet.register_forward_hook(lambda unet, inputs, output: rows.append(len(output[0])))
+    settings = [("Euler", cfg, steps) for steps in (16, 30) for cfg in (7.0, 1.0)]
+    for cell in cells("miniature", tuple(settings), 8, options, asks=True):
+        if cell.group == "Orvane" and cell.axis == "backdrop":
+            counts = []
+            for corrects in (False, True):
+                rows.clear()
+                studio.latents(cell, studio.world.prompts(cell.group, cell.n), corrects)
+                counts.append(sum(rows))
+            yield cell.row({"evaluations over plain": number(counts[1] / counts[0], cell.n)})
+    counted.remove()
 
 
 def targets(options: Options, world: str = "miniature") -> Iterator[Row]:
@@ -180,6 +213,9 @@ def derivatives(options: Options) -> Iterator[Row]:
 
 PARTS = {
     "samplers": samplers,
+    "any-checkpoint": any_checkpoint,
+    "any-checkpoint-second-world": lambda options: any_checkpoint(options, "second"),
+    "evaluations": evaluations,
     "targets": targets,
     "asked": asked,
     "pictures": pictures,

@@ -12,9 +12,11 @@ from torch import Tensor
 import corrector
 from benchmarks.records import ROOT, Estimate, Row
 from benchmarks.worlds import WORLDS
+from corrector.axis.axis import Axis, load_axis
 from corrector.hosts.diffusers import corrected
 from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
+from corrector.preference.text import Text
 
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Euler": ("EulerDiscreteScheduler", dict(use_karras_sigmas=True)),
@@ -45,6 +47,7 @@ class Cell:
         inpainting: img2img that draws all but the face and the body again.
         derivative: name of the LoRA that changes the miniature, or "".
         calibrated: the preference is calibrated on the derivative.
+        asks: the preference asks the model, without learning or calibration.
         n: corrected pictures.
         seed: of the first picture.
     """
@@ -62,12 +65,15 @@ class Cell:
     inpainting: bool = False
     derivative: str = ""
     calibrated: bool = False
+    asks: bool = False
     n: int = 100
     seed: int = 0
 
     @property
     def preferences(self) -> list[Preference]:
         names = self.correct or (self.axis,)
+        if self.asks:
+            return [Preference(axis_of(self.world, name), "any", Text(), name=name) for name in names]
         return [preference_of(self.world, name, self.derivative if self.calibrated else "") for name in names]
 
     def row(self, figures: dict[str, Estimate]) -> Row:
@@ -90,6 +96,11 @@ class Pictures:
 
     def first(self, n: int) -> "Pictures":
         return Pictures(self.latents[:n], self.labels[:n], self.groups[:n], self.lightness[:n])
+
+
+def axis_of(world: str, attribute: str) -> Axis:
+    folder, name = ("axes", f"{world}-{attribute}") if world == "miniature" else (f"benchmarks/{world}_world", "axis")
+    return load_axis(ROOT / folder / f"{name}.json")
 
 
 @cache
@@ -129,7 +140,7 @@ class Studio:
 
     def latents(self, cell: Cell, prompts: list[str], corrects: bool) -> Tensor:
         """Latents [N, C, H, W] on the CPU, in bfloat16 by autocast; seeds count from the cell's first."""
-        correction = (cell.correct or cell.axis, cell.target, cell.calibrated) if corrects else ()
+        correction = (cell.correct or cell.axis, cell.target, cell.calibrated, cell.asks) if corrects else ()
         key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), correction)
         if key not in self.drawn:
             batch = SHARE_BATCH if cell.target < 1 else BATCH

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import Options, share
-from benchmarks.records import ROOT, Row
-from benchmarks.studio import BATCH
+from benchmarks.records import Row
+from benchmarks.studio import BATCH, axis_of
 from benchmarks.worlds import WORLDS, World
-from corrector.axis.axis import Axis, load_axis
+from corrector.axis.axis import Axis
 from corrector.correction.verdict import verdict_of_host
 from corrector.miniature.host import Miniature
 
@@ -86,12 +86,6 @@ def verdicts(options: Options, name: str) -> Iterator[Row]:
                 seed = (options.seed or SEED) + 1000 * world.groups.index(group)
                 cell = Cell(world, host, attribute, group, cfg, steps, options.count(100, quick=4), seed)
                 yield from (cell.row(kind, latents, axis) for kind, latents in cell.kinds())
-
-
-def axis_of(world: str, attribute: str) -> Axis:
-    """The axis of a world's attribute."""
-    second = ROOT / "benchmarks" / "second_world" / "axis.json"
-    return load_axis(second if world == "second" else ROOT / "axes" / f"{world}-{attribute}.json")
 
 
 PARTS = {
