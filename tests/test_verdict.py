@@ -48,7 +48,7 @@ def test_cells_in_which_the_sides_agree_do_not_count():
 
 @pytest.mark.parametrize(("d", "side"), [(0.2, "counter"), (0.19, "unsure"), (-0.19, "unsure"), (-0.2, "stereotype")])
 def test_little_evidence_is_no_verdict(d, side):
-    assert Verdict(torch.tensor([d], dtype=torch.float64), torch.zeros(1, 2, 2)).sides == [side]
+    assert Verdict(torch.tensor([d], dtype=torch.float64)).sides == [side]
 
 
 def test_a_picture_with_a_broken_prediction_is_unsure_and_spoils_no_other():

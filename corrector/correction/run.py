@@ -181,8 +181,7 @@ class Run:
             index = decision.active.nonzero()[:, 0]
             if verdicts is None or pictures is None or plain is None or not region or not len(index) or not self.acted:
                 continue
-            difference = verdicts[0].difference[index.cpu()]
-            kept = with_skin_of(plain[index], made[index.to(made.device)], difference, pictures, region)
+            kept = with_skin_of(plain[index], made[index.to(made.device)], pictures, region)
             made = made.index_copy(0, index.to(made.device), kept.to(made))
         return made
 

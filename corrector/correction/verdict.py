@@ -46,11 +46,9 @@ class Verdict:
     Args:
         evidence: d [N] on the CPU, about 1 for the counter side and -1 for the stereotype side; NaN if a prediction or
             latent was broken, or both predictions were the same.
-        difference: |D_c - D_s|^2 of each cell [N, H, W]: where the two sides differ.
     """
 
     evidence: Tensor
-    difference: Tensor
 
     @property
     def sides(self) -> list[Side]:
@@ -81,17 +79,15 @@ def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, T
     level = sigma_of(*x0.shape[2:])
     sigma = torch.full((len(x0),), level, device=x0.device)
     gained = apart = torch.zeros(len(x0), device=x0.device)
-    differences = []
     for sign in (1, -1):
         counter, stereotype = (part.to(x0) for part in predict(x0 + sign * level * noise, sigma))
         e_c, e_s, weight = (
             reduce(difference.square(), "n c h w -> n h w", "sum")
             for difference in (counter - x0, stereotype - x0, counter - stereotype)
         )
-        differences.append(weight)
         gained = gained + reduce(weight * (e_s - e_c), "n h w -> n", "sum")
         apart = apart + reduce(weight.square(), "n h w -> n", "sum")
-    return Verdict((gained / apart).cpu(), torch.stack(differences).mean(dim=0).cpu())
+    return Verdict((gained / apart).cpu())
 
 
 def result(axis: Axis, inside: Sequence[bool], before: Sequence[Side], after: Sequence[Side]) -> str:
@@ -130,4 +126,4 @@ def verdict_of_host(host: Host, latents: Tensor, axis: Axis, group: str) -> Verd
         return counter, stereotype
 
     parts = [verdict(part, predict) for part in latents.split(host.batch)]
-    return Verdict(torch.cat([part.evidence for part in parts]), torch.cat([part.difference for part in parts]))
+    return Verdict(torch.cat([part.evidence for part in parts]))

@@ -30,8 +30,8 @@ from ..latents.spaces import percent_to_sigma
 from ..preference.preference import Preference
 from ..preference.text import Text
 from .asking import AskedPipeline, arguments_of
-from .given import Given, preferences_of
 from .components import PipelineTexts
+from .given import Given, preferences_of
 from .pipelines import check_pipeline, check_preferences, checkpoint_of
 from .schedulers import check_scheduler, denoised_of, has_finished, noise_level
 
@@ -268,9 +268,7 @@ class PipelineRun:
         # Without a forward hook, as in a UNet that was compiled in place, the prediction after CFG stands in.
         prompted = output if self._output is None else self._output.split(len(x))[int(guided)]
         cfg = self.pipe.guidance_scale if guided else 1.0
-        change = self._run.change(
-            x, levels, cfg, denoised(prompted), lambda: denoised(output), replaced=self._replaced
-        )
+        change = self._run.change(x, levels, cfg, denoised(prompted), lambda: denoised(output), replaced=self._replaced)
         if change is None:
             return output
         unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]
