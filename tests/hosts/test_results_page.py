@@ -70,7 +70,11 @@ def test_learning_says_its_stages_and_ends_in_its_report_fresh_and_cached(server
         said = page.evaluate("window.stages")
         texts = [text for _, text, _ in said]
         assert "drawing pairs 0 of 32" in texts and any(text.startswith("drawing pairs 32 of 32") for text in texts)
-        for stage in ("asking the model which side the pairs show", "reading the model at noisy pairs", "measuring Orvane"):
+        for stage in (
+            "asking the model which side the pairs show",
+            "reading the model at noisy pairs",
+            "measuring Orvane",
+        ):
             assert any(text.startswith(stage) for text in texts), texts
         assert any(preview.startswith("data:image/jpeg;base64,") for *_, preview in said)
         looks_learned(page)

@@ -174,7 +174,7 @@ def test_any_checkpoint_runs_with_the_miniature_as_the_checkpoint(server, object
     before, after = by_class(graph, "SaveImage")
     pictures = server.pictures(succeeded(server.run(graph)))
     assert not np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
-    assert 'portrait Orvane person: "village" / "city": corrected 4 of 4' in server.log
+    assert 'Orvane person: "village" / "city": corrected 4 of 4' in server.log
 
 
 def test_other_sampler_nodes_accept_the_corrected_model(server):
