@@ -49,7 +49,7 @@ class RSCorrectorTextPreference(io.ComfyNode):
             display_name="RS-Corrector Text Preference",
             category=PREFERENCE_CATEGORY,
             **found_by(*SEARCH_WORDS, "concept slider"),
-            description="A preference from two prompts, for any checkpoint, without training. The model itself is asked "
+            description="A preference from two prompts, for any checkpoint, without training. The model is asked "
             "what it would draw with the other side: a run of 20 steps takes about half as long again.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP that encodes your prompt."),
