@@ -1,4 +1,4 @@
-"""Draw the picture at the top of the README: the same portraits of the miniature at CFG 7, plain and corrected.
+"""Draw the picture at the top of the README: portraits of the miniature at CFG 7, plain and corrected without learning.
 
 python docs/make/before_and_after.py
 """
@@ -14,11 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.sampled import sample_corrected  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
-from corrector.files.folders import WEIGHTS  # noqa: E402
+from corrector.files.folders import AXES  # noqa: E402
 from corrector.miniature.host import Miniature, pictures_to_uint8  # noqa: E402
-from corrector.preference.file import load_preference  # noqa: E402
+from corrector.preference.preference import Preference  # noqa: E402
+from corrector.preference.text import Text  # noqa: E402
 
 OUT = ROOT / "docs" / "pictures" / "before-and-after.png"
 PROMPT = "a portrait of an Orvane person"
@@ -30,7 +32,7 @@ SIDE, GAP, HEADING = 128, 4, 34  # pixels
 def pictures() -> list[np.ndarray]:
     """The plain and the corrected portraits, each uint8 [N, H, W, 3]."""
     host = Miniature()
-    preference = load_preference(WEIGHTS / "miniature-backdrop.safetensors")
+    preference = Preference(load_axis(AXES / "miniature-backdrop.json"), "any", Text())
     prompts = [PROMPT] * len(SEEDS)
     seeds = list(SEEDS)
     plain = host.sample(host.encode(prompts), seeds, CFG, STEPS)

@@ -92,8 +92,9 @@ def test_comfyui_first_correction(after_a_run):
 def test_comfyui_outcome(after_a_run):
     page = after_a_run
     page.evaluate(
-        """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrectorAnyCheckpoint"); app.canvas.ds.scale = 1.6;
-        app.canvas.ds.offset = [300 - n.pos[0], 200 - n.pos[1]]; app.canvas.setDirty(true, true); }"""
+        """() => { const n = app.graph._nodes.find(n => n.type == "RSCorrectorAnyCheckpoint");
+        app.canvas.ds.scale = 1.6; app.canvas.ds.offset = [300 - n.pos[0], 200 - n.pos[1]];
+        app.canvas.setDirty(true, true); }"""
     )
     page.wait_for_timeout(1500)
     save(page.screenshot(clip=page.evaluate(CROP, "RSCorrectorAnyCheckpoint")), "comfyui-outcome", 480)

@@ -90,6 +90,17 @@ def test_the_translations_are_of_the_texts_that_the_nodes_have(object_info):
     )
 
 
+def test_the_list_of_axes_has_those_of_the_user_and_the_translations_are_the_same(server):
+    folder = server.folder / "models" / "rs_corrector" / "axes"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(WORKFLOWS.parent / "axes" / "miniature-attire.json", folder / "mine.json")
+    texts = texts_of(server.get("/object_info")["RSCorrectorAnyCheckpoint"])
+    (folder / "mine.json").unlink()
+    assert "\nmine: " in texts["inputs"]["axis"]["tooltip"]
+    known = json.loads((WORKFLOWS.parent / "locales" / "nodes.json").read_text(encoding="utf-8"))
+    assert without_lists(texts) == known["RSCorrectorAnyCheckpoint"]
+
+
 def test_first_correction_runs_at_both_scales_and_reports_its_result(server, first_correction):
     before, after = by_class(first_correction, "SaveImage")
     (scale,) = by_class(first_correction, "PrimitiveFloat")
@@ -174,7 +185,7 @@ def test_any_checkpoint_runs_with_the_miniature_as_the_checkpoint(server, object
     before, after = by_class(graph, "SaveImage")
     pictures = server.pictures(succeeded(server.run(graph)))
     assert not np.array_equal(pixels(pictures[before]), pixels(pictures[after]))
-    assert 'portrait Orvane person: "village" / "city": corrected 4 of 4' in server.log
+    assert 'Orvane person: "village" / "city": corrected 4 of 4' in server.log
 
 
 def test_other_sampler_nodes_accept_the_corrected_model(server):
