@@ -130,20 +130,17 @@ def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
         yield from map(measure, cells(world, settings, n, options))
 
 
-ANY_CHECKPOINT = (
-    *(("Euler", cfg, 16) for cfg in (2.0, 7.0, 1.0, 4.0, 9.0)),
+ASKED_ELSEWHERE = (
+    *(("Euler", cfg, 16) for cfg in (1.0, 4.0, 9.0)),
     *(("Euler", 7.0, steps) for steps in (6, 30)),
     ("LCM", 1.0, 4),
     *((sampler, 7.0, 16) for sampler in ("Euler ancestral", "DPM++ 2M SDE", "UniPC")),
 )
 
 
-def any_checkpoint(options: Options, world: str = "miniature") -> Iterator[Row]:
+def any_checkpoint(options: Options, settings: tuple = CALIBRATED, world: str = "miniature") -> Iterator[Row]:
     """A preference that asks the model, without learning or calibration."""
-    for cell in cells(world, ANY_CHECKPOINT, 100, options, asks=True):
-        yield measure(cell)
-    for cell in cells(world, CALIBRATED, 200, options, asks=True, target=0.5):
-        yield measure(cell)
+    yield from map(measure, cells(world, settings, 100, options, asks=True))
 
 
 def evaluations(options: Options) -> Iterator[Row]:
@@ -163,10 +160,10 @@ def evaluations(options: Options) -> Iterator[Row]:
     counted.remove()
 
 
-def targets(options: Options, world: str = "miniature") -> Iterator[Row]:
+def targets(options: Options, world: str = "miniature", **more) -> Iterator[Row]:
     """Shares of counter pictures at lower targets."""
     for target in (0.25, 0.5, 0.75):
-        yield from map(measure, cells(world, CALIBRATED, 200, options, target=target))
+        yield from map(measure, cells(world, CALIBRATED, 200, options, target=target, **more))
 
 
 def asked(options: Options, world: str = "miniature") -> Iterator[Row]:
@@ -214,7 +211,9 @@ def derivatives(options: Options) -> Iterator[Row]:
 PARTS = {
     "samplers": samplers,
     "any-checkpoint": any_checkpoint,
-    "any-checkpoint-second-world": lambda options: any_checkpoint(options, "second"),
+    "any-checkpoint-elsewhere": lambda options: any_checkpoint(options, ASKED_ELSEWHERE),
+    "any-checkpoint-targets": lambda options: targets(options, asks=True),
+    "any-checkpoint-second-world": lambda options: any_checkpoint(options, world="second"),
     "evaluations": evaluations,
     "targets": targets,
     "asked": asked,
