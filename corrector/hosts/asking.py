@@ -54,7 +54,7 @@ class AskedPipeline:
 
     @property
     def pictures(self) -> Callable[[Tensor], Tensor]:
-        return lambda latents: decoded(self.pipe, latents, self.tokens.device)
+        return lambda latents: decoded(self.pipe, latents, self.tokens.device)[:, :3]  # LDM3D also decodes depth
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Prompts:
         encode = cache(self._encode)
@@ -62,7 +62,7 @@ class AskedPipeline:
 
     def _with_phrase(self, encode, index, phrase):
         """The conditioning of a picture's prompt with a phrase: one text if it is known and short enough."""
-        texts = self.texts and {name: f"{text}, {phrase}" for name, text in self.texts[index].items()}
+        texts = {name: f"{text}, {phrase}" for name, text in self.texts[index].items()} if self.texts else {}
         if texts and all(len(chunks_of(self.tokenizer, text)) == 1 for text in texts.values()):
             return encode(**texts)
         ((tokens, beside),) = encode(prompt=phrase)
@@ -113,7 +113,8 @@ class AskedPipeline:
 
     def _denoised(self, x, sigma, rows, prompts: Prompts | None = None):
         """x [N, C, H, W] at sigma [N] -> denoised for rows [N] of the evaluation at hand, or for other prompts."""
-        call = _rows_of(self.call, rows, len(self.call["sample"]))
+        count = len(self.call["sample"])
+        call = {name: _rows_of(argument, rows, count) for name, argument in self.call.items()}
         sample, scheduler = call["sample"], self.pipe.scheduler
         scaled = scale_input(x.float(), sigma.float()).to(sample)
         call["sample"] = torch.cat([scaled, sample[:, x.shape[1] :]], dim=1)  # an inpainting UNet sees more
@@ -135,10 +136,11 @@ class AskedPipeline:
 
 def arguments_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a UNet by name, in containers of their own: the UNet empties those of T2I-Adapters."""
-    return _mapped(dict(zip(UNET_INPUTS, args, strict=False)) | dict(kwargs), lambda tensor: tensor)
+    given = dict(zip(UNET_INPUTS, args, strict=False)) | dict(kwargs)
+    return {name: _mapped(argument, lambda tensor: tensor) for name, argument in given.items()}
 
 
-def _texts(arguments, count):
+def _texts(arguments, count) -> list[dict[str, str]] | None:
     if arguments.get("prompt_embeds") is not None:
         return None
     given = {name: arguments[name] for name in ("prompt", "prompt_2") if arguments.get(name) is not None}
@@ -158,12 +160,12 @@ def _with_prompts(call, prompts, first):
     return changed
 
 
-def _rows_of(values, rows, count):
-    """Arguments for `count` rows -> those for some rows [N]."""
-    return _mapped(values, lambda tensor: tensor[rows] if tensor.ndim and len(tensor) == count else tensor)
+def _rows_of(argument, rows, count) -> Any:
+    """An argument for `count` rows -> that for some rows [N]."""
+    return _mapped(argument, lambda tensor: tensor[rows] if tensor.ndim and len(tensor) == count else tensor)
 
 
-def _mapped(value, function):
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """Nested dicts, lists and tuples with a function of each tensor in them."""
     if isinstance(value, Tensor):
         return function(value)
