@@ -24,6 +24,7 @@ from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
 from corrector.preference.preference import Preference
 from corrector.preference.text import Text
+from other_device import OTHER, other_device
 from test_diffusers_pipelines import CALLS, build, classes, latents_of, parts  # noqa: F401
 from tiny_checkpoints import BETAS, pipeline
 
@@ -160,6 +161,17 @@ def test_half_precision(dtype):
         changed = drawn(pipe, seeds=range(3))
     assert backdrops(changed)["city"] == 3
     assert pipe.unet.dtype == pipe.vae.dtype == dtype
+
+
+def test_with_the_model_on_another_device(asks, villages):
+    plain, wanted = latents_of(pipe := pipeline("sdxl")), None
+    with corrected(pipe, asks):
+        wanted = latents_of(pipe)
+    with other_device(), corrected(pipe.to(OTHER), asks) as run:
+        latents = latents_of(pipe)
+        assert latents.device == OTHER and run.outcomes() == ["corrected"]
+        torch.testing.assert_close(latents.cpu(), wanted, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(plain, wanted, atol=0.01)
 
 
 @pytest.mark.parametrize("embedded", [True, False])

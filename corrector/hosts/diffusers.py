@@ -29,11 +29,12 @@ from ..correction.update import CorrectionError, Settings
 from ..latents.spaces import percent_to_sigma
 from ..preference.preference import Preference
 from ..preference.text import Text
-from .asking import AskedPipeline, arguments_of
+from .asking import AskedPipeline
 from .components import PipelineTexts
 from .given import Given, preferences_of
 from .pipelines import check_pipeline, check_preferences, checkpoint_of
 from .schedulers import check_scheduler, denoised_of, has_finished, noise_level
+from .unet_arguments import arguments_of
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
