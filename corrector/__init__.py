@@ -2,7 +2,7 @@
 
     from rs_corrector import corrected
 
-    with corrected(pipe, "mine.safetensors") as run:
+    with corrected(pipe, "african-house-poverty") as run:
         images = pipe("a portrait of ...").images
     print(run.report())
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .correction.run import Run
     from .correction.update import Settings, correct
     from .hosts.diffusers import corrected
+    from .hosts.given import Given
     from .latents.host import Host, LearningHost
     from .preference.file import load_preferences, save_preferences
     from .preference.preference import Preference
@@ -69,7 +70,7 @@ def learn(model: DiffusionPipeline | LearningHost, axis: Axis | str | Path, **op
 
     Args:
         model: a diffusers pipeline for Stable Diffusion 1.5, 2.x or XL, or a host (`latents.host.LearningHost`).
-        axis: an Axis, or the path of an axis file.
+        axis: an Axis, the path of an axis file, or the name of a shipped axis.
         options: of `learning.learn.learn`: count, seed, cfg, steps, points, progress, folder (from which an interrupted
             run resumes) and so on.
     """
@@ -99,7 +100,7 @@ def calibrate(model: DiffusionPipeline | Host, preference: Preference, **options
 def audit(
     model: DiffusionPipeline | Host,
     axis: Axis | str | Path,
-    preferences: Iterable[Preference] = (),
+    preferences: Iterable[Given] = (),
     folder: str | Path = "out/audit",
     **options,
 ) -> dict:
@@ -107,15 +108,17 @@ def audit(
 
     Args:
         model: as for `learn`.
-        axis: an Axis, or the path of an axis file.
-        preferences: the Preferences that correct, if any.
+        axis: an Axis, the path of an axis file, or the name of a shipped axis.
+        preferences: what corrects, if anything does, as for `corrected`.
         folder: where pictures, report and page are kept; an audit that was stopped goes on from there.
         options: of `auditing.whole.audit`: images, seed, cfgs, strengths, target and so on.
     """
     with _extra_named():
         from .auditing.whole import audit
+        from .hosts.given import preferences_of
 
-    return audit(_host(model), _axis(axis), list(preferences), folder, **options)
+    host = _host(model)
+    return audit(host, _axis(axis), preferences_of(preferences, lambda: host), folder, **options)
 
 
 def _host(model: Any) -> LearningHost:

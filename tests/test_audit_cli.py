@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+import corrector
 from audit_world import AXIS, ROOT, SHIPPED
 from corrector.auditing.whole import audit
 from corrector.cli.commands import main
@@ -71,6 +72,27 @@ def test_raters_answers_are_added_to_the_report(made, capsys):
     assert "Ada: with the same seeds" in capsys.readouterr().out
     assert json.loads((made / "report.json").read_text())["people"]["raters"] == ["Ada"]
     assert "What people say" in (made / "audit.html").read_text(encoding="utf-8")
+
+
+def test_an_axis_in_place_of_a_preference_asks_the_model_and_needs_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("corrector.hosts.given.cache_folder", lambda name: tmp_path / name)
+    settings = ["--images", "4", "--explicit", "2", "--steps", "8"]
+    main(["audit", AXIS.id, "--preference", AXIS.id, *settings, "--out", str(tmp_path)])
+    folder = tmp_path / AXIS.id
+    report = json.loads((folder / "report.json").read_text())
+    assert report["preferences"] == [{"name": AXIS.title, "hash": AXIS.hash}]
+    assert [path.suffix for path in (tmp_path / "gates").iterdir() if path.name.startswith("gate-")]
+    host = Miniature()
+    host.steps = 8
+    monkeypatch.setattr(host, "sample", lambda *_, **__: pytest.fail("a picture was sampled again"))
+    from_python = corrector.audit(host, AXIS.id, [AXIS], folder, images=4, explicit=2)
+    assert from_python == report
+    known = [figure for figure in report["figures"] if figure["figure"] == "stereotype rate"]
+    plain, asked = (
+        [figure["value"] for figure in known if figure["judge"] == "reader" and figure["strength"] == strength]
+        for strength in (0, 1)
+    )
+    assert len(plain) == len(asked) == 3 and max(plain) >= 0.75 and max(asked) == 0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from corrector.miniature.reader import load_reader
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference
 from corrector.preference.networks import Distilled
-from corrector.preference.text import Text
 from other_device import OTHER, other_device
 from tiny_checkpoints import BETAS, MASK, PICTURE, autoencoder, pipeline, unet
 
@@ -502,7 +501,7 @@ def test_preferences_may_be_given_as_files(miniature, backdrop):
     for given, told in (
         (attire.with_name("none.safetensors"), "no such file"),
         (3, "A preference is of the type int"),
-        ([None], "A preference is of the type NoneType; give Preferences or paths of their files"),
+        ([None], "A preference is of the type NoneType; give Preferences, axes, or paths of their files"),
     ):
         with pytest.raises(RSCorrectorError, match=told), corrected(miniature, given):
             raise AssertionError("the block was entered")
@@ -517,7 +516,6 @@ def test_preferences_that_do_not_fit_are_refused(make, preference, xl_preference
         (sdxl, [preference], "made for SD1.5 and SD2.x, and the StableDiffusionXLPipeline has the latents of SDXL"),
         (sd2, replace(preference, gate=gate), "text encoder of width 16 and the StableDiffusionPipeline has .* 24"),
         (sdxl, replace(xl_preference, gate=gate), "width 16 and .* width 40"),
-        (sd15, replace(preference, source=Text([], [])), "ComfyUI"),
     ]
     for pipe, preferences, told in refused:
         with pytest.raises(RSCorrectorError, match=told), corrected(pipe, preferences):

@@ -42,6 +42,14 @@ def test_without_prompts_the_wordings_of_the_axis_that_are_not_read_are_named(ca
     assert '"a portrait of a Orvane person skyline"' in line and "in a village" not in line
 
 
+def test_the_gate_that_an_axis_has_for_this_text_encoder_is_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("corrector.hosts.given.cache_folder", lambda name: tmp_path / name)
+    main(["read", "miniature-backdrop", "a portrait of an Orvane person", "an Orvane person in a village", "a cat"])
+    named, asked, nobody = capsys.readouterr().out.splitlines()[1::2]
+    assert "corrected as Orvane (names Orvane " in named and "asks for a village" in asked and "names nobody" in nobody
+    assert list((tmp_path / "gates").glob("gate-*.safetensors"))
+
+
 @pytest.mark.parametrize("command", ["read", "gate"])
 def test_commands_that_draw_nothing_have_no_options_of_sampling(command, capsys):
     with pytest.raises(SystemExit):

@@ -5,7 +5,6 @@ An axis describes how *models* depict people, never people. It is a JSON file; `
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -195,8 +194,8 @@ def axis_from_dict(data: Any, where: str = "axis") -> Axis:
 
 
 def load_axis(path: Path | str) -> Axis:
-    """Read an axis file. Raises AxisError if it is missing, unreadable or not an axis."""
-    path = Path(path)
+    """Read an axis file, or the shipped axis of a name. Raises AxisError if it is missing, unreadable or no axis."""
+    path = _shipped(path) or Path(path)
     try:
         data = read_json(path)
     except FileNotFoundError:
@@ -208,16 +207,15 @@ def load_axis(path: Path | str) -> Axis:
     return axis_from_dict(data, path.name)
 
 
-def given_axis(text: str | os.PathLike) -> Axis | None:
-    """The axis that a text means: the name of a shipped one, or the path of a .json file; None if it is neither.
+def given_axis(path: Path | str) -> Axis | None:
+    """The axis, as `load_axis`, if a path ends in .json or is the name of a shipped axis; else None."""
+    return load_axis(path) if str(path).endswith(".json") or _shipped(path) else None
 
-    Raises AxisError if the file cannot be used.
-    """
-    text = os.fspath(text)
-    if text.endswith(".json"):
-        return load_axis(text)
-    shipped = AXES / f"{text}.json"
-    return load_axis(shipped) if re.fullmatch(NAME, text) and shipped.is_file() else None
+
+def _shipped(name: Path | str) -> Path | None:
+    """The file of the shipped axis of a name, if there is one."""
+    path = AXES / f"{name}.json"
+    return path if re.fullmatch(NAME, str(name)) and path.is_file() else None
 
 
 def save_axis(axis: Axis, folder: Path | str, name: str | None = None) -> Path:

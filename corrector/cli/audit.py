@@ -41,7 +41,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _add_audit_options(parser):
     add = parser.add_argument
     add("axis", type=Path, nargs="+", metavar="AXIS")
-    add("--preference", type=Path, nargs="+", default=[], metavar="FILE", help="correct with these")
+    what = "correct with these: preference files, or axes (files or names), for which the checkpoint itself is asked"
+    add("--preference", type=Path, nargs="+", default=[], metavar="FILE", help=what)
     add("--clip", type=Path, metavar="FOLDER", help="also judge with this CLIP model, a folder in transformers' format")
     add("--images", type=count, default=100, help="neutral pictures per group, at most (%(default)s)")
     add("--explicit", type=count, help="pictures per group and side that ask for that side (a quarter of --images)")
@@ -107,9 +108,9 @@ def _prepared(args, path, host) -> tuple[Audit, Path]:
     """-> (Audit of one axis, the folder that it writes to)."""
     from ..auditing.whole import prepared
     from ..axis.axis import load_axis
-    from ..preference.file import load_preference
+    from ..hosts.given import preferences_of
 
-    axis, preferences = load_axis(path), [load_preference(file) for file in args.preference]
+    axis, preferences = load_axis(path), preferences_of(args.preference, lambda: host)
     run = prepared(
         host, axis, preferences, args.clip, images=args.images, explicit=args.explicit, seed=args.seed,
         cfgs=(args.cfg, *args.sweep_cfg), strengths=tuple(args.strength), target=args.target, steps=args.steps,

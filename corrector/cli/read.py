@@ -16,7 +16,7 @@ NO_GATE = "no gate, every picture is corrected"
 
 def add_commands(commands: Any) -> None:
     command = commands.add_parser("read", help="print what the gate of each preference in a file reads in prompts")
-    command.add_argument("file", type=Path, help="a preference file")
+    command.add_argument("file", type=Path, help="a preference file, an axis file, or the name of a shipped axis")
     prompts = "a prompt to read; without any, the names and wordings of each preference's axis are read"
     command.add_argument("prompts", nargs="*", metavar="PROMPT", help=prompts)
     add_host_options(command, draws=False)
@@ -24,10 +24,10 @@ def add_commands(commands: Any) -> None:
 
 
 def read(args: Namespace) -> None:
-    from ..preference.file import load_preferences
+    from ..hosts.given import preferences_of
 
-    preferences = load_preferences(args.file)
     host = open_host(args)
+    preferences = preferences_of(args.file, lambda: host)
     if not args.prompts:
         for preference in preferences:
             print(visible(f"{preference.name}: {sentence_about_own(preference, host)}"))

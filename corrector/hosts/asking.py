@@ -18,13 +18,13 @@ from ..correction.update import CorrectionError
 from ..latents.spaces import scale_input
 from ..preference.preference import Preference
 from .components import PipelineTexts, decoded
-from .prompts import Prompts, chunks_of, joined_tokens
+from .prompts import Prompts, chunks_of
 from .schedulers import denoised_of, nearest_timestep
+from .unet_arguments import rows_of, with_prompts
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-UNET_INPUTS = ("sample", "timestep", "encoder_hidden_states")  # by position
 ENCODING = ("device", "lora_scale", "clip_skip")  # arguments of encode_prompt that also hold for the counter side
 
 
@@ -54,7 +54,7 @@ class AskedPipeline:
 
     @property
     def pictures(self) -> Callable[[Tensor], Tensor]:
-        return lambda latents: decoded(self.pipe, latents, self.tokens.device)
+        return lambda latents: decoded(self.pipe, latents, self.tokens.device)[:, :3]  # LDM3D also decodes depth
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Prompts:
         encode = cache(self._encode)
@@ -62,7 +62,7 @@ class AskedPipeline:
 
     def _with_phrase(self, encode, index, phrase):
         """The conditioning of a picture's prompt with a phrase: one text if it is known and short enough."""
-        texts = self.texts and {name: f"{text}, {phrase}" for name, text in self.texts[index].items()}
+        texts = {name: f"{text}, {phrase}" for name, text in self.texts[index].items()} if self.texts else {}
         if texts and all(len(chunks_of(self.tokenizer, text)) == 1 for text in texts.values()):
             return encode(**texts)
         ((tokens, beside),) = encode(prompt=phrase)
@@ -97,7 +97,7 @@ class AskedPipeline:
         tokens, rows = self.call["encoder_hidden_states"], self._conditional_rows()
         if tokens.shape[1:] != self.tokens.shape[1:] or not torch.equal(tokens[rows], self.tokens.to(tokens)):
             return None
-        return self.call | _with_prompts(self.call, counter, len(tokens) - len(rows))
+        return self.call | with_prompts(self.call, counter, len(tokens) - len(rows))
 
     def _conditional_rows(self):
         """The rows [B] of the evaluation at hand that are for the prompts; those of the negative prompt come before."""
@@ -113,13 +113,14 @@ class AskedPipeline:
 
     def _denoised(self, x, sigma, rows, prompts: Prompts | None = None):
         """x [N, C, H, W] at sigma [N] -> denoised for rows [N] of the evaluation at hand, or for other prompts."""
-        call = _rows_of(self.call, rows, len(self.call["sample"]))
+        count = len(self.call["sample"])
+        call = {name: rows_of(argument, rows, count) for name, argument in self.call.items()}
         sample, scheduler = call["sample"], self.pipe.scheduler
         scaled = scale_input(x.float(), sigma.float()).to(sample)
         call["sample"] = torch.cat([scaled, sample[:, x.shape[1] :]], dim=1)  # an inpainting UNet sees more
         call["timestep"] = nearest_timestep(scheduler, sigma)
         if prompts is not None:
-            call |= _with_prompts(call, prompts, 0)
+            call |= with_prompts(call, prompts, 0)
         with self._asking(), torch.no_grad():
             output = self.pipe.unet(**call)[0]
         return denoised_of(scheduler, output.float(), x.float(), sigma)
@@ -133,12 +134,7 @@ class AskedPipeline:
             self.aside = False
 
 
-def arguments_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a UNet by name, in containers of their own: the UNet empties those of T2I-Adapters."""
-    return _mapped(dict(zip(UNET_INPUTS, args, strict=False)) | dict(kwargs), lambda tensor: tensor)
-
-
-def _texts(arguments, count):
+def _texts(arguments, count) -> list[dict[str, str]] | None:
     if arguments.get("prompt_embeds") is not None:
         return None
     given = {name: arguments[name] for name in ("prompt", "prompt_2") if arguments.get(name) is not None}
@@ -146,27 +142,3 @@ def _texts(arguments, count):
     return [
         {name: texts[index * len(texts) // count] for name, texts in columns.items()} for index in range(count)
     ]  # num_images_per_prompt pictures of each prompt
-
-
-def _with_prompts(call, prompts, first):
-    """The arguments of the UNet that hold texts, with prompts in place of those from the row `first` on."""
-    tokens, added = call["encoder_hidden_states"], call.get("added_cond_kwargs")
-    changed = {"encoder_hidden_states": joined_tokens([*tokens[:first].split(1), prompts.tokens.to(tokens)])}
-    if added and "text_embeds" in added:
-        pooled = torch.cat([added["text_embeds"][:first], prompts.pooled.to(added["text_embeds"])])
-        changed["added_cond_kwargs"] = added | {"text_embeds": pooled}
-    return changed
-
-
-def _rows_of(values, rows, count):
-    """Arguments for `count` rows -> those for some rows [N]."""
-    return _mapped(values, lambda tensor: tensor[rows] if tensor.ndim and len(tensor) == count else tensor)
-
-
-def _mapped(value, function):
-    """Nested dicts, lists and tuples with a function of each tensor in them."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {name: _mapped(part, function) for name, part in value.items()}
-    return type(value)(_mapped(part, function) for part in value) if isinstance(value, list | tuple) else value

@@ -86,7 +86,7 @@ class PipelineTexts:
 
 @torch.no_grad()
 def decoded(pipe: DiffusionPipeline, latents: Tensor, device: torch.device) -> Tensor:
-    """Latents [N, C, H, W] in model space -> pictures [N, 3, height, width] in -1..1 by a pipeline's VAE, on the CPU."""
+    """Latents [N, C, H, W] in model space -> a pipeline's pictures [N, 3, height, width] in -1..1, on the CPU."""
     config = pipe.vae.config
     shift = config.get("shift_factor") or 0.0
     at_once = max(1, min(DECODED_AT_ONCE, LATENTS_AT_ONCE // (latents.shape[2] * latents.shape[3])))

@@ -29,11 +29,12 @@ from ..correction.update import CorrectionError, Settings
 from ..latents.spaces import percent_to_sigma
 from ..preference.preference import Preference
 from ..preference.text import Text
-from .asking import AskedPipeline, arguments_of
+from .asking import AskedPipeline
 from .components import PipelineTexts
 from .given import Given, preferences_of
 from .pipelines import check_pipeline, check_preferences, checkpoint_of
 from .schedulers import check_scheduler, denoised_of, has_finished, noise_level
+from .unet_arguments import arguments_of
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -147,6 +148,12 @@ class PipelineRun:
         """One text per picture of all calls, also of those that were interrupted."""
         return [outcome for run in self._runs for outcome in run.outcomes()]
 
+    def results(self) -> list[str]:
+        """What the pictures of each call show, for each axis about which the model was asked: "a village: 4 -> 0 of 4",
+        by its own verdict on plain previews and on the pictures.
+        """
+        return [text for run in self._runs for text, _ in run.results()]
+
     def replace(self, stack: ExitStack) -> None:
         """Replace the pipeline's methods until an ExitStack is closed."""
         stack.enter_context(_Replaced(self.pipe, "encode_prompt", self._encode_prompt))
@@ -185,7 +192,8 @@ class PipelineRun:
         hook = self.pipe.unet.register_forward_hook(lambda unet, _, output: self._seen(unet, output))
         self._hooks.callback(hook.remove)
         if any(isinstance(preference.source, Text) for preference in self._preferences):
-            arguments = inspect.signature(type(self.pipe).encode_prompt).bind(self.pipe, *args, **kwargs).arguments
+            own = inspect.signature(getattr(type(self.pipe), "encode_prompt"))  # noqa: B009
+            arguments = own.bind(self.pipe, *args, **kwargs).arguments
             self._asked = AskedPipeline(self.pipe, original, arguments, encoded)
             before = self.pipe.unet.register_forward_pre_hook(
                 lambda unet, args, kwargs: self._before_unet(unet, args, kwargs), with_kwargs=True
@@ -268,7 +276,8 @@ class PipelineRun:
         # Without a forward hook, as in a UNet that was compiled in place, the prediction after CFG stands in.
         prompted = output if self._output is None else self._output.split(len(x))[int(guided)]
         cfg = self.pipe.guidance_scale if guided else 1.0
-        change = self._run.change(x, levels, cfg, denoised(prompted), lambda: denoised(output), replaced=self._replaced)
+        predictions = denoised(prompted), lambda: denoised(output)
+        change = self._run.change(x, levels, cfg, *predictions, None, self._replaced)
         if change is None:
             return output
         unit = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}[prediction]

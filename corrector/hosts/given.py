@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -20,9 +20,7 @@ from ..preference.preference import Preference
 from ..preference.text import Text
 from .components import PipelineTexts
 
-LOG = logging.getLogger("rs_corrector")
-
-Given = Preference | Axis | str | os.PathLike
+Given = Preference | Axis | str | os.PathLike[str]
 
 
 def asking_preference(axis: Axis, encoder: TextEncoder) -> Preference:
@@ -36,7 +34,6 @@ def asking_preference(axis: Axis, encoder: TextEncoder) -> Preference:
     """
     identity = encoder.encoder_identity if isinstance(encoder, PipelineTexts) else ""
     words = whole_words(encoder.vocabulary)
-    LOG.info("%s: preparing to read prompts ...", axis.title)
     with torch.inference_mode(False), torch.enable_grad():
         gate, accuracy = kept_gate(axis, encoder.encode_each, identity, cache_folder("gates"), words=words, **QUICK)
     training = {"gate_accuracy": accuracy}
@@ -52,19 +49,19 @@ def preferences_of(given: Given | Iterable[Given], encoder: Callable[[], TextEnc
         given: Preferences, paths of preference files, axes, names of shipped axes, or paths of axis files.
         encoder: `encoder()` -> the TextEncoder of the host that samples, called for axes only.
     """
-    several = isinstance(given, Iterable) and not isinstance(given, str)
-    preferences = []
-    for one in given if several else [given]:
-        if isinstance(one, str | os.PathLike):
-            one = given_axis(one) or one
-        if isinstance(one, Preference):
-            preferences.append(one)
-        elif isinstance(one, Axis):
-            preferences.append(asking_preference(one, encoder()))
-        elif isinstance(one, str | os.PathLike):
-            preferences += load_preferences(os.fspath(one))
-        else:
-            raise CorrectionError(
-                f"A preference is of the type {type(one).__name__}; give Preferences, axes, or paths of their files."
-            )
-    return tuple(preferences)
+    several: Iterable = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return tuple(preference for one in several for preference in _preferences(one, encoder))
+
+
+def _preferences(given: Any, encoder: Callable[[], TextEncoder]) -> list[Preference]:
+    if isinstance(given, str | os.PathLike):
+        given = given_axis(os.fspath(given)) or given
+    if isinstance(given, Preference):
+        return [given]
+    if isinstance(given, Axis):
+        return [asking_preference(given, encoder())]
+    if isinstance(given, str | os.PathLike):
+        return load_preferences(os.fspath(given))
+    raise CorrectionError(
+        f"A preference is of the type {type(given).__name__}; give Preferences, axes, or paths of their files."
+    )

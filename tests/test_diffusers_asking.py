@@ -1,0 +1,275 @@
+"""`corrected(pipe, axis)`: the pipe's own model is asked what it would draw for the other side, without learning."""
+
+from collections import Counter
+from dataclasses import replace
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from corrector.axis.axis import load_axis
+from corrector.correction.asked import AskedSides
+from corrector.correction.run import MEMORY, Run
+from corrector.correction.update import CorrectionError
+from corrector.correction.verdict import Verdict
+from corrector.files.errors import RSCorrectorError
+from corrector.files.folders import AXES
+from corrector.hosts.components import PipelineTexts
+from corrector.hosts.diffusers import corrected
+from corrector.hosts.given import asking_preference
+from corrector.hosts.loading import load_pipeline
+from corrector.latents.skin import lightness
+from corrector.miniature.model import WEIGHTS
+from corrector.miniature.reader import load_reader
+from corrector.preference.preference import Preference
+from corrector.preference.text import Text
+from other_device import OTHER, other_device
+from test_diffusers_pipelines import CALLS, build, classes, latents_of, parts  # noqa: F401
+from tiny_checkpoints import BETAS, pipeline
+
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "gates_in_a_folder")
+
+PORTRAIT = "a portrait of an Orvane person"
+AXIS = "miniature-backdrop"
+LONG = ", ".join(["a quiet portrait in soft light"] * 13)
+SEEDS = range(6)
+UNASKED = "PAG", "Kolors", "Panorama"  # other rows in a batch; another text encoder than the tiny one here
+
+
+@pytest.fixture(scope="module")
+def gates_in_a_folder(tmp_path_factory):
+    kept = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("corrector.hosts.given.cache_folder", lambda name: kept / name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_pictures():
+    MEMORY.pictures.clear()
+
+
+@pytest.fixture(scope="module")
+def miniature():
+    pipe = load_pipeline(WEIGHTS, device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+    return pipe
+
+
+@pytest.fixture
+def rows(miniature):
+    """A list of how many latents each evaluation of the miniature's UNet was for."""
+    counts = []
+    hook = miniature.unet.register_forward_pre_hook(
+        lambda unet, args, given: counts.append(len(args[0] if args else given["sample"])), with_kwargs=True
+    )
+    yield counts
+    hook.remove()
+
+
+def drawn(pipe, prompt=PORTRAIT, seeds=SEEDS, **call):
+    """Pictures [N, 3, height, width] in -1..1."""
+    settings = dict(num_inference_steps=16, guidance_scale=2.0, output_type="pt", num_images_per_prompt=len(seeds))
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return pipe(**({"prompt": prompt} | settings | call), generator=generators).images.float() * 2 - 1
+
+
+def backdrops(pictures):
+    return Counter(load_reader(WEIGHTS).read(pictures)["backdrop"])
+
+
+@pytest.mark.parametrize(
+    "name", ["EulerDiscrete", "DPMSolverMultistep", "DDIM", "HeunDiscrete", "EulerAncestralDiscrete"]
+)
+def test_villages_become_cities_and_the_model_says_so(miniature, rows, name, monkeypatch):
+    kind = getattr(diffusers, f"{name}Scheduler")
+    monkeypatch.setattr(miniature, "scheduler", kind.from_config(dict(BETAS, clip_sample=False, steps_offset=1)))
+    plain = drawn(miniature)
+    cost, villages = sum(rows), backdrops(plain)["village"]
+    rows.clear()
+    with corrected(miniature, AXIS) as run:
+        changed = drawn(miniature)
+    assert villages >= 4 and backdrops(changed)["city"] == len(SEEDS)
+    assert run.results() == [f"a village: {villages} -> 0 of {len(SEEDS)}"]
+    assert run.results()[0] in run.report() and f"corrected {villages} of {len(SEEDS)}" in run.report()
+    assert cost < sum(rows) <= 1.6 * cost
+
+
+def test_skin_stays_as_light_as_in_the_plain_pictures(miniature):
+    region = load_axis(AXES / f"{AXIS}.json").skin_region
+    plain = drawn(miniature)
+    with corrected(miniature, AXIS):
+        changed = drawn(miniature)
+    village = np.array(load_reader(WEIGHTS).read(plain)["backdrop"]) == "village"
+    drift = (lightness(changed, region) - lightness(plain, region))[torch.from_numpy(village)]
+    assert drift.mean().abs() < 2.5
+
+
+@pytest.mark.parametrize(
+    "prompt, settings", [("a cat", {}), (f"{PORTRAIT} in a village", {}), (PORTRAIT, {"strength": 0})]
+)
+def test_out_of_scope_or_off_nothing_is_asked_and_pictures_keep_their_bits(miniature, rows, prompt, settings):
+    plain = drawn(miniature, prompt)
+    before = list(rows)
+    with corrected(miniature, AXIS, **settings) as run:
+        assert torch.equal(drawn(miniature, prompt), plain)
+    assert rows == 2 * before and "" not in {why for row in run.reasons for why in row} and run.results() == []
+
+
+def test_each_picture_of_a_batch_has_its_own_prompt_and_those_left_alone_keep_their_bits(miniature):
+    prompts = [PORTRAIT, "a cat", "a photo of a Tavelu man"]
+    call = dict(seeds=range(6), num_images_per_prompt=2)
+    plain = drawn(miniature, prompts, **call)
+    with corrected(miniature, AXIS) as run:
+        changed = drawn(miniature, prompts, **call)
+    alone = [outcome != "corrected" for outcome in run.outcomes()]
+    same = [torch.equal(one, other) for one, other in zip(plain, changed, strict=True)]
+    assert same == alone and alone[2:4] == [True, True] and sum(alone) < 6
+    assert not backdrops(changed[[0, 1, 4, 5]])["village"]
+
+
+def test_a_lower_strength_asks_beside_and_stays_nearer_to_the_plain_pictures(miniature):
+    plain = drawn(miniature)
+    distances = []
+    for strength in (0.3, 0.99, 1.0):
+        with corrected(miniature, AXIS, strength=strength):
+            distances.append(float((drawn(miniature) - plain).abs().mean()))
+    assert distances[0] < 0.8 * distances[1]
+    assert distances[2] == pytest.approx(distances[1], rel=0.1), "replaced prompts say what asking says"
+
+
+def test_a_picture_to_start_from(miniature):
+    plain = drawn(miniature)
+    img2img = diffusers.StableDiffusionImg2ImgPipeline(**miniature.components, requires_safety_checker=False)
+    img2img.set_progress_bar_config(disable=True)
+    call = dict(image=(plain + 1) / 2, strength=0.9)
+    again = drawn(img2img, **call)
+    with corrected(img2img, AXIS) as run:
+        changed = drawn(img2img, **call)
+    assert backdrops(again)["village"] >= 4 and not backdrops(changed)["village"]
+    assert run.results()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    pipe = load_pipeline(WEIGHTS, device="cpu").to(dtype)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.vae.register_to_config(force_upcast=True)
+    with corrected(pipe, AXIS):
+        changed = drawn(pipe, seeds=range(3))
+    assert backdrops(changed)["city"] == 3
+    assert pipe.unet.dtype == pipe.vae.dtype == dtype
+
+
+def test_with_the_model_on_another_device(asks, villages):
+    plain, wanted = latents_of(pipe := pipeline("sdxl")), None
+    with corrected(pipe, asks):
+        wanted = latents_of(pipe)
+    with other_device(), corrected(pipe.to(OTHER), asks) as run:
+        latents = latents_of(pipe)
+        assert latents.device == OTHER and run.outcomes() == ["corrected"]
+        torch.testing.assert_close(latents.cpu(), wanted, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(plain, wanted, atol=0.01)
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_prompts_whose_text_is_not_known_or_too_long_get_the_phrase_behind_them(miniature, embedded):
+    prompt = PORTRAIT if embedded else f"{PORTRAIT}, {LONG}"
+    tokens = miniature.encode_prompt(prompt, "cpu", 1, False)[0]
+    call = dict(prompt=None, prompt_embeds=tokens) if embedded else dict(prompt=prompt)
+    call |= dict(negative_prompt_embeds=miniature.encode_prompt("", "cpu", 1, False)[0]) if embedded else {}
+    plain, lengths = drawn(miniature, **call), set()
+    hook = miniature.unet.register_forward_pre_hook(
+        lambda unet, args, given: lengths.add(given["encoder_hidden_states"].shape[1]), with_kwargs=True
+    )
+    with corrected(miniature, AXIS) as run:
+        changed = drawn(miniature, **call)
+    hook.remove()
+    assert lengths == {tokens.shape[1], 2 * tokens.shape[1]}
+    assert backdrops(plain)["village"] >= 4 and backdrops(changed)["village"] <= 1
+    assert "corrected" in run.outcomes()
+
+
+def test_an_exception_while_asking_leaves_the_pipeline_as_it_was(miniature, monkeypatch):
+    plain = drawn(miniature)
+    before = dict(vars(miniature)), vars(miniature.scheduler).keys()
+    hooks = [dict(getattr(miniature.unet, name)) for name in ("_forward_hooks", "_forward_pre_hooks")]
+    for broken in ("update", "verdict"):
+        with monkeypatch.context() as patch:
+            patch.setattr(AskedSides, broken, lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError), corrected(miniature, AXIS):
+                drawn(miniature)
+    assert (dict(vars(miniature)), vars(miniature.scheduler).keys()) == before
+    assert hooks == [dict(getattr(miniature.unet, name)) for name in ("_forward_hooks", "_forward_pre_hooks")]
+    assert torch.equal(drawn(miniature), plain)
+
+
+@pytest.fixture
+def asks(axis):
+    """A preference of any model that asks it."""
+    return Preference(replace(axis, skin_region=(0.3, 0.3, 0.6, 0.6)), "any", Text(), name="asks", hash="0")
+
+
+@pytest.fixture
+def villages(monkeypatch):
+    """Models of random weights show a village."""
+    monkeypatch.setattr(
+        AskedSides, "verdict", lambda _, made: Verdict(-torch.ones(len(made)), torch.ones_like(made[:, 0]))
+    )
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+@pytest.mark.parametrize("name", [name for name in CALLS if not any(part in name for part in UNASKED)])
+def test_every_task_can_ask(classes, parts, asks, villages, monkeypatch, name, cfg):  # noqa: F811
+    if name not in classes:
+        pytest.skip(f"this diffusers has no {name}")
+    pipe = build(classes[name], parts)
+    call = dict(CALLS[name], guidance_scale=cfg)
+    plain, finished, kept = latents_of(pipe, **call), Run.finished, []
+    monkeypatch.setattr(Run, "finished", lambda run, made: kept.append(finished(run, made)) or kept[-1])
+    with corrected(pipe, asks) as run:
+        changed = latents_of(pipe, **call)
+    assert run.outcomes() == ["corrected"] and run.results() == [
+        "a village: 1 -> 1 of 1; a run that starts from a picture keeps more of it the lower its denoise is"
+    ]
+    assert changed.isfinite().all() and not torch.equal(changed, plain)
+    if "Inpaint" not in name and "LDM3D" not in name:  # those repaint, or are decoded
+        assert torch.equal(changed, kept[-1]), "what the pipeline decodes is what was finished"
+    assert torch.equal(latents_of(pipe, **call), plain)
+
+
+def test_pipelines_that_cannot_be_asked_are_refused(classes, parts, asks, villages):  # noqa: F811
+    with (
+        corrected(pipe := build(classes["StableDiffusionPAGPipeline"], parts), asks),
+        pytest.raises(CorrectionError, match="3 latents for 1 pictures; use a learned preference"),
+    ):
+        latents_of(pipe, guidance_scale=5.0)
+    pipe = pipeline("sd15")
+    pipe.text_encoder = None
+    with pytest.raises(CorrectionError, match="no text encoder"), corrected(pipe, AXIS):
+        raise AssertionError("the block was entered")
+
+
+def test_an_axis_is_given_by_name_by_path_or_as_an_object_beside_preferences(miniature):
+    path = AXES / f"{AXIS}.json"
+    for given in (AXIS, path, str(path), load_axis(path)):
+        with corrected(miniature, [given, WEIGHTS.parent / "miniature-attire.safetensors"]) as run:
+            drawn(miniature, seeds=(0,), num_inference_steps=2)
+        assert [line.split(":")[0] for line in run.report().splitlines()[:2]] == [
+            load_axis(path).title,
+            "miniature-attire",
+        ]
+    for given, told in (("miniature-backdro", "no such file"), ("none.json", "no such axis file")):
+        with pytest.raises(RSCorrectorError, match=told), corrected(miniature, given):
+            raise AssertionError("the block was entered")
+
+
+def test_the_gate_is_kept_for_the_text_encoder(miniature, monkeypatch):
+    axis, texts = load_axis(AXES / f"{AXIS}.json"), PipelineTexts(miniature)
+    first = asking_preference(axis, texts)
+    monkeypatch.setattr("corrector.gate.kept.train_gate", lambda *_, **__: pytest.fail("it was trained again"))
+    again = asking_preference(axis, texts)
+    for name, tensor in first.gate.state_dict().items():
+        assert torch.equal(again.gate.state_dict()[name], tensor)
