@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import accelerate
 import diffusers
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from corrector.miniature.reader import load_reader
 from corrector.preference.preference import Preference
 from corrector.preference.text import Text
 from other_device import OTHER, other_device
+from test_diffusers import channels_last, compiled, stored_in_float8
 from test_diffusers_pipelines import CALLS, build, classes, latents_of, parts  # noqa: F401
 from tiny_checkpoints import BETAS, pipeline
 
@@ -161,6 +163,37 @@ def test_half_precision(dtype):
         changed = drawn(pipe, seeds=range(3))
     assert backdrops(changed)["city"] == 3
     assert pipe.unet.dtype == pipe.vae.dtype == dtype
+
+
+def cpu_offloaded(unet):
+    accelerate.cpu_offload(unet, "cpu")
+    return unet
+
+
+@pytest.mark.parametrize("prepared", [stored_in_float8, compiled, channels_last, cpu_offloaded])
+def test_with_a_unet_that_is_stored_or_run_otherwise(asks, villages, prepared):
+    pipe = pipeline("sd15")
+    pipe.unet = prepared(pipe.unet)
+    plain = latents_of(pipe)
+    with corrected(pipe, asks) as run:
+        changed = latents_of(pipe)
+    assert changed.isfinite().all() and not torch.equal(plain, changed)
+    assert run.outcomes() == ["corrected"] and run.results()
+    assert torch.equal(plain, latents_of(pipe))
+
+
+def test_an_evaluation_of_the_unet_for_other_prompts_is_left_as_it_is(miniature):
+    def draw(pipe, step, timestep, given):
+        if step == 2:
+            outputs.append(pipe.unet(torch.ones(4, *given["latents"].shape[1:]), timestep, tokens)[0])
+        return {}
+
+    tokens, outputs = miniature.encode_prompt("a cat", "cpu", 1, False)[0].repeat(4, 1, 1), []
+    call = dict(seeds=(0, 1), callback_on_step_end=draw, num_inference_steps=6)
+    drawn(miniature, **call)
+    with corrected(miniature, AXIS) as run:
+        drawn(miniature, **call)
+    assert run.outcomes() == ["corrected"] * 2 and torch.equal(*outputs)
 
 
 def test_with_the_model_on_another_device(asks, villages):

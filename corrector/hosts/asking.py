@@ -94,10 +94,10 @@ class AskedPipeline:
         """The arguments of the evaluation at hand with the counter side's prompts for all pictures; None if the UNet
         is not evaluated for the prompts of this call of the pipeline.
         """
-        tokens, rows = self.call["encoder_hidden_states"], self._conditional_rows()
-        if tokens.shape[1:] != self.tokens.shape[1:] or not torch.equal(tokens[rows], self.tokens.to(tokens)):
+        tokens, count = self.call["encoder_hidden_states"], len(self.tokens)
+        if not torch.equal(tokens[-count:], self.tokens.to(tokens)):
             return None
-        return self.call | with_prompts(self.call, counter, len(tokens) - len(rows))
+        return self.call | with_prompts(self.call, counter, len(tokens) - count)
 
     def _conditional_rows(self):
         """The rows [B] of the evaluation at hand that are for the prompts; those of the negative prompt come before."""

@@ -17,11 +17,11 @@ from .loading import CheckpointError, load_pipeline
 from .pipelines import checkpoint_of, identity_of, limit_tokenizers, name_of, sampled_parts
 from .prompts import Prompts
 from .sampler import karras_sigmas, sample_euler
+from .schedulers import PREDICTION_KINDS
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-PREDICTION_KINDS = {"epsilon": "eps", "v_prediction": "v"}
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 LARGEST_BATCH = 50  # in a batch
 PIXELS = 8  # of the picture, on each side of a latent pixel

@@ -29,7 +29,7 @@ MIDPOINTS = {  # sigma of the second evaluation of a step, if it is not the sigm
 }
 LEAST_ALPHA = 2**-24  # least cumulative alpha, at zero terminal SNR; the same as in EulerDiscreteScheduler
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-KINDS = {"epsilon": "eps", "v_prediction": "v"}
+PREDICTION_KINDS = {"epsilon": "eps", "v_prediction": "v"}  # as `denoised_from_output` names them
 PIXEL_CLIPPING = ("clip_sample", "thresholding")  # settings for models whose values are pixels
 
 
@@ -80,7 +80,9 @@ def nearest_timestep(scheduler: Any, sigma: Tensor) -> Tensor:
 def denoised_of(scheduler: Any, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
     """A UNet's output -> denoised, for x [B, C, H, W] at sigma [B] in variance-exploding form."""
     prediction = scheduler.config.prediction_type
-    return output if prediction == "sample" else denoised_from_output(output.float(), x, sigma, KINDS[prediction])
+    if prediction == "sample":
+        return output
+    return denoised_from_output(output.float(), x, sigma, PREDICTION_KINDS[prediction])
 
 
 def has_finished(scheduler: Any, timestep: Tensor) -> bool:
