@@ -2,8 +2,8 @@
 
 Both are looked at as pictures. Skin is what has the colour of the axis' box of skin in both: clay walls have it, too,
 but not where the finished picture shows a city. The latents' cells of skin are moved along the likeliest change that
-makes them lighter or darker, as far as a cell is skin, until the mean lightness is the preview's. Nothing is trained, and
-the model is not asked.
+makes them lighter or darker, as far as a cell is skin, until the mean lightness is the preview's. Nothing is trained,
+and the model is not asked.
 """
 
 from collections.abc import Callable
