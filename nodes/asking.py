@@ -104,6 +104,23 @@ class AskedModel:
         extra = extra if pooled is None else extra | {"pooled_output": pooled[index % len(pooled)][None]}
         return [torch.cat([of_prompt, tokens], dim=1), extra]
 
+    def with_counter(self, counter: ComfyPrompts, active: Tensor) -> ComfyPrompts | None:
+        """The prompts of the run, with those of the counter side for some pictures [B]; None unless they are `alike`."""
+        prompts = ComfyPrompts(
+            conditioning if replaced else [self._own(prompt, index) for prompt in self.prompts]
+            for index, (conditioning, replaced) in enumerate(zip(counter.conditionings, active.tolist(), strict=True))
+        )
+        return prompts if len(prompts.alike()) == 1 else None
+
+    def _own(self, prompt, index):
+        """A picture's prompt, of the whole picture or of a region, as an entry of a CONDITIONING."""
+        fields = {
+            name: value[index % len(value)][None].cpu() if isinstance(value, Tensor) else value
+            for name, value in prompt.items()
+            if name.startswith(TEXT_FIELDS)
+        }
+        return [fields.pop("cross_attn"), fields]
+
     def exploding(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """x and sigma as the host samples them -> in variance-exploding form: exact, and D is the same (FLOW.md)."""
         if not self.flow:

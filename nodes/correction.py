@@ -101,11 +101,12 @@ def corrected(
         positive = asked and asked.guider.conds.get("positive")
         if run is None or asked is None or asked.aside or not any(cond is positive for cond in conds):
             return executor(model, conds, x, sigma, model_options)
-        counter = run.replacement(float(asked.exploding(x, sigma)[1].max())) if replaces else None
-        replaced = counter is not None and len(counter.alike()) == 1
-        if counter is not None and replaced:
+        replacement = run.replacement(float(asked.exploding(x, sigma)[1].max())) if replaces else None
+        prompts = asked.with_counter(*replacement) if replacement else None
+        replaced = prompts is not None
+        if prompts is not None:
             asked.call = {"model": model, "cond": positive, "model_options": model_options}
-            side = asked.condition(counter, x)
+            side = asked.condition(prompts, x)
             conds = [side if cond is positive else cond for cond in conds]
         return executor(model, conds, x, sigma, model_options)
 

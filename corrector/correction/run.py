@@ -103,6 +103,7 @@ class Run:
             conditional: the prediction for the user's prompt, without CFG; by default `denoised`.
             unprompted: the prediction for the negative prompt, with `conditional`; from hosts in which something else,
                 as another node or an inpainting mask, may have changed `denoised` before.
+            replaced: whether the host predicted for what `replacement` gave it.
         """
         if denoised.ndim == 4:
             if self.decisions is None:
@@ -185,17 +186,17 @@ class Run:
             made = made.index_copy(0, index.to(made.device), kept.to(made))
         return made
 
-    def replacement(self, sigma: float) -> Any | None:
-        """The counter side's conditioning, as `RunModel.encode` gave it for all pictures, if the host may predict for
-        it in place of the prompts at sigma; else None.
+    def replacement(self, sigma: float) -> tuple[Any, Tensor] | None:
+        """For which pictures the host may predict for the counter side in place of their prompts at sigma -> (its
+        conditioning, as `RunModel.encode` gave it for all pictures; bool [B] on the CPU, some True), or None.
 
-        The prediction is then D + w (D_c - D_cond) by itself, without asking. That needs a single preference, plain
-        settings, and that all pictures are corrected.
+        The prediction is then D + w (D_c - D_cond) by itself, without asking. That needs a single preference and plain
+        settings.
         """
         if len(self._asked) != 1 or self.decisions is None or sigma < CLOSED or not self.settings.plain:
             return None
-        sides = self._asked[0]
-        return sides.counter if sides is not None and self.decisions[0].active.all() else None
+        sides, active = self._asked[0], self.decisions[0].active.cpu()
+        return (sides.counter, active) if sides is not None and active.any() else None
 
     def judge(self, made: Tensor) -> None:
         """Ask the model which sides the finished pictures [B, C, H, W] in model space show, for `results`."""

@@ -90,14 +90,25 @@ class AskedPipeline:
     def side(self, conditioning: Prompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
         return self._denoised(x, sigma, self._conditional_rows()[index.cpu()], conditioning[index.cpu()])
 
-    def replaced(self, counter: Prompts) -> dict[str, Any] | None:
-        """The arguments of the evaluation at hand with the counter side's prompts for all pictures; None if the UNet
-        is not evaluated for the prompts of this call of the pipeline.
+    def replaced(self, counter: Prompts, active: Tensor) -> dict[str, Any] | None:
+        """The arguments of the evaluation at hand with the counter side's prompts for some pictures [B]; None if the
+        UNet is not evaluated for the prompts of this call of the pipeline, or the others' would get another length.
         """
         tokens, count = self.call["encoder_hidden_states"], len(self.tokens)
         if not torch.equal(tokens[-count:], self.tokens.to(tokens)):
             return None
-        return self.call | with_prompts(self.call, counter, len(tokens) - count)
+        prompts = Prompts(
+            conditioning if replaced else self._own(index)
+            for index, (conditioning, replaced) in enumerate(zip(counter.conditionings, active.tolist(), strict=True))
+        )
+        if not active.all() and prompts.tokens.shape[1:] != self.tokens.shape[1:]:
+            return None
+        return self.call | with_prompts(self.call, prompts, len(tokens) - count)
+
+    def _own(self, index):
+        """The conditioning of a picture's prompt."""
+        beside = {} if self.pooled is None else {"pooled_output": self.pooled[index : index + 1]}
+        return [[self.tokens[index : index + 1], beside]]
 
     def _conditional_rows(self):
         """The rows [B] of the evaluation at hand that are for the prompts; those of the negative prompt come before."""

@@ -207,10 +207,10 @@ class PipelineRun:
         if asked is None or asked.aside or unet is not self.pipe.unet:
             return None
         asked.call, self._replaced = arguments_of(args, kwargs), False
-        counter = None
+        replacement = None
         if self._run:
-            counter = self._run.replacement(noise_level(self._scheduler, asked.call["timestep"])[0])
-        changed = None if counter is None else asked.replaced(counter)
+            replacement = self._run.replacement(noise_level(self._scheduler, asked.call["timestep"])[0])
+        changed = asked.replaced(*replacement) if replacement else None
         self._replaced = changed is not None
         return changed and ((), changed)
 
