@@ -248,9 +248,7 @@ def asks(axis):
 @pytest.fixture
 def villages(monkeypatch):
     """Models of random weights show a village."""
-    monkeypatch.setattr(
-        AskedSides, "verdict", lambda _, made: Verdict(-torch.ones(len(made)), torch.ones_like(made[:, 0]))
-    )
+    monkeypatch.setattr(AskedSides, "verdict", lambda _, made: Verdict(-torch.ones(len(made))))
 
 
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
