@@ -105,7 +105,7 @@ class AskedModel:
         return [torch.cat([of_prompt, tokens], dim=1), extra]
 
     def with_counter(self, counter: ComfyPrompts, active: Tensor) -> ComfyPrompts | None:
-        """The prompts of the run, with those of the counter side for some pictures [B]; None unless they are `alike`."""
+        """The run's prompts, with those of the counter side for some pictures [B]; None unless they are `alike`."""
         prompts = ComfyPrompts(
             conditioning if replaced else [self._own(prompt, index) for prompt in self.prompts]
             for index, (conditioning, replaced) in enumerate(zip(counter.conditionings, active.tolist(), strict=True))

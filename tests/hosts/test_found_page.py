@@ -154,5 +154,5 @@ def test_empty_text_boxes_say_what_belongs_into_them(page):
 
 def test_our_nodes_have_one_colour_and_a_colour_of_the_user_stays(page):
     ours, given = zip(*page.evaluate(COLOURS), strict=True)
-    assert len(ours) == 14 and len(set(ours)) == 1 and ours[0]
+    assert len(ours) == 15 and len(set(ours)) == 1 and ours[0]
     assert set(given) == {"#123"}
