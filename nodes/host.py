@@ -209,7 +209,11 @@ class ComfyHost:
         if hook:
 
             def hooked(args):
-                return hook(args["denoised"], args["input"], args["sigma"], index, args["cond_denoised"])
+                running = args["model"], args["model"].current_patcher
+                try:
+                    return hook(args["denoised"], args["input"], args["sigma"], index, args["cond_denoised"])
+                finally:  # a hook that asks with `denoise` ends a sampling of its own
+                    running[0].current_patcher = running[1]
 
             model.set_model_sampler_post_cfg_function(hooked)
         noise = starting_noise(seeds, self.shape)
