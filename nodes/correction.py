@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
@@ -73,7 +74,7 @@ def corrected(
             if asks and sigmas[-1] == 0:
                 made = host.process_latent_in(samples)
                 kept = run.finished(made)
-                samples = samples if kept is made else host.process_latent_out(kept)
+                samples = torch.where(kept != made, host.process_latent_out(kept), samples)  # others keep their bits
             for line in run.report():
                 logging.info("RS-Corrector: %s", line)
             if told:

@@ -152,7 +152,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         if predicts_flow(model):
             raise ValueError(
                 f"{name_of(model)} is a flow model; preferences can be learned only from SD1.5, SD2.x, SDXL and models "
-                "sampled like them. Use RS-Corrector Text Preference instead."
+                "sampled like them. Use RS-Corrector (any checkpoint) instead."
             )
         others: dict[str, Any] = gate_others(axis, AXES, host.space)
         working = at_work(path, "a preference")

@@ -69,6 +69,7 @@ class Run:
             )
         self._asks = asks
         self._asked: list[AskedSides | None] = [None] * len(preferences)  # from the first call on
+        self._repainted = repainted
         self._plain: Tensor | None = None  # previews [B, C, H, W]
         self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(
             preferences
@@ -183,7 +184,11 @@ class Run:
             if verdicts is None or pictures is None or plain is None or not region or not len(index) or not self.acted:
                 continue
             kept = with_skin_of(plain[index], made[index.to(made.device)], pictures, region)
-            made = made.index_copy(0, index.to(made.device), kept.to(made))
+            change = kept.to(made) - made[index.to(made.device)]
+            for mask in (self.settings.mask, self._repainted):
+                if mask is not None:
+                    change = change * fit_mask(mask, made)[index.to(made.device)]
+            made = made.index_add(0, index.to(made.device), change)
         return made
 
     def replacement(self, sigma: float) -> tuple[Any, Tensor] | None:

@@ -55,6 +55,26 @@ def test_strength_zero_and_other_prompts_are_bit_identical(model, clip, plain):
         assert torch.equal(*images), prompt
 
 
+def test_pictures_that_are_fine_keep_their_bits_beside_corrected_ones(model, clip, vae, reader):
+    prompt, empty = "a portrait of a Tavelu person", encode(clip, "")
+    reset_progress_state("prompt", DynamicPrompt({"1": {"class_type": "CLIPTextEncode", "inputs": {"text": prompt}}}))
+    runs = [sample(each, encode(clip, prompt), empty, batch=8, steps=12) for each in (model, corrected(model, clip))]
+    before, after = (sides(reader, vae, latents) for latents in runs)
+    assert 0 < before.count("city") < 8 and after == ["city"] * 8
+    kept = [torch.equal(*pair) for pair in zip(*runs, strict=True)]
+    assert kept == [side == "city" for side in before]
+
+
+def test_what_an_inpainting_mask_protects_stays(model, clip, plain):
+    latent = {"samples": plain, "noise_mask": torch.zeros(4, 1, 128, 128)}
+    latent["noise_mask"][..., :40] = 1
+    runs = [
+        sample(each, encode(clip, NEUTRAL), encode(clip, ""), steps=8, latent=latent)
+        for each in (model, corrected(model, clip))
+    ]
+    assert torch.equal(runs[0][..., 5:], runs[1][..., 5:]) and not torch.equal(*runs)
+
+
 @pytest.mark.parametrize("steps", (16, 30))
 def test_a_run_costs_at_most_sixty_per_cent_more_evaluations(model, clip, steps):
     evaluations = []

@@ -14,7 +14,7 @@ import folder_paths
 import pytest
 import torch
 from host import NODES, correct, encode, node, sample, weights_hash
-from host_extras import Counted
+from host_extras import Counted, small_flux
 from rs_pack.corrector.axis.axis import AxisError
 from rs_pack.corrector.files.folders import WEIGHTS
 from rs_pack.corrector.learning.store import PairError
@@ -200,7 +200,8 @@ def test_an_invalid_file_name_is_refused_before_the_run(name, miniature, axis):
 def test_a_flow_model_is_refused(miniature, axis):
     model = miniature[0].clone()
     model.add_object_patch("latent_format", comfy.latent_formats.SD3())
-    with pytest.raises(ValueError, match=r"sd3 latents.*Text Preference"):
+    model.add_object_patch("model_sampling", small_flux().get_model_object("model_sampling"))
+    with pytest.raises(ValueError, match=r"is a flow model.*any checkpoint"):
         node("RSCorrectorLearnPreference", model, miniature[1], axis, **LEARN)
 
 
