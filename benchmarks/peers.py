@@ -127,11 +127,11 @@ def evaluations(method: Method, prompts: list[str], seeds: Sequence[int], cfg: f
     """UNet evaluations of a run, counted in pictures; any UNet counts."""
     evaluated = []
 
-    def count(module, inputs):
+    def count(module, inputs, output):
         if type(module).__name__ == "UNet2DConditionModel":
-            evaluated.append(len(inputs[0]))
+            evaluated.append(len(output[0]))
 
-    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    hook = torch.nn.modules.module.register_module_forward_hook(count)
     method.draw(prompts, seeds, cfg)
     hook.remove()
     return sum(evaluated)
