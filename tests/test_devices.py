@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from corrector.axis.axis import load_axis
 from corrector.correction.memory import Memory
 from corrector.correction.run import Run
 from corrector.correction.sampled import sample_corrected
@@ -13,9 +14,12 @@ from corrector.correction.thinning import coins_from_noise
 from corrector.correction.update import Settings
 from corrector.files.folders import WEIGHTS
 from corrector.latents.devices import device_of, place, placed
+from corrector.latents.skin import LinearColours
 from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate
 from corrector.preference.file import load_preference
+from corrector.preference.preference import Preference
+from corrector.preference.text import Text
 from gaussian_host import GaussianHost
 from other_device import OTHER, other_device
 
@@ -101,6 +105,40 @@ def test_a_target_a_mask_and_a_share_of_strength_work_there(backdrop):
     expected = run_of(backdrop, 4, CPU, **settings).correct(denoised, x, sigma, 7.0)
     result = run_of(backdrop, 4, OTHER, **settings).correct(*(part.to(OTHER) for part in (denoised, x, sigma)), 7.0)
     same(result, expected)
+
+
+@pytest.mark.parametrize("mask", (None, torch.ones(16, 16)))
+def test_a_preference_that_asks_the_model_gives_the_same_there(mask):
+    """Decisions, update, verdict and kept skin; the model computes on the CPU and answers where it is asked."""
+    noise, axis = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(1)), load_axis("miniature-backdrop")
+    factors = torch.tensor([[0.2, 0.1, 0.1], [0.1, 0.2, 0.1], [0.1, 0.1, 0.3], [0.0, 0.1, 0.0]])
+    colours = LinearColours(factors, torch.tensor([0.3, 0.1, 0.0]))
+
+    class Model:
+        pictures = staticmethod(lambda latents: colours.rgb(latents.cpu()))
+
+        def encode(self, preference, phrases):
+            return 1.0 if phrases[0] in preference.axis.counter.phrases else -1.0
+
+        def plain(self, x, sigma):
+            return -0.8 * torch.ones_like(x) + 0.1 * x
+
+        prompted = plain
+
+        def side(self, conditioning, x, sigma, index):
+            return conditioning * torch.ones_like(x) + 0.1 * x
+
+    def made_on(device):
+        preference = Preference(axis, "any", Text(), name="asked", hash=axis.hash)
+        run = Run([preference], Settings(mask=mask), torch.tensor([0.1, 0.5, 0.9]), [[]] * 3, asks=Model())
+        x, sigma = (14 * noise).to(device), torch.full((3,), 14.0).to(device)
+        denoised = run.correct(Model().plain(x, sigma), x, sigma, 2.0)
+        run.judge(denoised)
+        return denoised.cpu(), run.finished(denoised).cpu(), run.results()
+
+    expected, made = made_on(CPU), made_on(OTHER)
+    assert torch.allclose(made[0], expected[0], atol=1e-5) and torch.allclose(made[1], expected[1], atol=1e-4)
+    assert made[2] == expected[2] == [("a village: 3 -> 0 of 3", True)]
 
 
 def test_networks_are_back_after_an_exception(backdrop):
