@@ -29,7 +29,10 @@ def reference(tmp_path_factory):
     x = noise * (1 + sigma.square()).sqrt().view(-1, 1, 1, 1)
     pictures = (miniature.decode(noise).permute(0, 2, 3, 1) + 1) / 2
     with torch.no_grad():
-        encoded = miniature.autoencoder.encode(pictures.permute(0, 3, 1, 2) * 2 - 1).latents * miniature.scale
+        encoded = (
+            miniature.autoencoder.encode(pictures.permute(0, 3, 1, 2) * 2 - 1).latents
+            * miniature.autoencoder.config.scaling_factor
+        )
     seeds = torch.tensor([11, 12, 13, 14])
     tensors = dict(
         conditioning=conditioning, sigma=sigma, x=x, denoised=miniature.denoise(x, sigma, conditioning),
