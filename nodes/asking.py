@@ -11,11 +11,10 @@ from comfy.sd import CLIP, VAE
 from comfy_execution.progress import get_progress_state
 from torch import Tensor
 
-from ..corrector.latents.skin import LinearColours
 from ..corrector.latents.spaces import expand
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
-from .host import ComfyPrompts
+from .host import ComfyPrompts, preview_colours
 from .models import predicts_flow
 
 MOST_NOISE = 1e4  # over the signal, in flow models' first step
@@ -62,19 +61,15 @@ class AskedModel:
         model, decode = self.guider.model_patcher.model, self._decode
         if decode is not None:
             return lambda latents: decode(model.process_latent_out(latents))
-        factors = model.latent_format.latent_rgb_factors
-        if not factors:
-            return None
-        bias = model.latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0]
-        return LinearColours(torch.tensor(factors), torch.tensor(bias)).rgb
+        return preview_colours(model.latent_format).rgb if model.latent_format.latent_rgb_factors else None
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> ComfyPrompts:
         source = preference.source
         assert isinstance(source, Text) and source.encode  # noqa: S101
         text = self._text(source.encode)
-        wanted = list(dict.fromkeys(phrases))
-        prompts = wanted if text is None else [f"{text}, {phrase}" for phrase in wanted]
-        encoded = dict(zip(wanted, source.encode(prompts), strict=True))
+        texts = list(dict.fromkeys(phrases))
+        prompts = texts if text is None else [f"{text}, {phrase}" for phrase in texts]
+        encoded = dict(zip(texts, source.encode(prompts), strict=True))
         if text is not None:
             return ComfyPrompts(encoded[phrase][:1] for phrase in phrases)
         return ComfyPrompts(
@@ -86,13 +81,13 @@ class AskedModel:
         """The text of the run's only prompt, found among the widgets of the graph by what it is encoded as; or None."""
         if len(self.prompts) != 1 or len(self.prompts[0]["cross_attn"]) != 1:
             return None
-        graph, wanted = get_progress_state().dynprompt, self.prompts[0]["cross_attn"].cpu()
+        graph, vectors = get_progress_state().dynprompt, self.prompts[0]["cross_attn"].cpu()
         inputs = (graph.get_node(node)["inputs"].values() for node in graph.all_node_ids()) if graph else ()
         texts = {value for values in inputs for value in values if isinstance(value, str)}
         for text in sorted(texts, key=len, reverse=True):
             if len(text) <= LONGEST_TEXT:
                 tokens = encode([text])[0][0][0].cpu()
-                if tokens.shape == wanted.shape and torch.allclose(tokens, wanted, atol=1e-4):
+                if tokens.shape == vectors.shape and torch.allclose(tokens, vectors, atol=1e-4):
                     return text
         return None
 
@@ -165,12 +160,12 @@ class AskedModel:
         sides = convert_cond(prompts.batched())
         texts = [id(prompt["cross_attn"]) for prompt in self.prompts]
         return [
-            self._with_text(own, sides[texts.index(id(own["cross_attn"]))], x)
-            for own in self.call["cond"]
-            if id(own.get("cross_attn")) in texts
+            self._with_text(prompt, sides[texts.index(id(prompt["cross_attn"]))], x)
+            for prompt in self.call["cond"]
+            if id(prompt.get("cross_attn")) in texts
         ]
 
-    def _with_text(self, own, side, x):
+    def _with_text(self, prompt, side, x):
         """A condition of the run with the text of another."""
         model = self.call["model"]
 
@@ -181,14 +176,14 @@ class AskedModel:
             )
             return cond["model_conds"]
 
-        rest = {name: value for name, value in own.items() if not name.startswith(TEXT_FIELDS)}
+        rest = {name: value for name, value in prompt.items() if not name.startswith(TEXT_FIELDS)}
         cond = side | rest
-        of_own, of_side = inputs(own), inputs(cond)
+        of_prompt, of_side = inputs(prompt), inputs(cond)
         # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
         kept = {
             name: value
-            for name, value in own["model_conds"].items()
-            if name not in of_own or (name in of_side and _same(of_own[name], of_side[name]))
+            for name, value in prompt["model_conds"].items()
+            if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
         }
         return cond | {"model_conds": of_side | kept}
 

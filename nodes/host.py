@@ -13,6 +13,7 @@ import comfy.sample
 import comfy.samplers
 import torch
 import torch.nn.functional as F
+from comfy.latent_formats import LatentFormat
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from PIL import Image
@@ -21,6 +22,7 @@ from torch import Tensor
 from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
+from ..corrector.latents.skin import LinearColours
 from .identity import identity_of, identity_of_text_encoder
 from .models import SPACES, check_model
 
@@ -245,14 +247,18 @@ class ComfyHost:
 
     def colours(self, latents: Tensor) -> Tensor:
         """Latents -> approximate colours [N, 3, H, W] in -1..1, by the host's factors for previews."""
-        factors = torch.tensor(self.latent_format.latent_rgb_factors)  # [C, 3]
-        bias = torch.tensor(self.latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0])
-        return (torch.einsum("nchw,cr->nrhw", latents.float(), factors) + bias.view(3, 1, 1)).clamp(-1, 1)
+        return preview_colours(self.latent_format).rgb(latents).clamp(-1, 1)
 
     def preview(self, latents: Tensor) -> Image.Image:
         """A small PIL image of the first latent."""
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
         return Image.fromarray(colours.permute(1, 2, 0).numpy())
+
+
+def preview_colours(latent_format: LatentFormat) -> LinearColours:
+    """The approximate colours of latents in model space, by the host's factors for previews."""
+    bias = latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0]
+    return LinearColours(torch.tensor(latent_format.latent_rgb_factors), torch.tensor(bias))
 
 
 def vocabulary_of(clip: CLIP) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ MUTANTS = [
     Mutant("correction/asked.py", "int(coin * len(phrases))", "0"),
     Mutant("correction/asked.py", ".nan_to_num(0, 0, 0)", ""),
     Mutant("correction/verdict.py", "for sign in (1, -1):", "for sign in (1, 1):"),
-    Mutant("correction/kept_skin.py", "(wanted - lightness)", "(lightness - wanted)"),
+    Mutant("correction/kept_skin.py", "(goal - lightness)", "(lightness - goal)"),
     Mutant("correction/kept_skin.py", "alike * _grown(skin_before)", "alike"),
     Mutant("correction/update.py", "(sigma >= self.window[1])", "(sigma > self.window[1])"),
     Mutant("correction/update.py", "1 - closed**exponent", "1 - closed"),

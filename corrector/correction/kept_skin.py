@@ -38,11 +38,11 @@ def with_skin_of(preview: Tensor, made: Tensor, pictures: Callable[[Tensor], Ten
         after = lab_of(pictures(made))
         alike = _alike(after, hue)
         both = alike_before * alike
-        skin_before, wanted = _skin(before, both, region)
+        skin_before, goal = _skin(before, both, region)
         _, lightness = _skin(after, both, region)
         skin, _ = _skin(after, alike * _grown(skin_before), region)
         covered = F.interpolate(skin[:, None], made.shape[-2:], mode="area")[:, 0]  # [N, H, W]
-        change = torch.einsum("n,nhw,c->nchw", (wanted - lightness) / LIGHTNESS_PER_RGB, covered, lighter)
+        change = torch.einsum("n,nhw,c->nchw", (goal - lightness) / LIGHTNESS_PER_RGB, covered, lighter)
         made = made + change.nan_to_num().to(made.device)
     return made
 

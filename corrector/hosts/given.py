@@ -50,7 +50,7 @@ def preferences_of(given: Given | Iterable[Given], encoder: Callable[[], TextEnc
         encoder: `encoder()` -> the TextEncoder of the host that samples, called for axes only.
     """
     several: Iterable = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-    return tuple(preference for one in several for preference in _preferences(one, encoder))
+    return tuple(preference for source in several for preference in _preferences(source, encoder))
 
 
 def _preferences(given: Any, encoder: Callable[[], TextEncoder]) -> list[Preference]:
