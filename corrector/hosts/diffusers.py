@@ -7,13 +7,12 @@ objects and puts them back; components, weights and settings are never changed.
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from .asking import AskedPipeline
 from .components import PipelineTexts
 from .given import Given, preferences_of
 from .pipelines import check_pipeline, check_preferences, checkpoint_of
+from .replaced_method import ReplacedMethod
 from .schedulers import check_scheduler, denoised_of, has_finished, noise_level
 from .unet_arguments import arguments_of
 
@@ -86,7 +86,7 @@ def corrected(
     check_pipeline(pipe)
     preferences = preferences_of(preferences, functools.partial(PipelineTexts, pipe))
     check_preferences(pipe, preferences)
-    if isinstance(pipe.encode_prompt, _Replaced) and pipe.encode_prompt.owner is pipe:
+    if isinstance(pipe.encode_prompt, ReplacedMethod) and pipe.encode_prompt.owner is pipe:
         raise CorrectionError("This pipeline is corrected already; give all preferences to the first `corrected(...)`.")
     if not 0 <= start < end <= 1:
         raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
@@ -156,10 +156,10 @@ class PipelineRun:
 
     def replace(self, stack: ExitStack) -> None:
         """Replace the pipeline's methods until an ExitStack is closed."""
-        stack.enter_context(_Replaced(self.pipe, "encode_prompt", self._encode_prompt))
-        stack.enter_context(_Replaced(self.pipe, "maybe_free_model_hooks", self._maybe_free_model_hooks))
+        stack.enter_context(ReplacedMethod(self.pipe, "encode_prompt", self._encode_prompt))
+        stack.enter_context(ReplacedMethod(self.pipe, "maybe_free_model_hooks", self._maybe_free_model_hooks))
         if hasattr(self.pipe, "prepare_mask_latents"):
-            stack.enter_context(_Replaced(self.pipe, "prepare_mask_latents", self._prepare_mask_latents))
+            stack.enter_context(ReplacedMethod(self.pipe, "prepare_mask_latents", self._prepare_mask_latents))
 
     def end_call(self) -> None:
         """A call of the pipeline is over, or was interrupted."""
@@ -186,8 +186,8 @@ class PipelineRun:
         self._replaced = False
         self._prompts = [[row[None]] for row in encoded[0].detach()]
         self._scheduler = scheduler
-        self._hooks.enter_context(_Replaced(scheduler, "step", self._step))
-        self._hooks.enter_context(_Replaced(scheduler, "add_noise", self._add_noise))
+        self._hooks.enter_context(ReplacedMethod(scheduler, "step", self._step))
+        self._hooks.enter_context(ReplacedMethod(scheduler, "add_noise", self._add_noise))
         # A function, which a copy of the UNet shares; a method would be copied, with all that it belongs to.
         hook = self.pipe.unet.register_forward_hook(lambda unet, _, output: self._seen(unet, output))
         self._hooks.callback(hook.remove)
@@ -311,35 +311,3 @@ class PipelineRun:
             self._preferences, self.settings, coins, self._prompts, start=start, repainted=self._repainted,
             use_gate=self._use_gate, asks=self._asked, model=lambda: self._model,
         )  # fmt: skip
-
-
-class _Replaced:
-    """Inside the block, `owner.name(...)` is `method(original, ...)`; a copy of the owner has its original method."""
-
-    def __init__(self, owner: object, name: str, method: Callable):
-        self.owner = owner
-        self.name = name
-        self.method = method
-        self.active = False  # after the block a shallow copy of the owner may still have it
-        self.before = vars(owner).get(name)
-        self.original = getattr(owner, name)
-        functools.update_wrapper(self, self.original, updated=())  # pipelines read the signatures
-
-    def __call__(self, *args, **kwargs):
-        return self.method(self.original, *args, **kwargs) if self.active else self.original(*args, **kwargs)
-
-    def __deepcopy__(self, memo):
-        if id(self.owner) not in memo:
-            return self
-        return copy.deepcopy(self.original, memo)  # bound to the copy of the owner
-
-    def __enter__(self):
-        self.active = True
-        setattr(self.owner, self.name, self)
-
-    def __exit__(self, *_):
-        self.active = False
-        if self.before is None:
-            delattr(self.owner, self.name)
-        else:
-            setattr(self.owner, self.name, self.before)
