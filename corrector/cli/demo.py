@@ -92,7 +92,7 @@ def outcomes_of(images: int) -> Iterator[Outcome]:
     from ..miniature.host import Miniature
 
     host = Miniature()
-    pipe = host.pipe
+    pipe: Any = host.pipe
     pipe.set_progress_bar_config(disable=True)
     preference = asking_preference(load_axis(AXES / f"{AXIS}.json"), PipelineTexts(pipe))
 
