@@ -63,7 +63,7 @@ def demo(args: Namespace) -> None:
     print(
         "This corrects a small model of invented peoples, which ships here, as it would any checkpoint: nothing is "
         f"learned before.\nIt draws {args.images} portraits for each of {len(PROMPTS)} prompts, plain and corrected, "
-        "from the same seeds, in about a minute on two cores.",
+        f"from the same seeds; {IMAGES} of each take about a minute.",
         flush=True,
     )
     outcomes = []
@@ -83,6 +83,8 @@ def demo(args: Namespace) -> None:
 
 def outcomes_of(images: int) -> Iterator[Outcome]:
     """Draws the pictures of each prompt as anybody does with diffusers, plain and inside `corrected`."""
+    import torch
+
     from ..axis.axis import load_axis
     from ..files.folders import AXES
     from ..hosts.components import PipelineTexts
@@ -91,6 +93,7 @@ def outcomes_of(images: int) -> Iterator[Outcome]:
     from ..latents.devices import quickly
     from ..miniature.host import Miniature
 
+    torch.set_num_threads(1)  # two that wait for each other take twice the time on a busy machine
     host = Miniature()
     pipe: Any = host.pipe
     pipe.set_progress_bar_config(disable=True)
