@@ -202,17 +202,18 @@ def test_on_a_full_or_protected_disk_it_is_trained_and_used(gate_of, tmp_path, m
     assert list((tmp_path / "gates").iterdir()) == []
 
 
-def test_progress_counts_the_texts_and_is_silent_if_it_is_loaded(gate_of):
-    calls = []
+def test_progress_counts_texts_and_steps_and_is_silent_if_it_is_loaded(gate_of):
+    calls, total = [], SHORT["count"] + SHORT["steps"]
     for _ in range(2):
         gate_of(progress=lambda *call: calls.append(call))
-    assert calls == [(done, SHORT["count"]) for done in range(1, SHORT["count"] + 1)]
+    assert calls == [(done, total) for done in range(1, total + 1)]
 
 
 def test_progress_counts_hand_written_texts_too(gate_of):
     calls = []
     encoded = gate_of(progress=lambda *call: calls.append(call), check=True)[2]
-    assert calls[-1] == (encoded, encoded) and encoded > SHORT["count"]
+    done = encoded + SHORT["steps"]
+    assert calls[-1] == (done, done) and encoded > SHORT["count"]
 
 
 def test_who_stops_the_training_keeps_nothing(gate_of, tmp_path):

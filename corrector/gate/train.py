@@ -66,7 +66,7 @@ def train_gate(
         named, asked: ranges of the thresholds from which a prompt is in scope, and asks for something.
         directions: of token vectors in which it is trained, those in which they vary most.
         reach: number of tokens in a row that a feature is read from.
-        progress: `progress(done, total)`, called after each text that is encoded; may raise to stop.
+        progress: `progress(done, total)`, called after each text that is encoded and each step; may raise to stop.
         others: for `gate_texts`.
     """
     if count is None:
@@ -74,14 +74,17 @@ def train_gate(
         count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * GATE_BATCH // TIMES)
 
     by_hand = check_texts(axis) if check else []
-    encoded = 0
+    done = 0
+
+    def told(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, count + steps + len(by_hand))
 
     def vectors_of(texts: Sequence[Labelled | Checked]) -> Iterator[Tensor]:
-        nonlocal encoded
         for vectors in encode([labelled.text for labelled in texts]):
-            encoded += 1
-            if progress:
-                progress(encoded, count + len(by_hand))
+            told()
             yield vectors
 
     texts = gate_texts(axis, count - count // HELD_OUT, seed, **others)
@@ -94,7 +97,7 @@ def train_gate(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         gate = PromptGate(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=reach)
-        gate = _trained(gate, data, steps)
+        gate = _trained(gate, data, steps, told)
     figures: dict[str, Any] = {**_set_thresholds(gate, held_out, named, asked), "n": len(held_out)}
     if by_hand:
         figures["by_hand"] = _check(gate, _Encoded(by_hand, axis, map(widest, vectors_of(by_hand))), by_hand)
@@ -181,8 +184,8 @@ class _Encoded:
         return groups, explicit
 
 
-def _trained(gate: PromptGate, data: _Encoded, steps: int) -> PromptGate:
-    """A gate after `steps` of training; uses torch's global generator."""
+def _trained(gate: PromptGate, data: _Encoded, steps: int, told: Callable[..., None]) -> PromptGate:
+    """A gate after `steps` of training, each `told`; uses torch's global generator."""
     fillers = ((data.groups == gate.groups) & (data.explicit == NEITHER)).nonzero()[:, 0]
     joined = round(MIXED * GATE_BATCH)
     part = (GATE_BATCH - joined) // 3
@@ -204,7 +207,7 @@ def _trained(gate: PromptGate, data: _Encoded, steps: int) -> PromptGate:
 
     return optimise(
         gate.train(), steps, loss_of_step, "gate", RATE, schedule, average=AVERAGE, clip=math.inf,
-        progress=lambda *_: None, weight_decay=0.25, betas=(0.9, 0.97),
+        progress=told, weight_decay=0.25, betas=(0.9, 0.97),
     )  # fmt: skip
 
 
