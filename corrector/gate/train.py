@@ -28,7 +28,7 @@ GATE_BATCH = 128
 TIMES = 6  # that each text is used at least: a short training gets fewer texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 LEFT_OUT, OVERRIDDEN = 0.05, 0.2  # of held-out texts that name a group, and of those that ask for something
-NAMED, ASKED = (0.45, 0.75), (0.45, 0.75)  # between which the thresholds that cost so much are
+NAMED, ASKED = (0.45, 0.9), (0.45, 0.75)  # between which the thresholds that cost so much are
 STRANGERS = 0.25  # of held-out texts that name no group, the most that are taken for one
 
 SOUND_ERRORS = 0.1  # share of prompts of a kind that a sound gate reads wrongly
