@@ -85,11 +85,9 @@ def outcomes_of(images: int) -> Iterator[Outcome]:
     """Draws the pictures of each prompt as anybody does with diffusers, plain and inside `corrected`."""
     import torch
 
-    from ..axis.axis import load_axis
-    from ..files.folders import AXES
     from ..hosts.components import PipelineTexts
     from ..hosts.diffusers import corrected
-    from ..hosts.given import asking_preference
+    from ..hosts.given import preferences_of
     from ..latents.devices import quickly
     from ..miniature.host import Miniature
 
@@ -97,7 +95,7 @@ def outcomes_of(images: int) -> Iterator[Outcome]:
     host = Miniature()
     pipe: Any = host.pipe
     pipe.set_progress_bar_config(disable=True)
-    preference = asking_preference(load_axis(AXES / f"{AXIS}.json"), PipelineTexts(pipe))
+    preferences = preferences_of(AXIS, lambda: PipelineTexts(pipe))  # once, as its gate is trained
 
     seeds = range(SEED, SEED + images)
 
@@ -108,7 +106,7 @@ def outcomes_of(images: int) -> Iterator[Outcome]:
 
     for prompt in PROMPTS:
         before = pictures(prompt)
-        with corrected(pipe, preference) as run:
+        with corrected(pipe, preferences) as run:
             after = pictures(prompt)
         yield _outcome(host, prompt, seeds, before, after, run.report().splitlines())
 
