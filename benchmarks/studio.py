@@ -142,10 +142,8 @@ class Studio:
 
     def latents(self, cell: Cell, prompts: list[str], corrects: bool) -> Tensor:
         """Latents [N, C, H, W] on the CPU, in bfloat16 by autocast; seeds count from the cell's first."""
-        correction = (
-            (cell.correct or cell.axis, cell.target, cell.calibrated, cell.asks, cell.thrifty) if corrects else ()
-        )
-        key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), correction)
+        how = (cell.correct or cell.axis, cell.target, cell.calibrated, cell.asks, cell.thrifty) if corrects else ()
+        key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), how)
         if key not in self.drawn:
             batch = SHARE_BATCH if cell.target < 1 else BATCH
             parts = range(0, len(prompts), batch)
