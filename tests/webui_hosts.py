@@ -6,34 +6,14 @@ callback; exceptions are swallowed.
 """
 
 import copy
+import sys
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 
-
-class Prompt:
-    """A picture's prompt in both hosts: parts with weights and schedules."""
-
-    def __init__(self, *parts):
-        self.parts = [
-            SimpleNamespace(weight=weight, schedules=[SimpleNamespace(end_at_step=99, cond=cond) for cond in conds])
-            for weight, conds in parts
-        ]
-
-
-def conditioning_of(model, prompts):
-    """Texts -> the host's MulticondLearnedConditioning; "a AND b :0.5" is two parts, "[a|b]" two schedules."""
-    batch = []
-    for text in prompts:
-        parts = []
-        for part in text.split(" AND "):
-            part, _, weight = part.partition(" :")
-            schedules = part.strip("[]").split("|") if part.startswith("[") else [part]
-            parts.append((float(weight or 1), [model.encode([one])[0] for one in schedules]))
-        batch.append(Prompt(*parts).parts)
-    return SimpleNamespace(batch=batch, shape=(len(batch),))
+from webui_prompts import conditioning_of, reconstruct_multicond_batch
 
 
 class FakeUnet:
@@ -59,6 +39,10 @@ class Processing:
         self.sd_model, self.cfg_scale = sd_model, cfg_scale
         self.all_prompts, self.all_seeds, self.all_subseeds = list(prompts), list(seeds), list(seeds)
         self.batch_size, self.hr_prompts = batch_size or len(prompts), hr_prompts
+        self.width = self.height = 128
+        self.hr_upscale_to_x = self.hr_upscale_to_y = 192
+        self.firstpass_steps, self.extra_network_data = 99, {}
+        self.sampler = Sampler()
         self.extra_generation_params, self.comments = {}, {}
         self.is_hr_pass, self.subseed_strength, self.mask = False, 0, None
         self.__dict__.update(more)
@@ -71,9 +55,37 @@ class Processing:
     def comment(self, text):
         self.comments[text] = 1
 
+    def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data, hires_steps=None):
+        return function(self.sd_model, required_prompts, steps, hires_steps)
+
+
+class Interrupted(BaseException):
+    pass
+
+
+class Sampler:
+    """Both hosts': returns the last prediction after an interruption."""
+
+    last_latent = None
+
+    def launch_sampling(self, steps, func):
+        try:
+            return func()
+        except Interrupted:
+            return self.last_latent
+
 
 class SdModel(SimpleNamespace):
     """The host's model; unlike SimpleNamespace it has weak references."""
+
+    def __init__(self, miniature, **attributes):
+        super().__init__(model=SimpleNamespace(conditioning_key="crossattn"), **attributes)
+        self.miniature = miniature
+        self.cond_stage_model = torch.nn.ModuleList([miniature.pipe.text_encoder])
+        self.cond_stage_model.tokenizer = miniature.pipe.tokenizer
+
+    def get_learned_conditioning(self, texts):
+        return self.miniature.encode(list(texts))
 
 
 ORVANE, KITTEN = "a portrait of an Orvane person", "a kitten"
@@ -112,8 +124,14 @@ class WebUI:
 
     def __init__(self, miniature, modules, script):
         self.miniature, self.modules, self.script = miniature, modules, script
-        self.sd_model = modules.model_data.sd_model = SdModel(is_sd1=True, is_sdxl=False)
+        self.sd_model = modules.model_data.sd_model = SdModel(miniature, is_sd1=True, is_sdxl=False)
+        self.evaluations = 0  # of the UNet, counted in pictures
+        sys.modules["backend.sampling.sampling_function"].sampling_function = self.sampling_function
         self.alphas_cumprod = self.sd_model.alphas_cumprod = 1 / (1 + miniature.sigmas.square())
+
+    def predict(self, x, sigma, tokens):
+        self.evaluations += len(x)
+        return self.miniature.denoise(x, sigma, tokens)
 
     def sigmas(self, start=None):
         """A descending schedule that ends at 0; `start` is the first sigma of an img2img pass."""
@@ -198,13 +216,18 @@ class Forge(WebUI):
         super().__init__(*parts)
         predictor = SimpleNamespace(percent_to_sigma=self.percent_to_sigma)
         self.unet = FakeUnet(SimpleNamespace(predictor=predictor))
+        patcher = SimpleNamespace(lora_patches={}, lora_loader=SimpleNamespace(backup={}))
+        self.clip = SimpleNamespace(
+            cond_stage_model=self.sd_model.cond_stage_model, patcher=patcher,
+            tokenizer=SimpleNamespace(clip_l=self.miniature.pipe.tokenizer),
+        )  # fmt: skip
         self.reset()
 
     def percent_to_sigma(self, percent):
         return float(self.miniature.sigmas[round((1 - percent) * 999)])
 
     def reset(self):
-        self.sd_model.forge_objects = SimpleNamespace(unet=self.unet)
+        self.sd_model.forge_objects = SimpleNamespace(unet=self.unet, clip=self.clip)
 
     def sample_pass(self, script, p, values, noise, conditioning, init, interrupt_at):
         x = noise if init is None else init
@@ -212,33 +235,58 @@ class Forge(WebUI):
             script.process_before_every_sampling(p, *values, x=x, noise=noise, c=conditioning, uc=None)
         self.reset()
         script.process_before_every_sampling(p, *values, x=x, noise=noise, c=conditioning, uc=None)
+        denoiser = ForgeDenoiser(self, p, conditioning)
+        return p.sampler.launch_sampling(self.steps, lambda: self.sample(denoiser, noise, init, interrupt_at))
+
+    def sample(self, denoiser, noise, init, interrupt_at):
+        p = denoiser.p
         sigmas = self.sigmas(None if init is None else 3.0)
         x = noise * sigmas[0] + (0 if init is None else init)
         cfg = getattr(p, "hr_cfg", p.cfg_scale) if p.is_hr_pass else p.cfg_scale
         for step, (sigma, following) in enumerate(pairwise(sigmas)):
             if step == interrupt_at:
-                break
-            denoised = self.denoised(p, x, sigma.expand(len(x)), conditioning, cfg)
-            if p.mask is not None:
-                denoised = denoised * (1 - p.mask) + p.init_latent * p.mask
+                raise Interrupted
+            p.sampler.last_latent = denoised = denoiser(x, sigma.expand(len(x)), cfg)
             x = denoised + following / sigma * (x - denoised)
         return x
 
-    def denoised(self, p, x, sigma, conditioning, cfg):
+    def sampling_function(self, denoiser, params, cfg, composition):
+        """-> (denoised after CFG and hooks, conditional, unconditional)."""
         options = self.sd_model.forge_objects.unet.model_options
-        predict, empty = self.miniature.denoise, self.miniature.encode([""]).expand(len(x), -1, -1)
-        rows = [[(part.weight, part.schedules[0].cond) for part in parts] for parts in conditioning.batch]
+        x, sigma, rows = params.x, params.sigma, params.text_cond
         cond_denoised = torch.zeros_like(x)
-        for column in zip(*rows, strict=True):
-            weights = torch.tensor([weight for weight, _ in column]).view(-1, 1, 1, 1)
-            cond_denoised += weights * predict(x, sigma, torch.stack([cond for _, cond in column]))
-        cond_denoised /= sum(weight for weight, _ in rows[0])
-        uncond_denoised = torch.zeros_like(x) if cfg == 1 else predict(x, sigma, empty)
+        for column in zip(*composition, strict=True):
+            weights = torch.tensor([weight for _, weight in column]).view(-1, 1, 1, 1)
+            cond_denoised += weights * self.predict(x, sigma, rows[[row for row, _ in column]])
+        cond_denoised /= sum(weight for _, weight in composition[0])
+        uncond_denoised = torch.zeros_like(x) if cfg == 1 else self.predict(x, sigma, params.text_uncond)
         denoised = cond_denoised if cfg == 1 else uncond_denoised + cfg * (cond_denoised - uncond_denoised)
         for hook in options.get("sampler_post_cfg_function", []):
-            arguments = dict(denoised=denoised, cond=rows, uncond=None if cfg == 1 else [empty], input=x, sigma=sigma)
+            uncond = None if cfg == 1 else [params.text_uncond]
+            arguments = dict(denoised=denoised, cond=[rows], uncond=uncond, input=x, sigma=sigma)
             arguments |= dict(cond_denoised=cond_denoised, uncond_denoised=uncond_denoised, model_options=options)
             denoised = hook({**arguments, "model": self.sd_model.forge_objects.unet.model})
+        return denoised, cond_denoised, uncond_denoised
+
+
+class ForgeDenoiser:
+    """Forge's CFGDenoiser: always x0, and one row per part of each prompt."""
+
+    def __init__(self, host, p, conditioning):
+        self.host, self.p, self.conditioning, self.step = host, p, conditioning, 0
+
+    def get_pred_x0(self, x, output, sigma):
+        return output
+
+    def __call__(self, x, sigma, cfg):
+        composition, text = reconstruct_multicond_batch(self.conditioning, self.step)
+        empty = self.host.miniature.encode([""]).expand(len(x), -1, -1)
+        params = SimpleNamespace(x=x, sigma=sigma, text_cond=text, text_uncond=empty, image_cond=None, denoiser=self)
+        self.host.modules.call("cfg_denoiser", params)
+        denoised, _, _ = self.host.sampling_function(self, params, cfg, composition)
+        if self.p.mask is not None:
+            denoised = denoised * (1 - self.p.mask) + self.p.init_latent * self.p.mask
+        self.step += 1
         return denoised
 
 
@@ -248,41 +296,49 @@ class Denoiser:
     mask_before = False
 
     def __init__(self, host, p, conditioning):
-        self.host, self.p, self.conditioning = host, p, conditioning
+        self.host, self.p, self.conditioning, self.step = host, p, conditioning, 0
         self.mask = p.mask
         self.nmask, self.init_latent = (None, None) if p.mask is None else (1 - p.mask, p.init_latent)
 
     def get_pred_x0(self, x, output, sigma):
         return output
 
-    def predict(self, x, sigma, tokens):
-        return self.host.miniature.denoise(x, sigma, tokens)
+    def inner_model(self, x, sigma, cond):
+        assert len(cond["c_concat"][0]) == len(x)
+        return self.host.predict(x, sigma, cond["c_crossattn"][0])
+
+    def combine_denoised(self, outputs, composition, uncond, cfg):
+        uncond = outputs[-uncond.shape[0] :]
+        combined = uncond.clone()
+        for index, parts in enumerate(composition):
+            for row, weight in parts:
+                combined[index] += weight * cfg * (outputs[row] - uncond[index])
+        return combined
 
     def __call__(self, x, sigma, cfg):
-        call, batch = self.host.modules.call, self.conditioning.batch
+        call = self.host.modules.call
         if self.mask is not None and self.mask_before:
             x = x * self.nmask + self.init_latent * self.mask
-        counts = [len(parts) for parts in batch]
-        repeats = torch.tensor(counts)
+        composition, text = reconstruct_multicond_batch(self.conditioning, self.step)
+        repeats = torch.tensor(list(map(len, composition)))
         rows = torch.cat([x.repeat_interleave(repeats, dim=0), x])
         levels = torch.cat([sigma.repeat_interleave(repeats), sigma])
-        tokens = torch.stack([part.schedules[0].cond for parts in batch for part in parts])
         empty = self.host.miniature.encode([""]).expand(len(x), -1, -1)
-        before = SimpleNamespace(x=rows, sigma=levels, text_cond=tokens, text_uncond=empty, denoiser=self)
+        image = torch.zeros(len(rows), 5, 1, 1)
+        before = SimpleNamespace(
+            x=rows, sigma=levels, text_cond=text, text_uncond=empty, image_cond=image, denoiser=self
+        )
         call("cfg_denoiser", before)
-        outputs = self.predict(before.x, before.sigma, torch.cat([before.text_cond, before.text_uncond]))
+        texts = torch.cat([before.text_cond, before.text_uncond])
+        outputs = self.inner_model(before.x, before.sigma, {"c_crossattn": [texts], "c_concat": [before.image_cond]})
         between = SimpleNamespace(x=outputs, inner_model=None)
         call("cfg_denoised", between)
-        uncond = between.x[-len(x) :]
-        combined, row = uncond.clone(), 0
-        for index, parts in enumerate(batch):
-            for part in parts:
-                combined[index] += part.weight * cfg * (between.x[row] - uncond[index])
-                row += 1
+        combined = self.combine_denoised(between.x, composition, before.text_uncond, cfg)
         if self.mask is not None and not self.mask_before:
             combined = combined * self.nmask + self.init_latent * self.mask
         after = SimpleNamespace(x=combined, sampling_step=0, total_sampling_steps=4)  # no sigma, no denoiser
         call("cfg_after_cfg", after)
+        self.step += 1
         return after.x
 
 
@@ -291,42 +347,51 @@ class TimestepsDenoiser(Denoiser):
 
     mask_before = True
 
-    def alphas(self, timestep):
-        return self.host.alphas_cumprod[timestep.long()].view(-1, 1, 1, 1)
+    @property
+    def alphas(self):
+        return self.host.alphas_cumprod
+
+    def alphas_at(self, timestep):
+        return self.alphas[timestep.long()].view(-1, 1, 1, 1)
 
     def get_pred_x0(self, x, output, timestep):
-        a = self.alphas(timestep)
+        a = self.alphas_at(timestep)
         return (x - (1 - a).sqrt() * output) / a.sqrt()
 
-    def predict(self, x, timestep, tokens):
-        a = self.alphas(timestep)
+    def inner_model(self, x, timestep, cond):
+        a = self.alphas_at(timestep)
         sigma = ((1 - a) / a).sqrt()
-        return (x / a.sqrt() - self.host.miniature.denoise(x / a.sqrt(), sigma.flatten(), tokens)) / sigma
+        return (x / a.sqrt() - super().inner_model(x / a.sqrt(), sigma.flatten(), cond)) / sigma
 
 
 class A1111(WebUI):
     guard = torch.no_grad
+    sampling_function = None
 
     def reset(self):
         pass
 
     def sample_pass(self, script, p, values, noise, conditioning, init, interrupt_at):
         script.process_before_every_sampling(p, *values, x=noise, noise=noise, c=conditioning, uc=None)
-        if self.sampler == "ddim":
-            return self.ddim(p, noise, conditioning, init)
+        sample = self.ddim if self.sampler == "ddim" else self.euler
+        return p.sampler.launch_sampling(self.steps, lambda: sample(p, noise, conditioning, init, interrupt_at))
+
+    def euler(self, p, noise, conditioning, init, interrupt_at):
         denoiser = Denoiser(self, p, conditioning)
         sigmas = self.sigmas(None if init is None else 3.0)
         x = noise * sigmas[0] + (0 if init is None else init)
         for step, (sigma, following) in enumerate(pairwise(sigmas)):
             if step == interrupt_at:
-                break
-            denoised = denoiser(x, sigma.expand(len(x)), p.cfg_scale)
+                raise Interrupted
+            p.sampler.last_latent = denoised = denoiser(x, sigma.expand(len(x)), p.cfg_scale)
             x = denoised + following / sigma * (x - denoised)
         return x
 
-    def ddim(self, p, noise, conditioning, init):
+    def ddim(self, p, noise, conditioning, init, interrupt_at):
         denoiser = TimestepsDenoiser(self, p, conditioning)
         timesteps = [999, 600, 300, 100, 1] if init is None else [400, 200, 50, 1]
+        if self.steps > 5:
+            timesteps = torch.linspace(999, 1, self.steps + 1).long().tolist()
         first = self.alphas_cumprod[timesteps[0]]
         x = noise * (1 - first).sqrt() + (0 if init is None else init * first.sqrt())
         for now, following in pairwise(timesteps):

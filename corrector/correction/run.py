@@ -19,7 +19,7 @@ from .kept_skin import with_skin_of
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, Settings, correct
-from .verdict import Verdict, result
+from .verdict import Side, Verdict, result
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
 WINDOW_MISSED = "the window contains none of this run's steps"
@@ -68,13 +68,17 @@ class Run:
                 "use a learned preference."
             )
         self._asks = asks
-        self._asked: list[AskedSides | None] = [None] * len(preferences)  # from the first call on
         self._repainted = repainted
         self._plain: Tensor | None = None  # previews [B, C, H, W]
         self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(
             preferences
         )  # of previews, in the end
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
+        # Encoded here, before the host loads the model that samples: a text encoder may take its place in memory.
+        self._asked = [
+            AskedSides(each, asks, coins) if asks and isinstance(each.source, Text) and _any_open(readings) else None
+            for each, readings in zip(preferences, self.readings, strict=True)
+        ]
         self.decisions = None  # a Decision per preference, from the first call on
         self.acted = False  # whether a call corrected a picture
         self.cfg = None
@@ -152,7 +156,7 @@ class Run:
         decided = []
         for number, (preference, readings) in enumerate(zip(self.preferences, self.readings, strict=True)):
             lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
-            evidence = self._ask(number) if isinstance(preference.source, Text) and _any_open(readings) else None
+            evidence = self._evidence(number)
             earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
             target = self.settings.target
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier, evidence))
@@ -161,14 +165,13 @@ class Run:
 
     def _preview(self, x, sigma):
         """The plain pictures [B, C, H, W], if a preference asks the model and a prompt is open; else None."""
-        asking = (isinstance(preference.source, Text) for preference in self.preferences)
-        needed = any(asks and _any_open(readings) for asks, readings in zip(asking, self.readings, strict=True))
-        return preview(self._asks, x, sigma) if self._asks and needed else None
+        return preview(self._asks, x, sigma) if self._asks and any(self._asked) else None
 
-    def _ask(self, number):
-        """Prepare to ask for one preference -> the evidence [B] of the sides that plain previews show."""
-        assert self._asks is not None and self._plain is not None  # noqa: S101
-        sides = self._asked[number] = AskedSides(self.preferences[number], self._asks, self.coins)
+    def _evidence(self, number):
+        """The evidence [B] of the sides that plain previews show; None if one preference does not ask for them."""
+        sides = self._asked[number]
+        if sides is None or self._plain is None:
+            return None
         verdict = sides.verdict(self._plain)
         self._verdicts[number] = verdict, None
         return verdict.evidence
@@ -223,7 +226,7 @@ class Run:
                 lines.append((name + result(preference.axis, inside, verdicts[0].sides, after), not left))
         return lines
 
-    def sides(self) -> list[list[tuple[str, str] | None]]:
+    def sides(self) -> list[list[tuple[Side, Side] | None]]:
         """For each preference and picture the sides that its preview and the picture itself show; None if not known."""
         columns = []
         for verdicts in self._verdicts:
