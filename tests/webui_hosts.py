@@ -329,8 +329,17 @@ class Denoiser:
             x=rows, sigma=levels, text_cond=text, text_uncond=empty, image_cond=image, denoiser=self
         )
         call("cfg_denoiser", before)
-        texts = torch.cat([before.text_cond, before.text_uncond])
-        outputs = self.inner_model(before.x, before.sigma, {"c_crossattn": [texts], "c_concat": [before.image_cond]})
+        parts, texts = len(text), [before.text_cond, before.text_uncond]
+        if texts[0].shape[1] == texts[1].shape[1]:
+            parts, texts = len(rows), [torch.cat(texts)]
+        outputs = torch.cat(
+            [
+                self.inner_model(
+                    before.x[part], before.sigma[part], {"c_crossattn": [each], "c_concat": [before.image_cond[part]]}
+                )
+                for part, each in zip((slice(parts), slice(parts, None)), texts, strict=False)
+            ]
+        )
         between = SimpleNamespace(x=outputs, inner_model=None)
         call("cfg_denoised", between)
         combined = self.combine_denoised(between.x, composition, before.text_uncond, cfg)

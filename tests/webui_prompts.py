@@ -52,6 +52,7 @@ def reconstruct_multicond_batch(conditioning, step):
         composition.append([])
         for part in parts:
             composition[-1].append((len(tokens), part.weight))
-            tokens.append(next(each.cond for each in part.schedules if step <= each.end_at_step))
+            current = (each for each in part.schedules if step <= each.end_at_step)
+            tokens.append(next(current, part.schedules[0]).cond)
     longest = max(map(len, tokens))
     return composition, torch.stack([torch.cat([each, each[-1:].expand(longest - len(each), -1)]) for each in tokens])
