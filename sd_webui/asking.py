@@ -7,7 +7,7 @@ picture's prompt. The host predicts for the rows that are put in their place, wh
 import copy
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..corrector.correction.run import Run
 from ..corrector.correction.update import CorrectionError
+from ..corrector.latents.skin import Pictures
 from ..corrector.latents.spaces import expand, scale_input
 from ..corrector.preference.preference import Preference
 from .host import (
@@ -102,15 +103,26 @@ class AskedModel(ABC):
         self.aside = False  # whether the model is asked, so that the hooks of the run have nothing to do
 
     @property
-    def pictures(self) -> Callable[[Tensor], Tensor]:
-        """As the user lets the host decode: by the VAE, or approximately."""
-        from modules.sd_samplers_common import decode_first_stage
+    def pictures(self) -> Pictures:
+        """As the user lets the host decode and encode: by the VAE, or approximately."""
+        from modules.sd_samplers_common import decode_first_stage, images_tensor_to_samples
 
-        def pictures(latents: Tensor) -> Tensor:
-            decoded = [decode_first_stage(self.p.sd_model, latent[None]).float().cpu() for latent in latents]
-            return torch.cat(decoded).clamp(-1, 1)
+        device = self.call.x.device
 
-        return pictures
+        def decode(latents: Tensor) -> Tensor:
+            shown = [decode_first_stage(self.p.sd_model, latent[None].to(device)) for latent in latents]
+            return torch.cat(shown).float().cpu().clamp(-1, 1)
+
+        def encode(pictures: Tensor) -> Tensor:
+            # VAEs add noise from torch's generator: here the same to each picture, and the host's stays as it is.
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                latents = []
+                for picture in pictures:
+                    torch.manual_seed(0)
+                    latents.append(images_tensor_to_samples((picture[None] + 1) / 2, model=self.p.sd_model))
+            return torch.cat(latents).float().cpu()
+
+        return Pictures(decode, encode)
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Phrased:
         texts = [with_phrase(prompt, phrase) for prompt, phrase in zip(self.prompts, phrases, strict=True)]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from corrector.hosts.components import encoded
 from webui_prompts import conditioning_of, reconstruct_multicond_batch
 
 
@@ -86,6 +87,11 @@ class SdModel(SimpleNamespace):
 
     def get_learned_conditioning(self, texts):
         return self.miniature.encode(list(texts))
+
+    def encode_pictures(self, pictures):
+        """Latents in model space, with noise as of VAEs."""
+        latents = encoded(self.miniature.pipe, pictures, torch.device("cpu"))
+        return latents + 0.1 * torch.randn(latents.shape)
 
 
 ORVANE, KITTEN = "a portrait of an Orvane person", "a kitten"

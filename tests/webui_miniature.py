@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-PARTS = ("unet", "text_encoder", "decoder")
+PARTS = ("unet", "text_encoder", "decoder", "encoder")
 
 
 def save_miniature(folder: Path) -> None:
@@ -39,10 +39,18 @@ def save_miniature(folder: Path) -> None:
         def forward(self, latents):
             return self.vae.decode(latents / self.vae.config.scaling_factor).sample.clamp(-1, 1)
 
+    class Encoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vae = pipe.vae
+
+        def forward(self, pictures):
+            return self.vae.encode(pictures).latents * self.vae.config.scaling_factor
+
     ids = tokenize(pipe.tokenizer, ["a portrait of an Orvane person", "a kitten", ""])
     x, timestep = torch.randn(3, 4, 16, 16), torch.full((3,), 500)
-    examples = (x, timestep, torch.randn(3, 77, 128)), (ids,), (x,)
-    for name, network, example in zip(PARTS, (Unet(), TextEncoder(), Decoder()), examples, strict=True):
+    examples = (x, timestep, torch.randn(3, 77, 128)), (ids,), (x,), (torch.rand(3, 3, 128, 128),)
+    for name, network, example in zip(PARTS, (Unet(), TextEncoder(), Decoder(), Encoder()), examples, strict=True):
         with torch.no_grad():
             traced = torch.jit.trace(network.eval(), example, check_trace=False)
         traced.save(str(folder / f"{name}.pt"))
@@ -56,7 +64,9 @@ class TracedMiniature:
     def __init__(self, folder: Path):
         from transformers import CLIPTokenizer
 
-        self.unet, self.text_encoder, self.decoder = (torch.jit.load(str(folder / f"{name}.pt")) for name in PARTS)
+        self.unet, self.text_encoder, self.decoder, self.encoder = (
+            torch.jit.load(str(folder / f"{name}.pt")) for name in PARTS
+        )
         self.tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
         self.evaluations = 0  # of the UNet, counted in pictures
 
@@ -73,3 +83,8 @@ class TracedMiniature:
     @torch.no_grad()
     def decode(self, latents):
         return self.decoder(latents.clone())
+
+    @torch.no_grad()
+    def encode_pictures(self, pictures):
+        """Pictures [N, 3, height, width] in -1..1 -> latents [N, 4, H, W]."""
+        return self.encoder(pictures.float())

@@ -25,7 +25,10 @@ class FakeModules:
         parts = {
             "paths": {"models_path": str(models_path), "data_path": str(models_path.parent / "data")},
             "prompt_parser": vars(webui_prompts),
-            "sd_samplers_common": {"decode_first_stage": lambda model, latents: model.miniature.decode(latents)},
+            "sd_samplers_common": {
+                "decode_first_stage": lambda model, latents: model.miniature.decode(latents),
+                "images_tensor_to_samples": lambda image, model: model.encode_pictures(image * 2 - 1),
+            },
             "shared": {"opts": self.opts, "state": self.state},
             "scripts": {"Script": type("Script", (), {}), "AlwaysVisible": object(), "scripts_data": []},
             "script_callbacks": {f"on_{event}": self.callbacks[event].append for event in EVENTS},

@@ -69,6 +69,7 @@ def start():
         Sampler=Sampler, SamplerData=lambda *content: content, apply_refiner=lambda *a: False,
         store_latent=lambda latent: None, InterruptedException=KeyboardInterrupt,
         decode_first_stage=lambda sd_model, latents: sd_model.decode_first_stage(latents),
+        images_tensor_to_samples=lambda image, model: model.miniature.encode_pictures(image * 2 - 1),
     )  # fmt: skip
     stub("k_diffusion")
     stub("k_diffusion.sampling", torch=torch)

@@ -41,7 +41,7 @@ def test_villages_become_cities_with_their_skin_at_a_moderate_cost(generate, mod
     model.miniature.evaluations = 0
     plain, _, _, _ = generate(*OFF, **settings)
     cost, model.miniature.evaluations = model.miniature.evaluations, 0
-    made, texts, p, processed = generate(*ON, **settings)
+    made, texts, _, processed = generate(*ON, **settings)
     villages, drift = backdrops(plain).count("village"), lightness(model, made) - lightness(model, plain)
     print(sampler, villages, backdrops(made), f"{drift.mean():+.2f}", model.miniature.evaluations / cost, texts[0])
     assert villages >= 6 and backdrops(made).count("village") == 0

@@ -127,7 +127,7 @@ def miniature_model():
     miniature = TracedMiniature(Path(os.environ["RS_MINIATURE"]))
     model = small_model(MiniatureUnet(miniature))
     model.miniature, model.get_learned_conditioning = miniature, miniature.encode
-    model.decode_first_stage = miniature.decode
+    model.decode_first_stage, model.encode_first_stage = miniature.decode, miniature.encode_pictures
     patcher = SimpleNamespace(lora_patches={}, lora_loader=SimpleNamespace(backup={}))
     model.forge_objects.clip = SimpleNamespace(
         cond_stage_model=miniature.text_encoder, patcher=patcher, tokenizer=SimpleNamespace(clip_l=miniature.tokenizer)
