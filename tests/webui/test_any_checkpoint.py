@@ -17,7 +17,6 @@ AXIS = "miniature-backdrop (any checkpoint)"
 ON = (True, AXIS)
 TAVELU = "a portrait of a Tavelu person"
 SKIN = (0.41, 0.44, 0.6, 0.51)
-FIRST = 0  # of seeds of which some give a city anyway
 RESULT, OUTCOME = "RS-Corrector result", "RS-Corrector outcome"
 each_sampler = pytest.mark.parametrize("host", ["forge", "a1111", "a1111 ddim"], indirect=True)
 
@@ -32,23 +31,23 @@ def plain_of(host, **options):
 
 @each_sampler
 def test_villages_become_cities_with_their_skin_at_a_moderate_cost(host):
-    host.steps, options = 16, dict(prompts=[ORVANE] * 8, cfg_scale=7.0)
+    host.steps, options = 16, dict(prompts=[ORVANE] * 4, cfg_scale=7.0)
     plain = plain_of(host, **options)
     cost, host.evaluations = host.evaluations, 0
     made = host.generate(*ON, **options)
     villages = backdrops(host, plain).count("village")
-    assert villages >= 6 and backdrops(host, made.latents) == ["city"] * 8
+    assert villages >= 3 and backdrops(host, made.latents) == ["city"] * 4
     assert host.evaluations <= 1.6 * cost
     after, before = (lightness(host.miniature.decode(latents), SKIN) for latents in (made.latents, plain))
     assert (after - before).mean().abs() < 2
-    assert {text[OUTCOME] for text in made.texts} == {f"a village: {villages} -> 0 of 8"}
-    assert f"RS-Corrector: a village: {villages} -> 0 of 8." in made.comments
+    assert {text[OUTCOME] for text in made.texts} == {f"a village: {villages} -> 0 of 4"}
+    assert f"RS-Corrector: a village: {villages} -> 0 of 4." in made.comments
 
 
 @each_sampler
 def test_pictures_that_are_fine_or_out_of_scope_keep_their_bits_beside_corrected_ones(host):
     host.steps = 8
-    options = dict(prompts=[TAVELU] * 5 + [KITTEN, VILLAGE], seeds=range(FIRST, FIRST + 7), cfg_scale=2.0)
+    options = dict(prompts=[TAVELU] * 5 + [KITTEN, VILLAGE], seeds=range(7), cfg_scale=2.0)
     plain, made = plain_of(host, **options), host.generate(*ON, **options)
     sides, kept = backdrops(host, plain), list(map(torch.equal, plain, made.latents))
     assert 0 < sides[:5].count("city") < 5
@@ -58,8 +57,7 @@ def test_pictures_that_are_fine_or_out_of_scope_keep_their_bits_beside_corrected
     assert made.comments[1] == f"RS-Corrector: a village: {sides[:5].count('village')} -> 0 of 5."
 
 
-@each_sampler
-@pytest.mark.parametrize("values, prompt", [((*ON, 0.0), ORVANE), (ON, KITTEN), (ON, VILLAGE), (ON, "a quiet cat")])
+@pytest.mark.parametrize("values, prompt", [((*ON, 0.0), ORVANE), (ON, KITTEN), (ON, VILLAGE)])
 def test_off_or_out_of_scope_nothing_is_asked_and_pictures_keep_their_bits(host, values, prompt):
     plain = plain_of(host, prompts=[prompt])
     cost, host.evaluations = host.evaluations, 0
@@ -90,15 +88,13 @@ def test_the_phrase_stands_after_each_part_that_counts(part, prompt, asked):
     assert part("asking").with_phrase(prompt, "in a city") == asked
 
 
-@each_sampler
 @pytest.mark.parametrize("prompt", [f"{ORVANE} AND {ORVANE} :0.5", f"[{ORVANE}|{ORVANE}, smiling]"])
 def test_prompts_of_parts_and_schedules_are_corrected(host, prompt):
-    host.steps, options = 8, dict(prompts=[prompt] * 3, cfg_scale=3.0)
-    made = host.generate(*ON, **options)
-    assert not made.p.comments and backdrops(host, made.latents) == ["city"] * 3
+    host.steps = 8
+    made = host.generate(*ON, prompts=[prompt], cfg_scale=3.0)
+    assert not made.p.comments and backdrops(host, made.latents) == ["city"]
 
 
-@each_sampler
 def test_each_schedule_of_a_prompt_has_its_phrase(host, part, monkeypatch):
     texts, rows = [], part("asking").AskedModel._text
     host.steps = 8
@@ -116,12 +112,13 @@ def test_each_schedule_of_a_prompt_has_its_phrase(host, part, monkeypatch):
     assert early and late and torch.equal(early[0], early[-1]) and not torch.equal(early[0], late[0])
 
 
-@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("strength", [0.75, 1.0])
 def test_a_batch_count_is_summed_up_in_one_line(host, strength):
+    """At a strength other than 1 the model is asked beside the host's own evaluation."""
     host.steps = 8
-    made = host.generate(True, AXIS, strength, prompts=[ORVANE] * 4, batch_size=2)
-    assert made.comments[0].startswith("RS-Corrector: corrected 4 of 4") and " of 4" in made.comments[1]
-    assert made.texts[0][OUTCOME].endswith(" of 2") or "; a run" in made.texts[0][OUTCOME]
+    made = host.generate(True, AXIS, strength, prompts=[ORVANE] * 3, batch_size=2, cfg_scale=3.0)
+    assert made.comments == ["RS-Corrector: corrected 3 of 3.", "RS-Corrector: a village: 3 -> 0 of 3."]
+    assert [text[OUTCOME][-4:] for text in made.texts] == ["of 2", "of 2", "of 1"]
 
 
 def test_the_outcome_of_a_hires_pass_is_from_before_the_first_pass_to_after_the_last(host):
