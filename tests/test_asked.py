@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from corrector.axis.axis import load_axis
-from corrector.correction.asked import CLOSED, PREVIEW_STEPS, AskedSides, preview
+from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, previewed
 from corrector.correction.decision import NO_PREDICTION
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
@@ -107,7 +107,7 @@ def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale
         negative + cfg * (conditional - negative), x, sigma, cfg, conditional, negative
     )
     wanted = negative + cfg * (WORLD.denoised_of(x.double(), sigma.double(), 0).float() - negative)
-    fine = counter_side(preview(model, x, sigma))
+    fine = counter_side(previewed(model, x, sigma, PREVIEWS[cfg != 1, False]))
     assert not fine.all()
     torch.testing.assert_close(made[~fine], wanted[~fine], rtol=1e-4, atol=1e-4)
 
@@ -127,18 +127,41 @@ def replace_beta(beta):
     return GaussianWorld(beta=beta, means=(1.0, -1.0), spreads=(0.3, 0.3), shape=SHAPE)
 
 
-def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed_only(preference):
-    model = WorldModel(replace_beta(0.001), cfg=2.0)
-    run, asked = run_of(preference, 1, model), []
+@pytest.mark.parametrize(
+    ("cfg", "settings", "previews", "verdict"),
+    [
+        (2.0, Settings(), 2 * 4 + 3, 4),
+        (2.0, Settings(verdict=False), 2 * 4 + 3, 0),
+        (2.0, Settings(thrifty=True), 2 * 2 + 1, 0),
+        (1.0, Settings(), 4, 2),
+        (1.0, Settings(thrifty=True), 3, 0),
+    ],
+)
+def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed_only(
+    preference, cfg, settings, previews, verdict
+):
+    model = WorldModel(replace_beta(0.001), cfg)
+    run, asked = run_of(preference, 1, model, settings), []
     for level in (START, 5.0, 1.1 * CLOSED, 0.9 * CLOSED, 0.1):
         before = model.asked["side"]
         sigma, x = torch.full((1,), level), torch.full((1, *SHAPE), -1.0)
-        run.correct(x, x, sigma, 2.0, x, x)
+        run.correct(x, x, sigma, cfg, x, x)
         asked.append(model.asked["side"] - before)
-    assert asked == [4 + 1, 1, 1, 0, 0]
-    assert model.asked["plain"] + model.asked["prompted"] == PREVIEW_STEPS
+    assert asked == [2 + 1, 1, 1, 0, 0]
+    assert 2 * model.asked["plain"] + model.asked["prompted"] == previews
     run.judge(x)
-    assert model.asked["side"] == sum(asked) + 4
+    assert model.asked["side"] == sum(asked) + verdict
+    assert bool(run.results()) == bool(verdict)
+
+
+def test_a_preview_of_several_orders_comes_much_nearer_the_picture_than_eulers():
+    x, made = START * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3)), sampled(60, steps=400)
+    previews = [
+        previewed(WorldModel(), x, torch.full((60,), START), Preview(16, 0.03, multistep=multistep))
+        for multistep in (False, True)
+    ]
+    euler, multistep = (float((each - made).std()) for each in previews)
+    assert euler < 0.3 and multistep < euler / 10
 
 
 @pytest.mark.parametrize("target", (0.4, 0.5, 0.8, 1.0))

@@ -49,7 +49,7 @@ class Preview:
 # Whether the run has CFG, and whether it is thrifty. In the drawn worlds all but the thrifty one with CFG have skin
 # within a point of L* of the picture itself where CFG is not high; that one is off by up to five.
 PREVIEWS = {
-    (True, False): Preview(7, 0.4, guided=3.0),  # 11 evaluations
+    (True, False): Preview(7, 0.4, guided=2.5),  # 11 evaluations
     (True, True): Preview(3, 1.0, guided=4.0),  # 5
     (False, False): Preview(4, 0.4, multistep=True),  # 4
     (False, True): Preview(3, 0.5, multistep=True),  # 3

@@ -35,7 +35,10 @@ class HostModel:
         self.conditioning = conditioning
         self.prompts = prompts
         self.cfg = cfg
-        self.pictures = Pictures(host.decode, host.encode_pictures)
+
+    @property
+    def pictures(self) -> Pictures:
+        return Pictures(self.host.decode, self.host.encode_pictures)
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Conditioning:
         return self.host.encode([f"{prompt}, {phrase}" for prompt, phrase in zip(self.prompts, phrases, strict=True)])
