@@ -14,7 +14,7 @@ from corrector.correction.run import Run
 from corrector.correction.update import Settings
 from corrector.files.folders import AXES
 from corrector.preference.networks import PreferenceError
-from corrector.preference.preference import Preference
+from corrector.preference.preference import GATE_FIGURES, Preference
 from corrector.preference.text import Text
 from gaussian_world import GaussianWorld
 
@@ -189,6 +189,15 @@ def test_results_say_how_many_pictures_showed_the_stereotype_and_do(preference):
     run.judge(sampled(20, model=model))  # as if the correction had not taken
     ((line, well),) = run.results()
     assert line.startswith(f"a village: {before} -> {before} of 20; ") and not well
+
+
+def test_a_weak_gate_is_said_in_the_notes_and_the_log_of_a_run(preference):
+    weak = "its gate on the prompt sees nobody in 60% of held-out prompts that name a group (at most 10% is sound)"
+    for training, notes in (({GATE_FIGURES: {"weak": weak}}, [weak]), ({}, [])):
+        model = WorldModel()
+        run = run_of(replace(preference, training=training), 4, model)
+        run.judge(sampled(4, run, model))
+        assert run.notes() == notes and (weak in run.report()[0]) == bool(notes)
 
 
 def test_a_prompt_out_of_scope_asks_nothing(preference):

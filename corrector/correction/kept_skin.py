@@ -1,10 +1,10 @@
 """Gives finished pictures the skin tone of their plain previews, wherever skin is in each of them.
 
-Both are looked at as pictures. Skin is what has the colour of the axis' box of skin in both: clay walls have it, too,
-but not where the finished picture shows a city. It gets the lightness that skin has near there in the preview, and the
-picture is encoded again. Latents change by what that changes in the encoding, so all else stays as it is. A VAE
-takes over only part of what happens to a small place: the change is scaled once by what came of it. Nothing is
-trained, and the model is not asked.
+Both are looked at as pictures. Skin is what has the colour of the axis' box of skin in both, near the same place and
+about as much of it: clay walls have it, too, but not where the finished picture shows a city. It gets the lightness
+that skin has near there in the preview, and the picture is encoded again. Latents change by what that changes in the
+encoding, so all else stays as it is. A VAE takes over only part of what happens to a small place: the change is scaled
+once by what came of it. Nothing is trained, and the model is not asked.
 """
 
 import torch
@@ -19,10 +19,12 @@ ROUNDS = 2  # in which the middle of the skin is found
 GROWTH = 16  # pixels per side of a picture for one by which skin may have moved since the preview
 EDGE = 8  # pixels per side of a latent cell for one by which skin is blurred at its edges
 PLACES = 32  # per side of a picture, in which its lightness is compared
-NEAR = 3.0  # of these: how far around each lightness counts
+NEAR = 2.5  # of these: how far around each lightness counts
 ELSEWHERE = 0.02  # weight of all other skin
 AT_ONCE = 8  # pictures: more take too much memory
-FACTORS = 0.5, 3.0  # between which a change is scaled
+FACTORS = 0.5, 1.6  # between which a change is scaled: a VAE gives large ones other colours
+KEPT = 0.55, 0.2  # share of its area from which skin counts as the same in both pictures, and by how much more wholly
+FEW = 1e-4  # area that is none
 
 
 def with_skin_of(preview: Tensor, made: Tensor, pictures: Pictures, region: Region) -> Tensor:
@@ -42,7 +44,7 @@ def _change(preview, made, pictures, region):
     edge = shown.shape[1] // made.shape[2] // EDGE
     wanted, skin = _wanted(before, shown, region)
     lighter = shown.clone()
-    lighter[..., 0] += wanted * _grown(skin, edge)
+    lighter[..., 0] *= 1 + wanted * _grown(skin, edge)  # dark eyes hardly change
     change = (pictures.encode(rgb_of(lighter)) - pictures.encode(rgb_of(shown))).float().cpu()
     left, _ = _wanted(before, lab_of(pictures.decode(made + change)), region)
     asked, missing = ((each * skin).sum(dim=(1, 2)) for each in (wanted, left))
@@ -51,18 +53,23 @@ def _change(preview, made, pictures, region):
 
 
 def _wanted(before: Tensor, after: Tensor, region: Region) -> tuple[Tensor, Tensor]:
-    """By how much skin near each pixel is to be lighter, and how surely the pixel is skin [N, height, width] in 0..1.
+    """By what share skin near each pixel is to be lighter, and how surely the pixel is skin [N, height, width] in 0..1.
 
     Args:
         before, after: L*, a*, b* of the plain and of the finished picture [N, height, width, 3].
         region: the box of skin.
     """
-    hue = _middle(before, region)[:, 1:]
-    alike = _alike(after, hue)
-    both = _alike(before, hue) * alike
-    skin_before, skin_after = (_skin(lab, both, region) for lab in (before, after))
-    skin = _skin(after, alike * _grown(skin_before, min(after.shape[1:3]) // GROWTH), region)
-    return (_near(before, skin_before) - _near(after, skin_after)).nan_to_num(), skin
+    hue, reach = _middle(before, region)[:, 1:], min(after.shape[1:3]) // GROWTH
+    alike = [_alike(lab, hue) for lab in (before, after)]
+    both = [_skin(lab, alike[0] * alike[1], region) for lab in (before, after)]
+    skin = [
+        _skin(lab, there * _grown(elsewhere, reach), region)
+        for lab, there, elsewhere in zip((before, after), alike, reversed(both), strict=True)
+    ]
+    areas = [_blurred(each) + FEW for each in skin]
+    kept = _spread(((torch.minimum(*areas) / torch.maximum(*areas) - KEPT[0]) / KEPT[1]).clamp(0, 1), after)
+    near = [_near(lab, each * kept) for lab, each in zip((before, after), skin, strict=True)]
+    return (near[0] / near[1] - 1).nan_to_num(0, 0, 0), skin[1] * kept
 
 
 def _middle(lab: Tensor, region: Region) -> Tensor:
@@ -94,10 +101,20 @@ def _grown(skin: Tensor, reach: int) -> Tensor:
 
 def _near(lab: Tensor, skin: Tensor) -> Tensor:
     """The mean lightness of skin near each pixel [N, height, width]; NaN in a picture without any."""
+    bright, area = skin * lab[..., 0], skin
+    sums = [_blurred(each) + ELSEWHERE * each.mean(dim=(1, 2), keepdim=True) for each in (bright, area)]
+    return _spread(sums[0] / sums[1], lab)
+
+
+def _blurred(values: Tensor) -> Tensor:
+    """Values of pixels [N, height, width], averaged near each of PLACES [N, rows, columns]."""
     from scipy.ndimage import gaussian_filter
 
-    height, width = (min(PLACES, side) for side in skin.shape[1:])
-    sums = F.adaptive_avg_pool2d(torch.stack([skin, skin * lab[..., 0]], dim=1), (height, width))
-    near = torch.from_numpy(gaussian_filter(sums.numpy(), (0, 0, NEAR, NEAR), mode="constant"))
-    weights, lightness = (near + ELSEWHERE * sums.mean(dim=(2, 3), keepdim=True)).unbind(dim=1)
-    return F.interpolate((lightness / weights)[:, None], skin.shape[1:], mode="bilinear")[:, 0]
+    rows, columns = (min(PLACES, side) for side in values.shape[1:])
+    places = F.adaptive_avg_pool2d(values[:, None], (rows, columns))[:, 0]
+    return torch.from_numpy(gaussian_filter(places.numpy(), (0, NEAR, NEAR), mode="constant"))
+
+
+def _spread(places: Tensor, lab: Tensor) -> Tensor:
+    """Values of PLACES [N, rows, columns] -> of the pixels of a picture [N, height, width, 3]."""
+    return F.interpolate(places[:, None], lab.shape[1:3], mode="bilinear")[:, 0]
