@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..corrector.gate.kept import kept_gate
-from ..corrector.gate.train import QUICK
-from ..corrector.gate.wordings import whole_words
 from ..corrector.hosts.prompts import TEXTS_AT_ONCE
 from ..corrector.latents.fingerprint import identity
+from ..corrector.preference.asking import asking_preference
 from ..corrector.preference.preference import Preference
+from ..corrector.preference.text import Text
 from .host import is_forge, tokens_of
 
 FOLDER = Path("cache", "rs_corrector")  # in the host's folder of data
@@ -34,16 +32,13 @@ def with_gate(preference: Preference, sd_model: Any) -> Preference:
         shared.state.textinfo = f"RS-Corrector learns to read prompts: {done} of {total}"
 
     encoder = identity_of_text_encoder(sd_model, shared.opts.CLIP_stop_at_last_layers)
-    words = whole_words(vocabulary_of(sd_model))
     try:
-        with torch.inference_mode(False), torch.enable_grad():
-            gate, _ = kept_gate(
-                preference.axis, partial(encode_each, sd_model), encoder, paths.data_path / FOLDER, progress,
-                words=words, **QUICK,
-            )  # fmt: skip
+        return asking_preference(
+            preference.axis, Text(), partial(encode_each, sd_model), vocabulary_of(sd_model), encoder,
+            paths.data_path / FOLDER, progress,
+        )  # fmt: skip
     finally:
         shared.state.textinfo = None
-    return replace(preference, gate=gate)
 
 
 def encode_each(sd_model: Any, texts: Sequence[str]) -> Iterator[Tensor]:
