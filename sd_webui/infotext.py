@@ -12,8 +12,9 @@ from .preferences import Loaded, Shelf, split_hash
 PREFERENCES = {"preference": "RS-Corrector preference", "second_preference": "RS-Corrector second preference"}
 NUMBERS = {name: f"RS-Corrector {name.replace('_', ' ')}" for name in RANGES}
 RESULT = "RS-Corrector result"
+SHOWN = "RS-Corrector outcome"
 ERROR = "RS-Corrector error"
-KEYS = (*PREFERENCES.values(), *NUMBERS.values(), RESULT, ERROR)
+KEYS = (*PREFERENCES.values(), *NUMBERS.values(), RESULT, SHOWN, ERROR)
 ALWAYS_WRITTEN = ("strength", "target")
 
 
@@ -23,14 +24,18 @@ def clear(p: Processing) -> None:
         p.extra_generation_params.pop(key, None)
 
 
-def write(p: Processing, choice: Choice, loaded: Mapping[str, Loaded], result: Callable[..., str | None]) -> None:
+def write(
+    p: Processing, choice: Choice, loaded: Mapping[str, Loaded], result: Callable[..., str | None],
+    shown: Callable[..., str | None],
+) -> None:  # fmt: skip
     """Add settings and outcome to the infotexts of a job.
 
     Args:
         p: the host's processing object.
         choice: the settings.
         loaded: files by their name in `choice`; a preference that is not loaded yet is written without its hash.
-        result: `result(index, use_main_prompt, **)` -> the outcome, which the host calls after sampling.
+        result: `result(index, use_main_prompt, **)` -> what was done to a picture, which the host calls after sampling.
+        shown: the same for what the pictures show, if the model was asked.
     """
     params = p.extra_generation_params
     for argument, key in PREFERENCES.items():
@@ -44,6 +49,7 @@ def write(p: Processing, choice: Choice, loaded: Mapping[str, Loaded], result: C
         if argument in ALWAYS_WRITTEN or value != getattr(DEFAULTS, argument):
             params[key] = f"{value:g}"
     params[RESULT] = result  # a function because hosts index lists differently for grids and batches
+    params[SHOWN] = shown
 
 
 def pasted(argument: str, shelf: Shelf, params: Mapping[str, str]) -> bool | float | str | None:

@@ -13,7 +13,7 @@ from .asked import CLOSED, PREVIEWS, AskedSides, RunModel, previewed
 from .decision import Decision
 from .kept_skin import with_skin_of
 from .update import Settings
-from .verdict import Verdict, result
+from .verdict import Side, Verdict, result
 
 Readings = Sequence[PromptReading | None]
 
@@ -40,7 +40,11 @@ class AskedRun:
         self.coins = coins
         self.plain: Tensor | None = None  # previews [B, C, H, W], once they are needed
         self.noises = 1  # of the verdict in the end: a tenth of a run of 20 steps, with CFG and without
-        self.sides: list[AskedSides | None] = [None] * len(preferences)
+        # Encoded before the host loads the model that samples, whose place in memory a text encoder may take.
+        self.sides = [
+            AskedSides(preference, model, coins) if isinstance(preference.source, Text) and _any_open(each) else None
+            for preference, each in zip(preferences, readings, strict=True)
+        ]
         self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(preferences)
 
     def evidence(self, number: int, x: Tensor, sigma: Tensor, cfg: float) -> Tensor | None:
@@ -52,13 +56,12 @@ class AskedRun:
             x, sigma: of the run's first step.
             cfg: the CFG scale.
         """
-        is_open = any(reading is None or reading.open for reading in self.readings[number])
-        if not isinstance(self.preferences[number].source, Text) or not is_open:
+        sides = self.sides[number]
+        if sides is None:
             return None
         if self.plain is None:
             self.noises = 1 + (cfg != 1)
             self.plain = previewed(self.model, x, sigma, PREVIEWS[cfg != 1, self.settings.thrifty])
-        sides = self.sides[number] = AskedSides(self.preferences[number], self.model, self.coins)
         verdict = sides.verdict(self.plain, noises=1)
         self._verdicts[number] = verdict, None
         return verdict.evidence
@@ -106,7 +109,7 @@ class AskedRun:
                 lines.append((name + result(preference.axis, inside, verdicts[0].sides, after), not left))
         return lines
 
-    def shown(self) -> list[list[tuple[str, str] | None]]:
+    def shown(self) -> list[list[tuple[Side, Side] | None]]:
         """As `Run.sides`."""
         columns = []
         for verdicts in self._verdicts:
@@ -115,3 +118,8 @@ class AskedRun:
             else:
                 columns.append(list(zip(verdicts[0].sides, verdicts[1].sides, strict=True)))
         return columns
+
+
+def _any_open(readings: Readings) -> bool:
+    """Whether the prompt of any picture lets it be corrected."""
+    return any(reading is None or reading.open for reading in readings)

@@ -19,6 +19,7 @@ from .decision import PastDecision, decide, groups_of, notes, summary
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, Settings, correct
+from .verdict import Side
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
 WINDOW_MISSED = "the window contains none of this run's steps"
@@ -182,7 +183,7 @@ class Run:
         """
         return self.asked.results() if self.asked else []
 
-    def sides(self) -> list[list[tuple[str, str] | None]]:
+    def sides(self) -> list[list[tuple[Side, Side] | None]]:
         """For each preference and picture the sides that its preview and the picture itself show; None if not known."""
         return self.asked.shown() if self.asked else [[None] * len(self.coins) for _ in self.preferences]
 
