@@ -44,7 +44,7 @@ MUTANTS = [
     Mutant("correction/update.py", "(sigma <= self.window[0])", "(sigma < self.window[0])"),
     Mutant("correction/asked.py", "asked = sigma >= CLOSED", "asked = sigma < CLOSED"),
     Mutant("correction/asked.py", "x = aim + following / level", "x = aim + 0.5 * following / level"),
-    Mutant("correction/asked.py", "int(coin * len(phrases))", "0"),
+    Mutant("correction/asked.py", "first = int(coin * len(phrases))", "first = 0"),
     Mutant("correction/asked.py", ".nan_to_num(0, 0, 0)", ""),
     Mutant("correction/verdict.py", "for sign in (1, -1)[:noises]:", "for sign in (1, 1)[:noises]:"),
     Mutant("correction/kept_skin.py", "near[0] / near[1]", "near[1] / near[0]"),

@@ -118,7 +118,7 @@ def test_a_preference_that_asks_the_model_gives_the_same_there(mask):
         pictures = Pictures(lambda latents: colours.rgb(latents.cpu()), lambda shown: colours.latents(shown.cpu()))
 
         def encode(self, preference, phrases):
-            return 1.0 if phrases[0] in preference.axis.counter.phrases else -1.0
+            return 1.0 if phrases[0].startswith(preference.axis.counter.phrases) else -1.0
 
         def plain(self, x, sigma):
             return -0.8 * torch.ones_like(x) + 0.1 * x

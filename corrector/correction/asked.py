@@ -5,7 +5,7 @@ show and how light its skin would be. Pictures that would show the counter side 
 
     D* = D + w (D_c - D_cond)
 
-D_c is the prediction for the user's own prompt with a phrase of the counter side, w the CFG scale of the run: this is
+D_c is the prediction for the user's own prompt with phrases of the counter side, w the CFG scale of the run: this is
 what the model predicts when it is asked for that side, without any margin (METHOD.md, third form). Below CLOSED the
 picture is settled: x shows the backdrop itself, and the model is asked nothing more. The finished picture gets the skin
 tone of its preview (`kept_skin`).
@@ -67,7 +67,7 @@ class RunModel(Protocol):
         ...
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Any:
-        """The prompts of the run's pictures, each with a phrase after it -> their conditioning, for `side`."""
+        """The prompts of the run's pictures, each with its phrases after it -> their conditioning, for `side`."""
         ...
 
     def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -96,8 +96,7 @@ class AskedSides:
         self.model = model
         sides = preference.axis.counter.phrases, preference.axis.stereotype.phrases
         self.counter, self.stereotype = (
-            model.encode(preference, [phrases[int(coin * len(phrases))] for coin in coins.tolist()])
-            for phrases in sides
+            model.encode(preference, [_phrases(phrases, coin) for coin in coins.tolist()]) for phrases in sides
         )
 
     def update(self, x: Tensor, sigma: Tensor, index: Tensor, conditional: Tensor) -> Tensor:
@@ -118,6 +117,12 @@ class AskedSides:
             return counter, stereotype
 
         return verdict(latents, predict, noises)
+
+
+def _phrases(phrases: Sequence[str], coin: float) -> str:
+    """Two of a side's phrases, by a coin in 0..1: a model does not know each of them well enough at a low CFG scale."""
+    first = int(coin * len(phrases))
+    return ", ".join(dict.fromkeys([phrases[first], phrases[(first + 1) % len(phrases)]]))
 
 
 def previewed(model: RunModel, x: Tensor, sigma: Tensor, how: Preview) -> Tensor:
