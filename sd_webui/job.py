@@ -102,7 +102,9 @@ class Job:
         if not strength:
             return None
         window = window_of(p.sd_model, choice.start, choice.end)
-        settings = Settings(strength=strength, target=choice.target, window=window, cap=choice.cap or None)
+        settings = Settings(
+            strength, choice.target, window, cap=choice.cap or None, verdict=choice.verdict, thrifty=choice.thrifty
+        )
         seeds, repainted = coin_seeds(p), getattr(p, "nmask", None)
         preferences = [
             with_gate(preference, p.sd_model) if isinstance(preference.source, Text) else preference
