@@ -17,6 +17,7 @@ from corrector.correction.verdict import Verdict
 from corrector.files.errors import RSCorrectorError
 from corrector.files.folders import AXES
 from corrector.hosts.components import PipelineTexts
+from corrector.gate.train import QUICK
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.given import preferences_of
 from corrector.hosts.loading import load_pipeline
@@ -44,6 +45,8 @@ def gates_in_a_folder(tmp_path_factory):
     kept = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("corrector.hosts.given.cache_folder", lambda name: kept / name)
+        for name, few in {"count": 256, "steps": 60}.items():  # the miniature has few words
+            patch.setitem(QUICK, name, few)
         yield
 
 
