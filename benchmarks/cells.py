@@ -154,6 +154,7 @@ def evaluations(options: Options) -> Iterator[Row]:
     for cell in chain(*ways):
         if cell.group == "Orvane" and cell.axis == "backdrop":
             counts = []
+            studio.drawn.clear()
             for corrects in (False, True):
                 rows.clear()
                 studio.latents(cell, studio.world.prompts(cell.group, cell.n), corrects)
