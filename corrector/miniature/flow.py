@@ -6,7 +6,6 @@ randomness are as for the miniature, whose world, captions and reader these mode
 
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,15 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
 
-from ..latents.host import starting_noise
 from . import flow_model, model
-from .flow_host import TWIN_STEPS, FlowMiniature
+from .flow_host import FlowMiniature
 from .flow_model import NO_T5, SPACE, JointAttention, Texts
 from .train import Trainer, captions_of, main, normal
 
 BATCH = 64
+DROPPED = 0.1  # of the captions, for classifier-free guidance
 PAIRS_AT_ONCE = 128
-TWIN_PAIRS = 80 * PAIRS_AT_ONCE
 TWIN_CFG = 2.0
 TWIN_SOLVER_STEPS = 12
 TWIN_SEED = 700_000_000  # of the first pair's noise
@@ -64,7 +62,8 @@ class FlowTrainer(Trainer):
 
     stages = {"autoencoder": (1200, 2e-3), "text": (500, 2e-3), "transformer": (6000, 2e-3), "twin": (1500, 1e-3)}
     latent_sd = 1 / SPACE.scale
-    latent_noise = 0.15
+    latent_noise = 0.05
+    pairs = 10240  # of noise and picture, from which the twin learns
 
     def run(self) -> None:
         """Train all networks and write the folders "checkpoint" and "turbo"."""
@@ -92,52 +91,62 @@ class FlowTrainer(Trainer):
         texts = flow_model.texts_of(self.tokenizer, list(self.encoder), captions)
         return texts.tokens.mean(dim=1), texts.tokens[:, -1], texts.pooled
 
+    @torch.no_grad()
+    def encoded(self, captions: Sequence[str]) -> Texts:
+        """Captions -> Texts, token vectors in bfloat16."""
+        starts = trange(0, len(captions), 250, desc="captions", mininterval=20)
+        batches = [captions[start : start + 250] for start in starts]
+        texts = [flow_model.texts_of(self.tokenizer, list(self.encoder), batch) for batch in batches]
+        return Texts(torch.cat([part.tokens.bfloat16() for part in texts]), torch.cat([part.pooled for part in texts]))
+
     def train_transformer(self, latents: Tensor) -> None:
-        """Train the transformer on latents [N, C, H, W] in model space."""
+        """Train the transformer on latents [N, C, H, W] in model space, with a caption each."""
+        rng = np.random.default_rng((self.seed, 8))
+        texts = self.encoded([*(self.captioner(rng, *scene)[0] for scene in self.pool), ""])
 
         def loss_of_step(step: int) -> Tensor:
             rng = np.random.default_rng((self.seed, 3, step))
             chosen = self.chosen_scenes(rng, BATCH)
-            captions = captions_of(rng, [self.pool[index] for index in chosen], self.captioner)
-            with torch.no_grad():
-                texts = flow_model.texts_of(self.tokenizer, list(self.encoder), captions)
+            rows = np.where(rng.random(BATCH) < DROPPED, len(latents), chosen)
             x0 = latents[chosen]
-            return flow_loss(self.transformer, x0, normal(rng, x0.shape), texts, rng)
+            batch = Texts(texts.tokens[rows].float(), texts.pooled[rows])
+            return flow_loss(self.transformer, x0, normal(rng, x0.shape), batch, rng)
 
         self.train(self.transformer, "transformer", loss_of_step, average=0.999)
 
     def train_twin(self, teacher: FlowMiniature) -> nn.Module:
-        """Train a copy of the teacher's transformer to draw in TWIN_STEPS steps without CFG -> the copy.
+        """Train a copy of the teacher's transformer to draw in few steps without CFG -> the copy.
 
-        By reflow (Liu, Gong and Liu 2023), with guidance folded in as by Meng et al. (2023): it learns the straight lines
-        between noise and what the teacher draws from it with CFG, so that its first step decides the picture.
+        By reflow (Liu, Gong and Liu 2023), with guidance folded in as by Meng et al. (2023): it learns the straight
+        lines between noise and what the teacher draws from it with CFG, so its first step decides the picture.
         """
-        endpoints, captions = self.drawn_pairs(teacher)
+        rng = np.random.default_rng((self.seed, 9))
+        chosen = self.chosen_scenes(rng, self.pairs)
+        captions = captions_of(rng, [self.pool[index] for index in chosen], self.captioner)
+        endpoints, texts = self.endpoints(teacher, captions), self.encoded(captions)
         twin = deepcopy(teacher.transformer).requires_grad_(True).train()
 
         def loss_of_step(step: int) -> Tensor:
             rng = np.random.default_rng((self.seed, 7, step))
-            chosen = rng.integers(len(endpoints), size=BATCH)
-            noise = starting_noise(TWIN_SEED + chosen, teacher.shape)
-            encoded = teacher.encode([captions[index] for index in chosen])
-            return flow_loss(twin, endpoints[chosen], noise, Texts(encoded.tokens, encoded.pooled), rng, TWIN_LOGIT)
+            rows = rng.integers(self.pairs, size=BATCH)
+            noise = teacher.noise(TWIN_SEED + rows)
+            batch = Texts(texts.tokens[rows].float(), texts.pooled[rows])
+            return flow_loss(twin, endpoints[rows], noise, batch, rng, TWIN_LOGIT)
 
         self.train(twin, "twin", loss_of_step, average=0.995)
         return twin
 
-    def drawn_pairs(self, teacher: FlowMiniature) -> tuple[Tensor, list[str]]:
-        """Latents [N, C, H, W] that the teacher draws with CFG from the noise of seeds from TWIN_SEED, and captions."""
-        path = self.folder / "pairs.pt"
+    def endpoints(self, teacher: FlowMiniature, captions: Sequence[str]) -> Tensor:
+        """Latents [N, C, H, W] that the teacher draws with CFG for N captions; TWIN_SEED is the first seed."""
+        path = self.folder / "endpoints.pt"
         parts = torch.load(path, weights_only=True) if path.exists() else []
-        rng = np.random.default_rng((self.seed, 8))
-        chosen = self.chosen_scenes(rng, TWIN_PAIRS)
-        captions = captions_of(rng, [self.pool[index] for index in chosen], self.captioner)
-        for start in trange(len(parts) * PAIRS_AT_ONCE, TWIN_PAIRS, PAIRS_AT_ONCE, desc="pairs", mininterval=20):
-            batch = slice(start, start + PAIRS_AT_ONCE)
-            seeds = range(TWIN_SEED + batch.start, TWIN_SEED + batch.stop)
-            parts.append(teacher.sample(teacher.encode(captions[batch]), seeds, TWIN_CFG, TWIN_SOLVER_STEPS).half())
+        starts = trange(len(parts) * PAIRS_AT_ONCE, len(captions), PAIRS_AT_ONCE, desc="endpoints", mininterval=20)
+        for start in starts:
+            batch = captions[start : start + PAIRS_AT_ONCE]
+            seeds = range(TWIN_SEED + start, TWIN_SEED + start + len(batch))
+            parts.append(teacher.sample(teacher.encode(batch), seeds, TWIN_CFG, TWIN_SOLVER_STEPS).half())
             torch.save(parts, path)
-        return torch.cat(parts).float(), captions
+        return torch.cat(parts).float()
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class FlowMiniature(PipelineTexts):
             folder, local_files_only=True, text_encoder_3=None, tokenizer_3=None
         )
         super().__init__(pipe)
+        self.folder = Path(folder)
         self.transformer = pipe.transformer.eval().requires_grad_(False)
         self.autoencoder = pipe.vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         side = self.transformer.config.sample_size

@@ -1,7 +1,8 @@
 """The networks of the flow miniature, a small SD3-type checkpoint: how they are built, asked and saved.
 
 Diffusers and ComfyUI load its transformer as SD3's: depth and heads follow from the width, and patch and channels are
-SD3's own. Its latents have nearly SD3's scale and shift (1.5305, 0.0609), but not exactly, so that preferences for SD3 do not fit.
+SD3's own. Its latents have nearly SD3's scale and shift (1.5305, 0.0609), but not exactly, so that preferences for SD3
+do not fit.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,8 +67,13 @@ def new_flow_networks(
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     transformer = SD3Transformer2DModel(**TRANSFORMER)
-    for name, module in transformer.named_modules():  # blocks that do nothing at first (Peebles and Xie 2023, adaLN-Zero)
-        if isinstance(module, nn.Linear) and name.endswith(("norm1.linear", "context.linear", "norm_out.linear", "proj_out")):
+    for (
+        name,
+        module,
+    ) in transformer.named_modules():  # blocks that do nothing at first (Peebles and Xie 2023, adaLN-Zero)
+        if isinstance(module, nn.Linear) and name.endswith(
+            ("norm1.linear", "context.linear", "norm_out.linear", "proj_out")
+        ):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
     config = CLIPTextConfig(**token_ids(tokenizer), **TEXT)
@@ -133,7 +140,7 @@ def save_flow(
         text_encoder=encoders[0], tokenizer=tokenizer, text_encoder_2=encoders[1], tokenizer_2=tokenizer,
         text_encoder_3=None, tokenizer_3=None,
     )  # fmt: skip
-    StableDiffusion3Pipeline(**parts).to(dtype=torch.float16).save_pretrained(folder)
+    StableDiffusion3Pipeline(**deepcopy(parts)).to(dtype=torch.float16).save_pretrained(folder)
     for number in ("", "_2"):
         config = folder / f"text_encoder{number}" / "config.json"  # loaded in fp32, as diffusers loads other networks
         config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")

@@ -13,7 +13,7 @@ INSIDE = Path(__file__).parent / "inside"
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory):
-    """Predictions of diffusers and transformers for check_miniature.py; None if they are not installed."""
+    """Predictions of diffusers and transformers for the miniatures' checks; None if they are not installed."""
     torch = pytest.importorskip("torch")
     try:
         from corrector.files.folders import WEIGHTS
@@ -41,9 +41,22 @@ def reference(tmp_path_factory):
     )  # fmt: skip
     for lora in sorted((WEIGHTS / "miniature-derivatives").glob("*.safetensors")):
         tensors[lora.name] = Miniature(lora=lora).denoise(x, sigma, conditioning)
+    tensors |= flow_predictions(sigma / (1 + sigma), torch.randn(4, 16, 16, 16, generator=generator))
     path = tmp_path_factory.mktemp("reference") / "reference.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     return path
+
+
+def flow_predictions(sigma, x):
+    """Denoised latents of the flow miniatures at flow sigmas [B] and x [B, C, H, W], and what they were given."""
+    from corrector.miniature.flow_host import FlowMiniature, twin
+
+    model, scale = FlowMiniature(), (1 - sigma).view(-1, 1, 1, 1)
+    texts = model.encode(PROMPTS)
+    tensors = dict(flow_x=x, flow_sigma=sigma, flow_tokens=texts.tokens, flow_pooled=texts.pooled)
+    for host in (model, twin()):
+        tensors[host.folder.name] = host.denoise(x / scale, sigma / (1 - sigma), texts)
+    return tensors
 
 
 def test_all_checks_pass_inside_the_host(comfyui, host_python, reference):
