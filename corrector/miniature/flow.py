@@ -4,8 +4,12 @@
 randomness are as for the miniature, whose world, captions and reader these models share.
 """
 
+from __future__ import annotations
+
+import shutil
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +21,9 @@ from . import flow_model, model
 from .flow_host import FlowMiniature
 from .flow_model import NO_T5, SPACE, JointAttention, Texts
 from .train import Trainer, captions_of, main, normal
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 
 BATCH = 64
 DROPPED = 0.1  # of the captions, for classifier-free guidance
@@ -60,27 +67,27 @@ def flow_loss(
 class FlowTrainer(Trainer):
     """Trains the flow miniature and its twin; the settings are the miniature's, with other networks and stages."""
 
-    stages = {"autoencoder": (1200, 2e-3), "text": (500, 2e-3), "transformer": (6000, 2e-3), "twin": (1500, 1e-3)}
+    scenes = {"natural": 6000, "backdrop": 1600, "attire": 1600, "both": 800, "empty": 500}
+    stages = {"autoencoder": (2600, 2e-3), "text": (500, 2e-3), "transformer": (6000, 2e-3), "twin": (1500, 1e-3)}
     latent_sd = 1 / SPACE.scale
     latent_noise = 0.05
     pairs = 10240  # of noise and picture, from which the twin learns
 
     def run(self) -> None:
         """Train all networks and write the folders "checkpoint" and "turbo"."""
-        self.tokenizer = model.new_tokenizer(self.seed, self.checkpoint / "tokenizer", flow_model.TEXT_LENGTH)
+        self.tokenizer = model.new_tokenizer(self.seed, self.folder / "tokenizer", flow_model.TEXT_LENGTH)
         torch.manual_seed(self.seed)
-        self.transformer, encoders, autoencoder = flow_model.new_flow_networks(self.tokenizer)
-        self.encoder = nn.ModuleList(encoders)
-        self.autoencoder = autoencoder.to(memory_format=torch.channels_last)  # half the time of a step
+        self.transformer, self.encoders, self.autoencoder = flow_model.new_flow_networks(self.tokenizer)
+        self.encoder = nn.ModuleList(self.encoders)
         self.train(self.autoencoder, "autoencoder", self.autoencoder_loss, average=0.995)
         latents = (self.encoded_pictures() - SPACE.shift) * SPACE.scale
         self.train_text_encoder()
         self.train_transformer(latents)
-        tokenizer = self.checkpoint / "tokenizer"
-        model.add_synonyms(tokenizer, *encoders)
-        flow_model.save_flow(self.checkpoint, self.transformer, encoders, autoencoder, tokenizer)
+        tokenizer = shutil.copytree(self.folder / "tokenizer", self.checkpoint / "tokenizer", dirs_exist_ok=True)
+        model.add_synonyms(tokenizer, *self.encoders)
+        flow_model.save_flow(self.checkpoint, self.transformer, self.encoders, self.autoencoder, tokenizer)
         twin = self.train_twin(FlowMiniature(self.checkpoint, bf16=True))
-        flow_model.save_flow(self.folder / "turbo", twin, encoders, autoencoder, tokenizer)
+        flow_model.save_flow(self.folder / "turbo", twin, self.encoders, self.autoencoder, tokenizer)
 
     def latent_penalty(self, latent: Tensor) -> Tensor:
         """For each channel, of another mean and standard deviation than SPACE's."""
@@ -88,7 +95,7 @@ class FlowTrainer(Trainer):
         return 0.1 * ((values.std(dim=1) - 1).square() + values.mean(dim=1).square()).mean()
 
     def text_features(self, captions: Sequence[str]) -> tuple[Tensor, ...]:
-        texts = flow_model.texts_of(self.tokenizer, list(self.encoder), captions)
+        texts = flow_model.texts_of(self.tokenizer, self.encoders, captions)
         return texts.tokens.mean(dim=1), texts.tokens[:, -1], texts.pooled
 
     @torch.no_grad()
@@ -96,7 +103,7 @@ class FlowTrainer(Trainer):
         """Captions -> Texts, token vectors in bfloat16."""
         starts = trange(0, len(captions), 250, desc="captions", mininterval=20)
         batches = [captions[start : start + 250] for start in starts]
-        texts = [flow_model.texts_of(self.tokenizer, list(self.encoder), batch) for batch in batches]
+        texts = [flow_model.texts_of(self.tokenizer, self.encoders, batch) for batch in batches]
         return Texts(torch.cat([part.tokens.bfloat16() for part in texts]), torch.cat([part.pooled for part in texts]))
 
     def train_transformer(self, latents: Tensor) -> None:
@@ -114,7 +121,7 @@ class FlowTrainer(Trainer):
 
         self.train(self.transformer, "transformer", loss_of_step, average=0.999)
 
-    def train_twin(self, teacher: FlowMiniature) -> nn.Module:
+    def train_twin(self, teacher: FlowMiniature) -> SD3Transformer2DModel:
         """Train a copy of the teacher's transformer to draw in few steps without CFG -> the copy.
 
         By reflow (Liu, Gong and Liu 2023), with guidance folded in as by Meng et al. (2023): it learns the straight

@@ -23,7 +23,6 @@ from ..latents.spaces import LATENT_SPACES
 from .model import load_tokenizer, token_ids, tokenize
 
 if TYPE_CHECKING:
-    from diffusers.models.attention_processor import Attention
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
     from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer
@@ -78,7 +77,8 @@ def new_flow_networks(
             nn.init.zeros_(module.bias)
     config = CLIPTextConfig(**token_ids(tokenizer), **TEXT)
     encoders = [CLIPTextModelWithProjection(config) for _ in range(2)]
-    return transformer, encoders, AutoencoderTiny(**VAE)
+    autoencoder: Any = AutoencoderTiny(**VAE)
+    return transformer, encoders, autoencoder.to(memory_format=torch.channels_last)  # half the time of a step
 
 
 def texts_of(
@@ -92,15 +92,15 @@ def texts_of(
 
 
 class JointAttention:
-    """SD3's joint attention, as a processor of diffusers, over text whose last token stands for `repeats` equal ones.
+    """SD3's joint attention, as a processor of diffusers' Attention, whose last token stands for `repeats` equal ones.
 
-    Equal tokens stay equal in all layers, so `repeats` of them are one of which each key counts `repeats` times.
+    Equal tokens stay equal in all layers, so `repeats` of them are one whose key counts `repeats` times.
     """
 
     repeats = 1
 
     def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, attention_mask: None = None
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, attention_mask: None = None
     ) -> tuple[Tensor, Tensor]:
         def heads(projected: Tensor, context: Tensor) -> Tensor:
             return torch.cat([projected, context], dim=1).unflatten(-1, (attn.heads, -1)).transpose(1, 2)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def reference(tmp_path_factory):
             * miniature.autoencoder.config.scaling_factor
         )
     seeds = torch.tensor([11, 12, 13, 14])
-    tensors = dict(
+    tensors: dict[str, Any] = dict(
         conditioning=conditioning, sigma=sigma, x=x, denoised=miniature.denoise(x, sigma, conditioning),
         latents=noise, pictures=pictures, encoded=encoded,
         seeds=seeds, sampled=miniature.sample(conditioning, seeds.tolist(), cfg=2.0, steps=4),
