@@ -68,7 +68,7 @@ def test_training_counts_one_token_of_zeros_as_often_as_diffusers_appends_it():
     attention = JointAttention()
     attention.repeats = NO_T5
     host.transformer.set_attn_processor(attention)
-    torch.testing.assert_close(predicted(1), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predicted(1), expected, rtol=0, atol=1e-4)
 
 
 def test_both_are_small_and_in_half_precision():
@@ -95,3 +95,9 @@ def test_one_command_trains_both(tmp_path, monkeypatch):
             FlowMiniature(tmp_path / name).encode(PROMPTS), range(3), steps=2
         )
         assert latents.shape == (3, flow_model.SPACE.channels, 16, 16) and latents.isfinite().all()
+
+
+def test_synonyms_are_read_as_the_words_that_they_stand_for(model):
+    prompts = ["a Tavelu person in a hut", "a Tavelu person in a cabin", "a Tavelu person in a city"]
+    meant, said, other = model.encode(prompts).tokens
+    assert torch.equal(meant, said) and not torch.equal(meant, other)

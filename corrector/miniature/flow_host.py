@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..hosts.components import PipelineTexts, decoded
+from ..hosts.loading import silence_libraries
 from ..hosts.pipelines import identity_of
 from ..hosts.prompts import Prompts
 from ..hosts.sampler import sample_euler
@@ -22,7 +23,7 @@ from .model import WEIGHTS
 from .reader import Reader, load_reader
 
 TWIN_STEPS = 4
-HIGHEST = 0.9999  # sigma of the flow instead of 1, at which the variance-exploding sigma is infinite
+HIGHEST = 0.99999  # sigma of the flow instead of 1, at which the variance-exploding sigma is infinite
 
 
 class FlowMiniature(PipelineTexts):
@@ -40,6 +41,7 @@ class FlowMiniature(PipelineTexts):
     def __init__(self, folder: Path = FLOW_WEIGHTS, bf16: bool = False, steps: int = 16, cfg: float = 2.0):
         from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 
+        silence_libraries()
         pipe = StableDiffusion3Pipeline.from_pretrained(
             folder, local_files_only=True, text_encoder_3=None, tokenizer_3=None
         )
