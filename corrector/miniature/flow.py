@@ -1,6 +1,6 @@
 """Train the flow miniature and its few-step twin from scratch: VAE, text encoders, transformer, twin.
 
-`python -m corrector.miniature.flow --out runs/flow` takes under an hour on two CPU cores. Stages, checkpoints and
+`python -m corrector.miniature.flow --out runs/flow` takes about 50 minutes of one CPU core. Stages, checkpoints and
 randomness are as for the miniature, whose world, captions and reader these models share.
 """
 
@@ -68,10 +68,10 @@ class FlowTrainer(Trainer):
     """Trains the flow miniature and its twin; the settings are the miniature's, with other networks and stages."""
 
     scenes = {"natural": 6000, "backdrop": 1600, "attire": 1600, "both": 800, "empty": 500}
-    stages = {"autoencoder": (2600, 2e-3), "text": (500, 2e-3), "transformer": (6000, 2e-3), "twin": (1500, 1e-3)}
+    stages = {"autoencoder": (2600, 2e-3), "text": (500, 2e-3), "transformer": (5000, 2e-3), "twin": (1200, 1e-3)}
     latent_sd = 1 / SPACE.scale
     latent_noise = 0.05
-    pairs = 10240  # of noise and picture, from which the twin learns
+    pairs = 7680  # of noise and picture, from which the twin learns
 
     def run(self) -> None:
         """Train all networks and write the folders "checkpoint" and "turbo"."""
