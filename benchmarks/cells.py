@@ -11,6 +11,7 @@ counter prompts': nothing that leaves fine pictures as they are can be much near
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -138,9 +139,9 @@ ASKED_ELSEWHERE = (
 )
 
 
-def any_checkpoint(options: Options, settings: tuple = CALIBRATED, world: str = "miniature") -> Iterator[Row]:
+def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", **more) -> Iterator[Row]:
     """A preference that asks the model, without learning or calibration."""
-    yield from map(measure, cells(world, settings, 100, options, asks=True))
+    yield from map(measure, cells(world, settings, 100, options, asks=True, **more))
 
 
 def evaluations(options: Options) -> Iterator[Row]:
@@ -148,8 +149,9 @@ def evaluations(options: Options) -> Iterator[Row]:
     studio = studio_of("miniature")
     rows = []
     counted = studio.host.pipe.unet.register_forward_hook(lambda unet, inputs, output: rows.append(len(output[0])))
-    settings = [("Euler", cfg, steps) for steps in (16, 30) for cfg in (7.0, 1.0)]
-    for cell in cells("miniature", tuple(settings), 8, options, asks=True):
+    settings = tuple(("Euler", cfg, steps) for steps in (16, 30) for cfg in (7.0, 1.0))
+    ways = [cells("miniature", settings, 8, options, asks=True, thrifty=thrifty) for thrifty in (False, True)]
+    for cell in chain(*ways):
         if cell.group == "Orvane" and cell.axis == "backdrop":
             counts = []
             for corrects in (False, True):
@@ -210,10 +212,12 @@ def derivatives(options: Options) -> Iterator[Row]:
 
 PARTS = {
     "samplers": samplers,
-    "any-checkpoint": any_checkpoint,
+    "any-checkpoint": lambda options: any_checkpoint(options, CALIBRATED),
     "any-checkpoint-elsewhere": lambda options: any_checkpoint(options, ASKED_ELSEWHERE),
     "any-checkpoint-targets": lambda options: targets(options, asks=True),
-    "any-checkpoint-second-world": lambda options: any_checkpoint(options, world="second"),
+    "any-checkpoint-second-world": lambda options: any_checkpoint(options, CALIBRATED, "second"),
+    "any-checkpoint-elsewhere-second-world": lambda options: any_checkpoint(options, ASKED_ELSEWHERE, "second"),
+    "any-checkpoint-thrifty": lambda options: any_checkpoint(options, CALIBRATED[1:], thrifty=True),
     "evaluations": evaluations,
     "targets": targets,
     "asked": asked,

@@ -1,4 +1,4 @@
-"""How long the commands of a newcomer take, once all is installed, each in a process of its own.
+"""How long the commands of a newcomer take, once all is installed, each in a process of its own, with nothing kept.
 
 `demo`: `python install.py demo`, three runs. `learn`: learning and calibrating the miniature's backdrop axis with the
 defaults. Seconds of the processor tell what a busy machine does not change.
@@ -20,18 +20,21 @@ from corrector.latents.devices import has_bfloat16
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """-> (seconds on the clock, seconds of the processor) of `python -m corrector COMMAND`."""
-    before, started = os.times(), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "corrector", *command], cwd=ROOT, check=True, stdout=sys.stderr)
-    after = os.times()
+    """-> (seconds on the clock, seconds of the processor) of `python -m corrector COMMAND`; {folder} is a new one."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [word.format(folder=folder) for word in command]
+        environment = os.environ | {"XDG_CACHE_HOME": f"{folder}/cache"}  # gates are trained anew
+        before, started = os.times(), time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "corrector", *words], cwd=ROOT, check=True, stdout=sys.stderr, env=environment
+        )
+        after, seconds = os.times(), time.perf_counter() - started
     spent = after.children_user + after.children_system - before.children_user - before.children_system
-    return time.perf_counter() - started, spent
+    return seconds, spent
 
 
 def runs(command: list[str], count: int) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [word.format(folder=folder) for word in command]
-        clock, spent = zip(*(timed(command) for _ in range(count)), strict=True)
+    clock, spent = zip(*(timed(command) for _ in range(count)), strict=True)
     figures = {
         "seconds": Estimate(round(median(clock), 1), round(min(clock), 1), round(max(clock), 1), count),
         "processor seconds": number(median(spent), count),

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from corrector.latents.optimise import optimise
 from corrector.miniature import model, world
+from corrector.miniature.diffusion_loss import diffusion_loss
 from corrector.miniature.host import Miniature
 from corrector.miniature.prompts import named_sides
-from corrector.miniature.train import diffusion_loss, to_tensor
+from corrector.miniature.train import to_tensor
 
 FOLDER = model.WEIGHTS.parent / "miniature-derivatives"
 LORA_RANK = 8

@@ -189,7 +189,8 @@ def random_pipeline(**unet_config) -> "StableDiffusionPipeline":
 
 
 def in_diffusers(clock: Clock, steps: int) -> None:
-    from corrector.hosts.diffusers import PipelineRun, corrected
+    from corrector.hosts.diffusers import corrected
+    from corrector.hosts.pipeline_run import PipelineRun
 
     wrapper = PipelineRun._step
 

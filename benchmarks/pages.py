@@ -9,7 +9,8 @@ A number in a sentence, of the rows that have the settings after "where", in the
 
     <!-- figure: max corrected of cells/samplers where sampler=Euler, cfg=7 as .3f -->0.020<!-- end -->
 
-It is the "max" or "min", the "largest" absolute value, "all" from lowest to highest, or the "interval" of the largest.
+It is the "max" or "min", the "largest" absolute value, "all" from lowest to highest, the "interval" of the largest, or
+"n", how many pictures they are of.
 """
 
 import re
@@ -17,13 +18,13 @@ from pathlib import Path
 
 from benchmarks.charts import CHARTS, svg
 from benchmarks.records import ROOT, Estimate
-from benchmarks.tables import parts_of, shown, table
+from benchmarks.tables import parts_of, shown, span, table
 
 PICTURES = ROOT / "docs" / "pictures"
 END = "<!-- end -->"
 BLOCK = re.compile(rf"(<!-- figures: (\S+) -->\n).*?({END})", re.DOTALL)
 NUMBER = re.compile(
-    r"(<!-- figure: (max|min|largest|all|interval) (.+?) of ([\w-]+/[\w*-]+)(?: where (.+?))?(?: as (\S+))? -->)"
+    r"(<!-- figure: (max|min|largest|all|interval|n) (.+?) of ([\w-]+/[\w*-]+)(?: where (.+?))?(?: as (\S+))? -->)"
     rf".*?({END})"
 )
 
@@ -39,6 +40,8 @@ def number(statistic: str, figure: str, source: str, where: str | None, form: st
     ]
     if not estimates:
         raise KeyError(f"{source} has no figure {figure!r} where {where}")
+    if statistic == "n":
+        return span([estimate.n for estimate in estimates])
     form = form or ".2f"
     lowest, highest = min(estimates, key=_value), max(estimates, key=_value)
     largest = max(estimates, key=lambda estimate: abs(estimate.value))

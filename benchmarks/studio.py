@@ -48,6 +48,7 @@ class Cell:
         derivative: name of the LoRA that changes the miniature, or "".
         calibrated: the preference is calibrated on the derivative.
         asks: the preference asks the model, without learning or calibration.
+        thrifty: it asks as little as possible.
         n: corrected pictures.
         seed: of the first picture.
     """
@@ -66,6 +67,7 @@ class Cell:
     derivative: str = ""
     calibrated: bool = False
     asks: bool = False
+    thrifty: bool = False
     n: int = 100
     seed: int = 0
 
@@ -140,8 +142,8 @@ class Studio:
 
     def latents(self, cell: Cell, prompts: list[str], corrects: bool) -> Tensor:
         """Latents [N, C, H, W] on the CPU, in bfloat16 by autocast; seeds count from the cell's first."""
-        correction = (cell.correct or cell.axis, cell.target, cell.calibrated, cell.asks) if corrects else ()
-        key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), correction)
+        how = (cell.correct or cell.axis, cell.target, cell.calibrated, cell.asks, cell.thrifty) if corrects else ()
+        key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), how)
         if key not in self.drawn:
             batch = SHARE_BATCH if cell.target < 1 else BATCH
             parts = range(0, len(prompts), batch)
@@ -174,7 +176,8 @@ class Studio:
         pipe.set_progress_bar_config(disable=True)
         call |= dict(guidance_scale=cell.cfg, num_inference_steps=cell.steps, output_type="latent")
         strength = float(corrects)  # 0 replaces nothing
-        with torch.autocast("cpu", torch.bfloat16), corrected(pipe, cell.preferences, strength, cell.target):
+        correction = corrected(pipe, cell.preferences, strength, cell.target, thrifty=cell.thrifty)
+        with torch.autocast("cpu", torch.bfloat16), correction:
             return pipe(prompt=prompts, **call).images.float()
 
 

@@ -48,6 +48,7 @@ class Table:
         columns: {heading: arguments of its Column}.
         where: {setting: values that it may have}.
         upright: a line for each figure, with its n, in place of a column.
+        origin: a line under it says commit, seeds and n.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Table:
     columns: dict[str, dict]
     where: dict[str, list] = field(default_factory=dict)
     upright: bool = False
+    origin: bool = True
 
     def markdown(self) -> str:
         parts, columns = parts_of(self.source), [Column(**column) for column in self.columns.values()]
@@ -72,10 +74,11 @@ class Table:
             for heading, column in zip(self.columns, columns, strict=True):
                 estimate = column.worst(rows)
                 table.append([heading, column.text(rows), str(estimate.n) if estimate else "-"])
+        text = "\n".join(f"| {' | '.join(line)} |" for line in table)
+        if not self.origin:
+            return text
         counted = {column.figure for column in columns if column.interval or column is columns[0]}
-        return "\n".join(f"| {' | '.join(line)} |" for line in table) + origin(
-            parts, list(chain(*lines.values())), counted
-        )
+        return text + origin(parts, list(chain(*lines.values())), counted)
 
 
 def setting(row: Row, name: str) -> str:
@@ -87,12 +90,16 @@ def setting(row: Row, name: str) -> str:
 
 def shown(estimate: Estimate, form: str = ".2f", interval: bool = False) -> str:
     """The text of an Estimate."""
-    text = f"{estimate.value:{form}}"
-    if not text.strip("+-0.%"):
-        text = text.replace("-", "")  # no negative zero
-    if interval and estimate.low is not None:
-        text += f" [{estimate.low:{form}}, {estimate.high:{form}}]"
+    text = _text(estimate.value, form)
+    if interval and estimate.low is not None and estimate.high is not None:
+        text += f" [{_text(estimate.low, form)}, {_text(estimate.high, form)}]"
     return text
+
+
+def _text(value: float, form: str) -> str:
+    """A number without a negative zero."""
+    text = f"{value:{form}}"
+    return text if text.strip("+-0.%") else text.replace("-", "")
 
 
 def parts_of(source: str) -> list[Part]:
@@ -116,8 +123,12 @@ def origin(parts: list[Part], rows: list[Row], figures: set[str]) -> str:
     commit = f"Commit {commits}" if commits else f"Commit not recorded (figures came with {recorded})"
     seeds = sorted({row.seed for row in rows if row.seed is not None})
     counts = [estimate.n for row in rows for name, estimate in row.figures.items() if name in figures]
-    n = " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
-    return f"\n\n<sub>{commit}; seeds from {', '.join(map(str, seeds[:3])) or 'none'}; n = {n}.</sub>"
+    return f"\n\n<sub>{commit}; seeds from {', '.join(map(str, seeds[:3])) or 'none'}; n = {span(counts)}.</sub>"
+
+
+def span(counts: list[int]) -> str:
+    """The least and the most, or one number if they are the same."""
+    return " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
 
 
 @cache

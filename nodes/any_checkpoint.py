@@ -10,7 +10,7 @@ from ..corrector.axis.axis import Axis, AxisError, load_axis
 from ..corrector.axis.texts import common_words, text_axis
 from ..corrector.correction.update import Settings
 from .axes import axes_folders, axis_names, axis_path
-from .correction import CORRECTED_MODEL, MODEL, STRENGTH, correct_and_tell
+from .correction import ASKING, CORRECTED_MODEL, MODEL, STRENGTH, correct_and_tell
 from .preferences import file_fingerprint, missing_file, validated
 from .search import CORRECT, SEARCH_WORDS, found_by
 from .text import text_preference
@@ -70,6 +70,7 @@ class RSCorrectorAnyCheckpoint(io.ComfyNode):
                     optional=True,
                     tooltip="Keeps the skin tone more exactly; without the VAE, it is kept by approximate colours.",
                 ),
+                *ASKING,
             ],
             outputs=[CORRECTED_MODEL],
             hidden=[io.Hidden.unique_id],
@@ -91,9 +92,9 @@ class RSCorrectorAnyCheckpoint(io.ComfyNode):
     @classmethod
     def execute(
         cls, model: ModelPatcher, clip: CLIP, axis: str, strength: float, stereotype: str = "", counter: str = "",
-        vae: VAE | None = None,
+        vae: VAE | None = None, verdict: bool = True, thrifty: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
-        settings = Settings(strength=strength)
+        settings = Settings(strength, verdict=verdict, thrifty=thrifty)
         preferences = () if settings.off else (text_preference(_axis(axis, stereotype, counter), clip, vae),)
         return correct_and_tell(cls, model, preferences, settings)
 

@@ -1,6 +1,6 @@
 """ComfyUI's model as what a preference without a network asks in a run (`RunModel`)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,11 @@ from comfy.sd import CLIP, VAE
 from comfy_execution.progress import get_progress_state
 from torch import Tensor
 
+from ..corrector.latents.skin import Pictures
 from ..corrector.latents.spaces import expand
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
-from .host import ComfyPrompts, preview_colours
+from .host import ComfyPrompts, pictures_of, preview_colours
 from .models import predicts_flow
 
 MOST_NOISE = 1e4  # over the signal, in flow models' first step
@@ -29,13 +30,7 @@ def text_source(clip: CLIP, vae: VAE | None = None) -> Text:
     def encode(prompts: Sequence[str]) -> list[list]:
         return [clip.encode_from_tokens_scheduled(clip.tokenize(prompt)) for prompt in prompts]
 
-    def decode(latents: Tensor) -> Tensor:
-        """Latents in VAE space -> pictures [N, 3, height, width] in -1..1."""
-        assert vae is not None  # noqa: S101
-        with torch.inference_mode():
-            return vae.decode(latents).movedim(-1, 1).float().cpu() * 2 - 1
-
-    return Text(encode, decode if vae else None)
+    return Text(encode, pictures_of(vae) if vae else None)
 
 
 class AskedModel:
@@ -51,17 +46,20 @@ class AskedModel:
         self.guider = guider
         self.prompts = prompts
         sources = [preference.source for preference in preferences]
-        self._decode = next((source.decode for source in sources if isinstance(source, Text) and source.decode), None)
+        self._pictures = next((s.pictures for s in sources if isinstance(s, Text) and s.pictures), None)
         self.call: dict[str, Any] = {}  # model, cond and model_options of the evaluation at hand
         self.flow = predicts_flow(guider.model_patcher)
         self.aside = False  # whether it is asked, so that the hooks of the run have nothing to do
 
     @property
-    def pictures(self) -> Callable[[Tensor], Tensor] | None:
-        model, decode = self.guider.model_patcher.model, self._decode
-        if decode is not None:
-            return lambda latents: decode(model.process_latent_out(latents))
-        return preview_colours(model.latent_format).rgb if model.latent_format.latent_rgb_factors else None
+    def pictures(self) -> Pictures | None:
+        model, of_vae = self.guider.model_patcher.model, self._pictures
+        if of_vae is not None:
+            return Pictures(
+                lambda latents: of_vae.decode(model.process_latent_out(latents)),
+                lambda pictures: model.process_latent_in(of_vae.encode(pictures)),
+            )
+        return preview_colours(model.latent_format).pictures if model.latent_format.latent_rgb_factors else None
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> ComfyPrompts:
         source = preference.source

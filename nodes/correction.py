@@ -148,6 +148,19 @@ def _prompts(conds, count):
 STRENGTH = io.Float.Input(
     "strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="0 is off, exactly. 1 is as calibrated."
 )
+RARELY = {"advanced": True}  # widgets that ComfyUI's page folds away, where it can
+ASKING = (
+    io.Boolean.Input(
+        "verdict", default=True, optional=True, extra_dict=RARELY,
+        tooltip="Where the model is asked: whether it also says what the finished pictures show. This costs a tenth of "
+        "a run of 20 steps.",
+    ),
+    io.Boolean.Input(
+        "thrifty", default=False, optional=True, extra_dict=RARELY,
+        tooltip="Where the model is asked: as little as possible. A run of 20 steps takes a fifth longer in place of "
+        "half as long again, but skin is kept less exactly, pictures are misread more often, and there is no verdict.",
+    ),
+)  # fmt: skip
 PREFERENCE = PreferenceSocket.Input("preference", tooltip="From an RS-Corrector preference node.")
 MODEL = io.Model.Input("model", tooltip="The model to correct. Its weights are not changed.")
 CORRECTED_MODEL = io.Model.Output(tooltip="The corrected model, for any sampler node.")
@@ -226,6 +239,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
                     "opposite themselves, are left alone. Off: every picture is corrected.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Corrects only where the mask is white."),
+                *ASKING,
             ],
             outputs=[CORRECTED_MODEL],
             hidden=[io.Hidden.unique_id],
@@ -236,7 +250,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
     def execute(
         cls, model: ModelPatcher, preference: tuple[Preference, ...], strength: float, target: float,
         start_percent: float, end_percent: float, thinning_seed: int, cap: float, gate: bool,
-        mask: Tensor | None = None,
+        mask: Tensor | None = None, verdict: bool = True, thrifty: bool = False,
     ) -> io.NodeOutput:  # fmt: skip
         if start_percent >= end_percent:
             raise CorrectionError(
@@ -244,5 +258,5 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 "be before the end."
             )
         window = tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
-        settings = Settings(strength, target, window, mask, cap or None)
+        settings = Settings(strength, target, window, mask, cap or None, verdict, thrifty)
         return correct_and_tell(cls, model, preference, settings, thinning_seed, gate)

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
-from ..corrector.latents.skin import LinearColours
+from ..corrector.latents.skin import LinearColours, Pictures
 from .identity import identity_of, identity_of_text_encoder
 from .models import SPACES, check_model
 
@@ -241,9 +241,14 @@ class ComfyHost:
         if self.vae is None:
             larger = min(8, math.ceil(SMALLEST_PICTURE / min(latents.shape[2:])))
             return F.interpolate(self.colours(latents), scale_factor=larger, mode="bilinear")
-        with torch.inference_mode():
-            pictures = self.vae.decode(self.latent_format.process_out(latents))  # [N, H, W, 3] in 0..1
-        return pictures.movedim(-1, 1).float().cpu() * 2 - 1
+        return pictures_of(self.vae).decode(self.latent_format.process_out(latents))
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """Pictures [N, 3, height, width] in -1..1 -> latents [N, C, H, W], by the VAE or from approximate colours."""
+        if self.vae is None:
+            small = F.interpolate(pictures, self.shape[1:], mode="area")
+            return preview_colours(self.latent_format).latents(small)
+        return self.latent_format.process_in(pictures_of(self.vae).encode(pictures))
 
     def colours(self, latents: Tensor) -> Tensor:
         """Latents -> approximate colours [N, 3, H, W] in -1..1, by the host's factors for previews."""
@@ -253,6 +258,20 @@ class ComfyHost:
         """A small PIL image of the first latent."""
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
         return Image.fromarray(colours.permute(1, 2, 0).numpy())
+
+
+def pictures_of(vae: VAE) -> Pictures:
+    """How a VAE shows latents, here in VAE space."""
+
+    @torch.inference_mode()
+    def decode(latents: Tensor) -> Tensor:
+        return vae.decode(latents).movedim(-1, 1).float().cpu() * 2 - 1  # from [N, H, W, 3] in 0..1
+
+    @torch.inference_mode()
+    def encode(pictures: Tensor) -> Tensor:
+        return vae.encode((pictures.movedim(1, -1) + 1) / 2).float().cpu()
+
+    return Pictures(decode, encode)
 
 
 def preview_colours(latent_format: LatentFormat) -> LinearColours:

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import comfy.utils
 import folder_paths
-import torch
 from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 
 from ..corrector.axis.axis import Axis
 from ..corrector.axis.texts import text_axis
-from ..corrector.gate.kept import kept_gate
-from ..corrector.gate.train import QUICK
-from ..corrector.gate.wordings import whole_words
+from ..corrector.preference.asking import asking_preference
 from ..corrector.preference.preference import Preference
 from .asking import text_source
 from .axes import WORDINGS
@@ -30,15 +27,11 @@ def gates_folder() -> Path:
 
 def text_preference(axis: Axis, clip: CLIP, vae: VAE | None = None) -> Preference:
     """A preference that asks the model, with a gate that is trained once for an axis and a CLIP."""
-    progress = comfy.utils.ProgressBar(QUICK["count"])
-    with torch.inference_mode(False), torch.enable_grad():
-        gate, accuracy = kept_gate(
-            axis, partial(encode_each, clip), identity_of_text_encoder(clip), gates_folder(),
-            progress=progress.update_absolute, words=whole_words(vocabulary_of(clip)), **QUICK,
-        )  # fmt: skip
-    training = {"gate_accuracy": accuracy}
-    source = text_source(clip, vae)
-    return Preference(axis, "any", source, gate, training=training, name=axis.title, hash=axis.hash)
+    progress = comfy.utils.ProgressBar(1)
+    encode, encoder = partial(encode_each, clip), identity_of_text_encoder(clip)
+    return asking_preference(
+        axis, text_source(clip, vae), encode, vocabulary_of(clip), encoder, gates_folder(), progress.update_absolute
+    )
 
 
 class RSCorrectorTextPreference(io.ComfyNode):

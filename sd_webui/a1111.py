@@ -3,9 +3,7 @@
 `on_cfg_after_cfg` gets neither x, sigma nor the predictions before CFG, so `on_cfg_denoiser` and `on_cfg_denoised` save
 them earlier in the same call. Their batch has one row per part of each picture's prompt, then one row per picture for
 the negative prompt. The output of CFG is x0 for k-diffusion samplers and eps for DDIM, PLMS and UniPC, whose "sigma"
-is a timestep and whose x is variance-preserving:
-
-    x0 = get_pred_x0(x, eps, t) = a x - s eps,   a x = x0 + s n:   a x is the x of this package, and s its sigma.
+is a timestep and whose x is variance-preserving.
 """
 
 from types import SimpleNamespace
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from ..corrector.correction.run import Run
 from ..corrector.latents.spaces import expand
-from .host import cfg_of, is_forge
+from .host import cfg_of, exploding, is_forge, predicts_x0
 from .job import Job, Jobs
 
 
@@ -33,10 +31,12 @@ class Calls:
         self.before_cfg: Tensor | None = None  # the UNet's output
 
     def on_cfg_denoiser(self, params: Any) -> None:
-        """Before the UNet: save x and sigma if the call belongs to a pass that is corrected."""
+        """Before the UNet, also in Forge: save x and sigma if the call belongs to a pass that is corrected."""
         self.forget()
         denoiser = getattr(params, "denoiser", None)
         job = self.jobs.of(denoiser.p) if denoiser else None
+        if job and job.run and job.asked:
+            job.guarded(job.asked.begin_call, params, job.run)
         if job and job.run and denoiser and not is_forge(denoiser.p.sd_model):
             self.job, self.call = job, SimpleNamespace(x=params.x, sigma=params.sigma, denoiser=denoiser)
 
@@ -48,28 +48,33 @@ class Calls:
     def on_cfg_after_cfg(self, params: Any) -> None:
         """After CFG and, for k-diffusion, after the inpainting mask was applied."""
         if self.job and self.job.run:
-            corrected = self.job.guarded(self.corrected, params.x, self.job.run)
+            replaced = self.job.asked is not None and self.job.asked.replaced
+            corrected = self.job.guarded(self.corrected, params.x, self.job.run, replaced)
             params.x = params.x if corrected is None else corrected
         self.forget()
 
-    def corrected(self, output: Tensor, run: Run) -> Tensor:
-        """The output of CFG [B, C, H, W], x0 or eps -> the same, corrected."""
+    def corrected(self, output: Tensor, run: Run, replaced: bool) -> Tensor:
+        """The output of CFG [B, C, H, W], x0 or eps -> the same, corrected.
+
+        Args:
+            replaced: as for `Run.change`.
+        """
         count, denoiser = len(output), self.call.denoiser
         x, sigma = self.call.x[-count:], self.call.sigma[-count:]
 
         def denoised(output: Tensor) -> Tensor:
             return denoiser.get_pred_x0(x, output, sigma)
 
-        predicts_x0, cfg = denoised(output) is output, cfg_of(denoiser.p)
-        ve_x, ve_sigma = (x, sigma) if predicts_x0 else variance_exploding(denoiser, x, sigma)
+        cfg = cfg_of(denoiser.p)
+        ve_x, ve_sigma = exploding(denoiser, x, sigma)
         conditional = denoised(self.conditional(output, cfg))
         unprompted = None if self.before_cfg is None else denoised(self.before_cfg[-count:])
-        change = run.change(ve_x, ve_sigma, cfg, conditional, lambda: denoised(output), unprompted)
+        change = run.change(ve_x, ve_sigma, cfg, conditional, lambda: denoised(output), unprompted, replaced)
         if change is None:
             return output
         if denoiser.mask is not None:
             change = change * denoiser.nmask.to(change)  # no correction in the region that inpainting preserves
-        if not predicts_x0:
+        if not predicts_x0(denoiser, x, sigma):
             change = -change / expand(ve_sigma, change)
         return torch.where(change != 0, (output.float() + change).to(output.dtype), output)
 
@@ -79,10 +84,3 @@ class Calls:
             return output
         parts, negative = self.before_cfg[: -len(output)], self.before_cfg[-len(output) :]
         return parts if len(parts) == len(output) else negative + (output - negative) / cfg
-
-
-def variance_exploding(denoiser: Any, x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
-    """x and timestep of a timestep sampler -> x = x0 + sigma n [B, C, H, W] and sigma [B]."""
-    zero = torch.zeros_like(x)
-    ve_x = denoiser.get_pred_x0(x, zero, timestep)
-    return ve_x, -denoiser.get_pred_x0(zero, torch.ones_like(x), timestep)[:, 0, 0, 0]

@@ -7,7 +7,8 @@ from ..corrector.files.errors import RSCorrectorError
 from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.preference.calibration import Calibration
 from ..corrector.preference.preference import Preference
-from .host import check_space
+from ..corrector.preference.text import Text
+from .host import ASKED, check_space
 from .preferences import NONE, Loaded, Shelf, together
 
 
@@ -40,24 +41,14 @@ def warning(sentence: str) -> str:
 
 
 def _details(preference: Preference) -> str:
-    axis, training = preference.axis, preference.training
-    accuracy = "not measured"
-    if "update_r2" in training:
-        accuracy = f"explains {training['update_r2']:.0%} of the model's own updates at held-out points"
-    rates = "; ".join(
-        f"{calibration.group} at CFG {calibration.cfg:g}: {calibration.base_rate:.0%} plain, "
-        f"{calibration.full_rate:.0%} corrected"
-        for calibration in preference.calibrations
-    )
+    axis = preference.axis
+    asks = isinstance(preference.source, Text)
     rows = {
         "Stereotype": f"{axis.stereotype.description}, corrected to {axis.counter.description}",
         "Hash": preference.hash,
         "Groups": ", ".join(axis.groups),
-        "Made for": LATENT_SPACES[preference.space].title,
-        "Accuracy": accuracy,
-        "Beware": preference.gate_weakness,
-        "Validated on": training.get("validated_on") or "its own training pictures only",
-        "Calibrated": rates or "no: its rates and the drift of skin tone are unknown",
+        "Made for": " and ".join(LATENT_SPACES[space].title for space in (ASKED if asks else [preference.space])),
+        **({} if asks else _measured(preference)),
         "Scope": axis.scope,
         "Author, licence": ", ".join(text for text in (axis.author, axis.licence) if text),
     }
@@ -71,8 +62,31 @@ def _details(preference: Preference) -> str:
     return f'<details class="rs-corrector-card"><summary>{head}</summary><table>{body}</table></details>'
 
 
+def _measured(preference: Preference) -> dict[str, str]:
+    """What learning and calibration say of a preference, by the names of rows."""
+    training = preference.training
+    accuracy = "not measured"
+    if "update_r2" in training:
+        accuracy = f"explains {training['update_r2']:.0%} of the model's own updates at held-out points"
+    rates = "; ".join(
+        f"{calibration.group} at CFG {calibration.cfg:g}: {calibration.base_rate:.0%} plain, "
+        f"{calibration.full_rate:.0%} corrected"
+        for calibration in preference.calibrations
+    )
+    return {
+        "Accuracy": accuracy,
+        "Beware": preference.gate_weakness,
+        "Validated on": training.get("validated_on") or "its own training pictures only",
+        "Calibrated": rates or "no: its rates and the drift of skin tone are unknown",
+    }
+
+
 def _verdict(preference: Preference) -> str:
-    """One line: how often the counter side is drawn without and with the preference, over its groups and CFG scales."""
+    """One line: how often the counter side is drawn without and with the preference, over its groups and CFG scales; or
+    that the model is asked.
+    """
+    if isinstance(preference.source, Text):
+        return "asks the loaded model, without learning; a run of 20 steps takes about half as long again"
     calibrations: Sequence[Calibration] = preference.calibrations
     if not calibrations:
         return "not calibrated, so how well it works is unknown"

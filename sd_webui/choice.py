@@ -25,6 +25,8 @@ class Choice:
     cap: float = 0.0  # maximum RMS change of a picture in one step, in latent units; 0 for no cap
     hires_strength: float = 1.0  # factor on `strength` in the hires pass
     second_preference: str = NONE
+    verdict: bool = True  # whether the model that is asked also says what finished pictures show
+    thrifty: bool = False  # whether it is asked as little as possible, and without a verdict
 
     @property
     def on(self) -> bool:
@@ -44,6 +46,7 @@ class Choice:
 ARGUMENTS = tuple(field.name for field in fields(Choice))
 DEFAULTS = Choice()
 RANGES = dict(strength=(0, 2), target=(0.01, 1), start=(0, 1), end=(0, 1), cap=(0, 10), hires_strength=(0, 2))
+SWITCHES = ("verdict", "thrifty")  # on or off, beside `enabled`
 
 
 def choose(values: Iterable[object], overrides: Mapping[str, object] | None = None) -> Choice:
@@ -56,9 +59,10 @@ def choose(values: Iterable[object], overrides: Mapping[str, object] | None = No
     settings = {name: value for name, value in zip(ARGUMENTS, values, strict=False) if value is not None}
     if overrides:
         settings |= {"enabled": True, **overrides}
-    if not _truth(settings.get("enabled", False)):
+    if not _truth("enabled", settings.get("enabled", False)):
         return DEFAULTS
     parsed: dict[str, Any] = {name: _number(name, settings[name]) for name in RANGES if name in settings}
+    parsed |= {name: _truth(name, settings[name]) for name in SWITCHES if name in settings}
     parsed |= {name: str(settings[name]).strip() for name in ("preference", "second_preference") if name in settings}
     choice = Choice(enabled=True, **parsed)
     if choice.start >= choice.end:
@@ -69,12 +73,12 @@ def choose(values: Iterable[object], overrides: Mapping[str, object] | None = No
     return choice
 
 
-def _truth(value: object) -> bool:
+def _truth(name: str, value: object) -> bool:
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return value.strip().lower() == "true"
     if isinstance(value, bool | int | float):
         return bool(value)
-    raise CorrectionError(f'"enabled" is {value!r}; it must be true or false.')
+    raise CorrectionError(f'"{name}" is {value!r}; it must be true or false.')
 
 
 def _number(name: str, value: object) -> float:

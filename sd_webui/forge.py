@@ -47,8 +47,10 @@ def hook_of(job: Job, run: Run, cfg: float) -> Callable[[dict[str, Any]], Tensor
         job, denoised = job_ref(), args["denoised"]
         if job is None or job.run is not run:
             return denoised  # the pass is over and another extension samples with a clone of our UNet
-        predictions = denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised")
-        corrected = job.guarded(run.correct, *predictions)
+        if job.asked and job.asked.aside:
+            return denoised
+        predictions = denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised"), None
+        corrected = job.guarded(run.correct, *predictions, job.asked is not None and job.asked.replaced)
         return denoised if corrected is None else corrected
 
     setattr(rs_corrected_denoised, OUR_MARK, True)

@@ -1,12 +1,18 @@
-"""What the adapters read from a host: latent space, sigmas of a window, CFG scale, seeds, and the tokens of prompts."""
+"""What the adapters read from a host: latent space, sigmas, CFG scale, seeds, and the tokens of prompts."""
 
 import math
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
-from ..corrector.latents.spaces import percent_to_sigma
+from ..corrector.correction.update import CorrectionError
+from ..corrector.latents.spaces import LATENT_SPACES, percent_to_sigma
 from ..corrector.preference.preference import Preference
+from ..corrector.preference.text import Text
+
+TOKENS = "crossattn"  # of SDXL's conditioning, which also has a pooled vector
+ASKED = ("sd15", "sdxl")  # spaces of the models that can be asked
 
 
 class Processing(Protocol):
@@ -14,11 +20,24 @@ class Processing(Protocol):
 
     sd_model: Any
     cfg_scale: float
-    seeds: list[int]  # of the current batch
+    width: int
+    height: int
+    hr_upscale_to_x: int  # the size in a hires pass
+    hr_upscale_to_y: int
+    firstpass_steps: int
+    extra_network_data: Any
+    sampler: Any  # of the current pass
+    prompts: list[str]  # of the current batch
+    seeds: list[int]
     subseeds: list[int]
     extra_generation_params: dict[str, object]
 
     def comment(self, text: str) -> None: ...
+
+    def get_conds_with_caching(
+        self, function: Any, required_prompts: Any, steps: int, caches: list, extra_network_data: Any,
+        hires_steps: int | None,
+    ) -> Any: ...  # fmt: skip
 
 
 def is_forge(sd_model: object) -> bool:
@@ -34,7 +53,16 @@ def space_of(sd_model: object) -> str | None:
 
 
 def check_space(preference: Preference, space: str | None) -> None:
-    """Raises PreferenceError if a preference does not fit the loaded model's latent space (None: not recognised)."""
+    """Raises PreferenceError if a preference does not fit the loaded model's latent space (None: not recognised), and
+    CorrectionError if it asks the model and that cannot be asked.
+    """
+    if isinstance(preference.source, Text) and space not in (*ASKED, "any"):
+        found = f"has the latents of {LATENT_SPACES[space].title}" if space else "is not recognised"
+        titles = " and ".join(LATENT_SPACES[each].title for each in ASKED)
+        raise CorrectionError(
+            f'"{preference.name}" asks the loaded model what it would draw, and that model {found}. In Automatic1111 '
+            f"and Forge, models with the latents of {titles} can be asked; load one of these."
+        )
     advice = "use a preference made for this model, or learn one from it (docs/learning.md)"
     preference.check_space(space, "the loaded model", advice if space else "load the model that it was made for")
 
@@ -53,6 +81,30 @@ def window_of(sd_model: Any, start: float, end: float) -> tuple[float, float]:
         to_sigma = percent_to_sigma(sd_model.alphas_cumprod)
     # 0 and 1 need no schedule; for 0, flow models would return 1.0, which may be their first sigma.
     return (math.inf if start <= 0 else to_sigma(start), 0.0 if end >= 1 else to_sigma(end))
+
+
+def predicts_x0(denoiser: Any, x: Tensor, sigma: Tensor) -> bool:
+    """Whether a CFGDenoiser of the host has denoised latents as its output; else eps, and timesteps for sigma."""
+    return denoiser.get_pred_x0(x, x, sigma) is x
+
+
+def exploding(denoiser: Any, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """x and sigma, or timestep, as a CFGDenoiser gets them -> x = x0 + sigma n [B, C, H, W] and sigma [B].
+
+    Timestep samplers have x0 = get_pred_x0(x, eps, t) = a x - s eps, with a x = x0 + s n: that a x is the x of this
+    package, and s its sigma.
+    """
+    if predicts_x0(denoiser, x, sigma):
+        return x, sigma
+    zero = torch.zeros_like(x)
+    return denoiser.get_pred_x0(x, zero, sigma), -denoiser.get_pred_x0(zero, torch.ones_like(x), sigma)[:, 0, 0, 0]
+
+
+def nearest_timestep(denoiser: Any, sigma: Tensor) -> Tensor:
+    """sigma [N] -> the nearest timestep [N] of a timestep sampler, in log sigma."""
+    alphas = denoiser.alphas.to(sigma)
+    levels = ((1 - alphas) / alphas).log() / 2  # [T]
+    return (sigma.log()[:, None] - levels).abs().argmin(dim=1)
 
 
 def coin_seeds(p: Processing) -> list[int]:
@@ -76,5 +128,23 @@ def regions_of(conditioning: Any, count: int) -> list[list[Tensor]]:
 
 
 def _tokens(cond: Any) -> Tensor:
-    tokens = cond["crossattn"] if isinstance(cond, dict) else cond  # SDXL also has a pooled vector
-    return tokens.detach()[None]
+    tokens = tokens_of(cond).detach()[None]
+    return tokens[:, count_of_marks(tokens) :]
+
+
+def tensors_of(text: Any) -> dict[str, Tensor]:
+    """The tensors of a conditioning of the host, by name."""
+    return {TOKENS: text} if isinstance(text, Tensor) else text
+
+
+def tokens_of(text: Any) -> Tensor:
+    """The token vectors [..., T, W] of a conditioning of the host."""
+    return tensors_of(text)[TOKENS]
+
+
+def count_of_marks(tokens: Tensor) -> int:
+    """How many of the first token vectors [R, T, W] are no tokens: 1 in Automatic1111 with ControlNet, which marks
+    prompts by a vector whose values all have the same size; else 0.
+    """
+    first = tokens[:, 0].abs()
+    return int((first == first[:, :1]).all() and first.any())

@@ -5,15 +5,17 @@ Keys match the hosts' pattern (letters, digits, spaces, - and /). Nothing is wri
 
 from collections.abc import Callable, Mapping
 
-from .choice import DEFAULTS, RANGES, Choice
+from .choice import DEFAULTS, RANGES, SWITCHES, Choice
 from .host import Processing
 from .preferences import Loaded, Shelf, split_hash
 
 PREFERENCES = {"preference": "RS-Corrector preference", "second_preference": "RS-Corrector second preference"}
 NUMBERS = {name: f"RS-Corrector {name.replace('_', ' ')}" for name in RANGES}
+SWITCHED = {name: f"RS-Corrector {name}" for name in SWITCHES}
 RESULT = "RS-Corrector result"
+SHOWN = "RS-Corrector outcome"
 ERROR = "RS-Corrector error"
-KEYS = (*PREFERENCES.values(), *NUMBERS.values(), RESULT, ERROR)
+KEYS = (*PREFERENCES.values(), *NUMBERS.values(), *SWITCHED.values(), RESULT, SHOWN, ERROR)
 ALWAYS_WRITTEN = ("strength", "target")
 
 
@@ -23,14 +25,18 @@ def clear(p: Processing) -> None:
         p.extra_generation_params.pop(key, None)
 
 
-def write(p: Processing, choice: Choice, loaded: Mapping[str, Loaded], result: Callable[..., str | None]) -> None:
+def write(
+    p: Processing, choice: Choice, loaded: Mapping[str, Loaded], result: Callable[..., str | None],
+    shown: Callable[..., str | None],
+) -> None:  # fmt: skip
     """Add settings and outcome to the infotexts of a job.
 
     Args:
         p: the host's processing object.
         choice: the settings.
         loaded: files by their name in `choice`; a preference that is not loaded yet is written without its hash.
-        result: `result(index, use_main_prompt, **)` -> the outcome, which the host calls after sampling.
+        result: `result(index, use_main_prompt, **)` -> what was done to a picture, which the host calls after sampling.
+        shown: the same for what the pictures show, if the model was asked.
     """
     params = p.extra_generation_params
     for argument, key in PREFERENCES.items():
@@ -43,7 +49,12 @@ def write(p: Processing, choice: Choice, loaded: Mapping[str, Loaded], result: C
         value = getattr(choice, argument)
         if argument in ALWAYS_WRITTEN or value != getattr(DEFAULTS, argument):
             params[key] = f"{value:g}"
+    for argument, key in SWITCHED.items():
+        value = getattr(choice, argument)
+        if value != getattr(DEFAULTS, argument):
+            params[key] = str(value)
     params[RESULT] = result  # a function because hosts index lists differently for grids and batches
+    params[SHOWN] = shown
 
 
 def pasted(argument: str, shelf: Shelf, params: Mapping[str, str]) -> bool | float | str | None:
@@ -58,6 +69,8 @@ def pasted(argument: str, shelf: Shelf, params: Mapping[str, str]) -> bool | flo
     if argument in PREFERENCES:
         name = params.get(PREFERENCES[argument], default)
         return shelf.pasted(name)[0] if name != default else default
+    if argument in SWITCHED:
+        return {"True": True, "False": False}.get(params.get(SWITCHED[argument], ""), default)
     try:
         return float(params.get(NUMBERS[argument], default))
     except ValueError:

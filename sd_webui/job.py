@@ -7,6 +7,7 @@ import logging
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -15,11 +16,15 @@ from ..corrector.correction.run import Run
 from ..corrector.correction.thinning import coins_from_seeds
 from ..corrector.correction.update import Settings
 from ..corrector.files.errors import RSCorrectorError
+from ..corrector.hosts.replaced_method import ReplacedMethod
 from ..corrector.preference.preference import Preference
+from ..corrector.preference.text import Text
 from . import infotext
+from .asking import AskedA1111, AskedForge, AskedModel
 from .choice import DEFAULTS, choose
-from .host import Processing, check_space, coin_seeds, regions_of, space_of, window_of
-from .outcome import Outcome
+from .gates import with_gate
+from .host import Processing, check_space, coin_seeds, is_forge, regions_of, space_of, window_of
+from .outcome import Outcome, outcome_of
 from .preferences import Shelf, together
 
 OVERRIDES = "rs_corrector_overrides"  # attribute of `p` with the settings of an X/Y/Z grid
@@ -44,8 +49,11 @@ class Job:
         self.choice = DEFAULTS
         self.preferences: list[Preference] = []
         self.run: Run | None = None  # of the current pass, if it is corrected
+        self.asked: AskedModel | None = None  # of the current pass, if a preference asks the model
+        self._sampler = ExitStack()  # of the current pass, with a replaced method
         self.passes: list[Run] = []  # of the current batch
         self.results: list[str] = []  # a text for each picture of the current batch, once it is sampled
+        self.shown: str | None = None  # what these pictures show, if the model was asked
         self.outcome = Outcome()
         infotext.clear(p)
         self.guarded(self._open, p, values, shelf)
@@ -54,9 +62,9 @@ class Job:
         self.choice = choose(values, getattr(p, OVERRIDES, None))
         if not self.choice.on:
             return
-        infotext.write(p, self.choice, {}, self.result)
+        infotext.write(p, self.choice, {}, self.result, self.show)
         loaded = {name: shelf.load(name) for name in self.choice.names}
-        infotext.write(p, self.choice, loaded, self.result)
+        infotext.write(p, self.choice, loaded, self.result, self.show)
         self.preferences = together(loaded.values())
 
     @property
@@ -65,7 +73,7 @@ class Job:
 
     def begin_batch(self) -> None:
         self.end_passes()
-        self.results = []
+        self.results, self.shown = [], None
 
     def begin_pass(
         self, p: Processing, conditioning: object, x: Tensor | None = None, noise: Tensor | None = None
@@ -78,14 +86,15 @@ class Job:
             x: latents [B, C, H, W] that the pass starts from; the same tensor as `noise` for text to image.
             noise: [B, C, H, W].
         """
-        self.run = None
+        self.run = self.asked = None
+        self._sampler.close()
         if self.choice.on and not self.error:
             self.run = self.guarded(self._new_run, p, conditioning, None if x is noise else x)
         if self.run is not None:
             self.passes.append(self.run)
         return self.run
 
-    def _new_run(self, p: Processing, conditioning: object, start: Tensor | None) -> Run | None:
+    def _new_run(self, p: Processing, conditioning: Any, start: Tensor | None) -> Run | None:
         choice, hires = self.choice, getattr(p, "is_hr_pass", False)
         for preference in self.preferences:
             check_space(preference, space_of(p.sd_model))
@@ -93,25 +102,58 @@ class Job:
         if not strength:
             return None
         window = window_of(p.sd_model, choice.start, choice.end)
-        settings = Settings(strength=strength, target=choice.target, window=window, cap=choice.cap or None)
+        settings = Settings(
+            strength, choice.target, window, cap=choice.cap or None, verdict=choice.verdict, thrifty=choice.thrifty
+        )
         seeds, repainted = coin_seeds(p), getattr(p, "nmask", None)
+        preferences = [
+            with_gate(preference, p.sd_model) if isinstance(preference.source, Text) else preference
+            for preference in self.preferences
+        ]
+        if any(isinstance(preference.source, Text) for preference in preferences):
+            self.asked = (AskedForge if is_forge(p.sd_model) else AskedA1111)(p, conditioning)
+            self._sampler.enter_context(ReplacedMethod(p.sampler, "launch_sampling", self._sampled))
         return Run(
-            self.preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
+            preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
             repainted=None if repainted is None else repainted[None, :1], context=self.context,
-            before=self.passes[0] if hires and self.passes else None,
+            before=self.passes[0] if hires and self.passes else None, asks=self.asked,
         )  # fmt: skip
+
+    def _sampled(self, launch: Callable, steps: int, sample: Callable[[], Tensor]) -> Tensor:
+        """What the host's sampler makes of a pass: with the verdict on it, and the skin tone of plain pictures."""
+        completed = False
+
+        def watched() -> Tensor:
+            nonlocal completed
+            made, completed = sample(), True
+            return made
+
+        made = launch(steps, watched)  # also returns after an interruption
+        if completed and self.run and self.asked and self.asked.call:
+            kept = self.guarded(self._finished, self.run, made)
+            made = made if kept is None else kept
+        if self.asked:
+            self.asked.call = None  # it holds tensors of the sampling
+        return made
+
+    def _finished(self, run: Run, made: Tensor) -> Tensor:
+        run.judge(made)
+        kept = run.finished(made)
+        run.finish(kept)
+        return kept
 
     def end_batch(self) -> None:
         """The batch is sampled: log it, keep its outcome for the infotexts and release the passes."""
         if not self.error:
-            self.results = self._results()
+            self.results, self.shown = self._results(), outcome_of(self.passes)
             self.outcome.add(self.passes)
             for line in [line for run in self.passes for line in run.report()]:
                 LOG.info("RS-Corrector: %s", line)
         self.end_passes()
 
     def end_passes(self) -> None:
-        passes, self.run, self.passes = self.passes, None, []
+        self._sampler.close()
+        passes, self.run, self.asked, self.passes = self.passes, None, None, []
         for run in passes:
             run.finish()
 
@@ -143,6 +185,10 @@ class Job:
         if use_main_prompt:
             return f"corrected {sum('corrected' in text for text in results)} of {len(results)} in the last batch"
         return results[(index or 0) % len(results)]
+
+    def show(self, **_: object) -> str | None:
+        """What the pictures of the current batch show, if the model was asked."""
+        return None if self.error else self.shown
 
     def guarded(self, call: Callable[..., T], *args: object) -> T | None:
         """`call(*args)`, or None after an error, which it reports on the page and in the infotext."""

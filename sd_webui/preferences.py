@@ -1,7 +1,7 @@
-"""The preference files: those in the user's folder, then the shipped ones.
+"""What the user can select: preference files, and axes about which the loaded model is asked ("any checkpoint").
 
-The page, the API and infotexts give a preference as a name, or as a name with the hash that the file must have:
-"villages [9e2684dfc8]".
+Of both, those in the user's folder come before the shipped ones. The page, the API and infotexts give them by name, or
+by name with the hash that the file must have: "villages [9e2684dfc8]".
 """
 
 import re
@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..corrector.axis.axis import SCHEMA, load_axis
 from ..corrector.correction.update import CorrectionError
+from ..corrector.files.errors import RSCorrectorError
 from ..corrector.files.folders import WEIGHTS
 from ..corrector.preference.file import PreferenceFileError, file_hash, load_preferences
 from ..corrector.preference.preference import Preference
+from ..corrector.preference.text import Text
 
 FOLDER = "rs_corrector"  # in the host's folder of models
+AXES_FOLDER = "axes"  # in that
+ANY = " (any checkpoint)"  # after the name of an axis
 NONE = "None"
 SUFFIX = ".safetensors"
 HASH = re.compile(r"[0-9a-f]{10}\]")
@@ -32,7 +37,7 @@ def split_hash(text: object) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The preferences in a file, each for another axis, and the file's hash."""
+    """The preferences in a file, each for another axis, and the file's hash. That of an axis has no gate yet."""
 
     hash: str
     preferences: tuple[Preference, ...]
@@ -52,41 +57,46 @@ def together(files: Iterable[Loaded]) -> list[Preference]:
 
 
 class Shelf:
-    """The preference files in some folders; if two have the same name, the first folder's is used."""
+    """The preference files and axes in some folders; if two have the same name, the first folder's is used."""
 
-    def __init__(self, *folders: Path | str):
+    def __init__(self, *folders: Path | str, axes: Iterable[Path | str] = ()):
         self.folders = [Path(folder) for folder in folders]
+        self.axes = [Path(folder) for folder in axes]
 
     def files(self) -> dict[str, Path]:
-        """Paths by name; names are relative to their folder and have no suffix."""
+        """Paths by name; names are relative to their folder, and in place of the suffix those of axes have ANY."""
         paths: dict[str, Path] = {}
         for folder in self.folders:
             # Subfolders of the shipped weights hold models.
             for path in sorted(folder.glob(f"*{SUFFIX}") if folder == WEIGHTS else folder.rglob(f"*{SUFFIX}")):
                 paths.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        for path in [
+            path for folder in self.axes for path in sorted(folder.glob("*.json")) if path.name != SCHEMA.name
+        ]:
+            paths.setdefault(path.stem + ANY, path)
         return paths
 
     def names(self) -> list[str]:
         return list(self.files())
 
     def load(self, text: object) -> Loaded:
-        """'name' or 'name [hash]' -> Loaded. Raises PreferenceFileError.
+        """'name' or 'name [hash]' -> Loaded. Raises PreferenceFileError, or AxisError.
 
         Only names in `files` are loaded: a name from an infotext cannot lead out of the folders.
         """
         name, digest = split_hash(text)
+        folder = f"models/{FOLDER}/{AXES_FOLDER}" if name.endswith(ANY) else f"models/{FOLDER}"
         path = self.files().get(name)
         if path is None:
             raise PreferenceFileError(
-                f'The preference "{name}" is not in models/{FOLDER}; put its file there and press Refresh, or '
-                "select another."
+                f'The preference "{name}" is not in {folder}; put its file there and press Refresh, or select another.'
             )
         stat = path.stat()
         loaded = _loaded(path, stat.st_mtime_ns, stat.st_size)
         if digest and loaded.hash != digest:
             raise PreferenceFileError(
                 f'The preference "{name}" is another file than the requested one: its hash is {loaded.hash} instead of '
-                f'{digest}. Put the right file into models/{FOLDER}, or select "{name}" in the list to use this one.'
+                f'{digest}. Put the right file into {folder}, or select "{name}" in the list to use this one.'
             )
         return loaded
 
@@ -94,11 +104,14 @@ class Shelf:
         """The preference in an infotext -> (value for the page, warning or "")."""
         try:
             self.load(text)
-        except PreferenceFileError as error:
+        except RSCorrectorError as error:
             return str(text), str(error)
         return split_hash(text)[0], ""
 
 
 @lru_cache(maxsize=4)
 def _loaded(path: Path, changed: int, size: int) -> Loaded:
-    return Loaded(file_hash(path), tuple(load_preferences(path)))
+    if path.suffix == SUFFIX:
+        return Loaded(file_hash(path), tuple(load_preferences(path)))
+    axis = load_axis(path)
+    return Loaded(axis.hash, (Preference(axis, "any", Text(), name=axis.title, hash=axis.hash),))

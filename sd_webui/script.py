@@ -1,4 +1,7 @@
-"""The script that the host loads; forwards its callbacks to the job of `p`. The only module that imports the host."""
+"""The script that the host loads; forwards its callbacks to the job of `p`.
+
+It alone imports the host, but for the functions that ask the model and train gates, which do while they run.
+"""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,17 +9,17 @@ from typing import Any
 
 from modules import paths, script_callbacks, scripts
 
-from ..corrector.files.folders import WEIGHTS
+from ..corrector.files.folders import AXES, WEIGHTS
 from . import forge, page, xyz
 from .a1111 import Calls
 from .host import is_forge, space_of
 from .job import Jobs
-from .preferences import FOLDER, Shelf
+from .preferences import AXES_FOLDER, FOLDER, Shelf
 
 USERS_FOLDER = Path(paths.models_path) / FOLDER
 with suppress(OSError):  # in a read-only folder there are only the shipped preferences
     USERS_FOLDER.mkdir(parents=True, exist_ok=True)
-SHELF = Shelf(USERS_FOLDER, WEIGHTS)
+SHELF = Shelf(USERS_FOLDER, WEIGHTS, axes=(USERS_FOLDER / AXES_FOLDER, AXES))
 JOBS = Jobs()
 CALLS = Calls(JOBS)
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from corrector.axis.axis import load_axis
-from corrector.correction.asked import CLOSED, PREVIEW_STEPS, AskedSides, preview
+from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, previewed
 from corrector.correction.decision import NO_PREDICTION
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
 from corrector.correction.update import Settings
 from corrector.files.folders import AXES
 from corrector.preference.networks import PreferenceError
-from corrector.preference.preference import Preference
+from corrector.preference.preference import GATE_FIGURES, Preference
 from corrector.preference.text import Text
 from gaussian_world import GaussianWorld
 
@@ -34,7 +34,7 @@ class WorldModel:
         self.asked = {"plain": 0, "prompted": 0, "side": 0}
 
     def encode(self, preference, phrases):
-        return 0 if phrases[0] in preference.axis.counter.phrases else 1
+        return 0 if phrases[0].startswith(preference.axis.counter.phrases) else 1
 
     def prompted(self, x, sigma):
         self.asked["prompted"] += len(x)
@@ -107,7 +107,7 @@ def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale
         negative + cfg * (conditional - negative), x, sigma, cfg, conditional, negative
     )
     wanted = negative + cfg * (WORLD.denoised_of(x.double(), sigma.double(), 0).float() - negative)
-    fine = counter_side(preview(model, x, sigma))
+    fine = counter_side(previewed(model, x, sigma, PREVIEWS[cfg != 1, False]))
     assert not fine.all()
     torch.testing.assert_close(made[~fine], wanted[~fine], rtol=1e-4, atol=1e-4)
 
@@ -127,18 +127,41 @@ def replace_beta(beta):
     return GaussianWorld(beta=beta, means=(1.0, -1.0), spreads=(0.3, 0.3), shape=SHAPE)
 
 
-def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed_only(preference):
-    model = WorldModel(replace_beta(0.001), cfg=2.0)
-    run, asked = run_of(preference, 1, model), []
+@pytest.mark.parametrize(
+    ("cfg", "settings", "previews", "verdict"),
+    [
+        (2.0, Settings(), 2 * 4 + 3, 4),
+        (2.0, Settings(verdict=False), 2 * 4 + 3, 0),
+        (2.0, Settings(thrifty=True), 2 * 2 + 1, 0),
+        (1.0, Settings(), 4, 2),
+        (1.0, Settings(thrifty=True), 3, 0),
+    ],
+)
+def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed_only(
+    preference, cfg, settings, previews, verdict
+):
+    model = WorldModel(replace_beta(0.001), cfg)
+    run, asked = run_of(preference, 1, model, settings), []
     for level in (START, 5.0, 1.1 * CLOSED, 0.9 * CLOSED, 0.1):
         before = model.asked["side"]
         sigma, x = torch.full((1,), level), torch.full((1, *SHAPE), -1.0)
-        run.correct(x, x, sigma, 2.0, x, x)
+        run.correct(x, x, sigma, cfg, x, x)
         asked.append(model.asked["side"] - before)
-    assert asked == [4 + 1, 1, 1, 0, 0]
-    assert model.asked["plain"] + model.asked["prompted"] == PREVIEW_STEPS
+    assert asked == [2 + 1, 1, 1, 0, 0]
+    assert 2 * model.asked["plain"] + model.asked["prompted"] == previews
     run.judge(x)
-    assert model.asked["side"] == sum(asked) + 4
+    assert model.asked["side"] == sum(asked) + verdict
+    assert bool(run.results()) == bool(verdict)
+
+
+def test_a_preview_of_several_orders_comes_much_nearer_the_picture_than_eulers():
+    x, made = START * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3)), sampled(60, steps=400)
+    previews = [
+        previewed(WorldModel(), x, torch.full((60,), START), Preview(16, 0.03, multistep=multistep))
+        for multistep in (False, True)
+    ]
+    euler, multistep = (float((each - made).std()) for each in previews)
+    assert euler < 0.3 and multistep < euler / 10
 
 
 @pytest.mark.parametrize("target", (0.4, 0.5, 0.8, 1.0))
@@ -166,6 +189,15 @@ def test_results_say_how_many_pictures_showed_the_stereotype_and_do(preference):
     run.judge(sampled(20, model=model))  # as if the correction had not taken
     ((line, well),) = run.results()
     assert line.startswith(f"a village: {before} -> {before} of 20; ") and not well
+
+
+def test_a_weak_gate_is_said_in_the_notes_and_the_log_of_a_run(preference):
+    weak = "its gate on the prompt sees nobody in 60% of held-out prompts that name a group (at most 10% is sound)"
+    for training, notes in (({GATE_FIGURES: {"weak": weak}}, [weak]), ({}, [])):
+        model = WorldModel()
+        run = run_of(replace(preference, training=training), 4, model)
+        run.judge(sampled(4, run, model))
+        assert run.notes() == notes and (weak in run.report()[0]) == bool(notes)
 
 
 def test_a_prompt_out_of_scope_asks_nothing(preference):
@@ -224,7 +256,7 @@ def test_strength_scales_the_update(preference):
     assert changes[1].abs().min() > 0.1
 
 
-def test_each_picture_has_a_phrase_of_its_axis(preference):
+def test_each_picture_has_two_phrases_of_its_axis(preference):
     encoded = []
 
     class Model(WorldModel):
@@ -233,4 +265,6 @@ def test_each_picture_has_a_phrase_of_its_axis(preference):
             return super().encode(preference, phrases)
 
     AskedSides(preference, Model(), torch.linspace(0, 0.999, 50))
-    assert set(encoded[0]) == set(AXIS.counter.phrases) and set(encoded[1]) == set(AXIS.stereotype.phrases)
+    for texts, side in zip(encoded, (AXIS.counter, AXIS.stereotype), strict=True):
+        following = [*side.phrases[1:], side.phrases[0]]
+        assert set(texts) == {f"{one}, {other}" for one, other in zip(side.phrases, following, strict=True)}

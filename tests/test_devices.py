@@ -14,7 +14,7 @@ from corrector.correction.thinning import coins_from_noise
 from corrector.correction.update import Settings
 from corrector.files.folders import WEIGHTS
 from corrector.latents.devices import device_of, place, placed
-from corrector.latents.skin import LinearColours
+from corrector.latents.skin import LinearColours, Pictures
 from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate
 from corrector.preference.file import load_preference
@@ -115,10 +115,10 @@ def test_a_preference_that_asks_the_model_gives_the_same_there(mask):
     colours = LinearColours(factors, torch.tensor([0.3, 0.1, 0.0]))
 
     class Model:
-        pictures = staticmethod(lambda latents: colours.rgb(latents.cpu()))
+        pictures = Pictures(lambda latents: colours.rgb(latents.cpu()), lambda shown: colours.latents(shown.cpu()))
 
         def encode(self, preference, phrases):
-            return 1.0 if phrases[0] in preference.axis.counter.phrases else -1.0
+            return 1.0 if phrases[0].startswith(preference.axis.counter.phrases) else -1.0
 
         def plain(self, x, sigma):
             return -0.8 * torch.ones_like(x) + 0.1 * x

@@ -18,7 +18,7 @@ from corrector.files.errors import RSCorrectorError
 from corrector.files.folders import AXES
 from corrector.hosts.components import PipelineTexts
 from corrector.hosts.diffusers import corrected
-from corrector.hosts.given import asking_preference
+from corrector.hosts.given import preferences_of
 from corrector.hosts.loading import load_pipeline
 from corrector.latents.skin import lightness
 from corrector.miniature.model import WEIGHTS
@@ -299,8 +299,8 @@ def test_an_axis_is_given_by_name_by_path_or_as_an_object_beside_preferences(min
 
 def test_the_gate_is_kept_for_the_text_encoder(miniature, monkeypatch):
     axis, texts = load_axis(AXES / f"{AXIS}.json"), PipelineTexts(miniature)
-    first = asking_preference(axis, texts)
+    (first,) = preferences_of(axis, lambda: texts)
     monkeypatch.setattr("corrector.gate.kept.train_gate", lambda *_, **__: pytest.fail("it was trained again"))
-    again = asking_preference(axis, texts)
+    (again,) = preferences_of(axis, lambda: texts)
     for name, tensor in first.gate.state_dict().items():
         assert torch.equal(again.gate.state_dict()[name], tensor)

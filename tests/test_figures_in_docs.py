@@ -58,3 +58,21 @@ def test_a_figure_is_the_largest_of_the_rows_that_it_asks_for():
     drifts = [row["figures"]["skin L* drift"][0] for row in rows if row["settings"]["sampler"] == "DDIM"]
     text = "<!-- figure: largest skin L* drift of cells/samplers where sampler=DDIM as .3f -->?<!-- end -->"
     assert f"-->{max(map(abs, drifts)):.3f}<!--" in pages.rendered(text)
+
+
+def test_a_sentence_says_of_how_many_pictures_its_figure_is():
+    rows = json.loads((records.FIGURES / "cells.json").read_text(encoding="utf-8"))["samplers"]["rows"]
+    counts = [row["figures"]["corrected"][3] for row in rows]
+    text = pages.rendered("<!-- figure: n corrected of cells/samplers -->?<!-- end -->")
+    assert f"-->{min(counts)} to {max(counts)}<!--" in text
+    one = [row["figures"]["corrected"][3] for row in rows if row["settings"]["sampler"] == "DDIM"]
+    text = pages.rendered("<!-- figure: n corrected of cells/samplers where sampler=DDIM -->?<!-- end -->")
+    assert len(set(one)) == 1 and f"-->{one[0]}<!--" in text
+
+
+def test_commits_and_seeds_stand_under_the_tables_of_benchmarks_and_not_in_the_readme():
+    readme, tables = (
+        (records.ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "benchmarks/README.md")
+    )
+    assert "<!-- figures: " in readme and "seeds from" not in readme
+    assert tables.count("<!-- figures: ") == tables.count("; seeds from ")

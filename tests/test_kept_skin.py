@@ -7,7 +7,7 @@ import torch
 from corrector.axis.axis import load_axis
 from corrector.correction.kept_skin import with_skin_of
 from corrector.files.folders import AXES
-from corrector.latents.skin import LinearColours, fit_colours
+from corrector.latents.skin import LinearColours, Pictures
 from corrector.miniature.host import Miniature
 from corrector.miniature.skin import load_marker
 
@@ -30,7 +30,7 @@ def pictures(host):
 
 def test_skin_is_as_light_as_before_and_the_rest_stays(host, pictures):
     plain, counter = pictures
-    kept = with_skin_of(plain, counter, host.decode, REGION)
+    kept = with_skin_of(plain, counter, Pictures(host.decode, host.encode_pictures), REGION)
     before, after, held = (host.decode(latents) for latents in (plain, counter, kept))
     lightness = [load_marker().lightness(each) for each in (before, after, held)]
     assert np.mean(lightness[1] - lightness[0]) > 3
@@ -42,21 +42,26 @@ def test_skin_is_as_light_as_before_and_the_rest_stays(host, pictures):
 
 def test_a_picture_that_has_the_tone_already_hardly_changes(host, pictures):
     plain, _ = pictures
-    kept = with_skin_of(plain, plain, host.decode, REGION)
+    kept = with_skin_of(plain, plain, Pictures(host.decode, host.encode_pictures), REGION)
     torch.testing.assert_close(kept, plain, rtol=0, atol=1e-4)
 
 
 def test_pictures_without_skin_in_the_box_are_left_as_they_are(host):
     latents = host.sample(host.encode(["a city"] * 2), [1, 2], 2.0, 6)
-    kept = with_skin_of(latents, latents + 0.01, lambda x: torch.full((2, 3, 128, 128), -1.0), REGION)
-    assert kept.isfinite().all()
+    black = Pictures(lambda x: torch.full((len(x), 3, 128, 128), -1.0), host.encode_pictures)
+    assert torch.equal(with_skin_of(latents, latents + 0.01, black, REGION), latents + 0.01)
 
 
-def test_fitted_colours_are_those_of_a_linear_decoder():
+def test_skin_in_approximate_colours_is_set_in_the_latents_that_have_them():
     generator = torch.Generator().manual_seed(2)
     colours = LinearColours(0.2 * torch.randn(4, 3, generator=generator), torch.tensor([0.1, 0.0, -0.1]))
-    latents = torch.randn(3, 4, 8, 8, generator=generator)
-    fitted = fit_colours(latents, colours.rgb(latents).repeat_interleave(8, 2).repeat_interleave(8, 3))
-    torch.testing.assert_close(fitted.factors, colours.factors, rtol=1e-3, atol=1e-4)
-    lighter = colours.rgb(latents + fitted.lighter(latents).view(1, 4, 1, 1)) - colours.rgb(latents)
-    assert float(lighter.mean()) == pytest.approx(1, abs=1e-3)
+    rgb = torch.rand(2, 3, 16, 16, generator=generator) * 2 - 1
+    torch.testing.assert_close(colours.rgb(colours.latents(rgb)), rgb, rtol=0, atol=1e-5)
+    skin, wall = torch.tensor([0.1, -0.1, -0.3]).view(3, 1, 1), torch.tensor([-0.2, 0.3, 0.8]).view(3, 1, 1)
+    before = wall.repeat(1, 1, 16, 16)
+    before[..., 2:9, 5:11] = skin
+    after = wall.flip(0).repeat(1, 1, 16, 16)
+    after[..., 2:9, 5:11] = skin + 0.15
+    kept = colours.rgb(with_skin_of(colours.latents(before), colours.latents(after), colours.pictures, REGION))
+    assert (kept - before)[..., 2:9, 5:11].abs().max() < 0.06
+    torch.testing.assert_close(kept[..., 10:, :], after[..., 10:, :], rtol=0, atol=1e-4)

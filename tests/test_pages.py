@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from corrector.axis.axis import Axis, Side
-from corrector.cli.demo_page import draw_demo, rates_of, write_demo_page
-from corrector.latents.statistics import rate
+from corrector.cli.demo import Outcome
+from corrector.cli.demo_page import draw_demo, write_demo_page
 from corrector.learning.pairs import Pairs
 from corrector.learning.report import draw_report, verdict, write_report_page
 from corrector.miniature.world import GROUPS, draw, wanted_scene
@@ -23,20 +23,17 @@ from corrector.preference.preference import Preference
 
 @pytest.fixture(scope="module")
 def demo():
-    """Rows and grids as the demo makes them: village pictures before, city pictures after."""
-    rows, grids = [], []
+    """Outcomes as the demo makes them: village pictures before, city pictures after."""
+    outcomes = []
     for number, group in enumerate(GROUPS[:2]):
         rng = np.random.default_rng(number)
         before, after = (
             np.stack([draw(wanted_scene(rng, group, backdrop=backdrop)) for _ in range(5)])
             for backdrop in ("village", "city")
         )
-        captions = [f'a portrait of a {group} person, <b>"{index}"</b>' for index in range(5)]
-        grids.append({"title": f"{group} & co.", "before": before, "after": after, "captions": captions})
-        value, low, high = rate(1, 32)
-        row = dict(figure="backdrop: village", group=group, cfg=7.0, plain=30 / 32, corrected=value, low=low, high=high)
-        rows.append(row | dict(n=32, seed=2026, unit="share", model="miniature"))
-    return rows, grids
+        said = ["corrected 5 of 5", "a village: 5 -> 0 of 5 & " + "a long text, " * 20]
+        outcomes.append(Outcome(f"a portrait of a <b>{group}</b> person", range(2026, 2031), before, after, said, {}))
+    return outcomes
 
 
 class Page(HTMLParser):
@@ -57,13 +54,13 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page(demo, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "demo.html"
-    write_demo_page(*demo, path)
+    write_demo_page(demo, path)
     return Page(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("repeated", (1, 4))  # CFG scales and groups
-def test_the_picture_is_drawn_and_no_label_is_cut_off_at_its_edges(demo, repeated, tmp_path):
-    draw_demo(*(part * repeated for part in demo), tmp_path / "demo.png")
+@pytest.mark.parametrize("count", (1, 2, 4))
+def test_the_picture_is_drawn_and_no_label_is_cut_off_at_its_edges(demo, count, tmp_path):
+    draw_demo((2 * demo)[:count], tmp_path / "demo.png")
     pixels = np.asarray(Image.open(tmp_path / "demo.png").convert("L"))
     assert pixels.shape[1] > 1000 and len(np.unique(pixels)) > 100  # not blank
     assert min(edge.min() for edge in (pixels[:, :3], pixels[:, -3:], pixels[:3], pixels[-3:])) == 255
@@ -79,24 +76,18 @@ def test_the_page_needs_no_other_file_and_no_network(page):
 def test_the_page_shows_the_very_pictures_with_a_text_for_each(page, demo):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 2 * 2 * 5
-    assert all(image["alt"].startswith(("Before: a portrait", "After: a portrait")) for image in images)
+    assert images[0]["alt"] == f"Before, {demo[0].prompt}: seed 2026"
+    assert images[-1]["alt"] == f"After, {demo[1].prompt}: seed 2030"
     content = base64.b64decode(images[0]["src"].split(",")[1])
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), demo[1][0]["before"][0])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), demo[0].plain[0])
 
 
-def test_the_page_has_every_figure_with_n_interval_and_seed_and_its_scope(page, demo):
-    for row in demo[0]:
-        for number in (row["plain"], row["corrected"], row["low"], row["high"]):
-            assert f"{number:.3f}" in page.text
-    assert "2026" in page.text and "32" in page.text and "Nothing here was measured on Stable Diffusion" in page.text
-    assert '<b>"0"</b>' in page.text and "Orvane & co." in page.text  # captions are text and never markup
-
-
-def test_the_plain_share_has_its_own_wilson_interval(demo):
-    plain, corrected = rates_of(demo[0][0])
-    assert plain["low"] < plain["value"] == 30 / 32 < plain["high"]
-    assert plain["high"] - plain["low"] == pytest.approx(0.19, abs=0.03)
-    assert corrected["value"] == 1 / 32
+def test_the_page_tells_what_each_run_said_and_its_scope(page, demo):
+    for outcome in demo:
+        assert f"“{outcome.prompt}”" in page.text  # prompts are text and never markup
+        assert all(text in page.text for text in outcome.said)
+    assert "Nothing was learned before" in page.text
+    assert "Nothing here was measured on Stable Diffusion" in page.text
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from corrector.learning.calibrate import _Group, _Pictures, calibrate, pictures_needed, scales
+from corrector.learning.calibrate import _Group, calibrate, pictures_needed, scales
 from corrector.learning.chances import leans_from
 from corrector.learning.pairs import Pairs, make_pairs
 from corrector.learning.points import Points, sample_points
+from corrector.learning.stage_pictures import StagePictures
 from corrector.learning.store import Drawn, PairError, refuse_broken
 from corrector.learning.tone import Tilt, tone_gradient, tone_power, tone_slopes, tone_weight
 from corrector.learning.training import batch_of, patch_of, train_distilled
@@ -170,5 +171,5 @@ def test_a_picture_of_which_the_verdict_is_unsure_counts_half_in_a_rate(axis):
     whole = torch.tensor([True, True, True, False])
     group = SimpleNamespace(host=host, preference=SimpleNamespace(axis=axis), group="Orvane")
     drawn = Drawn(latents, torch.zeros(4), whole)
-    pictures = _Pictures(drawn, [0, 1, 2, 3], _Group.sides(group, drawn))
+    pictures = StagePictures(drawn, [0, 1, 2, 3], _Group.sides(group, drawn))
     assert pictures.counter.tolist() == [1.0, 0.5, 0.0, 0.5] and pictures.rate == (0.5, 3)

@@ -9,10 +9,10 @@ import torch
 
 from corrector.axis.axis import load_axis
 from corrector.files.folders import AXES, WEIGHTS
-from corrector.gate.data import checks
+from corrector.gate.data import checks, vocabulary
 from corrector.gate.prompt_gate import OUT_OF_SCOPE, GateError, PromptGate, PromptReading
 from corrector.gate.train import train_gate
-from corrector.gate.wordings import noun_of
+from corrector.gate.wordings import noun_of, words_in, words_of
 from corrector.miniature.host import Miniature
 from corrector.miniature.prompts import (
     HELD_OUT_ATTIRE,
@@ -74,7 +74,7 @@ def test_training_says_what_the_thresholds_cost_on_held_out_and_on_hand_written_
     assert figures["n"] == 150 and figures["group"] > 0.7 and figures["explicit"] > 0.6
     assert figures["false activation"] < 0.25 and figures["overridden"] < 0.5
     assert list(figures["by_hand"]) == list(checks()) and max(figures["by_hand"].values()) == 1
-    assert 0.45 <= gate.config["in_scope"] <= 0.75 and 0.45 <= gate.config["asked"] <= 0.75
+    assert 0.45 <= gate.config["in_scope"] <= 0.9 and 0.45 <= gate.config["asked"] <= 0.75
 
 
 @pytest.mark.parametrize("attribute", ["backdrop", "attire"])
@@ -109,6 +109,29 @@ def test_a_long_prompt_is_read_in_its_chunks(gate):
     more = ", ".join(["soft light", "highly detailed", "sharp focus", "warm colours", "oil on canvas"] * 6)
     for prompt in (f"a portrait of a Tavelu person, {more}", f"{more}, a portrait of a Tavelu person"):
         assert gate(prompt).group == 1
+
+
+def encoder_that_reads(word_for):
+    """An `encode_each` of texts in which each word is replaced by what `word_for` gives for it."""
+    return lambda texts: encode_each(re.sub(r"\w+", lambda word: word_for(word[0].lower()), text) for text in texts)
+
+
+def test_an_axis_whose_groups_the_text_encoder_does_not_know_are_not_everybody_and_it_is_said(backdrop):
+    known = words_in(*vocabulary()) - words_in("other_people", "other_place")
+    known |= {
+        word for side in (backdrop.stereotype, backdrop.counter) for text in side.wordings for word in words_of(text)
+    }
+    encoder = encoder_that_reads(lambda word: word if word in known else "unknown")
+    _, figures = train_gate(backdrop, encoder, count=800, steps=80, check=False)
+    said = f"sees nobody in {figures['left out']:.0%} of held-out prompts that name a group"
+    assert figures["left out"] > 0.4 and figures["false activation"] < 0.3 and said in figures["weak"]
+
+
+def test_groups_that_the_text_encoder_does_not_tell_apart_are_said_to_be_mixed_up(backdrop):
+    groups = {group.lower() for group in backdrop.groups}
+    encoder = encoder_that_reads(lambda word: "orvane" if word in groups else word)
+    _, figures = train_gate(backdrop, encoder, count=800, steps=80, check=False, other_groups=("Zendoli",))
+    assert f"takes one group for another in {figures['wrong group']:.0%} of held-out prompts" in figures["weak"]
 
 
 def constant_gate(*, group, asked, **options):

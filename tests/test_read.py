@@ -21,7 +21,8 @@ def read(capsys):
 
     def read(*prompts):
         main(["read", FILE, *prompts])
-        lines = capsys.readouterr().out.splitlines()
+        *lines, weakness = capsys.readouterr().out.splitlines()
+        assert weakness.startswith("miniature-backdrop: its gate on the prompt corrects ")
         assert lines[::2] == [visible(f'"{prompt}"') for prompt in prompts]
         return lines[1::2]
 
@@ -37,7 +38,7 @@ def test_each_prompt_is_read_with_how_sure_the_gate_is(read):
 
 def test_without_prompts_the_wordings_of_the_axis_that_are_not_read_are_named(capsys):
     main(["read", FILE])
-    (line,) = capsys.readouterr().out.splitlines()
+    line, _ = capsys.readouterr().out.splitlines()
     assert line.startswith("miniature-backdrop: ") and "names and wordings of its axis are not read: " in line
     assert '"a portrait of a Orvane person skyline"' in line and "in a village" not in line
 

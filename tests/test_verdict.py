@@ -63,8 +63,15 @@ def test_a_picture_with_a_broken_prediction_is_unsure_and_spoils_no_other():
     assert verdict(x0, predict).sides == ["counter", "unsure", "unsure"]
 
 
-def test_prompts_that_say_the_same_give_no_verdict():
-    assert verdict(PATTERN[None], lambda x, sigma: (exact(x, sigma)[0],) * 2).sides == ["unsure"]
+@pytest.mark.parametrize(("distance", "side"), [(0.0, "unsure"), (0.015, "unsure"), (0.03, "counter")])
+def test_prompts_that_say_the_same_up_to_rounding_give_no_verdict(distance, side):
+    x0 = PATTERN[None] + distance
+
+    def predict(x, sigma):
+        counter = exact(x, sigma)[0]
+        return counter, torch.cat([counter[..., :-1] - distance, counter[..., -1:]], dim=-1)
+
+    assert verdict(x0, predict).sides == [side]
 
 
 def test_a_picture_gets_the_same_verdict_in_any_batch_and_in_half_precision():

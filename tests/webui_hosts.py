@@ -1,55 +1,16 @@
-"""Small fakes of Automatic1111 and Forge, modelled on their observed behaviour, with the miniature as their model.
+"""What the small fakes of Automatic1111 and Forge share, modelled on their observed behaviour.
 
-They reproduce the pitfalls of each host. Forge: its argument dict has no CFG scale, and its hires pass calls scripts
-twice. A1111: callbacks have rows of cond, then uncond; DDIM has eps and timesteps; a mask is applied before the last
-callback; exceptions are swallowed.
+The miniature is their model. `webui_a1111` and `webui_forge` reproduce the pitfalls of each host.
 """
 
-import copy
-from itertools import pairwise
+import sys
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 
-
-class Prompt:
-    """A picture's prompt in both hosts: parts with weights and schedules."""
-
-    def __init__(self, *parts):
-        self.parts = [
-            SimpleNamespace(weight=weight, schedules=[SimpleNamespace(end_at_step=99, cond=cond) for cond in conds])
-            for weight, conds in parts
-        ]
-
-
-def conditioning_of(model, prompts):
-    """Texts -> the host's MulticondLearnedConditioning; "a AND b :0.5" is two parts, "[a|b]" two schedules."""
-    batch = []
-    for text in prompts:
-        parts = []
-        for part in text.split(" AND "):
-            part, _, weight = part.partition(" :")
-            schedules = part.strip("[]").split("|") if part.startswith("[") else [part]
-            parts.append((float(weight or 1), [model.encode([one])[0] for one in schedules]))
-        batch.append(Prompt(*parts).parts)
-    return SimpleNamespace(batch=batch, shape=(len(batch),))
-
-
-class FakeUnet:
-    """Forge's UnetPatcher: `clone` deep-copies its options."""
-
-    def __init__(self, model):
-        self.model, self.model_options = model, {}
-
-    def clone(self):
-        other = FakeUnet(self.model)
-        other.model_options = copy.deepcopy(self.model_options)
-        return other
-
-    def set_model_sampler_post_cfg_function(self, function):
-        hooks = self.model_options.get("sampler_post_cfg_function", [])
-        self.model_options["sampler_post_cfg_function"] = [*hooks, function]
+from corrector.hosts.components import encoded
+from webui_prompts import conditioning_of
 
 
 class Processing:
@@ -59,6 +20,10 @@ class Processing:
         self.sd_model, self.cfg_scale = sd_model, cfg_scale
         self.all_prompts, self.all_seeds, self.all_subseeds = list(prompts), list(seeds), list(seeds)
         self.batch_size, self.hr_prompts = batch_size or len(prompts), hr_prompts
+        self.width = self.height = 128
+        self.hr_upscale_to_x = self.hr_upscale_to_y = 192
+        self.firstpass_steps, self.extra_network_data = 99, {}
+        self.sampler = Sampler()
         self.extra_generation_params, self.comments = {}, {}
         self.is_hr_pass, self.subseed_strength, self.mask = False, 0, None
         self.__dict__.update(more)
@@ -71,9 +36,42 @@ class Processing:
     def comment(self, text):
         self.comments[text] = 1
 
+    def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data, hires_steps=None):
+        return function(self.sd_model, required_prompts, steps, hires_steps)
+
+
+class Interrupted(BaseException):
+    pass
+
+
+class Sampler:
+    """Both hosts': returns the last prediction after an interruption."""
+
+    last_latent = None
+
+    def launch_sampling(self, steps, func):
+        try:
+            return func()
+        except Interrupted:
+            return self.last_latent
+
 
 class SdModel(SimpleNamespace):
     """The host's model; unlike SimpleNamespace it has weak references."""
+
+    def __init__(self, miniature, **attributes):
+        super().__init__(model=SimpleNamespace(conditioning_key="crossattn"), **attributes)
+        self.miniature = miniature
+        self.cond_stage_model = torch.nn.ModuleList([miniature.pipe.text_encoder])
+        self.cond_stage_model.tokenizer = miniature.pipe.tokenizer
+
+    def get_learned_conditioning(self, texts):
+        return self.miniature.encode(list(texts))
+
+    def encode_pictures(self, pictures):
+        """Latents in model space, with noise as of VAEs."""
+        latents = encoded(self.miniature.pipe, pictures, torch.device("cpu"))
+        return latents + 0.1 * torch.randn(latents.shape)
 
 
 ORVANE, KITTEN = "a portrait of an Orvane person", "a kitten"
@@ -112,8 +110,14 @@ class WebUI:
 
     def __init__(self, miniature, modules, script):
         self.miniature, self.modules, self.script = miniature, modules, script
-        self.sd_model = modules.model_data.sd_model = SdModel(is_sd1=True, is_sdxl=False)
+        self.sd_model = modules.model_data.sd_model = SdModel(miniature, is_sd1=True, is_sdxl=False)
+        self.evaluations = 0  # of the UNet, counted in pictures
+        sys.modules["backend.sampling.sampling_function"].sampling_function = self.sampling_function
         self.alphas_cumprod = self.sd_model.alphas_cumprod = 1 / (1 + miniature.sigmas.square())
+
+    def predict(self, x, sigma, tokens):
+        self.evaluations += len(x)
+        return self.miniature.denoise(x, sigma, tokens)
 
     def sigmas(self, start=None):
         """A descending schedule that ends at 0; `start` is the first sigma of an img2img pass."""
@@ -189,153 +193,3 @@ def infotext(p, index, use_main_prompt=False):
         if value is not None:
             written[key] = str(value)
     return written
-
-
-class Forge(WebUI):
-    guard = torch.inference_mode
-
-    def __init__(self, *parts):
-        super().__init__(*parts)
-        predictor = SimpleNamespace(percent_to_sigma=self.percent_to_sigma)
-        self.unet = FakeUnet(SimpleNamespace(predictor=predictor))
-        self.reset()
-
-    def percent_to_sigma(self, percent):
-        return float(self.miniature.sigmas[round((1 - percent) * 999)])
-
-    def reset(self):
-        self.sd_model.forge_objects = SimpleNamespace(unet=self.unet)
-
-    def sample_pass(self, script, p, values, noise, conditioning, init, interrupt_at):
-        x = noise if init is None else init
-        if init is not None:  # the hires pass: once before `forge_objects` is reset, and once after
-            script.process_before_every_sampling(p, *values, x=x, noise=noise, c=conditioning, uc=None)
-        self.reset()
-        script.process_before_every_sampling(p, *values, x=x, noise=noise, c=conditioning, uc=None)
-        sigmas = self.sigmas(None if init is None else 3.0)
-        x = noise * sigmas[0] + (0 if init is None else init)
-        cfg = getattr(p, "hr_cfg", p.cfg_scale) if p.is_hr_pass else p.cfg_scale
-        for step, (sigma, following) in enumerate(pairwise(sigmas)):
-            if step == interrupt_at:
-                break
-            denoised = self.denoised(p, x, sigma.expand(len(x)), conditioning, cfg)
-            if p.mask is not None:
-                denoised = denoised * (1 - p.mask) + p.init_latent * p.mask
-            x = denoised + following / sigma * (x - denoised)
-        return x
-
-    def denoised(self, p, x, sigma, conditioning, cfg):
-        options = self.sd_model.forge_objects.unet.model_options
-        predict, empty = self.miniature.denoise, self.miniature.encode([""]).expand(len(x), -1, -1)
-        rows = [[(part.weight, part.schedules[0].cond) for part in parts] for parts in conditioning.batch]
-        cond_denoised = torch.zeros_like(x)
-        for column in zip(*rows, strict=True):
-            weights = torch.tensor([weight for weight, _ in column]).view(-1, 1, 1, 1)
-            cond_denoised += weights * predict(x, sigma, torch.stack([cond for _, cond in column]))
-        cond_denoised /= sum(weight for weight, _ in rows[0])
-        uncond_denoised = torch.zeros_like(x) if cfg == 1 else predict(x, sigma, empty)
-        denoised = cond_denoised if cfg == 1 else uncond_denoised + cfg * (cond_denoised - uncond_denoised)
-        for hook in options.get("sampler_post_cfg_function", []):
-            arguments = dict(denoised=denoised, cond=rows, uncond=None if cfg == 1 else [empty], input=x, sigma=sigma)
-            arguments |= dict(cond_denoised=cond_denoised, uncond_denoised=uncond_denoised, model_options=options)
-            denoised = hook({**arguments, "model": self.sd_model.forge_objects.unet.model})
-        return denoised
-
-
-class Denoiser:
-    """A1111's CFGDenoiser for k-diffusion samplers: x0 comes out, the mask is blended after CFG."""
-
-    mask_before = False
-
-    def __init__(self, host, p, conditioning):
-        self.host, self.p, self.conditioning = host, p, conditioning
-        self.mask = p.mask
-        self.nmask, self.init_latent = (None, None) if p.mask is None else (1 - p.mask, p.init_latent)
-
-    def get_pred_x0(self, x, output, sigma):
-        return output
-
-    def predict(self, x, sigma, tokens):
-        return self.host.miniature.denoise(x, sigma, tokens)
-
-    def __call__(self, x, sigma, cfg):
-        call, batch = self.host.modules.call, self.conditioning.batch
-        if self.mask is not None and self.mask_before:
-            x = x * self.nmask + self.init_latent * self.mask
-        counts = [len(parts) for parts in batch]
-        repeats = torch.tensor(counts)
-        rows = torch.cat([x.repeat_interleave(repeats, dim=0), x])
-        levels = torch.cat([sigma.repeat_interleave(repeats), sigma])
-        tokens = torch.stack([part.schedules[0].cond for parts in batch for part in parts])
-        empty = self.host.miniature.encode([""]).expand(len(x), -1, -1)
-        before = SimpleNamespace(x=rows, sigma=levels, text_cond=tokens, text_uncond=empty, denoiser=self)
-        call("cfg_denoiser", before)
-        outputs = self.predict(before.x, before.sigma, torch.cat([before.text_cond, before.text_uncond]))
-        between = SimpleNamespace(x=outputs, inner_model=None)
-        call("cfg_denoised", between)
-        uncond = between.x[-len(x) :]
-        combined, row = uncond.clone(), 0
-        for index, parts in enumerate(batch):
-            for part in parts:
-                combined[index] += part.weight * cfg * (between.x[row] - uncond[index])
-                row += 1
-        if self.mask is not None and not self.mask_before:
-            combined = combined * self.nmask + self.init_latent * self.mask
-        after = SimpleNamespace(x=combined, sampling_step=0, total_sampling_steps=4)  # no sigma, no denoiser
-        call("cfg_after_cfg", after)
-        return after.x
-
-
-class TimestepsDenoiser(Denoiser):
-    """The same for DDIM, PLMS and UniPC: eps comes out, "sigma" is a timestep, x is variance-preserving."""
-
-    mask_before = True
-
-    def alphas(self, timestep):
-        return self.host.alphas_cumprod[timestep.long()].view(-1, 1, 1, 1)
-
-    def get_pred_x0(self, x, output, timestep):
-        a = self.alphas(timestep)
-        return (x - (1 - a).sqrt() * output) / a.sqrt()
-
-    def predict(self, x, timestep, tokens):
-        a = self.alphas(timestep)
-        sigma = ((1 - a) / a).sqrt()
-        return (x / a.sqrt() - self.host.miniature.denoise(x / a.sqrt(), sigma.flatten(), tokens)) / sigma
-
-
-class A1111(WebUI):
-    guard = torch.no_grad
-
-    def reset(self):
-        pass
-
-    def sample_pass(self, script, p, values, noise, conditioning, init, interrupt_at):
-        script.process_before_every_sampling(p, *values, x=noise, noise=noise, c=conditioning, uc=None)
-        if self.sampler == "ddim":
-            return self.ddim(p, noise, conditioning, init)
-        denoiser = Denoiser(self, p, conditioning)
-        sigmas = self.sigmas(None if init is None else 3.0)
-        x = noise * sigmas[0] + (0 if init is None else init)
-        for step, (sigma, following) in enumerate(pairwise(sigmas)):
-            if step == interrupt_at:
-                break
-            denoised = denoiser(x, sigma.expand(len(x)), p.cfg_scale)
-            x = denoised + following / sigma * (x - denoised)
-        return x
-
-    def ddim(self, p, noise, conditioning, init):
-        denoiser = TimestepsDenoiser(self, p, conditioning)
-        timesteps = [999, 600, 300, 100, 1] if init is None else [400, 200, 50, 1]
-        first = self.alphas_cumprod[timesteps[0]]
-        x = noise * (1 - first).sqrt() + (0 if init is None else init * first.sqrt())
-        for now, following in pairwise(timesteps):
-            timestep = torch.full((len(x),), float(now))
-            eps = denoiser(x, timestep, p.cfg_scale)
-            x0 = denoiser.get_pred_x0(x, eps, timestep)
-            after = self.alphas_cumprod[following]
-            x = after.sqrt() * x0 + (1 - after).sqrt() * eps
-        return x
-
-
-HOSTS = {"forge": Forge, "a1111": A1111}

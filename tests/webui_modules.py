@@ -6,6 +6,7 @@ import sys
 import types
 from types import SimpleNamespace
 
+import webui_prompts
 from preference_files import rewrite
 
 EVENTS = ("before_ui", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
@@ -19,9 +20,16 @@ class FakeModules:
         self.models_path = models_path
         self.swallowed = []
         self.model_data = SimpleNamespace(sd_model=None)
+        self.opts, self.state = SimpleNamespace(CLIP_stop_at_last_layers=1), SimpleNamespace(textinfo=None)
         modules = types.ModuleType("modules")
         parts = {
-            "paths": {"models_path": str(models_path)},
+            "paths": {"models_path": str(models_path), "data_path": str(models_path.parent / "data")},
+            "prompt_parser": vars(webui_prompts),
+            "sd_samplers_common": {
+                "decode_first_stage": lambda model, latents: model.miniature.decode(latents),
+                "images_tensor_to_samples": lambda image, model: model.encode_pictures(image * 2 - 1),
+            },
+            "shared": {"opts": self.opts, "state": self.state},
             "scripts": {"Script": type("Script", (), {}), "AlwaysVisible": object(), "scripts_data": []},
             "script_callbacks": {f"on_{event}": self.callbacks[event].append for event in EVENTS},
             "sd_models": {"model_data": self.model_data},
@@ -33,6 +41,12 @@ class FakeModules:
             monkeypatch.setitem(sys.modules, f"modules.{name}", part)
         monkeypatch.setitem(sys.modules, "modules", modules)
         monkeypatch.setitem(sys.modules, "gradio", fake_gradio())
+        for name in (
+            "backend",
+            "backend.sampling",
+            "backend.sampling.sampling_function",
+        ):  # Forge's, filled by the fake
+            monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
         self.scripts = modules.scripts
 
     def load(self, path):

@@ -13,8 +13,9 @@ from torch import Tensor
 from benchmarks.second_world import world
 from benchmarks.second_world.host import CLASSES, Reader
 from benchmarks.second_world.prompts import training_prompt
+from corrector.miniature.diffusion_loss import normal
 from corrector.miniature.prompts import Named
-from corrector.miniature.train import SKIN_STAGE, Trainer, main, normal, to_tensor
+from corrector.miniature.train import SKIN_STAGE, Trainer, main, to_tensor
 
 UNET = dict(
     sample_size=8, in_channels=4, out_channels=4, block_out_channels=(64, 64), layers_per_block=1, norm_num_groups=16,

@@ -36,6 +36,9 @@ def read(args: Namespace) -> None:
         print(visible(f'"{prompt}"'))
         for preference in preferences:
             print(visible(f"  {preference.name}: {_sentence(preference, conditioning)}"))
+    for preference in preferences:
+        if preference.gate_weakness:
+            print(visible(f"{preference.name}: {preference.gate_weakness}"))
 
 
 def _sentence(preference: "Preference", conditioning: Any) -> str:

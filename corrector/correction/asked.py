@@ -1,45 +1,73 @@
 """What a run asks of the host's model for preferences without a network: a preview, the counter side, a verdict.
 
-A preview of the plain picture, in a few Euler steps from the run's own noise, says before the first step what it would
+A preview of the plain picture, in a few steps from the run's own noise, says before the first step what it would
 show and how light its skin would be. Pictures that would show the counter side are left alone. For the others
 
     D* = D + w (D_c - D_cond)
 
-D_c is the prediction for the user's own prompt with a phrase of the counter side, w the CFG scale of the run: this is
+D_c is the prediction for the user's own prompt with phrases of the counter side, w the CFG scale of the run: this is
 what the model predicts when it is asked for that side, without any margin (METHOD.md, third form). Below CLOSED the
 picture is settled: x shows the backdrop itself, and the model is asked nothing more. The finished picture gets the skin
 tone of its preview (`kept_skin`).
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..latents.skin import Pictures
 from ..preference.preference import Preference
 from .verdict import Verdict, verdict
 
 CLOSED = 1.0  # sigma, in units of the latents' spread, below which the sides' predictions do not differ any more
-PREVIEW_STEPS = 7  # enough to tell the side, and skin within a point of L* up to CFG 9
-PREVIEW_END = 0.15  # sigma of the last of them
-GUIDED = 4.0  # sigma below which a preview has no CFG, which halves its cost there and brings its skin nearer
 RHO = 7.0  # of Karras et al. (2022), whose schedule previews follow
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How a plain picture is drawn in a few steps.
+
+    Args:
+        steps: their number.
+        end: sigma of the last one.
+        guided: sigma from which CFG applies. Without it a step costs half, and brings skin nearer than with it.
+        multistep: DPM-Solver++ (2M) (Lu et al. 2022, arXiv 2211.01095) in place of Euler, at no further cost. CFG
+            makes it unstable in so few steps.
+    """
+
+    steps: int
+    end: float
+    guided: float = math.inf
+    multistep: bool = False
+
+
+# Whether the run has CFG, and whether it is thrifty. In the drawn worlds all but the thrifty one with CFG have skin
+# within a point of L* of the picture itself where CFG is not high; that one is off by up to five.
+PREVIEWS = {
+    (True, False): Preview(7, 0.4, guided=2.5),  # 11 evaluations
+    (True, True): Preview(3, 1.0, guided=4.0),  # 5
+    (False, False): Preview(4, 0.4, multistep=True),  # 4
+    (False, True): Preview(3, 0.5, multistep=True),  # 3
+}
 
 
 class RunModel(Protocol):
     """The host's model within a run of B pictures. Latents are in model space, x = x0 + sigma n."""
 
     @property
-    def pictures(self) -> Callable[[Tensor], Tensor] | None:
-        """Finished latents -> pictures [N, 3, height, width] in -1..1, which may be approximate colours of cells; None
-        if the host cannot show them, and then skin is not kept.
+    def pictures(self) -> Pictures | None:
+        """How the host shows latents, by its VAE or in approximate colours; None if it cannot, and then skin is not
+        kept.
         """
         ...
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Any:
-        """The prompts of the run's pictures, each with a phrase after it -> their conditioning, for `side`."""
+        """The prompts of the run's pictures, each with its phrases after it -> their conditioning, for `side`."""
         ...
 
     def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -68,8 +96,7 @@ class AskedSides:
         self.model = model
         sides = preference.axis.counter.phrases, preference.axis.stereotype.phrases
         self.counter, self.stereotype = (
-            model.encode(preference, [phrases[int(coin * len(phrases))] for coin in coins.tolist()])
-            for phrases in sides
+            model.encode(preference, [_phrases(phrases, coin) for coin in coins.tolist()]) for phrases in sides
         )
 
     def update(self, x: Tensor, sigma: Tensor, index: Tensor, conditional: Tensor) -> Tensor:
@@ -81,25 +108,35 @@ class AskedSides:
             update[asked] = (counter.float() - conditional[asked].float()).nan_to_num(0, 0, 0)
         return update
 
-    def verdict(self, latents: Tensor) -> Verdict:
-        """Which side all pictures of the run show: finished latents [B, C, H, W], or a preview."""
+    def verdict(self, latents: Tensor, noises: int) -> Verdict:
+        """Which side all pictures of the run show: finished latents [B, C, H, W], or a preview; by 1 or 2 noises."""
         index = torch.arange(len(latents))
 
         def predict(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
             counter, stereotype = (self.model.side(side, x, sigma, index) for side in (self.counter, self.stereotype))
             return counter, stereotype
 
-        return verdict(latents, predict)
+        return verdict(latents, predict, noises)
 
 
-def preview(model: RunModel, x: Tensor, sigma: Tensor) -> Tensor:
-    """The plain pictures [B, C, H, W] that a run from x at sigma [B] would give, in PREVIEW_STEPS Euler steps."""
+def _phrases(phrases: Sequence[str], coin: float) -> str:
+    """Two of a side's phrases, by a coin in 0..1: a model does not know each of them well enough at a low CFG scale."""
+    first = int(coin * len(phrases))
+    return ", ".join(dict.fromkeys([phrases[first], phrases[(first + 1) % len(phrases)]]))
+
+
+def previewed(model: RunModel, x: Tensor, sigma: Tensor, how: Preview) -> Tensor:
+    """The plain pictures [B, C, H, W] that a run from x at sigma [B] would give."""
     start = float(sigma.max())
-    ends = torch.tensor([start, min(PREVIEW_END, start)], dtype=torch.float64) ** (1 / RHO)
-    sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, PREVIEW_STEPS, dtype=torch.float64)) ** RHO
-    x = x.float()
+    ends = torch.tensor([start, min(how.end, start)], dtype=torch.float64) ** (1 / RHO)
+    sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, how.steps, dtype=torch.float64)) ** RHO
+    x, before = x.float(), None  # the last step's sigma and denoised
     for level, following in pairwise([*sigmas.tolist(), 0.0]):
-        predict = model.plain if level >= GUIDED else model.prompted
-        denoised = predict(x, torch.full_like(sigma, level)).float()
-        x = denoised + following / level * (x - denoised)  # Euler step
+        predict = model.plain if level >= how.guided else model.prompted
+        denoised = aim = predict(x, torch.full_like(sigma, level)).float()
+        if how.multistep and before and following:
+            share = math.log(level / following) / math.log(before[0] / level) / 2
+            aim = denoised + share * (denoised - before[1])
+        x = aim + following / level * (x - aim)  # Euler step
+        before = level, denoised
     return x

@@ -138,14 +138,16 @@ def counts(reasons: Sequence[str]) -> list[str]:
 def notes(
     preference: Preference, reasons: Sequence[str], groups: Sequence[int], cfg: float | None = None, model: str = ""
 ) -> list[str]:
-    """What a user should know about a run: missing calibration and the preference's caveats -> short texts.
+    """What a user should know about a run: a weak gate, missing calibration, the preference's caveats -> short texts.
+
+    Learning tells how the gate of a learned preference reads; of others, only their runs can.
 
     Args:
         reasons: for each picture why it is left alone, or "".
         groups: for each picture the index of its group, or -1.
         cfg, model: as for `Preference.caveats_of_run`.
     """
-    texts = []
+    texts = [] if preference.source.has_weights or not preference.gate_weakness else [preference.gate_weakness]
     scales = sorted({calibration.cfg for calibration in preference.calibrations})
     if not scales and preference.source.has_weights:
         texts.append("not calibrated: its rates and the drift of tone are unknown")

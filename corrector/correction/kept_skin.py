@@ -1,50 +1,75 @@
 """Gives finished pictures the skin tone of their plain previews, wherever skin is in each of them.
 
-Both are looked at as pictures. Skin is what has the colour of the axis' box of skin in both: clay walls have it, too,
-but not where the finished picture shows a city. The latents' cells of skin are moved along the likeliest change that
-makes them lighter or darker, as far as a cell is skin, until the mean lightness is the preview's. Nothing is trained,
-and the model is not asked.
+Both are looked at as pictures. Skin is what has the colour of the axis' box of skin in both, near the same place and
+about as much of it: clay walls have it, too, but not where the finished picture shows a city. It gets the lightness
+that skin has near there in the preview, and the picture is encoded again. Latents change by what that changes in the
+encoding, so all else stays as it is. A VAE takes over only part of what happens to a small place: the change is scaled
+once by what came of it. Nothing is trained, and the model is not asked.
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..latents.skin import Region, box_of, fit_colours, lab_of
+from ..latents.skin import Pictures, Region, box_of, lab_of, rgb_of
 
-HUE_REACH = 8.0  # distance from the box' median in a*, b* up to which a pixel is skin; 1.5 times it: not at all
-LIGHTNESS_REACH = 10.0  # the same in L*, from the middle of the skin
+HUE_REACH = 10.0  # distance from the box' median in a*, b* up to which a pixel is skin; 1.5 times it: not at all
+LIGHTNESS_REACH = 12.0  # the same in L*, from the middle of the skin
+ROUNDS = 2  # in which the middle of the skin is found
 GROWTH = 16  # pixels per side of a picture for one by which skin may have moved since the preview
-ROUNDS = 2  # in which the middle of the skin is found, and in which latents are moved
-LIGHTNESS_PER_RGB = 50.0  # points of L* for each unit of RGB in -1..1, about
+EDGE = 8  # pixels per side of a latent cell for one by which skin is blurred at its edges
+PLACES = 32  # per side of a picture, in which its lightness is compared
+NEAR = 2.5  # of these: how far around each lightness counts
+ELSEWHERE = 0.02  # weight of all other skin
+AT_ONCE = 8  # pictures: more take too much memory
+FACTORS = 0.5, 1.6  # between which a change is scaled: a VAE gives large ones other colours
+KEPT = 0.55, 0.2  # share of its area from which skin counts as the same in both pictures, and by how much more wholly
+FEW = 1e-4  # area that is none
 
 
-def with_skin_of(preview: Tensor, made: Tensor, pictures: Callable[[Tensor], Tensor], region: Region) -> Tensor:
-    """`made` with the lightness of skin that `preview` has, picture by picture [N, C, H, W], in float32.
+def with_skin_of(preview: Tensor, made: Tensor, pictures: Pictures, region: Region) -> Tensor:
+    """`made` with the lightness of skin that `preview` has, picture by picture [N, C, H, W], in float32 on the CPU.
 
     Args:
         preview, made: finished latents [N, C, H, W] in model space.
-        pictures: latents -> pictures [N, 3, height, width] in -1..1, by the VAE or as approximate colours.
+        pictures: how the host shows them.
         region: the axis' box of skin.
     """
-    shown = pictures(preview)
-    lighter = fit_colours(preview, shown).lighter(preview)  # [C]
-    before = lab_of(shown)  # [N, height, width, 3]
-    hue = _middle(before, region)[:, 1:]
-    alike_before, made = _alike(before, hue), made.float()
-    for _ in range(ROUNDS):
-        after = lab_of(pictures(made))
-        alike = _alike(after, hue)
-        both = alike_before * alike
-        skin_before, goal = _skin(before, both, region)
-        _, lightness = _skin(after, both, region)
-        skin, _ = _skin(after, alike * _grown(skin_before), region)
-        covered = F.interpolate(skin[:, None], made.shape[-2:], mode="area")[:, 0]  # [N, H, W]
-        change = torch.einsum("n,nhw,c->nchw", (goal - lightness) / LIGHTNESS_PER_RGB, covered, lighter)
-        made = made + change.nan_to_num().to(made.device)
-    return made
+    parts = zip(preview.split(AT_ONCE), made.float().cpu().split(AT_ONCE), strict=True)
+    return torch.cat([latents + _change(plain, latents, pictures, region) for plain, latents in parts])
+
+
+def _change(preview, made, pictures, region):
+    before, shown = lab_of(pictures.decode(preview)), lab_of(pictures.decode(made))
+    edge = shown.shape[1] // made.shape[2] // EDGE
+    wanted, skin = _wanted(before, shown, region)
+    lighter = shown.clone()
+    lighter[..., 0] *= 1 + wanted * _grown(skin, edge)  # dark eyes hardly change
+    change = (pictures.encode(rgb_of(lighter)) - pictures.encode(rgb_of(shown))).float().cpu()
+    left, _ = _wanted(before, lab_of(pictures.decode(made + change)), region)
+    asked, missing = ((each * skin).sum(dim=(1, 2)) for each in (wanted, left))
+    factor = (asked / (asked - missing)).nan_to_num(1, 1, 1).clamp(*FACTORS)
+    return factor.view(-1, 1, 1, 1) * change
+
+
+def _wanted(before: Tensor, after: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+    """By what share skin near each pixel is to be lighter, and how surely the pixel is skin [N, height, width] in 0..1.
+
+    Args:
+        before, after: L*, a*, b* of the plain and of the finished picture [N, height, width, 3].
+        region: the box of skin.
+    """
+    hue, reach = _middle(before, region)[:, 1:], min(after.shape[1:3]) // GROWTH
+    alike = [_alike(lab, hue) for lab in (before, after)]
+    both = [_skin(lab, alike[0] * alike[1], region) for lab in (before, after)]
+    skin = [
+        _skin(lab, there * _grown(elsewhere, reach), region)
+        for lab, there, elsewhere in zip((before, after), alike, reversed(both), strict=True)
+    ]
+    areas = [_blurred(each) + FEW for each in skin]
+    kept = _spread(((torch.minimum(*areas) / torch.maximum(*areas) - KEPT[0]) / KEPT[1]).clamp(0, 1), after)
+    near = [_near(lab, each * kept) for lab, each in zip((before, after), skin, strict=True)]
+    return (near[0] / near[1] - 1).nan_to_num(0, 0, 0), skin[1] * kept
 
 
 def _middle(lab: Tensor, region: Region) -> Tensor:
@@ -58,19 +83,38 @@ def _alike(lab: Tensor, hue: Tensor) -> Tensor:
     return (1.5 - (lab[..., 1:] - hue[:, None, None]).norm(dim=-1) / HUE_REACH).clamp(0, 1)
 
 
-def _grown(skin: Tensor) -> Tensor:
-    """Skin [N, height, width] and what is near it."""
-    reach = min(skin.shape[1:]) // GROWTH
-    return F.max_pool2d(skin[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
-
-
-def _skin(lab: Tensor, alike: Tensor, region: Region) -> tuple[Tensor, Tensor]:
-    """How surely each pixel is skin [N, height, width] in 0..1, and the mean lightness of skin [N].
-
-    It is what is alike and near the middle lightness, which starts at the box'; NaN without any skin.
+def _skin(lab: Tensor, alike: Tensor, region: Region) -> Tensor:
+    """How surely each pixel is skin [N, height, width] in 0..1: it is alike and near skin's middle lightness, which
+    starts at the box'.
     """
     middle, skin = _middle(lab, region)[:, 0], alike
     for _ in range(ROUNDS):
         skin = alike * (1.5 - (lab[..., 0] - middle[:, None, None]).abs() / LIGHTNESS_REACH).clamp(0, 1)
         middle = (lab[..., 0] * skin).sum(dim=(1, 2)) / skin.sum(dim=(1, 2))
-    return skin, middle
+    return skin.nan_to_num()
+
+
+def _grown(skin: Tensor, reach: int) -> Tensor:
+    """Skin [N, height, width] and what is so many pixels near it."""
+    return F.max_pool2d(skin[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
+
+
+def _near(lab: Tensor, skin: Tensor) -> Tensor:
+    """The mean lightness of skin near each pixel [N, height, width]; NaN in a picture without any."""
+    bright, area = skin * lab[..., 0], skin
+    sums = [_blurred(each) + ELSEWHERE * each.mean(dim=(1, 2), keepdim=True) for each in (bright, area)]
+    return _spread(sums[0] / sums[1], lab)
+
+
+def _blurred(values: Tensor) -> Tensor:
+    """Values of pixels [N, height, width], averaged near each of PLACES [N, rows, columns]."""
+    from scipy.ndimage import gaussian_filter
+
+    rows, columns = (min(PLACES, side) for side in values.shape[1:])
+    places = F.adaptive_avg_pool2d(values[:, None], (rows, columns))[:, 0]
+    return torch.from_numpy(gaussian_filter(places.numpy(), (0, NEAR, NEAR), mode="constant"))
+
+
+def _spread(places: Tensor, lab: Tensor) -> Tensor:
+    """Values of PLACES [N, rows, columns] -> of the pixels of a picture [N, height, width, 3]."""
+    return F.interpolate(places[:, None], lab.shape[1:3], mode="bilinear")[:, 0]

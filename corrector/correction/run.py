@@ -13,13 +13,13 @@ from ..latents.spaces import fit_mask
 from ..preference.networks import PreferenceError
 from ..preference.preference import Preference
 from ..preference.text import Text
-from .asked import CLOSED, AskedSides, RunModel, preview
+from .asked import RunModel
+from .asked_run import AskedRun
 from .decision import PastDecision, decide, groups_of, notes, summary
-from .kept_skin import with_skin_of
 from .memory import Memory
 from .thinning import first_lean
 from .update import CorrectionError, Settings, correct
-from .verdict import Verdict, result
+from .verdict import Side
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
 WINDOW_MISSED = "the window contains none of this run's steps"
@@ -67,14 +67,9 @@ class Run:
                 f'The preference "{preferences[asking.index(True)].name}" asks the model, which cannot be done here; '
                 "use a learned preference."
             )
-        self._asks = asks
-        self._asked: list[AskedSides | None] = [None] * len(preferences)  # from the first call on
         self._repainted = repainted
-        self._plain: Tensor | None = None  # previews [B, C, H, W]
-        self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(
-            preferences
-        )  # of previews, in the end
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
+        self.asked = AskedRun(preferences, self.readings, asks, settings, coins) if asks and any(asking) else None
         self.decisions = None  # a Decision per preference, from the first call on
         self.acted = False  # whether a call corrected a picture
         self.cfg = None
@@ -110,7 +105,7 @@ class Run:
             if self.decisions is None:
                 self._decide(denoised, x, sigma, cfg, conditional, unprompted)
             self._place(x.device)
-        asked = [None] * len(self._asked) if replaced else self._asked
+        asked = self.asked.sides if self.asked and not replaced else None
         decisions = self.decisions or ()
         result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked)
         self.acted |= result is not denoised
@@ -148,48 +143,23 @@ class Run:
         self._place(x.device)
         prompted = denoised if conditional is None else conditional
         guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
-        self._plain = self._preview(x, sigma)
         decided = []
         for number, (preference, readings) in enumerate(zip(self.preferences, self.readings, strict=True)):
             lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
-            evidence = self._ask(number) if isinstance(preference.source, Text) and _any_open(readings) else None
+            evidence = self.asked and self.asked.evidence(number, x, sigma, cfg)
             earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
             target = self.settings.target
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier, evidence))
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self._reasons = [reasons for _, reasons in decided]
 
-    def _preview(self, x, sigma):
-        """The plain pictures [B, C, H, W], if a preference asks the model and a prompt is open; else None."""
-        asking = (isinstance(preference.source, Text) for preference in self.preferences)
-        needed = any(asks and _any_open(readings) for asks, readings in zip(asking, self.readings, strict=True))
-        return preview(self._asks, x, sigma) if self._asks and needed else None
-
-    def _ask(self, number):
-        """Prepare to ask for one preference -> the evidence [B] of the sides that plain previews show."""
-        assert self._asks is not None and self._plain is not None  # noqa: S101
-        sides = self._asked[number] = AskedSides(self.preferences[number], self._asks, self.coins)
-        verdict = sides.verdict(self._plain)
-        self._verdicts[number] = verdict, None
-        return verdict.evidence
-
     def finished(self, made: Tensor) -> Tensor:
         """The latents that the run made [B, C, H, W] in model space, with the skin tone of plain pictures where it was
         corrected by asking; `made` itself if it has not to change.
         """
-        pictures, plain = self._asks.pictures if self._asks else None, self._plain
-        for preference, decision, verdicts in zip(self.preferences, self.decisions or (), self._verdicts, strict=False):
-            region = preference.axis.skin_region
-            index = decision.active.nonzero()[:, 0]
-            if verdicts is None or pictures is None or plain is None or not region or not len(index) or not self.acted:
-                continue
-            kept = with_skin_of(plain[index], made[index.to(made.device)], pictures, region)
-            change = kept.to(made) - made[index.to(made.device)]
-            for mask in (self.settings.mask, self._repainted):
-                if mask is not None:
-                    change = change * fit_mask(mask, made)[index.to(made.device)]
-            made = made.index_add(0, index.to(made.device), change)
-        return made
+        if self.asked is None or self.decisions is None or not self.acted:
+            return made
+        return self.asked.finished(self.decisions, made, self._repainted)
 
     def replacement(self, sigma: float) -> tuple[Any, Tensor] | None:
         """For which pictures the host may predict for the counter side in place of their prompts at sigma -> (its
@@ -198,40 +168,24 @@ class Run:
         The prediction is then D + w (D_c - D_cond) by itself, without asking. That needs a single preference and plain
         settings.
         """
-        if len(self._asked) != 1 or self.decisions is None or sigma < CLOSED or not self.settings.plain:
-            return None
-        sides, active = self._asked[0], self.decisions[0].active.cpu()
-        return (sides.counter, active) if sides is not None and active.any() else None
+        return self.asked.replacement(self.decisions, sigma) if self.asked and self.decisions else None
 
     def judge(self, made: Tensor) -> None:
-        """Ask the model which sides the finished pictures [B, C, H, W] in model space show, for `results`."""
-        for number, (sides, verdicts) in enumerate(zip(self._asked, self._verdicts, strict=True)):
-            if sides is not None and verdicts is not None and self.acted:
-                self._verdicts[number] = verdicts[0], sides.verdict(made)
+        """Ask the model which sides the finished pictures [B, C, H, W] in model space show, for `results`, unless the
+        settings leave that out.
+        """
+        if self.asked and self.acted:
+            self.asked.judge(made)
 
     def results(self) -> list[tuple[str, bool]]:
         """What the pictures in scope show, for each preference that asked -> ("a village: 8 -> 0 of 8", whether no
         stereotype is left).
         """
-        lines = []
-        for preference, readings, verdicts in zip(self.preferences, self.readings, self._verdicts, strict=True):
-            if verdicts is not None and verdicts[1] is not None:
-                inside = [reading is None or reading.open for reading in readings]
-                after = verdicts[1].sides
-                name = f"{preference.name}: " if len(self.preferences) > 1 else ""
-                left = any(side == "stereotype" for side, counts in zip(after, inside, strict=True) if counts)
-                lines.append((name + result(preference.axis, inside, verdicts[0].sides, after), not left))
-        return lines
+        return self.asked.results() if self.asked else []
 
-    def sides(self) -> list[list[tuple[str, str] | None]]:
+    def sides(self) -> list[list[tuple[Side, Side] | None]]:
         """For each preference and picture the sides that its preview and the picture itself show; None if not known."""
-        columns = []
-        for verdicts in self._verdicts:
-            if verdicts is None or verdicts[1] is None:
-                columns.append([None] * len(self.coins))
-            else:
-                columns.append(list(zip(verdicts[0].sides, verdicts[1].sides, strict=True)))
-        return columns
+        return self.asked.shown() if self.asked else [[None] * len(self.coins) for _ in self.preferences]
 
     def _place(self, device):
         for preference in self.preferences:
@@ -313,11 +267,6 @@ class Run:
             f"{self.unknown} of {len(self.coins)} pictures that this run starts from were not made by an earlier run "
             "in memory, so the target share was applied to them again"
         ]
-
-
-def _any_open(readings: Sequence[PromptReading | None]) -> bool:
-    """Whether the prompt of any picture lets it be corrected."""
-    return any(reading is None or reading.open for reading in readings)
 
 
 def _read(gate: PromptGate | None, prompts: Sequence[list[Tensor]], use_gate: bool) -> list[PromptReading | None]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..gate.prompt_gate import PromptReading
 from ..latents.devices import placed
 from ..latents.host import Conditioning, Host, default_cfg
+from ..latents.skin import Pictures
 from ..preference.preference import Preference
 from .run import Run
 from .thinning import coins_from_seeds
@@ -34,7 +35,10 @@ class HostModel:
         self.conditioning = conditioning
         self.prompts = prompts
         self.cfg = cfg
-        self.pictures = host.decode
+
+    @property
+    def pictures(self) -> Pictures:
+        return Pictures(self.host.decode, self.host.encode_pictures)
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Conditioning:
         return self.host.encode([f"{prompt}, {phrase}" for prompt, phrase in zip(self.prompts, phrases, strict=True)])

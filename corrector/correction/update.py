@@ -56,6 +56,8 @@ class Settings:
     window: tuple[float, float] = (math.inf, 0.0)  # the correction is on while window[0] >= sigma >= window[1]
     mask: Tensor | None = None  # [H, W], [B or 1, H, W] or [B or 1, 1, H, W] in 0..1, factor on the correction
     cap: float | None = None  # maximum RMS of D* - D of a picture, in units of x0
+    verdict: bool = True  # whether the model that is asked also says what finished pictures show
+    thrifty: bool = False  # whether it is asked as little as possible: skin is kept less exactly, and no verdict
 
     def __post_init__(self):
         try:

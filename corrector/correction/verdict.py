@@ -36,6 +36,9 @@ SIGMA = 6.0  # for up to so many cells a side:
 CELLS = 16
 HIGHEST_SIGMA = 14.0  # SD's schedule begins at 14.6
 SURE = 0.2  # |d| from which a verdict counts: in the drawn worlds, pictures of neither side stay below it
+# Predictions that differ less, where they do: bfloat16 rounds values of a few units as much. In the drawn worlds two
+# phrases for one thing differ by at most 0.01, and two sides by 0.8 or more.
+ALIKE = 0.02
 SEED = 5
 
 
@@ -45,7 +48,7 @@ class Verdict:
 
     Args:
         evidence: d [N] on the CPU, about 1 for the counter side and -1 for the stereotype side; NaN if a prediction or
-            latent was broken, or both predictions were the same.
+            latent was broken, or both predictions were `ALIKE`.
     """
 
     evidence: Tensor
@@ -67,19 +70,20 @@ def sigma_of(height: int, width: int) -> float:
 
 
 @torch.no_grad()
-def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Verdict:
+def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], noises: int = 2) -> Verdict:
     """Which side each picture shows. The noise is the same for all pictures of a shape, whatever the batch.
 
     Args:
         latents: finished latents [N, C, H, W], in model space.
         predict: `predict(x, sigma)` -> (D_c, D_s), each [N, C, H, W], for x [N, C, H, W] at sigma [N]; without CFG.
+        noises: 1 for n alone, which costs half and reads a picture in a hundred otherwise.
     """
     x0 = latents.float()
     noise = torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(SEED)).to(x0.device)
     level = sigma_of(*x0.shape[2:])
     sigma = torch.full((len(x0),), level, device=x0.device)
-    gained = apart = torch.zeros(len(x0), device=x0.device)
-    for sign in (1, -1):
+    gained = apart = weights = torch.zeros(len(x0), device=x0.device)
+    for sign in (1, -1)[:noises]:
         counter, stereotype = (part.to(x0) for part in predict(x0 + sign * level * noise, sigma))
         e_c, e_s, weight = (
             reduce(difference.square(), "n c h w -> n h w", "sum")
@@ -87,7 +91,9 @@ def verdict(latents: Tensor, predict: Callable[[Tensor, Tensor], tuple[Tensor, T
         )
         gained = gained + reduce(weight * (e_s - e_c), "n h w -> n", "sum")
         apart = apart + reduce(weight.square(), "n h w -> n", "sum")
-    return Verdict((gained / apart).cpu())
+        weights = weights + reduce(weight, "n h w -> n", "sum")
+    differ = (apart / weights / x0.shape[1]).sqrt() >= ALIKE
+    return Verdict(torch.where(differ, gained / apart, torch.nan).cpu())
 
 
 def result(axis: Axis, inside: Sequence[bool], before: Sequence[Side], after: Sequence[Side]) -> str:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ..correction.update import CorrectionError
+from ..latents.skin import Pictures
 from ..latents.spaces import scale_input
 from ..preference.preference import Preference
-from .components import PipelineTexts, decoded
+from .components import PipelineTexts, decoded, encoded
 from .prompts import Prompts, chunks_of
 from .schedulers import denoised_of, nearest_timestep
 from .unet_arguments import rows_of, with_prompts
@@ -53,8 +54,13 @@ class AskedPipeline:
         self.aside = False  # whether the UNet is asked, so that the hooks of the run have nothing to do
 
     @property
-    def pictures(self) -> Callable[[Tensor], Tensor]:
-        return lambda latents: decoded(self.pipe, latents, self.tokens.device)[:, :3]  # LDM3D also decodes depth
+    def pictures(self) -> Pictures | None:
+        if self.pipe.vae.config.get("out_channels", 3) != 3:
+            return None  # LDM3D's pictures also have depth
+        device = self.tokens.device
+        return Pictures(
+            lambda latents: decoded(self.pipe, latents, device), lambda pictures: encoded(self.pipe, pictures, device)
+        )
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Prompts:
         encode = cache(self._encode)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..gate.prompt_gate import token_vectors
 from ..latents.host import Hook, default_cfg, starting_noise
 from ..latents.spaces import denoised_from_output, scale_input
-from .components import LATENTS_AT_ONCE, PipelineTexts, decoded
+from .components import LATENTS_AT_ONCE, PipelineTexts, decoded, encoded
 from .loading import CheckpointError, load_pipeline
 from .pipelines import checkpoint_of, identity_of, limit_tokenizers, name_of, sampled_parts
 from .prompts import Prompts
@@ -136,6 +136,9 @@ class Checkpoint(PipelineTexts):
 
     def decode(self, latents: Tensor) -> Tensor:
         return decoded(self.pipe, latents, self.device)
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        return encoded(self.pipe, pictures, self.device)
 
 
 def _latent_size(pipe, size):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
-DECODED_AT_ONCE = 8  # pictures: more do not fit into a CPU's cache and take longer
+PICTURES_AT_ONCE = 8  # pictures: more do not fit into a CPU's cache and take longer
 
 
 class PipelineTexts:
@@ -91,15 +91,32 @@ class PipelineTexts:
 @torch.no_grad()
 def decoded(pipe: DiffusionPipeline, latents: Tensor, device: torch.device) -> Tensor:
     """Latents [N, C, H, W] in model space -> a pipeline's pictures [N, 3, height, width] in -1..1, on the CPU."""
-    config = pipe.vae.config
-    shift = config.get("shift_factor") or 0.0
-    at_once = max(1, min(DECODED_AT_ONCE, LATENTS_AT_ONCE // (latents.shape[2] * latents.shape[3])))
+    scale, shift = _scale_and_shift(pipe)
+    at_once = max(1, min(PICTURES_AT_ONCE, LATENTS_AT_ONCE // (latents.shape[2] * latents.shape[3])))
     pictures = []
     with _upcast(pipe.vae) as vae:
         for part in latents.split(at_once):
-            z = (part.to(device) / config.scaling_factor + shift).to(vae.dtype)
+            z = (part.to(device) / scale + shift).to(vae.dtype)
             pictures.append(vae.decode(z).sample.float().cpu())
     return torch.cat(pictures).clamp(-1, 1)
+
+
+@torch.no_grad()
+def encoded(pipe: DiffusionPipeline, pictures: Tensor, device: torch.device) -> Tensor:
+    """Pictures [N, 3, height, width] in -1..1 -> their likeliest latents [N, C, H, W] in model space, on the CPU."""
+    scale, shift = _scale_and_shift(pipe)
+    latents = []
+    with _upcast(pipe.vae) as vae:
+        for picture in pictures.split(1):
+            output = vae.encode(picture.to(device, vae.dtype))
+            z = output.latents if hasattr(output, "latents") else output.latent_dist.mode()
+            latents.append((z.float().cpu() - shift) * scale)
+    return torch.cat(latents)
+
+
+def _scale_and_shift(pipe):
+    config = pipe.vae.config
+    return config.scaling_factor, config.get("shift_factor") or 0.0
 
 
 @contextmanager

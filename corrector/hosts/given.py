@@ -6,15 +6,13 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
+from tqdm import tqdm
 
 from ..axis.axis import Axis, given_axis
 from ..correction.update import CorrectionError
 from ..files.folders import cache_folder
-from ..gate.kept import kept_gate
-from ..gate.train import QUICK
-from ..gate.wordings import whole_words
 from ..latents.host import TextEncoder
+from ..preference.asking import asking_preference
 from ..preference.file import load_preferences
 from ..preference.preference import Preference
 from ..preference.text import Text
@@ -23,21 +21,20 @@ from .components import PipelineTexts
 Given = Preference | Axis | str | os.PathLike[str]
 
 
-def asking_preference(axis: Axis, encoder: TextEncoder) -> Preference:
-    """A preference that asks the host's own model, with a gate that is trained once for an axis and a text encoder.
-
-    Training takes seconds to a minute. The gate is kept in the user's cache folder if the encoder is a pipeline's.
-
-    Args:
-        axis: Axis.
-        encoder: reads the prompts of the host that samples.
+def _asking(axis: Axis, encoder: TextEncoder) -> Preference:
+    """A preference that asks the host's own model. Its gate is kept in the user's cache folder if the encoder is a
+    pipeline's; training it shows a progress bar.
     """
     identity = encoder.encoder_identity if isinstance(encoder, PipelineTexts) else ""
-    words = whole_words(encoder.vocabulary)
-    with torch.inference_mode(False), torch.enable_grad():
-        gate, accuracy = kept_gate(axis, encoder.encode_each, identity, cache_folder("gates"), words=words, **QUICK)
-    training = {"gate_accuracy": accuracy}
-    return Preference(axis, "any", Text(), gate, training=training, name=axis.title, hash=axis.hash)
+    with tqdm(desc="gate on the prompt, once", leave=False, delay=1) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return asking_preference(
+            axis, Text(), encoder.encode_each, encoder.vocabulary, identity, cache_folder("gates"), progress
+        )
 
 
 def preferences_of(given: Given | Iterable[Given], encoder: Callable[[], TextEncoder]) -> tuple[Preference, ...]:
@@ -59,7 +56,7 @@ def _preferences(given: Any, encoder: Callable[[], TextEncoder]) -> list[Prefere
     if isinstance(given, Preference):
         return [given]
     if isinstance(given, Axis):
-        return [asking_preference(given, encoder())]
+        return [_asking(given, encoder())]
     if isinstance(given, str | os.PathLike):
         return load_preferences(os.fspath(given))
     raise CorrectionError(

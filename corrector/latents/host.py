@@ -1,4 +1,4 @@
-"""What learning, calibration and audits need of a model: four functions, and five facts about it."""
+"""What learning, calibration and audits need of a model: five functions, and five facts about it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -26,7 +26,7 @@ class Host(Protocol[C]):
     """A model that can be sampled, whose conditioning is of a type C.
 
     Latents are in model space, (VAE space - shift) * scale; x at sigma is x0 + sigma * noise. Arguments may be on any
-    device; `denoise` and `sample` return float32 on `device`, `encode` and `decode` on the CPU.
+    device; `denoise` and `sample` return float32 on `device`, all else is returned on the CPU.
 
     Attributes:
         space: name in LATENT_SPACES of the latents.
@@ -76,6 +76,10 @@ class Host(Protocol[C]):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [N, C, H, W] -> pictures [N, 3, 8H, 8W] in -1..1."""
+        ...
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """The way back of `decode`, without noise."""
         ...
 
 

@@ -1,16 +1,14 @@
 """Where an axis expects skin, how light it is there, and the approximate colours of latents."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 Region = Sequence[float]  # left, top, right, bottom in 0..1 of a picture
-RIDGE = 0.03  # of the colours' mean variance
 SKIN_MARGIN = 0.1  # of the picture's sides: how far around its box an axis' skin may reach
 
 
@@ -25,6 +23,16 @@ def lab_of(pictures: Tensor) -> Tensor:
     """Pictures [N, 3, H, W] in -1..1 -> CIE L*, a*, b* [N, H, W, 3] on the CPU."""
     rgb = ((pictures.float() + 1) / 2).clamp(0, 1).nan_to_num().permute(0, 2, 3, 1).cpu()
     return torch.from_numpy(cie_lab(rgb.numpy())).float().view(rgb.shape)
+
+
+def rgb_of(lab: Tensor) -> Tensor:
+    """CIE L*, a*, b* [N, H, W, 3] -> pictures [N, 3, H, W] in -1..1 on the CPU."""
+    from skimage.color import lab2rgb
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of colours that sRGB does not have
+        rgb = torch.from_numpy(lab2rgb(lab.cpu().numpy()))
+    return (rgb.float() * 2 - 1).clamp(-1, 1).permute(0, 3, 1, 2)
 
 
 def box_of(region: Region, height: int, width: int) -> tuple[slice, slice]:
@@ -54,6 +62,19 @@ def skin_mask(shape: Sequence[int], region: Region) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """How a host shows finished latents, in model space.
+
+    Args:
+        decode: latents [N, C, H, W] -> pictures [N, 3, height, width] in -1..1.
+        encode: pictures -> latents; only the difference between those of two pictures counts.
+    """
+
+    decode: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class LinearColours:
     """Approximate colours of latents in model space, one a cell: RGB in -1..1 is latents @ factors + bias.
 
@@ -70,24 +91,11 @@ class LinearColours:
         factors, bias = self.factors.to(latents.device), self.bias.to(latents.device)
         return torch.einsum("nchw,cr->nrhw", latents.float(), factors) + bias.view(3, 1, 1)
 
-    def lighter(self, latents: Tensor) -> Tensor:
-        """The likeliest change of a cell [C] that adds 1 to its RGB on average, given cells of latents [N, C, H, W].
+    def latents(self, rgb: Tensor) -> Tensor:
+        """RGB [N, 3, H, W] in -1..1 -> the smallest latents [N, C, H, W] that have it."""
+        inverse = torch.linalg.pinv(self.factors).to(rgb.device)  # [3, C]
+        return torch.einsum("nrhw,rc->nchw", rgb.float() - self.bias.to(rgb.device).view(3, 1, 1), inverse)
 
-        Of all changes z with F' z = 1 it is the smallest in the metric of the cells' covariance S, up to a ridge that
-        keeps it small where the cells hardly vary in some colour: S F (F' S F)^-1 1.
-        """
-        cells = rearrange(latents.float().cpu(), "n c h w -> c (n h w)")
-        covariance = cells.cov()
-        colours = self.factors.T @ covariance @ self.factors
-        ridge = RIDGE * colours.trace() / 3 * torch.eye(3)
-        change = covariance @ self.factors @ torch.linalg.solve(colours + ridge, torch.ones(3))
-        return change / (change @ self.factors).mean()
-
-
-def fit_colours(latents: Tensor, pictures: Tensor) -> LinearColours:
-    """The LinearColours of latents [N, C, H, W] and their pictures [N, 3, height, width], by least squares."""
-    cells = F.interpolate(pictures.float().cpu(), latents.shape[-2:], mode="area")
-    inputs = rearrange(latents.float().cpu(), "n c h w -> (n h w) c")
-    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
-    solution = torch.linalg.lstsq(inputs, rearrange(cells, "n r h w -> (n h w) r")).solution
-    return LinearColours(solution[:-1], solution[-1])
+    @property
+    def pictures(self) -> Pictures:
+        return Pictures(self.rgb, self.latents)

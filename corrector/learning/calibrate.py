@@ -37,6 +37,7 @@ from ..preference.calibration import Calibration
 from ..preference.networks import Source
 from ..preference.preference import Preference
 from .chances import leans_from
+from .stage_pictures import StagePictures
 from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore
 from .tone import tone_power, tone_weight
 
@@ -143,7 +144,7 @@ class _Group:
         plain = [self.drawn("plain", cfg, self.prompts) for cfg in cfgs]
         return [self.calibration(*parts) for parts in zip(cfgs, plain, self.leans(cfgs, plain), strict=True)]
 
-    def calibration(self, cfg: float, plain: "_Pictures", lean: dict[str, float]) -> Calibration:
+    def calibration(self, cfg: float, plain: StagePictures, lean: dict[str, float]) -> Calibration:
         slope = self.preference.training.get("tone_slopes", {}).get(self.group, 0.0)
         base_rate, base_n = plain.rate
         measured = replace(Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed), **lean)
@@ -174,7 +175,7 @@ class _Group:
     def drawn(
         self, stage: str, cfg: float, prompts: list[str], numbers: Sequence[int] | None = None,
         calibration: Calibration | None = None,
-    ) -> "_Pictures":  # fmt: skip
+    ) -> StagePictures:  # fmt: skip
         """The pictures of a stage, some or all by their numbers; corrected as a Calibration says, or plain."""
         numbers = range(len(prompts)) if numbers is None else numbers
 
@@ -190,7 +191,7 @@ class _Group:
         region, host = self.preference.axis.skin_region, self.host
         with Drawing(host, region, self.store, host.batch, len(numbers), progress, what) as drawing:
             pictures = drawing.series(f"{self.index:02d}-{stage}-{cfg:g}", len(numbers), sample)
-        return _Pictures(pictures, list(numbers), self.sides(pictures))
+        return StagePictures(pictures, list(numbers), self.sides(pictures))
 
     def sides(self, pictures: Drawn) -> Tensor:
         """1 for the counter side, 0 for the stereotype side, by the model's verdict; 1/2 if it is unsure [N]."""
@@ -208,7 +209,7 @@ class _Group:
         candidate = replace(self.preference, calibrations=(calibration,), gate=gate)
         return sample_corrected(self.host, prompts, seeds, [candidate], Settings(), cfg)[0]
 
-    def compared(self, plain: "_Pictures", corrected: "_Pictures", counter: "_Pictures") -> dict[str, float]:
+    def compared(self, plain: StagePictures, corrected: StagePictures, counter: StagePictures) -> dict[str, float]:
         """Corrected pictures beside the model's own counter pictures of the same seeds, as arguments of Calibration."""
         numbers = torch.tensor(counter.numbers)
         whole = plain.whole[numbers] & corrected.whole[numbers] & counter.whole
@@ -239,7 +240,7 @@ class _Group:
             [denoising_error(self.host, latents[p], self.host.encode(prompts[p]), seeds[p]) for p in parts]
         )
 
-    def leans(self, cfgs: Sequence[float], plain: list["_Pictures"]) -> list[dict[str, float]]:
+    def leans(self, cfgs: Sequence[float], plain: list[StagePictures]) -> list[dict[str, float]]:
         """What the lean (`thinning.first_lean`) says at each CFG scale, as arguments of Calibration.
 
         A logistic regression of the side by belief and guidance; both count alike at all scales (METHOD.md). The first
@@ -254,48 +255,3 @@ class _Group:
         sides = [pictures.counter[w] for pictures, w in zip(plain, whole, strict=True)]
         leans = leans_from([values.numpy() for values in inputs], [values.numpy() for values in sides])
         return [lean | {"lean_sigma": float(sigma.max())} for lean in leans]
-
-
-class _Pictures:
-    """Pictures of one stage and CFG scale.
-
-    Args:
-        drawn: the pictures.
-        numbers: theirs in the group.
-        counter: their sides, as `_Group.sides` gives them.
-    """
-
-    def __init__(self, drawn: Drawn, numbers: list[int], counter: Tensor):
-        self.latents, self.lightness, self.whole = drawn
-        self.numbers = numbers
-        self.counter = counter
-
-    def only(self, numbers: list[int]) -> "_Pictures":
-        """Some of all pictures of a group."""
-        parts = self.latents[numbers], self.lightness[numbers], self.whole[numbers]
-        return _Pictures(Drawn(*parts), numbers, self.counter[numbers])
-
-    @property
-    def rate(self) -> tuple[float, int]:
-        """The share of counter pictures, and of how many."""
-        return float(self.counter[self.whole].mean()), int(self.whole.sum())
-
-    def stereotypes_first(self) -> list[int]:
-        """The numbers of the pictures, those of the stereotype side before the others."""
-        return sorted(self.numbers, key=lambda number: float(self.counter[number]) > 0.5)
-
-    def differences(self, other: "_Pictures") -> tuple[Tensor, Tensor]:
-        """Of pictures that are whole in both: (lightness of those with the same seeds minus the lightness here [N],
-        whether the one here is of the stereotype side [N])."""
-        whole = self.whole[other.numbers] & other.whole
-        stereotype = self.counter[other.numbers] < 0.5
-        return (other.lightness - self.lightness[other.numbers])[whole], stereotype[whole]
-
-    def drift(self, other: "_Pictures") -> float:
-        """The mean difference in lightness of pictures with the same seeds."""
-        return float(self.differences(other)[0].mean())
-
-    def change(self, other: "_Pictures") -> float:
-        """As `drift`, of the pictures that show the stereotype here; 0 if there are none."""
-        difference, stereotype = self.differences(other)
-        return float(difference[stereotype].mean()) if stereotype.any() else 0.0

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from . import flow_model, model
+from .diffusion_loss import captions_of, normal
 from .flow_host import FlowMiniature
 from .flow_model import NO_T5, SPACE, JointAttention, Texts
-from .train import Trainer, captions_of, main, normal
+from .train import Trainer, main
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel

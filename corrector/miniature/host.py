@@ -27,7 +27,7 @@ class Miniature(Checkpoint):
         self.folder = Path(folder)
         if bf16:
             self.dtype = "bfloat16 (autocast)"
-            for name in ("denoise", "decode"):
+            for name in ("denoise", "decode", "encode_pictures"):
                 setattr(self, name, torch.autocast("cpu", torch.bfloat16)(getattr(self, name)))
 
     @cached_property

@@ -9,7 +9,7 @@ form). `correction.asked` does it in a run; here is only what the preference its
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor
+from ..latents.skin import Pictures
 
 
 class Text:
@@ -18,8 +18,8 @@ class Text:
     Args:
         encode: `encode(prompts)` -> their conditionings, a list as the host's runs take them; None where a host encodes
             by itself.
-        decode: latents [N, C, H, W] in VAE space -> pictures [N, 3, height, width] in -1..1; None where a host decodes
-            by itself, or has approximate colours only.
+        pictures: how a VAE shows latents, here in VAE space; None where a host decodes by itself, or has approximate
+            colours only.
     """
 
     has_weights = False
@@ -27,7 +27,7 @@ class Text:
     def __init__(
         self,
         encode: Callable[[Sequence[str]], list[Any]] | None = None,
-        decode: Callable[[Tensor], Tensor] | None = None,
+        pictures: Pictures | None = None,
     ):
         self.encode = encode
-        self.decode = decode
+        self.pictures = pictures

@@ -133,13 +133,15 @@ WEBUI_PROMPTS = (
 
 @pytest.fixture(scope="session")
 def webui_reference(tmp_path_factory):
-    """A folder with encoded prompts, and with a preference of the miniature for SD1.5's latent space."""
+    """A folder with encoded prompts, the traced miniature, and a preference of it for SD1.5's latent space."""
     from safetensors.torch import save_file
 
     from corrector.miniature.host import Miniature
+    from webui_miniature import save_miniature
     from webui_modules import relabelled
 
     folder = tmp_path_factory.mktemp("webui")
+    save_miniature(folder)
     tokens = Miniature().encode(list(WEBUI_PROMPTS))
     save_file(dict(zip(WEBUI_PROMPTS, tokens.clone(), strict=True)), folder / "conditionings.safetensors")
     relabelled(REPOSITORY / "weights" / "miniature-backdrop.safetensors", folder / "backdrop.safetensors")

@@ -21,6 +21,7 @@ def test_all_checks_pass_on_a1111s_files(webui_reference, tmp_path):
     environment = {
         "A1111_PATH": str(a1111),
         "RS_MODELS": str(folder.parent),
+        "RS_MINIATURE": str(webui_reference),
         "RS_REFERENCE": str(webui_reference / "conditionings.safetensors"),
     }
     checks(INSIDE, python, environment)

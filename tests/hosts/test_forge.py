@@ -14,6 +14,7 @@ def test_all_checks_pass_inside_forge(webui_reference, tmp_path):
         "FORGE_PATH": str(forge),
         "RS_FORGE_DATA": str(tmp_path / "data"),
         "RS_REFERENCE": str(webui_reference / "conditionings.safetensors"),
+        "RS_MINIATURE": str(webui_reference),
         "RS_PREFERENCE": str(webui_reference / "backdrop.safetensors"),
     }
     checks(INSIDE, python, environment)

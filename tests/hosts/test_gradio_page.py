@@ -62,7 +62,7 @@ def paste(page, infotext):
 def test_selecting_refreshing_and_pasting_preferences(webui):
     webui.get_by_text("RS-Corrector", exact=True).first.click()
     webui.locator("#rs_corrector_txt2img_enabled input").wait_for(state="visible")
-    assert values(webui) == [False, "None", 1, 1, 0, 1, 0, 1, "None"]
+    assert values(webui) == [False, "None", 1, 1, 0, 1, 0, 1, "None", True, False]
 
     pick(webui, "backdrop")
     webui.get_by_text("Village backdrop (miniature)").wait_for()
@@ -70,14 +70,14 @@ def test_selecting_refreshing_and_pasting_preferences(webui):
     webui.locator("#rs_corrector_txt2img_enabled input").check()
     webui.locator("#rs_corrector_txt2img_strength input[type=number]").fill("0.5")
     webui.locator("#rs_corrector_txt2img_strength input[type=number]").press("Tab")
-    assert values(webui) == [True, "backdrop", 0.5, 1, 0, 1, 0, 1, "None"]
+    assert values(webui) == [True, "backdrop", 0.5, 1, 0, 1, 0, 1, "None", True, False]
     webui.get_by_text("Advanced", exact=True).first.click()
     webui.locator("#rs_corrector_txt2img_hires_strength").wait_for(state="visible")
     screenshot(webui, "card")
 
     webui.locator("#rs_corrector_txt2img_preset_half").click()
     webui.wait_for_function("document.querySelector('#rs_corrector_txt2img_strength input[type=number]').value == '1'")
-    assert values(webui) == [True, "backdrop", 1, 0.5, 0, 1, 0, 1, "None"]
+    assert values(webui) == [True, "backdrop", 1, 0.5, 0, 1, 0, 1, "None", True, False]
     assert not webui.get_by_text("Author, licence").is_visible()
     webui.locator(".rs-corrector-card summary").click()
     webui.get_by_text("Author, licence").wait_for()
@@ -98,7 +98,7 @@ def test_selecting_refreshing_and_pasting_preferences(webui):
 
     paste(webui, {"RS-Corrector preference": "gone [0123456789]", "RS-Corrector strength": "0.75"})
     webui.locator("#rs_corrector_txt2img_pasted .rs-corrector-warning").wait_for()
-    assert values(webui) == [True, "gone [0123456789]", 0.75, 1, 0, 1, 0, 1, "None"]
+    assert values(webui) == [True, "gone [0123456789]", 0.75, 1, 0, 1, 0, 1, "None", True, False]
     screenshot(webui, "missing")
     paste(webui, {"Steps": "20"})
     webui.wait_for_function("!document.querySelector('#rs_corrector_txt2img_enabled input').checked")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from webui_hosts import HOSTS
+from webui_a1111 import A1111
+from webui_forge import Forge
 from webui_modules import FakeModules, relabelled
 
+HOSTS = {"forge": Forge, "a1111": A1111}
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "rs_corrector.py"
 REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
@@ -38,7 +40,10 @@ def fakes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(fakes):
-    return fakes.load(SCRIPT)
+    script = fakes.load(SCRIPT)
+    # The miniature has few words, which a gate learns from few texts.
+    sys.modules[f"{PACKAGE}.corrector.preference.asking"].QUICK.update(count=256, steps=60)
+    return script
 
 
 @pytest.fixture
@@ -79,12 +84,12 @@ def host(request, miniature, fakes, script):
 
 @pytest.fixture
 def forge(miniature, fakes, script):
-    return HOSTS["forge"](miniature, fakes, script)
+    return Forge(miniature, fakes, script)
 
 
 @pytest.fixture
 def a1111(miniature, fakes, script):
-    return HOSTS["a1111"](miniature, fakes, script)
+    return A1111(miniature, fakes, script)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from webui_hosts import ORVANE
 from webui_modules import relabelled
 
 KEY = re.compile(r"\w[\w \-/]+")  # what both hosts accept as a key
-SETTINGS = (True, "backdrop", 0.75, 0.5, 0.1, 0.9, 0.4, 0.5, "None")
+SETTINGS = (True, "backdrop", 0.75, 0.5, 0.1, 0.9, 0.4, 0.5, "None", False, True)
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ def test_pasted_settings_make_the_same_picture(host, script, part, paste):
     assert torch.equal(made.latents, again.latents) and made.texts == again.texts
     digest = part("script").SHELF.load("backdrop").hash
     assert made.texts[0]["RS-Corrector preference"] == f"backdrop [{digest}]"
+    assert made.texts[0]["RS-Corrector verdict"] == "False" and made.texts[0]["RS-Corrector thrifty"] == "True"
     assert all(KEY.fullmatch(key) for key in made.texts[0])
     assert set(made.texts[0]) <= set(script.paste_field_names)
 
@@ -53,12 +54,12 @@ def test_defaults_are_not_written(host):
     assert set(host.generate(True, "backdrop").texts[0]) == names
 
 
-def test_infotexts_without_our_keys_with_an_error_or_with_invalid_numbers(paste):
+def test_infotexts_without_our_keys_with_an_error_or_with_invalid_values(paste):
     values, warnings = paste({"Steps": "20", "Sampler": "Euler"})
     assert values[0] is False and not warnings
-    text = {"RS-Corrector preference": "backdrop", "RS-Corrector strength": "a lot", "RS-Corrector error": "<failed>"}
-    values, warnings = paste(text)
-    assert values[:3] == (True, "backdrop", 1.0) and "&lt;failed&gt;" in warnings
+    text = {"RS-Corrector preference": "backdrop", "RS-Corrector strength": "a lot", "RS-Corrector verdict": "perhaps"}
+    values, warnings = paste(text | {"RS-Corrector error": "<failed>"})
+    assert values[:3] == (True, "backdrop", 1.0) and values[-2:] == (True, False) and "&lt;failed&gt;" in warnings
 
 
 def test_a_missing_file_is_reported_on_the_page_and_when_generating(forge, paste):

@@ -62,7 +62,9 @@ def test_inner_jobs_belong_to_the_outer_one_also_after_one_was_aborted(host, par
 def test_a_replaced_model_is_released_and_the_new_one_is_checked(host):
     host.generate(*ON)
     watched = weakref.ref(host.sd_model)
-    host.sd_model = host.modules.model_data.sd_model = SdModel(is_sdxl=True, alphas_cumprod=host.alphas_cumprod)
+    host.sd_model = host.modules.model_data.sd_model = SdModel(
+        host.miniature, is_sdxl=True, alphas_cumprod=host.alphas_cumprod
+    )
     host.reset()
     gc.collect()
     assert watched() is None

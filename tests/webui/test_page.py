@@ -14,6 +14,7 @@ REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"
 # Frozen: saved API calls depend on it. Only ever add at the end.
 API = (
     "enabled", "preference", "strength", "target", "start", "end", "cap", "hires_strength", "second_preference",
+    "verdict", "thrifty",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_the_documented_api_example_has_the_arguments_in_that_order(part):
 def test_the_page_is_off_by_default_with_the_defaults_of_the_api(script, part):
     values, choice = [control.value for control in script.ui(True)], part("choice")
     assert values[0] is False
-    assert choice.choose(values) == choice.choose([]) == choice.choose([None] * 9) == choice.Choice()
+    assert choice.choose(values) == choice.choose([]) == choice.choose([None] * len(API)) == choice.Choice()
 
 
 def test_the_list_has_the_users_files_and_the_shipped_ones_and_can_be_refreshed(script, folder):
@@ -117,8 +118,26 @@ def test_presets_are_settings_that_the_api_takes(part):
 
 
 @pytest.mark.parametrize("value", [True, "true", 1, 1.0])
-def test_enabled_may_be_any_json_boolean_or_number(part, value):
-    assert part("choice").choose([value, "backdrop"]).on
+def test_switches_may_be_any_json_boolean_or_number(part, value):
+    choice = part("choice").choose([value, "backdrop", *[None] * 7, value, value])
+    assert choice.on and choice.verdict is choice.thrifty is True
+
+
+def test_the_model_is_asked_fully_by_default_and_presets_go_back_to_that(script, part):
+    choice, page = part("choice").choose([True, "backdrop"]), part("page")
+    assert (choice.verdict, choice.thrifty) == (True, False)
+    *_, verdict, thrifty = script.ui(False)
+    assert (verdict.label, thrifty.label) == ("Say what came of it", "Thrifty")
+    for name in page.PRESETS:
+        settings = dict(zip(page.PRESET_CONTROLS, page.preset(name), strict=True))
+        assert (settings["verdict"], settings["thrifty"]) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["enabled", "verdict", "thrifty"])
+def test_errors_of_switches_that_are_no_boolean_name_the_setting(part, name):
+    values = dict.fromkeys(API) | {"enabled": True, "preference": "backdrop", name: "perhaps"}
+    with pytest.raises(ValueError, match=f"{name}.* must be true or false"):
+        part("choice").choose(values.values())
 
 
 @pytest.mark.parametrize("name, value", [("strength", float("nan")), ("cap", -1), ("hires_strength", True), ("end", 2)])

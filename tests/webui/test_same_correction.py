@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from corrector.preference.networks import LOWEST_SIGMA
-from webui_hosts import ON, Denoiser, TimestepsDenoiser, conditioning_of
+from webui_a1111 import Denoiser, TimestepsDenoiser
+from webui_hosts import ON, conditioning_of
 
 PROMPTS = ("a portrait of an Orvane person", "a photo of a Tavelu man", "a kitten")
 

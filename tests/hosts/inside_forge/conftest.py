@@ -68,8 +68,8 @@ def small_unet():
     return unet
 
 
-def small_model():
-    """A ForgeDiffusionEngine for SD1.5."""
+def small_model(unet=None):
+    """A ForgeDiffusionEngine for SD1.5, with a small UNet of random weights or another one."""
     from backend.diffusion_engine.base import ForgeDiffusionEngine, ForgeObjects
     from backend.modules.k_prediction import Prediction
     from backend.patcher.unet import UnetPatcher
@@ -91,7 +91,7 @@ def small_model():
     config = SimpleNamespace(inpaint_model=lambda: False, ztsnr=False)
     model = Small(config, {})
     predictor = Prediction(prediction_type="epsilon")
-    unet = UnetPatcher.from_model(small_unet(), None, config, k_predictor=predictor)
+    unet = UnetPatcher.from_model(unet or small_unet(), None, config, k_predictor=predictor)
     vae = SimpleNamespace(latent_channels=4)
     model.forge_objects = ForgeObjects(unet=unet, clip=None, vae=vae, clipvision=None)
     model.forge_objects_original = model.forge_objects.shallow_copy()
@@ -102,6 +102,38 @@ def small_model():
     )
     model.sd_model_hash, model.filename = "0123456789", "small"
     model.extra_generation_params, model.comments = {}, []
+    return model
+
+
+class MiniatureUnet(torch.nn.Module):
+    """The miniature's UNet, as Forge's KModel calls it."""
+
+    storage_dtype = computation_dtype = torch.float32
+    load_device = offload_device = initial_device = torch.device("cpu")
+
+    def __init__(self, miniature):
+        super().__init__()
+        self.networks = miniature
+
+    def forward(self, x, timestep, context, **_):
+        return self.networks.eps(x, timestep.round(), context)
+
+
+def miniature_model():
+    """The miniature as a ForgeDiffusionEngine, in `miniature` as TracedMiniature."""
+    sys.path.append(str(REPOSITORY / "tests"))
+    from webui_miniature import TracedMiniature
+
+    miniature = TracedMiniature(Path(os.environ["RS_MINIATURE"]))
+    model = small_model(MiniatureUnet(miniature))
+    model.miniature, model.get_learned_conditioning = miniature, miniature.encode
+    model.decode_first_stage, model.encode_first_stage = miniature.decode, miniature.encode_pictures
+    patcher = SimpleNamespace(lora_patches={}, lora_loader=SimpleNamespace(backup={}))
+    model.forge_objects.clip = SimpleNamespace(
+        cond_stage_model=miniature.text_encoder, patcher=patcher, tokenizer=SimpleNamespace(clip_l=miniature.tokenizer)
+    )
+    for objects in (model.forge_objects_original, model.forge_objects_after_applying_lora):
+        objects.clip = model.forge_objects.clip
     return model
 
 

@@ -1,0 +1,125 @@
+"""One sampling run's asking of the host's model: previews, what is asked at each step, and what came of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..gate.prompt_gate import PromptReading
+from ..latents.spaces import fit_mask
+from ..preference.preference import Preference
+from ..preference.text import Text
+from .asked import CLOSED, PREVIEWS, AskedSides, RunModel, previewed
+from .decision import Decision
+from .kept_skin import with_skin_of
+from .update import Settings
+from .verdict import Side, Verdict, result
+
+Readings = Sequence[PromptReading | None]
+
+
+class AskedRun:
+    """What a run of B pictures asks for its preferences with a Text source.
+
+    Args:
+        preferences: all of the run, also those that do not ask.
+        readings: for each of them the gate's reading of each picture's prompt.
+        model: RunModel.
+        settings: Settings.
+        coins: [B] in 0..1, which choose the phrases.
+    """
+
+    def __init__(
+        self, preferences: Sequence[Preference], readings: Sequence[Readings], model: RunModel, settings: Settings,
+        coins: Tensor,
+    ):  # fmt: skip
+        self.preferences = preferences
+        self.readings = readings
+        self.model = model
+        self.settings = settings
+        self.coins = coins
+        self.plain: Tensor | None = None  # previews [B, C, H, W], once they are needed
+        self.noises = 1  # of the verdict in the end: a tenth of a run of 20 steps, with CFG and without
+        # Encoded before the host loads the model that samples, whose place in memory a text encoder may take.
+        self.sides = [
+            AskedSides(preference, model, coins) if isinstance(preference.source, Text) and _any_open(each) else None
+            for preference, each in zip(preferences, readings, strict=True)
+        ]
+        self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(preferences)
+
+    def evidence(self, number: int, x: Tensor, sigma: Tensor, cfg: float) -> Tensor | None:
+        """Begin to ask for a preference -> the evidence [B] of the sides that plain previews show; None if it does not
+        ask, or no prompt is open.
+
+        Args:
+            number: of the preference.
+            x, sigma: of the run's first step.
+            cfg: the CFG scale.
+        """
+        sides = self.sides[number]
+        if sides is None:
+            return None
+        if self.plain is None:
+            self.noises = 1 + (cfg != 1)
+            self.plain = previewed(self.model, x, sigma, PREVIEWS[cfg != 1, self.settings.thrifty])
+        verdict = sides.verdict(self.plain, noises=1)
+        self._verdicts[number] = verdict, None
+        return verdict.evidence
+
+    def replacement(self, decisions: Sequence[Decision], sigma: float) -> tuple[Any, Tensor] | None:
+        """As `Run.replacement`."""
+        if len(self.sides) != 1 or sigma < CLOSED or not self.settings.plain:
+            return None
+        sides, active = self.sides[0], decisions[0].active.cpu()
+        return (sides.counter, active) if sides is not None and active.any() else None
+
+    def finished(self, decisions: Sequence[Decision], made: Tensor, repainted: Tensor | None) -> Tensor:
+        """As `Run.finished`, of a run that corrected pictures."""
+        pictures = self.model.pictures
+        for preference, decision, sides in zip(self.preferences, decisions, self.sides, strict=True):
+            region = preference.axis.skin_region
+            index = decision.active.nonzero()[:, 0]
+            if sides is None or pictures is None or self.plain is None or not region or not len(index):
+                continue
+            index = index.to(made.device)
+            kept = with_skin_of(self.plain[index.to(self.plain.device)], made[index], pictures, region)
+            change = kept.to(made) - made[index]
+            for mask in (self.settings.mask, repainted):
+                if mask is not None:
+                    change = change * fit_mask(mask, made)[index]
+            made = made.index_add(0, index, change)
+        return made
+
+    def judge(self, made: Tensor) -> None:
+        """As `Run.judge`, of a run that corrected pictures."""
+        if self.settings.verdict and not self.settings.thrifty:
+            for number, (sides, verdicts) in enumerate(zip(self.sides, self._verdicts, strict=True)):
+                if sides is not None and verdicts is not None:
+                    self._verdicts[number] = verdicts[0], sides.verdict(made, self.noises)
+
+    def results(self) -> list[tuple[str, bool]]:
+        """As `Run.results`."""
+        lines = []
+        for preference, readings, verdicts in zip(self.preferences, self.readings, self._verdicts, strict=True):
+            if verdicts is not None and verdicts[1] is not None:
+                inside = [reading is None or reading.open for reading in readings]
+                after = verdicts[1].sides
+                name = f"{preference.name}: " if len(self.preferences) > 1 else ""
+                left = any(side == "stereotype" for side, counts in zip(after, inside, strict=True) if counts)
+                lines.append((name + result(preference.axis, inside, verdicts[0].sides, after), not left))
+        return lines
+
+    def shown(self) -> list[list[tuple[Side, Side] | None]]:
+        """As `Run.sides`."""
+        columns = []
+        for verdicts in self._verdicts:
+            if verdicts is None or verdicts[1] is None:
+                columns.append([None] * len(self.coins))
+            else:
+                columns.append(list(zip(verdicts[0].sides, verdicts[1].sides, strict=True)))
+        return columns
+
+
+def _any_open(readings: Readings) -> bool:
+    """Whether the prompt of any picture lets it be corrected."""
+    return any(reading is None or reading.open for reading in readings)
