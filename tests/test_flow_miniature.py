@@ -55,6 +55,11 @@ def test_its_latents_are_variance_exploding(model):
     torch.testing.assert_close(denoised, x - expand(sigma, x) * output, rtol=1e-4, atol=1e-4)
 
 
+def test_pictures_are_encoded_to_the_latents_of_which_they_were_decoded(model):
+    latents = model.sample(model.encode(PROMPTS), range(SEED, SEED + len(PROMPTS)), steps=5)
+    assert (model.encode_pictures(model.decode(latents)) - latents).std() < 0.5 * latents.std()
+
+
 def test_training_counts_one_token_of_zeros_as_often_as_diffusers_appends_it():
     host = FlowMiniature()
     texts, sigma = host.encode(PROMPTS), torch.tensor([0.9, 0.5, 0.1])

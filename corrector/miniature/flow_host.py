@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..hosts.components import PipelineTexts, decoded
+from ..hosts.components import PipelineTexts, decoded, encoded
 from ..hosts.loading import silence_libraries
 from ..hosts.pipelines import identity_of
 from ..hosts.prompts import Prompts
@@ -56,7 +56,7 @@ class FlowMiniature(PipelineTexts):
         self.evaluations = 0  # of the transformer, counted in pictures
         self.dtype = "bfloat16 (autocast)" if bf16 else "float32"
         if bf16:
-            for name in ("denoise", "decode"):
+            for name in ("denoise", "decode", "encode_pictures"):
                 setattr(self, name, torch.autocast("cpu", torch.bfloat16)(getattr(self, name)))
 
     @cached_property
@@ -108,6 +108,9 @@ class FlowMiniature(PipelineTexts):
 
     def decode(self, latents: Tensor) -> Tensor:
         return decoded(self.pipe, latents, self.device)
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        return encoded(self.pipe, pictures, self.device)
 
 
 def twin(bf16: bool = False) -> FlowMiniature:
