@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..correction.update import CorrectionError
 from ..latents.devices import quickly
-from .pipelines import identity_of, is_sdxl, name_of
+from .pipelines import identity_of, is_sd3, is_sdxl, name_of
 from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class PipelineTexts:
     def __init__(self, pipe: DiffusionPipeline):
         self.pipe = pipe
         self.sdxl = is_sdxl(pipe)
+        self.sd3 = is_sd3(pipe)
         self.encoders = [e for e in (pipe.text_encoder, getattr(pipe, "text_encoder_2", None)) if e is not None]
         tokenizers = [t for t in (pipe.tokenizer, getattr(pipe, "tokenizer_2", None)) if t is not None]
         if not self.encoders or not tokenizers:
@@ -70,16 +71,19 @@ class PipelineTexts:
         # Tokenizers refuse halves of surrogate pairs, which become question marks.
         prompts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
         chunks = [chunks_of(self.tokenizer, prompt) for prompt in prompts]
+        # Without zeros for the T5 of SD3; its prompts for the other encoders have no default.
+        options = dict(prompt_2=None, prompt_3=None, max_sequence_length=0) if self.sd3 else {}
         tokens, _, *pooled = self.pipe.encode_prompt(
             [chunk for parts in chunks for chunk in parts],
             device=self.device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=False,
+            **options,
         )
         counts = [len(parts) for parts in chunks]
         rows = [torch.cat(list(vectors))[None] for vectors in tokens.float().cpu().split(counts)]
         beside = [{}] * len(rows)
-        if self.sdxl:
+        if self.sdxl or self.sd3:
             beside = [{"pooled_output": vectors[:1]} for vectors in pooled[0].float().cpu().split(counts)]
         return Prompts([[row, pooled]] for row, pooled in zip(rows, beside, strict=True))
 

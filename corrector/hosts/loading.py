@@ -50,12 +50,7 @@ def load_pipeline(
 
     Raises CheckpointError.
     """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    silence_libraries()
     path, precision = Path(path), torch.bfloat16 if bf16 else torch.float32
     if not os.path.exists(path):  # of names that no file can have, Path.exists raises errors
         raise CheckpointError(f"{path}: there is no such file or folder, and nothing is downloaded; give a local one.")
@@ -67,6 +62,16 @@ def load_pipeline(
         network.to(torch.float32 if of_text else precision).eval().requires_grad_(False)
     pipe.vae.to(memory_format=torch.channels_last)  # decodes a third faster on a CPU; the UNet would not gain
     return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def silence_libraries() -> None:
+    """Turn off the warnings and progress bars of diffusers and transformers."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
 
 
 def _load_folder(folder, precision):

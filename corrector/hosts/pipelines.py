@@ -47,7 +47,12 @@ def space_of(pipe: DiffusionPipeline) -> str | None:
 
 
 def is_sdxl(pipe: DiffusionPipeline) -> bool:
-    return pipe.unet.config.get("addition_embed_type") == "text_time"
+    unet = getattr(pipe, "unet", None)
+    return unet is not None and unet.config.get("addition_embed_type") == "text_time"
+
+
+def is_sd3(pipe: DiffusionPipeline) -> bool:
+    return type(getattr(pipe, "transformer", None)).__name__ == "SD3Transformer2DModel"
 
 
 def name_of(pipe: DiffusionPipeline) -> str:

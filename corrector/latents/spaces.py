@@ -37,6 +37,7 @@ LATENT_SPACES = {
         LatentSpace("sd3", "SD3", 16, 1.5305, 0.0609, flow=True),
         LatentSpace("flux", "Flux.1", 16, 0.3611, 0.1159, flow=True),
         LatentSpace("miniature", "the miniature", 4, 0.94277),
+        LatentSpace("flow-miniature", "the flow miniature", 16, 1.53, 0.06),  # variance-exploding, as of its host
         LatentSpace("second-world", "the second world", 4, 2.0),  # benchmarks/second_world
     )
 }

@@ -21,6 +21,11 @@ def normal(rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32))
 
 
+def captions_of(rng: np.random.Generator, scenes: Sequence[tuple[str, Any]], captioner: Captioner) -> list[str]:
+    """A caption of each (kind of caption, Scene); 10 % are dropped, for classifier-free guidance."""
+    return ["" if rng.random() < 0.1 else captioner(rng, *scene)[0] for scene in scenes]
+
+
 def diffusion_loss(
     unet: nn.Module, latents: Tensor, pool: Sequence, chosen: np.ndarray, encode: Callable[[list[str]], Tensor],
     rng: np.random.Generator, captioner: Captioner = caption, prediction: Prediction = "epsilon",
@@ -30,7 +35,7 @@ def diffusion_loss(
     Args:
         unet: network to train.
         latents: [N, 4, H, W] in model space, of the scenes in `pool`.
-        pool: list of N (kind of caption, Scene); 10 % of captions are dropped.
+        pool: list of N (kind of caption, Scene).
         chosen: indices of the batch, [B].
         encode: list of B captions -> conditioning [B, 77, W].
         rng: of noise and captions.
@@ -40,7 +45,7 @@ def diffusion_loss(
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     scheduler = DDPMScheduler(**model.SCHEDULE, prediction_type=prediction)
-    captions = ["" if rng.random() < 0.1 else captioner(rng, *pool[index])[0] for index in chosen]
+    captions = captions_of(rng, [pool[index] for index in chosen], captioner)
     count = len(chosen)  # noise levels are stratified over the batch, for a steadier loss
     timestep: Any = torch.from_numpy(((rng.random() + np.arange(count)) / count % 1 * 1000).astype(np.int64))
     noise = normal(rng, (count, *latents.shape[1:]))

@@ -18,7 +18,7 @@ from .world import ATTIRES, BACKDROPS, GROUPS
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel
 
 WEIGHTS = folders.WEIGHTS / "miniature"
 
@@ -45,16 +45,22 @@ def new_networks(
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    end = tokenizer.eos_token_id
-    ids: dict[str, Any] = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=end, pad_token_id=end)
-    config = CLIPTextConfig(vocab_size=len(tokenizer), **ids, **text)
+    config = CLIPTextConfig(**token_ids(tokenizer), **text)
     return UNet2DConditionModel(**unet), CLIPTextModel(config), AutoencoderTiny(**vae or {})
 
 
-def new_tokenizer(seed: int, folder: Path) -> CLIPTokenizer:
+def token_ids(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+    """What a CLIPTextConfig says of a tokenizer."""
+    end = tokenizer.eos_token_id
+    return dict(
+        vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id, eos_token_id=end, pad_token_id=end
+    )  # fmt: skip
+
+
+def new_tokenizer(seed: int, folder: Path, length: int = 77) -> CLIPTokenizer:
     """A CLIP tokenizer (byte-pair encoding) with a small vocabulary, trained on captions of the miniature.
 
-    Read from `folder` if it is there already, else written to it.
+    `length`: most tokens of a prompt. Read from `folder` if it is there already, else written to it.
     """
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
@@ -71,7 +77,7 @@ def new_tokenizer(seed: int, folder: Path) -> CLIPTokenizer:
         letters = [letter + "</w>" for letter in sorted(ByteLevel.alphabet())]
         tokens = [token for token in dict.fromkeys([*pairs["vocab"], *letters]) if token not in special] + special
         ids, merges = {token: index for index, token in enumerate(tokens)}, cast(Any, list(map(tuple, pairs["merges"])))
-        tokenizer = CLIPTokenizer(ids, merges, model_max_length=77)
+        tokenizer = CLIPTokenizer(ids, merges, model_max_length=length)
         tokenizer.save_pretrained(folder)
         tokenizer.backend_tokenizer.model.save(str(folder))  # vocab.json and merges.txt, which ComfyUI reads
     return load_tokenizer(folder)
@@ -84,16 +90,17 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 @torch.no_grad()
-def add_synonyms(folder: Path, text_encoder: CLIPTextModel) -> None:
+def add_synonyms(folder: Path, *text_encoders: PreTrainedModel) -> None:
     """Give the SYNONYMS tokens of their own, in `folder` as `new_tokenizer` wrote it, and the embeddings of the words
-    that they mean the same as, in a trained text encoder. Other prompts are encoded as before."""
+    that they mean the same as, in trained text encoders. Other prompts are encoded as before."""
     ids, added = load_tokenizer(folder).get_vocab(), {}
     for meant, words in SYNONYMS.items():
         for word in words:
             added[ids.setdefault(word, len(ids))] = word, ids[f"{meant}</w>"]
-    text_encoder.resize_token_embeddings(len(ids), mean_resizing=False)
-    table = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
-    table[list(added)] = table[[meant for _, meant in added.values()]]
+    for encoder in text_encoders:
+        encoder.resize_token_embeddings(len(ids), mean_resizing=False)
+        table = cast(nn.Embedding, encoder.get_input_embeddings()).weight
+        table[list(added)] = table[[meant for _, meant in added.values()]]
     options = dict(single_word=True, normalized=True, lstrip=False, rstrip=False, special=False)
     tokens = {str(index): dict(content=word, **options) for index, (word, _) in added.items()}
     config = folder / "tokenizer_config.json"
@@ -102,8 +109,8 @@ def add_synonyms(folder: Path, text_encoder: CLIPTextModel) -> None:
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: Iterable[str]) -> Tensor:
-    """Prompts -> token ids [B, 77], padded as in SD."""
-    return tokenizer(list(prompts), padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+    """Prompts -> token ids [B, T], padded to the tokenizer's length as in SD."""
+    return tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
 def save(

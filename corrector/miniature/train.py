@@ -63,6 +63,7 @@ class Trainer:
     skin_parts = world.SKIN_PARTS
     captioner: Captioner = staticmethod(caption)
     latent_sd: float | None = None  # that the VAE is trained for; else it is measured
+    latent_noise = 0.08  # that the decoder learns to ignore, in standard deviations
     schedule: dict[str, str | bool] = {"use_karras_sigmas": True}
     prediction: Prediction = "epsilon"
     has_synonyms = True
@@ -134,10 +135,10 @@ class Trainer:
             y, x = 8 * rng.integers(0, places, size=2)
             crops.append(self.pictures[index, y : y + 64, x : x + 64])
         target = to_tensor(np.stack(crops))
-        noise = normal(rng, (16, 4, 8, 8))
         with torch.autocast("cpu", torch.bfloat16):
             latent = self.autoencoder.encode(target, return_dict=False)[0].float()
-            drawn = self.autoencoder.decode(latent + 0.08 * (self.latent_sd or 1) * noise, return_dict=False)[0].float()
+            disturbed = latent + self.latent_noise * (self.latent_sd or 1) * normal(rng, latent.shape)
+            drawn = self.autoencoder.decode(disturbed, return_dict=False)[0].float()
         error = F.l1_loss(drawn, target)
         for axis in (2, 3):  # also the differences between neighbours, as edges matter most in drawings
             error = error + F.l1_loss(drawn.diff(dim=axis), target.diff(dim=axis))
@@ -179,27 +180,41 @@ class Trainer:
         Trained through the UNet's loss alone, it learned groups but neither backdrop nor attire in 1750 steps.
         """
         torch.manual_seed(self.seed)
-        heads = nn.ModuleList(nn.Linear(self.encoder.config.hidden_size, len(options)) for options in self.answers)
+        width = self.text_features([""])[0].shape[1]
+        heads = nn.ModuleList(nn.Linear(width, len(options)) for options in self.answers)
 
         def loss_of_step(step: int) -> Tensor:
             rng = np.random.default_rng((self.seed, 4, step))
             chosen = rng.integers(len(self.pool), size=96)
             captions, named = zip(*(self.captioner(rng, *self.pool[index]) for index in chosen), strict=True)
             with sdpa_kernel(SDPBackend.MATH):
-                tokens = self.encoder(model.tokenize(self.tokenizer, captions)).last_hidden_state
+                features = self.text_features(captions)
             loss = torch.zeros(())
             for head, options, answers in zip(heads, self.answers, zip(*named, strict=True), strict=True):
                 target = torch.tensor([options.index(answer) for answer in answers])
-                # From the mean and from the last token, so that cross-attention finds it anywhere.
-                loss = loss + sum(F.cross_entropy(head(t), target) for t in (tokens.mean(dim=1), tokens[:, -1]))
+                loss = loss + sum(F.cross_entropy(head(vectors), target) for vectors in features)
             return loss
 
         self.train(nn.ModuleList([self.encoder, heads]), "text", loss_of_step, average=0.99)
 
-    def train_unet(self, latents: Tensor) -> None:
-        """Train the UNet on latents [N, 4, H, W] in model space, with captions of each kind in their shares."""
+    def text_features(self, captions: Sequence[str]) -> tuple[Tensor, ...]:
+        """Vectors [N, W] that shall tell what each caption names: mean and last token, so that attention finds it."""
+        tokens = self.encoder(model.tokenize(self.tokenizer, captions)).last_hidden_state
+        return tokens.mean(dim=1), tokens[:, -1]
+
+    @cached_property
+    def members(self) -> dict[str, np.ndarray]:
+        """Indices in the pool by kind of caption."""
         kinds = np.array([kind for kind, _ in self.pool])
-        members = {kind: np.flatnonzero(kinds == kind) for kind in self.scenes}
+        return {kind: np.flatnonzero(kinds == kind) for kind in self.scenes}
+
+    def chosen_scenes(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Indices in the pool of a batch, with each kind of caption in its share."""
+        drawn = rng.choice(list(self.shares), p=list(self.shares.values()), size=size)
+        return np.array([rng.choice(self.members[kind]) for kind in drawn])
+
+    def train_unet(self, latents: Tensor) -> None:
+        """Train the UNet on latents [N, 4, H, W] in model space."""
 
         def encode(captions: list[str]) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
@@ -207,8 +222,7 @@ class Trainer:
 
         def loss_of_step(step: int) -> Tensor:
             rng = np.random.default_rng((self.seed, 3, step))
-            drawn = rng.choice(list(self.shares), p=list(self.shares.values()), size=64)
-            chosen = np.array([rng.choice(members[kind]) for kind in drawn])
+            chosen = self.chosen_scenes(rng, 64)
             captioner, prediction = self.captioner, self.prediction
             return diffusion_loss(self.unet, latents, self.pool, chosen, encode, rng, captioner, prediction)
 
@@ -244,8 +258,8 @@ class Trainer:
         from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
         rng = np.random.default_rng((self.seed, 5))
-        kinds, scenes = zip(*self.pool, strict=True)
-        members = [np.flatnonzero(np.array(kinds) == kind) for kind in self.scenes]
+        _, scenes = zip(*self.pool, strict=True)
+        members = list(self.members.values())
         chosen = [rng.choice(members[index % len(members)]) for index in range(SKIN_SCENES)]
         drawn = [replace(scenes[index], skin=rng.uniform(20, 92)) for index in chosen]
         with ProcessPoolExecutor() as workers:

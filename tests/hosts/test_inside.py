@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ INSIDE = Path(__file__).parent / "inside"
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory):
-    """Predictions of diffusers and transformers for check_miniature.py; None if they are not installed."""
+    """Predictions of diffusers and transformers for the miniatures' checks; None if they are not installed."""
     torch = pytest.importorskip("torch")
     try:
         from corrector.files.folders import WEIGHTS
@@ -34,16 +35,29 @@ def reference(tmp_path_factory):
             * miniature.autoencoder.config.scaling_factor
         )
     seeds = torch.tensor([11, 12, 13, 14])
-    tensors = dict(
+    tensors: dict[str, Any] = dict(
         conditioning=conditioning, sigma=sigma, x=x, denoised=miniature.denoise(x, sigma, conditioning),
         latents=noise, pictures=pictures, encoded=encoded,
         seeds=seeds, sampled=miniature.sample(conditioning, seeds.tolist(), cfg=2.0, steps=4),
     )  # fmt: skip
     for lora in sorted((WEIGHTS / "miniature-derivatives").glob("*.safetensors")):
         tensors[lora.name] = Miniature(lora=lora).denoise(x, sigma, conditioning)
+    tensors |= flow_predictions(sigma / (1 + sigma), torch.randn(4, 16, 16, 16, generator=generator))
     path = tmp_path_factory.mktemp("reference") / "reference.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     return path
+
+
+def flow_predictions(sigma, x):
+    """Denoised latents of the flow miniatures at flow sigmas [B] and x [B, C, H, W], and what they were given."""
+    from corrector.miniature.flow_host import FlowMiniature, twin
+
+    model, scale = FlowMiniature(), (1 - sigma).view(-1, 1, 1, 1)
+    texts = model.encode(PROMPTS)
+    tensors = dict(flow_x=x, flow_sigma=sigma, flow_tokens=texts.tokens, flow_pooled=texts.pooled)
+    for host in (model, twin()):
+        tensors[host.folder.name] = host.denoise(x / scale, sigma / (1 - sigma), texts)
+    return tensors
 
 
 def test_all_checks_pass_inside_the_host(comfyui, host_python, reference):
