@@ -16,8 +16,8 @@ from corrector.correction.update import CorrectionError
 from corrector.correction.verdict import Verdict
 from corrector.files.errors import RSCorrectorError
 from corrector.files.folders import AXES
-from corrector.hosts.components import PipelineTexts
 from corrector.gate.train import QUICK
+from corrector.hosts.components import PipelineTexts
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.given import preferences_of
 from corrector.hosts.loading import load_pipeline
