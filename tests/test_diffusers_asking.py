@@ -234,7 +234,7 @@ def test_an_exception_while_asking_leaves_the_pipeline_as_it_was(miniature, monk
     hooks = [dict(getattr(miniature.unet, name)) for name in ("_forward_hooks", "_forward_pre_hooks")]
     for broken in ("update", "verdict"):
         with monkeypatch.context() as patch:
-            patch.setattr(AskedSides, broken, lambda *_: 1 / 0)
+            patch.setattr(AskedSides, broken, lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError), corrected(miniature, AXIS):
                 drawn(miniature)
     assert (dict(vars(miniature)), vars(miniature.scheduler).keys()) == before
@@ -251,7 +251,7 @@ def asks(axis):
 @pytest.fixture
 def villages(monkeypatch):
     """Models of random weights show a village."""
-    monkeypatch.setattr(AskedSides, "verdict", lambda _, made: Verdict(-torch.ones(len(made))))
+    monkeypatch.setattr(AskedSides, "verdict", lambda _, made, noises: Verdict(-torch.ones(len(made))))
 
 
 @pytest.mark.parametrize("cfg", [1.0, 5.0])

@@ -89,9 +89,10 @@ class AskedPipeline:
     def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
         if not self.pipe.do_classifier_free_guidance:
             return self.prompted(x, sigma)
-        rows = torch.arange(2 * len(x))
-        negative, conditional = self._denoised(x.repeat(2, 1, 1, 1), sigma.repeat(2), rows).chunk(2)
-        return negative + self.pipe.guidance_scale * (conditional - negative)
+        conditional = self._conditional_rows()
+        rows = torch.cat([torch.arange(len(conditional)), conditional])
+        negative, prompted = self._denoised(x.repeat(2, 1, 1, 1), sigma.repeat(2), rows).chunk(2)
+        return negative + self.pipe.guidance_scale * (prompted - negative)
 
     def side(self, conditioning: Prompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
         return self._denoised(x, sigma, self._conditional_rows()[index.cpu()], conditioning[index.cpu()])
