@@ -85,7 +85,8 @@ def test_at_cfg_0_which_ignores_the_prompt_pictures_keep_their_sides_and_it_is_s
 
 def test_a_model_that_predicts_nothing_for_one_side_changes_nothing_and_it_is_said(model, clip, drawn):
     phrases = node("RSCorrectorLoadAxis", AXIS).counter.phrases
-    cities = [encode(clip, f"{NEUTRAL}, {phrase}")[0][0][0] for phrase in phrases]
+    pairs = zip(phrases, [*phrases[1:], phrases[0]], strict=True)
+    cities = [encode(clip, f"{NEUTRAL}, {one}, {other}")[0][0][0] for one, other in pairs]
 
     def broken(apply, call):
         out = apply(call["input"], call["timestep"], **call["c"])
