@@ -37,8 +37,8 @@ def test_the_outcome_stays_over_a_reload_and_is_there_after_a_cached_run(server,
     corrected = {OURS: [["corrected", "corrected 4 of 4"], ["corrected", "a village: 4 -> 0 of 4"]]}
     assert outcome_of_run(server, page) == corrected
     in_both_themes(page, f"outcome-{renderer}")
-    inputs = ["axis", "clip", "counter", "model", "stereotype", "strength", "vae"]
-    assert page.evaluate(QUEUED) == [inputs, ["miniature-backdrop.json", 1, "", ""]]  # without the outcome
+    inputs = ["axis", "clip", "counter", "model", "stereotype", "strength", "thrifty", "vae", "verdict"]
+    assert page.evaluate(QUEUED) == [inputs, ["miniature-backdrop.json", 1, "", "", True, False]]  # without the outcome
     page.wait_for_timeout(2000)  # the page stores its draft
     page.reload()
     loaded(page, "window.app && window.app.graph && app.graph._nodes?.length > 5")
