@@ -102,7 +102,7 @@ def corrected(
         positive = asked and asked.guider.conds.get("positive")
         if run is None or asked is None or asked.aside or not any(cond is positive for cond in conds):
             return executor(model, conds, x, sigma, model_options)
-        replacement = run.replacement(float(asked.exploding(x, sigma)[1].max())) if replaces else None
+        replacement = run.replacement(*asked.exploding(x, sigma)) if replaces else None
         prompts = asked.with_counter(*replacement) if replacement else None
         replaced = prompts is not None
         if prompts is not None:

@@ -131,8 +131,8 @@ class AskedModel(ABC):
     def begin_call(self, params: Any, run: Run) -> None:
         """Before an evaluation: replace the texts in the host's CFGDenoiserParams if that is all there is to ask."""
         self.call, self.replaced = copy.copy(params), False
-        _, sigma = exploding(params.denoiser, params.x, params.sigma)
-        replacement = run.replacement(float(sigma.max()))
+        x, sigma = (part[-len(self.composition) :] for part in exploding(params.denoiser, params.x, params.sigma))
+        replacement = run.replacement(x, sigma)
         text = self._with_side(*replacement) if replacement else None
         if text is not None:
             params.text_cond, self.replaced = text, True

@@ -63,22 +63,23 @@ def run_of(preference, count, model, settings=None, **options):
     return Run([preference], settings or Settings(), coins, [[]] * count, asks=model, **options)
 
 
-def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40):
-    """Euler steps from the noise of a seed -> latents [count, *SHAPE]."""
-    model = model or WorldModel()
-    x = START * torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40, renoised=False):
+    """Steps from the noise of a seed, Euler's, or those of LCM, with noise of their own -> latents [count, *SHAPE]."""
+    model, generator = model or WorldModel(), torch.Generator().manual_seed(seed)
+    x = START * torch.randn(count, *SHAPE, generator=generator)
     levels = [*torch.logspace(torch.tensor(START).log10(), -1.5, steps).tolist(), 0.0]
     for level, following in pairwise(levels):
         sigma = torch.full((count,), level)
         conditional, negative = WORLD.denoised(x.double(), sigma.double()).float(), model.negative(x, sigma)
-        replacement = run.replacement(level) if run and replaces else None
+        replacement = run.replacement(x, sigma) if run and replaces else None
         if replacement:
             counter = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
             conditional = torch.where(replacement[1].view(-1, 1, 1, 1), counter, conditional)
         denoised = negative + model.cfg * (conditional - negative)
         if run:
             denoised = run.correct(denoised, x, sigma, model.cfg, conditional, negative, replacement is not None)
-        x = denoised + following / level * (x - denoised)
+        noise = torch.randn(x.shape, generator=generator) if renoised else (x - denoised) / level
+        x = denoised + following * noise
     return x
 
 
@@ -96,6 +97,16 @@ def test_every_picture_comes_out_on_the_counter_side_and_those_that_would_anyway
     assert counter_side(made).all()
     assert torch.equal(made[fine], plain[fine])
     assert {run.reasons[0][i] for i in fine.nonzero()[:, 0].tolist()} == {"it shows a city anyway"}
+
+
+@pytest.mark.parametrize("replaces", (False, True))
+def test_where_the_sampler_adds_noise_no_preview_is_trusted_for_leaving_a_picture_alone(preference, replaces):
+    model = WorldModel()
+    plain, run = sampled(60, steps=6, renoised=True), run_of(preference, 60, model)
+    made = sampled(60, run, model, replaces, steps=6, renoised=True)
+    assert 5 < counter_side(plain).sum() < 50
+    assert counter_side(made).all()
+    assert set(run.reasons[0]) == {""}
 
 
 @pytest.mark.parametrize("cfg", (1.0, 7.0))
@@ -243,7 +254,7 @@ def test_other_settings_than_the_plain_ones_are_never_left_to_the_host(preferenc
     model = WorldModel(replace_beta(0.001))
     run, x = run_of(preference, 1, model, settings), torch.full((1, *SHAPE), -1.0)
     run.correct(x, x, torch.full((1,), START), 1.0, x)
-    assert run.replacement(START) is None
+    assert run.replacement(x, torch.full((1,), START)) is None
 
 
 def test_strength_scales_the_update(preference):

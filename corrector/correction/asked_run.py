@@ -1,8 +1,9 @@
 """One sampling run's asking of the host's model: previews, what is asked at each step, and what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..gate.prompt_gate import PromptReading
@@ -10,10 +11,12 @@ from ..latents.spaces import fit_mask
 from ..preference.preference import Preference
 from ..preference.text import Text
 from .asked import CLOSED, PREVIEWS, AskedSides, RunModel, previewed
-from .decision import Decision
+from .decision import Decision, shows_anyway
 from .kept_skin import with_skin_of
 from .update import Settings
 from .verdict import Side, Verdict, result
+
+SAME_NOISE = 0.95  # cosine of the noise at two steps, below which the sampler has added some
 
 Readings = Sequence[PromptReading | None]
 
@@ -39,6 +42,7 @@ class AskedRun:
         self.settings = settings
         self.coins = coins
         self.plain: Tensor | None = None  # previews [B, C, H, W], once they are needed
+        self._first: tuple[Tensor, Tensor] | None = None  # x and sigma of the first step, until the second
         self.noises = 1  # of the verdict in the end: a tenth of a run of 20 steps, with CFG and without
         # Encoded before the host loads the model that samples, whose place in memory a text encoder may take.
         self.sides = [
@@ -59,12 +63,35 @@ class AskedRun:
         sides = self.sides[number]
         if sides is None:
             return None
+        self._first = x, sigma
         if self.plain is None:
             self.noises = 1 + (cfg != 1)
             self.plain = previewed(self.model, x, sigma, PREVIEWS[cfg != 1, self.settings.thrifty])
         verdict = sides.verdict(self.plain, noises=1)
         self._verdicts[number] = verdict, None
         return verdict.evidence
+
+    def heed_noise(
+        self, x: Tensor, sigma: Tensor, predicted: Callable[[], Tensor], decisions: Sequence[Decision],
+        reasons: Sequence[list[str]],
+    ) -> None:  # fmt: skip
+        """At the second noise level: a picture to which the sampler has added noise does not come out as its preview,
+        so it is corrected from now on, even if the preview shows the counter side.
+
+        Args:
+            x [B, C, H, W], sigma [B]: as for `Run.correct`.
+            predicted: `predicted()` -> D* of the step before.
+            decisions, reasons: of the run, which are changed.
+        """
+        if self._first is None or bool((self._first[1] == sigma).any()):
+            return
+        (before, _), self._first = self._first, None
+        one, other = ((part.float() - predicted().float()).flatten(1) for part in (before, x))
+        noisy = torch.cosine_similarity(one, other) < SAME_NOISE
+        for preference, decision, why in zip(self.preferences, decisions, reasons, strict=True):
+            for picture in noisy.nonzero()[:, 0].tolist():
+                if why[picture] == shows_anyway(preference.axis):
+                    decision.active[picture], why[picture] = True, ""
 
     def replacement(self, decisions: Sequence[Decision], sigma: float) -> tuple[Any, Tensor] | None:
         """As `Run.replacement`."""

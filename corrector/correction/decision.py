@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..axis.axis import Axis
 from ..gate.prompt_gate import PromptReading
 from ..preference.preference import Preference
 from .thinning import thinned
@@ -106,9 +107,14 @@ def decide(
         broken = evidence is not None and evidence[member].isnan()
         active[member], reasons[member] = (
             False,
-            NO_PREDICTION if broken else f"it shows {axis.counter.description} anyway",
+            NO_PREDICTION if broken else shows_anyway(axis),
         )
     return Decision(active, groups, chances_of(preference, groups, cfg, lean), tone), reasons
+
+
+def shows_anyway(axis: Axis) -> str:
+    """Why a picture is left alone whose preview shows the counter side."""
+    return f"it shows {axis.counter.description} anyway"
 
 
 def chances_of(preference: Preference, groups: Tensor, cfg: float, lean: Tensor | None = None) -> Tensor:

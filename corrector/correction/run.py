@@ -104,6 +104,7 @@ class Run:
         if denoised.ndim == 4:
             if self.decisions is None:
                 self._decide(denoised, x, sigma, cfg, conditional, unprompted)
+            self._heed_noise(x, sigma)
             self._place(x.device)
         asked = self.asked.sides if self.asked and not replaced else None
         decisions = self.decisions or ()
@@ -153,6 +154,10 @@ class Run:
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self._reasons = [reasons for _, reasons in decided]
 
+    def _heed_noise(self, x, sigma):
+        if self.asked and self.decisions and self._last_prediction:
+            self.asked.heed_noise(x, sigma, self._last_prediction, self.decisions, self._reasons)
+
     def finished(self, made: Tensor) -> Tensor:
         """The latents that the run made [B, C, H, W] in model space, with the skin tone of plain pictures where it was
         corrected by asking; `made` itself if it has not to change.
@@ -161,14 +166,20 @@ class Run:
             return made
         return self.asked.finished(self.decisions, made, self._repainted)
 
-    def replacement(self, sigma: float) -> tuple[Any, Tensor] | None:
-        """For which pictures the host may predict for the counter side in place of their prompts at sigma -> (its
-        conditioning, as `RunModel.encode` gave it for all pictures; bool [B] on the CPU, some True), or None.
+    def replacement(self, x: Tensor, sigma: Tensor) -> tuple[Any, Tensor] | None:
+        """For which pictures the host may predict for the counter side in place of their prompts -> (its conditioning,
+        as `RunModel.encode` gave it for all pictures; bool [B] on the CPU, some True), or None.
 
         The prediction is then D + w (D_c - D_cond) by itself, without asking. That needs a single preference and plain
         settings.
+
+        Args:
+            x, sigma: as for `correct`.
         """
-        return self.asked.replacement(self.decisions, sigma) if self.asked and self.decisions else None
+        if self.asked is None or self.decisions is None:
+            return None
+        self._heed_noise(x, sigma)
+        return self.asked.replacement(self.decisions, float(sigma.max()))
 
     def judge(self, made: Tensor) -> None:
         """Ask the model which sides the finished pictures [B, C, H, W] in model space show, for `results`, unless the

@@ -6,6 +6,7 @@ timestep and text: what ControlNet, IP-Adapter or an inpainting UNet add is that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -82,6 +83,11 @@ class AskedPipeline:
             **texts, **self.options, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
         return [[tokens, {"pooled_output": pooled[0]} if pooled else {}]]
+
+    def exploding(self, sigma: float) -> tuple[Tensor, Tensor]:
+        """The latents of the evaluation at hand -> x = x0 + sigma n [B, C, H, W] and sigma [B]."""
+        sample = self.call["sample"][-len(self.tokens) :, : self.pipe.vae.config.latent_channels].float()
+        return sample * math.sqrt(1 + sigma**2), torch.full((len(sample),), sigma, device=sample.device)
 
     def prompted(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._denoised(x, sigma, self._conditional_rows())

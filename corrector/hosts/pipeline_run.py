@@ -145,7 +145,8 @@ class PipelineRun:
         asked.call, self._replaced = arguments_of(args, kwargs), False
         replacement = None
         if self._run:
-            replacement = self._run.replacement(noise_level(self._scheduler, asked.call["timestep"])[0])
+            sigma, _ = noise_level(self._scheduler, asked.call["timestep"])
+            replacement = self._run.replacement(*asked.exploding(sigma))
         changed = asked.replaced(*replacement) if replacement else None
         self._replaced = changed is not None
         return changed and ((), changed)
