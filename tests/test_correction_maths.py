@@ -40,7 +40,7 @@ def noisy(world, count=64, seed=0):
 def everyone(count):
     """A Decision that corrects every picture."""
     everywhere, nowhere = torch.ones(count, dtype=torch.bool), torch.zeros(count)
-    return Decision(everywhere, torch.zeros(count, dtype=torch.long), nowhere, nowhere)
+    return Decision(everywhere, torch.zeros(count, dtype=torch.long), nowhere, nowhere, ~everywhere)
 
 
 @worlds

@@ -30,7 +30,8 @@ def latents(shape, seed, sigma, dtype=torch.float32):
 
 def decision(active):
     nothing = torch.zeros(len(active))
-    return Decision(torch.tensor(active), torch.zeros(len(active), dtype=torch.long), nothing, nothing)
+    group, none = torch.zeros(len(active), dtype=torch.long), torch.zeros(len(active), dtype=torch.bool)
+    return Decision(torch.tensor(active), group, nothing, nothing, none)
 
 
 def preference_of(shape):

@@ -122,7 +122,7 @@ def test_the_model_output_is_corrected_as_correct_corrects_the_denoised(pipe, pr
         (lambda output, x, sigma: output) if kind is None else functools.partial(denoised_from_output, prediction=kind)
     )
     every = torch.ones(2, dtype=torch.bool)
-    decision = Decision(every, torch.zeros(2, dtype=torch.long), *torch.zeros(2, 2))
+    decision = Decision(every, torch.zeros(2, dtype=torch.long), *torch.zeros(2, 2), ~every)
     changes = []
     for output, stepped, (x, sigma) in zip(seen.outputs, seen.stepped, seen.read, strict=True):
         wanted = correct(to_x0(output, x, sigma), x, sigma, [preference], [decision], Settings(), cfg=1.0)

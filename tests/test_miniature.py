@@ -144,7 +144,9 @@ def test_a_seed_gives_the_same_picture_in_whatever_batch_it_is_drawn(host, monke
 @pytest.mark.parametrize("size", [(16, 16), (16, 24), (9, 7)], ids=str)
 def test_the_shipped_preferences_correct_latents_of_any_size(preferences, size):
     x = torch.randn(2, 4, *size)
-    decision = Decision(torch.tensor([True, False]), torch.tensor([0, 0]), *torch.zeros(2, 2))
+    decision = Decision(
+        torch.tensor([True, False]), torch.tensor([0, 0]), *torch.zeros(2, 2), torch.tensor([False, False])
+    )
     for preference in preferences.values():
         corrected = correct(x.half(), x, torch.full((2,), 3.0), [preference], [decision], Settings(), 2.0)
         assert corrected.dtype == torch.float16 and torch.isfinite(corrected).all()

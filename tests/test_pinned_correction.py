@@ -48,7 +48,8 @@ def constant(axis):
 
 def everyone(count, chance=0.0, tone=0.0):
     columns = torch.full((count,), chance), torch.full((count,), tone)
-    return Decision(torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.long), *columns)
+    everywhere = torch.ones(count, dtype=torch.bool)
+    return Decision(everywhere, torch.zeros(count, dtype=torch.long), *columns, ~everywhere)
 
 
 # correction/update

@@ -97,7 +97,7 @@ def test_the_tone_push_is_weighed_more_where_little_noise_is_left_and_the_push_i
     x, group, yes = torch.randn(2, 4, 16, 16), torch.tensor([0, 1]), torch.ones(2, dtype=torch.bool)
     moved = {}
     for rise, tone in ((0.0, -2.0), (0.5, -2.0), (0.5, 0.0)):
-        decision = Decision(yes, group, torch.zeros(2), torch.full((2,), tone))
+        decision = Decision(yes, group, torch.zeros(2), torch.full((2,), tone), ~yes)
         preference = Preference(axis, "miniature", network(rise))
         moved[rise, tone] = correct(x, x, torch.full((2,), sigma), [preference], [decision], Settings()) - x
     weighed = (moved[0.5, -2.0] - moved[0.5, 0.0]) / (moved[0.0, -2.0] - moved[0.5, 0.0])

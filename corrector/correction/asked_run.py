@@ -11,7 +11,7 @@ from ..latents.spaces import fit_mask
 from ..preference.preference import Preference
 from ..preference.text import Text
 from .asked import CLOSED, PREVIEWS, AskedSides, RunModel, previewed
-from .decision import Decision, shows_anyway
+from .decision import Decision
 from .kept_skin import with_skin_of
 from .update import Settings
 from .verdict import Side, Verdict, result
@@ -88,10 +88,9 @@ class AskedRun:
         (before, _), self._first = self._first, None
         one, other = ((part.float() - predicted().float()).flatten(1) for part in (before, x))
         noisy = torch.cosine_similarity(one, other) < SAME_NOISE
-        for preference, decision, why in zip(self.preferences, decisions, reasons, strict=True):
-            for picture in noisy.nonzero()[:, 0].tolist():
-                if why[picture] == shows_anyway(preference.axis):
-                    decision.active[picture], why[picture] = True, ""
+        for decision, why in zip(decisions, reasons, strict=True):
+            for picture in (noisy & decision.fine).nonzero()[:, 0].tolist():
+                decision.active[picture], why[picture] = True, ""
 
     def replacement(self, decisions: Sequence[Decision], sigma: float) -> tuple[Any, Tensor] | None:
         """As `Run.replacement`."""

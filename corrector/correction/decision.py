@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..axis.axis import Axis
 from ..gate.prompt_gate import PromptReading
 from ..preference.preference import Preference
 from .thinning import thinned
@@ -25,6 +24,7 @@ class Decision:
     group: Tensor  # long [B], index into the axis' groups; -1 if out of scope
     chance: Tensor  # [B], probability that the picture comes out on the counter side without correction
     tone: Tensor  # [B], weight of the tone push for a picture that would not, see `update.drift`
+    fine: Tensor  # bool [B], whether it is left alone because its preview shows the counter side
 
     def to(self, device: torch.device) -> "Decision":
         return Decision(*(column.to(device) for column in vars(self).values()))
@@ -105,16 +105,10 @@ def decide(
             active[member], reasons[member] = False, why
     for member in fine.nonzero()[:, 0].tolist():
         broken = evidence is not None and evidence[member].isnan()
-        active[member], reasons[member] = (
-            False,
-            NO_PREDICTION if broken else shows_anyway(axis),
-        )
-    return Decision(active, groups, chances_of(preference, groups, cfg, lean), tone), reasons
-
-
-def shows_anyway(axis: Axis) -> str:
-    """Why a picture is left alone whose preview shows the counter side."""
-    return f"it shows {axis.counter.description} anyway"
+        active[member], reasons[member] = False, f"it shows {axis.counter.description} anyway"
+        if broken:
+            fine[member], reasons[member] = False, NO_PREDICTION
+    return Decision(active, groups, chances_of(preference, groups, cfg, lean), tone, fine), reasons
 
 
 def chances_of(preference: Preference, groups: Tensor, cfg: float, lean: Tensor | None = None) -> Tensor:
