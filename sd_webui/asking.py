@@ -141,10 +141,10 @@ class AskedModel(ABC):
         """The texts of the evaluation with those of the counter side for some pictures [B]; None if the others' would
         get another length.
         """
-        side, own = self._text(counter), self.call.text_cond
+        side, prompts = self._text(counter), self.call.text_cond
         if active.all():
             return side
-        if tokens_of(side).shape != tokens_of(own).shape:
+        if tokens_of(side).shape != tokens_of(prompts).shape:
             return None
         chosen = [row for parts, replaced in zip(self.composition, active, strict=True) if replaced for row, _ in parts]
 
@@ -153,21 +153,25 @@ class AskedModel(ABC):
             tensor[chosen] = tensors_of(side)[name][chosen].to(tensor)
             return tensor
 
-        return _changed(own, mixed)
+        return _changed(prompts, mixed)
 
     def _text(self, phrased):
         """What was encoded, as the texts of an evaluation at the current step."""
         from modules import prompt_parser
 
         _, text = prompt_parser.reconstruct_multicond_batch(phrased.conditioning, self.call.denoiser.step)
-        own = tokens_of(self.call.text_cond)
-        if len(tokens_of(text)) != len(own):
+        prompts = tokens_of(self.call.text_cond)
+        if len(tokens_of(text)) != len(prompts):
             raise CorrectionError(
                 "The model cannot be asked, because another extension changes the prompts while the picture is drawn; "
                 "disable it, or use a learned preference."
             )
-        marks = own[:, : count_of_marks(own)]
-        return _changed(text, lambda name, tensor: torch.cat([marks, tensor.to(own)], 1) if name == TOKENS else tensor)
+        marks = prompts[:, : count_of_marks(prompts)]
+
+        def marked(name, tensor):
+            return torch.cat([marks, tensor.to(prompts)], dim=1) if name == TOKENS else tensor
+
+        return _changed(text, marked)
 
     def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._evaluate(self.call.text_cond, x, sigma, torch.arange(len(x)), cfg_of(self.p))

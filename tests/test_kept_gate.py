@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from corrector.axis.axis import Side
-from corrector.files import folders, whole_files
+from corrector.files import whole_files
 from corrector.files.tensor_files import read_sealed, sealed, unsealed
 from corrector.files.whole_files import at_work
 from corrector.gate import kept, train
@@ -292,33 +292,3 @@ def test_a_process_that_never_ends_is_waited_for_and_then_it_is_trained_without_
     with at_work(path, "a gate"):
         assert gate_of()[2] == SHORT["count"]
     assert not path.exists() and "another process is still training this gate" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("platform", "variable", "default"),
-    [
-        ("linux", "XDG_CACHE_HOME", (".cache",)),
-        ("win32", "LOCALAPPDATA", ("AppData", "Local")),
-        ("darwin", None, ("Library", "Caches")),
-    ],
-)
-def test_caches_are_where_the_system_has_them(monkeypatch, tmp_path, platform, variable, default):
-    monkeypatch.setattr(folders.sys, "platform", platform)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    assert folders.cache_folder("gates") == tmp_path.joinpath(*default, "rs-corrector", "gates")
-    if variable:
-        monkeypatch.setenv(variable, "relative")
-        assert folders.cache_folder("gates") == tmp_path.joinpath(*default, "rs-corrector", "gates")
-        monkeypatch.setenv(variable, str(tmp_path / "mine"))
-        assert folders.cache_folder("gates") == tmp_path / "mine" / "rs-corrector" / "gates"
-
-
-def test_a_user_without_a_home_folder_has_no_cache(monkeypatch):
-    def unknown():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(folders.Path, "home", unknown)
-    assert folders.cache_folder("gates") is None

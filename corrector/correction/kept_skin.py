@@ -42,17 +42,17 @@ def with_skin_of(preview: Tensor, made: Tensor, pictures: Pictures, region: Regi
 def _change(preview, made, pictures, region):
     before, shown = lab_of(pictures.decode(preview)), lab_of(pictures.decode(made))
     edge = shown.shape[1] // made.shape[2] // EDGE
-    wanted, skin = _wanted(before, shown, region)
+    brightening, skin = _brightening(before, shown, region)
     lighter = shown.clone()
-    lighter[..., 0] *= 1 + wanted * _grown(skin, edge)  # dark eyes hardly change
+    lighter[..., 0] *= 1 + brightening * _grown(skin, edge)  # dark eyes hardly change
     change = (pictures.encode(rgb_of(lighter)) - pictures.encode(rgb_of(shown))).float().cpu()
-    left, _ = _wanted(before, lab_of(pictures.decode(made + change)), region)
-    asked, missing = ((each * skin).sum(dim=(1, 2)) for each in (wanted, left))
+    left, _ = _brightening(before, lab_of(pictures.decode(made + change)), region)
+    asked, missing = ((each * skin).sum(dim=(1, 2)) for each in (brightening, left))
     factor = (asked / (asked - missing)).nan_to_num(1, 1, 1).clamp(*FACTORS)
     return factor.view(-1, 1, 1, 1) * change
 
 
-def _wanted(before: Tensor, after: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+def _brightening(before: Tensor, after: Tensor, region: Region) -> tuple[Tensor, Tensor]:
     """By what share skin near each pixel is to be lighter, and how surely the pixel is skin [N, height, width] in 0..1.
 
     Args:

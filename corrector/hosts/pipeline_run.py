@@ -128,8 +128,8 @@ class PipelineRun:
         hook = self.pipe.unet.register_forward_hook(lambda unet, _, output: self._seen(unet, output))
         self._hooks.callback(hook.remove)
         if any(isinstance(preference.source, Text) for preference in self._preferences):
-            own = inspect.signature(getattr(type(self.pipe), "encode_prompt"))  # noqa: B009
-            arguments = own.bind(self.pipe, *args, **kwargs).arguments
+            signature = inspect.signature(getattr(type(self.pipe), "encode_prompt"))  # noqa: B009
+            arguments = signature.bind(self.pipe, *args, **kwargs).arguments
             self._asked = AskedPipeline(self.pipe, original, arguments, encoded)
             before = self.pipe.unet.register_forward_pre_hook(
                 lambda unet, args, kwargs: self._before_unet(unet, args, kwargs), with_kwargs=True

@@ -104,7 +104,7 @@ class LearningHost(Host[C], TextEncoder, Protocol[C]):
 
 def default_cfg(space: str) -> float:
     """The CFG scale at which pictures of a latent space are drawn if none is named."""
-    return 2.0 if space == "miniature" else 7.0
+    return 2.0 if space in ("miniature", "flow-miniature") else 7.0
 
 
 def starting_noise(seeds: Iterable[int], shape: Sequence[int]) -> Tensor:

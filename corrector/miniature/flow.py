@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import trange
 
@@ -146,15 +147,15 @@ class FlowTrainer(Trainer):
 
     def endpoints(self, teacher: FlowMiniature, captions: Sequence[str]) -> Tensor:
         """Latents [N, C, H, W] that the teacher draws with CFG for N captions; TWIN_SEED is the first seed."""
-        path = self.folder / "endpoints.pt"
-        parts = torch.load(path, weights_only=True) if path.exists() else []
-        starts = trange(len(parts) * PAIRS_AT_ONCE, len(captions), PAIRS_AT_ONCE, desc="endpoints", mininterval=20)
-        for start in starts:
+        path = self.folder / "endpoints.safetensors"
+        latents = load_file(path)["latents"] if path.exists() else torch.empty(0, *teacher.shape).half()
+        for start in trange(len(latents), len(captions), PAIRS_AT_ONCE, desc="endpoints", mininterval=20):
             batch = captions[start : start + PAIRS_AT_ONCE]
             seeds = range(TWIN_SEED + start, TWIN_SEED + start + len(batch))
-            parts.append(teacher.sample(teacher.encode(batch), seeds, TWIN_CFG, TWIN_SOLVER_STEPS).half())
-            torch.save(parts, path)
-        return torch.cat(parts).float()
+            drawn = teacher.sample(teacher.encode(batch), seeds, TWIN_CFG, TWIN_SOLVER_STEPS)
+            latents = torch.cat([latents, drawn.half()])
+            save_file({"latents": latents}, path)
+        return latents.float()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ TRANSFORMER: dict[str, Any] = dict(
     attention_head_dim=64, num_attention_heads=2, joint_attention_dim=128, caption_projection_dim=128,
     pooled_projection_dim=128, pos_embed_max_size=16,
 )  # fmt: skip
+# Layers that begin as zeros, so that blocks do nothing at first (adaLN-Zero, Peebles and Xie 2023)
+SILENT = ("norm1.linear", "context.linear", "norm_out.linear", "proj_out")
 TEXT: dict[str, Any] = dict(
     hidden_size=64, intermediate_size=192, num_hidden_layers=2, num_attention_heads=2,
     max_position_embeddings=TEXT_LENGTH, hidden_act="quick_gelu", projection_dim=64,
@@ -66,13 +68,8 @@ def new_flow_networks(
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     transformer = SD3Transformer2DModel(**TRANSFORMER)
-    for (
-        name,
-        module,
-    ) in transformer.named_modules():  # blocks that do nothing at first (Peebles and Xie 2023, adaLN-Zero)
-        if isinstance(module, nn.Linear) and name.endswith(
-            ("norm1.linear", "context.linear", "norm_out.linear", "proj_out")
-        ):
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear) and name.endswith(SILENT):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
     config = CLIPTextConfig(**token_ids(tokenizer), **TEXT)
