@@ -103,20 +103,23 @@ class AskedPipeline:
     def side(self, conditioning: Prompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
         return self._denoised(x, sigma, self._conditional_rows()[index.cpu()], conditioning[index.cpu()])
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the evaluation at hand is for the prompts of this call of the pipeline."""
+        tokens = self.call["encoder_hidden_states"][-len(self.tokens) :]
+        return torch.equal(tokens, self.tokens.to(tokens))
+
     def replaced(self, counter: Prompts, active: Tensor) -> dict[str, Any] | None:
         """The arguments of the evaluation at hand with the counter side's prompts for some pictures [B]; None if the
-        UNet is not evaluated for the prompts of this call of the pipeline, or the others' would get another length.
+        others' would get another length.
         """
-        tokens, count = self.call["encoder_hidden_states"], len(self.tokens)
-        if not torch.equal(tokens[-count:], self.tokens.to(tokens)):
-            return None
         prompts = Prompts(
             conditioning if replaced else self._own(index)
             for index, (conditioning, replaced) in enumerate(zip(counter.conditionings, active.tolist(), strict=True))
         )
         if not active.all() and prompts.tokens.shape[1:] != self.tokens.shape[1:]:
             return None
-        return self.call | with_prompts(self.call, prompts, len(tokens) - count)
+        return self.call | with_prompts(self.call, prompts, len(self.call["encoder_hidden_states"]) - len(self.tokens))
 
     def _own(self, index):
         """The conditioning of a picture's prompt."""

@@ -144,7 +144,7 @@ class PipelineRun:
             return None
         asked.call, self._replaced = arguments_of(args, kwargs), False
         replacement = None
-        if self._run:
+        if self._run and asked.is_own:
             sigma, _ = noise_level(self._scheduler, asked.call["timestep"])
             replacement = self._run.replacement(*asked.exploding(sigma))
         changed = asked.replaced(*replacement) if replacement else None

@@ -13,6 +13,8 @@ from rs_pack.sd_webui import a1111, forge
 class Job:
     """The part of a Job that the adapters use; does not catch errors."""
 
+    asked = None
+
     def guarded(self, call, *args):
         return call(*args)
 
