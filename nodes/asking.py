@@ -12,13 +12,11 @@ from comfy_execution.progress import get_progress_state
 from torch import Tensor
 
 from ..corrector.latents.skin import Pictures
-from ..corrector.latents.spaces import expand
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from .host import ComfyPrompts, pictures_of, preview_colours
-from .models import predicts_flow
+from .sampling import Sampling
 
-MOST_NOISE = 1e4  # over the signal, in flow models' first step
 LONGEST_TEXT = 5000  # characters of a widget that may be the prompt of a run
 TEXT_FIELDS = ("cross_attn", "pooled_output", "attention_mask", "conditioning_", "t5xxl_")  # of a prompt: beginnings
 
@@ -40,15 +38,16 @@ class AskedModel:
         guider: that samples.
         preferences: of the run.
         prompts: the positive conditions as the guider got them.
+        sampling: how the model is sampled.
     """
 
-    def __init__(self, guider: Any, preferences: Sequence[Preference], prompts: list[dict]):
+    def __init__(self, guider: Any, preferences: Sequence[Preference], prompts: list[dict], sampling: Sampling):
         self.guider = guider
+        self.sampling = sampling
         self.prompts = prompts
         sources = [preference.source for preference in preferences]
         self._pictures = next((s.pictures for s in sources if isinstance(s, Text) and s.pictures), None)
         self.call: dict[str, Any] = {}  # model, cond and model_options of the evaluation at hand
-        self.flow = predicts_flow(guider.model_patcher)
         self.aside = False  # whether it is asked, so that the hooks of the run have nothing to do
 
     @property
@@ -56,10 +55,11 @@ class AskedModel:
         model, of_vae = self.guider.model_patcher.model, self._pictures
         if of_vae is not None:
             return Pictures(
-                lambda latents: of_vae.decode(model.process_latent_out(latents)),
-                lambda pictures: model.process_latent_in(of_vae.encode(pictures)),
+                lambda latents: of_vae.decode(model.process_latent_out(self.sampling.latents(latents))),
+                lambda pictures: self.sampling.pictures(model.process_latent_in(of_vae.encode(pictures))),
             )
-        return preview_colours(model.latent_format).pictures if model.latent_format.latent_rgb_factors else None
+        colours = preview_colours(model.latent_format)
+        return colours.pictures if colours else None
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> ComfyPrompts:
         source = preference.source
@@ -114,16 +114,6 @@ class AskedModel:
         }
         return [fields.pop("cross_attn"), fields]
 
-    def exploding(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """x and sigma as the host samples them -> in variance-exploding form: exact, and D is the same (FLOW.md)."""
-        if not self.flow:
-            return x, sigma
-        rest = (1 - sigma).clamp(min=1 / MOST_NOISE)
-        return x / expand(rest, x), sigma / rest
-
-    def _as_sampled(self, x, sigma):
-        return (x / expand(1 + sigma, x), sigma / (1 + sigma)) if self.flow else (x, sigma)
-
     @contextmanager
     def _asking(self) -> Iterator[dict]:
         self.aside = True
@@ -134,16 +124,16 @@ class AskedModel:
 
     def plain(self, x: Tensor, sigma: Tensor) -> Tensor:
         with self._asking() as call:
-            x, sigma = self._as_sampled(x, sigma)
-            return self.guider(x, sigma, model_options=call["model_options"], seed=None)
+            x, sigma = self.sampling.sampled(x, sigma)
+            return self.sampling.pictures(self.guider(x, sigma, model_options=call["model_options"], seed=None))
 
     def prompted(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self._evaluate([self.call["cond"]], *self._as_sampled(x, sigma))
+        return self._evaluate([self.call["cond"]], *self.sampling.sampled(x, sigma))
 
     def side(self, conditioning: ComfyPrompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
-        x, sigma = self._as_sampled(x, sigma)
-        chosen = conditioning[index.cpu()]
         denoised = torch.empty_like(x)
+        x, sigma = self.sampling.sampled(x, sigma)
+        chosen = conditioning[index.cpu()]
         for part in chosen.alike():
             part = part.to(x.device)
             denoised[part] = self._evaluate([self.condition(chosen[part.cpu()], x[part])], x[part], sigma[part])
@@ -151,7 +141,8 @@ class AskedModel:
 
     def _evaluate(self, conds, x, sigma):
         with self._asking() as call:
-            return comfy.samplers.calc_cond_batch(call["model"], conds, x, sigma, call["model_options"])[0]
+            (denoised,) = comfy.samplers.calc_cond_batch(call["model"], conds, x, sigma, call["model_options"])
+            return self.sampling.pictures(denoised)
 
     def condition(self, prompts: ComfyPrompts, x: Tensor) -> list[dict]:
         """Prompts that are `alike` as conditions for x, region by region; all but their texts is the run's own's."""

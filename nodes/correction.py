@@ -25,6 +25,7 @@ from .identity import identity_of
 from .models import check_model
 from .outcome import tell
 from .preferences import PreferenceSocket
+from .sampling import Sampling
 from .search import CORRECT, SEARCH_WORDS, found_by
 
 
@@ -58,13 +59,18 @@ def corrected(
         outer, samples = (run, outer_scale, asked), None
         prompts = [cond for name, conds in guider.conds.items() if "neg" not in name for cond in conds]
         host = guider.model_patcher.model
-        asked, replaced = AskedModel(guider, preferences, prompts), False
+        sampling = Sampling(guider.model_patcher, frames=noise.ndim == 5)
+        asked, replaced = AskedModel(guider, preferences, prompts, sampling), False
+
+        def in_package(latents):
+            return sampling.pictures(host.process_latent_in(latents))
+
         # The second stage of KSamplerAdvanced has no noise: there the latent identifies the pictures.
         coins = coins_from_noise(noise if noise.any() else latent_image, thinning_seed)
         context = get_executing_context()
         run = Run(
             preferences, settings, coins, _prompts(prompts, len(noise)), repainted=denoise_mask,
-            start=host.process_latent_in(latent_image) if latent_image.any() else None,
+            start=in_package(latent_image) if latent_image.any() else None,
             context=context and context.prompt_id,  # the samplers of a graph may be stages of the same pictures
             use_gate=use_gate, asks=asked, model=identity,
         )  # fmt: skip
@@ -72,16 +78,17 @@ def corrected(
         try:
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             if asks and sigmas[-1] == 0:
-                made = host.process_latent_in(samples)
+                made = in_package(samples)
                 kept = run.finished(made)
-                samples = torch.where(kept != made, host.process_latent_out(kept), samples)  # others keep their bits
+                changed = sampling.latents(kept != made)  # others keep their bits
+                samples = torch.where(changed, host.process_latent_out(sampling.latents(kept)), samples)
             for line in run.report():
                 logging.info("RS-Corrector: %s", line)
             if told:
                 told(run)
             return samples
         finally:
-            run.finish(None if samples is None else host.process_latent_in(samples))  # also after an interruption
+            run.finish(None if samples is None else in_package(samples))  # also after an interruption
             run, outer_scale, asked = outer
 
     def judged_run(executor, guider, sigmas, extra_args, *args, **kwargs):
@@ -91,7 +98,7 @@ def corrected(
             options, conds = extra_args["model_options"], guider.conds.get("positive")
             asked.call = {"model": guider.inner_model, "cond": conds, "model_options": options}
             try:
-                run.judge(made)
+                run.judge(asked.sampling.pictures(made))
             finally:
                 asked.call = {}
         return made
@@ -102,7 +109,7 @@ def corrected(
         positive = asked and asked.guider.conds.get("positive")
         if run is None or asked is None or asked.aside or not any(cond is positive for cond in conds):
             return executor(model, conds, x, sigma, model_options)
-        replacement = run.replacement(*asked.exploding(x, sigma)) if replaces else None
+        replacement = run.replacement(*asked.sampling.exploding(x, sigma)) if replaces else None
         prompts = asked.with_counter(*replacement) if replacement else None
         replaced = prompts is not None
         if prompts is not None:
@@ -116,20 +123,20 @@ def corrected(
         if run is None or asked is None or asked.aside:  # not a sampling of the host
             return denoised
         cfg = args.get("cond_scale", 1.0) * outer_scale
-        asked.call = args
-        x, sigma = args["input"], args["sigma"]
-        if asks:
-            x, sigma = asked.exploding(x, sigma)
+        sampling, asked.call = asked.sampling, args
+        predicted = sampling.pictures(denoised)
+        sides = (args.get(name) for name in ("cond_denoised", "uncond_denoised"))
+        prompted, unprompted = (None if side is None else sampling.pictures(side) for side in sides)
         try:
-            result = run.correct(
-                denoised, x, sigma, cfg, args.get("cond_denoised"), args.get("uncond_denoised"),
-                replaced,
-            )  # fmt: skip
+            x, sigma = sampling.exploding(args["input"], args["sigma"])
+            result = run.correct(predicted, x, sigma, cfg, prompted, unprompted, replaced)
         finally:
             asked.call = {}  # they hold the model
-        if outer_scale in (0, 1) or result is denoised:
-            return result
-        return denoised + (result - denoised) / outer_scale
+        if result is predicted:
+            return denoised
+        if outer_scale not in (0, 1):
+            result = predicted + (result - predicted) / outer_scale
+        return sampling.latents(result)
 
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "rs_corrector", corrected_run)
     if asks:
@@ -257,6 +264,6 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 f"The window is empty: it starts at {start_percent:.0%} and ends at {end_percent:.0%}. The start must "
                 "be before the end."
             )
-        window = tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
+        window = Sampling(model).window(start_percent, end_percent)
         settings = Settings(strength, target, window, mask, cap or None, verdict, thrifty)
         return correct_and_tell(cls, model, preference, settings, thinning_seed, gate)

@@ -19,12 +19,14 @@ from comfy.sd import CLIP, VAE
 from PIL import Image
 from torch import Tensor
 
+from ..corrector.correction.update import CorrectionError
 from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
 from ..corrector.latents.skin import LinearColours, Pictures
 from .identity import identity_of, identity_of_text_encoder
-from .models import SPACES, check_model
+from .models import check_model, name_of, space_of
+from .sampling import Sampling
 
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
 SAME_VECTOR = 0.1  # relative distance below which two vectors of a token differ by rounding only, also in bfloat16
@@ -124,7 +126,8 @@ class _OneEvaluation(comfy.samplers.Sampler):
 
 
 class ComfyHost:
-    """A LearningHost of ComfyUI's models. Raises CorrectionError if the model is not supported.
+    """A LearningHost of ComfyUI's models. Raises CorrectionError if the model makes no pictures, or if only a VAE shows
+    them and there is none.
 
     Args:
         model, clip, vae: ComfyUI's MODEL, CLIP and VAE; without a VAE, pictures are approximate colours.
@@ -148,9 +151,17 @@ class ComfyHost:
         self.scheduler = scheduler
         self.device = model.load_device
         self.latent_format = model.get_model_object("latent_format")
-        self.space = SPACES[type(self.latent_format).__name__]
-        self.shape = (self.latent_format.latent_channels, height // 8, width // 8)
+        self.space = space_of(model)
+        self.sampling = Sampling(model, frames=self.latent_format.latent_dimensions == 3)
+        self.ratio = self.latent_format.spacial_downscale_ratio
+        self.shape = (self.latent_format.latent_channels, height // self.ratio, width // self.ratio)
         self.reader: Any = None  # the miniature's, if it can read the pictures
+        colours = preview_colours(self.latent_format)
+        if colours is None and vae is None:
+            raise CorrectionError(
+                f"{name_of(model)} has no approximate colours that pictures could be judged by; connect its VAE."
+            )
+        self._colours: Any = colours
         self._encoded = lru_cache(CACHED_PROMPTS)(self._encode)
 
     @property
@@ -165,7 +176,7 @@ class ComfyHost:
             "vae": identity_of(self.vae.patcher) if self.vae else "none",
             "sampler": self.sampler,
             "scheduler": self.scheduler,
-            "size": f"{self.shape[2] * 8} x {self.shape[1] * 8}",
+            "size": f"{self.shape[2] * self.ratio} x {self.shape[1] * self.ratio}",
         }
 
     def encode(self, prompts: Sequence[str]) -> ComfyPrompts:
@@ -185,11 +196,12 @@ class ComfyHost:
         for index in self.batches(conditioning):
             guider = comfy.samplers.CFGGuider(self.model)
             guider.inner_set_conds({"positive": conditioning[index].batched()})
-            once = _OneEvaluation(sigma[index])
+            noisy, level = self.sampling.sampled(x[index].float(), sigma[index].float())
+            once = _OneEvaluation(level)
             with torch.inference_mode():
-                level = once.sigma.max().reshape(1).cpu()
-                guider.sample(x[index].float(), torch.zeros(x[index].shape), once, level, disable_pbar=True, seed=0)
-            denoised[index] = once.denoised.float().cpu()
+                highest = level.max().reshape(1).cpu()
+                guider.sample(noisy, torch.zeros(noisy.shape), once, highest, disable_pbar=True, seed=0)
+            denoised[index] = self.sampling.pictures(once.denoised).float().cpu()
         return denoised
 
     def sample(
@@ -212,19 +224,22 @@ class ComfyHost:
 
             def hooked(args):
                 running = args["model"], args["model"].current_patcher
+                predictions = (self.sampling.pictures(args[name]) for name in ("denoised", "cond_denoised"))
                 try:
-                    return hook(args["denoised"], args["input"], args["sigma"], index, args["cond_denoised"])
+                    denoised, conditional = predictions
+                    noisy = self.sampling.exploding(args["input"], args["sigma"])
+                    return self.sampling.latents(hook(denoised, *noisy, index, conditional))
                 finally:  # a hook that asks with `denoise` ends a sampling of its own
                     running[0].current_patcher = running[1]
 
             model.set_model_sampler_post_cfg_function(hooked)
-        noise = starting_noise(seeds, self.shape)
+        noise = self.sampling.latents(starting_noise(seeds, self.shape))
         latents = comfy.sample.sample(
             model, noise, steps, cfg, self.sampler, self.scheduler, conditioning.batched(),
             self.encode([""]).batched(), torch.zeros_like(noise), callback=_stop_if_interrupted, disable_pbar=True,
             seed=seeds[0],
         )  # fmt: skip
-        return self.latent_format.process_in(latents.float()).cpu()
+        return self.sampling.pictures(self.latent_format.process_in(latents.float())).cpu()
 
     def batches(self, conditioning: ComfyPrompts) -> Iterator[Tensor]:
         """Indices of the pictures of each batch; stops between batches if the user has interrupted the run."""
@@ -239,23 +254,25 @@ class ComfyHost:
 
     def _decode(self, latents):
         if self.vae is None:
-            larger = min(8, math.ceil(SMALLEST_PICTURE / min(latents.shape[2:])))
+            larger = min(self.ratio, math.ceil(SMALLEST_PICTURE / min(latents.shape[2:])))
             return F.interpolate(self.colours(latents), scale_factor=larger, mode="bilinear")
-        return pictures_of(self.vae).decode(self.latent_format.process_out(latents))
+        return pictures_of(self.vae).decode(self.latent_format.process_out(self.sampling.latents(latents)))
 
     def encode_pictures(self, pictures: Tensor) -> Tensor:
         """Pictures [N, 3, height, width] in -1..1 -> latents [N, C, H, W], by the VAE or from approximate colours."""
         if self.vae is None:
             small = F.interpolate(pictures, self.shape[1:], mode="area")
-            return preview_colours(self.latent_format).latents(small)
+            return self._colours.latents(small)
         return self.latent_format.process_in(pictures_of(self.vae).encode(pictures))
 
     def colours(self, latents: Tensor) -> Tensor:
         """Latents -> approximate colours [N, 3, H, W] in -1..1, by the host's factors for previews."""
-        return preview_colours(self.latent_format).rgb(latents).clamp(-1, 1)
+        return self._colours.rgb(latents).clamp(-1, 1)
 
-    def preview(self, latents: Tensor) -> Image.Image:
-        """A small PIL image of the first latent."""
+    def preview(self, latents: Tensor) -> Image.Image | None:
+        """A small PIL image of the first latent, if the host has its approximate colours."""
+        if self._colours is None:
+            return None
         colours = ((self.colours(latents[:1])[0] + 1) * 127.5).nan_to_num().to(torch.uint8)
         return Image.fromarray(colours.permute(1, 2, 0).numpy())
 
@@ -265,17 +282,23 @@ def pictures_of(vae: VAE) -> Pictures:
 
     @torch.inference_mode()
     def decode(latents: Tensor) -> Tensor:
-        return vae.decode(latents).movedim(-1, 1).float().cpu() * 2 - 1  # from [N, H, W, 3] in 0..1
+        rgb = vae.decode(latents)  # [N, H, W, 3] in 0..1, with a dimension for frames where latents have one
+        return rgb.flatten(0, -4).movedim(-1, 1).float().cpu() * 2 - 1
 
     @torch.inference_mode()
     def encode(pictures: Tensor) -> Tensor:
-        return vae.encode((pictures.movedim(1, -1) + 1) / 2).float().cpu()
+        rgb = (pictures.movedim(1, -1) + 1) / 2
+        return torch.cat([vae.encode(picture) for picture in rgb.split(1)]).float().cpu()  # several would be frames
 
     return Pictures(decode, encode)
 
 
-def preview_colours(latent_format: LatentFormat) -> LinearColours:
-    """The approximate colours of latents in model space, by the host's factors for previews."""
+def preview_colours(latent_format: LatentFormat) -> LinearColours | None:
+    """The approximate colours of latents in model space, by the host's factors for previews; None if it has none, or
+    if several pixels share a cell.
+    """
+    if not latent_format.latent_rgb_factors or latent_format.latent_rgb_factors_reshape:
+        return None
     bias = latent_format.latent_rgb_factors_bias or [0.0, 0.0, 0.0]
     return LinearColours(torch.tensor(latent_format.latent_rgb_factors), torch.tensor(bias))
 

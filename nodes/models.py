@@ -2,35 +2,50 @@
 
 from collections.abc import Sequence
 
-import comfy.model_sampling
 from comfy.model_patcher import ModelPatcher
 
 from ..corrector.correction.update import CorrectionError
-from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.preference.preference import Preference
+from .sampling import predicts_flow
 
-SPACES = {"SD15": "sd15", "SDXL": "sdxl", "SD3": "sd3", "Flux": "flux", "Miniature": "miniature"}  # by latent format
+SPACES = {  # in LATENT_SPACES, by latent format and by whether the model predicts flow
+    ("SD15", False): "sd15",
+    ("SDXL", False): "sdxl",
+    ("SDXL", True): "auraflow",
+    ("SD3", True): "sd3",
+    ("Flux", True): "flux",
+    ("Flux2", True): "flux2",
+    ("Wan21", True): "qwen-image",
+    ("Wan21", False): "cosmos-predict2",
+    ("Miniature", False): "miniature",
+    ("FlowMiniature", True): "flow-miniature",
+}
 
 # By class in comfy.supported_models, which the classes of further versions inherit from, or by latent format.
-PICTURES = {
+PICTURES = {  # also those that make videos, if they are asked for more than one frame
     "Anima": "Anima",
     "AuraFlow": "AuraFlow",
     "Boogu": "Boogu",
     "Chroma": "Chroma",
     "ChromaRadiance": "Chroma Radiance",
+    "CogVideoX_T2V": "CogVideoX",
     "CosmosT2IPredict2": "Cosmos-Predict2",
+    "CosmosT2V": "Cosmos",
     "ErnieImage": "ERNIE-Image",
     "Flux2": "Flux.2",
+    "GenmoMochi": "Mochi",
     "HiDream": "HiDream",
     "HiDreamO1": "HiDream-O1",
     "HunyuanDiT": "Hunyuan-DiT",
     "HunyuanImage21": "HunyuanImage 2.1",
     "HunyuanImage21Refiner": "The refiner of HunyuanImage 2.1",
+    "HunyuanVideo": "HunyuanVideo",
     "Ideogram4": "Ideogram 4",
     "JoyImage": "JoyImage",
-    "Kandinsky5Image": "Kandinsky 5",
+    "Kandinsky5": "Kandinsky 5",
     "Krea2": "Krea 2",
     "Lens": "Lens",
+    "LTXV": "LTX-Video",
     "LongCatImage": "LongCat-Image",
     "Lumina2": "Lumina 2",
     "MageFlow": "MageFlow",
@@ -42,23 +57,16 @@ PICTURES = {
     "SDXL_Playground_2_5": "Playground 2.5",
     "SD_X4Upscaler": "The SD x4 upscaler",
     "Stable_Cascade_C": "Stable Cascade",
+    "WAN21_T2V": "Wan",
     "ZImage": "Z-Image",
     "ZImagePixelSpace": "Z-Image in pixel space",
 }
 VIDEOS = {
-    "CogVideoX_T2V": "CogVideoX",
-    "CosmosI2VPredict2": "Cosmos-Predict2 for videos",
-    "CosmosT2V": "Cosmos",
-    "GenmoMochi": "Mochi",
-    "HunyuanVideo": "HunyuanVideo",
-    "Kandinsky5": "Kandinsky 5 for videos",
-    "LTXV": "LTX-Video",
     "LTXAV": "LTX-2",
     "MiniMaxH3": "MiniMax H3",
     "SeedVR2": "SeedVR2",
     "SV3D_u": "Stable Video 3D",
     "SVD_img2vid": "Stable Video Diffusion",
-    "WAN21_T2V": "Wan",
 }
 OTHERS = {
     "ACEStep": "ACE-Step",
@@ -74,30 +82,21 @@ def name_of(model: ModelPatcher, otherwise: str = "The model") -> str:
     return NAMES.get(_known_class(model), otherwise)
 
 
-def predicts_flow(model: ModelPatcher) -> bool:
-    """Whether a model is sampled as a flow model (rectified flow), whatever its latents."""
-    return isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
+def space_of(model: ModelPatcher) -> str:
+    """The name in LATENT_SPACES of what a model denoises; "" for kinds of which no preference is learned."""
+    kind = type(model.get_model_object("latent_format")).__name__
+    return SPACES.get((kind, predicts_flow(model)), "")
 
 
 def check_supported(model: ModelPatcher) -> None:
-    """Raises CorrectionError if a model makes no pictures, or if its latents are not supported."""
-    name, known, latent_format = name_of(model), _known_class(model), model.get_model_object("latent_format")
-    kind, dimensions = type(latent_format).__name__, latent_format.latent_dimensions
+    """Raises CorrectionError if a model makes no pictures."""
+    known, dimensions = _known_class(model), model.get_model_object("latent_format").latent_dimensions
     makes = "videos" if known in VIDEOS else "no pictures" if known in OTHERS or dimensions == 1 else None
     if makes:
         raise CorrectionError(
-            f"{name} makes {makes}, and RS-Corrector only corrects pictures. Remove the RS-Corrector node from this "
-            "graph."
+            f"{name_of(model)} makes {makes}, and RS-Corrector only corrects pictures. Remove the RS-Corrector node "
+            "from this graph."
         )
-    if kind in SPACES:
-        return
-    frames = " (with frames, as videos have)" if dimensions == 3 else ""
-    found = "is not supported yet" if known else f"has {kind} latents{frames}, and is not supported"
-    *titles, last = [LATENT_SPACES[space].title for space in SPACES.values()]
-    raise CorrectionError(
-        f"{name} {found}. RS-Corrector runs with models that have the latents of {', '.join(titles)} or {last}: use "
-        "one of these, or remove the RS-Corrector node from this graph."
-    )
 
 
 def _known_class(model):
@@ -107,14 +106,8 @@ def _known_class(model):
 
 
 def check_model(model: ModelPatcher, preferences: Sequence[Preference]) -> None:
-    """Raises RSCorrectorError if the model is not supported or a preference was made for another kind of model."""
+    """Raises RSCorrectorError if the model makes no pictures or a preference was made for another kind of model."""
     check_supported(model)
-    space, flow = SPACES[type(model.get_model_object("latent_format")).__name__], predicts_flow(model)
     advice = "use a preference made for this model, or RS-Corrector (any checkpoint)"
     for preference in preferences:
-        preference.check_space(space, name_of(model, "the model"), advice)
-        if preference.space != "any" and flow != LATENT_SPACES[space].flow:
-            raise CorrectionError(
-                f"{name_of(model)} is {'' if flow else 'not '}sampled as a flow model, and the preference "
-                f'"{preference.name}" was made for one that is{" not" if flow else ""}; {advice}.'
-            )
+        preference.check_space(space_of(model), name_of(model, "the model"), advice)

@@ -1,7 +1,7 @@
 """A mixture of two Gaussians, stereotype and counter, in which every quantity of the method has a closed form.
 
-x0 is drawn from the counter side with probability beta. With x = a*x0 + sigma*n (a = 1, or 1-sigma for flow models),
-each side is Gaussian at every sigma: its denoised is linear in x, and the log-odds are a difference of two squares.
+x0 is drawn from the counter side with probability beta. With x = x0 + sigma*n each side is Gaussian at every sigma: its
+denoised is linear in x, and the log-odds are a difference of two squares.
 """
 
 import math
@@ -22,31 +22,25 @@ class GaussianWorld(nn.Module):
         means: of the counter and the stereotype side, numbers or tensors of `shape`.
         spreads: their standard deviations.
         shape: (C, H, W) of x0.
-        flow: whether x is that of a flow model.
     """
 
     has_weights = True
 
-    def __init__(self, beta=0.2, means=(1.5, -1.5), spreads=(0.5, 0.5), shape=(1, 1, 1), flow=False):
+    def __init__(self, beta=0.2, means=(1.5, -1.5), spreads=(0.5, 0.5), shape=(1, 1, 1)):
         super().__init__()
-        self.beta, self.spreads, self.shape, self.flow = beta, spreads, shape, flow
+        self.beta, self.spreads, self.shape = beta, spreads, shape
         self.means = [torch.as_tensor(mean, dtype=torch.float64).expand(shape) for mean in means]
-
-    def _scale(self, sigma):
-        return 1 - sigma if self.flow else torch.ones_like(sigma)
 
     def log_density(self, x, sigma, side):
         """log p(x | side, sigma) [B]."""
-        a, spread = self._scale(sigma), self.spreads[side]
-        variance = (a * spread) ** 2 + sigma**2
-        squares = (x - expand(a, x) * self.means[side]).square().flatten(1).sum(dim=1)
+        variance = self.spreads[side] ** 2 + sigma**2
+        squares = (x - self.means[side]).square().flatten(1).sum(dim=1)
         return -squares / (2 * variance) - math.prod(self.shape) / 2 * (2 * math.pi * variance).log()
 
     def denoised_of(self, x, sigma, side):
         """E[x0 | x, side]: D_c for side 0, D_s for side 1."""
-        a, spread = self._scale(sigma), self.spreads[side]
-        gain = a * spread**2 / ((a * spread) ** 2 + sigma**2)
-        return self.means[side] + expand(gain, x) * (x - expand(a, x) * self.means[side])
+        variance = self.spreads[side] ** 2
+        return self.means[side] + expand(variance / (variance + sigma**2), x) * (x - self.means[side])
 
     def log_odds(self, x, sigma):
         """l: log-odds of the counter side on balanced pairs [B]."""
@@ -79,10 +73,9 @@ class GaussianWorld(nn.Module):
     def sample(self, count, seed, hook=None, steps=400):
         """Integrate the probability flow from noise by Heun's method -> x0; `hook(denoised, x, sigma)` corrects."""
         generator = torch.Generator().manual_seed(seed)
-        top = 1.0 if self.flow else 80.0
-        levels = torch.logspace(math.log10(top), -3, steps, dtype=torch.float64)
+        levels = torch.logspace(math.log10(80.0), -3, steps, dtype=torch.float64)
         levels = torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
-        x = top * torch.randn(count, *self.shape, generator=generator, dtype=torch.float64)
+        x = 80.0 * torch.randn(count, *self.shape, generator=generator, dtype=torch.float64)
 
         def slope(x, level):
             sigma = level.expand(count)

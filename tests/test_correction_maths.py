@@ -21,8 +21,6 @@ WORLDS = {
     "one dimension": GaussianWorld(),
     "many dimensions": GaussianWorld(beta=0.1, means=(VECTOR, -0.5 * VECTOR), shape=(3, 2, 2)),
     "unequal spreads": GaussianWorld(beta=0.3, spreads=(0.4, 0.7)),
-    "flow": GaussianWorld(flow=True),
-    "flow, many dimensions": GaussianWorld(beta=0.1, means=(VECTOR, -VECTOR), shape=(3, 2, 2), flow=True),
 }
 worlds = pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS.keys())
 
@@ -30,11 +28,9 @@ worlds = pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS.keys())
 def noisy(world, count=64, seed=0):
     """x at `count` sigmas, from nearly clean to nearly pure noise."""
     generator = torch.Generator().manual_seed(seed)
-    top = 0.99 if world.flow else 20.0
-    sigma = torch.logspace(-2, math.log10(top), count, dtype=torch.float64)
+    sigma = torch.logspace(-2, math.log10(20.0), count, dtype=torch.float64)
     noise = torch.randn(count, *world.shape, generator=generator, dtype=torch.float64)
-    x0, level = world.draw(count, seed), sigma.view(-1, 1, 1, 1)
-    return ((1 - level) * x0 if world.flow else x0) + level * noise, sigma
+    return world.draw(count, seed) + expand(sigma, noise) * noise, sigma
 
 
 def everyone(count):
@@ -48,7 +44,7 @@ def test_the_push_is_sigma_squared_times_the_gradient_of_the_log_odds(world):
     x, sigma = noisy(world)
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(world.log_odds(x, sigma).sum(), x)
-    wanted = expand(sigma.square() / (1 - sigma if world.flow else 1), x) * gradient  # Tweedie
+    wanted = expand(sigma.square(), x) * gradient  # Tweedie
     torch.testing.assert_close(world.read(x.detach(), sigma).push, wanted.float(), rtol=1e-4, atol=1e-5)
 
 
@@ -64,7 +60,7 @@ def test_at_a_cfg_scale_the_corrected_denoised_is_that_of_a_prompt_for_the_count
     torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["one dimension", "flow", "many dimensions"])
+@pytest.mark.parametrize("name", ["one dimension", "many dimensions"])
 def test_sampling_with_all_pictures_corrected_draws_counter_pictures_only(name, exact):
     world, preference = WORLDS[name], exact(WORLDS[name])
     decision = everyone(1000)

@@ -8,26 +8,41 @@ import torch
 
 from corrector.latents.fingerprint import fingerprint, same_weights
 from corrector.latents.skin import skin_mask
-from corrector.latents.spaces import LATENT_SPACES, denoised_from_output, fit_mask, noise_level, scale_input
+from corrector.latents.spaces import (
+    LATENT_SPACES,
+    denoised_from_output,
+    exploding,
+    fit_mask,
+    flowing,
+    noise_level,
+    scale_input,
+)
 from corrector.latents.statistics import denoising_error, frechet, gap, mcnemar, mean, rate, ratio
 from gaussian_host import GaussianHost
 
 
 def test_latent_spaces():
-    spaces = {name: (space.channels, space.scale, space.shift, space.flow) for name, space in LATENT_SPACES.items()}
-    assert spaces["sd15"] == (4, 0.18215, 0.0, False) and spaces["sdxl"] == (4, 0.13025, 0.0, False)
-    assert spaces["sd3"] == (16, 1.5305, 0.0609, True) and spaces["flux"] == (16, 0.3611, 0.1159, True)
+    spaces = {name: (space.channels, space.scale, space.shift) for name, space in LATENT_SPACES.items()}
+    assert spaces["sd15"] == (4, 0.18215, 0.0) and spaces["sdxl"] == (4, 0.13025, 0.0)
+    assert spaces["sd3"] == (16, 1.5305, 0.0609) and spaces["flux"] == (16, 0.3611, 0.1159)
 
 
 def test_relations_between_x_sigma_and_the_output():
     x, sigma = torch.full((1, 1, 1, 1), 2.0), torch.tensor([0.75])
     assert float(scale_input(x, sigma)) == pytest.approx(2 / 1.25)
-    assert float(scale_input(x, sigma, flow=True)) == pytest.approx(2 / 0.625**0.5)
     assert float(noise_level(sigma)) == pytest.approx(math.log(0.75) / 4)
-    assert float(noise_level(sigma, flow=True)) == pytest.approx(math.log(3) / 4)
     assert float(noise_level(torch.zeros(1))) == pytest.approx(math.log(1e-4) / 4)
     outputs = [float(denoised_from_output(0.5 * x, x, sigma, kind)) for kind in ("eps", "flow", "v")]
     assert outputs == pytest.approx([1.25, 1.25, 2 / 1.5625 - 0.75 / 1.25])
+
+
+def test_flow_models_reach_the_package_in_variance_exploding_form():
+    x, sigma = torch.full((2, 1, 1, 1), 2.0), torch.tensor([0.75, 1.0])
+    exploded, noise = exploding(x, sigma, noise_scale=8.0)
+    assert exploded[:, 0, 0, 0].tolist() == pytest.approx([8.0, 2e4]) and noise.tolist() == pytest.approx([24.0, 8e4])
+    back, level = flowing(exploded, noise, noise_scale=8.0)
+    assert back[:, 0, 0, 0].tolist() == pytest.approx([2.0, 2.0], rel=2e-4)
+    assert level.tolist() == pytest.approx([0.75, 1.0], rel=2e-4)
 
 
 def test_mask_is_repeated_and_kept_within_0_and_1():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from corrector.latents.spaces import MOST_NOISE, exploding
 from corrector.preference.networks import LOWEST_SIGMA, Distilled, PreferenceError
 
 SIZES = [(16, 16), (15, 16), (7, 13), (1, 1), (2, 33)]
@@ -60,9 +61,10 @@ def test_a_learned_source_reads_the_prediction_for_the_prompt_and_pushes_nowhere
     assert not first.push[0].any() and (first.push[1:].abs().amax(dim=(1, 2, 3)) > 0).all()
 
 
-def test_distilled_works_for_flow_latents_at_sigma_one():
+def test_a_learned_source_works_at_the_first_sigma_of_a_flow_model():
     x, _, group = step(channels=16)
-    reading = fresh(space="flux")(x, torch.ones(3), group, x)
+    x, sigma = exploding(x, torch.ones(3))
+    reading = fresh(space="flux")(x, sigma, group, x / MOST_NOISE)
     assert torch.isfinite(reading.push).all()
 
 

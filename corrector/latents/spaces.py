@@ -1,8 +1,8 @@
 """Latent spaces: channels, scale, and the relations between x, sigma and the model's output.
 
-Notation (Karras et al. 2022, EDM): variance-exploding models see `x = x0 + sigma*n`; flow models see
-`x = (1-sigma)*x0 + sigma*n` with sigma in 0..1. Everything here is in *model space*, in which the host samples
-(SD1.5: VAE latents times 0.18215).
+Everything in the package is in *model space*, in which the host samples (SD1.5: VAE latents times 0.18215), and in
+variance-exploding form (Karras et al. 2022, EDM): `x = x0 + sigma*n`. Flow models are sampled as
+`x = (1-sigma)*x0 + sigma*n` with sigma in 0..1: hosts turn that into this form and back.
 """
 
 import math
@@ -13,12 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST_NOISE = 1e4  # sigma of a flow model's first step, where nothing is left of x0
+
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """A latent space. `scale` and `shift` map VAE space to model space: (z - shift) * scale.
+    """A latent space. `scale` and `shift` map VAE space to model space: (z - shift) * scale; NaN if they differ by
+    channel.
 
-    `title` names the models that it was made for.
+    `title` names the models that it was made for. A family with the latents of another, but which predicts flow where
+    that does not, has a space of its own.
     """
 
     name: str
@@ -26,7 +30,6 @@ class LatentSpace:
     channels: int
     scale: float
     shift: float = 0.0
-    flow: bool = False
 
 
 LATENT_SPACES = {
@@ -34,10 +37,14 @@ LATENT_SPACES = {
     for space in (
         LatentSpace("sd15", "SD1.5 and SD2.x", 4, 0.18215),  # SD2.x has another text encoder
         LatentSpace("sdxl", "SDXL", 4, 0.13025),
-        LatentSpace("sd3", "SD3", 16, 1.5305, 0.0609, flow=True),
-        LatentSpace("flux", "Flux.1", 16, 0.3611, 0.1159, flow=True),
+        LatentSpace("sd3", "SD3", 16, 1.5305, 0.0609),
+        LatentSpace("flux", "Flux.1", 16, 0.3611, 0.1159),
+        LatentSpace("flux2", "Flux.2", 128, math.nan),
+        LatentSpace("qwen-image", "Qwen-Image", 16, math.nan),
+        LatentSpace("cosmos-predict2", "Cosmos-Predict2", 16, math.nan),
+        LatentSpace("auraflow", "AuraFlow", 4, 0.13025),
         LatentSpace("miniature", "the miniature", 4, 0.94277),
-        LatentSpace("flow-miniature", "the flow miniature", 16, 1.53, 0.06),  # variance-exploding, as of its host
+        LatentSpace("flow-miniature", "the flow miniature", 16, 1.53, 0.06),
         LatentSpace("second-world", "the second world", 4, 2.0),  # benchmarks/second_world
     )
 }
@@ -56,22 +63,35 @@ def fit_mask(mask: Tensor, x: Tensor) -> Tensor:
     return mask[torch.arange(len(x)) % len(mask)].clamp(0, 1).to(x.device)
 
 
-def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor | float, flow: bool = False) -> Tensor:
+def exploding(x: Tensor, sigma: Tensor, noise_scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    """x and sigma [B] in 0..1 of a flow model -> in variance-exploding form; the denoised is the same, exactly.
+
+    With x = (1-sigma) x0 + noise_scale sigma n that is x / (1-sigma) and noise_scale sigma / (1-sigma), which is
+    clamped, as the first sigma is 1.
+    """
+    rest = (1 - sigma).clamp(min=1 / MOST_NOISE)
+    return x / expand(rest, x), noise_scale * sigma / rest
+
+
+def flowing(x: Tensor, sigma: Tensor, noise_scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The way back of `exploding`."""
+    rest = noise_scale / (noise_scale + sigma)
+    return x * expand(rest, x), 1 - rest
+
+
+def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
     """The noisy latent x at sigma [B]."""
-    sigma = expand(sigma, x0)
-    return (1 - sigma) * x0 + sigma * noise if flow else x0 + sigma * noise
+    return x0 + expand(sigma, x0) * noise
 
 
-def scale_input(x: Tensor, sigma: Tensor, flow: bool = False) -> Tensor:
+def scale_input(x: Tensor, sigma: Tensor) -> Tensor:
     """Scale x at sigma to unit variance, if x0 has unit variance, as input of a network (EDM's c_in)."""
-    sigma = expand(sigma, x)
-    return x / (((1 - sigma).square() if flow else 1) + sigma.square()).sqrt()
+    return x / (1 + expand(sigma, x).square()).sqrt()
 
 
-def noise_level(sigma: Tensor, flow: bool = False) -> Tensor:
-    """sigma [B] -> EDM's c_noise [B] = ln(noise / signal) / 4, clamped to finite values."""
-    ratio = sigma / (1 - sigma).clamp(min=1e-4) if flow else sigma
-    return ratio.clamp(min=1e-4).log() / 4
+def noise_level(sigma: Tensor) -> Tensor:
+    """sigma [B] -> EDM's c_noise [B] = ln(sigma) / 4, clamped to finite values."""
+    return sigma.clamp(min=1e-4).log() / 4
 
 
 def denoised_from_output(output: Tensor, x: Tensor, sigma: Tensor, prediction: str) -> Tensor:

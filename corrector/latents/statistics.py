@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .host import Conditioning, Host, starting_noise
-from .spaces import LATENT_SPACES, add_noise
+from .spaces import add_noise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +131,7 @@ def denoising_error(host: Host, latents: Tensor, conditioning: Conditioning, see
     """
     sigma = torch.full((len(latents),), RENOISING_SIGMA)
     with torch.no_grad():
-        noise, flow = starting_noise([seed + 1 for seed in seeds], latents.shape[1:]), LATENT_SPACES[host.space].flow
-        noised = add_noise(latents, noise, RENOISING_SIGMA, flow)
+        noise = starting_noise([seed + 1 for seed in seeds], latents.shape[1:])
+        noised = add_noise(latents, noise, RENOISING_SIGMA)
         denoised = host.denoise(noised, sigma, conditioning).float().cpu()
     return (denoised - latents).square().mean(dim=(1, 2, 3)) / RENOISING_SIGMA**2

@@ -86,7 +86,6 @@ class Trunk(nn.Module):
         self.space = space
         self.groups = groups
         self.patch = patch
-        self.flow = LATENT_SPACES[space].flow
         self.channels = LATENT_SPACES[space].channels
         self.stem = nn.Conv2d(2 * self.channels * patch * patch, width, 3, padding=1)
         self.condition = nn.Sequential(nn.Linear(17 + groups, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width))
@@ -106,11 +105,11 @@ class Trunk(nn.Module):
                 f'The model\'s latents have {x.shape[1]} channels and this preference is for "{self.space}", which has '
                 f"{self.channels}; use a preference made for this model."
             )
-        x = torch.cat([scale_input(x, sigma, self.flow), conditional], dim=1)
+        x = torch.cat([scale_input(x, sigma), conditional], dim=1)
         height, width = x.shape[-2:]
         fit = 2 * self.patch  # pad sizes that are no multiple of both scales
         x = F.pad(x, (0, -width % fit, 0, -height % fit), mode="replicate")
-        level = noise_level(sigma, self.flow)[:, None]  # [B, 1]
+        level = noise_level(sigma)[:, None]  # [B, 1]
         waves = level * self.frequencies
         one_hot = F.one_hot(group.clamp(min=0), self.groups).to(x.dtype)
         condition = self.condition(torch.cat([level, waves.sin(), waves.cos(), one_hot], dim=1))
