@@ -180,10 +180,9 @@ def preview_of(start, how):
     return previewed(model, x, sigma, model.plain(x, sigma), how)
 
 
-def test_a_preview_from_the_infinite_noise_of_a_flow_models_first_step_is_as_good():
-    made, how = sampled(60, steps=400), PREVIEWS[False, False]
-    flow, usual = (float((preview_of(start, how) - made).std()) for start in (MOST_NOISE, START))
-    assert flow < 1.5 * usual
+def test_a_preview_from_the_infinite_noise_of_a_flow_models_first_step_wastes_no_steps_there():
+    preview = preview_of(MOST_NOISE, PREVIEWS[False, False])
+    assert float((preview - sampled(60, steps=400)).std()) < 0.65  # 0.86 with steps evenly spread from there
 
 
 @pytest.mark.parametrize("target", (0.4, 0.5, 0.8, 1.0))
