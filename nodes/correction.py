@@ -72,7 +72,7 @@ def corrected(
             preferences, settings, coins, _prompts(prompts, len(noise)), repainted=denoise_mask,
             start=in_package(latent_image) if latent_image.any() else None,
             context=context and context.prompt_id,  # the samplers of a graph may be stages of the same pictures
-            use_gate=use_gate, asks=asked, model=identity,
+            use_gate=use_gate, asks=asked, steps=len(sigmas) - 1, model=identity,
         )  # fmt: skip
         outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
         try:

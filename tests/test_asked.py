@@ -140,20 +140,22 @@ def replace_beta(beta):
 
 
 @pytest.mark.parametrize(
-    ("cfg", "settings", "previews", "verdict"),
+    ("cfg", "steps", "settings", "previews", "verdict"),
     [
-        (2.0, Settings(), 2 * 3 + 3, 4),
-        (2.0, Settings(verdict=False), 2 * 3 + 3, 0),
-        (2.0, Settings(thrifty=True), 2 * 1 + 1, 0),
-        (1.0, Settings(), 3, 2),
-        (1.0, Settings(thrifty=True), 2, 0),
+        (2.0, 16, Settings(), 2 * 3 + 3, 4),
+        (2.0, 4, Settings(), 2 * 3 + 3, 4),
+        (2.0, 16, Settings(verdict=False), 2 * 3 + 3, 0),
+        (2.0, 16, Settings(thrifty=True), 2 * 1 + 1, 0),
+        (1.0, 16, Settings(), 3, 2),
+        (1.0, 4, Settings(), 1, 2),
+        (1.0, 16, Settings(thrifty=True), 2, 0),
     ],
 )
 def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed_only(
-    preference, cfg, settings, previews, verdict
+    preference, cfg, steps, settings, previews, verdict
 ):
     model = WorldModel(replace_beta(0.001), cfg)
-    run, asked = run_of(preference, 1, model, settings), []
+    run, asked = run_of(preference, 1, model, settings, steps=steps), []
     for level in (START, 5.0, 1.1 * CLOSED, 0.9 * CLOSED, 0.1):
         before = model.asked["side"]
         sigma, x = torch.full((1,), level), torch.full((1, *SHAPE), -1.0)

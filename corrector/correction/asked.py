@@ -55,6 +55,15 @@ PREVIEWS = {
     (False, False): Preview(4, 0.4, multistep=True),  # 3
     (False, True): Preview(3, 0.5, multistep=True),  # 2
 }
+# Models that are distilled to few steps at CFG 1 draw nearly the whole picture in the first one.
+FEW_STEPS = 8
+OF_FEW_STEPS = Preview(2, 2.0)  # 1
+
+
+def preview_for(cfg: float, thrifty: bool, steps: int | None) -> Preview:
+    """How to preview a run at a CFG scale, of a number of steps if that is known."""
+    few = steps is not None and steps <= FEW_STEPS and cfg == 1
+    return OF_FEW_STEPS if few else PREVIEWS[cfg != 1, thrifty]
 
 
 class RunModel(Protocol):

@@ -10,7 +10,7 @@ from ..gate.prompt_gate import PromptReading
 from ..latents.spaces import expand, fit_mask
 from ..preference.preference import Preference
 from ..preference.text import Text
-from .asked import CLOSED, PREVIEWS, AskedSides, RunModel, previewed
+from .asked import CLOSED, AskedSides, Preview, RunModel, preview_for, previewed
 from .decision import Decision
 from .kept_skin import with_skin_of
 from .update import Settings
@@ -33,11 +33,12 @@ class AskedRun:
         model: RunModel.
         settings: Settings.
         coins: [B] in 0..1, which choose the phrases.
+        steps: of the run, if known.
     """
 
     def __init__(
         self, preferences: Sequence[Preference], readings: Sequence[Readings], model: RunModel, settings: Settings,
-        coins: Tensor,
+        coins: Tensor, steps: int | None = None,
     ):  # fmt: skip
         self.preferences = preferences
         self.readings = readings
@@ -45,7 +46,8 @@ class AskedRun:
         self.settings = settings
         self.coins = coins
         self.plain: Tensor | None = None  # previews [B, C, H, W], once they are needed
-        self._preview = PREVIEWS[False, False]  # how plain pictures are drawn
+        self.steps = steps
+        self._preview: Preview | None = None  # how plain pictures are drawn
         self._first: tuple[Tensor, Tensor] | None = None  # x and sigma of the first step, until the second
         self._noisy: Tensor | None = None  # bool [B], fine by a preview that does not count, until they have another
         self.noises = 1  # of the verdict in the end: a tenth of a run of 20 steps, with CFG and without
@@ -72,7 +74,7 @@ class AskedRun:
         self._first = x, sigma
         if self.plain is None:
             self.noises = 1 + (cfg != 1)
-            self._preview = PREVIEWS[cfg != 1, self.settings.thrifty]
+            self._preview = preview_for(cfg, self.settings.thrifty, self.steps)
             self.plain = previewed(self.model, x, sigma, denoised, self._preview)
         verdict = sides.verdict(self.plain, noises=1)
         self._verdicts[number] = verdict, None
@@ -100,7 +102,7 @@ class AskedRun:
         if self._noisy is None or sigma.max() > NOISE_HEEDED:
             return
         noisy, self._noisy = self._noisy, None
-        if self.plain is None or not noisy.any():
+        if self.plain is None or self._preview is None or not noisy.any():
             return
         again = previewed(self.model, x, sigma, self.model.plain(x, sigma), self._preview)
         self.plain = torch.where(expand(noisy, again) > 0, again, self.plain)

@@ -44,6 +44,7 @@ class Run:
         asks: the host's model, for preferences with a Text source. Raises PreferenceError if there is one and no model.
         memory: Memory of earlier runs.
         before: an earlier Run of the same pictures in the same order, if known.
+        steps: of the run, if known.
         model: the identity of the model that samples, as `Calibration.of_other_model` takes it, or a function that
             gives it, which is called once if a preference was calibrated; "" if not known.
     """
@@ -51,7 +52,7 @@ class Run:
     def __init__(
         self, preferences: Sequence[Preference], settings: Settings, coins: Tensor, prompts: Sequence[list[Tensor]],
         start: Tensor | None = None, repainted: Tensor | None = None, context: object = None, use_gate: bool = True,
-        asks: RunModel | None = None, memory: Memory = MEMORY, before: "Run | None" = None,
+        asks: RunModel | None = None, memory: Memory = MEMORY, before: "Run | None" = None, steps: int | None = None,
         model: str | Callable[[], str] = "",
     ):  # fmt: skip
         self.settings = settings
@@ -69,7 +70,8 @@ class Run:
             )
         self._repainted = repainted
         self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
-        self.asked = AskedRun(preferences, self.readings, asks, settings, coins) if asks and any(asking) else None
+        asked = AskedRun(preferences, self.readings, asks, settings, coins, steps) if asks and any(asking) else None
+        self.asked = asked
         self.decisions = None  # a Decision per preference, from the first call on
         self.acted = False  # whether a call corrected a picture
         self.cfg = None

@@ -110,7 +110,8 @@ def sample_corrected(
             pictures: list[int] = sampled[index].tolist()
             tokens = [[conditioning[i : i + 1]] for i in pictures]
             model = HostModel(host, conditioning[sampled[index]], [prompts[i] for i in pictures], cfg)
-            runs[first] = pictures, Run(preferences, settings, coins[pictures], tokens, asks=model)
+            steps = options.get("steps") or host.steps
+            runs[first] = pictures, Run(preferences, settings, coins[pictures], tokens, asks=model, steps=steps)
         return runs[first][1].correct(denoised, x, sigma, cfg, conditional)
 
     networks = [preference.source for preference in preferences if isinstance(preference.source, nn.Module)]

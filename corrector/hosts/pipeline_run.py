@@ -246,5 +246,5 @@ class PipelineRun:
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
         return Run(
             self._preferences, self.settings, coins, self._prompts, start=start, repainted=self._repainted,
-            use_gate=self._use_gate, asks=self._asked, model=lambda: self._model,
+            use_gate=self._use_gate, asks=self._asked, steps=len(self._scheduler.timesteps), model=lambda: self._model,
         )  # fmt: skip
