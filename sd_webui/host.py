@@ -17,6 +17,7 @@ class Processing(Protocol):
 
     sd_model: Any
     cfg_scale: float
+    steps: int
     width: int
     height: int
     hr_upscale_to_x: int  # the size in a hires pass

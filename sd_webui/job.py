@@ -117,6 +117,7 @@ class Job:
             preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
             repainted=None if repainted is None else repainted[None, :1], context=self.context,
             before=self.passes[0] if hires and self.passes else None, asks=self.asked,
+            steps=(hires and getattr(p, "hr_second_pass_steps", None)) or p.steps,
         )  # fmt: skip
 
     def _sampled(self, launch: Callable, steps: int, sample: Callable[[], Tensor]) -> Tensor:

@@ -22,7 +22,8 @@ class Processing:
         self.batch_size, self.hr_prompts = batch_size or len(prompts), hr_prompts
         self.width = self.height = 128
         self.hr_upscale_to_x = self.hr_upscale_to_y = 192
-        self.firstpass_steps, self.extra_network_data = 99, {}
+        self.steps = self.firstpass_steps = 99
+        self.extra_network_data = {}
         self.sampler = Sampler()
         self.extra_generation_params, self.comments = {}, {}
         self.is_hr_pass, self.subseed_strength, self.mask = False, 0, None
