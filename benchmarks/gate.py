@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.language_models import ENCODERS
+from benchmarks.language_models import ENCODERS, LanguageModel
 from benchmarks.measuring import Options, number, share
 from benchmarks.records import ROOT, Row
 from corrector.axis.axis import Axis, load_axis
-from corrector.gate.prompt_gate import PromptReading
+from corrector.gate.prompt_gate import PromptGate, PromptReading
 from corrector.gate.texts import gate_others
 from corrector.gate.train import QUICK, train_gate
 from corrector.gate.wordings import named_words, whole_words, words_of
@@ -81,13 +81,15 @@ def outcomes(axis: Axis, read: Callable[[str], PromptReading], labelled: Iterabl
             yield f"request overridden, {whose}", reading.open
 
 
-def prompts() -> tuple[list[dict], list[dict]]:
-    """Other people's prompts -> (those that name nobody, labelled ones)."""
+def prompts_for(axis: Axis, n: int | None) -> tuple[list[dict], list[str]]:
+    """Other people's prompts for an axis -> (labelled ones, n that name nobody of its groups, or all of them)."""
     folder = Path(os.environ["GATE_PROMPTS"])
     everywhere, labelled = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("out-of-scope", "labelled")
     )
-    return everywhere, labelled
+    near = named_words(axis) | NEAR_PEOPLE
+    nobody = [row["text"] for row in everywhere if not near & set(words_of(row["text"]))]
+    return [row for row in labelled if row["axis"] == axis.id], nobody[:n]
 
 
 def settings_of(axis: Axis, tokenizer: Any) -> dict[str, Any]:
@@ -95,14 +97,14 @@ def settings_of(axis: Axis, tokenizer: Any) -> dict[str, Any]:
     return gate_others(axis, ROOT / "axes", "sd15") | {"words": whole_words(tokenizer.get_vocab())}
 
 
-def readings(axis: Axis, read: Callable[[str], PromptReading], options: Options) -> dict[str, list[bool]]:
+def readings(
+    axis: Axis, read: Callable[[str], PromptReading], labelled: list[dict], nobody: list[str]
+) -> dict[str, list[bool]]:
     """{figure: whether it is so, of each prompt}."""
-    everywhere, labelled = prompts()
     results = {}
-    for figure, value in outcomes(axis, read, [row for row in labelled if row["axis"] == axis.id]):
+    for figure, value in outcomes(axis, read, labelled):
         results.setdefault(figure, []).append(value)
-    near = named_words(axis) | NEAR_PEOPLE
-    for text in [row["text"] for row in everywhere if not near & set(words_of(row["text"]))][: options.n]:
+    for text in nobody:
         active = read(text).group >= 0
         results.setdefault("false activation", []).append(active)
         if len(text.split()) > LONG_PROMPT:
@@ -123,36 +125,45 @@ def english(options: Options) -> Iterator[Row]:
         def read(text: str, gate=gate) -> PromptReading:
             return gate.read([encode_once(text)])
 
-        results = readings(axis, read, options)
+        results = readings(axis, read, *prompts_for(axis, options.n))
         yield Row({"axis": axis.id}, {figure: share(values) for figure, values in results.items()}, seed)
         for figure, values in results.items():
             totals.setdefault(figure, []).extend(values)
     yield Row({"axis": "all"}, {figure: share(values) for figure, values in totals.items()}, seed)
 
 
+def trained_quickly(axis: Axis, encoder: LanguageModel, seed: int) -> tuple[PromptGate, float]:
+    """The gate of a preference that asks, and the processor's seconds for its training without the text encoder."""
+    encoding = 0.0
+
+    def encode_each(texts: Sequence[str]) -> Iterator[Tensor]:
+        nonlocal encoding
+        vectors, start = encoder.encode_each(texts), process_time()
+        for tokens in vectors:
+            encoding += process_time() - start
+            yield tokens
+            start = process_time()
+
+    start = process_time()
+    gate, _ = train_gate(axis, encode_each, seed, **settings_of(axis, encoder.tokenizer), **QUICK)
+    return gate, process_time() - start - encoding
+
+
 def language_models(options: Options) -> Iterator[Row]:
-    """A row a text encoder, with the processor's seconds for the training without the encoder."""
+    """A row a text encoder."""
     seed, axis = options.seed or 0, load_axis(ROOT / "axes" / f"{AXIS}.json")
+    labelled, nobody = prompts_for(axis, options.n)
+    texts = list(dict.fromkeys([row["text"] for row in labelled] + nobody))
     for name, load in list(ENCODERS.items())[: 1 if options.quick else None]:
-        encoder, start = load(), process_time()
-        encoding = 0.0
+        encoder = load()
+        gate, seconds = trained_quickly(axis, encoder, seed)
+        encoded = dict(zip(texts, encoder.encode_each(texts), strict=True))
 
-        def encode_each(texts: Sequence[str], encoder=encoder) -> Iterator[Tensor]:
-            nonlocal encoding
-            vectors, start = encoder.encode_each(texts), process_time()
-            for tokens in vectors:
-                encoding += process_time() - start
-                yield tokens
-                start = process_time()
+        def read(text: str, gate=gate, encoded=encoded) -> PromptReading:
+            return gate.read([encoded[text][None]])
 
-        gate, _ = train_gate(axis, encode_each, seed, **settings_of(axis, encoder.tokenizer), **QUICK)
-        seconds = process_time() - start - encoding
-
-        def read(text: str, gate=gate, encoder=encoder) -> PromptReading:
-            return gate.read([next(encoder.encode_each([text]))[None]])
-
-        figures = {figure: share(values) for figure, values in readings(axis, read, options).items()}
-        yield Row({"text encoder": name, "axis": axis.id}, {**figures, "seconds of one core": number(seconds)}, seed)
+        figures = {figure: share(values) for figure, values in readings(axis, read, labelled, nobody).items()}
+        yield Row({"text encoder": name, "axis": axis.id}, figures | {"seconds to train": number(seconds)}, seed)
 
 
 PARTS = {"english": english, "language-models": language_models}
