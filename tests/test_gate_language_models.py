@@ -3,6 +3,7 @@
 import re
 import weakref
 import zlib
+from typing import Any
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_the_gate_of_a_wide_text_encoder_is_kept_and_the_folder_has_room_for_man
             encoded.append(text)
             yield encode(text, 5120)
 
-    settings = dict(count=40, longest=8, steps=1, check=False)
+    settings: dict[str, Any] = dict(count=40, longest=8, steps=1, check=False)
     gates = [kept_gate(backdrop, wide, "Mistral", tmp_path, **settings)[0] for _ in range(2)]
     assert len(encoded) == 40 and all(
         torch.equal(a, b) for a, b in zip(*(gate.parameters() for gate in gates), strict=True)
