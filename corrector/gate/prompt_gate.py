@@ -20,6 +20,7 @@ EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of t
 NEITHER, STEREOTYPE, COUNTER, ANOTHER = range(len(EXPLICIT))
 NEARLY_IN_SCOPE = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
 DROPOUT = 0.1  # share of the features
+EXTREME = 10  # times the spread of a channel, from which it is taken for no larger
 
 
 class GateError(RSCorrectorError):
@@ -64,6 +65,15 @@ class PromptReading:
 def token_vectors(conditioning) -> Tensor:
     """A host's conditioning, a tensor or an object with `tokens` -> token vectors [N, T, width]."""
     return getattr(conditioning, "tokens", conditioning)
+
+
+def without_extremes(tokens: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
+    """Token vectors [..., width] with each channel at most EXTREME spreads from its centre.
+
+    Language models have tokens that attend to nothing, often the first one, with some channels a thousand times as
+    large as in other tokens.
+    """
+    return tokens.clamp(centre - EXTREME * spread, centre + EXTREME * spread)
 
 
 class PromptGate(nn.Module):
@@ -141,7 +151,9 @@ class PromptGate(nn.Module):
             )
         if not tokens.shape[1]:
             return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER])
-        groups, explicit = (logits.softmax(-1)[0].tolist() for logits in self(*beside(self, tokens)))
+        (tokens,) = beside(self, tokens)
+        tokens = without_extremes(tokens.float(), self.centre, self.spread)
+        groups, explicit = (logits.softmax(-1)[0].tolist() for logits in self(tokens))
         *groups, outside = groups
         nearest = max(range(self.groups), key=groups.__getitem__)
         side = max(range(1, len(explicit)), key=explicit.__getitem__)

@@ -13,12 +13,14 @@ from ..axis.axis import Axis
 from ..latents.optimise import optimise
 from .checks import Checked, check_texts
 from .data import checks
-from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate
+from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, without_extremes
 from .texts import Labelled, gate_texts
 
-VERSION = 2  # of the training: raise it with every change after which kept gates must be trained again
+VERSION = 3  # of the training: raise it with every change after which kept gates must be trained again
 TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
+NUMBERS_HELD, NUMBERS_ANALYSED = 2**28, 2**26  # in the token vectors of these texts at most: of wide ones, fewer
+SINK = 10  # times the usual norm of token vectors, above which one does not count for their centre and spread
 DIRECTIONS = 256  # of these that are kept
 GATE_STEPS, RATE = 500, 8e-3
 AVERAGE = 0.97  # of the weights over the last steps: without it trainings differ by their seeds
@@ -83,8 +85,8 @@ def train_gate(
 
     texts = gate_texts(axis, count - count // HELD_OUT, seed, **others)
     vectors = vectors_of(texts)
-    first = list(islice(vectors, TEXTS_FOR_DIRECTIONS))
-    widest = _Directions(first)
+    first = list(_first(vectors))
+    widest = _Directions(first, seed)
     data = _Encoded(texts, axis, map(widest, chain(first, vectors)))
     texts = gate_texts(axis, count // HELD_OUT, seed, held_out=True, **others)
     held_out = _Encoded(texts, axis, map(widest, vectors_of(texts)))
@@ -112,23 +114,42 @@ def gate_weakness(figures: Mapping) -> str:
     return f"its gate on the prompt {', '.join(weak)} (at most {SOUND_ERRORS:.0%} is sound)" if weak else ""
 
 
+def _first(vectors: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The token vectors of TEXTS_FOR_DIRECTIONS texts, or of so many that they have NUMBERS_HELD."""
+    held = 0
+    for tokens in islice(vectors, TEXTS_FOR_DIRECTIONS):
+        yield tokens
+        held += tokens.numel()
+        if held >= NUMBERS_HELD:
+            return
+
+
 class _Directions:
     """The DIRECTIONS in which token vectors vary most: a gate is trained in these alone, in less time and memory.
 
     Args:
         vectors: token vectors [T, width] of several texts.
+        seed: of the approximation.
     """
 
-    def __init__(self, vectors: Sequence[Tensor]):
-        tokens = torch.cat([tokens.cpu().float() for tokens in vectors])
-        self.centre = tokens.mean(dim=0)
-        self.spread = tokens.std(dim=0).clamp(min=1e-4)
-        tokens = (tokens - self.centre) / self.spread
-        self.basis = torch.linalg.eigh(tokens.T @ tokens).eigenvectors[:, -DIRECTIONS:]  # ascending eigenvalues
+    def __init__(self, vectors: Sequence[Tensor], seed: int):
+        every = -(-sum(tokens.numel() for tokens in vectors) // NUMBERS_ANALYSED)
+        tokens = torch.cat([tokens[index % every :: every].cpu().float() for index, tokens in enumerate(vectors)])
+        norms = tokens.norm(dim=1)
+        usual = tokens[norms <= SINK * norms.median()]  # language models give the first token a huge vector
+        self.centre = usual.mean(dim=0)
+        self.spread = usual.std(dim=0).clamp(min=1e-4)
+        tokens = self._scaled(tokens)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.basis = torch.svd_lowrank(tokens, min(DIRECTIONS, *tokens.shape))[2]
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Token vectors [T, width] -> their coordinates in these directions [T, D], in half precision."""
-        return ((tokens.cpu().float() - self.centre) / self.spread @ self.basis).half()
+        return (self._scaled(tokens.cpu().float()) @ self.basis).half()
+
+    def _scaled(self, tokens: Tensor) -> Tensor:
+        return (without_extremes(tokens, self.centre, self.spread) - self.centre) / self.spread
 
     @torch.no_grad()
     def widened(self, gate: PromptGate) -> PromptGate:

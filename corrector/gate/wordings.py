@@ -31,10 +31,15 @@ def content_words(texts: Iterable[str]) -> set[str]:
 
 
 def whole_words(tokens: Iterable[str]) -> list[str]:
-    """The English words of three letters or more among the tokens of a tokenizer, byte-pair or WordPiece; sorted."""
+    """The English words of three letters or more among the tokens of a tokenizer, in small letters; sorted.
+
+    CLIP marks where a word ends; GPT-2, Qwen and SentencePiece mark where one starts; WordPiece marks what goes on.
+    """
     tokens = list(tokens)
     ended = {token.removesuffix("</w>") for token in tokens if token.endswith("</w>")}
-    return sorted(word for word in ended or tokens if len(word) > 2 and word.isascii() and word.isalpha())
+    started = {token[1:] for token in tokens if token.startswith(("\u0120", "\u2581")) and len(token) > 1}
+    words = {word.lower() for word in ended or started or tokens if word.isascii() and word.isalpha()}
+    return sorted(word for word in words if len(word) > 2)
 
 
 def named_words(axis: Axis) -> set[str]:
