@@ -137,7 +137,9 @@ class RSCorrectorMiniature(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The model. Preferences named miniature-* fit the miniature, not the flow miniature."),
+                io.Model.Output(
+                    tooltip="The model. Preferences named miniature-* fit the miniature, not the flow miniature."
+                ),
                 io.Clip.Output(tooltip="The miniature's text encoder, which knows few words."),
                 io.Vae.Output(tooltip="The miniature's VAE, for pictures of 128 x 128 pixels."),
             ],
