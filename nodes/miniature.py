@@ -132,8 +132,8 @@ class RSCorrectorMiniature(io.ComfyNode):
                     options=list(MODELS),
                     default="miniature",
                     optional=True,
-                    tooltip="miniature is of SD1.5's kind: CFG 2, 16 steps, scheduler karras. flow miniature is of SD3's "
-                    "kind: CFG 2, 16 steps, scheduler normal; its turbo draws in 4 steps at CFG 1.",
+                    tooltip="miniature is of SD1.5's kind: CFG 2, 16 steps, scheduler karras. flow miniature is of "
+                    "SD3's kind: CFG 2, 16 steps, scheduler normal; its turbo draws in 4 steps at CFG 1.",
                 ),
             ],
             outputs=[
