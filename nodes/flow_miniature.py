@@ -45,17 +45,21 @@ class TextEncoders(torch.nn.Module):
             setattr(self, name, encoder(device=device, dtype=dtype, model_options=options))
         self.dtypes = {dtype}
 
+    @property
+    def encoders(self) -> list[Any]:
+        return list(self.children())
+
     def set_clip_options(self, options):
-        for encoder in self.children():
+        for encoder in self.encoders:
             encoder.set_clip_options(options)
 
     def reset_clip_options(self):
-        for encoder in self.children():
+        for encoder in self.encoders:
             encoder.reset_clip_options()
 
     def encode_token_weights(self, token_weight_pairs) -> tuple[Tensor, Tensor]:
         """Tokens of one prompt -> token vectors [1, T, W] and pooled vector [1, P]."""
-        encoded = [encoder.encode_token_weights(token_weight_pairs["l"]) for encoder in self.children()]
+        encoded = [encoder.encode_token_weights(token_weight_pairs["l"]) for encoder in self.encoders]
         tokens, pooled = zip(*encoded, strict=True)
         return torch.cat(tokens, dim=-1), torch.cat(pooled, dim=-1)
 

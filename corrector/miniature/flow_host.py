@@ -124,7 +124,7 @@ class FlowMiniature(PipelineTexts):
             cfg, steps: as for `sample`.
         """
         cfg, conditioning = self.cfg if cfg is None else cfg, self.encode(prompts)
-        tokens = [[conditioning[index : index + 1]] for index in range(len(prompts))]
+        tokens = [[conditioning[index : index + 1].tokens] for index in range(len(prompts))]
         asks = HostModel(self, conditioning, prompts, cfg)
         run = Run(preferences, settings, coins_from_seeds(seeds), tokens, asks=asks)
 

@@ -9,6 +9,8 @@ from comfy_execution.graph import DynamicPrompt
 from comfy_execution.progress import reset_progress_state
 from host import encode, node, sample
 from reference_prompts import PROMPTS
+from rs_pack.nodes.audit_host import add_reader
+from rs_pack.nodes.host import ComfyHost
 from rs_pack.nodes.models import space_of
 from safetensors.torch import load_file
 
@@ -80,6 +82,12 @@ def test_they_differ(expected):
 def test_a_saved_graph_without_the_widget_loads_the_miniature():
     with torch.inference_mode():
         assert space_of(node("RSCorrectorMiniature")[0]) == "miniature"
+
+
+def test_audits_of_it_have_the_reader_as_a_judge(loaded):
+    host = ComfyHost(*loaded["flow miniature"], width=128, height=128)
+    add_reader(host)
+    assert host.reader is not None
 
 
 @pytest.mark.parametrize(
