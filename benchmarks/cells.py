@@ -144,23 +144,28 @@ def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", 
     yield from map(measure, cells(world, settings, 100, options, asks=True, **more))
 
 
+FLOW = tuple(("Euler", cfg, steps) for steps in (16, 28) for cfg in (1.0, 2.0, 4.0, 7.0))
+FLOW_TURBO = (("Euler", 1.0, 4), ("Euler", 1.0, 8))
+
+
+def flow(options: Options, settings: tuple, world: str) -> Iterator[Row]:
+    """The same with a flow model, and what it costs."""
+    for cell in cells(world, settings, 200, options, asks=True):
+        row, prompts = measure(cell), WORLDS[world].prompts(cell.group, cell.n)
+        yield replace(row, figures=row.figures | evaluations_of(cell, prompts))
+
+
 def evaluations(options: Options) -> Iterator[Row]:
     """Evaluations of the UNet in a run that asks the model, over those of the plain run."""
-    studio = studio_of("miniature")
-    rows = []
-    counted = studio.host.pipe.unet.register_forward_hook(lambda unet, inputs, output: rows.append(len(output[0])))
     settings = tuple(("Euler", cfg, steps) for steps in (16, 30) for cfg in (7.0, 1.0))
     ways = [cells("miniature", settings, 8, options, asks=True, thrifty=thrifty) for thrifty in (False, True)]
     for cell in chain(*ways):
         if cell.group == "Orvane" and cell.axis == "backdrop":
-            counts = []
-            studio.drawn.clear()
-            for corrects in (False, True):
-                rows.clear()
-                studio.latents(cell, studio.world.prompts(cell.group, cell.n), corrects)
-                counts.append(sum(rows))
-            yield cell.row({"evaluations over plain": number(counts[1] / counts[0], cell.n)})
-    counted.remove()
+            yield cell.row(evaluations_of(cell, WORLDS[cell.world].prompts(cell.group, cell.n)))
+
+
+def evaluations_of(cell: Cell, prompts: list[str]) -> dict[str, Estimate]:
+    return {"evaluations over plain": studio_of(cell.world).evaluations_over_plain(cell, prompts)}
 
 
 def targets(options: Options, world: str = "miniature", **more) -> Iterator[Row]:
@@ -221,6 +226,8 @@ PARTS = {
     "any-checkpoint-elsewhere-second-world": lambda options: any_checkpoint(options, ASKED_ELSEWHERE, "second"),
     "any-checkpoint-noisy-second-world": lambda options: any_checkpoint(options, NOISY, "second"),
     "any-checkpoint-thrifty": lambda options: any_checkpoint(options, CALIBRATED[1:], thrifty=True),
+    "flow": lambda options: flow(options, FLOW, "flow"),
+    "flow-turbo": lambda options: flow(options, FLOW_TURBO, "flow-turbo"),
     "evaluations": evaluations,
     "targets": targets,
     "asked": asked,

@@ -7,13 +7,16 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import corrector
+from benchmarks.measuring import number
 from benchmarks.records import ROOT, Estimate, Row
 from benchmarks.worlds import WORLDS
 from corrector.axis.axis import Axis, load_axis
+from corrector.correction.update import Settings
 from corrector.hosts.diffusers import corrected
+from corrector.miniature.flow_host import FlowMiniature
 from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
 from corrector.preference.text import Text
@@ -101,8 +104,7 @@ class Pictures:
 
 
 def axis_of(world: str, attribute: str) -> Axis:
-    folder, name = ("axes", f"{world}-{attribute}") if world == "miniature" else (f"benchmarks/{world}_world", "axis")
-    return load_axis(ROOT / folder / f"{name}.json")
+    return load_axis(ROOT / WORLDS[world].axes.format(attribute))
 
 
 @cache
@@ -114,8 +116,8 @@ def preference_of(world: str, attribute: str, derivative: str = "") -> Preferenc
     for folder in ("weights", "runs"):
         if (ROOT / folder / name).is_file():
             return load_preference(ROOT / folder / name)
-    host, axis = studio_of(world).host, ROOT / "benchmarks" / f"{world}_world" / "axis.json"
-    preference = corrector.calibrate(host, corrector.learn(host, axis))
+    host = studio_of(world).host
+    preference = corrector.calibrate(host, corrector.learn(host, axis_of(world, attribute)))
     (ROOT / "runs").mkdir(exist_ok=True)
     corrector.save_preferences([preference], ROOT / "runs" / name)
     return preference
@@ -129,7 +131,13 @@ class Studio:
         self.world = WORLDS[world]
         self.host = self.world.host(lora=lora) if derivative else self.world.host()
         self.schedule = self.host.pipe.scheduler.config
-        self.drawn: dict[tuple, Tensor] = {}
+        self.drawn: dict[tuple, tuple[Tensor, float]] = {}  # with the evaluations of the network a picture
+        self.rows = 0  # of the network's evaluations
+        network = self.host.transformer if isinstance(self.host, FlowMiniature) else self.host.unet
+        network.register_forward_hook(self._count)
+
+    def _count(self, network: nn.Module, inputs: tuple, output: Any) -> None:
+        self.rows += len(output[0])
 
     def pictures(self, cell: Cell, prompts: list[str], corrects: bool) -> Pictures:
         latents = self.latents(cell, prompts, corrects)
@@ -142,13 +150,21 @@ class Studio:
 
     def latents(self, cell: Cell, prompts: list[str], corrects: bool) -> Tensor:
         """Latents [N, C, H, W] on the CPU, in bfloat16 by autocast; seeds count from the cell's first."""
+        return self._drawn(cell, prompts, corrects)[0]
+
+    def evaluations_over_plain(self, cell: Cell, prompts: list[str]) -> Estimate:
+        """Evaluations of the network in corrected runs, over those in plain ones."""
+        corrected, plain = (self._drawn(cell, prompts, corrects)[1] for corrects in (True, False))
+        return number(corrected / plain, len(prompts))
+
+    def _drawn(self, cell, prompts, corrects):
         how = (cell.correct or cell.axis, cell.target, cell.calibrated, cell.asks, cell.thrifty) if corrects else ()
         key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), how)
         if key not in self.drawn:
-            batch = SHARE_BATCH if cell.target < 1 else BATCH
+            batch, self.rows = SHARE_BATCH if cell.target < 1 else BATCH, 0
             parts = range(0, len(prompts), batch)
             batches = [self._batch(cell, prompts[i : i + batch], cell.seed + i, corrects) for i in parts]
-            self.drawn[key] = torch.cat(batches)
+            self.drawn[key] = torch.cat(batches), self.rows / len(prompts)
         return self.drawn[key]
 
     def starts(self, cell: Cell, n: int, seed: int) -> Tensor:
@@ -158,6 +174,8 @@ class Studio:
         return self.decode(self.latents(whole, prompts, False))
 
     def _batch(self, cell: Cell, prompts: list[str], seed: int, corrects: bool) -> Tensor:
+        if isinstance(self.host, FlowMiniature):
+            return self._flow_batch(self.host, cell, prompts, seed, corrects)
         pipe, seeds = self.host.pipe, range(seed, seed + len(prompts))
         call: dict[str, Any] = dict(latents=self.host.noise(seeds), generator=torch.Generator().manual_seed(seed))
         if cell.denoise < 1:
@@ -179,6 +197,15 @@ class Studio:
         correction = corrected(pipe, cell.preferences, strength, cell.target, thrifty=cell.thrifty)
         with torch.autocast("cpu", torch.bfloat16), correction:
             return pipe(prompt=prompts, **call).images.float()
+
+    def _flow_batch(self, host: FlowMiniature, cell: Cell, prompts: list[str], seed: int, corrects: bool) -> Tensor:
+        if cell.sampler != "Euler" or cell.denoise < 1:
+            raise ValueError(f"The flow miniatures draw whole pictures by Euler's method only, not {cell}.")
+        seeds, how = range(seed, seed + len(prompts)), (cell.cfg, cell.steps)
+        if not corrects:
+            return host.sample(host.encode(prompts), seeds, *how)
+        settings = Settings(target=cell.target, thrifty=cell.thrifty)
+        return host.corrected(prompts, seeds, cell.preferences, settings, *how)[0]
 
 
 @cache

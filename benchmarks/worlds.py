@@ -1,7 +1,10 @@
-"""The two drawn worlds that benchmarks measure on: hosts, held-out wordings, sides and readers."""
+"""The drawn worlds and models that benchmarks measure on: hosts, held-out wordings, sides and readers.
+
+"flow" and "flow-turbo" are the miniature's world, drawn by the flow miniature and its few-step twin.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +14,7 @@ from benchmarks.second_world import host as second_host
 from benchmarks.second_world import prompts as second_prompts
 from benchmarks.second_world import world as second_world
 from corrector.miniature import prompts, world
+from corrector.miniature.flow_host import FlowMiniature, twin
 from corrector.miniature.host import Miniature
 from corrector.miniature.skin import SkinMarker, load_marker
 
@@ -20,6 +24,7 @@ class World:
     """What a benchmark needs to know of a world.
 
     Args:
+        axes: path of the axis of an attribute in the repository, with {} for its name.
         host: makes the host, in bfloat16 by autocast where it is slow otherwise.
         sides: {attribute: (stereotype, counter side)}.
         neutral: held-out wordings that ask for neither side.
@@ -29,7 +34,8 @@ class World:
     """
 
     name: str
-    host: Callable[..., Miniature]
+    axes: str
+    host: Callable[..., Miniature | FlowMiniature]
     groups: tuple[str, ...]
     sides: dict[str, tuple[str, str]]
     neutral: tuple[str, ...]
@@ -61,13 +67,17 @@ class World:
 
 
 MINIATURE = World(
-    "miniature", partial(Miniature, bf16=True), world.GROUPS, {"backdrop": world.BACKDROPS, "attire": world.ATTIRES},
+    "miniature", "axes/miniature-{}.json", partial(Miniature, bf16=True), world.GROUPS,
+    {"backdrop": world.BACKDROPS, "attire": world.ATTIRES},
     prompts.HELD_OUT_NEUTRAL, {"backdrop": prompts.HELD_OUT_BACKDROP, "attire": prompts.HELD_OUT_ATTIRE},
     (*prompts.HELD_OUT_NO_GROUP, *prompts.HELD_OUT_NO_PERSON), load_marker,
 )  # fmt: skip
 SECOND = World(
-    "second", second_host.SecondWorld, second_world.GROUPS, {"work": ("farmer", "office")},
+    "second", "benchmarks/second_world/axis.json", second_host.SecondWorld, second_world.GROUPS,
+    {"work": ("farmer", "office")},
     second_prompts.HELD_OUT_NEUTRAL, {"work": second_prompts.HELD_OUT_WORK}, second_prompts.HELD_OUT_NO_GROUP,
     partial(load_marker, second_host.WEIGHTS, second_world.SKIN_PARTS),
 )  # fmt: skip
-WORLDS = {world.name: world for world in (MINIATURE, SECOND)}
+FLOW = replace(MINIATURE, name="flow", host=partial(FlowMiniature, bf16=True))
+FLOW_TURBO = replace(MINIATURE, name="flow-turbo", host=partial(twin, bf16=True))
+WORLDS = {world.name: world for world in (MINIATURE, SECOND, FLOW, FLOW_TURBO)}

@@ -25,8 +25,8 @@ def clip_judge(clip: tuple[Any, Any], axis: Axis) -> ClipJudge:
 
 
 def add_reader(host: ComfyHost) -> None:
-    """Give a ComfyHost the miniature's reader, if that can read its pictures."""
-    if host.space == "miniature" and host.shape[1:] == (16, 16):
+    """Give a ComfyHost the miniatures' reader, if that can read its pictures."""
+    if host.space in ("miniature", "flow-miniature") and host.shape[1:] == (16, 16):
         from ..corrector.miniature.reader import load_reader
 
         host.reader = load_reader(WEIGHTS / "miniature")

@@ -1,14 +1,8 @@
-"""The shipped miniature model as ComfyUI's MODEL, CLIP and VAE, to try all nodes without a download.
+"""The shipped miniature as ComfyUI's MODEL, CLIP and VAE, and the node that loads it or the flow miniature."""
 
-Reads the folder `weights/miniature` in diffusers' format without diffusers, which ComfyUI does not require.
-"""
-
-import json
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
-import comfy.clip_model
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -19,13 +13,13 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..corrector.files.folders import WEIGHTS
+from .flow_miniature import load_flow_miniature
+from .miniature_files import load_vae, read_config, read_tensors, text_encoder, tokenizer
 from .search import CORRECT, found_by
 
 MINIATURE = WEIGHTS / "miniature"
-WARNED_LENGTH = 8192  # tokens, as ComfyUI's own: of a shorter limit transformers warns, though the host makes chunks
 
 
 class Miniature(comfy.latent_formats.LatentFormat):
@@ -84,78 +78,42 @@ def unet_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def load_model() -> comfy.model_patcher.ModelPatcher:
     """unet/ -> ModelPatcher."""
-    config = Config(unet_config(_json("unet/config.json")))
-    config.latent_format = Miniature(_json("vae/config.json")["scaling_factor"])
+    config = Config(unet_config(read_config(MINIATURE / "unet/config.json")))
+    config.latent_format = Miniature(read_config(MINIATURE / "vae/config.json")["scaling_factor"])
     names = comfy.utils.unet_to_diffusers(config.unet_config)
     offload_device = comfy.model_management.unet_offload_device()
     model = comfy.model_base.BaseModel(config, device=offload_device)
-    state = _tensors("unet/diffusion_pytorch_model.safetensors")
+    state = read_tensors(MINIATURE / "unet/diffusion_pytorch_model.safetensors")
     # `names` also has parts that this UNet lacks, such as a downsampler of the last level.
     model.diffusion_model.load_state_dict({names[name]: tensor for name, tensor in state.items()})
     return comfy.model_patcher.ModelPatcher(model, comfy.model_management.get_torch_device(), offload_device)
 
 
-class TextModel(comfy.clip_model.CLIPTextModel):
-    """CLIP's text model with the vocabulary of its configuration; ComfyUI's always has 49,408 tokens."""
-
-    def __init__(self, config_dict, dtype, device, operations):
-        super().__init__(config_dict, dtype, device, operations)
-        vocabulary, width = config_dict["vocab_size"], config_dict["hidden_size"]
-        self.set_input_embeddings(operations.Embedding(vocabulary, width, dtype=dtype, device=device))
-
-
 def load_clip() -> comfy.sd.CLIP:
     """text_encoder/ and tokenizer/ -> CLIP; LoRA and clip-skip work as usual."""
-    config = _json("text_encoder/config.json")
-    special = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["eos_token_id"]}
-    encoder = partial(
-        comfy.sd1_clip.SDClipModel, textmodel_json_config=config, model_class=TextModel, special_tokens=special,
-        return_projected_pooled=False,
-    )  # fmt: skip
-    tokenizer = partial(
-        comfy.sd1_clip.SDTokenizer, tokenizer_path=str(MINIATURE / "tokenizer"), embedding_size=config["hidden_size"],
-        max_length=config["max_position_embeddings"], tokenizer_args={"model_max_length": WARNED_LENGTH},
-    )  # fmt: skip
+    config = read_config(MINIATURE / "text_encoder/config.json")
+    encoder = text_encoder(config, return_projected_pooled=False)
     target = comfy.supported_models_base.ClipTarget(
-        partial(comfy.sd1_clip.SD1Tokenizer, tokenizer=tokenizer),
-        partial(comfy.sd1_clip.SD1ClipModel, clip_model=encoder),
+        tokenizer(MINIATURE / "tokenizer", config), partial(comfy.sd1_clip.SD1ClipModel, clip_model=encoder)
     )
     clip = comfy.sd.CLIP(target, model_options={"dtype": torch.float32})
-    state = _tensors("text_encoder/model.safetensors")
+    state = read_tensors(MINIATURE / "text_encoder/model.safetensors")
     state = {name if name.startswith("text_model.") else f"text_model.{name}": value for name, value in state.items()}
     state["text_projection.weight"] = torch.eye(config["hidden_size"])  # of the pooled output, which is not used
     clip.load_sd(state)
     return clip
 
 
-def load_vae() -> comfy.sd.VAE:
-    """vae/ (AutoencoderTiny) -> VAE in TAESD's layout, whose decoder has one more layer at its start, a clamp."""
-    state = {"vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)}
-    for name, tensor in _tensors("vae/diffusion_pytorch_model.safetensors").items():
-        part, _, layer, weight = name.split(".", 3)  # encoder.layers.0.weight
-        state[f"taesd_{part}.{int(layer) + (part == 'decoder')}.{weight}"] = tensor
-    return comfy.sd.VAE(sd=state, dtype=torch.float32)
-
-
 def load_miniature() -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """-> (MODEL, CLIP, VAE). Raises FileNotFoundError if a file is missing."""
-    return load_model(), load_clip(), load_vae()
+    return load_model(), load_clip(), load_vae(MINIATURE)
 
 
-def _json(name: str) -> dict[str, Any]:
-    return json.loads(_existing(name).read_text(encoding="utf-8"))
-
-
-def _tensors(name: str) -> dict[str, Tensor]:
-    tensors = comfy.utils.load_torch_file(str(_existing(name)), safe_load=True)
-    return {name: tensor.float() for name, tensor in tensors.items()}
-
-
-def _existing(name: str) -> Path:
-    path = MINIATURE / name
-    if not path.is_file():
-        raise FileNotFoundError(f"The miniature's file {path} is missing; restore it from the repository.")
-    return path
+MODELS = {
+    "miniature": load_miniature,
+    "flow miniature": partial(load_flow_miniature, WEIGHTS / "flow-miniature"),
+    "flow miniature turbo": partial(load_flow_miniature, WEIGHTS / "flow-miniature-turbo"),
+}
 
 
 class RSCorrectorMiniature(io.ComfyNode):
@@ -168,13 +126,25 @@ class RSCorrectorMiniature(io.ComfyNode):
             **found_by("demo model", "tiny model", "test model", "stereotype"),
             description="A small model with planted stereotypes, to try all nodes without a download. It draws "
             "128 x 128 portraits of four invented peoples: Orvane, Tavelu, Quilmari, Zendoli.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list(MODELS),
+                    default="miniature",
+                    optional=True,
+                    tooltip="miniature is of SD1.5's kind: CFG 2, 16 steps, scheduler karras. flow miniature is of "
+                    "SD3's kind: CFG 2, 16 steps, scheduler normal; its turbo draws in 4 steps at CFG 1.",
+                ),
+            ],
             outputs=[
-                io.Model.Output(tooltip="The miniature's UNet. Preferences named miniature-* fit it."),
+                io.Model.Output(
+                    tooltip="The model. Preferences named miniature-* fit the miniature, not the flow miniature."
+                ),
                 io.Clip.Output(tooltip="The miniature's text encoder, which knows few words."),
                 io.Vae.Output(tooltip="The miniature's VAE, for pictures of 128 x 128 pixels."),
             ],
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_miniature())
+    def execute(cls, model: str = "miniature") -> io.NodeOutput:
+        return io.NodeOutput(*MODELS[model]())

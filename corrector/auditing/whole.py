@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..latents.host import default_cfg
+from ..latents.host import cfg_of
 from .judges import AuditJudge, ClipJudge, ModelJudge, ReaderJudge
 from .page import publish
 from .plan import Plan
@@ -55,7 +55,7 @@ def prepared(
         host, axis, preferences: as for `audit`.
         clip: as for `judges_of`.
         options: of Plan. By default the strength is 1 with preferences, the steps are the host's, and the CFG scale is
-            2 for the miniature and 7 for other models.
+            `cfg_of`.
 
     Raises:
         AuditError: if an option is out of range, or CLIP is not usable.
@@ -63,7 +63,7 @@ def prepared(
     """
     for preference in preferences:
         preference.check_space(host.space, "this checkpoint")
-    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (default_cfg(host.space),)}
+    defaults = {"strengths": (1.0,), "steps": host.steps, "cfgs": (cfg_of(host),)}
     plan = Plan(axis, **{**defaults, **options, **({} if preferences else {"strengths": ()})})
     return Audit(host, plan, judges_of(host, axis, clip), list(preferences))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace, _SubParsersAction
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,12 @@ from .options import count
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
+
+    from ..miniature.flow_host import FlowMiniature
+    from ..miniature.host import Miniature
+
+    Draw = Callable[[str], tuple[Tensor, Tensor, str]]  # a prompt -> pictures, plain and corrected, and the report
 
 AXIS = "miniature-backdrop"
 GROUP = "Orvane"
@@ -26,7 +32,22 @@ PROMPTS = (
     "a portrait of a Zendoli person",  # none of the axis' groups
 )
 SEED, IMAGES = 2026, 8  # the first seed; pictures of each prompt, plain and corrected
-CFG, STEPS = 7.0, 16
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that ships, and the CFG scale and steps at which the demo draws with it."""
+
+    title: str
+    cfg: float
+    steps: int
+
+
+MODELS = {
+    "miniature": Model("the miniature", 7.0, 16),
+    "flow": Model("the flow miniature", 7.0, 16),
+    "flow-turbo": Model("the flow miniature's few-step twin", 1.0, 4),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +75,8 @@ def add_commands(commands: _SubParsersAction) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counts to this file, as shares")
     out = "folder of the picture and the page (%(default)s)"
     parser.add_argument("--out", type=Path, default=HOME / "out", help=out)
+    models = "which of the small models that ship draws: of SD1.5's kind, of SD3's, or that one's few-step twin"
+    parser.add_argument("--model", choices=MODELS, default="miniature", help=f"{models} (%(default)s)")
     parser.add_argument("--images", type=count, default=IMAGES, help="pictures for each prompt (%(default)s)")
     parser.set_defaults(run=demo)
 
@@ -67,51 +90,81 @@ def demo(args: Namespace) -> None:
         flush=True,
     )
     outcomes = []
-    for outcome in outcomes_of(args.images):
+    for outcome in outcomes_of(args.images, args.model):
         print("\n  ".join([f'\n"{outcome.prompt}"', *outcome.said]), flush=True)
         outcomes.append(outcome)
     from .demo_page import draw_demo, write_demo_page
 
     args.out.mkdir(parents=True, exist_ok=True)
     picture, page = args.out / "demo.png", args.out / "demo.html"
-    draw_demo(outcomes, picture)
-    write_demo_page(outcomes, page)
+    title = MODELS[args.model].title
+    draw_demo(outcomes, picture, title)
+    write_demo_page(outcomes, page, title)
     print(f"\nDone in {time.time() - started:.0f} s. To see the portraits, open {page} or {picture}.")
     if args.json:
         write_whole(args.json, json.dumps([outcome.row for outcome in outcomes], indent=1) + "\n")
 
 
-def outcomes_of(images: int) -> Iterator[Outcome]:
-    """Draws the pictures of each prompt as anybody does with diffusers, plain and inside `corrected`."""
+def outcomes_of(images: int, model: str = "miniature") -> Iterator[Outcome]:
+    """Draws the pictures of each prompt, plain and corrected, with one of MODELS."""
     import torch
 
+    from ..latents.devices import quickly
+
+    torch.set_num_threads(1)  # two that wait for each other take twice the time on a busy machine
+    seeds = range(SEED, SEED + images)
+    host, draw = _with_pipeline(seeds, MODELS[model]) if model == "miniature" else _with_host(seeds, model)
+    for prompt in PROMPTS:
+        with quickly("cpu"):
+            before, after, report = draw(prompt)
+        yield _outcome(host, model, prompt, seeds, before, after, report.splitlines())
+
+
+def _with_pipeline(seeds: Sequence[int], model: Model) -> tuple[Miniature, Draw]:
+    """The miniature, drawing as anybody does with diffusers, plain and inside `corrected`."""
     from ..hosts.components import PipelineTexts
     from ..hosts.diffusers import corrected
     from ..hosts.given import preferences_of
-    from ..latents.devices import quickly
     from ..miniature.host import Miniature
 
-    torch.set_num_threads(1)  # two that wait for each other take twice the time on a busy machine
     host = Miniature()
     pipe: Any = host.pipe
     pipe.set_progress_bar_config(disable=True)
     preferences = preferences_of(AXIS, lambda: PipelineTexts(pipe))  # once, as its gate is trained
-
-    seeds = range(SEED, SEED + images)
+    settings = dict(guidance_scale=model.cfg, num_inference_steps=model.steps, output_type="pt")
 
     def pictures(prompt):
-        settings = dict(guidance_scale=CFG, num_inference_steps=STEPS, output_type="pt")
-        with quickly("cpu"):
-            return 2 * pipe([prompt] * images, latents=host.noise(seeds), **settings).images.float() - 1
+        return 2 * pipe([prompt] * len(seeds), latents=host.noise(seeds), **settings).images.float() - 1
 
-    for prompt in PROMPTS:
+    def draw(prompt):
         before = pictures(prompt)
         with corrected(pipe, preferences) as run:
             after = pictures(prompt)
-        yield _outcome(host, prompt, seeds, before, after, run.report().splitlines())
+        return before, after, run.report()
+
+    return host, draw
 
 
-def _outcome(host, prompt, seeds, before, after, said) -> Outcome:
+def _with_host(seeds: Sequence[int], name: str) -> tuple[FlowMiniature, Draw]:
+    """A flow miniature, drawing by Euler's method."""
+    from ..correction.update import Settings
+    from ..hosts.given import preferences_of
+    from ..miniature.flow_host import FlowMiniature, twin
+
+    host, model = FlowMiniature() if name == "flow" else twin(), MODELS[name]
+    host.batch = len(seeds)
+    preferences = preferences_of(AXIS, lambda: host)
+
+    def draw(prompt):
+        prompts = [prompt] * len(seeds)
+        before = host.sample(host.encode(prompts), seeds, model.cfg, model.steps)
+        after, run = host.corrected(prompts, seeds, preferences, Settings(), model.cfg, model.steps)
+        return host.decode(before), host.decode(after), "\n".join(run.report())
+
+    return host, draw
+
+
+def _outcome(host, model, prompt, seeds, before, after, said) -> Outcome:
     """Pictures [N, 3, H, W] in -1..1, plain and corrected, as the miniature's reader and marker of skin see them."""
     from ..latents.statistics import rate
     from ..miniature.host import pictures_to_uint8
@@ -131,7 +184,9 @@ def _outcome(host, prompt, seeds, before, after, said) -> Outcome:
         f"still {group} {same_group} of {n}, lightness of skin {lightness[0]:.1f} -> {lightness[1]:.1f}"
     )
     plain, (share, low, high) = rate(villages[0], n)[0], rate(villages[1], n)
-    row = dict(figure="backdrop: village", prompt=prompt, group=group, cfg=CFG, steps=STEPS, plain=plain)
-    row |= dict(corrected=share, low=low, high=high, n=n, seed=SEED, unit="share", model="miniature")
+    row = dict(figure="backdrop: village", prompt=prompt, group=group, cfg=MODELS[model].cfg, plain=plain)
+    row |= dict(
+        steps=MODELS[model].steps, corrected=share, low=low, high=high, n=n, seed=SEED, unit="share", model=model
+    )
     row |= dict(group_kept=same_group / n, skin_lightness=round(float(lightness[1] - lightness[0]), 2), said=said)
     return Outcome(prompt, seeds, pictures_to_uint8(before), pictures_to_uint8(after), [*said, checked], row)

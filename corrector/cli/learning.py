@@ -15,6 +15,7 @@ from .read import sentence_about_own
 if TYPE_CHECKING:
     from ..axis.axis import Axis
     from ..hosts.checkpoint import Checkpoint
+    from ..miniature.flow_host import FlowMiniature
     from ..preference.preference import Preference
 
 
@@ -87,7 +88,7 @@ def learn(args: Namespace) -> None:
         _learn(axis, path, open_host(args), args)
 
 
-def _learn(axis: Axis, path: Path, host: Checkpoint, args: Namespace) -> None:
+def _learn(axis: Axis, path: Path, host: Checkpoint | FlowMiniature, args: Namespace) -> None:
     from tqdm import tqdm
 
     from ..files.folders import AXES, HOME

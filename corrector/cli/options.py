@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..hosts.checkpoint import Checkpoint
+    from ..miniature.flow_host import FlowMiniature
 
 MOST_PICTURES = 10**6  # and points
+FLOW_MODELS = ("flow-miniature", "flow-miniature-turbo")  # which ship, by their names
 
 
 def number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
@@ -39,18 +41,22 @@ share = number(0.001, 1)
 
 def add_host_options(parser: argparse.ArgumentParser, draws: bool = True) -> None:
     """The checkpoint, and for a command that `draws` pictures also how."""
-    checkpoint = "a .safetensors file or a folder in diffusers' format; by default the miniature"
+    checkpoint = (
+        "a .safetensors file, a folder in diffusers' format, flow-miniature or flow-miniature-turbo; by default the "
+        "miniature"
+    )
     parser.add_argument("--checkpoint", type=Path, help=checkpoint)
     parser.add_argument("--config", type=Path, metavar="FOLDER",
                         help="for a .safetensors file: a folder with its model family's configuration and tokenizer, "
                         "as in Forge's backend/huggingface")  # fmt: skip
     parser.add_argument("--lora", type=Path, help="a LoRA file to apply to the checkpoint")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the memory, and often faster")
-    parser.set_defaults(steps=16, cfg=None, size=None)
+    parser.set_defaults(steps=None, cfg=None, size=None)
     if not draws:
         return
-    parser.add_argument("--steps", type=whole(1, 1000), help="sampling steps (%(default)s)")
-    parser.add_argument("--cfg", type=cfg, help="CFG scale; by default 2 for the miniature and 7 for a checkpoint")
+    parser.add_argument("--steps", type=whole(1, 1000), help="sampling steps (16; 4 for flow-miniature-turbo)")
+    scales = "CFG scale (7 for a checkpoint, 2 for the miniatures, 1 for flow-miniature-turbo)"
+    parser.add_argument("--cfg", type=cfg, help=scales)
     parser.add_argument("--size", type=_size, metavar="WxH", help="picture size; by default the checkpoint's own")
 
 
@@ -60,18 +66,33 @@ def _size(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.lower().split("x")))
 
 
-def open_host(args: argparse.Namespace) -> "Checkpoint":
-    """The checkpoint that the options name, by default the miniature; sets the default CFG scale."""
+def open_host(args: argparse.Namespace) -> "Checkpoint | FlowMiniature":
+    """The model that the options name, by default the miniature; sets the default steps and CFG scale."""
+    from ..latents.host import cfg_of
+
+    host = _flow_miniature(args) if str(args.checkpoint) in FLOW_MODELS else _checkpoint(args)
+    args.steps = host.steps = args.steps or host.steps
+    args.cfg = cfg_of(host) if args.cfg is None else args.cfg
+    return host
+
+
+def _checkpoint(args):
     from ..hosts.checkpoint import Checkpoint
-    from ..latents.host import default_cfg
     from ..miniature.host import Miniature
     from ..miniature.model import WEIGHTS
 
     if args.checkpoint or args.size:
         options = dict(size=args.size, lora=args.lora, config=args.config)
-        host = Checkpoint.load(args.checkpoint or WEIGHTS, args.bf16, **options)
-    else:
-        host = Miniature(bf16=args.bf16, lora=args.lora)
-    host.steps = args.steps
-    args.cfg = default_cfg(host.space) if args.cfg is None else args.cfg
-    return host
+        return Checkpoint.load(args.checkpoint or WEIGHTS, args.bf16, **options)
+    return Miniature(bf16=args.bf16, lora=args.lora)
+
+
+def _flow_miniature(args):
+    from ..hosts.loading import CheckpointError
+    from ..miniature.flow_host import FlowMiniature, twin
+
+    if args.size or args.lora or args.config:
+        raise CheckpointError(
+            f"The {args.checkpoint} draws pictures of 128x128 and takes no LoRA; leave out --size, --lora and --config."
+        )
+    return twin(args.bf16) if str(args.checkpoint) == FLOW_MODELS[1] else FlowMiniature(bf16=args.bf16)

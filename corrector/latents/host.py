@@ -107,6 +107,11 @@ def default_cfg(space: str) -> float:
     return 2.0 if space in ("miniature", "flow-miniature") else 7.0
 
 
+def cfg_of(host: Host) -> float:
+    """The CFG scale at which a host's pictures are drawn if none is named: its own `cfg` if it has one."""
+    return getattr(host, "cfg", default_cfg(host.space))
+
+
 def starting_noise(seeds: Iterable[int], shape: Sequence[int]) -> Tensor:
     """Noise of each seed [N, C, H, W] on the CPU for latents of shape (C, H, W), independent of batch and device."""
     return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])

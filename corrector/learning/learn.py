@@ -11,7 +11,7 @@ from ..gate.prompt_gate import PromptGate
 from ..gate.train import GATE_STEPS, train_gate
 from ..gate.wordings import whole_words
 from ..latents.devices import place
-from ..latents.host import Host, LearningHost, default_cfg
+from ..latents.host import Host, LearningHost, cfg_of
 from ..preference.preference import GATE_FIGURES, Preference
 from .pairs import SIDES, Pairs, make_pairs
 from .points import sample_points
@@ -39,7 +39,7 @@ def learn(
         axis: Axis.
         count: pairs per group.
         seed: of the pairs and of all training.
-        cfg: CFG scale of the pairs, by default `default_cfg`.
+        cfg: CFG scale of the pairs, by default `cfg_of`.
         steps: of training the preference; if they are few, its gate is trained shortly too.
         points: number of points on the model's own trajectories, by default four a step.
         pairs: Pairs that are already sampled.
@@ -51,7 +51,7 @@ def learn(
     count = pairs.latents.shape[2] if pairs else count
     if count < FEWEST_PAIRS:
         raise PairError("A single pair a group says nothing about others; make at least 2, better 100.")
-    cfg = default_cfg(host.space) if cfg is None else cfg
+    cfg = cfg_of(host) if cfg is None else cfg
     if not 1 <= cfg <= HIGHEST_CFG:
         raise PairError(f"The CFG scale is {cfg}; pairs are drawn at one from 1 to {HIGHEST_CFG}.")
     if pairs is None:

@@ -57,7 +57,9 @@ def flow_predictions(sigma, x):
     tensors = dict(flow_x=x, flow_sigma=sigma, flow_tokens=texts.tokens, flow_pooled=texts.pooled)
     for host in (model, twin()):
         tensors[host.folder.name] = host.denoise(x / scale, sigma / (1 - sigma), texts)
-    return tensors
+    pictures = model.decode(x)
+    shown = dict(flow_pictures=(pictures.permute(0, 2, 3, 1) + 1) / 2, flow_encoded=model.encode_pictures(pictures))
+    return tensors | shown
 
 
 def test_all_checks_pass_inside_the_host(comfyui, host_python, reference):
