@@ -18,7 +18,8 @@ from .host import ComfyPrompts, pictures_of, preview_colours
 from .sampling import Sampling
 
 LONGEST_TEXT = 5000  # characters of a widget that may be the prompt of a run
-TEXT_FIELDS = ("cross_attn", "pooled_output", "attention_mask", "conditioning_", "t5xxl_")  # of a prompt: beginnings
+TOKEN_FIELDS = ("attention_mask", "conditioning_", "t5xxl_")  # of a prompt, with something for each token: beginnings
+TEXT_FIELDS = ("cross_attn", "pooled_output", *TOKEN_FIELDS)
 
 
 def text_source(clip: CLIP, vae: VAE | None = None) -> Text:
@@ -71,7 +72,7 @@ class AskedModel:
         if text is not None:
             return ComfyPrompts(encoded[phrase][:1] for phrase in phrases)
         return ComfyPrompts(
-            [self._behind(prompt, encoded[phrase][0], index) for prompt in self.prompts]
+            [_in_a_row(self._own(prompt, index), encoded[phrase][0]) for prompt in self.prompts]
             for index, phrase in enumerate(phrases)
         )
 
@@ -89,14 +90,6 @@ class AskedModel:
                     return text
         return None
 
-    def _behind(self, prompt, phrase, index):
-        """An encoded phrase behind the tokens of a picture's prompt, of the whole picture or of a region."""
-        tokens, extra = phrase
-        of_prompt = prompt["cross_attn"][index % len(prompt["cross_attn"])][None].to(tokens)
-        pooled = prompt.get("pooled_output")
-        extra = extra if pooled is None else extra | {"pooled_output": pooled[index % len(pooled)][None]}
-        return [torch.cat([of_prompt, tokens], dim=1), extra]
-
     def with_counter(self, counter: ComfyPrompts, active: Tensor) -> ComfyPrompts | None:
         """The run's prompts, with those of the counter side for some pictures [B]; None unless they are `alike`."""
         prompts = ComfyPrompts(
@@ -108,7 +101,7 @@ class AskedModel:
     def _own(self, prompt, index):
         """A picture's prompt, of the whole picture or of a region, as an entry of a CONDITIONING."""
         fields = {
-            name: value[index % len(value)][None].cpu() if isinstance(value, Tensor) else value
+            name: value[index % len(value)][None].cpu() if isinstance(value, Tensor) and value.ndim > 1 else value
             for name, value in prompt.items()
             if name.startswith(TEXT_FIELDS)
         }
@@ -175,6 +168,24 @@ class AskedModel:
             if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
         }
         return cond | {"model_conds": of_side | kept}
+
+
+def _in_a_row(prompt, phrase):
+    """Two entries of a CONDITIONING -> one with the tokens of both and all else of the first, which it may lack."""
+    tokens = [entry[0] for entry in (prompt, phrase)]
+    extras = [entry[1] for entry in (prompt, phrase)]
+    if any("attention_mask" in extra for extra in extras):
+        extras = [
+            {"attention_mask": torch.ones(vectors.shape[:2], dtype=torch.long)} | extra
+            for vectors, extra in zip(tokens, extras, strict=True)
+        ]
+    first, second = extras
+    joined = {
+        name: torch.cat([part.cpu(), second[name].to(part.dtype)], dim=-2 if name.startswith("conditioning_") else -1)
+        for name, part in first.items()
+        if isinstance(part, Tensor) and isinstance(second.get(name), Tensor) and name.startswith(TOKEN_FIELDS)
+    }
+    return [torch.cat([tokens[0].to(tokens[1]), tokens[1]], dim=1), second | first | joined]
 
 
 def _same(one, other):

@@ -90,10 +90,7 @@ class ComfyPrompts(Prompts):
         """Groups of indices of prompts that fit into one batch: same number of tokens, same extra tensors."""
         groups = {}
         for index, conditioning in enumerate(self.conditionings):
-            shapes = [
-                (tokens.shape, *sorted((name, value.shape) for name, value in _tensors(extra)))
-                for tokens, extra in conditioning
-            ]
+            shapes = [(tokens.shape, *_shapes(extra)) for tokens, extra in conditioning]
             groups.setdefault(tuple(shapes), []).append(index)
         return [torch.tensor(group) for group in groups.values()]
 
@@ -102,13 +99,19 @@ class ComfyPrompts(Prompts):
         batch = []
         for entries in zip(*self.conditionings, strict=True):
             extra = dict(entries[0][1])
-            extra |= {name: torch.cat([entry[1][name] for entry in entries]) for name, _ in _tensors(extra)}
+            extra |= {
+                name: torch.cat([entry[1][name] for entry in entries])
+                for name, value in extra.items()
+                if isinstance(value, Tensor) and value.ndim > 1
+            }
             batch.append([torch.cat([entry[0] for entry in entries]), extra])
         return batch
 
 
-def _tensors(extra):
-    return [(name, value) for name, value in extra.items() if isinstance(value, Tensor)]
+def _shapes(extra):
+    """The shapes of a prompt's tensors beside its token vectors; the values of those without a batch (Anima's ids)."""
+    tensors = [(name, value) for name, value in sorted(extra.items()) if isinstance(value, Tensor)]
+    return [(name, value.shape if value.ndim > 1 else tuple(value.tolist())) for name, value in tensors]
 
 
 class _OneEvaluation(comfy.samplers.Sampler):

@@ -14,6 +14,7 @@ from host import correct, sample, small_sd15, untrained
 from rs_pack.corrector.preference.text import Text
 from rs_pack.nodes.asking import AskedModel
 from rs_pack.nodes.host import ComfyPrompts
+from rs_pack.nodes.sampling import Sampling
 
 X = torch.zeros(2, 4, 16, 16)
 
@@ -74,7 +75,8 @@ def sides_of(model, cond, *sides):
     """`AskedModel.condition` of encoded sides, for a prompt's cond as the host's sampler has it."""
     (prompt,) = convert_cond([cond[0]])
     (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [prompt], X, X.device, "positive", latent_image=X)
-    asked = AskedModel(SimpleNamespace(model_patcher=small_sd15()), (), [prompt])
+    patcher = small_sd15()
+    asked = AskedModel(SimpleNamespace(model_patcher=patcher), (), [prompt], Sampling(patcher))
     asked.call = {"model": model, "cond": [cond], "model_options": {}}
     return cond, [asked.condition(ComfyPrompts([side]), X)[0] for side in sides]
 
