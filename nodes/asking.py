@@ -11,6 +11,7 @@ from comfy.sd import CLIP, VAE
 from comfy_execution.progress import get_progress_state
 from torch import Tensor
 
+from ..corrector.correction.update import CorrectionError
 from ..corrector.latents.skin import Pictures
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
@@ -65,6 +66,11 @@ class AskedModel:
     def encode(self, preference: Preference, phrases: Sequence[str]) -> ComfyPrompts:
         source = preference.source
         assert isinstance(source, Text) and source.encode  # noqa: S101
+        if not self.prompts:
+            raise CorrectionError(
+                "The prompt of this sampler has no text, and RS-Corrector asks the model about the prompt's text. "
+                "Connect a text prompt, or use a learned preference."
+            )
         text = self._text(source.encode)
         texts = list(dict.fromkeys(phrases))
         prompts = texts if text is None else [f"{text}, {phrase}" for phrase in texts]

@@ -28,6 +28,7 @@ from .identity import identity_of, identity_of_text_encoder
 from .models import check_model, name_of, space_of
 from .sampling import Sampling
 
+TOKENS = "cross_attn"  # the host's name for the token vectors of a prompt
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
 SAME_VECTOR = 0.1  # relative distance below which two vectors of a token differ by rounding only, also in bfloat16
 SMALLEST_PICTURE = 128  # pixels per side without a VAE, so that a region has enough of them
@@ -65,8 +66,14 @@ def _lengths(tokens):
 
 
 def _vectors(clip, tokens):
-    """The token vectors [T, W] of what a CLIP's tokenizer returned."""
-    return clip.encode_from_tokens_scheduled(tokens)[0][0][0].float().cpu()
+    """The token vectors [T, W] of what a CLIP's tokenizer returned. Raises CorrectionError if it gives none."""
+    vectors = next((vectors for vectors, _ in clip.encode_from_tokens_scheduled(tokens)), None)
+    if vectors is None or vectors.ndim != 3 or not vectors.numel():
+        raise CorrectionError(
+            "This CLIP gives no vectors for the words of a text, by which RS-Corrector reads prompts. Connect the CLIP "
+            "that encodes your prompt; if it is that one, RS-Corrector cannot correct this model."
+        )
+    return vectors[0].float().cpu()
 
 
 def _joined_vectors(clip, texts):
@@ -88,30 +95,48 @@ class ComfyPrompts(Prompts):
 
     def alike(self) -> list[Tensor]:
         """Groups of indices of prompts that fit into one batch: same number of tokens, same extra tensors."""
-        groups = {}
+        groups = []
         for index, conditioning in enumerate(self.conditionings):
-            shapes = [(tokens.shape, *_shapes(extra)) for tokens, extra in conditioning]
-            groups.setdefault(tuple(shapes), []).append(index)
-        return [torch.tensor(group) for group in groups.values()]
+            group = next((group for group in groups if _fit(self.conditionings[group[0]], conditioning)), None)
+            if group is None:
+                groups.append([index])
+            else:
+                group.append(index)
+        return [torch.tensor(group) for group in groups]
 
     def batched(self) -> list:
         """One CONDITIONING for a batch with one prompt per picture; the prompts must be `alike`."""
         batch = []
         for entries in zip(*self.conditionings, strict=True):
-            extra = dict(entries[0][1])
-            extra |= {
-                name: torch.cat([entry[1][name] for entry in entries])
-                for name, value in extra.items()
-                if isinstance(value, Tensor) and value.ndim > 1
-            }
-            batch.append([torch.cat([entry[0] for entry in entries]), extra])
+            parts = [_tensors(entry) for entry in entries]
+            once = _once(parts[0])
+            joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0].keys() - once.keys()} | once
+            batch.append([joined.pop(TOKENS), entries[0][1] | joined])
         return batch
 
 
-def _shapes(extra):
-    """The shapes of a prompt's tensors beside its token vectors; the values of those without a batch (Anima's ids)."""
-    tensors = [(name, value) for name, value in sorted(extra.items()) if isinstance(value, Tensor)]
-    return [(name, value.shape if value.ndim > 1 else tuple(value.tolist())) for name, value in tensors]
+def _fit(one, other):
+    """Whether two prompts fit into one batch."""
+    for first, second in zip(map(_tensors, one), map(_tensors, other), strict=False):
+        shapes = ({name: part.shape for name, part in parts.items()} for parts in (first, second))
+        if not (len(one) == len(other) and next(shapes) == next(shapes)):
+            return False
+        if not all(torch.equal(part, second[name]) for name, part in _once(first).items()):
+            return False
+    return True
+
+
+def _tensors(entry):
+    """The tensors of a region's prompt by name, with its token vectors."""
+    tokens, extra = entry
+    return {TOKENS: tokens} | {name: value for name, value in extra.items() if isinstance(value, Tensor)}
+
+
+def _once(tensors):
+    """Those that models read once for a whole batch: masks, of which some take the sum; all, where some have no batch."""
+    if any(tensor.ndim < 2 for tensor in tensors.values()):  # the ids of Anima
+        return tensors
+    return {name: tensor for name, tensor in tensors.items() if name.startswith("attention_mask")}
 
 
 class _OneEvaluation(comfy.samplers.Sampler):

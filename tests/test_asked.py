@@ -63,11 +63,11 @@ def run_of(preference, count, model, settings=None, **options):
     return Run([preference], settings or Settings(), coins, [[]] * count, asks=model, **options)
 
 
-def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40, renoised=False):
+def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40, renoised=False, start=START):
     """Steps from the noise of a seed, Euler's, or those of LCM, with noise of their own -> latents [count, *SHAPE]."""
     model, generator = model or WorldModel(), torch.Generator().manual_seed(seed)
-    x = START * torch.randn(count, *SHAPE, generator=generator)
-    levels = [*torch.logspace(torch.tensor(START).log10(), -1.5, steps).tolist(), 0.0]
+    x = start * torch.randn(count, *SHAPE, generator=generator)
+    levels = [*torch.logspace(torch.tensor(start).log10(), -1.5, steps).tolist(), 0.0]
     for level, following in pairwise(levels):
         sigma = torch.full((count,), level)
         conditional, negative = WORLD.denoised(x.double(), sigma.double()).float(), model.negative(x, sigma)
@@ -173,6 +173,24 @@ def test_a_preview_of_several_orders_comes_much_nearer_the_picture_than_eulers()
     ]
     euler, multistep = (float((each - made).std()) for each in previews)
     assert euler < 0.3 and multistep < euler / 10
+
+
+@pytest.mark.parametrize("start", (START, 80.0, 1e4))
+@pytest.mark.parametrize(("cfg", "plain", "prompted"), ((1.0, 0, 4), (2.0, 4, 3)))
+def test_a_preview_costs_as_little_and_is_as_right_from_pure_noise(cfg, plain, prompted, start):
+    model, x = WorldModel(cfg=cfg), start * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3))
+    shown = counter_side(previewed(model, x, torch.full((60,), start), PREVIEWS[cfg != 1, False]))
+    assert (model.asked["plain"], model.asked["prompted"]) == (60 * plain, 60 * prompted)
+    assert (shown == counter_side(sampled(60, model=model, steps=400, start=start))).float().mean() >= 0.9
+
+
+@pytest.mark.parametrize("how", PREVIEWS.values(), ids=str)
+@pytest.mark.parametrize("start", (0.0, 1e-4, 0.2))
+def test_a_run_that_starts_below_a_previews_last_sigma_needs_one_step(how, start):
+    model, x = WorldModel(), torch.ones(1, *SHAPE)
+    made = previewed(model, x, torch.full((1,), start), how)
+    assert torch.equal(made, WORLD.denoised(x.double(), torch.full((1,), start).double()).float())
+    assert model.asked["prompted"] == 1
 
 
 @pytest.mark.parametrize("target", (0.4, 0.5, 0.8, 1.0))

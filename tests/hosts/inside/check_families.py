@@ -1,16 +1,13 @@
 """Every family of models that ComfyUI samples pictures with is corrected, by its own classes and networks."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from comfy_execution.graph import DynamicPrompt
 from comfy_execution.progress import reset_progress_state
-from families import FAMILIES, StubCLIP
+from families import FAMILIES, text_of
 from host import correct, sample, untrained
-from rs_pack.corrector.axis.axis import Axis, Side
 from rs_pack.corrector.correction.update import Settings
-from rs_pack.nodes import asking, correction, sampling
+from rs_pack.nodes import correction, sampling
 from rs_pack.nodes.models import space_of
 
 PROMPT = "a photo of a person"
@@ -22,7 +19,7 @@ TEXT = {  # inputs of networks that come from the text
     "c_crossattn", "y", "attention_mask", "clip_text", "clip_text_pooled", "text_embedding_mask",
     "encoder_hidden_states_t5", "text_embedding_mask_t5", "encoder_hidden_states_llama3",
 }  # fmt: skip
-MOST = {1.0: STEPS + 4 + 2 + 1 + 2, 4.0: 2 * STEPS + 13 + 2 + 1 + 4}
+MOST = {1.0: STEPS + 4 + 2 + 1 + 2, 4.0: 2 * STEPS + 11 + 2 + 1 + 4}
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +43,7 @@ def models():
         yield Models()
 
 
-def between(family, *sides):
-    """A preference that asks the model, between two phrases."""
-    stereotype, counter = (Side(phrase, (phrase,)) for phrase in sides)
-    axis = Axis("test", "test", ("person",), ("{group}",), stereotype, counter)
-    return (replace(untrained("sd15")[0], axis=axis, space="any", source=asking.text_source(StubCLIP(family))),)
-
-
-def drawn(model, family, cfg, prompt=PROMPT, **fields):
+def drawn(model, family, cfg, pictures=PICTURES, **fields):
     """Latents of a run -> (as KSampler returns them, the inputs of the network, one for each evaluated picture)."""
     seen = []
 
@@ -65,8 +55,8 @@ def drawn(model, family, cfg, prompt=PROMPT, **fields):
 
     model = model.clone()
     model.set_model_unet_function_wrapper(note)
-    ((tokens, extra),) = family.encode(prompt)
-    latent = {"samples": torch.zeros(PICTURES, *family.latents)}
+    ((tokens, extra),) = family.encode(PROMPT)
+    latent = {"samples": torch.zeros(pictures, *family.latents)}
     positive, negative = [[tokens, extra | fields]], family.encode("")
     return sample(model, positive, negative, steps=STEPS, cfg=cfg, scheduler="simple", latent=latent), seen
 
@@ -78,7 +68,7 @@ def asked(model, family, cfg, **fields):
     """
     for sides in (("huts", "towers"), ("towers", "huts")):
         runs = []
-        corrected = correction.corrected(model, between(family, *sides), Settings(), told=runs.append)
+        corrected = correction.corrected(model, text_of(family, *sides), Settings(), told=runs.append)
         latents, seen = drawn(corrected, family, cfg, **fields)
         if "" in runs[0].reasons[0]:
             return latents, seen, runs[0]
@@ -94,11 +84,13 @@ def test_a_family_is_corrected_without_learning_at_the_cost_that_is_said(models,
     latents, evaluated, run = asked(model, family, cfg)
     fine = [bool(why) for why in run.reasons[0]]
     assert latents.shape == plain.shape
-    assert [torch.equal(*pair) for pair in zip(latents, plain, strict=True)] == fine
+    for made, before, left in zip(latents, plain, fine, strict=True):  # experts round by all pictures of the batch
+        assert torch.allclose(made, before, atol=1e-3) == left
     assert f"corrected {fine.count(False)} of {PICTURES}" in run.report()[0]
-    assert len(evaluated) <= PICTURES * MOST[cfg]
+    asked_by_step = 0 if not any(fine) else STEPS  # texts of unequal length do not fit into one batch
+    assert len(evaluated) <= PICTURES * MOST[cfg] + asked_by_step
     for settings in ({"strength": 0.0}, {"start_percent": 0.98}):
-        off = correct(model, between(family, "huts", "towers"), **settings)
+        off = correct(model, text_of(family), **settings)
         assert torch.equal(drawn(off, family, cfg)[0], plain)
 
 
@@ -106,7 +98,7 @@ def test_a_family_is_corrected_without_learning_at_the_cost_that_is_said(models,
 def test_a_learned_preference_corrects_a_family(models, name):
     family, model = FAMILIES[name], models[name]
     assert space_of(model) == family.space
-    plain, evaluated = drawn(model, family, 4.0)
+    plain, _ = drawn(model, family, 4.0)
     latents, _ = drawn(correct(model, untrained(family.space)), family, 4.0)
     assert (latents != plain).flatten(1).any(dim=1).all()
     assert torch.equal(drawn(correct(model, untrained(family.space), 0.0), family, 4.0)[0], plain)

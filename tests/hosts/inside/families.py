@@ -11,6 +11,9 @@ import comfy.model_patcher
 import comfy.supported_models
 import torch
 from host import seeded
+from rs_pack.corrector.axis.axis import Axis, Side
+from rs_pack.corrector.preference.preference import Preference
+from rs_pack.nodes.asking import text_source
 
 CPU = torch.device("cpu")
 WIDTH = 32  # of the token vectors, where the network allows it
@@ -30,7 +33,9 @@ UNET = dict(
 SDXL = UNET | dict(
     transformer_depth=[0, 1], transformer_depth_output=[0, 0, 1, 1], num_classes="sequential", adm_in_channels=2816
 )
-PIXART = dict(num_heads=2, patch_size=2, hidden_size=32, in_channels=4, depth=1, caption_channels=WIDTH, pe_interpolation=1.0)
+PIXART = dict(
+    num_heads=2, patch_size=2, hidden_size=32, in_channels=4, depth=1, caption_channels=WIDTH, pe_interpolation=1.0
+)
 LUMINA = dict(
     patch_size=2, in_channels=16, dim=32, cap_feat_dim=WIDTH, n_layers=1, n_refiner_layers=1, qk_norm=True, n_heads=2,
     n_kv_heads=2, axes_dims=[4, 6, 6], axes_lens=[300, 512, 512], multiple_of=32,
@@ -40,6 +45,11 @@ COSMOS = dict(
     concat_padding_mask=True, model_channels=64, num_blocks=1, num_heads=2, crossattn_emb_channels=WIDTH,
     pos_emb_cls="rope3d", pos_emb_learnable=True, use_adaln_lora=True, adaln_lora_dim=16,
     extra_per_block_abs_pos_emb=False, rope_enable_fps_modulation=False,
+)  # fmt: skip
+SD3 = dict(
+    in_channels=16, patch_size=2, out_channels=16, depth=1, input_size=None, adm_in_channels=WIDTH, num_patches=1024,
+    context_embedder_config=dict(target="torch.nn.Linear", params=dict(in_features=WIDTH, out_features=64)),
+    pos_embed_max_size=32, pos_embed_scaling_factor=None, x_block_self_attn_layers=[],
 )  # fmt: skip
 HUNYUAN = dict(
     in_channels=64, out_channels=64, patch_size=[1, 1], vec_in_dim=None, context_in_dim=WIDTH, hidden_size=32,
@@ -149,6 +159,13 @@ class StubCLIP:
         return self.family.encode(tokens)
 
 
+def text_of(family: Family, stereotype: str = "huts", *counters: str) -> tuple[Preference]:
+    """A preference that asks the model, between a phrase and others, without a gate."""
+    sides = (Side(phrases[0], phrases) for phrases in ((stereotype,), counters or ("towers",)))
+    axis = Axis("test", "test", ("person",), ("{group}",), *sides)
+    return (Preference(axis, "any", text_source(StubCLIP(family)), name="text", hash=axis.hash),)
+
+
 FRAMES = (16, 1, 16, 16)
 
 FAMILIES = {
@@ -158,11 +175,11 @@ FAMILIES = {
         state={"output_blocks.11.1.transformer_blocks.0.norm1.bias": torch.arange(8.0)},
     ),
     "PixArt-alpha": Family(
-        "PixArtAlpha", PIXART | dict(hidden_size=48, micro_condition=True, input_size=None), False, "sd15",
+        "PixArtAlpha", PIXART | dict(micro_condition=True), False, "sd15",
         lambda *_: {"width": 128, "height": 128}, latents=(4, 40, 40),
     ),
     "PixArt-Sigma": Family(
-        "PixArtSigma", PIXART | dict(micro_condition=False, input_size=None), False, "sdxl", latents=(4, 40, 40)
+        "PixArtSigma", PIXART | dict(micro_condition=False), False, "sdxl", latents=(4, 40, 40)
     ),
     "SDXL": Family("SDXL", SDXL, False, "sdxl", pooled(1280), latents=(4, 16, 16)),
     "Playground 2.5": Family(
@@ -186,21 +203,8 @@ FAMILIES = {
              c_clip_text_pooled=WIDTH, stable_cascade_stage="c"),
         False, "", lambda g, n: {"pooled_output": torch.randn(1, 1, WIDTH, generator=g)},
     ),
-    "SD3": Family(
-        "SD3",
-        dict(in_channels=16, patch_size=2, out_channels=16, depth=1, input_size=None, adm_in_channels=WIDTH,
-             context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": WIDTH, "out_features": 64}},
-             num_patches=1024, pos_embed_max_size=32, pos_embed_scaling_factor=None, x_block_self_attn_layers=[]),
-        True, "sd3", pooled(),
-    ),
-    "SD3.5": Family(
-        "SD3",
-        dict(in_channels=16, patch_size=2, out_channels=16, depth=1, input_size=None, adm_in_channels=WIDTH,
-             context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": WIDTH, "out_features": 64}},
-             num_patches=1024, pos_embed_max_size=32, pos_embed_scaling_factor=None, x_block_self_attn_layers=[0],
-             qk_norm="rms"),
-        True, "sd3", pooled(),
-    ),
+    "SD3": Family("SD3", SD3, True, "sd3", pooled()),
+    "SD3.5": Family("SD3", SD3 | dict(x_block_self_attn_layers=[0], qk_norm="rms"), True, "sd3", pooled()),
     "Flux.1 dev": Family("Flux", FLUX | dict(guidance_embed=True), True, "flux", pooled(), guidance=True),
     "Flux.1 schnell": Family("FluxSchnell", FLUX | dict(guidance_embed=False), True, "flux", pooled()),
     "Chroma": Family(
@@ -229,7 +233,9 @@ FAMILIES = {
              timestep_scale=1000.0),
         True, "flux", full_mask,
     ),
-    "LongCat-Image": Family("LongCatImage", FLUX | dict(guidance_embed=False, vec_in_dim=None, txt_ids_dims=[1, 2]), True, "flux"),
+    "LongCat-Image": Family(
+        "LongCatImage", FLUX | dict(guidance_embed=False, vec_in_dim=None, txt_ids_dims=[1, 2]), True, "flux"
+    ),
     "Kandinsky 5 Image": Family(
         "Kandinsky5Image",
         dict(in_text_dim=WIDTH, in_text_dim2=WIDTH, time_dim=32, model_dim=32, ff_dim=64, visual_embed_dim=64,
