@@ -15,12 +15,11 @@ from ..corrector.correction.update import CorrectionError
 from ..corrector.latents.skin import Pictures
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
-from .host import ComfyPrompts, pictures_of, preview_colours
+from .host import pictures_of, preview_colours
+from .prompts import TEXT_FIELDS, ComfyPrompts, in_a_row
 from .sampling import Sampling
 
 LONGEST_TEXT = 5000  # characters of a widget that may be the prompt of a run
-TOKEN_FIELDS = ("attention_mask", "conditioning_", "t5xxl_")  # of a prompt, with something for each token: beginnings
-TEXT_FIELDS = ("cross_attn", "pooled_output", *TOKEN_FIELDS)
 
 
 def text_source(clip: CLIP, vae: VAE | None = None) -> Text:
@@ -78,7 +77,7 @@ class AskedModel:
         if text is not None:
             return ComfyPrompts(encoded[phrase][:1] for phrase in phrases)
         return ComfyPrompts(
-            [_in_a_row(self._own(prompt, index), encoded[phrase][0]) for prompt in self.prompts]
+            [in_a_row(self._own(prompt, index), encoded[phrase][0]) for prompt in self.prompts]
             for index, phrase in enumerate(phrases)
         )
 
@@ -174,24 +173,6 @@ class AskedModel:
             if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
         }
         return cond | {"model_conds": of_side | kept}
-
-
-def _in_a_row(prompt, phrase):
-    """Two entries of a CONDITIONING -> one with the tokens of both and all else of the first, which it may lack."""
-    tokens = [entry[0] for entry in (prompt, phrase)]
-    extras = [entry[1] for entry in (prompt, phrase)]
-    if any("attention_mask" in extra for extra in extras):
-        extras = [
-            {"attention_mask": torch.ones(vectors.shape[:2], dtype=torch.long)} | extra
-            for vectors, extra in zip(tokens, extras, strict=True)
-        ]
-    first, second = extras
-    joined = {
-        name: torch.cat([part.cpu(), second[name].to(part.dtype)], dim=-2 if name.startswith("conditioning_") else -1)
-        for name, part in first.items()
-        if isinstance(part, Tensor) and isinstance(second.get(name), Tensor) and name.startswith(TOKEN_FIELDS)
-    }
-    return [torch.cat([tokens[0].to(tokens[1]), tokens[1]], dim=1), second | first | joined]
 
 
 def _same(one, other):

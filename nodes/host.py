@@ -20,15 +20,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..corrector.correction.update import CorrectionError
-from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
+from ..corrector.hosts.prompts import TEXTS_AT_ONCE
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
 from ..corrector.latents.skin import LinearColours, Pictures
 from .identity import identity_of, identity_of_text_encoder
 from .models import check_model, name_of, space_of
+from .prompts import ComfyPrompts
 from .sampling import Sampling
 
-TOKENS = "cross_attn"  # the host's name for the token vectors of a prompt
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
 SAME_VECTOR = 0.1  # relative distance below which two vectors of a token differ by rounding only, also in bfloat16
 SMALLEST_PICTURE = 128  # pixels per side without a VAE, so that a region has enough of them
@@ -88,55 +88,6 @@ def _can_batch(clip, texts):
         return False
     distances = (joined - alone).norm(dim=1)  # [T], each compared with its own token's norm, as these differ a lot
     return bool((distances <= SAME_VECTOR * alone.norm(dim=1)).all())
-
-
-class ComfyPrompts(Prompts):
-    """Prompts as ComfyUI's CLIP encodes them, one CONDITIONING each."""
-
-    def alike(self) -> list[Tensor]:
-        """Groups of indices of prompts that fit into one batch: same number of tokens, same extra tensors."""
-        groups = []
-        for index, conditioning in enumerate(self.conditionings):
-            group = next((group for group in groups if _fit(self.conditionings[group[0]], conditioning)), None)
-            if group is None:
-                groups.append([index])
-            else:
-                group.append(index)
-        return [torch.tensor(group) for group in groups]
-
-    def batched(self) -> list:
-        """One CONDITIONING for a batch with one prompt per picture; the prompts must be `alike`."""
-        batch = []
-        for entries in zip(*self.conditionings, strict=True):
-            parts = [_tensors(entry) for entry in entries]
-            once = _once(parts[0])
-            joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0].keys() - once.keys()} | once
-            batch.append([joined.pop(TOKENS), entries[0][1] | joined])
-        return batch
-
-
-def _fit(one, other):
-    """Whether two prompts fit into one batch."""
-    for first, second in zip(map(_tensors, one), map(_tensors, other), strict=False):
-        shapes = ({name: part.shape for name, part in parts.items()} for parts in (first, second))
-        if not (len(one) == len(other) and next(shapes) == next(shapes)):
-            return False
-        if not all(torch.equal(part, second[name]) for name, part in _once(first).items()):
-            return False
-    return True
-
-
-def _tensors(entry):
-    """The tensors of a region's prompt by name, with its token vectors."""
-    tokens, extra = entry
-    return {TOKENS: tokens} | {name: value for name, value in extra.items() if isinstance(value, Tensor)}
-
-
-def _once(tensors):
-    """Those that models read once for a whole batch: masks, of which some take the sum; all, where some have no batch."""
-    if any(tensor.ndim < 2 for tensor in tensors.values()):  # the ids of Anima
-        return tensors
-    return {name: tensor for name, tensor in tensors.items() if name.startswith("attention_mask")}
 
 
 class _OneEvaluation(comfy.samplers.Sampler):

@@ -94,7 +94,7 @@ def test_a_family_is_corrected_without_learning_at_the_cost_that_is_said(models,
         assert torch.equal(drawn(off, family, cfg)[0], plain)
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.space])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_learned_preference_corrects_a_family(models, name):
     family, model = FAMILIES[name], models[name]
     assert space_of(model) == family.space

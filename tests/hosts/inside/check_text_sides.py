@@ -13,7 +13,7 @@ from comfy.sampler_helpers import convert_cond
 from host import correct, sample, small_sd15, untrained
 from rs_pack.corrector.preference.text import Text
 from rs_pack.nodes.asking import AskedModel
-from rs_pack.nodes.host import ComfyPrompts
+from rs_pack.nodes.prompts import ComfyPrompts
 from rs_pack.nodes.sampling import Sampling
 
 X = torch.zeros(2, 4, 16, 16)

@@ -102,7 +102,7 @@ class Family:
         latents: shape of a picture's latents.
         state: tensors of the checkpoint that the class reads.
         flow: whether it is sampled as a flow model.
-        space: in LATENT_SPACES, or "".
+        space: in LATENT_SPACES.
         guidance: whether the network takes an embedding of the guidance.
         copies: of each text; some networks append tokens of zeros up to 512.
     """
@@ -183,7 +183,7 @@ FAMILIES = {
     ),
     "SDXL": Family("SDXL", SDXL, False, "sdxl", pooled(1280), latents=(4, 16, 16)),
     "Playground 2.5": Family(
-        "SDXL", SDXL, False, "", pooled(1280), latents=(4, 16, 16),
+        "SDXL", SDXL, False, "playground", pooled(1280), latents=(4, 16, 16),
         state={"edm_mean": torch.zeros(1), "edm_std": torch.ones(1)},
     ),
     "AuraFlow": Family(
@@ -201,7 +201,7 @@ FAMILIES = {
         "Stable_Cascade_C",
         dict(c_cond=32, c_hidden=[32, 32], nhead=[2, 2], blocks=[[1, 1], [1, 1]], c_clip_text=WIDTH,
              c_clip_text_pooled=WIDTH, stable_cascade_stage="c"),
-        False, "", lambda g, n: {"pooled_output": torch.randn(1, 1, WIDTH, generator=g)},
+        False, "stable-cascade", lambda g, n: {"pooled_output": torch.randn(1, 1, WIDTH, generator=g)},
     ),
     "SD3": Family("SD3", SD3, True, "sd3", pooled()),
     "SD3.5": Family("SD3", SD3 | dict(x_block_self_attn_layers=[0], qk_norm="rms"), True, "sd3", pooled()),
@@ -275,5 +275,5 @@ FAMILIES = {
     ),
     "Anima": Family("Anima", COSMOS, True, "qwen-image", anima, latents=FRAMES),
     "Cosmos-Predict2": Family("CosmosT2IPredict2", COSMOS, False, "cosmos-predict2", latents=FRAMES),
-    "HunyuanImage 2.1": Family("HunyuanImage21", HUNYUAN, True, "", latents=(64, 8, 8), guidance=True),
+    "HunyuanImage 2.1": Family("HunyuanImage21", HUNYUAN, True, "hunyuan-image", latents=(64, 8, 8), guidance=True),
 }  # fmt: skip
