@@ -131,10 +131,11 @@ class AskedModel:
     def side(self, conditioning: ComfyPrompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
         denoised = torch.empty_like(x)
         x, sigma = self.sampling.sampled(x, sigma)
-        chosen = conditioning[index.cpu()]
-        for part in chosen.alike():
-            part = part.to(x.device)
-            denoised[part] = self._evaluate([self.condition(chosen[part.cpu()], x[part])], x[part], sigma[part])
+        index = index.cpu()
+        for part in conditioning[index].alike():
+            rows = part.to(x.device)
+            cond = self.condition(conditioning[index[part]], x[rows], index[part])
+            denoised[rows] = self._evaluate([cond], x[rows], sigma[rows])
         return denoised
 
     def _evaluate(self, conds, x, sigma):
@@ -142,17 +143,23 @@ class AskedModel:
             (denoised,) = comfy.samplers.calc_cond_batch(call["model"], conds, x, sigma, call["model_options"])
             return self.sampling.pictures(denoised)
 
-    def condition(self, prompts: ComfyPrompts, x: Tensor) -> list[dict]:
-        """Prompts that are `alike` as conditions for x, region by region; all but their texts is the run's own's."""
+    def condition(self, prompts: ComfyPrompts, x: Tensor, index: Tensor) -> list[dict]:
+        """Prompts that are `alike` as conditions for x, region by region; all but their texts is the run's own's.
+
+        Args:
+            prompts: N.
+            x: noisy latents of the host, of N pictures.
+            index: [N], which pictures of the run they are.
+        """
         sides = convert_cond(prompts.batched())
         texts = [id(prompt["cross_attn"]) for prompt in self.prompts]
         return [
-            self._with_text(prompt, sides[texts.index(id(prompt["cross_attn"]))], x)
+            self._with_text(prompt, sides[texts.index(id(prompt["cross_attn"]))], x, index)
             for prompt in self.call["cond"]
             if id(prompt.get("cross_attn")) in texts
         ]
 
-    def _with_text(self, prompt, side, x):
+    def _with_text(self, prompt, side, x, index):
         """A condition of the run with the text of another."""
         model = self.call["model"]
 
@@ -168,11 +175,18 @@ class AskedModel:
         of_prompt, of_side = inputs(prompt), inputs(cond)
         # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
         kept = {
-            name: value
+            name: _of_pictures(value, index)
             for name, value in prompt["model_conds"].items()
             if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
         }
         return cond | {"model_conds": of_side | kept}
+
+
+def _of_pictures(value, index):
+    """An input of a model for some pictures of the run; one for all pictures is returned as it is."""
+    if not isinstance(value.cond, Tensor) or value.cond.ndim < 2 or len(value.cond) == 1:
+        return value
+    return value._copy_with(value.cond[index.to(value.cond.device) % len(value.cond)])
 
 
 def _same(one, other):

@@ -115,7 +115,7 @@ def corrected(
         replaced = prompts is not None
         if prompts is not None:
             asked.call = {"model": model, "cond": positive, "model_options": model_options}
-            side = asked.condition(prompts, x)
+            side = asked.condition(prompts, x, torch.arange(len(x)))
             conds = [side if cond is positive else cond for cond in conds]
         return executor(model, conds, x, sigma, model_options)
 

@@ -34,7 +34,7 @@ SDXL = UNET | dict(
     transformer_depth=[0, 1], transformer_depth_output=[0, 0, 1, 1], num_classes="sequential", adm_in_channels=2816
 )
 PIXART = dict(
-    num_heads=2, patch_size=2, hidden_size=32, in_channels=4, depth=1, caption_channels=WIDTH, pe_interpolation=1.0
+    num_heads=2, patch_size=2, hidden_size=48, in_channels=4, depth=1, caption_channels=WIDTH, pe_interpolation=1.0
 )
 LUMINA = dict(
     patch_size=2, in_channels=16, dim=32, cap_feat_dim=WIDTH, n_layers=1, n_refiner_layers=1, qk_norm=True, n_heads=2,
