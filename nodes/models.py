@@ -75,7 +75,10 @@ OTHERS = {
     "ACEStep": "ACE-Step",
     "ACEStep15": "ACE-Step 1.5",
     "Hunyuan3Dv2": "Hunyuan3D",
+    "MiniMaxMusic3": "MiniMax Music 3",
     "StableAudio": "Stable Audio",
+    "Trellis2": "TRELLIS.2",
+    "TripoSplat": "TripoSplat",
 }
 NAMES = PICTURES | VIDEOS | OTHERS
 

@@ -85,7 +85,9 @@ def test_a_run_of_several_frames_is_refused_as_a_video_with_their_number(prefere
 
 
 def test_models_that_make_no_pictures_are_refused(model, backdrop, monkeypatch):
-    for kind, name in {"ACEStep": "ACE-Step", "StableAudio": "Stable Audio", "Hunyuan3Dv2": "Hunyuan3D"}.items():
+    sound = {"ACEStep": "ACE-Step", "StableAudio": "Stable Audio", "MiniMaxMusic3": "MiniMax Music 3"}
+    solids = {"Hunyuan3Dv2": "Hunyuan3D", "Trellis2": "TRELLIS.2", "TripoSplat": "TripoSplat"}
+    for kind, name in (sound | solids).items():
         with pytest.raises(
             CorrectionError, match=f"^{name} makes no pictures, and RS-Corrector only corrects pictures"
         ):
