@@ -51,6 +51,11 @@ SD3 = dict(
     context_embedder_config=dict(target="torch.nn.Linear", params=dict(in_features=WIDTH, out_features=64)),
     pos_embed_max_size=32, pos_embed_scaling_factor=None, x_block_self_attn_layers=[],
 )  # fmt: skip
+OMNIGEN = dict(
+    patch_size=2, in_channels=16, hidden_size=48, num_layers=1, num_refiner_layers=1, num_attention_heads=2,
+    num_kv_heads=1, multiple_of=32, axes_dim_rope=[8, 8, 8], axes_lens=[300, 512, 512], timestep_scale=1000.0,
+)  # fmt: skip
+JOINT = dict(num_layers=1, attention_head_dim=32, num_attention_heads=1, axes_dims_rope=(8, 12, 12))
 HUNYUAN = dict(
     in_channels=64, out_channels=64, patch_size=[1, 1], vec_in_dim=None, context_in_dim=WIDTH, hidden_size=32,
     mlp_ratio=2.0, num_heads=1, depth=1, depth_single_blocks=1, axes_dim=[16, 16], theta=256, qkv_bias=True,
@@ -226,12 +231,9 @@ FAMILIES = {
              num_activated_experts=1, axes_dims_rope=[16, 8, 8], max_resolution=[128, 128], llama_layers=[0, 1]),
         True, "flux", hidream,
     ),
-    "OmniGen2": Family(
-        "Omnigen2",
-        dict(patch_size=2, in_channels=16, hidden_size=48, num_layers=1, num_refiner_layers=1, num_attention_heads=2,
-             num_kv_heads=1, multiple_of=32, axes_dim_rope=[8, 8, 8], axes_lens=[300, 512, 512], text_feat_dim=WIDTH,
-             timestep_scale=1000.0),
-        True, "flux", full_mask,
+    "OmniGen2": Family("Omnigen2", OMNIGEN | dict(text_feat_dim=WIDTH), True, "flux", full_mask),
+    "Boogu": Family(
+        "Boogu", OMNIGEN | dict(num_double_stream_layers=1, instruction_feat_dim=WIDTH), True, "flux", full_mask
     ),
     "LongCat-Image": Family(
         "LongCatImage", FLUX | dict(guidance_embed=False, vec_in_dim=None, txt_ids_dims=[1, 2]), True, "flux"
@@ -261,10 +263,21 @@ FAMILIES = {
              adaln_dim=32, llm_features_dim=WIDTH),
         True, "flux2", masked, latents=(128, 8, 8),
     ),
+    "MageFlow": Family(
+        "MageFlow", JOINT | dict(in_channels=128, joint_attention_dim=WIDTH), True, "flux2", latents=(128, 8, 8)
+    ),
+    "Lens": Family(
+        "Lens",
+        JOINT | dict(in_channels=128, out_channels=32, enc_hidden_dim=WIDTH, multi_layer_encoder_feature=False,
+                     selected_layer_index=(0,)),
+        True, "flux2", full_mask, latents=(128, 8, 8), copies=8,
+    ),
     "Qwen-Image": Family(
-        "QwenImage",
-        dict(in_channels=64, num_layers=1, attention_head_dim=32, num_attention_heads=1, joint_attention_dim=WIDTH,
-             axes_dims_rope=(8, 12, 12)),
+        "QwenImage", JOINT | dict(in_channels=64, joint_attention_dim=WIDTH), True, "qwen-image", latents=FRAMES
+    ),
+    "JoyImage": Family(
+        "JoyImage",
+        dict(hidden_size=32, num_attention_heads=1, text_dim=WIDTH, num_layers=1, rope_dim_list=[8, 12, 12]),
         True, "qwen-image", latents=FRAMES,
     ),
     "Krea 2": Family(
