@@ -89,9 +89,8 @@ def test_a_family_is_corrected_without_learning_at_the_cost_that_is_said(models,
     assert f"corrected {fine.count(False)} of {PICTURES}" in run.report()[0]
     asked_by_step = 0 if not any(fine) else STEPS  # texts of unequal length do not fit into one batch
     assert len(evaluated) <= PICTURES * MOST[cfg] + asked_by_step
-    for settings in ({"strength": 0.0}, {"start_percent": 0.98}):
-        off = correct(model, text_of(family), **settings)
-        assert torch.equal(drawn(off, family, cfg)[0], plain)
+    off = correct(model, text_of(family), **({"strength": 0.0} if cfg == 1 else {"start_percent": 0.98}))
+    assert torch.equal(drawn(off, family, cfg)[0], plain)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
