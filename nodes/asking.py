@@ -11,14 +11,15 @@ from comfy.sd import CLIP, VAE
 from comfy_execution.progress import get_progress_state
 from torch import Tensor
 
+from ..corrector.correction.update import CorrectionError
 from ..corrector.latents.skin import Pictures
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
-from .host import ComfyPrompts, pictures_of, preview_colours
+from .host import pictures_of, preview_colours
+from .prompts import TEXT_FIELDS, ComfyPrompts, in_a_row
 from .sampling import Sampling
 
 LONGEST_TEXT = 5000  # characters of a widget that may be the prompt of a run
-TEXT_FIELDS = ("cross_attn", "pooled_output", "attention_mask", "conditioning_", "t5xxl_")  # of a prompt: beginnings
 
 
 def text_source(clip: CLIP, vae: VAE | None = None) -> Text:
@@ -64,6 +65,11 @@ class AskedModel:
     def encode(self, preference: Preference, phrases: Sequence[str]) -> ComfyPrompts:
         source = preference.source
         assert isinstance(source, Text) and source.encode  # noqa: S101
+        if not self.prompts:
+            raise CorrectionError(
+                "The prompt of this sampler has no text, and RS-Corrector asks the model about the prompt's text. "
+                "Connect a text prompt, or use a learned preference."
+            )
         text = self._text(source.encode)
         texts = list(dict.fromkeys(phrases))
         prompts = texts if text is None else [f"{text}, {phrase}" for phrase in texts]
@@ -71,7 +77,7 @@ class AskedModel:
         if text is not None:
             return ComfyPrompts(encoded[phrase][:1] for phrase in phrases)
         return ComfyPrompts(
-            [self._behind(prompt, encoded[phrase][0], index) for prompt in self.prompts]
+            [in_a_row(self._own(prompt, index), encoded[phrase][0]) for prompt in self.prompts]
             for index, phrase in enumerate(phrases)
         )
 
@@ -89,14 +95,6 @@ class AskedModel:
                     return text
         return None
 
-    def _behind(self, prompt, phrase, index):
-        """An encoded phrase behind the tokens of a picture's prompt, of the whole picture or of a region."""
-        tokens, extra = phrase
-        of_prompt = prompt["cross_attn"][index % len(prompt["cross_attn"])][None].to(tokens)
-        pooled = prompt.get("pooled_output")
-        extra = extra if pooled is None else extra | {"pooled_output": pooled[index % len(pooled)][None]}
-        return [torch.cat([of_prompt, tokens], dim=1), extra]
-
     def with_counter(self, counter: ComfyPrompts, active: Tensor) -> ComfyPrompts | None:
         """The run's prompts, with those of the counter side for some pictures [B]; None unless they are `alike`."""
         prompts = ComfyPrompts(
@@ -108,7 +106,7 @@ class AskedModel:
     def _own(self, prompt, index):
         """A picture's prompt, of the whole picture or of a region, as an entry of a CONDITIONING."""
         fields = {
-            name: value[index % len(value)][None].cpu() if isinstance(value, Tensor) else value
+            name: value[index % len(value)][None].cpu() if isinstance(value, Tensor) and value.ndim > 1 else value
             for name, value in prompt.items()
             if name.startswith(TEXT_FIELDS)
         }
@@ -133,10 +131,11 @@ class AskedModel:
     def side(self, conditioning: ComfyPrompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
         denoised = torch.empty_like(x)
         x, sigma = self.sampling.sampled(x, sigma)
-        chosen = conditioning[index.cpu()]
-        for part in chosen.alike():
-            part = part.to(x.device)
-            denoised[part] = self._evaluate([self.condition(chosen[part.cpu()], x[part])], x[part], sigma[part])
+        index = index.cpu()
+        for part in conditioning[index].alike():
+            rows = part.to(x.device)
+            cond = self.condition(conditioning[index[part]], x[rows], index[part])
+            denoised[rows] = self._evaluate([cond], x[rows], sigma[rows])
         return denoised
 
     def _evaluate(self, conds, x, sigma):
@@ -144,17 +143,23 @@ class AskedModel:
             (denoised,) = comfy.samplers.calc_cond_batch(call["model"], conds, x, sigma, call["model_options"])
             return self.sampling.pictures(denoised)
 
-    def condition(self, prompts: ComfyPrompts, x: Tensor) -> list[dict]:
-        """Prompts that are `alike` as conditions for x, region by region; all but their texts is the run's own's."""
+    def condition(self, prompts: ComfyPrompts, x: Tensor, index: Tensor) -> list[dict]:
+        """Prompts that are `alike` as conditions for x, region by region; all but their texts is the run's own's.
+
+        Args:
+            prompts: N.
+            x: noisy latents of the host, of N pictures.
+            index: [N], which pictures of the run they are.
+        """
         sides = convert_cond(prompts.batched())
         texts = [id(prompt["cross_attn"]) for prompt in self.prompts]
         return [
-            self._with_text(prompt, sides[texts.index(id(prompt["cross_attn"]))], x)
+            self._with_text(prompt, sides[texts.index(id(prompt["cross_attn"]))], x, index)
             for prompt in self.call["cond"]
             if id(prompt.get("cross_attn")) in texts
         ]
 
-    def _with_text(self, prompt, side, x):
+    def _with_text(self, prompt, side, x, index):
         """A condition of the run with the text of another."""
         model = self.call["model"]
 
@@ -170,11 +175,18 @@ class AskedModel:
         of_prompt, of_side = inputs(prompt), inputs(cond)
         # What the text does not change may also depend on the run: an inpainting model's picture, or the seed.
         kept = {
-            name: value
+            name: _of_pictures(value, index)
             for name, value in prompt["model_conds"].items()
             if name not in of_prompt or (name in of_side and _same(of_prompt[name], of_side[name]))
         }
         return cond | {"model_conds": of_side | kept}
+
+
+def _of_pictures(value, index):
+    """An input of a model for some pictures of the run; one for all pictures is returned as it is."""
+    if not isinstance(value.cond, Tensor) or value.cond.ndim < 2 or len(value.cond) == 1:
+        return value
+    return value._copy_with(value.cond[index.to(value.cond.device) % len(value.cond)])
 
 
 def _same(one, other):

@@ -57,7 +57,8 @@ def corrected(
         nonlocal run, outer_scale, asked, replaced
         guider = executor.class_obj
         outer, samples = (run, outer_scale, asked), None
-        prompts = [cond for name, conds in guider.conds.items() if "neg" not in name for cond in conds]
+        conds = [cond for name, conds in guider.conds.items() if "neg" not in name for cond in conds]
+        prompts = [cond for cond in conds if cond.get("cross_attn") is not None]
         host = guider.model_patcher.model
         sampling = Sampling(guider.model_patcher, frames=noise.ndim == 5)
         asked, replaced = AskedModel(guider, preferences, prompts, sampling), False
@@ -66,7 +67,7 @@ def corrected(
             return sampling.pictures(host.process_latent_in(latents))
 
         # The second stage of KSamplerAdvanced has no noise: there the latent identifies the pictures.
-        coins = coins_from_noise(noise if noise.any() else latent_image, thinning_seed)
+        coins = coins_from_noise(sampling.pictures(noise if noise.any() else latent_image), thinning_seed)
         context = get_executing_context()
         run = Run(
             preferences, settings, coins, _prompts(prompts, len(noise)), repainted=denoise_mask,
@@ -114,7 +115,7 @@ def corrected(
         prompts = asked.with_counter(*replacement) if replacement else None
         replaced = prompts is not None
         if prompts is not None:
-            side = asked.condition(prompts, x)
+            side = asked.condition(prompts, x, torch.arange(len(x)))
             conds = [side if cond is positive else cond for cond in conds]
         return executor(model, conds, x, sigma, model_options)
 
@@ -148,7 +149,7 @@ def corrected(
 
 def _prompts(conds, count):
     """For each of `count` pictures its token vectors, each [1, T, width]; a batch of prompts repeats, as in ComfyUI."""
-    regions = [cond["cross_attn"] for cond in conds if cond.get("cross_attn") is not None]  # [1 or batch, T, width]
+    regions = [cond["cross_attn"] for cond in conds]  # [1 or batch, T, width]
     return [[tokens[index % len(tokens)][None] for tokens in regions] for index in range(count)]
 
 

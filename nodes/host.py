@@ -20,12 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..corrector.correction.update import CorrectionError
-from ..corrector.hosts.prompts import TEXTS_AT_ONCE, Prompts
+from ..corrector.hosts.prompts import TEXTS_AT_ONCE
 from ..corrector.latents.devices import quickly
 from ..corrector.latents.host import Hook, default_cfg, starting_noise
 from ..corrector.latents.skin import LinearColours, Pictures
 from .identity import identity_of, identity_of_text_encoder
 from .models import check_model, name_of, space_of
+from .prompts import ComfyPrompts
 from .sampling import Sampling
 
 CACHED_PROMPTS = 1024  # encoded, since those of an axis are used many times
@@ -65,8 +66,14 @@ def _lengths(tokens):
 
 
 def _vectors(clip, tokens):
-    """The token vectors [T, W] of what a CLIP's tokenizer returned."""
-    return clip.encode_from_tokens_scheduled(tokens)[0][0][0].float().cpu()
+    """The token vectors [T, W] of what a CLIP's tokenizer returned. Raises CorrectionError if it gives none."""
+    vectors = next((vectors for vectors, _ in clip.encode_from_tokens_scheduled(tokens)), None)
+    if vectors is None or vectors.ndim != 3 or not vectors.numel():
+        raise CorrectionError(
+            "This CLIP gives no vectors for the words of a text, by which RS-Corrector reads prompts. Connect the CLIP "
+            "that encodes your prompt; if it is that one, RS-Corrector cannot correct this model."
+        )
+    return vectors[0].float().cpu()
 
 
 def _joined_vectors(clip, texts):
@@ -81,34 +88,6 @@ def _can_batch(clip, texts):
         return False
     distances = (joined - alone).norm(dim=1)  # [T], each compared with its own token's norm, as these differ a lot
     return bool((distances <= SAME_VECTOR * alone.norm(dim=1)).all())
-
-
-class ComfyPrompts(Prompts):
-    """Prompts as ComfyUI's CLIP encodes them, one CONDITIONING each."""
-
-    def alike(self) -> list[Tensor]:
-        """Groups of indices of prompts that fit into one batch: same number of tokens, same extra tensors."""
-        groups = {}
-        for index, conditioning in enumerate(self.conditionings):
-            shapes = [
-                (tokens.shape, *sorted((name, value.shape) for name, value in _tensors(extra)))
-                for tokens, extra in conditioning
-            ]
-            groups.setdefault(tuple(shapes), []).append(index)
-        return [torch.tensor(group) for group in groups.values()]
-
-    def batched(self) -> list:
-        """One CONDITIONING for a batch with one prompt per picture; the prompts must be `alike`."""
-        batch = []
-        for entries in zip(*self.conditionings, strict=True):
-            extra = dict(entries[0][1])
-            extra |= {name: torch.cat([entry[1][name] for entry in entries]) for name, _ in _tensors(extra)}
-            batch.append([torch.cat([entry[0] for entry in entries]), extra])
-        return batch
-
-
-def _tensors(extra):
-    return [(name, value) for name, value in extra.items() if isinstance(value, Tensor)]
 
 
 class _OneEvaluation(comfy.samplers.Sampler):

@@ -12,11 +12,14 @@ SPACES = {  # in LATENT_SPACES, by latent format and by whether the model predic
     ("SD15", False): "sd15",
     ("SDXL", False): "sdxl",
     ("SDXL", True): "auraflow",
+    ("SDXL_Playground_2_5", False): "playground",
+    ("SC_Prior", False): "stable-cascade",
     ("SD3", True): "sd3",
     ("Flux", True): "flux",
     ("Flux2", True): "flux2",
     ("Wan21", True): "qwen-image",
     ("Wan21", False): "cosmos-predict2",
+    ("HunyuanImage21", True): "hunyuan-image",
     ("Miniature", False): "miniature",
     ("FlowMiniature", True): "flow-miniature",
 }
@@ -72,7 +75,10 @@ OTHERS = {
     "ACEStep": "ACE-Step",
     "ACEStep15": "ACE-Step 1.5",
     "Hunyuan3Dv2": "Hunyuan3D",
+    "MiniMaxMusic3": "MiniMax Music 3",
     "StableAudio": "Stable Audio",
+    "Trellis2": "TRELLIS.2",
+    "TripoSplat": "TripoSplat",
 }
 NAMES = PICTURES | VIDEOS | OTHERS
 

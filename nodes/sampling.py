@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import comfy.model_sampling
+import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -53,11 +54,13 @@ class Sampling:
 
     def window(self, start: float, end: float) -> tuple[float, float]:
         """Fractions of a run in 0..1, as the host means them -> first and last sigma of the package."""
-        first, last = map(self._schedule.percent_to_sigma, (start, end))
-        return (math.inf if start <= 0 else self._exploding(first)), self._exploding(last)
+        first, last = (self._level(self._schedule.percent_to_sigma(percent)) for percent in (start, end))
+        return (math.inf if start <= 0 else first), last
 
-    def _exploding(self, sigma: float) -> float:
-        return self.noise_scale * sigma / (1 - sigma) if self.flow else sigma
+    def _level(self, sigma: float | Tensor) -> float:
+        """A sigma of the host -> of the package, rounded as those of a run are, which may equal it."""
+        level = torch.as_tensor(sigma, dtype=torch.float32).reshape(1)
+        return float(spaces.exploding(level, level, self.noise_scale)[1] if self.flow else level)
 
 
 def predicts_flow(model: ModelPatcher) -> bool:

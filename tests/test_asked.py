@@ -13,7 +13,6 @@ from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
 from corrector.correction.update import Settings
 from corrector.files.folders import AXES
-from corrector.latents.spaces import MOST_NOISE
 from corrector.preference.networks import PreferenceError
 from corrector.preference.preference import GATE_FIGURES, Preference
 from corrector.preference.text import Text
@@ -64,11 +63,11 @@ def run_of(preference, count, model, settings=None, **options):
     return Run([preference], settings or Settings(), coins, [[]] * count, asks=model, **options)
 
 
-def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40, renoised=False):
+def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40, renoised=False, start=START):
     """Steps from the noise of a seed, Euler's, or those of LCM, with noise of their own -> latents [count, *SHAPE]."""
     model, generator = model or WorldModel(), torch.Generator().manual_seed(seed)
-    x = START * torch.randn(count, *SHAPE, generator=generator)
-    levels = [*torch.logspace(torch.tensor(START).log10(), -1.5, steps).tolist(), 0.0]
+    x = start * torch.randn(count, *SHAPE, generator=generator)
+    levels = [*torch.logspace(torch.tensor(start).log10(), -1.5, steps).tolist(), 0.0]
     for level, following in pairwise(levels):
         sigma = torch.full((count,), level)
         conditional, negative = WORLD.denoised(x.double(), sigma.double()).float(), model.negative(x, sigma)
@@ -169,22 +168,33 @@ def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed
 
 
 def test_a_preview_of_several_orders_comes_much_nearer_the_picture_than_eulers():
-    made = sampled(60, steps=400)
-    previews = [preview_of(START, Preview(16, 0.03, multistep=multistep)) for multistep in (False, True)]
+    x, made = START * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3)), sampled(60, steps=400)
+    model, sigma = WorldModel(), torch.full((60,), START)
+    previews = [
+        previewed(model, x, sigma, model.plain(x, sigma), Preview(16, 0.03, multistep=multistep))
+        for multistep in (False, True)
+    ]
     euler, multistep = (float((each - made).std()) for each in previews)
     assert euler < 0.3 and multistep < euler / 10
 
 
-def preview_of(start, how):
-    """Previews of the pictures that `sampled(60)` gives."""
-    x = start * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3))
-    model, sigma = WorldModel(), torch.full((60,), start)
-    return previewed(model, x, sigma, model.plain(x, sigma), how)
+@pytest.mark.parametrize("start", (START, 80.0, 1e4))
+@pytest.mark.parametrize(("cfg", "evaluations"), ((1.0, 3), (2.0, 10)))
+def test_a_preview_costs_about_as_little_and_is_as_right_from_pure_noise(cfg, evaluations, start):
+    model, x = WorldModel(cfg=cfg), start * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3))
+    sigma = torch.full((60,), start)
+    first = WorldModel(cfg=cfg).plain(x, sigma)
+    shown = counter_side(previewed(model, x, sigma, first, PREVIEWS[cfg != 1, False]))
+    assert 2 * model.asked["plain"] + model.asked["prompted"] <= 60 * evaluations
+    assert (shown == counter_side(sampled(60, model=model, steps=400, start=start))).float().mean() >= 0.9
 
 
-def test_a_preview_from_the_infinite_noise_of_a_flow_models_first_step_wastes_no_steps_there():
-    preview = preview_of(MOST_NOISE, PREVIEWS[False, False])
-    assert float((preview - sampled(60, steps=400)).std()) < 0.65  # 0.86 with steps evenly spread from there
+@pytest.mark.parametrize("how", PREVIEWS.values(), ids=str)
+@pytest.mark.parametrize("start", (0.0, 1e-4, 0.2))
+def test_a_run_that_starts_below_a_previews_last_sigma_needs_no_step_but_its_own(how, start):
+    model, x = WorldModel(), torch.ones(1, *SHAPE)
+    assert torch.equal(previewed(model, x, torch.full((1,), start), x / 2, how), x / 2)
+    assert not any(model.asked.values())
 
 
 @pytest.mark.parametrize("target", (0.4, 0.5, 0.8, 1.0))

@@ -46,6 +46,28 @@ def test_weights_that_are_offloaded_have_no_fingerprint_and_no_identity(weights)
     assert fingerprint(offloaded) == identity(offloaded, {"patch": 1}) == ""
 
 
+class Unreadable(torch.Tensor):
+    """As quantised weights of other nodes: it has a shape, and no values."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.reshape, torch.Tensor.double, torch.Tensor.tolist):
+            raise NotImplementedError
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_weights_of_a_kind_that_gives_no_values_have_no_fingerprint_and_no_identity(weights):
+    quantised = changed(weights, lambda tensor: tensor.as_subclass(Unreadable))
+    assert fingerprint(quantised) == identity(quantised, {"patch": 1}) == ""
+
+
+@pytest.mark.parametrize("precision", (torch.float8_e4m3fn, torch.float8_e5m2))
+def test_weights_of_8_bits_have_a_fingerprint(weights, precision):
+    first = fingerprint(changed(weights, lambda tensor: tensor.to(precision)))
+    second = fingerprint(changed(weights, lambda tensor: (2 * tensor).to(precision)))
+    assert first and second and not same_weights(first, second)
+
+
 def test_the_order_of_the_names_does_not_matter_and_no_weights_have_a_fingerprint_too(weights):
     assert fingerprint(dict(reversed(weights.items()))) == fingerprint(weights)
     assert same_weights(fingerprint({}), fingerprint({})) and not same_weights(fingerprint({}), fingerprint(weights))

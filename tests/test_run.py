@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from corrector.correction.memory import Memory
+from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
 from corrector.correction.update import CorrectionError, Settings
 from corrector.gate.prompt_gate import PromptReading
@@ -194,3 +195,9 @@ def test_another_batch_than_the_announced_and_video_latents_are_refused(run_of):
         run_of().correct(x, x, torch.ones(3))
     with pytest.raises(CorrectionError, match=r"5 dimensions.*not videos"):
         run_of().correct(video, video, torch.ones(COUNT))
+
+
+def test_a_run_whose_sampler_never_asks_it_has_no_record_and_no_outcome(run_of):
+    run = run_of()
+    run.finish(torch.zeros(COUNT, *SHAPE))
+    assert corrections_of(run) == run.outcomes() == run.report() == []

@@ -26,7 +26,7 @@ from .verdict import Verdict, verdict
 
 CLOSED = 1.0  # sigma, in units of the latents' spread, below which the sides' predictions do not differ any more
 RHO = 7.0  # of Karras et al. (2022), whose schedule previews follow
-MOST_NOISE = 40.0  # sigma above which the prediction hardly depends on x: flow models begin far above it
+NOTHING_SEEN = 40.0  # sigma, in the same units, above which x shows nothing: flow models begin at an infinite one
 
 
 @dataclass(frozen=True)
@@ -137,16 +137,22 @@ def _phrases(phrases: Sequence[str], coin: float) -> str:
 
 def previewed(model: RunModel, x: Tensor, sigma: Tensor, first: Tensor, how: Preview) -> Tensor:
     """The plain pictures [B, C, H, W] that a run from x at sigma [B] would give, where `first` is predicted."""
-    start = float(sigma.max())
-    ends = torch.tensor([min(start, MOST_NOISE), min(how.end, start)], dtype=torch.float64) ** (1 / RHO)
-    _, *sigmas = (torch.lerp(ends[0], ends[1], torch.linspace(0, 1, how.steps, dtype=torch.float64)) ** RHO).tolist()
     x, before = x.float(), None  # the last step's sigma and denoised
-    for level, following in pairwise([start, *sigmas, 0.0]):
+    for level, following in pairwise([*_levels(float(sigma.max()), how), 0.0]):
         predict = model.plain if level >= how.guided else model.prompted
         denoised = aim = (predict(x, torch.full_like(sigma, level)) if before else first).float()
         if how.multistep and before and following:
             share = math.log(level / following) / math.log(before[0] / level) / 2
             aim = denoised + share * (denoised - before[1])
-        x = aim + following / level * (x - aim)  # Euler step
+        x = aim + following / level * (x - aim) if following else aim  # Euler step
         before = level, denoised
     return x
+
+
+def _levels(start: float, how: Preview) -> list[float]:
+    """The sigmas of a preview's steps from the first sigma of a run."""
+    if start <= how.end:
+        return [start]
+    ends = torch.tensor([min(start, NOTHING_SEEN), how.end], dtype=torch.float64) ** (1 / RHO)
+    sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, how.steps, dtype=torch.float64)) ** RHO
+    return [start, *sigmas.tolist()[1:]]

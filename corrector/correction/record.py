@@ -8,6 +8,8 @@ RECORD_FORMAT = 1
 
 def corrections_of(run: Run) -> list[dict]:
     """What a finished Run did, an entry of `record_of` for each picture; empty if it made no prediction."""
+    if run.decisions is None:
+        return []
     named = [(preference.name or preference.axis.title, preference.hash) for preference in run.preferences]
     return [
         {

@@ -26,7 +26,7 @@ DEEPEST = 12  # nesting depth of containers
 def identity(weights: Mapping[str, Tensor], *patches: object) -> str:
     """The `fingerprint` of weights by name, and a hash of all that is patched onto them, if anything can be.
 
-    It is "" if some weights are offloaded.
+    It is "" if some weights cannot be read.
     """
     unpatched = fingerprint(weights)
     if not patches or not unpatched:
@@ -37,16 +37,20 @@ def identity(weights: Mapping[str, Tensor], *patches: object) -> str:
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Weights by name, on any device, in any precision -> hex digits for `same_weights`; "" if some are offloaded."""
-    if any(tensor.is_meta for tensor in weights.values()):
-        return ""
+    """Weights by name, on any device, in any precision -> hex digits for `same_weights`; "" if some cannot be read, as
+    they are offloaded, or of a kind of quantised tensor that gives no values.
+    """
     structure, samples = hashlib.sha256(), []
     for name, tensor in sorted(weights.items()):
         structure.update(f"{name} {tuple(tensor.shape)}".encode())
-        if tensor.is_floating_point():
-            samples.append(_sample(tensor).double().cpu().numpy())
-        else:
-            structure.update(str(_sample(tensor).tolist()).encode())
+        try:
+            values = _sample(tensor)
+            if tensor.is_floating_point():
+                samples.append(values.double().cpu().numpy())
+            else:
+                structure.update(str(values.tolist()).encode())
+        except (RuntimeError, TypeError, AttributeError, ValueError):  # NotImplementedError is a RuntimeError
+            return ""
     numbers = np.concatenate([_numbers(values) for values in samples] or [np.zeros(1)])
     random = np.random.RandomState(0)  # whose numbers NumPy promises never to change
     projections = np.array([numbers @ random.standard_normal(len(numbers)) for _ in range(PROJECTIONS)])

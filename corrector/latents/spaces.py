@@ -43,6 +43,9 @@ LATENT_SPACES = {
         LatentSpace("qwen-image", "Qwen-Image", 16, math.nan),
         LatentSpace("cosmos-predict2", "Cosmos-Predict2", 16, math.nan),
         LatentSpace("auraflow", "AuraFlow", 4, 0.13025),
+        LatentSpace("playground", "Playground 2.5", 4, math.nan),
+        LatentSpace("stable-cascade", "Stable Cascade", 16, math.nan),
+        LatentSpace("hunyuan-image", "HunyuanImage 2.1", 64, 0.75289),
         LatentSpace("miniature", "the miniature", 4, 0.94277),
         LatentSpace("flow-miniature", "the flow miniature", 16, 1.53, 0.06),
         LatentSpace("second-world", "the second world", 4, 2.0),  # benchmarks/second_world

@@ -11,8 +11,9 @@ import pytest
 import torch
 from host import weights_hash
 from reference_prompts import PROMPTS
-from rs_pack.nodes.host import ComfyHost, ComfyPrompts
+from rs_pack.nodes.host import ComfyHost
 from rs_pack.nodes.miniature import load_miniature
+from rs_pack.nodes.prompts import ComfyPrompts
 from safetensors.torch import load_file
 
 REFERENCE = os.environ.get("RS_REFERENCE")

@@ -1,10 +1,13 @@
 """What a correcting node shows after its samplings, on the host's own graphs and contexts."""
 
+import comfy.sample
+import comfy.samplers
 import pytest
 import torch
 from comfy_execution.graph import DynamicPrompt
 from comfy_execution.progress import reset_progress_state
 from comfy_execution.utils import CurrentNodeContext
+from comfy_extras import nodes_custom_sampler
 from host import NODES, host_nodes, node, sample
 from rs_pack.corrector.files.errors import RSCorrectorError
 from rs_pack.nodes import outcome, provenance
@@ -12,6 +15,9 @@ from rs_pack.nodes import outcome, provenance
 ASKS = "the prompt asks for a village"
 NOBODY = "the prompt names nobody of Orvane, Tavelu, Quilmari"
 NO_STEPS = ("corrected 0 of 4 · left alone 4: the window contains none of this run's steps", False)
+NEVER_ASKED = (
+    "this model reached no sampler, or its sampler never asked it; connect it to the sampler's model", False
+)  # fmt: skip
 ADVANCED = dict(strength=1.0, target=1.0, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
 
 
@@ -21,7 +27,7 @@ def shown(model, backdrop, prompts, monkeypatch):
     monkeypatch.setattr(outcome, "workflow_of", lambda prompt_id: None)
     monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, "RSCorrectorAdvanced", NODES["RSCorrectorAdvanced"])
 
-    def run(*positives, preference=backdrop, model=model, runs=1, **settings):
+    def run(*positives, preference=backdrop, model=model, runs=1, draw=sample, **settings):
         provenance._executed.clear()
         samplers = {str(i): {"class_type": "KSampler", "inputs": {"seed": i}} for i, _ in enumerate(positives)}
         ours = {"class_type": "RSCorrectorAdvanced", "inputs": {}}
@@ -34,7 +40,7 @@ def shown(model, backdrop, prompts, monkeypatch):
             positive = prompts[positive] if isinstance(positive, str) else positive
             with CurrentNodeContext("a prompt", name, 0):
                 for _ in range(runs):
-                    sample(ours, positive, prompts["empty"], batch=4, steps=2)
+                    draw(ours, positive, prompts["empty"], batch=4, steps=2)
         return [(line["text"], line["corrected"]) for line in outcome._message("ours", "a prompt")["lines"]]
 
     return run
@@ -76,6 +82,21 @@ def test_two_samplers_have_a_line_each_only_if_they_differ(shown):
         ("KSampler: corrected 4 of 4", True),
         (f"KSampler: corrected 0 of 4 · left alone 4: {ASKS}", False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("cfg", "line"), ((1.0, NEVER_ASKED), (2.0, ("corrected 2 of 2", True))), ids=("CFG 1", "CFG 2")
+)
+def test_a_guider_of_two_models_that_never_asks_at_cfg_1_is_told_on_the_node(shown, model, prompts, cfg, line):
+    def guided(corrected, positive, *_, **__):
+        (guider,) = nodes_custom_sampler.DualModelGuider.execute(
+            corrected, positive, cfg, model, prompts["empty"]
+        ).result
+        latent, sigmas = torch.zeros(2, 4, 16, 16), torch.tensor([14.6, 5.0, 0.0])
+        noise = comfy.sample.prepare_noise(latent, 3)
+        guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), sigmas, seed=3)
+
+    assert shown("person", draw=guided) == [line]
 
 
 def test_a_wrong_model_is_an_error(shown, sd15):

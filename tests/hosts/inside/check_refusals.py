@@ -5,6 +5,7 @@ import comfy.supported_models
 import pytest
 import torch
 from comfy_extras import nodes_model_advanced
+from families import FAMILIES, text_of
 from host import NODES, correct, encode, sample, untrained
 from rs_pack.corrector.correction.update import CorrectionError
 from rs_pack.corrector.files.errors import RSCorrectorError
@@ -19,8 +20,7 @@ def with_latents(model, latent_format):
     return model
 
 
-TITLES = {"SD15": "SD1.5 and SD2.x", "SDXL": "SDXL", "SD3": "SD3", "Flux": "Flux.1"}
-RUNS = "RS-Corrector runs with models that have the latents of SD1.5 and SD2.x, SDXL, SD3, Flux.1 or the miniature"
+TITLES = {"SD15": "SD1.5 and SD2.x", "SDXL": "SDXL"}
 
 
 @pytest.mark.parametrize("kind", TITLES)
@@ -53,14 +53,13 @@ def of_kind(model, kind, monkeypatch):
 
 
 VIDEOS = {
-    "WAN21_T2V": "Wan", "WAN22_T2V": "Wan", "WAN21_Vace": "Wan", "HunyuanVideo": "HunyuanVideo", "LTXV": "LTX-Video",
-    "GenmoMochi": "Mochi", "CosmosT2V": "Cosmos", "CosmosI2VPredict2": "Cosmos-Predict2 for videos",
-    "SVD_img2vid": "Stable Video Diffusion", "SV3D_p": "Stable Video 3D", "Kandinsky5": "Kandinsky 5 for videos",
+    "LTXAV": "LTX-2", "SVD_img2vid": "Stable Video Diffusion", "SV3D_p": "Stable Video 3D", "SeedVR2": "SeedVR2",
+    "MiniMaxH3": "MiniMax H3",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", VIDEOS)
-def test_video_models_are_refused_by_the_names_that_people_know(model, backdrop, kind, monkeypatch):
+def test_models_that_only_make_videos_are_refused_by_the_names_that_people_know(model, backdrop, kind, monkeypatch):
     """Also those with the latents of SD1.5."""
     with pytest.raises(
         CorrectionError, match=f"^{VIDEOS[kind]} makes videos, and .* only corrects pictures. Remove the"
@@ -68,23 +67,27 @@ def test_video_models_are_refused_by_the_names_that_people_know(model, backdrop,
         correct(of_kind(model, kind, monkeypatch), backdrop)
 
 
-PICTURES = {
-    "QwenImage": "Qwen-Image", "Krea2": "Krea 2", "Anima": "Anima", "CosmosT2IPredict2": "Cosmos-Predict2",
-    "Flux2": "Flux.2", "ErnieImage": "ERNIE-Image", "HunyuanImage21": "HunyuanImage 2.1",
-    "HunyuanImage21Refiner": "The refiner of HunyuanImage 2.1", "Stable_Cascade_B": "Stable Cascade",
-    "ChromaRadiance": "Chroma Radiance",
-}  # fmt: skip
+@pytest.mark.parametrize("kind", ("WAN21_T2V", "HunyuanVideo", "CosmosT2V", "Kandinsky5", "QwenImage"))
+def test_models_whose_latents_have_frames_are_not_refused_by_their_class(model, kind, monkeypatch):
+    """They draw a picture if they are asked for one frame."""
+    check_model(of_kind(model, kind, monkeypatch), ())
 
 
-@pytest.mark.parametrize("kind", PICTURES)
-def test_models_that_draw_pictures_are_not_called_video_models(model, backdrop, kind, monkeypatch):
-    with pytest.raises(CorrectionError) as refused:
-        correct(of_kind(model, kind, monkeypatch), backdrop)
-    assert str(refused.value).startswith(f"{PICTURES[kind]} is not supported yet. {RUNS}: use one of these, or remove")
+@pytest.mark.parametrize(
+    "preference", (untrained("qwen-image"), text_of(FAMILIES["Qwen-Image"])), ids=("learned", "text")
+)
+def test_a_run_of_several_frames_is_refused_as_a_video_with_their_number(preference):
+    family = FAMILIES["Qwen-Image"]
+    latent = {"samples": torch.zeros(1, 16, 3, 16, 16)}
+    conds = family.encode("a person"), family.encode("")
+    with pytest.raises(CorrectionError, match=r"^This is a video of 3 latent frames, and .* only corrects pictures"):
+        sample(correct(family.model(), preference), *conds, latent=latent, scheduler="simple")
 
 
 def test_models_that_make_no_pictures_are_refused(model, backdrop, monkeypatch):
-    for kind, name in {"ACEStep": "ACE-Step", "StableAudio": "Stable Audio", "Hunyuan3Dv2": "Hunyuan3D"}.items():
+    sound = {"ACEStep": "ACE-Step", "StableAudio": "Stable Audio", "MiniMaxMusic3": "MiniMax Music 3"}
+    solids = {"Hunyuan3Dv2": "Hunyuan3D", "Trellis2": "TRELLIS.2", "TripoSplat": "TripoSplat"}
+    for kind, name in (sound | solids).items():
         with pytest.raises(
             CorrectionError, match=f"^{name} makes no pictures, and RS-Corrector only corrects pictures"
         ):
@@ -98,34 +101,30 @@ def test_every_video_model_of_the_host_has_a_name(model, monkeypatch):
             assert name_of(of_kind(model, kind.__name__, monkeypatch), "") != "", kind
 
 
-@pytest.mark.parametrize(("kind", "frames"), (("SC_Prior", ""), ("Wan21", r" \(with frames, as videos have\)")))
-def test_an_unknown_model_is_refused_with_its_latents(model, backdrop, kind, frames):
-    with pytest.raises(CorrectionError, match=f"^The model has {kind} latents{frames}, and is not supported. {RUNS}"):
-        correct(with_latents(model, getattr(comfy.latent_formats, kind)()), backdrop)
-
-
 @pytest.mark.parametrize(
     ("kind", "name"),
-    (("ZImage", "Z-Image"), ("Chroma", "Chroma"), ("PixArtAlpha", "PixArt-α"), ("AuraFlow", "AuraFlow")),
+    (("ZImage", "Z-Image"), ("Chroma", "Chroma"), ("PixArtAlpha", "PixArt-α"), ("Stable_Cascade_C", "Stable Cascade")),
 )
-def test_models_with_supported_latents_are_named_where_a_preference_does_not_fit(
-    model, backdrop, kind, name, monkeypatch
-):
+def test_models_are_named_where_a_preference_does_not_fit(model, backdrop, kind, name, monkeypatch):
     other = of_kind(model, kind, monkeypatch)
     check_model(other, ())
-    with pytest.raises(PreferenceError, match=f"was made for the miniature, and {name} has the latents of"):
+    with pytest.raises(PreferenceError, match=f"was made for the miniature, and {name} has"):
         correct(other, backdrop)
 
 
-def test_whether_a_model_is_a_flow_model_is_read_from_its_sampling_and_not_from_its_latents(sd15):
+def test_auraflow_which_has_the_latents_of_sdxl_refuses_a_preference_for_sdxl_by_name():
+    says = "was made for SDXL, and AuraFlow has the latents of AuraFlow; use .*, or RS-Corrector .any checkpoint."
+    with pytest.raises(PreferenceError, match=says):
+        correct(FAMILIES["AuraFlow"].model(), untrained("sdxl"))
+
+
+def test_a_preference_for_another_prediction_is_refused_as_read_from_the_sampling_that_a_node_replaced(sd15):
     (flow,) = nodes_model_advanced.ModelSamplingSD3().patch(sd15[0], 3.0)
     correct(sd15[0], untrained("sd15"))
-    with pytest.raises(
-        CorrectionError, match=r"is sampled as a flow model, and the preference .* was made for one that"
-    ):
+    with pytest.raises(PreferenceError, match=r"was made for SD1.5 and SD2.x, and the model has other latents"):
         correct(flow, untrained("sd15"))
     as_flux = with_latents(sd15[0], comfy.latent_formats.Flux())
-    with pytest.raises(CorrectionError, match="is not sampled as a flow model"):
+    with pytest.raises(PreferenceError, match=r"was made for Flux.1, and the model has other latents"):
         correct(as_flux, untrained("flux"))
 
 

@@ -13,7 +13,8 @@ from comfy.sampler_helpers import convert_cond
 from host import correct, sample, small_sd15, untrained
 from rs_pack.corrector.preference.text import Text
 from rs_pack.nodes.asking import AskedModel
-from rs_pack.nodes.host import ComfyPrompts
+from rs_pack.nodes.prompts import ComfyPrompts, in_a_row
+from rs_pack.nodes.sampling import Sampling
 
 X = torch.zeros(2, 4, 16, 16)
 
@@ -74,9 +75,10 @@ def sides_of(model, cond, *sides):
     """`AskedModel.condition` of encoded sides, for a prompt's cond as the host's sampler has it."""
     (prompt,) = convert_cond([cond[0]])
     (cond,) = comfy.samplers.encode_model_conds(model.extra_conds, [prompt], X, X.device, "positive", latent_image=X)
-    asked = AskedModel(SimpleNamespace(model_patcher=small_sd15()), (), [prompt])
+    patcher = small_sd15()
+    asked = AskedModel(SimpleNamespace(model_patcher=patcher), (), [prompt], Sampling(patcher))
     asked.call = {"model": model, "cond": [cond], "model_options": {}}
-    return cond, [asked.condition(ComfyPrompts([side]), X)[0] for side in sides]
+    return cond, [asked.condition(ComfyPrompts([side]), X, torch.arange(2))[0] for side in sides]
 
 
 @pytest.mark.parametrize("masked", (True, False))
@@ -115,3 +117,42 @@ def test_what_other_nodes_gave_the_model_beside_the_text_stays():
     given = comfy.conds.CONDConstant("from another node")
     cond, sides = sides_of(small_sd15().model, prompt(1, model_conds={"given": given}), prompt(2), prompt(3))
     assert cond["model_conds"]["given"] is given and all(side["model_conds"]["given"] is given for side in sides)
+
+
+def test_a_side_is_asked_about_each_inpainted_picture_with_its_own_mask():
+    patcher, latent = host_extras.small_inpainting(), torch.randn(2, 4, 16, 16)
+    (cond,) = convert_cond(prompt(1))
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[1, ..., :8] = 1
+    (cond,) = comfy.samplers.encode_model_conds(
+        patcher.model.extra_conds, [cond], X, X.device, "positive", latent_image=latent, denoise_mask=mask
+    )
+    asked = AskedModel(SimpleNamespace(model_patcher=patcher), (), [cond], Sampling(patcher))
+    asked.call = {"model": patcher.model, "cond": [cond], "model_options": {}}
+    (side,) = asked.condition(ComfyPrompts([prompt(2)]), X[1:], torch.tensor([1]))
+    given = cond["model_conds"]["c_concat"].cond
+    assert not torch.equal(*given) and torch.equal(side["model_conds"]["c_concat"].cond, given[1:])
+
+
+def test_prompts_of_unequal_masks_or_ids_are_never_one_batch():
+    """Models take the sum of a batch's masks, and Anima's ids have no batch."""
+    ids = {"t5xxl_ids": torch.tensor([3, 1])}
+    for one, other in (
+        (dict(attention_mask=torch.tensor([[1, 1, 0, 0, 0]])), dict(attention_mask=torch.tensor([[1, 1, 1, 0, 0]]))),
+        (ids, {"t5xxl_ids": torch.tensor([4, 1])}),
+    ):
+        pair, twins = ComfyPrompts([prompt(1, **one), prompt(1, **other)]), ComfyPrompts([prompt(1, **one)] * 2)
+        assert len(pair.alike()) == 2 and len(twins.alike()) == 1
+        ((tokens, extra),) = twins.batched()
+        assert all(torch.equal(extra[name], one[name]) for name in one)
+        assert len(tokens) == (1 if one is ids else 2)
+
+
+def test_a_phrase_behind_a_prompt_is_so_in_all_that_the_prompt_has_for_each_token():
+    own = prompt(1, attention_mask=torch.ones(1, 5), conditioning_llama3=torch.zeros(1, 2, 5, 8), guidance=2.0)[0]
+    phrase = prompt(2, conditioning_llama3=torch.ones(1, 2, 3, 8), t5xxl_ids=torch.tensor([7]))[0]
+    tokens, extra = in_a_row(own, phrase)
+    assert torch.equal(tokens, torch.cat([own[0], phrase[0]], dim=1))
+    assert torch.equal(extra["attention_mask"], torch.ones(1, 10)) and extra["guidance"] == 2.0
+    assert extra["conditioning_llama3"].sum(dim=(0, 1, 3)).tolist() == [0.0] * 5 + [16.0] * 3
+    assert torch.equal(extra["pooled_output"], own[1]["pooled_output"]) and extra["t5xxl_ids"].tolist() == [7]
