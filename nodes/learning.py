@@ -27,7 +27,7 @@ from ..corrector.preference.preference import Preference
 from ..corrector.preference.updated_file import latest, update_preference
 from .axes import AxisSocket
 from .host import ComfyHost
-from .models import check_model, name_of, predicts_flow
+from .models import check_model, name_of
 from .preferences import PreferenceSocket, preference_file, preferences_in, validated
 from .progress import Progress
 from .reports import publish
@@ -149,10 +149,10 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         path = preference_file(name)
         check_writable(path)
         host = ComfyHost(model, clip, vae, width, height, sampler, scheduler, batch, steps)
-        if predicts_flow(model):
+        if not host.space:
             raise ValueError(
-                f"{name_of(model)} is a flow model; preferences can be learned only from SD1.5, SD2.x, SDXL and models "
-                "sampled like them. Use RS-Corrector (any checkpoint) instead."
+                f"{name_of(model)} has latents of a kind for which no preference can be saved; use RS-Corrector (any "
+                "checkpoint), which needs none."
             )
         others: dict[str, Any] = gate_others(axis, AXES, host.space)
         working = at_work(path, "a preference")

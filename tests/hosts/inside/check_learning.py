@@ -14,11 +14,12 @@ import folder_paths
 import pytest
 import torch
 from host import NODES, correct, encode, node, sample, weights_hash
-from host_extras import Counted, small_flux
+from host_extras import Counted
 from rs_pack.corrector.axis.axis import AxisError
 from rs_pack.corrector.files.folders import WEIGHTS
 from rs_pack.corrector.learning.store import PairError
 from rs_pack.corrector.preference.file import load_preference, save_preference
+from rs_pack.corrector.preference.networks import PreferenceError
 from rs_pack.corrector.preference.text import Text
 from rs_pack.nodes import learning
 from rs_pack.nodes.preferences import preferences_in
@@ -197,11 +198,20 @@ def test_an_invalid_file_name_is_refused_before_the_run(name, miniature, axis):
         node("RSCorrectorLearnPreference", *miniature[:2], axis, **{**LEARN, "name": name})
 
 
-def test_a_flow_model_is_refused(miniature, axis):
+def test_a_preference_is_learned_from_a_flow_model_and_fits_no_other_kind(miniature, axis):
+    model, clip, vae = node("RSCorrectorMiniature", model="flow miniature turbo")
+    settings = {**LEARN, "scheduler": "normal", "steps": 4, "cfg": 1.0, "name": "flow"}
+    (preference,), _ = node("RSCorrectorLearnPreference", model, clip, axis, vae=vae, **settings)
+    assert preference[0].space == "flow-miniature"
+    correct(model, preference)
+    with pytest.raises(PreferenceError, match="made for the flow miniature"):
+        correct(miniature[0], preference)
+
+
+def test_latents_that_have_no_name_are_refused(miniature, axis):
     model = miniature[0].clone()
-    model.add_object_patch("latent_format", comfy.latent_formats.SD3())
-    model.add_object_patch("model_sampling", small_flux().get_model_object("model_sampling"))
-    with pytest.raises(ValueError, match=r"is a flow model.*any checkpoint"):
+    model.add_object_patch("latent_format", comfy.latent_formats.SD_X4())
+    with pytest.raises(ValueError, match=r"no preference can be saved.*any checkpoint"):
         node("RSCorrectorLearnPreference", model, miniature[1], axis, **LEARN)
 
 
