@@ -75,10 +75,10 @@ class AskedPipeline:
         output = encode_texts(self.pipe, self.encode_prompt, texts, self.options)
         return prompts_of(self.evaluations.family, output).conditionings[0]
 
-    def exploding(self, sigma: float) -> tuple[Tensor, Tensor]:
-        """The latents of the evaluation at hand -> x = x0 + sigma n [B, C, H, W] and sigma [B]."""
+    def exploding(self, sigma: float, alpha: float) -> tuple[Tensor, Tensor]:
+        """The latents of the evaluation at hand, at a `noise_level` -> x = x0 + sigma n [B, C, H, W] and sigma [B]."""
         given = self.evaluations.given().float()
-        scale = 1 + sigma if is_flow(self.pipe.scheduler) else math.sqrt(1 + sigma**2)
+        scale = 1 / alpha if is_flow(self.pipe.scheduler) else math.sqrt(1 + sigma**2)
         return given * scale, torch.full((len(given),), sigma, device=given.device)
 
     def prompted(self, x: Tensor, sigma: Tensor) -> Tensor:

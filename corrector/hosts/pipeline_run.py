@@ -174,8 +174,7 @@ class PipelineRun:
             self._replaced &= self.family.two_calls  # what comes after it is the negative prompt's
             return None
         if self._run and asked:
-            sigma, _ = noise_level(self._scheduler, evaluations.timestep)
-            replacement = self._run.replacement(*asked.exploding(sigma))
+            replacement = self._run.replacement(*asked.exploding(*noise_level(self._scheduler, evaluations.timestep)))
         changed = asked.replaced(*replacement) if asked and replacement else None
         self._replaced = changed is not None
         return changed and ((), changed)
@@ -251,7 +250,7 @@ class PipelineRun:
         change = self._run.change(x, levels, guidance.scale, *predictions, None, self._replaced)
         if change is None:
             return output
-        change = evaluations.latents(output_unit(scheduler, sigma) * change)
+        change = evaluations.latents(output_unit(scheduler, sigma, alpha) * change)
         if guidance.scaling is not None:
             change = change * guidance.scaling
         return torch.where(change != 0, (output.float() + change).to(output.dtype), output)

@@ -124,10 +124,10 @@ def denoised_of(scheduler: Any, output: Tensor, x: Tensor, sigma: Tensor) -> Ten
     return denoised_from_output(output.float(), x, sigma, PREDICTION_KINDS[prediction])
 
 
-def output_unit(scheduler: Any, sigma: float) -> float:
-    """The change of a denoiser's output that changes the denoised by 1, at sigma in variance-exploding form."""
+def output_unit(scheduler: Any, sigma: float, alpha: float) -> float:
+    """The change of a denoiser's output that changes the denoised by 1, at a `noise_level`."""
     if is_flow(scheduler):
-        return -(1 + sigma) / sigma
+        return -1 / (sigma * alpha)
     units = {"sample": 1.0, "epsilon": -1 / sigma, "v_prediction": -math.sqrt(sigma**2 + 1) / sigma}
     return units[scheduler.config.prediction_type]
 
