@@ -79,7 +79,7 @@ def flux():
 def z_image():
     transformer = diffusers.ZImageTransformer2DModel(
         dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=WIDTH, axes_dims=[8, 4, 4],
-        axes_lens=[256, 32, 32],
+        axes_lens=[1024, 32, 32],
     )  # fmt: skip
     encoder = Qwen3Model(Qwen3Config(**words(head_dim=8)))
     return dict(

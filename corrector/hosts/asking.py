@@ -43,7 +43,8 @@ class AskedPipeline:
         self.options = {name: arguments[name] for name in ENCODING if name in arguments}
         self.texts = _texts(arguments, len(evaluations))  # for each picture its texts by argument; None if not known
         self.tokenizer = PipelineTexts(self.pipe).tokenizer
-        self.room = _room(self.tokenizer, self.pipe, evaluations.family, self.options)
+        parameter = inspect.signature(type(self.pipe).encode_prompt).parameters.get("max_sequence_length")
+        self.longest = self.options.get("max_sequence_length", parameter.default if parameter else math.inf)  # tokens
 
     @property
     def pictures(self) -> Pictures | None:
@@ -65,10 +66,14 @@ class AskedPipeline:
             return encode(**texts)
         ((tokens, beside),) = encode(prompt=phrase)
         ((own, of_prompt),) = self.evaluations.prompts.conditionings[index]
+        if self.evaluations.family.mask or self.evaluations.family.listed:  # positions beyond the longest may not exist
+            own = own[:, : self.longest - tokens.shape[1]]
         return [[torch.cat([own.to(tokens), tokens], dim=1), beside | of_prompt]]
 
     def _fits(self, text):
-        return len(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids) <= self.room
+        tokens = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        longest = min(self.tokenizer.model_max_length, self.longest)
+        return len(tokens) <= longest - self.evaluations.family.template
 
     def _encode(self, **texts):
         """One prompt, by argument of encode_prompt -> its conditioning in ComfyUI's form."""
@@ -122,9 +127,3 @@ def _texts(arguments, count) -> list[dict[str, str]] | None:
         {name: texts[index * len(texts) // count] for name, texts in columns.items()} for index in range(count)
     ]  # num_images_per_prompt pictures of each prompt
 
-
-def _room(tokenizer, pipe, family, options):
-    """How many tokens a text may have."""
-    parameter = inspect.signature(type(pipe).encode_prompt).parameters.get("max_sequence_length")
-    longest = options.get("max_sequence_length", parameter.default if parameter else math.inf)
-    return min(tokenizer.model_max_length, longest) - family.template

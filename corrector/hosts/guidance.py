@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-SAME_LENGTH = 1e-2  # relative difference of lengths up to which a prediction was not scaled
+SAME_LENGTH = 1e-3  # mean relative difference of lengths up to which a prediction was not scaled
 
 
 def combined(prompted: Tensor, negative: Tensor, scale: float) -> Tensor:
@@ -39,7 +39,7 @@ def scale_of(guided: Tensor, prompted: Tensor, negative: Tensor, lengths: Sequen
 def scaling_of(guided: Tensor, plain: Tensor, lengths: Sequence[int]) -> Tensor | None:
     """By how much `plain`, as `combined` gives it, was scaled over some dimensions, of size 1 here; None if not."""
     scaling = _length(guided, lengths) / _length(plain, lengths)
-    return None if bool(((scaling - 1).abs() < SAME_LENGTH).all()) else scaling
+    return scaling if float((scaling - 1).abs().mean()) > SAME_LENGTH else None
 
 
 def scaled(plain: Tensor, prompted: Tensor, lengths: Sequence[int]) -> Tensor:
