@@ -233,7 +233,12 @@ def test_half_precision(name, asks, villages):
 @pytest.mark.parametrize("scheduler", ["FlowMatchHeunDiscrete", "DPMSolverMultistep", "UniPCMultistep"])
 def test_other_schedulers_for_flow_models(scheduler, asks, villages, monkeypatch):
     """The sigmas of a run are those that the transformer is told."""
-    pipe, kind, levels, sigmas = transformer_pipeline("SanaPipeline"), getattr(diffusers, f"{scheduler}Scheduler"), [], []
+    pipe, kind, levels, sigmas = (
+        transformer_pipeline("SanaPipeline"),
+        getattr(diffusers, f"{scheduler}Scheduler"),
+        [],
+        [],
+    )
     flow = dict(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
     pipe.scheduler = kind(shift=3.0) if scheduler.startswith("Flow") else kind(**flow)
     hook = pipe.transformer.register_forward_pre_hook(
@@ -245,6 +250,14 @@ def test_other_schedulers_for_flow_models(scheduler, asks, villages, monkeypatch
     with corrected(pipe, asks):
         latents_of(pipe)
     assert len(sigmas) >= 4 and [sigma / (1 + sigma) for sigma in sigmas] == pytest.approx(levels, abs=2e-3)
+
+
+def test_pixart_with_a_scheduler_that_goes_by_timesteps(asks, villages):
+    pipe = transformer_pipeline("PixArtSigmaPipeline")
+    pipe.scheduler = diffusers.DDIMScheduler(clip_sample=False)
+    with corrected(pipe, asks) as run:
+        assert latents_of(pipe, 4.0).isfinite().all()
+    assert run.outcomes() == ["corrected"]
 
 
 def test_schedulers_of_other_kinds_are_refused_by_name(asks):
@@ -260,7 +273,9 @@ def test_schedulers_of_other_kinds_are_refused_by_name(asks):
 
 def test_a_preference_for_other_latents_is_refused_by_name(exact):
     with (
-        pytest.raises(PreferenceError, match="made for SD1.5 and SD2.x, and the FluxPipeline has the latents of Flux.1"),
+        pytest.raises(
+            PreferenceError, match=r"made for SD1\.5 and SD2\.x, and the FluxPipeline has the latents of Flux\.1"
+        ),
         corrected(transformer_pipeline("FluxPipeline"), exact(space="sd15")),
     ):
         raise AssertionError("the block was entered")
@@ -290,3 +305,14 @@ def test_a_call_that_was_stopped_between_prompt_and_negative_prompt_is_forgotten
             pipe("a dog", **settings_of(name, 4.0), generator=[torch.Generator()] * 3)
         latents_of(pipe, 4.0)
     assert run.outcomes() == ["corrected"]
+
+
+def test_skip_layer_guidance_is_no_cfg(asks, villages, monkeypatch):
+    pipe, scales = transformer_pipeline("StableDiffusion3Pipeline"), []
+    call = dict(skip_guidance_layers=[0], skip_layer_guidance_start=-1, skip_layer_guidance_stop=0.6)
+    spied(monkeypatch, lambda run, x, sigma, scale, *_: scales.append(scale))
+    plain = latents_of(pipe, 4.0, **call)
+    with corrected(pipe, asks) as run:
+        changed = latents_of(pipe, 4.0, **call)
+    assert scales == [4.0] * 4 and run.outcomes() == ["corrected"]
+    assert not torch.equal(plain, changed) and not torch.equal(plain, latents_of(pipe, 4.0))

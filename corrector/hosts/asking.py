@@ -96,9 +96,7 @@ class AskedPipeline:
 
     def side(self, conditioning: Prompts, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
         self._check()
-        return self._denoised(
-            self.evaluations.side(conditioning[index.cpu()], x, sigma, index.cpu()), x, sigma
-        )
+        return self._denoised(self.evaluations.side(conditioning[index.cpu()], x, sigma, index.cpu()), x, sigma)
 
     def _denoised(self, output, x, sigma):
         return denoised_of(self.pipe.scheduler, self.evaluations.pictures(output), x.float(), sigma.float())
@@ -126,4 +124,3 @@ def _texts(arguments, count) -> list[dict[str, str]] | None:
     return [
         {name: texts[index * len(texts) // count] for name, texts in columns.items()} for index in range(count)
     ]  # num_images_per_prompt pictures of each prompt
-

@@ -65,6 +65,7 @@ class Evaluations:
         self._size: tuple[int, int] | None = None  # height and width in pixels
         self._prompted: Evaluation | None = None
         self._negative: Evaluation | None = None
+        self._more = False  # whether the pipeline also asks for what is neither, with its own prompts
 
     def __len__(self):
         return len(self.prompts)
@@ -81,6 +82,9 @@ class Evaluations:
         """An evaluation begins -> whether it is the one for the prompts of this call of the pipeline."""
         evaluation = Evaluation(arguments_of(self.family, args, kwargs))
         if not self.family.two_calls:
+            if self._prompted is not None and self._is_own(self._prompted):
+                self._more = True  # as for SD3's skip-layer guidance
+                return False
             self._prompted = self._negative = evaluation
             return self._is_own(evaluation)
         if self._prompted is None and self._is_own(evaluation):
@@ -160,12 +164,13 @@ class Evaluations:
         self.guidance = Guidance(prompted, scale, scaling)
         return self.guidance
 
+    def _chosen(self, batch, rows) -> Tensor:
+        """Rows of latents or of an output; lists have a frame each."""
+        return torch.stack([batch[row] for row in rows.tolist()])[:, :, 0] if self.family.listed else batch[rows]
+
     def _output(self, output, rows):
         """An output of the denoiser for some rows, as the pipeline has it before CFG."""
-        if self.family.listed:
-            output = torch.stack([output[row] for row in rows.tolist()])[:, :, 0]
-        else:
-            output = output[rows]
+        output = self._chosen(output, rows)
         return self.family.sign * (output if self.family.packed else output[:, : self._channels])  # without variances
 
     @property
@@ -185,26 +190,28 @@ class Evaluations:
 
     @property
     def timestep(self) -> Any:
-        """That of the evaluation at hand."""
+        """That of the evaluation at hand, without its repetitions for each row."""
         assert self._prompted is not None  # noqa: S101
-        return self._prompted.call[self.family.timestep]
+        timestep = self._prompted.call[self.family.timestep]
+        return timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep
 
     def given(self) -> Tensor:
         """The latents for the prompts that the evaluation at hand was given, as pictures; a UNet's are scaled."""
         evaluation = self._prompted
         assert evaluation is not None  # noqa: S101
-        latents, rows = evaluation.call[self.family.latents], self._rows(evaluation)
-        if self.family.listed:
-            return torch.stack([latents[row] for row in rows.tolist()])[:, :, 0]
-        return self.pictures(latents[rows])[:, : self._channels]
+        latents = self._chosen(evaluation.call[self.family.latents], self._rows(evaluation))
+        return self.pictures(latents)[:, : self._channels]
 
     def replaced(self, prompts: Prompts, active: Tensor) -> dict[str, Any] | None:
         """The arguments of the evaluation at hand with others' prompts for the pictures that are active, bool [B].
 
-        None if one batch cannot have prompts of such lengths, or if the other pictures would not keep their bits.
+        None if one batch cannot have prompts of such lengths, if the other pictures would not keep their bits, or if
+        CFG is not all that the pipeline makes of the prediction.
         """
         evaluation = self._prompted
         assert evaluation is not None  # noqa: S101
+        if self._more:
+            return None
         call, rows = evaluation.call, self._rows(evaluation)[active]
         changed = with_prompts(self.family, call, rows.tolist(), prompts)
         if changed is None or active.all():

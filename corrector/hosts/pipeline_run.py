@@ -169,10 +169,9 @@ class PipelineRun:
         evaluations, asked = self._evaluations, self._asked
         if evaluations is None or evaluations.aside or denoiser is not denoiser_of(self.pipe):
             return None
-        own, replacement = evaluations.begin(args, kwargs), None
-        if not own:
-            self._replaced &= self.family.two_calls  # what comes after it is the negative prompt's
+        if not evaluations.begin(args, kwargs):
             return None
+        replacement = None
         if self._run and asked:
             replacement = self._run.replacement(*asked.exploding(*noise_level(self._scheduler, evaluations.timestep)))
         changed = asked.replaced(*replacement) if asked and replacement else None
@@ -208,6 +207,7 @@ class PipelineRun:
         if self._asked and self._run and has_finished(self._scheduler, timestep):
             stepped = self._finished(stepped)
         self._evaluations.stepped()
+        self._replaced = False
         return stepped
 
     def _finished(self, stepped):

@@ -23,7 +23,12 @@ BY_STEP = ("DPMSolverMultistep", "DPMSolverSinglestep", "UniPCMultistep", "DEISM
 BY_TIMESTEP = ("DDIM", "DDPM", "PNDM", "LCM", "TCD")
 KNOWN = (*SIGMA_SCALED, *BY_STEP, *BY_TIMESTEP)
 FLOW = ("FlowMatchEulerDiscrete", "FlowMatchHeunDiscrete")  # sample = (1 - sigma) * x0 + sigma * noise
-WITH_FLOW_SIGMAS = ("DPMSolverMultistep", "DPMSolverSinglestep", "UniPCMultistep", "DEISMultistep")  # as FLOW, if so set
+WITH_FLOW_SIGMAS = (
+    "DPMSolverMultistep",
+    "DPMSolverSinglestep",
+    "UniPCMultistep",
+    "DEISMultistep",
+)  # as FLOW, if so set
 MIDPOINTS = {  # sigma of the second evaluation of a step, if it is not the sigma of the next step
     "KDPM2Discrete": lambda scheduler: scheduler.sigmas_interpol[scheduler.step_index],
     "KDPM2AncestralDiscrete": lambda scheduler: scheduler.sigmas_interpol[scheduler.step_index - 1],
