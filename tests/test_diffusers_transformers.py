@@ -100,24 +100,53 @@ def test_every_family_can_ask_and_strength_zero_is_bit_identical(name, cfg, asks
     assert torch.equal(latents_of(pipe, cfg), plain)
 
 
-def test_what_is_asked_for_the_prompts_is_what_the_pipeline_itself_predicts(name, cfg, asks, villages, monkeypatch):
-    """Timesteps, packing, signs, rows, the CFG scale and its renormalisation are those of the pipeline."""
-    pipe, seen = transformer_pipeline(name), []
+def predictions_asked_for_the_prompts_are_the_own(monkeypatch, pipe, asks, cfg, **call):
+    """The CFG scale of each step of a run, in which what is asked for the prompts is what the pipeline predicts."""
+    scales = []
 
     def look(run, x, sigma, scale, conditional, predicted):
         model = run.asked.model
         for asked, wanted in ((model.prompted, conditional), (model.plain, predicted())):
             tolerance = dict(rtol=2e-3, atol=2e-3 * float(wanted.abs().max()))
             torch.testing.assert_close(asked(x, sigma), wanted.float(), **tolerance)
-        assert scale == pytest.approx(cfg, abs=2e-3)
-        seen.append(len(x))
+        scales.append(scale)
 
     spied(monkeypatch, look)
-    call = dict(prompt=PROMPTS, num_images_per_prompt=2)
-    call |= dict(negative_prompt=["a dog in a field"] * 2) if name in TRUE_CFG and cfg > 1 else {}
     with corrected(pipe, asks, strength=1e-6):
         latents_of(pipe, cfg, **call)
-    assert seen == [4] * 4
+    return scales
+
+
+def test_what_is_asked_for_the_prompts_is_what_the_pipeline_itself_predicts(name, cfg, asks, villages, monkeypatch):
+    """Timesteps, packing, signs, rows, the CFG scale and its renormalisation are those of the pipeline."""
+    call = dict(prompt=PROMPTS, num_images_per_prompt=2)
+    call |= dict(negative_prompt=["a dog in a field"] * 2) if name in TRUE_CFG and cfg > 1 else {}
+    pipe = transformer_pipeline(name)
+    scales = predictions_asked_for_the_prompts_are_the_own(monkeypatch, pipe, asks, cfg, **call)
+    assert scales == pytest.approx([cfg] * 4, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "name, options, scales",
+    [
+        ("Lumina2Pipeline", dict(cfg_trunc_ratio=0.5), [4, 4, 1, 1]),
+        ("Lumina2Pipeline", dict(cfg_normalization=False), [4] * 4),
+        ("ZImagePipeline", dict(cfg_normalization=True), [4] * 4),
+        ("ZImagePipeline", dict(cfg_truncation=0.3), [4, 4, 4, 1]),
+        ("FluxPipeline", dict(guidance_scale=2.0), [4] * 4),
+    ],
+    ids=str,
+)
+def test_options_of_guidance_are_read_from_the_predictions(name, options, scales, asks, villages, monkeypatch):
+    pipe, embedded = transformer_pipeline(name), set()
+    pipe.transformer.register_forward_pre_hook(
+        lambda _, args, given: embedded.add(float(given["guidance"][0]) if "guidance" in given else None),
+        with_kwargs=True,
+    )
+    assert predictions_asked_for_the_prompts_are_the_own(monkeypatch, pipe, asks, 4.0, **options) == scales
+    assert embedded == {options.get("guidance_scale")}, (
+        "the guidance embedding of all that is asked is the prompt's own"
+    )
 
 
 def test_a_prompt_that_is_replaced_says_what_asking_beside_says(name, cfg, asks, villages):

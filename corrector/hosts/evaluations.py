@@ -139,7 +139,7 @@ class Evaluations:
         """What keeps the denoiser from being asked for something else, as a clause; "" if nothing does."""
         name = "UNet" if self.family.denoiser == "unet" else self.family.denoiser
         if self._prompted is None:
-            return f"its {name} was compiled"
+            return f"its {name} was compiled, or a callback changed its prompts"
         batches = 2 if self._guided and not self.family.two_calls else 1
         if self._count(self._prompted) != batches * len(self):
             return f"its {name} evaluates {self._count(self._prompted)} latents for {len(self)} pictures"
