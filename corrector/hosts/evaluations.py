@@ -61,10 +61,11 @@ class Evaluations:
         self.tokens = encoded[0]  # as the denoiser gets them, a row or an entry for each picture
         self.prompts = prompts_of(family, encoded)
         self.aside = False  # whether the denoiser is asked for something else, which is none of these evaluations
-        self.guidance: Guidance | None = None  # of the step in progress
+        self.guidance: Guidance | None = None  # of the last step whose output after CFG was read
         self._size: tuple[int, int] | None = None  # height and width in pixels
         self._prompted: Evaluation | None = None
         self._negative: Evaluation | None = None
+        self._negative_before: Evaluation | None = None  # of the last step
         self._more = False  # whether the pipeline also asks for what is neither, with its own prompts
 
     def __len__(self):
@@ -101,8 +102,9 @@ class Evaluations:
             evaluation.output = output[0]
 
     def stepped(self) -> None:
-        """The scheduler has made its step; the evaluations hold tensors of the denoiser."""
-        self._prompted = self._negative = self.guidance = None
+        """The scheduler has made its step."""
+        self._negative_before = self._negative if self.family.two_calls else None
+        self._prompted = self._negative = None  # they hold tensors of the denoiser
 
     def _is_own(self, evaluation):
         tokens = evaluation.call.get(self.family.tokens)
@@ -118,8 +120,14 @@ class Evaluations:
         if self._prompted is None:  # a denoiser that was compiled in place calls no hooks
             return bool(by_pipe)
         if self.family.two_calls:
-            return self._negative is not None
+            return self._negative_at_hand is not None
         return self._count(self._prompted) > len(self) and by_pipe is not False
+
+    @property
+    def _negative_at_hand(self) -> Evaluation | None:
+        """That for the negative prompts; of the last step, while it is yet to come."""
+        coming = self._prompted is not None and self._prompted.output is None
+        return self._negative or (self._negative_before if coming else None)
 
     def _count(self, evaluation):
         return len(evaluation.call[self.family.latents])
@@ -130,9 +138,8 @@ class Evaluations:
         return torch.arange(self._count(evaluation))[first : first + len(self)]
 
     def _negative_rows(self) -> Tensor:
-        evaluation = self._negative
         first = len(self) if self.family.prompts_first else 0
-        return torch.arange(self._count(evaluation))[first : first + len(self)]
+        return torch.arange(first, first + len(self))
 
     @property
     def odd(self) -> str:
@@ -228,7 +235,7 @@ class Evaluations:
         if not self._guided or self.guidance is None:
             return self.prompted(x, sigma)
         if self.family.two_calls:
-            negative = self._evaluated(self._negative, self._negative_rows(), x, sigma)
+            negative = self._evaluated(self._negative_at_hand, self._negative_rows(), x, sigma)
             prompted = self.prompted(x, sigma)
         else:
             rows = torch.cat([self._negative_rows(), self._rows(self._prompted)])
