@@ -134,9 +134,9 @@ def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
 ASKED_ELSEWHERE = (
     *(("Euler", cfg, 16) for cfg in (1.0, 4.0, 9.0)),
     *(("Euler", 7.0, steps) for steps in (6, 30)),
-    ("LCM", 1.0, 4),
-    *((sampler, 7.0, 16) for sampler in ("Euler ancestral", "DPM++ 2M SDE", "UniPC")),
+    ("UniPC", 7.0, 16),
 )
+NOISY = (("LCM", 1.0, 4), ("Euler ancestral", 7.0, 16), ("DPM++ 2M SDE", 7.0, 16))  # these add noise at each step
 
 
 def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", **more) -> Iterator[Row]:
@@ -215,9 +215,11 @@ PARTS = {
     "samplers": samplers,
     "any-checkpoint": lambda options: any_checkpoint(options, CALIBRATED),
     "any-checkpoint-elsewhere": lambda options: any_checkpoint(options, ASKED_ELSEWHERE),
+    "any-checkpoint-noisy": lambda options: any_checkpoint(options, NOISY),
     "any-checkpoint-targets": lambda options: targets(options, asks=True),
     "any-checkpoint-second-world": lambda options: any_checkpoint(options, CALIBRATED, "second"),
     "any-checkpoint-elsewhere-second-world": lambda options: any_checkpoint(options, ASKED_ELSEWHERE, "second"),
+    "any-checkpoint-noisy-second-world": lambda options: any_checkpoint(options, NOISY, "second"),
     "any-checkpoint-thrifty": lambda options: any_checkpoint(options, CALIBRATED[1:], thrifty=True),
     "evaluations": evaluations,
     "targets": targets,

@@ -109,11 +109,11 @@ def corrected(
         positive = asked and asked.guider.conds.get("positive")
         if run is None or asked is None or asked.aside or not any(cond is positive for cond in conds):
             return executor(model, conds, x, sigma, model_options)
+        asked.call = {"model": model, "cond": positive, "model_options": model_options}
         replacement = run.replacement(*asked.sampling.exploding(x, sigma)) if replaces else None
         prompts = asked.with_counter(*replacement) if replacement else None
         replaced = prompts is not None
         if prompts is not None:
-            asked.call = {"model": model, "cond": positive, "model_options": model_options}
             side = asked.condition(prompts, x)
             conds = [side if cond is positive else cond for cond in conds]
         return executor(model, conds, x, sigma, model_options)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..corrector.correction.run import Run
 from ..corrector.correction.update import CorrectionError
 from ..corrector.latents.skin import Pictures
-from ..corrector.latents.spaces import expand, scale_input
+from ..corrector.latents.spaces import expand, flowing, scale_input
 from ..corrector.preference.preference import Preference
 from .host import (
     TOKENS,
@@ -26,10 +26,14 @@ from .host import (
     count_of_marks,
     exploding,
     nearest_timestep,
+    predicts_flow,
     predicts_x0,
+    space_of,
     tensors_of,
     tokens_of,
 )
+
+ASKED = ("sd15", "sdxl")  # spaces of the models that can be asked in Automatic1111
 
 
 class Phrased:
@@ -51,11 +55,15 @@ class Phrased:
         from modules import prompt_parser
 
         p = self.p
-        size = (p.width, p.height) if self.hires_steps is None else (p.hr_upscale_to_x, p.hr_upscale_to_y)
+        hires = self.hires_steps is not None
+        size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if hires else (p.width, p.height)
+        texts = prompt_parser.SdConditioning(self.texts, width=size[0], height=size[1])
+        # Of distilled models in Forge
+        texts.distilled_cfg_scale = getattr(p, "hr_distilled_cfg" if hires else "distilled_cfg_scale", None)
         self._model = weakref.ref(p.sd_model)
         self._encoded = p.get_conds_with_caching(
             prompt_parser.get_multicond_learned_conditioning,
-            prompt_parser.SdConditioning(self.texts, width=size[0], height=size[1]),
+            texts,
             p.firstpass_steps,
             [[None, None]],
             p.extra_network_data,
@@ -198,6 +206,8 @@ class AskedForge(AskedModel):
         from backend.sampling.sampling_function import sampling_function
 
         call = copy.copy(self.call)
+        if predicts_flow(self.p.sd_model):
+            x, sigma = flowing(x, sigma)
         index = index.to(call.x.device)
         call.x = call.x.index_copy(0, index, x.to(call.x))
         call.sigma = call.sigma.index_copy(0, index, sigma.to(call.sigma))
@@ -211,7 +221,18 @@ class AskedForge(AskedModel):
 
 
 class AskedA1111(AskedModel):
-    """Automatic1111's model, with the conditioning pictures of the evaluation at hand."""
+    """Automatic1111's model, with the conditioning pictures of the evaluation at hand.
+
+    Raises CorrectionError if it cannot be asked.
+    """
+
+    def __init__(self, p: Processing, conditioning: Any):
+        super().__init__(p, conditioning)
+        if space_of(p.sd_model) not in ASKED:
+            raise CorrectionError(
+                "In Automatic1111, only SD1.5, SD2.x and SDXL models can be asked what they would draw; load one of "
+                "these, or use Forge."
+            )
 
     def _evaluate(self, text, x, sigma, index, cfg):
         call, pictures = self.call, index.tolist()

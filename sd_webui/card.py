@@ -8,7 +8,7 @@ from ..corrector.latents.spaces import LATENT_SPACES
 from ..corrector.preference.calibration import Calibration
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
-from .host import ASKED, check_space
+from .host import check_space
 from .preferences import NONE, Loaded, Shelf, together
 
 
@@ -47,7 +47,7 @@ def _details(preference: Preference) -> str:
         "Stereotype": f"{axis.stereotype.description}, corrected to {axis.counter.description}",
         "Hash": preference.hash,
         "Groups": ", ".join(axis.groups),
-        "Made for": " and ".join(LATENT_SPACES[space].title for space in (ASKED if asks else [preference.space])),
+        "Made for": "any checkpoint" if asks else LATENT_SPACES[preference.space].title,
         **({} if asks else _measured(preference)),
         "Scope": axis.scope,
         "Author, licence": ", ".join(text for text in (axis.author, axis.licence) if text),

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from ..corrector.correction.run import Run
-from .host import Processing, cfg_of
+from ..corrector.latents.spaces import exploding
+from .host import Processing, cfg_of, predicts_flow
 from .job import Job
 
 HOOKS = "sampler_post_cfg_function"
@@ -22,7 +23,7 @@ def install(p: Processing, job: Job, run: Run) -> None:
     """Set the hook for the current pass of `p`, in which `run` corrects."""
     unet = p.sd_model.forge_objects.unet.clone()
     _remove_ours(unet)
-    unet.set_model_sampler_post_cfg_function(hook_of(job, run, cfg_of(p)))
+    unet.set_model_sampler_post_cfg_function(hook_of(job, run, cfg_of(p), predicts_flow(p.sd_model)))
     p.sd_model.forge_objects.unet = unet
 
 
@@ -39,8 +40,11 @@ def _remove_ours(unet: Any) -> None:
         unet.model_options[HOOKS] = hooks
 
 
-def hook_of(job: Job, run: Run, cfg: float) -> Callable[[dict[str, Any]], Tensor]:
-    """The hook: Forge's arguments after CFG, which do not include the CFG scale -> the corrected denoised."""
+def hook_of(job: Job, run: Run, cfg: float, flow: bool = False) -> Callable[[dict[str, Any]], Tensor]:
+    """The hook: Forge's arguments after CFG, which do not include the CFG scale -> the corrected denoised.
+
+    `flow` says whether the model is sampled as a flow model.
+    """
     job_ref = weakref.ref(job)
 
     def rs_corrected_denoised(args: dict[str, Any]) -> Tensor:
@@ -49,8 +53,9 @@ def hook_of(job: Job, run: Run, cfg: float) -> Callable[[dict[str, Any]], Tensor
             return denoised  # the pass is over and another extension samples with a clone of our UNet
         if job.asked and job.asked.aside:
             return denoised
-        predictions = denoised, args["input"], args["sigma"], cfg, args.get("cond_denoised"), None
-        corrected = job.guarded(run.correct, *predictions, job.asked is not None and job.asked.replaced)
+        x, sigma = exploding(args["input"], args["sigma"]) if flow else (args["input"], args["sigma"])
+        replaced = job.asked is not None and job.asked.replaced
+        corrected = job.guarded(run.correct, denoised, x, sigma, cfg, args.get("cond_denoised"), None, replaced)
         return denoised if corrected is None else corrected
 
     setattr(rs_corrected_denoised, OUR_MARK, True)

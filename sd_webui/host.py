@@ -6,13 +6,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..corrector.correction.update import CorrectionError
-from ..corrector.latents.spaces import LATENT_SPACES, percent_to_sigma
+from ..corrector.latents import spaces
 from ..corrector.preference.preference import Preference
-from ..corrector.preference.text import Text
 
 TOKENS = "crossattn"  # of SDXL's conditioning, which also has a pooled vector
-ASKED = ("sd15", "sdxl")  # spaces of the models that can be asked
 
 
 class Processing(Protocol):
@@ -44,25 +41,26 @@ def is_forge(sd_model: object) -> bool:
     return hasattr(sd_model, "forge_objects")
 
 
+def predicts_flow(sd_model: Any) -> bool:
+    """Whether a model is sampled as a flow model, which is so in Forge only."""
+    return is_forge(sd_model) and predictor_of(sd_model).prediction_type == "const"
+
+
+def predictor_of(sd_model: Any) -> Any:
+    """What Forge samples a model by."""
+    return sd_model.forge_objects.unet.model.predictor
+
+
 def space_of(sd_model: object) -> str | None:
     """A name in LATENT_SPACES, or None if no model is loaded or it is not recognised."""
     for flag, space in (("is_sdxl", "sdxl"), ("is_sd3", "sd3"), ("is_sd2", "sd15"), ("is_sd1", "sd15")):
         if getattr(sd_model, flag, False):
             return space
-    return "flux" if "flux" in type(sd_model).__name__.lower() else None
+    return "flux" if type(sd_model).__name__ in ("Flux", "Chroma") else None
 
 
 def check_space(preference: Preference, space: str | None) -> None:
-    """Raises PreferenceError if a preference does not fit the loaded model's latent space (None: not recognised), and
-    CorrectionError if it asks the model and that cannot be asked.
-    """
-    if isinstance(preference.source, Text) and space not in (*ASKED, "any"):
-        found = f"has the latents of {LATENT_SPACES[space].title}" if space else "is not recognised"
-        titles = " and ".join(LATENT_SPACES[each].title for each in ASKED)
-        raise CorrectionError(
-            f'"{preference.name}" asks the loaded model what it would draw, and that model {found}. In Automatic1111 '
-            f"and Forge, models with the latents of {titles} can be asked; load one of these."
-        )
+    """Raises PreferenceError if a preference does not fit the loaded model's latent space; None: not recognised."""
     advice = "use a preference made for this model, or learn one from it (docs/learning.md)"
     preference.check_space(space, "the loaded model", advice if space else "load the model that it was made for")
 
@@ -76,11 +74,15 @@ def cfg_of(p: Processing) -> float:
 def window_of(sd_model: Any, start: float, end: float) -> tuple[float, float]:
     """Start and end as fractions of the run, 0 to 1 -> (sigma where it starts, sigma where it ends)."""
     if is_forge(sd_model):
-        to_sigma = sd_model.forge_objects.unet.model.predictor.percent_to_sigma
+        to_sigma = predictor_of(sd_model).percent_to_sigma
     else:
-        to_sigma = percent_to_sigma(sd_model.alphas_cumprod)
-    # 0 and 1 need no schedule; for 0, flow models would return 1.0, which may be their first sigma.
-    return (math.inf if start <= 0 else to_sigma(start), 0.0 if end >= 1 else to_sigma(end))
+        to_sigma = spaces.percent_to_sigma(sd_model.alphas_cumprod)
+    first, last = (_exploding(sd_model, to_sigma(fraction)) for fraction in (start, end))
+    return math.inf if start <= 0 else first, 0.0 if end >= 1 else last
+
+
+def _exploding(sd_model, sigma):
+    return sigma / max(1 - sigma, 1 / spaces.MOST_NOISE) if predicts_flow(sd_model) else sigma
 
 
 def predicts_x0(denoiser: Any, x: Tensor, sigma: Tensor) -> bool:
@@ -95,7 +97,7 @@ def exploding(denoiser: Any, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     package, and s its sigma.
     """
     if predicts_x0(denoiser, x, sigma):
-        return x, sigma
+        return spaces.exploding(x, sigma) if predicts_flow(denoiser.p.sd_model) else (x, sigma)
     zero = torch.zeros_like(x)
     return denoiser.get_pred_x0(x, zero, sigma), -denoiser.get_pred_x0(zero, torch.ones_like(x), sigma)[:, 0, 0, 0]
 

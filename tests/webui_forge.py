@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import torch
 
+from corrector.latents.spaces import exploding
 from webui_hosts import Interrupted, WebUI
 from webui_prompts import reconstruct_multicond_batch
 
@@ -28,10 +29,11 @@ class FakeUnet:
 
 class Forge(WebUI):
     guard = torch.inference_mode
+    prediction = "epsilon"
 
     def __init__(self, *parts):
         super().__init__(*parts)
-        predictor = SimpleNamespace(percent_to_sigma=self.percent_to_sigma)
+        predictor = SimpleNamespace(percent_to_sigma=self.percent_to_sigma, prediction_type=self.prediction)
         self.unet = FakeUnet(SimpleNamespace(predictor=predictor))
         patcher = SimpleNamespace(lora_patches={}, lora_loader=SimpleNamespace(backup={}))
         self.clip = SimpleNamespace(
@@ -58,7 +60,7 @@ class Forge(WebUI):
     def sample(self, denoiser, noise, init, interrupt_at):
         p = denoiser.p
         sigmas = self.sigmas(None if init is None else 3.0)
-        x = noise * sigmas[0] + (0 if init is None else init)
+        x = self.noised(torch.zeros_like(noise) if init is None else init, noise, sigmas[0])
         cfg = getattr(p, "hr_cfg", p.cfg_scale) if p.is_hr_pass else p.cfg_scale
         for step, (sigma, following) in enumerate(pairwise(sigmas)):
             if step == interrupt_at:
@@ -66,6 +68,9 @@ class Forge(WebUI):
             p.sampler.last_latent = denoised = denoiser(x, sigma.expand(len(x)), cfg)
             x = denoised + following / sigma * (x - denoised)
         return x
+
+    def noised(self, x0, noise, sigma):
+        return x0 + sigma * noise
 
     def sampling_function(self, denoiser, params, cfg, composition):
         """-> (denoised after CFG and hooks, conditional, unconditional)."""
@@ -84,6 +89,25 @@ class Forge(WebUI):
             arguments |= dict(cond_denoised=cond_denoised, uncond_denoised=uncond_denoised, model_options=options)
             denoised = hook({**arguments, "model": self.sd_model.forge_objects.unet.model})
         return denoised, cond_denoised, uncond_denoised
+
+
+class FlowForge(Forge):
+    """Forge with a model that is sampled as Flux is: the miniature, in the form of flow models."""
+
+    prediction = "const"
+
+    def percent_to_sigma(self, percent):
+        return 1 - percent
+
+    def predict(self, x, sigma, tokens):
+        return super().predict(*exploding(x, sigma), tokens)
+
+    def sigmas(self, start=None):
+        sigmas = super().sigmas(start)
+        return sigmas / (1 + sigmas)
+
+    def noised(self, x0, noise, sigma):
+        return (1 - sigma) * x0 + sigma * noise
 
 
 class ForgeDenoiser:

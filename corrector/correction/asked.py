@@ -26,6 +26,7 @@ from .verdict import Verdict, verdict
 
 CLOSED = 1.0  # sigma, in units of the latents' spread, below which the sides' predictions do not differ any more
 RHO = 7.0  # of Karras et al. (2022), whose schedule previews follow
+MOST_NOISE = 40.0  # sigma above which the prediction hardly depends on x: flow models begin far above it
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class Preview:
 # Whether the run has CFG, and whether it is thrifty. In the drawn worlds all but the thrifty one with CFG have skin
 # within a point of L* of the picture itself where CFG is not high; that one is off by up to five.
 PREVIEWS = {
-    (True, False): Preview(7, 0.4, guided=2.5),  # 11 evaluations
-    (True, True): Preview(3, 1.0, guided=4.0),  # 5
-    (False, False): Preview(4, 0.4, multistep=True),  # 4
-    (False, True): Preview(3, 0.5, multistep=True),  # 3
+    (True, False): Preview(7, 0.4, guided=2.5),  # 9 evaluations beside those of the run's own first step
+    (True, True): Preview(3, 1.0, guided=4.0),  # 3
+    (False, False): Preview(4, 0.4, multistep=True),  # 3
+    (False, True): Preview(3, 0.5, multistep=True),  # 2
 }
 
 
@@ -125,15 +126,15 @@ def _phrases(phrases: Sequence[str], coin: float) -> str:
     return ", ".join(dict.fromkeys([phrases[first], phrases[(first + 1) % len(phrases)]]))
 
 
-def previewed(model: RunModel, x: Tensor, sigma: Tensor, how: Preview) -> Tensor:
-    """The plain pictures [B, C, H, W] that a run from x at sigma [B] would give."""
+def previewed(model: RunModel, x: Tensor, sigma: Tensor, first: Tensor, how: Preview) -> Tensor:
+    """The plain pictures [B, C, H, W] that a run from x at sigma [B] would give, where `first` is predicted."""
     start = float(sigma.max())
-    ends = torch.tensor([start, min(how.end, start)], dtype=torch.float64) ** (1 / RHO)
-    sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, how.steps, dtype=torch.float64)) ** RHO
+    ends = torch.tensor([min(start, MOST_NOISE), min(how.end, start)], dtype=torch.float64) ** (1 / RHO)
+    _, *sigmas = (torch.lerp(ends[0], ends[1], torch.linspace(0, 1, how.steps, dtype=torch.float64)) ** RHO).tolist()
     x, before = x.float(), None  # the last step's sigma and denoised
-    for level, following in pairwise([*sigmas.tolist(), 0.0]):
+    for level, following in pairwise([start, *sigmas, 0.0]):
         predict = model.plain if level >= how.guided else model.prompted
-        denoised = aim = predict(x, torch.full_like(sigma, level)).float()
+        denoised = aim = (predict(x, torch.full_like(sigma, level)) if before else first).float()
         if how.multistep and before and following:
             share = math.log(level / following) / math.log(before[0] / level) / 2
             aim = denoised + share * (denoised - before[1])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..gate.prompt_gate import PromptReading
-from ..latents.spaces import fit_mask
+from ..latents.spaces import expand, fit_mask
 from ..preference.preference import Preference
 from ..preference.text import Text
 from .asked import CLOSED, PREVIEWS, AskedSides, RunModel, previewed
@@ -17,6 +17,9 @@ from .update import Settings
 from .verdict import Side, Verdict, result
 
 SAME_NOISE = 0.95  # cosine of the noise at two steps, below which the sampler has added some
+OTHER_NOISE = 0.3  # the same, below which nearly all is new
+NOISE_HEEDED = 5.0  # sigma from which pictures to which it adds noise are previewed again
+CERTAIN = 0.5  # evidence from which such a preview counts
 
 Readings = Sequence[PromptReading | None]
 
@@ -42,7 +45,9 @@ class AskedRun:
         self.settings = settings
         self.coins = coins
         self.plain: Tensor | None = None  # previews [B, C, H, W], once they are needed
+        self._preview = PREVIEWS[False, False]  # how plain pictures are drawn
         self._first: tuple[Tensor, Tensor] | None = None  # x and sigma of the first step, until the second
+        self._noisy: Tensor | None = None  # bool [B], fine by a preview that does not count, until they have another
         self.noises = 1  # of the verdict in the end: a tenth of a run of 20 steps, with CFG and without
         # Encoded before the host loads the model that samples, whose place in memory a text encoder may take.
         self.sides = [
@@ -51,7 +56,7 @@ class AskedRun:
         ]
         self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(preferences)
 
-    def evidence(self, number: int, x: Tensor, sigma: Tensor, cfg: float) -> Tensor | None:
+    def evidence(self, number: int, x: Tensor, sigma: Tensor, cfg: float, denoised: Tensor) -> Tensor | None:
         """Begin to ask for a preference -> the evidence [B] of the sides that plain previews show; None if it does not
         ask, or no prompt is open.
 
@@ -59,6 +64,7 @@ class AskedRun:
             number: of the preference.
             x, sigma: of the run's first step.
             cfg: the CFG scale.
+            denoised: the prediction of the first step [B, C, H, W], after CFG.
         """
         sides = self.sides[number]
         if sides is None:
@@ -66,7 +72,8 @@ class AskedRun:
         self._first = x, sigma
         if self.plain is None:
             self.noises = 1 + (cfg != 1)
-            self.plain = previewed(self.model, x, sigma, PREVIEWS[cfg != 1, self.settings.thrifty])
+            self._preview = PREVIEWS[cfg != 1, self.settings.thrifty]
+            self.plain = previewed(self.model, x, sigma, denoised, self._preview)
         verdict = sides.verdict(self.plain, noises=1)
         self._verdicts[number] = verdict, None
         return verdict.evidence
@@ -75,22 +82,38 @@ class AskedRun:
         self, x: Tensor, sigma: Tensor, predicted: Callable[[], Tensor], decisions: Sequence[Decision],
         reasons: Sequence[list[str]],
     ) -> None:  # fmt: skip
-        """At the second noise level: a picture to which the sampler has added noise does not come out as its preview,
-        so it is corrected from now on, even if the preview shows the counter side.
+        """Before an evaluation: a picture to which the sampler adds noise does not come out as its preview. If that
+        showed the counter side, it is previewed once more when less is open, and corrected from then on if it shows the
+        stereotype now; where all noise is new, as with LCM, it is corrected at once.
 
         Args:
             x [B, C, H, W], sigma [B]: as for `Run.correct`.
             predicted: `predicted()` -> D* of the step before.
             decisions, reasons: of the run, which are changed.
         """
-        if self._first is None or bool((self._first[1] == sigma).any()):
+        if self._first is not None and not (self._first[1] == sigma).any():  # at the second noise level
+            before, self._first = self._first[0], None
+            one, other = ((part.float() - predicted().float()).flatten(1) for part in (before, x))
+            similarity = torch.cosine_similarity(one, other)
+            self._correct_fine(similarity < OTHER_NOISE, decisions, reasons)
+            self._noisy = (similarity < SAME_NOISE) & torch.stack([decision.fine for decision in decisions]).any(dim=0)
+        if self._noisy is None or sigma.max() > NOISE_HEEDED:
             return
-        (before, _), self._first = self._first, None
-        one, other = ((part.float() - predicted().float()).flatten(1) for part in (before, x))
-        noisy = torch.cosine_similarity(one, other) < SAME_NOISE
+        noisy, self._noisy = self._noisy, None
+        if self.plain is None or not noisy.any():
+            return
+        again = previewed(self.model, x, sigma, self.model.plain(x, sigma), self._preview)
+        self.plain = torch.where(expand(noisy, again) > 0, again, self.plain)
+        for place, sides in enumerate(self.sides):
+            if sides is not None:
+                doubtful = sides.verdict(again, noises=1).evidence.to(noisy.device) < CERTAIN
+                self._correct_fine(noisy & doubtful, decisions[place : place + 1], reasons[place : place + 1])
+
+    def _correct_fine(self, which: Tensor, decisions: Sequence[Decision], reasons: Sequence[list[str]]):
+        """Correct from now on those pictures `which` [B] that are left alone as fine."""
         for decision, why in zip(decisions, reasons, strict=True):
-            for picture in (noisy & decision.fine).nonzero()[:, 0].tolist():
-                decision.active[picture], why[picture] = True, ""
+            for picture in (which & decision.fine).nonzero()[:, 0].tolist():
+                decision.active[picture], decision.fine[picture], why[picture] = True, False, ""
 
     def replacement(self, decisions: Sequence[Decision], sigma: float) -> tuple[Any, Tensor] | None:
         """As `Run.replacement`."""

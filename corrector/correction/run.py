@@ -147,7 +147,7 @@ class Run:
         decided = []
         for number, (preference, readings) in enumerate(zip(self.preferences, self.readings, strict=True)):
             lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
-            evidence = self.asked and self.asked.evidence(number, x, sigma, cfg)
+            evidence = self.asked and self.asked.evidence(number, x, sigma, cfg, denoised)
             earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
             target = self.settings.target
             decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier, evidence))

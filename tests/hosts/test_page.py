@@ -61,6 +61,25 @@ def test_size_steps_and_cfg_follow_the_model_that_is_connected_unless_they_are_s
     assert values == [own, miniature, own, [128, 128, 30, 2]]
 
 
+def test_the_clip_and_vae_of_a_model_come_with_it(page):
+    """From the model's own node, else from the only ones in the graph; of several the user chooses."""
+    graphs = {
+        "a checkpoint": ["CheckpointLoaderSimple", "CLIPLoader"],
+        "files of their own": ["UNETLoader", "CLIPLoader", "VAELoader"],
+        "two text encoders": ["UNETLoader", "CLIPLoader", "CLIPLoader"],
+    }
+    came = page.evaluate(
+        """graphs => Object.values(graphs).map(types => { app.graph.clear();
+        const add = type => { const node = LiteGraph.createNode(type); app.graph.add(node); return node; };
+        const [model] = types.map(add), ours = add("RSCorrectorAnyCheckpoint");
+        const place = name => ours.inputs.findIndex(input => input.name == name);
+        model.connect(0, ours, place("model"));
+        return ["clip", "vae"].map(name => ours.getInputNode(place(name))?.type ?? ""); })""",
+        graphs,
+    )
+    assert came == [["CheckpointLoaderSimple"] * 2, ["CLIPLoader", "VAELoader"], ["", ""]]
+
+
 def test_the_blueprint_opens_as_one_node_with_the_sockets_and_settings_of_both(page):
     if page.evaluate("async () => (await fetch('/global_subgraphs')).status") == 404:
         pytest.skip("This ComfyUI takes no blueprints from packs.")

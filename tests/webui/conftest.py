@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from webui_a1111 import A1111
-from webui_forge import Forge
+from webui_forge import FlowForge, Forge
 from webui_modules import FakeModules, relabelled
 
-HOSTS = {"forge": Forge, "a1111": A1111}
+HOSTS = {"forge": Forge, "flow": FlowForge, "a1111": A1111}
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "rs_corrector.py"
 REAL = REPOSITORY / "weights" / "miniature-backdrop.safetensors"

@@ -15,7 +15,7 @@ ON = (True, AXIS)
 TAVELU = "a portrait of a Tavelu person"
 SKIN = (0.41, 0.44, 0.6, 0.51)
 OUTCOME = "RS-Corrector outcome"
-each_sampler = pytest.mark.parametrize("host", ["forge", "a1111", "a1111 ddim"], indirect=True)
+each_sampler = pytest.mark.parametrize("host", ["forge", "flow", "a1111", "a1111 ddim"], indirect=True)
 
 
 def backdrops(host, latents):
