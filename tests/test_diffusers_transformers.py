@@ -8,6 +8,7 @@ from corrector.correction.asked import AskedSides
 from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
 from corrector.correction.verdict import Verdict
+from corrector.hosts.asking import AskedPipeline
 from corrector.hosts.components import PipelineTexts
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.evaluations import Evaluations
@@ -345,3 +346,29 @@ def test_skip_layer_guidance_is_no_cfg(asks, villages, monkeypatch):
         changed = latents_of(pipe, 4.0, **call)
     assert scales == [4.0] * 4 and run.outcomes() == ["corrected"]
     assert not torch.equal(plain, changed) and not torch.equal(plain, latents_of(pipe, 4.0))
+
+
+@pytest.mark.parametrize("name", ["StableDiffusion3Pipeline", "FluxPipeline", "ZImagePipeline", "QwenImagePipeline"])
+def test_a_step_can_be_asked_for_before_its_own_evaluation(name, asks, monkeypatch):
+    """As where the sampler adds noise: the picture is previewed again, from the pipeline's prediction after CFG."""
+    monkeypatch.setattr(AskedSides, "verdict", lambda _, made, noises: Verdict(torch.ones(len(made))))
+    monkeypatch.setattr("corrector.correction.asked_run.OTHER_NOISE", -2.0)  # as if some of it were kept
+    pipe, asked, compared, plain = transformer_pipeline(name), {}, [], AskedPipeline.plain
+    pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, stochastic_sampling=True)
+
+    def spied_plain(model, x, sigma):
+        result = plain(model, x, sigma)
+        return asked.setdefault(float(sigma[0]), result)
+
+    def look(run, x, sigma, scale, conditional, predicted):
+        for level, result in asked.items():
+            if level == pytest.approx(float(sigma[0]), rel=1e-6) and level < 5:
+                tolerance = dict(rtol=2e-3, atol=2e-3 * float(result.abs().max()))
+                torch.testing.assert_close(result, predicted().float(), **tolerance)
+                compared.append(level)
+
+    monkeypatch.setattr(AskedPipeline, "plain", spied_plain)
+    spied(monkeypatch, look)
+    with corrected(pipe, asks):
+        latents_of(pipe, 4.0)
+    assert len(compared) == 1
