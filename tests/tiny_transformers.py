@@ -14,6 +14,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from corrector.correction.run import Run
 from corrector.miniature.model import WEIGHTS, load_tokenizer
 from tiny_checkpoints import text_encoder
 
@@ -21,6 +22,7 @@ NAMES = (
     "StableDiffusion3Pipeline", "FluxPipeline", "ZImagePipeline", "QwenImagePipeline", "Lumina2Pipeline",
     "SanaPipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline",
 )  # fmt: skip
+TRUE_CFG = ("FluxPipeline", "QwenImagePipeline")  # beside a guidance embedding
 WIDTH = 16  # of token vectors
 CHAT = "{% for message in messages %}a picture of {{ message['content'] }} end{% endfor %}"
 LAYERS = dict(intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2)
@@ -156,3 +158,31 @@ def transformer_pipeline(name, seed=0):
     pipe = getattr(diffusers, name)(scheduler=scheduler, **parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def settings_of(name, cfg):
+    """Arguments of a call with a CFG scale."""
+    call = dict(height=64, width=64, num_inference_steps=4, output_type="latent")
+    if name.startswith(("Sana", "PixArt")):
+        call |= dict(use_resolution_binning=False, clean_caption=False)
+    if name in TRUE_CFG:
+        return call | (dict(true_cfg_scale=cfg, negative_prompt="a dog in a field") if cfg > 1 else {})
+    return call | dict(guidance_scale=cfg - 1 if name == "ZImagePipeline" else cfg)
+
+
+def latents_of(pipe, cfg=1.0, prompt="a portrait", **call):
+    settings = settings_of(type(pipe).__name__, cfg) | call
+    prompt = list(prompt) if isinstance(prompt, list) else prompt  # Z-Image writes its chat template into it
+    return pipe(prompt=prompt, generator=torch.Generator().manual_seed(1), **settings).images
+
+
+def spied(monkeypatch, look):
+    """`look(run, x, sigma, cfg, conditional, predicted)` at each step of a run."""
+    change = Run.change
+
+    def spy(run, x, sigma, cfg, conditional, predicted, *more):
+        changed = change(run, x, sigma, cfg, conditional, predicted, *more)
+        look(run, x, sigma, cfg, conditional, predicted)
+        return changed
+
+    monkeypatch.setattr(Run, "change", spy)
