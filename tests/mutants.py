@@ -169,7 +169,7 @@ MUTANTS = [
     Mutant("gate/prompt_gate.py", "self.group != OUT_OF_SCOPE and", ""),
     Mutant("latents/spaces.py", '"sd15", "SD1.5 and SD2.x", 4, 0.18215', '"sd15", "SD1.5 and SD2.x", 4, 0.18'),
     Mutant("latents/spaces.py", "1.5305, 0.0609", "1.5305, 0.0"),
-    Mutant("latents/spaces.py", "return ratio.clamp(min=1e-4).log() / 4", "return ratio.clamp(min=1e-4).log()"),
+    Mutant("latents/spaces.py", "return sigma.clamp(min=1e-4).log() / 4", "return sigma.clamp(min=1e-4).log()"),
     Mutant("latents/spaces.py", "% len(mask)].clamp(0, 1)", "% len(mask)]"),
     Mutant("latents/skin.py", "SKIN_MARGIN = 0.1", "SKIN_MARGIN = 0.2"),
     Mutant("latents/fingerprint.py", "SAME_WEIGHTS = 0.004", "SAME_WEIGHTS = 0.01"),

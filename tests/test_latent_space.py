@@ -64,8 +64,10 @@ def test_a_flow_model_in_variance_exploding_form_is_the_same_picture_and_noise(n
 
 
 def test_the_first_sigma_of_a_flow_model_stays_finite():
-    x, sigma = exploding(torch.ones(1, 4, 2, 2), torch.ones(1))
+    first = torch.ones(1, 4, 2, 2), torch.ones(1)
+    x, sigma = exploding(*first)
     assert torch.isfinite(x).all() and torch.isfinite(sigma).all()
+    torch.testing.assert_close(flowing(x, sigma), first, rtol=1e-6, atol=0)
 
 
 def test_each_picture_has_its_own_sigma():

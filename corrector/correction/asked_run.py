@@ -129,7 +129,7 @@ class AskedRun:
         pictures = self.model.pictures
         for preference, decision, sides in zip(self.preferences, decisions, self.sides, strict=True):
             region = preference.axis.skin_region
-            index = decision.active.nonzero()[:, 0]
+            index = (decision.active.cpu() & (self.settings.strengths(len(made)) > 0)).nonzero()[:, 0]
             if sides is None or pictures is None or self.plain is None or not region or not len(index):
                 continue
             index = index.to(made.device)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..correction.update import CorrectionError
 from ..latents.devices import quickly
+from .denoiser_arguments import prompts_of
+from .families import default_encoding, encode_texts, family_of
 from .pipelines import identity_of, is_sd3, is_sdxl, name_of
 from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
 
@@ -34,8 +36,11 @@ class PipelineTexts:
         self.pipe = pipe
         self.sdxl = is_sdxl(pipe)
         self.sd3 = is_sd3(pipe)
-        self.encoders = [e for e in (pipe.text_encoder, getattr(pipe, "text_encoder_2", None)) if e is not None]
-        tokenizers = [t for t in (pipe.tokenizer, getattr(pipe, "tokenizer_2", None)) if t is not None]
+        self.family = family_of(pipe)
+        names = ("text_encoder", "text_encoder_2", "text_encoder_3")
+        self.encoders = [encoder for name in names if (encoder := getattr(pipe, name, None)) is not None]
+        tokenizers = [getattr(pipe, name, None) for name in (self.family.texts, "tokenizer", "tokenizer_2")]
+        tokenizers = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
         if not self.encoders or not tokenizers:
             raise CorrectionError(
                 f"{name_of(pipe)}: it has no text encoder, and an axis is about what prompts say; load the pipeline "
@@ -62,15 +67,23 @@ class PipelineTexts:
     def encode_each(self, prompts: Sequence[str]) -> Iterator[Tensor]:
         for start in range(0, len(prompts), TEXTS_AT_ONCE):
             with quickly(self.device):
-                encoded = self.encoded(prompts[start : start + TEXTS_AT_ONCE])
+                encoded = self._encoded_like_calls(prompts[start : start + TEXTS_AT_ONCE])
             yield from (row[0] for ((row, _),) in encoded.conditionings)
+
+    @torch.no_grad()
+    def _encoded_like_calls(self, prompts):
+        """Prompts as calls of the pipeline encode them, without what stands for no text."""
+        if self.family.repeats or (self.sd3 and self.pipe.text_encoder_3 is None):
+            return self.encoded(prompts)
+        options = default_encoding(self.pipe) | {"device": self.device}
+        texts = {"prompt": [_valid(prompt) for prompt in prompts]}
+        encoded = prompts_of(self.family, encode_texts(self.pipe, self.pipe.encode_prompt, texts, options))
+        return Prompts([[spoken(row).float().cpu(), {}]] for ((row, _),) in encoded.conditionings)
 
     @torch.no_grad()
     def encoded(self, prompts: Sequence[str]) -> Prompts:
         """Prompts of any length, in chunks that follow each other: token vectors [1, 77 k, W] of each."""
-        # Tokenizers refuse halves of surrogate pairs, which become question marks.
-        prompts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
-        chunks = [chunks_of(self.tokenizer, prompt) for prompt in prompts]
+        chunks = [chunks_of(self.tokenizer, _valid(prompt)) for prompt in prompts]
         # Without zeros for the T5 of SD3; its prompts for the other encoders have no default.
         options = dict(prompt_2=None, prompt_3=None, max_sequence_length=0) if self.sd3 else {}
         tokens, _, *pooled = self.pipe.encode_prompt(
@@ -88,6 +101,17 @@ class PipelineTexts:
         return Prompts([[row, pooled]] for row, pooled in zip(rows, beside, strict=True))
 
 
+def spoken(tokens: Tensor) -> Tensor:
+    """Token vectors [1, T, W] without zeros, which stand for no text, as where SD3 has no T5."""
+    some = tokens[0].any(dim=-1)
+    return tokens[:, some] if bool(some.any()) else tokens
+
+
+def _valid(prompt):
+    """A prompt that tokenizers take: they refuse halves of surrogate pairs, which become question marks."""
+    return prompt.encode("utf-8", "replace").decode()
+
+
 @torch.no_grad()
 def decoded(pipe: DiffusionPipeline, latents: Tensor, device: torch.device) -> Tensor:
     """Latents [N, C, H, W] in model space -> a pipeline's pictures [N, 3, height, width] in -1..1, on the CPU."""
@@ -96,8 +120,11 @@ def decoded(pipe: DiffusionPipeline, latents: Tensor, device: torch.device) -> T
     pictures = []
     with _upcast(pipe.vae) as vae:
         for part in latents.split(at_once):
-            z = (part.to(device) / scale + shift).to(vae.dtype)
-            pictures.append(vae.decode(z).sample.float().cpu())
+            z = (part.to(device) / scale.to(device) + shift.to(device)).to(vae.dtype)
+            if _has_frames(vae):
+                pictures.append(vae.decode(z[:, :, None]).sample[:, :, 0].float().cpu())
+            else:
+                pictures.append(vae.decode(z).sample.float().cpu())
     return torch.cat(pictures).clamp(-1, 1)
 
 
@@ -108,15 +135,27 @@ def encoded(pipe: DiffusionPipeline, pictures: Tensor, device: torch.device) -> 
     latents = []
     with _upcast(pipe.vae) as vae:
         for picture in pictures.split(1):
-            output = vae.encode(picture.to(device, vae.dtype))
-            z = output.latents if hasattr(output, "latents") else output.latent_dist.mode()
-            latents.append((z.float().cpu() - shift) * scale)
+            picture = picture.to(device, vae.dtype)
+            output = vae.encode(picture[:, :, None] if _has_frames(vae) else picture)
+            named = (name for name in ("latents", "latent") if hasattr(output, name))  # of AutoencoderTiny, of DC
+            name = next(named, None)
+            z = (getattr(output, name) if name else output.latent_dist.mode()).float().cpu()
+            latents.append(((z[:, :, 0] if _has_frames(vae) else z) - shift) * scale)
     return torch.cat(latents)
 
 
 def _scale_and_shift(pipe):
+    """Scale and shift of the VAE, each a number or [C, 1, 1], as tensors on the CPU."""
     config = pipe.vae.config
-    return config.scaling_factor, config.get("shift_factor") or 0.0
+    if _has_frames(pipe.vae):
+        deviations, means = (torch.tensor(config[name])[:, None, None] for name in ("latents_std", "latents_mean"))
+        return 1 / deviations, means
+    return torch.tensor(config.scaling_factor), torch.tensor(config.get("shift_factor") or 0.0)
+
+
+def _has_frames(vae):
+    """Whether a VAE is Qwen-Image's, which is one for video: [B, C, T, H, W], scaled by channel."""
+    return "latents_mean" in vae.config and "z_dim" in vae.config
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Corrects the pictures of a diffusers pipeline inside a `with` block: SD1.5, SD2.x and SDXL, any task."""
+"""Corrects the pictures of a diffusers pipeline inside a `with` block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..correction.update import CorrectionError, Settings
-from ..latents.spaces import percent_to_sigma
 from .components import PipelineTexts
 from .given import Given, preferences_of
 from .pipeline_run import THREAD, PipelineRun
@@ -49,7 +48,8 @@ def corrected(
     PreferenceFileError if a file cannot be read.
 
     Args:
-        pipe: a pipeline for Stable Diffusion 1.5, 2.x or XL: text to image, img2img, inpaint or ControlNet.
+        pipe: a pipeline for Stable Diffusion 1.5, 2.x or XL: text to image, img2img, inpaint or ControlNet; or one of
+            `families.FAMILIES`: text to image with SD3, Flux.1, Z-Image, Qwen-Image, Lumina 2, Sana or PixArt.
         preferences: what corrects, or several of them: a Preference, the path of a preference file; or, to ask the
             pipe's own model without learning, an Axis, the name of a shipped one or the path of an axis file (.json).
         strength: 0 is off, exactly; 1 is as calibrated. A number, or [B] with one for each picture.
@@ -72,10 +72,9 @@ def corrected(
         raise CorrectionError(f"The correction starts at {start} and ends at {end}; use 0 <= start < end <= 1.")
     if isinstance(mask, Image):
         mask = torch.from_numpy(np.asarray(mask.convert("L")) / 255)
-    to_sigma = percent_to_sigma(pipe.scheduler.alphas_cumprod)
-    settings = Settings(strength, target, (to_sigma(start), to_sigma(end)), mask, cap, verdict, thrifty)
+    settings = Settings(strength, target, mask=mask, cap=cap, verdict=verdict, thrifty=thrifty)
     outer = THREAD.runs
-    run = PipelineRun(pipe, preferences, settings, seed, use_gate)
+    run = PipelineRun(pipe, preferences, settings, seed, use_gate, (start, end))
     THREAD.runs = (*outer, run)
     try:
         with ExitStack() as replaced:

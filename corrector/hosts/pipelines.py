@@ -13,6 +13,7 @@ from ..correction.update import CorrectionError
 from ..latents.fingerprint import identity
 from ..latents.spaces import LATENT_SPACES
 from ..preference.preference import Preference
+from .families import FAMILIES, STABLE_DIFFUSION, denoiser_of, family_of
 from .loading import READS, CheckpointError
 from .schedulers import check_scheduler
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from diffusers.models.modeling_utils import ModelMixin
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-MEMBERS = ("encode_prompt", "do_classifier_free_guidance", "guidance_scale")  # of the class
-COMPONENTS = ("unet", "vae", "scheduler")
+MEMBERS = ("encode_prompt", "do_classifier_free_guidance", "guidance_scale")  # of the class, with a UNet
 UNET_CLASS = "UNet2DConditionModel"
 CHANNELS = ((4, 4), (9, 4))  # of the UNet, in and out
 
@@ -32,6 +32,8 @@ def space_of(pipe: DiffusionPipeline) -> str | None:
     Read from the VAE's channels, scale and shift; VAEs with a scale of their own (TAESD) count as their UNet's.
     """
     vae, unet = pipe.vae.config, getattr(pipe, "unet", None)
+    if type(pipe.vae).__name__ == "AutoencoderKLQwenImage":
+        return "qwen-image"  # its latents are scaled by channel
     channels, scale, shift = (
         vae.get("latent_channels"),
         vae.get("scaling_factor") or 1.0,
@@ -74,8 +76,9 @@ def identity_of(*modules: nn.Module | None) -> str:
 
 
 def checkpoint_of(pipe: DiffusionPipeline) -> str:
-    """The identity of UNet and text encoders of a pipeline, on which the rates of its pictures depend."""
-    return identity_of(pipe.unet, pipe.text_encoder, getattr(pipe, "text_encoder_2", None))
+    """The identity of denoiser and text encoders of a pipeline, on which the rates of its pictures depend."""
+    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    return identity_of(denoiser_of(pipe), *(getattr(pipe, name, None) for name in names))
 
 
 def sampled_parts(pipe: DiffusionPipeline) -> tuple[ModelMixin, ModelMixin, str]:
@@ -127,18 +130,19 @@ def check_pipeline(pipe: DiffusionPipeline) -> None:
     """Raises CorrectionError if a pipeline or its scheduler is not supported."""
     if lack := _lack(pipe):
         raise CorrectionError(
-            f"RS-Corrector does not support the {type(pipe).__name__}, {lack}; use a pipeline for Stable Diffusion "
-            "1.5, 2.x or XL (text to image, img2img, inpaint or ControlNet)."
+            f"RS-Corrector does not support the {type(pipe).__name__}, {lack}; use a pipeline for "
+            f"{STABLE_DIFFUSION.title} (text to image, img2img, inpaint or ControlNet), or one of "
+            f"{', '.join(FAMILIES)}."
         )
-    check_scheduler(pipe.scheduler)
+    check_scheduler(pipe.scheduler, family_of(pipe).time is not None)
 
 
 def check_preferences(pipe: DiffusionPipeline, preferences: Sequence[Preference]) -> None:
     """Raises CorrectionError or PreferenceError if there are no preferences, or one does not fit the pipeline."""
     if not preferences:
         raise CorrectionError("There are no preferences; give at least one, or the path of its file.")
-    kind, config, space = type(pipe).__name__, pipe.unet.config, str(space_of(pipe))  # `_lack` refuses those of none
-    width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
+    kind, config, space = type(pipe).__name__, denoiser_of(pipe).config, str(space_of(pipe))
+    width = config.get("encoder_hid_dim") or config[family_of(pipe).width]
     for preference in preferences:
         preference.check_space(space, f"the {kind}")
         gate = preference.gate
@@ -151,13 +155,15 @@ def check_preferences(pipe: DiffusionPipeline, preferences: Sequence[Preference]
 
 def _lack(pipe):
     """What keeps a pipeline from being corrected, as a relative clause; "" if nothing does."""
-    kind = type(pipe)
-    missing = [name for name in MEMBERS if not hasattr(kind, name)]
-    missing += [name for name in COMPONENTS if getattr(pipe, name, None) is None]
+    kind, family = type(pipe), family_of(pipe)
+    missing = [name for name in MEMBERS if not hasattr(kind, name)] if family is STABLE_DIFFUSION else []
+    missing += [name for name in (family.denoiser, "vae", "scheduler") if getattr(pipe, name, None) is None]
     if missing:
         return f"which has no {' and no '.join(missing)}"
     if "prompt" not in inspect.signature(kind.__call__).parameters:
         return "which takes no prompt"
+    if family is not STABLE_DIFFUSION:
+        return ""
     unet = pipe.unet
     parts = unet.modules() if isinstance(unet, nn.Module) else ()  # it may be compiled, or wrapped otherwise
     if not any(parent.__name__ == UNET_CLASS for part in parts for parent in type(part).__mro__):

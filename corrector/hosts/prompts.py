@@ -56,6 +56,13 @@ class Prompts:
         """Pooled vectors [N, P]."""
         return torch.cat([conditioning[0][1]["pooled_output"].float().cpu() for conditioning in self.conditionings])
 
+    def alike(self) -> list[Tensor]:
+        """Groups of indices of prompts with the same number of token vectors."""
+        groups: dict[int, list[int]] = {}
+        for index, conditioning in enumerate(self.conditionings):
+            groups.setdefault(conditioning[0][0].shape[1], []).append(index)
+        return [torch.tensor(group) for group in groups.values()]
+
     def __len__(self):
         return len(self.conditionings)
 

@@ -77,9 +77,9 @@ def exploding(x: Tensor, sigma: Tensor, noise_scale: float = 1.0) -> tuple[Tenso
 
 
 def flowing(x: Tensor, sigma: Tensor, noise_scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The way back of `exploding`."""
-    rest = noise_scale / (noise_scale + sigma)
-    return x * expand(rest, x), 1 - rest
+    """The way back of `exploding`, also where that clamps."""
+    rest = (noise_scale / (noise_scale + sigma)).clamp(min=1 / MOST_NOISE)
+    return x * expand(rest, x), sigma * rest / noise_scale
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
