@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
 from hosts.conftest import python_of, running  # noqa: E402
-from hosts.workflow import WORKFLOW_NAMES, WORKFLOWS, by_class, load_workflow, succeeded, to_graph  # noqa: E402
+from hosts.workflow import WORKFLOW_NAMES, WORKFLOWS, by_class, load_workflow, node, succeeded, to_graph  # noqa: E402
 
 WIDTH, BAR, QUALITY = 512, 26, 88
 PERSON = "a portrait of an Orvane person"
@@ -22,21 +22,31 @@ SIZE = {"width": 128, "height": 128}
 # What the templates for a checkpoint draw with the miniature in its place: {class of a node: inputs}.
 WITH_MINIATURE = {
     "EmptyLatentImage": SIZE,
-    "PrimitiveFloat": {"value": 2.0},
+    "EmptySD3LatentImage": {**SIZE, "batch_size": 4},
     "RSCorrectorAnyCheckpoint": {"axis": "miniature-backdrop.json"},
     "RSCorrectorLoadAxis": {"file": "miniature-backdrop.json"},
     "RSCorrectorLearnPreference": {**SIZE, "steps": 16, "cfg": 2.0, "batch": 16, "pairs": 32, "training_steps": 500},
     "RSCorrectorCalibrate": {**SIZE, "steps": 16, "cfg": 2.0, "batch": 16, "images": 16},
 }  # fmt: skip
+# Loaders of a flow model's files, and the node for its shift: outputs of the miniature in their place.
+OUTPUTS = {"UNETLoader": 0, "ModelSamplingAuraFlow": 0, "CLIPLoader": 1, "VAELoader": 2}
 
 
 def graph_of(name, object_info):
     graph = to_graph(load_workflow(f"{name}.json"), object_info)
-    if checkpoints := by_class(graph, "CheckpointLoaderSimple"):
-        graph[checkpoints[0]] = {"class_type": "RSCorrectorMiniature", "inputs": {}}
+    loader = next(iter(by_class(graph, "CheckpointLoaderSimple") + by_class(graph, "UNETLoader")), None)
+    if loader is not None:
+        flow = graph[loader]["class_type"] == "UNETLoader"
+        kinds = {number: entry["class_type"] for number, entry in graph.items()}
+        outputs = {number: OUTPUTS[kind] for number, kind in kinds.items() if kind in OUTPUTS}
+        graph[loader] = node("RSCorrectorMiniature", model="flow miniature turbo" if flow else "miniature")
+        for inputs in (entry["inputs"] for entry in graph.values()):
+            given = {name: value for name, value in inputs.items() if isinstance(value, list) and value[0] in outputs}
+            inputs |= {name: [loader, outputs[value[0]]] for name, value in given.items()}
         for kind, inputs in WITH_MINIATURE.items():
-            for node in by_class(graph, kind):
-                graph[node]["inputs"] |= inputs
+            for one in by_class(graph, kind):
+                graph[one]["inputs"] |= inputs
+        graph[by_class(graph, "PrimitiveFloat")[0]]["inputs"]["value"] = 1.0 if flow else 2.0
         graph[by_class(graph, "CLIPTextEncode")[0]]["inputs"]["text"] = PERSON
     return graph
 
@@ -55,12 +65,12 @@ def row(paths, words):
 def draw(server, name):
     graph = graph_of(name, server.get("/object_info"))
     saved = by_class(graph, "SaveImage")
-    for node in saved:
-        graph[node]["inputs"]["filename_prefix"] = f"{name} {node}"  # ComfyUI reports nothing that it has in its cache
+    for one in saved:
+        graph[one]["inputs"]["filename_prefix"] = f"{name} {one}"  # ComfyUI reports nothing that it has in its cache
     pictures = server.pictures(succeeded(server.run(graph)))
-    rows = [row(pictures[node], words) for node, words in zip(saved, ("before", "after"), strict=False)]
+    rows = [row(pictures[one], words) for one, words in zip(saved, ("before", "after"), strict=False)]
     for kind, words in (("RSCorrectorMap", "where it acted"), ("RSCorrectorAudit", "audit")):
-        rows += [row(pictures[node], words) for node in by_class(graph, kind)]
+        rows += [row(pictures[one], words) for one in by_class(graph, kind)]
     Image.fromarray(np.concatenate(rows)).save(WORKFLOWS / f"{name}.jpg", quality=QUALITY)
     print(f"Wrote {name}.jpg.", flush=True)
 
