@@ -201,7 +201,7 @@ def test_an_invalid_file_name_is_refused_before_the_run(name, miniature, axis):
 def test_a_preference_is_learned_from_a_flow_model_and_fits_no_other_kind(miniature, axis):
     model, clip, vae = node("RSCorrectorMiniature", model="flow miniature turbo")
     settings = {**LEARN, "scheduler": "normal", "steps": 4, "cfg": 1.0, "name": "flow"}
-    (preference,), _ = node("RSCorrectorLearnPreference", model, clip, axis, vae=vae, **settings)
+    preference, _ = node("RSCorrectorLearnPreference", model, clip, axis, vae=vae, **settings)
     assert preference[0].space == "flow-miniature"
     correct(model, preference)
     with pytest.raises(PreferenceError, match="made for the flow miniature"):
