@@ -78,9 +78,9 @@ def test_the_first_token_of_another_precision_changes_nothing(trained):
     assert vars(trained[0].read([tokens[None]])) == pytest.approx(vars(trained[0].read([rounded[None]])), abs=1e-3)
 
 
-def test_a_channel_is_taken_for_no_larger_than_ten_spreads():
+def test_a_token_is_taken_to_be_no_farther_than_ten_spreads_and_others_keep_their_bits():
     centre, spread = torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1.0])
-    tokens = torch.tensor([[30.0, -11.0], [20.5, 9.5], [-19.0, 0.0]])
+    tokens = torch.tensor([[41.0, -20.0], [20.5, 9.5], [-19.0, 0.0]])
     expected = torch.tensor([[21.0, -10.0], [20.5, 9.5], [-19.0, 0.0]])
     assert torch.equal(without_extremes(tokens, centre, spread), expected)
 

@@ -12,7 +12,7 @@ from corrector.preference.file import load_preference
 
 SEED = 150_000_000
 EVALUATIONS = {  # over plain; other methods differ from one of these in numbers only
-    "plain": 1, OURS: 1, TEXT: 26 / 8, "word in the prompt": 1, "negative prompt: first phrase": 1,
+    "plain": 1, OURS: 1, TEXT: 24 / 8, "word in the prompt": 1, "negative prompt: first phrase": 1,
     "SEGA, Fair Diffusion's settings": 2, "Safe Latent Diffusion, MAX": 1.5, "UCE, authors' code of 2025": 1,
 }  # fmt: skip
 

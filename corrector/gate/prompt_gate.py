@@ -20,7 +20,7 @@ EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of t
 NEITHER, STEREOTYPE, COUNTER, ANOTHER = range(len(EXPLICIT))
 NEARLY_IN_SCOPE = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
 DROPOUT = 0.1  # share of the features
-EXTREME = 10  # times the spread of a channel, from which it is taken for no larger
+EXTREME = 10  # spreads from the centre, beyond which no token vector is taken to be
 
 
 class GateError(RSCorrectorError):
@@ -68,12 +68,14 @@ def token_vectors(conditioning) -> Tensor:
 
 
 def without_extremes(tokens: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
-    """Token vectors [..., width] with each channel at most EXTREME spreads from its centre.
+    """Token vectors [..., width]; those farther than EXTREME from the centre, in spreads (root mean square of all
+    channels), are drawn in to that.
 
     Language models have tokens that attend to nothing, often the first one, with some channels a thousand times as
     large as in other tokens.
     """
-    return tokens.clamp(centre - EXTREME * spread, centre + EXTREME * spread)
+    distance = ((tokens - centre) / spread).square().mean(dim=-1, keepdim=True).sqrt()
+    return torch.where(distance > EXTREME, centre + (tokens - centre) * (EXTREME / distance), tokens)
 
 
 class PromptGate(nn.Module):

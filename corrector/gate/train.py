@@ -20,6 +20,7 @@ VERSION = 3  # of the training: raise it with every change after which kept gate
 TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
 NUMBERS_HELD, NUMBERS_ANALYSED = 2**28, 2**26  # in the token vectors of these texts at most: of wide ones, fewer
+WIDE = 1280  # of token vectors, above which their directions are approximate: exact ones take minutes
 SINK = 10  # times the usual norm of token vectors, above which one does not count for their centre and spread
 DIRECTIONS = 256  # of these that are kept
 GATE_STEPS, RATE = 500, 8e-3
@@ -136,13 +137,16 @@ class _Directions:
         every = -(-sum(tokens.numel() for tokens in vectors) // NUMBERS_ANALYSED)
         tokens = torch.cat([tokens[index % every :: every].cpu().float() for index, tokens in enumerate(vectors)])
         norms = tokens.norm(dim=1)
-        usual = tokens[norms <= SINK * norms.median()]  # language models give the first token a huge vector
+        usual = tokens[norms <= SINK * norms[norms > 0].median()]  # language models give the first token a huge vector
         self.centre = usual.mean(dim=0)
         self.spread = usual.std(dim=0).clamp(min=1e-4)
         tokens = self._scaled(tokens)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.basis = torch.svd_lowrank(tokens, min(DIRECTIONS, *tokens.shape))[2]
+        if tokens.shape[1] <= WIDE:
+            self.basis = torch.linalg.eigh(tokens.T @ tokens).eigenvectors[:, -DIRECTIONS:]  # ascending eigenvalues
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.basis = torch.svd_lowrank(tokens, min(DIRECTIONS, *tokens.shape))[2]
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Token vectors [T, width] -> their coordinates in these directions [T, D], in half precision."""
