@@ -153,15 +153,20 @@ def object_info(server):
     return server.get("/object_info")
 
 
+LOADED_FROM = {
+    "CheckpointLoaderSimple": "checkpoints", "UNETLoader": "diffusion_models", "CLIPLoader": "text_encoders",
+    "VAELoader": "vae",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def page(server):
     """ComfyUI's page in Chromium."""
-    checkpoints = server.folder / "models" / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
     for name in WORKFLOW_NAMES:  # newer pages mark loaders whose file is missing
         for node in load_workflow(f"{name}.json")["nodes"]:
-            if node["type"] == "CheckpointLoaderSimple":
-                (checkpoints / node["widgets_values"][0]).touch()
+            if folder := LOADED_FROM.get(node["type"]):
+                (server.folder / "models" / folder).mkdir(parents=True, exist_ok=True)
+                (server.folder / "models" / folder / node["widgets_values"][0]).touch()
     server.post("/settings/Comfy.TutorialCompleted", True)  # otherwise the first visit opens the templates
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1720, "height": 1010})

@@ -19,7 +19,7 @@ TEXT = {  # inputs of networks that come from the text
     "c_crossattn", "y", "attention_mask", "clip_text", "clip_text_pooled", "text_embedding_mask",
     "encoder_hidden_states_t5", "text_embedding_mask_t5", "encoder_hidden_states_llama3",
 }  # fmt: skip
-MOST = {1.0: STEPS + 4 + 2 + 1 + 2, 4.0: 2 * STEPS + 11 + 2 + 1 + 4}
+MOST = {1.0: STEPS + 1 + 2 + 1 + 2, 4.0: 2 * STEPS + 10 + 2 + 1 + 4}
 
 
 @pytest.fixture(autouse=True)
