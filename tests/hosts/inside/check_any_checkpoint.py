@@ -65,6 +65,19 @@ def test_pictures_that_are_fine_keep_their_bits_beside_corrected_ones(model, cli
     assert kept == [side == "city" for side in before]
 
 
+@pytest.mark.parametrize("sampler", ("euler_ancestral", "lcm"))
+def test_where_the_sampler_adds_noise_no_village_is_left(model, clip, vae, reader, sampler):
+    """Whether pictures are fine is asked again there, between two evaluations of the host."""
+    prompt, empty = "a portrait of a Tavelu person", encode(clip, "")
+    reset_progress_state("prompt", DynamicPrompt({"1": {"class_type": "CLIPTextEncode", "inputs": {"text": prompt}}}))
+    runs = [
+        sample(each, encode(clip, prompt), empty, batch=8, steps=10, sampler=sampler)
+        for each in (model, corrected(model, clip))
+    ]
+    before, after = (sides(reader, vae, latents) for latents in runs)
+    assert before.count("village") > 0 and after == ["city"] * 8
+
+
 def test_what_an_inpainting_mask_protects_stays(model, clip, plain):
     latent = {"samples": plain, "noise_mask": torch.zeros(4, 1, 128, 128)}
     latent["noise_mask"][..., :40] = 1
