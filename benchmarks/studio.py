@@ -14,9 +14,9 @@ from benchmarks.measuring import number
 from benchmarks.records import ROOT, Estimate, Row
 from benchmarks.worlds import WORLDS
 from corrector.axis.axis import Axis, load_axis
-from corrector.correction.update import Settings
 from corrector.hosts.diffusers import corrected
 from corrector.miniature.flow_host import FlowMiniature
+from corrector.miniature.flow_model import SHIFT
 from corrector.preference.file import load_preference
 from corrector.preference.preference import Preference
 from corrector.preference.text import Text
@@ -29,6 +29,13 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "DDIM": ("DDIMScheduler", dict(clip_sample=False)),  # as in SD's own configuration
     "UniPC": ("UniPCMultistepScheduler", dict(use_karras_sigmas=True)),
     "LCM": ("LCMScheduler", {}),
+}
+FLOW_SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "DPM++ 2M": (
+        "DPMSolverMultistepScheduler",
+        dict(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=SHIFT),
+    ),
 }
 BATCH = 50
 SHARE_BATCH = 8  # pictures in a batch that has a target share
@@ -133,7 +140,9 @@ class Studio:
         self.schedule = self.host.pipe.scheduler.config
         self.drawn: dict[tuple, tuple[Tensor, float]] = {}  # with the evaluations of the network a picture
         self.rows = 0  # of the network's evaluations
-        network = self.host.transformer if isinstance(self.host, FlowMiniature) else self.host.unet
+        flow = isinstance(self.host, FlowMiniature)
+        self.samplers = FLOW_SAMPLERS if flow else SAMPLERS
+        network = self.host.transformer if flow else self.host.unet
         network.register_forward_hook(self._count)
 
     def _count(self, network: nn.Module, inputs: tuple, output: Any) -> None:
@@ -174,8 +183,6 @@ class Studio:
         return self.decode(self.latents(whole, prompts, False))
 
     def _batch(self, cell: Cell, prompts: list[str], seed: int, corrects: bool) -> Tensor:
-        if isinstance(self.host, FlowMiniature):
-            return self._flow_batch(self.host, cell, prompts, seed, corrects)
         pipe, seeds = self.host.pipe, range(seed, seed + len(prompts))
         call: dict[str, Any] = dict(latents=self.host.noise(seeds), generator=torch.Generator().manual_seed(seed))
         if cell.denoise < 1:
@@ -189,7 +196,7 @@ class Studio:
             mask = torch.ones(len(prompts), 1, PICTURE_SIZE, PICTURE_SIZE)
             mask[(..., *PERSON)] = 0
             call |= dict(mask_image=mask, height=PICTURE_SIZE, width=PICTURE_SIZE)
-        scheduler, options = SAMPLERS[cell.sampler]
+        scheduler, options = self.samplers[cell.sampler]
         pipe.scheduler = getattr(diffusers, scheduler).from_config(self.schedule, **options)
         pipe.set_progress_bar_config(disable=True)
         call |= dict(guidance_scale=cell.cfg, num_inference_steps=cell.steps, output_type="latent")
@@ -197,15 +204,6 @@ class Studio:
         correction = corrected(pipe, cell.preferences, strength, cell.target, thrifty=cell.thrifty)
         with torch.autocast("cpu", torch.bfloat16), correction:
             return pipe(prompt=prompts, **call).images.float()
-
-    def _flow_batch(self, host: FlowMiniature, cell: Cell, prompts: list[str], seed: int, corrects: bool) -> Tensor:
-        if cell.sampler != "Euler" or cell.denoise < 1:
-            raise ValueError(f"The flow miniatures draw whole pictures by Euler's method only, not {cell}.")
-        seeds, how = range(seed, seed + len(prompts)), (cell.cfg, cell.steps)
-        if not corrects:
-            return host.sample(host.encode(prompts), seeds, *how)
-        settings = Settings(target=cell.target, thrifty=cell.thrifty)
-        return host.corrected(prompts, seeds, cell.preferences, settings, *how)[0]
 
 
 @cache

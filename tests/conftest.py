@@ -10,6 +10,8 @@ import torch
 
 from corrector.axis.axis import Axis, Side
 from corrector.correction import update
+from corrector.correction.run import MEMORY
+from corrector.gate.train import QUICK
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
 
@@ -77,6 +79,23 @@ def no_network():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("socket", "create_connection", "getaddrinfo"):
             patch.setattr(socket, name, refuse)
+        yield
+
+
+@pytest.fixture
+def no_earlier_pictures():
+    """No run of another test is taken for an earlier stage."""
+    MEMORY.pictures.clear()
+
+
+@pytest.fixture(scope="module")
+def gates_in_a_folder(tmp_path_factory):
+    """Gates for axes are trained from few texts, as the miniature has few words, and kept in a folder of the module."""
+    kept = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("corrector.hosts.given.cache_folder", lambda name: kept / name)
+        for name, few in {"count": 256, "steps": 60}.items():
+            patch.setitem(QUICK, name, few)
         yield
 
 

@@ -1,11 +1,11 @@
 """A preference that asks the host's model, in a world where everything it asks for has a closed form."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
 
+from asked_world import SHAPE, START, WORLD, WorldModel, counter_side, sampled
 from corrector.axis.axis import load_axis
 from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, previewed
 from corrector.correction.decision import NO_PREDICTION
@@ -19,38 +19,6 @@ from corrector.preference.text import Text
 from gaussian_world import GaussianWorld
 
 AXIS = load_axis(AXES / "miniature-backdrop.json")
-SHAPE = (2, 4, 4)
-WORLD = GaussianWorld(beta=0.3, means=(1.0, -1.0), spreads=(0.3, 0.3), shape=SHAPE)
-START = 14.0
-
-
-class WorldModel:
-    """The world as the model of a run; it counts the pictures that each function is asked about."""
-
-    pictures = None
-
-    def __init__(self, world=WORLD, cfg=1.0):
-        self.world, self.cfg = world, cfg
-        self.asked = {"plain": 0, "prompted": 0, "side": 0}
-
-    def encode(self, preference, phrases):
-        return 0 if phrases[0].startswith(preference.axis.counter.phrases) else 1
-
-    def prompted(self, x, sigma):
-        self.asked["prompted"] += len(x)
-        return self.world.denoised(x.double(), sigma.double()).float()
-
-    def plain(self, x, sigma):
-        self.asked["plain"] += len(x)
-        conditional = self.world.denoised(x.double(), sigma.double()).float()
-        return self.negative(x, sigma) + self.cfg * (conditional - self.negative(x, sigma))
-
-    def negative(self, x, sigma):
-        return self.world.denoised(x.double(), sigma.double(), beta=0.28).float()
-
-    def side(self, conditioning, x, sigma, index):
-        self.asked["side"] += len(x)
-        return self.world.denoised_of(x.double(), sigma.double(), conditioning).float()
 
 
 @pytest.fixture
@@ -61,30 +29,6 @@ def preference():
 def run_of(preference, count, model, settings=None, **options):
     coins = torch.linspace(0.05, 0.95, count)
     return Run([preference], settings or Settings(), coins, [[]] * count, asks=model, **options)
-
-
-def sampled(count, run=None, model=None, replaces=False, seed=3, steps=40, renoised=False, start=START):
-    """Steps from the noise of a seed, Euler's, or those of LCM, with noise of their own -> latents [count, *SHAPE]."""
-    model, generator = model or WorldModel(), torch.Generator().manual_seed(seed)
-    x = start * torch.randn(count, *SHAPE, generator=generator)
-    levels = [*torch.logspace(torch.tensor(start).log10(), -1.5, steps).tolist(), 0.0]
-    for level, following in pairwise(levels):
-        sigma = torch.full((count,), level)
-        conditional, negative = WORLD.denoised(x.double(), sigma.double()).float(), model.negative(x, sigma)
-        replacement = run.replacement(x, sigma) if run and replaces else None
-        if replacement:
-            counter = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
-            conditional = torch.where(replacement[1].view(-1, 1, 1, 1), counter, conditional)
-        denoised = negative + model.cfg * (conditional - negative)
-        if run:
-            denoised = run.correct(denoised, x, sigma, model.cfg, conditional, negative, replacement is not None)
-        noise = torch.randn(x.shape, generator=generator) if renoised else (x - denoised) / level
-        x = denoised + following * noise
-    return x
-
-
-def counter_side(latents):
-    return latents.mean(dim=(1, 2, 3)) > 0
 
 
 @pytest.mark.parametrize("cfg", (1.0, 2.0, 7.0))
@@ -167,13 +111,15 @@ def test_a_run_asks_for_a_preview_two_verdicts_and_the_counter_side_above_closed
     assert bool(run.results()) == bool(verdict)
 
 
+def preview_of(model, start, how):
+    """Previews of the pictures that `sampled(60)` gives; the first prediction is not counted."""
+    x, sigma = start * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3)), torch.full((60,), start)
+    return previewed(model, x, sigma, WorldModel(cfg=model.cfg).plain(x, sigma), how)
+
+
 def test_a_preview_of_several_orders_comes_much_nearer_the_picture_than_eulers():
-    x, made = START * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3)), sampled(60, steps=400)
-    model, sigma = WorldModel(), torch.full((60,), START)
-    previews = [
-        previewed(model, x, sigma, model.plain(x, sigma), Preview(16, 0.03, multistep=multistep))
-        for multistep in (False, True)
-    ]
+    made = sampled(60, steps=400)
+    previews = [preview_of(WorldModel(), START, Preview(16, 0.03, multistep=multistep)) for multistep in (False, True)]
     euler, multistep = (float((each - made).std()) for each in previews)
     assert euler < 0.3 and multistep < euler / 10
 
@@ -181,10 +127,8 @@ def test_a_preview_of_several_orders_comes_much_nearer_the_picture_than_eulers()
 @pytest.mark.parametrize("start", (START, 80.0, 1e4))
 @pytest.mark.parametrize(("cfg", "evaluations"), ((1.0, 3), (2.0, 10)))
 def test_a_preview_costs_about_as_little_and_is_as_right_from_pure_noise(cfg, evaluations, start):
-    model, x = WorldModel(cfg=cfg), start * torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(3))
-    sigma = torch.full((60,), start)
-    first = WorldModel(cfg=cfg).plain(x, sigma)
-    shown = counter_side(previewed(model, x, sigma, first, PREVIEWS[cfg != 1, False]))
+    model = WorldModel(cfg=cfg)
+    shown = counter_side(preview_of(model, start, PREVIEWS[cfg != 1, False]))
     assert 2 * model.asked["plain"] + model.asked["prompted"] <= 60 * evaluations
     assert (shown == counter_side(sampled(60, model=model, steps=400, start=start))).float().mean() >= 0.9
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from corrector.correction.asked import AskedSides
-from corrector.correction.run import MEMORY, Run
+from corrector.correction.run import Run
 from corrector.correction.update import CorrectionError
 from corrector.correction.verdict import Verdict
 from corrector.hosts.diffusers import corrected
@@ -18,14 +18,9 @@ from test_diffusers import channels_last, compiled, stored_in_float8
 from test_diffusers_pipelines import CALLS, build, classes, latents_of, parts  # noqa: F401
 from tiny_checkpoints import pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "no_earlier_pictures")
 
 UNASKED = "PAG", "Kolors", "Panorama"  # other rows in a batch; another text encoder than the tiny one here
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_pictures():
-    MEMORY.pictures.clear()
 
 
 @pytest.fixture

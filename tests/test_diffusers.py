@@ -29,7 +29,7 @@ from corrector.preference.networks import Distilled
 from other_device import OTHER, other_device
 from tiny_checkpoints import BETAS, MASK, PICTURE, autoencoder, pipeline, unet
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "no_earlier_pictures")
 
 PORTRAIT = "a portrait of an Orvane person"
 PLAIN = {"sd15": "StableDiffusion", "sd2": "StableDiffusion", "sdxl": "StableDiffusionXL"}
@@ -37,11 +37,6 @@ PLAIN = {"sd15": "StableDiffusion", "sd2": "StableDiffusion", "sdxl": "StableDif
 
 def seeded(*seeds):
     return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_pictures():
-    MEMORY.pictures.clear()
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,8 @@ import torch
 
 from corrector.axis.axis import load_axis
 from corrector.correction.asked import AskedSides
-from corrector.correction.run import MEMORY
 from corrector.files.errors import RSCorrectorError
 from corrector.files.folders import AXES
-from corrector.gate.train import QUICK
 from corrector.hosts.components import PipelineTexts
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.given import preferences_of
@@ -23,27 +21,12 @@ from corrector.miniature.reader import load_reader
 from test_diffusers_pipelines import CALLS, build, classes, latents_of, parts  # noqa: F401
 from tiny_checkpoints import BETAS
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "gates_in_a_folder")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "gates_in_a_folder", "no_earlier_pictures")
 
 PORTRAIT = "a portrait of an Orvane person"
 AXIS = "miniature-backdrop"
 LONG = ", ".join(["a quiet portrait in soft light"] * 13)
 SEEDS = range(6)
-
-
-@pytest.fixture(scope="module")
-def gates_in_a_folder(tmp_path_factory):
-    kept = tmp_path_factory.mktemp("kept")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("corrector.hosts.given.cache_folder", lambda name: kept / name)
-        for name, few in {"count": 256, "steps": 60}.items():  # the miniature has few words
-            patch.setitem(QUICK, name, few)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_pictures():
-    MEMORY.pictures.clear()
 
 
 @pytest.fixture(scope="module")

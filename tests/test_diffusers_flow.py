@@ -6,33 +6,16 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from corrector.correction.run import MEMORY
-from corrector.gate.train import QUICK
 from corrector.hosts.diffusers import corrected
 from corrector.miniature.flow_model import FLOW_WEIGHTS, TWIN_WEIGHTS
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "gates_in_a_folder")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "gates_in_a_folder", "no_earlier_pictures")
 
 PORTRAIT = "a portrait of an Orvane person"
 AXIS = "miniature-backdrop"
 RUNS = {"turbo": dict(num_inference_steps=4, guidance_scale=1.0), "cfg 7": dict(num_inference_steps=16)}
-
-
-@pytest.fixture(scope="module")
-def gates_in_a_folder(tmp_path_factory):
-    kept = tmp_path_factory.mktemp("kept")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("corrector.hosts.given.cache_folder", lambda name: kept / name)
-        for name, few in {"count": 256, "steps": 60}.items():  # the miniature has few words
-            patch.setitem(QUICK, name, few)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_pictures():
-    MEMORY.pictures.clear()
 
 
 @pytest.fixture(scope="module", params=RUNS)

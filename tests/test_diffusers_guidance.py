@@ -10,10 +10,10 @@ from corrector.correction.run import Run
 from corrector.correction.verdict import Verdict
 from corrector.hosts.asking import AskedPipeline
 from corrector.hosts.diffusers import corrected
-from test_diffusers_transformers import PROMPTS, asks, cfg, name, no_earlier_pictures, villages  # noqa: F401
+from test_diffusers_transformers import PROMPTS, asks, cfg, name, villages  # noqa: F401
 from tiny_transformers import TRUE_CFG, latents_of, spied, transformer_pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "no_earlier_pictures")
 
 RENORMALISED = ("QwenImagePipeline", "Lumina2Pipeline")
 SPACES = dict(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from corrector.correction.asked import AskedSides
-from corrector.correction.run import MEMORY, Run
+from corrector.correction.run import Run
 from corrector.correction.update import CorrectionError
 from corrector.correction.verdict import Verdict
 from corrector.hosts.components import PipelineTexts
@@ -17,7 +17,7 @@ from corrector.preference.preference import Preference
 from corrector.preference.text import Text
 from tiny_transformers import NAMES, TRUE_CFG, WIDTH, latents_of, settings_of, spied, transformer_pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_network")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "no_earlier_pictures")
 
 PROMPTS = ["a portrait of an Orvane person", "a cat"]
 EMBEDDED = dict(
@@ -32,11 +32,6 @@ LONGEST = dict(
     Lumina2Pipeline=256, SanaPipeline=300, PixArtAlphaPipeline=120, PixArtSigmaPipeline=300,
 )  # fmt: skip
 WIDTHS = dict(StableDiffusion3Pipeline=32)
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_pictures():
-    MEMORY.pictures.clear()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from argparse import Namespace, _SubParsersAction
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..files.folders import HOME
 from ..files.whole_files import write_whole
@@ -113,22 +113,23 @@ def outcomes_of(images: int, model: str = "miniature") -> Iterator[Outcome]:
 
     torch.set_num_threads(1)  # two that wait for each other take twice the time on a busy machine
     seeds = range(SEED, SEED + images)
-    host, draw = _with_pipeline(seeds, MODELS[model]) if model == "miniature" else _with_host(seeds, model)
+    host, draw = _with_pipeline(seeds, model)
     for prompt in PROMPTS:
         with quickly("cpu"):
             before, after, report = draw(prompt)
         yield _outcome(host, model, prompt, seeds, before, after, report.splitlines())
 
 
-def _with_pipeline(seeds: Sequence[int], model: Model) -> tuple[Miniature, Draw]:
-    """The miniature, drawing as anybody does with diffusers, plain and inside `corrected`."""
+def _with_pipeline(seeds: Sequence[int], name: str) -> tuple[Miniature | FlowMiniature, Draw]:
+    """A model that ships, drawing as anybody does with diffusers, plain and inside `corrected`."""
     from ..hosts.components import PipelineTexts
     from ..hosts.diffusers import corrected
     from ..hosts.given import preferences_of
+    from ..miniature.flow_host import FlowMiniature, twin
     from ..miniature.host import Miniature
 
-    host = Miniature()
-    pipe: Any = host.pipe
+    host = {"miniature": Miniature, "flow": FlowMiniature, "flow-turbo": twin}[name]()
+    pipe, model = cast("Any", host.pipe), MODELS[name]
     pipe.set_progress_bar_config(disable=True)
     preferences = preferences_of(AXIS, lambda: PipelineTexts(pipe))  # once, as its gate is trained
     settings = dict(guidance_scale=model.cfg, num_inference_steps=model.steps, output_type="pt")
@@ -141,25 +142,6 @@ def _with_pipeline(seeds: Sequence[int], model: Model) -> tuple[Miniature, Draw]
         with corrected(pipe, preferences) as run:
             after = pictures(prompt)
         return before, after, run.report()
-
-    return host, draw
-
-
-def _with_host(seeds: Sequence[int], name: str) -> tuple[FlowMiniature, Draw]:
-    """A flow miniature, drawing by Euler's method."""
-    from ..correction.update import Settings
-    from ..hosts.given import preferences_of
-    from ..miniature.flow_host import FlowMiniature, twin
-
-    host, model = FlowMiniature() if name == "flow" else twin(), MODELS[name]
-    host.batch = len(seeds)
-    preferences = preferences_of(AXIS, lambda: host)
-
-    def draw(prompt):
-        prompts = [prompt] * len(seeds)
-        before = host.sample(host.encode(prompts), seeds, model.cfg, model.steps)
-        after, run = host.corrected(prompts, seeds, preferences, Settings(), model.cfg, model.steps)
-        return host.decode(before), host.decode(after), "\n".join(run.report())
 
     return host, draw
 

@@ -95,8 +95,8 @@ class AskedRun:
         """
         if self._first is not None and not (self._first[1] == sigma).any():  # at the second noise level
             before, self._first = self._first[0], None
-            one, other = ((part.float() - predicted().float()).flatten(1) for part in (before, x))
-            similarity = torch.cosine_similarity(one, other)
+            noise_before, noise = ((part.float() - predicted().float()).flatten(1) for part in (before, x))
+            similarity = torch.cosine_similarity(noise_before, noise)
             self._correct_fine(similarity < OTHER_NOISE, decisions, reasons)
             self._noisy = (similarity < SAME_NOISE) & torch.stack([decision.fine for decision in decisions]).any(dim=0)
         if self._noisy is None or sigma.max() > NOISE_HEEDED:

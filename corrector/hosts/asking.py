@@ -65,10 +65,10 @@ class AskedPipeline:
         if texts and all(self._fits(text) for text in texts.values()):
             return encode(**texts)
         ((tokens, beside),) = encode(prompt=phrase)
-        ((own, of_prompt),) = self.evaluations.prompts.conditionings[index]
+        ((prompt_tokens, of_prompt),) = self.evaluations.prompts.conditionings[index]
         if self.evaluations.family.mask or self.evaluations.family.listed:  # positions beyond the longest may not exist
-            own = own[:, : self.longest - tokens.shape[1]]
-        return [[torch.cat([own.to(tokens), tokens], dim=1), beside | of_prompt]]
+            prompt_tokens = prompt_tokens[:, : self.longest - tokens.shape[1]]
+        return [[torch.cat([prompt_tokens.to(tokens), tokens], dim=1), beside | of_prompt]]
 
     def _fits(self, text):
         tokens = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids

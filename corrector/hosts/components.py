@@ -103,8 +103,8 @@ class PipelineTexts:
 
 def spoken(tokens: Tensor) -> Tensor:
     """Token vectors [1, T, W] without zeros, which stand for no text, as where SD3 has no T5."""
-    some = tokens[0].any(dim=-1)
-    return tokens[:, some] if bool(some.any()) else tokens
+    filled = tokens[0].any(dim=-1)
+    return tokens[:, filled] if bool(filled.any()) else tokens
 
 
 def _valid(prompt):

@@ -110,8 +110,8 @@ class Evaluations:
         tokens = evaluation.call.get(self.family.tokens)
         if tokens is None:
             return False
-        own = [tokens[row] for row in self._rows(evaluation).tolist()]
-        return len(own) == len(self) and all(map(_same, own, self.tokens))
+        rows = [tokens[row] for row in self._rows(evaluation).tolist()]
+        return len(rows) == len(self) and all(map(_same, rows, self.tokens))
 
     @property
     def _guided(self) -> bool:
@@ -161,13 +161,13 @@ class Evaluations:
             family, negative = self.family, None
             if self._negative is not None and (family.lengths or family.scale is None):
                 negative = self._output(self._negative.output, self._negative_rows()).float()
-            whole, own = guided.float(), prompted.float()
+            guided, conditional = guided.float(), prompted.float()
             if family.scale is not None:
                 scale = family.scale(self.pipe)
             elif negative is not None:
-                scale = scale_of(whole, own, negative, family.lengths)
+                scale = scale_of(guided, conditional, negative, family.lengths)
             if family.lengths and negative is not None:
-                scaling = scaling_of(whole, combined(own, negative, scale), family.lengths)
+                scaling = scaling_of(guided, combined(conditional, negative, scale), family.lengths)
         self.guidance = Guidance(prompted, scale, scaling)
         return self.guidance
 

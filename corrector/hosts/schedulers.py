@@ -47,16 +47,16 @@ def check_scheduler(scheduler: ConfigMixin, flow: bool = False) -> None:
         scheduler: of a pipeline.
         flow: whether the pipeline's model predicts flow.
     """
-    config, name, told = scheduler.config, type(scheduler).__name__, ""
-    known = (*FLOW, *WITH_FLOW_SIGMAS) if flow else KNOWN
+    config, name, sigmas = scheduler.config, type(scheduler).__name__, ""
+    supported = (*FLOW, *WITH_FLOW_SIGMAS) if flow else KNOWN
     if config.get("use_flow_sigmas"):
-        told = " with flow sigmas"
+        sigmas = " with flow sigmas"
     elif flow and _kind(scheduler, WITH_FLOW_SIGMAS):
-        told = " without flow sigmas"
-    if _kind(scheduler, known) is None or (told and flow != is_flow(scheduler)):
+        sigmas = " without flow sigmas"
+    if _kind(scheduler, supported) is None or (sigmas and flow != is_flow(scheduler)):
         raise CorrectionError(
-            f"The pipeline's scheduler is {name}{told}, which RS-Corrector does not support"
-            f"{' for a flow model' if flow else ''}; set pipe.scheduler to one of {', '.join(known)}"
+            f"The pipeline's scheduler is {name}{sigmas}, which RS-Corrector does not support"
+            f"{' for a flow model' if flow else ''}; set pipe.scheduler to one of {', '.join(supported)}"
             f"{', those but the first two with use_flow_sigmas=True' if flow else ''}."
         )
     predictions = ("flow_prediction",) if flow else PREDICTIONS

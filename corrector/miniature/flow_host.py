@@ -11,18 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..correction.run import Run
-from ..correction.sampled import HostModel
-from ..correction.thinning import coins_from_seeds
-from ..correction.update import Settings
 from ..hosts.components import PipelineTexts, decoded, encoded
 from ..hosts.loading import silence_libraries
 from ..hosts.pipelines import identity_of
 from ..hosts.prompts import Prompts
 from ..hosts.sampler import sample_euler
 from ..latents.host import Hook, starting_noise
-from ..latents.spaces import denoised_from_output, expand
-from ..preference.preference import Preference
+from ..latents.spaces import denoised_from_output, flowing
 from .flow_model import FLOW_WEIGHTS, SPACE, TWIN_WEIGHTS, Texts, velocity
 from .model import WEIGHTS
 from .reader import Reader, load_reader
@@ -87,8 +82,7 @@ class FlowMiniature(PipelineTexts):
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Prompts) -> Tensor:
         conditioning = conditioning.expand(len(x))
         self.evaluations += len(x)
-        flow_sigma = sigma / (1 + sigma)
-        x = x / expand(1 + sigma, x)
+        x, flow_sigma = flowing(x, sigma)
         output = velocity(self.transformer, x, flow_sigma, Texts(conditioning.tokens, conditioning.pooled))
         return denoised_from_output(output, x, flow_sigma, "flow")
 
@@ -110,30 +104,6 @@ class FlowMiniature(PipelineTexts):
         sigmas = self.schedule(steps or self.steps)
         conditioning = conditioning.expand(len(seeds))
         return sample_euler(self, conditioning, self.noise(seeds), sigmas, self.cfg if cfg is None else cfg, hook)
-
-    def corrected(
-        self, prompts: Sequence[str], seeds: Sequence[int], preferences: Sequence[Preference], settings: Settings,
-        cfg: float | None = None, steps: int | None = None,
-    ) -> tuple[Tensor, Run]:  # fmt: skip
-        """Draws one batch as user interfaces do it, with a verdict -> (latents [N, C, H, W], its Run).
-
-        Args:
-            prompts, seeds: one per picture, at most `batch`.
-            preferences: applied together.
-            settings: of the correction.
-            cfg, steps: as for `sample`.
-        """
-        cfg, conditioning = self.cfg if cfg is None else cfg, self.encode(prompts)
-        tokens = [[conditioning[index : index + 1].tokens] for index in range(len(prompts))]
-        asks = HostModel(self, conditioning, prompts, cfg)
-        run = Run(preferences, settings, coins_from_seeds(seeds), tokens, asks=asks)
-
-        def hook(denoised, x, sigma, _, conditional):
-            return run.correct(denoised, x, sigma, cfg, conditional)
-
-        latents = self.sample(conditioning, seeds, cfg, steps, hook)
-        run.judge(latents)
-        return run.finished(latents), run
 
     def decode(self, latents: Tensor) -> Tensor:
         return decoded(self.pipe, latents, self.device)
