@@ -77,7 +77,7 @@ def exploding(x: Tensor, sigma: Tensor, noise_scale: float = 1.0) -> tuple[Tenso
 
 
 def flowing(x: Tensor, sigma: Tensor, noise_scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The way back of `exploding`, also where that clamps."""
+    """The way back of `exploding`, also where that clamps; for sigma up to noise_scale * MOST_NOISE."""
     rest = (noise_scale / (noise_scale + sigma)).clamp(min=1 / MOST_NOISE)
     return x * expand(rest, x), sigma * rest / noise_scale
 

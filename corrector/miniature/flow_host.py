@@ -17,13 +17,12 @@ from ..hosts.pipelines import identity_of
 from ..hosts.prompts import Prompts
 from ..hosts.sampler import sample_euler
 from ..latents.host import Hook, starting_noise
-from ..latents.spaces import denoised_from_output, flowing
+from ..latents.spaces import denoised_from_output, exploding, flowing
 from .flow_model import FLOW_WEIGHTS, SPACE, TWIN_WEIGHTS, Texts, velocity
 from .model import WEIGHTS
 from .reader import Reader, load_reader
 
 TWIN_STEPS = 4
-HIGHEST = 0.99999  # sigma of the flow instead of 1, at which the variance-exploding sigma is infinite
 
 
 class FlowMiniature(PipelineTexts):
@@ -90,8 +89,8 @@ class FlowMiniature(PipelineTexts):
         """Variance-exploding sigmas of the pipeline's own schedule, descending to 0: [steps + 1]."""
         scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
         scheduler.set_timesteps(steps)
-        sigmas = scheduler.sigmas.clamp(max=HIGHEST)
-        return sigmas / (1 - sigmas)
+        _, sigmas = exploding(scheduler.sigmas, scheduler.sigmas)
+        return sigmas
 
     def noise(self, seeds: Iterable[int]) -> Tensor:
         """The `starting_noise` of seeds [N, C, H, W]."""
