@@ -11,7 +11,7 @@ from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, pr
 from corrector.correction.decision import NO_PREDICTION
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
-from corrector.correction.update import Settings
+from corrector.correction.update import LOWEST_ASKED_CFG, Settings
 from corrector.files.folders import AXES
 from corrector.preference.networks import PreferenceError
 from corrector.preference.preference import GATE_FIGURES, Preference
@@ -55,13 +55,16 @@ def test_where_the_sampler_adds_noise_no_preview_is_trusted_for_leaving_a_pictur
 
 @pytest.mark.parametrize("cfg", (1.0, 7.0))
 def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale(preference, cfg):
+    """Without CFG, with a margin."""
     model, sigma = WorldModel(cfg=cfg), torch.full((8,), 5.0)
     x = -1.0 + 5 * torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(1))
     negative, conditional = model.negative(x, sigma), model.prompted(x, sigma)
     made = run_of(preference, 8, model).correct(
         negative + cfg * (conditional - negative), x, sigma, cfg, conditional, negative
     )
-    wanted = negative + cfg * (WORLD.denoised_of(x.double(), sigma.double(), 0).float() - negative)
+    counter = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
+    wanted = negative + cfg * (counter - negative)
+    wanted += (max(cfg, LOWEST_ASKED_CFG) - cfg) * (counter - conditional)
     fine = counter_side(previewed(model, x, sigma, model.plain(x, sigma), PREVIEWS[cfg != 1, False]))
     assert not fine.all()
     torch.testing.assert_close(made[~fine], wanted[~fine], rtol=1e-4, atol=1e-4)

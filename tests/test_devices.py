@@ -115,7 +115,9 @@ def test_a_preference_that_asks_the_model_gives_the_same_there(mask):
     colours = LinearColours(factors, torch.tensor([0.3, 0.1, 0.0]))
 
     class Model:
-        pictures = Pictures(lambda latents: colours.rgb(latents.cpu()), lambda shown: colours.latents(shown.cpu()))
+        pictures = Pictures(
+            lambda x: colours.rgb(x.cpu()), lambda shown: colours.latents(shown.cpu()), invertible=False
+        )
 
         def encode(self, preference, phrases):
             return 1.0 if phrases[0].startswith(preference.axis.counter.phrases) else -1.0

@@ -14,12 +14,11 @@ from .asked import CLOSED, AskedSides, Preview, RunModel, preview_for, previewed
 from .decision import Decision
 from .kept_skin import with_skin_of
 from .update import Settings
-from .verdict import Side, Verdict, result
+from .verdict import CERTAIN, Side, Verdict, result
 
 SAME_NOISE = 0.95  # cosine of the noise at two steps, below which the sampler has added some
 OTHER_NOISE = 0.3  # the same, below which nearly all is new
 NOISE_HEEDED = 5.0  # sigma from which pictures to which it adds noise are previewed again
-CERTAIN = 0.5  # evidence from which such a preview counts
 
 Readings = Sequence[PromptReading | None]
 

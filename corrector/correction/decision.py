@@ -9,6 +9,7 @@ from torch import Tensor
 from ..gate.prompt_gate import PromptReading
 from ..preference.preference import Preference
 from .thinning import thinned
+from .verdict import CERTAIN
 
 STRONG = 0.75  # strength from which a corrected picture shows the counter side
 FAR_CFG = 2.0  # factor between a run's CFG scale and the nearest calibrated one from which a note says so
@@ -69,7 +70,7 @@ def decide(
         lean: [B] from `thinning.first_lean`, or None.
         earlier: for each picture what an earlier stage decided, or None.
         evidence: [B], of the Verdict on the pictures' previews, if the model was asked for them. Those that would show
-            the counter side are left alone.
+            the counter side for certain are left alone.
     """
     axis = preference.axis
     groups = groups_of(readings)
@@ -87,7 +88,7 @@ def decide(
         else:
             active[index] = True
             shown[index] = past is not None and past.shows_counter_side
-            if evidence is not None and not evidence[index] < 0:
+            if evidence is not None and not evidence[index] < CERTAIN:
                 fine[index] = shown[index] = True
     for group in groups[active].unique().tolist():
         members = (active & (groups == group)).nonzero()[:, 0]

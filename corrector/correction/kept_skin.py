@@ -3,8 +3,9 @@
 Both are looked at as pictures. Skin is what has the colour of the axis' box of skin in both, near the same place and
 about as much of it: clay walls have it, too, but not where the finished picture shows a city. It gets the lightness
 that skin has near there in the preview, and the picture is encoded again. Latents change by what that changes in the
-encoding, so all else stays as it is. A VAE takes over only part of what happens to a small place: the change is scaled
-once by what came of it. Nothing is trained, and the model is not asked.
+encoding, so all else stays as it is; where skin changes much they become the encoding, as at a high CFG scale latents
+are none of the VAE's, and a change of these smears faces. A VAE takes over only part of what happens to a small place:
+the change is scaled once by what came of it. Nothing is trained, and the model is not asked.
 """
 
 import torch
@@ -22,6 +23,7 @@ PLACES = 32  # per side of a picture, in which its lightness is compared
 NEAR = 2.5  # of these: how far around each lightness counts
 ELSEWHERE = 0.02  # weight of all other skin
 AT_ONCE = 8  # pictures: more take too much memory
+ANEW = 0.3  # share of its lightness by which skin changes where latents become the encoding
 FACTORS = 0.5, 1.6  # between which a change is scaled: a VAE gives large ones other colours
 KEPT = 0.55, 0.2  # share of its area from which skin counts as the same in both pictures, and by how much more wholly
 FEW = 1e-4  # area that is none
@@ -41,15 +43,24 @@ def with_skin_of(preview: Tensor, made: Tensor, pictures: Pictures, region: Regi
 
 def _change(preview, made, pictures, region):
     before, shown = lab_of(pictures.decode(preview)), lab_of(pictures.decode(made))
-    edge = shown.shape[1] // made.shape[2] // EDGE
     brightening, skin = _brightening(before, shown, region)
-    lighter = shown.clone()
-    lighter[..., 0] *= 1 + brightening * _grown(skin, edge)  # dark eyes hardly change
-    change = (pictures.encode(rgb_of(lighter)) - pictures.encode(rgb_of(shown))).float().cpu()
-    left, _ = _brightening(before, lab_of(pictures.decode(made + change)), region)
+    area = _grown(skin, shown.shape[1] // made.shape[2] // EDGE)  # dark eyes hardly change
+    encoded = pictures.encode(rgb_of(shown)).float().cpu()
+
+    def brightened(factor: Tensor | float) -> Tensor:
+        share = factor * brightening * area
+        lighter = shown.clone()
+        lighter[..., 0] *= 1 + share
+        change = pictures.encode(rgb_of(lighter)).float().cpu() - encoded
+        if not pictures.invertible:
+            return change
+        anew = F.adaptive_max_pool2d((share.abs() / ANEW).clamp(max=1)[:, None], made.shape[2:])
+        return change + anew * (encoded - made)
+
+    left, _ = _brightening(before, lab_of(pictures.decode(made + brightened(1.0))), region)
     asked, missing = ((each * skin).sum(dim=(1, 2)) for each in (brightening, left))
     factor = (asked / (asked - missing)).nan_to_num(1, 1, 1).clamp(*FACTORS)
-    return factor.view(-1, 1, 1, 1) * change
+    return brightened(factor.view(-1, 1, 1))
 
 
 def _brightening(before: Tensor, after: Tensor, region: Region) -> tuple[Tensor, Tensor]:

@@ -67,11 +67,14 @@ class Pictures:
 
     Args:
         decode: latents [N, C, H, W] -> pictures [N, 3, height, width] in -1..1.
-        encode: pictures -> latents; only the difference between those of two pictures counts.
+        encode: pictures -> latents.
+        invertible: whether `encode` is the way back of `decode`. If not, only the difference between the latents of two
+            pictures counts.
     """
 
     decode: Callable[[Tensor], Tensor]
     encode: Callable[[Tensor], Tensor]
+    invertible: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,4 +101,4 @@ class LinearColours:
 
     @property
     def pictures(self) -> Pictures:
-        return Pictures(self.rgb, self.latents)
+        return Pictures(self.rgb, self.latents, invertible=False)
