@@ -145,6 +145,7 @@ def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", 
 
 
 FLOW = tuple(("Euler", cfg, steps) for steps in (16, 28) for cfg in (1.0, 2.0, 4.0, 7.0))
+FLOW_MULTISTEP = tuple(("DPM++ 2M", cfg, steps) for _, cfg, steps in FLOW)
 FLOW_TURBO = (("Euler", 1.0, 4), ("Euler", 1.0, 8))
 
 
@@ -174,9 +175,9 @@ def targets(options: Options, world: str = "miniature", **more) -> Iterator[Row]
         yield from map(measure, cells(world, CALIBRATED, 200, options, target=target, **more))
 
 
-def asked(options: Options, world: str = "miniature") -> Iterator[Row]:
+def asked(options: Options, world: str = "miniature", **more) -> Iterator[Row]:
     """What prompts ask for, and prompts that name nobody of the axis' groups: bit-identical or not."""
-    for cell in cells(world, CALIBRATED, 50, options):
+    for cell in cells(world, CALIBRATED, 50, options, **more):
         for value in WORLDS[world].asking[cell.axis]:
             yield measure(replace(cell, asked=value))
         groups = cell.preferences[0].axis.groups
@@ -227,6 +228,9 @@ PARTS = {
     "any-checkpoint-noisy-second-world": lambda options: any_checkpoint(options, NOISY, "second"),
     "any-checkpoint-thrifty": lambda options: any_checkpoint(options, CALIBRATED[1:], thrifty=True),
     "flow": lambda options: flow(options, FLOW, "flow"),
+    "flow-multistep": lambda options: flow(options, FLOW_MULTISTEP, "flow"),
+    "flow-targets": lambda options: targets(options, "flow", asks=True),
+    "flow-asked": lambda options: asked(options, "flow", asks=True),
     "flow-turbo": lambda options: flow(options, FLOW_TURBO, "flow-turbo"),
     "evaluations": evaluations,
     "targets": targets,
