@@ -59,6 +59,7 @@ def measure(cell: Cell) -> Row:
         off = number(reached.value - expected, reached.n)
         return cell.row(figures | {"counter share": reached, "share off target": off})
     figures["corrected"] = rate(pictures.labels)
+    figures["unreadable"] = share(label == "unreadable" for label in pictures.labels)
     figures["group kept"] = share(group == cell.group for group in pictures.groups)
     pictures = pictures.first(few)
     figures["skin L* drift"] = mean(pictures.lightness - plain.lightness)
