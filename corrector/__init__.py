@@ -50,8 +50,8 @@ _HOMES = {
     "load_axis": "axis.axis",
 }
 __all__ = [
-    "Preference", "RSCorrectorGuidance", "Run", "Settings", "audit", "calibrate", "correct", "corrected", "learn", "load_axis",
-    "load_preferences", "save_preferences",
+    "Preference", "RSCorrectorGuidance", "Run", "Settings", "audit", "calibrate", "correct", "corrected", "learn",
+    "load_axis", "load_preferences", "save_preferences",
 ]  # fmt: skip
 
 

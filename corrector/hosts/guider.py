@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.guiders.classifier_free_guidance import ClassifierFreeGuidance
 from diffusers.guiders.guider_utils import GuiderOutput
@@ -70,7 +69,8 @@ class RSCorrectorGuidance(ClassifierFreeGuidance):
                 "A guider is saved as text, so give names of axes or paths of files as its preferences; save a "
                 "Preference with save_preferences(...) first."
             )
-        self.register_to_config(preferences=[os.fspath(each) for each in several])
+        # Arguments that are given by their position are taken for defaults by diffusers, which are not copied.
+        self.register_to_config(preferences=[os.fspath(each) for each in several], _use_default_values=[])
         self.settings = Settings(strength, target)
         self.run: ModularRun | None = None  # what was done, from `attach` on
 
@@ -80,21 +80,21 @@ class RSCorrectorGuidance(ClassifierFreeGuidance):
         Args:
             pipe: a StableDiffusionXL, StableDiffusion3, QwenImage or ZImageModularPipeline.
         """
-        self.run = ModularRun(pipe, self.config.preferences, self.settings, rescaled=self.guidance_rescale > 0)
+        if self.run:
+            self.run.end_call()
+        self.run = ModularRun(pipe, self.config["preferences"], self.settings, rescaled=self.guidance_rescale > 0)
         return self
 
     def new(self, **kwargs) -> Self:
-        copy = super().new(**kwargs)
+        copy: Any = super().new(**kwargs)
         return copy.attach(self.run.modular) if self.run else copy
 
-    def set_state(self, step: int, num_inference_steps: int, timestep: Tensor) -> None:
+    def set_state(self, step: int, num_inference_steps: int, timestep: Any) -> None:
         super().set_state(step, num_inference_steps, timestep)
         if step or self.settings.off:
             return
         if self.run is None:
-            raise CorrectionError(
-                "This RSCorrectorGuidance does not know its pipeline; call pipe.guider.attach(pipe) before the pipeline."
-            )
+            raise CorrectionError("This RSCorrectorGuidance does not know its pipeline; call pipe.guider.attach(pipe).")
         if self.run.outdated:
             self.attach(self.run.modular)
         self.run.begin()
@@ -102,12 +102,12 @@ class RSCorrectorGuidance(ClassifierFreeGuidance):
     def prepare_models(self, denoiser: nn.Module) -> None:
         super().prepare_models(denoiser)
         if self.run and not self.settings.off:
-            self.run.hear()
+            self.run.begin_evaluation(denoiser)
 
     def cleanup_models(self, denoiser: nn.Module) -> None:
         super().cleanup_models(denoiser)
         if self.run:
-            self.run.unhear()
+            self.run.end_evaluation()
 
     def forward(self, pred_cond: Tensor, pred_uncond: Tensor | None = None) -> GuiderOutput:
         if self.run:

@@ -12,14 +12,16 @@ import functools
 import inspect
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 from ..correction.update import CorrectionError, Settings
 from .asking import AskedPipeline
 from .components import PipelineTexts
 from .denoiser_arguments import arguments_of, encoded_of
 from .evaluations import Evaluations
-from .families import default_encoding
+from .families import default_encoding, denoiser_of
 from .given import Given, preferences_of
 from .pipeline_run import PipelineRun
 from .pipelines import check_pipeline, check_preferences
@@ -28,6 +30,7 @@ from .schedulers import has_finished
 if TYPE_CHECKING:
     from diffusers.modular_pipelines.modular_pipeline import ModularPipeline
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from torch.utils.hooks import RemovableHandle
 
 MODULAR = {  # those with a guider, and the pipelines of the same components
     "StableDiffusionXLModularPipeline": "StableDiffusionXLPipeline",
@@ -88,7 +91,7 @@ class ModularRun(PipelineRun):
         # The scale is read from the predictions: a pipeline without a negative prompt may give the prompt for it.
         self.family = replace(self.family, two_calls=True, prompts_first=False, scale=None, lengths=lengths)
         self.predicted = False  # whether the guider has made a prediction since the last step
-        self._heard: tuple[Any, ...] = ()  # hooks
+        self._denoiser_hooks: tuple[RemovableHandle, ...] = ()
 
     @property
     def outdated(self) -> bool:
@@ -103,22 +106,31 @@ class ModularRun(PipelineRun):
     def begin(self) -> None:
         """A call of the pipeline begins."""
         self.end_call()
+        if getattr(denoiser_of(self.pipe), "_compiled_call_impl", None):
+            raise CorrectionError(
+                f"The {self.family.denoiser} was compiled in place, and then calls no hooks; give "
+                f"pipe.update_components the result of torch.compile(pipe.{self.family.denoiser}) in place of that."
+            )
         self._runs.clear()
         self._begin_call()
 
-    def hear(self) -> None:
-        """The guider's next evaluation begins."""
-        if self._scheduler is not None:
-            self._heard = self._hear()
+    def begin_evaluation(self, denoiser: nn.Module) -> None:
+        """The guider's next evaluation begins, by a denoiser."""
+        if self.predicted or denoiser is not denoiser_of(self.pipe):  # its last prediction reached no step
+            raise CorrectionError(
+                "This RSCorrectorGuidance was attached to a pipeline with another denoiser or scheduler; call "
+                "pipe.guider.attach(pipe) with the one that samples."
+            )
+        self._denoiser_hooks = self._hook_denoiser()
 
-    def unhear(self) -> None:
+    def end_evaluation(self) -> None:
         """The guider's evaluation has ended."""
-        for hook in self._heard:
+        for hook in self._denoiser_hooks:
             hook.remove()
-        self._heard = ()
+        self._denoiser_hooks = ()
 
     def end_call(self) -> None:
-        self.unhear()
+        self.end_evaluation()
         self.predicted = False
         super().end_call()
 
@@ -140,11 +152,6 @@ class ModularRun(PipelineRun):
         if not self.predicted:  # another pipeline's, after a call that stopped before its last step
             return original(model_output, timestep, sample, *args, **kwargs)
         self.predicted = False
-        if self._evaluations is None:
-            raise CorrectionError(
-                f"The {self.family.denoiser} of the {type(self.modular).__name__} was compiled in place and cannot be "
-                "heard; load it again without compile()."
-            )
         stepped = super()._step(original, model_output, timestep, sample, *args, **kwargs)
         if has_finished(self._scheduler, timestep):
             self.end_call()

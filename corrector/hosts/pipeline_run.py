@@ -136,14 +136,14 @@ class PipelineRun:
         arguments = {name: list(given) if isinstance(given, list) else given for name, given in arguments.items()}
         encoded = original(*args, **kwargs)
         self._begin_call()
-        for hook in self._hear():
+        for hook in self._hook_denoiser():
             self._hooks.callback(hook.remove)
         self._evaluations = Evaluations(self.pipe, self.family, encoded)
         self._ask = functools.partial(AskedPipeline, self._evaluations, original, arguments)
         return encoded
 
     def _begin_call(self):
-        """Hear of what the scheduler does until the end of the call."""
+        """Follow what the scheduler does until the end of the call."""
         scheduler = self.pipe.scheduler
         for run in THREAD.runs:  # this call may start from their pictures
             if run._scheduler is scheduler:
@@ -157,8 +157,8 @@ class PipelineRun:
         if hasattr(scheduler, "add_noise"):  # those of flow models only have it under another name, for other tasks
             self._hooks.enter_context(ReplacedMethod(scheduler, "add_noise", self._add_noise))
 
-    def _hear(self) -> tuple[RemovableHandle, RemovableHandle]:
-        """Hear of the denoiser's evaluations until these hooks are removed."""
+    def _hook_denoiser(self) -> tuple[RemovableHandle, RemovableHandle]:
+        """Follow the denoiser's evaluations until these hooks are removed."""
         # Functions, which a copy of the denoiser shares; methods would be copied, with all that they belong to.
         denoiser = denoiser_of(self.pipe)
         return (
