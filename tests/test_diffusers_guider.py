@@ -1,12 +1,10 @@
-"""RSCorrectorGuidance in diffusers' modular pipelines: tiny ones with random weights, and the flow miniature."""
+"""RSCorrectorGuidance in diffusers' modular pipelines: tiny ones with random weights."""
 
 import json
-from collections import Counter
 
 import diffusers
 import pytest
 import torch
-from diffusers.guiders import ClassifierFreeGuidance
 
 from corrector.axis.axis import save_axis
 from corrector.correction.asked import AskedSides
@@ -17,50 +15,16 @@ from corrector.hosts import given
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.guider import RSCorrectorGuidance
 from corrector.hosts.modular_run import MODULAR
-from corrector.miniature.flow_model import FLOW_WEIGHTS
-from corrector.miniature.model import WEIGHTS
-from corrector.miniature.reader import load_reader
 from corrector.preference.file import save_preference
 from corrector.preference.networks import Distilled
 from corrector.preference.preference import Preference
 from tiny_checkpoints import MASK, PICTURE, autoencoder, pipeline
+from tiny_modular import guided, latents_of, modular, plain
 from tiny_transformers import transformer_pipeline
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "gates_in_a_folder", "no_earlier_pictures")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_network", "no_earlier_pictures")
 
 SPACES = dict(zip(MODULAR, ("sdxl", "sd3", "qwen-image", "flux"), strict=True))
-PORTRAIT = "a portrait of an Orvane person"
-
-
-def modular(pipe):
-    """The modular pipeline of a pipeline's components, which ends with latents."""
-    kind = getattr(diffusers, type(pipe).__name__.replace("Pipeline", "ModularPipeline"))
-    blocks = getattr(diffusers, kind.default_blocks_name)()
-    blocks.sub_blocks.pop("decode")
-    made = blocks.init_pipeline()
-    made.update_components(**{name: part for name, part in pipe.components.items() if name in made.component_names})
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
-def guided(pipe, *preferences, **settings):
-    """The pipeline with an RSCorrectorGuidance."""
-    guider = RSCorrectorGuidance(preferences, **settings).attach(pipe)
-    pipe.update_components(guider=guider)
-    return pipe
-
-
-def plain(pipe, **settings):
-    """The pipeline with a ClassifierFreeGuidance."""
-    pipe.update_components(guider=ClassifierFreeGuidance(**settings))
-    return pipe
-
-
-def latents_of(pipe, **call):
-    """Latents [B, C, H, W]."""
-    settings = dict(prompt=["a portrait"], negative_prompt=["a dog"], height=64, width=96, num_inference_steps=4)
-    made = pipe(**settings | call, generator=torch.Generator().manual_seed(1), output="latents")
-    return made[:, :, 0] if made.ndim == 5 else made
 
 
 @pytest.fixture(params=MODULAR)
@@ -311,29 +275,3 @@ def test_a_transformer_that_was_compiled_in_place_is_refused(sd3, asks):
     guided(sd3, asks).transformer.compile(backend="eager")
     with pytest.raises(CorrectionError, match=r"transformer was compiled in place.* torch.compile\(pipe.transformer\)"):
         latents_of(sd3)
-
-
-@pytest.fixture(scope="module")
-def miniature():
-    pipe = diffusers.StableDiffusion3Pipeline.from_pretrained(FLOW_WEIGHTS, text_encoder_3=None, tokenizer_3=None)
-    return modular(pipe)
-
-
-def drawn(pipe, prompts):
-    """Pictures [N, 3, height, width] in -1..1."""
-    call = dict(height=128, width=128, num_inference_steps=16, output="latents", negative_prompt=[""] * len(prompts))
-    generators = [torch.Generator().manual_seed(seed) for seed in range(len(prompts))]
-    latents = pipe(prompt=prompts, generator=generators, **call)
-    config = pipe.vae.config
-    return pipe.vae.decode(latents / config.scaling_factor + config.shift_factor).sample.clamp(-1, 1).detach()
-
-
-def test_villages_become_cities_and_prompts_out_of_scope_keep_their_bits(miniature):
-    prompts = [PORTRAIT] * 6 + ["a cat", f"{PORTRAIT} in a village"]
-    before = drawn(plain(miniature, guidance_scale=2.0), prompts)
-    after = drawn(guided(miniature, "miniature-backdrop", guidance_scale=2.0), prompts)
-    read = [Counter(load_reader(WEIGHTS).read(pictures[:6])["backdrop"]) for pictures in (before, after)]
-    assert read[0]["village"] == 6 and read[1]["village"] == 0
-    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [False] * 6 + [True] * 2
-    assert miniature.guider.run.results() == ["a village: 6 -> 0 of 6"]
-    assert "corrected 6 of" in miniature.guider.run.report()
