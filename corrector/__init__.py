@@ -7,6 +7,7 @@
     print(run.report())
 
 corrected: a context in which a diffusers pipeline is corrected.
+RSCorrectorGuidance: a guider for diffusers' modular pipelines.
 load_preferences, save_preferences, Preference: what corrects, and its file.
 load_axis: a stereotype axis from its file.
 learn, calibrate, audit: what the commands of that name do, on a pipeline.
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     from .correction.update import Settings, correct
     from .hosts.diffusers import corrected
     from .hosts.given import Given
+    from .hosts.guider import RSCorrectorGuidance
     from .latents.host import Host, LearningHost
     from .preference.file import load_preferences, save_preferences
     from .preference.preference import Preference
 
 _HOMES = {
     "corrected": "hosts.diffusers",
+    "RSCorrectorGuidance": "hosts.guider",
     "correct": "correction.update",
     "Settings": "correction.update",
     "Run": "correction.run",
@@ -47,8 +50,8 @@ _HOMES = {
     "load_axis": "axis.axis",
 }
 __all__ = [
-    "Preference", "Run", "Settings", "audit", "calibrate", "correct", "corrected", "learn", "load_axis",
-    "load_preferences", "save_preferences",
+    "Preference", "RSCorrectorGuidance", "Run", "Settings", "audit", "calibrate", "correct", "corrected", "learn",
+    "load_axis", "load_preferences", "save_preferences",
 ]  # fmt: skip
 
 

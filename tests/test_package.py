@@ -68,7 +68,7 @@ for name in rs_corrector.__all__:
 """
     lines = run(installed, sys.executable, "-S", "-c", script).splitlines()  # -S: without site-packages
     command = 'which is not installed; run: pip install "rs-corrector[diffusers]"'
-    assert len(lines) == 11 and all("needs the package" in line and line.endswith(command) for line in lines)
+    assert len(lines) == 12 and all("needs the package" in line and line.endswith(command) for line in lines)
 
 
 def test_the_version_is_that_of_the_installed_package(installed):

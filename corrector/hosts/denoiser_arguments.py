@@ -43,6 +43,17 @@ def prompts_of(family: Family, encoded: Sequence[Any]) -> Prompts:
     return Prompts([[row[None], extra]] for row, extra in zip(rows, beside, strict=True))
 
 
+def encoded_of(family: Family, call: Mapping[str, Any]) -> list[Any]:
+    """What encode_prompt returned for the prompts of an evaluation, as far as `prompts_of` reads it."""
+    named = [(family.tokens, 0), *filter(None, (family.pooled, family.mask))]
+    encoded: list[Any] = [None] * (1 + max(index for _, index in named))
+    for name, index in named:
+        holder, _, key = name.partition(".")
+        part = call.get(holder)
+        encoded[index] = (part or {}).get(key) if key else part
+    return encoded
+
+
 def with_prompts(
     family: Family, call: Mapping[str, Any], rows: Sequence[int], prompts: Prompts
 ) -> dict[str, Any] | None:

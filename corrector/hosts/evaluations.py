@@ -66,7 +66,7 @@ class Evaluations:
         self._prompted: Evaluation | None = None
         self._negative: Evaluation | None = None
         self._negative_before: Evaluation | None = None  # of the last step
-        self._more = False  # whether the pipeline also asks for what is neither, with its own prompts
+        self._more = False  # whether the pipeline asks more than once with its own prompts
 
     def __len__(self):
         return len(self.prompts)
@@ -93,6 +93,7 @@ class Evaluations:
             return True
         if self._prompted is not None and self._negative is None:
             self._negative = evaluation
+            self._more |= self._is_own(evaluation)  # as without a negative prompt in modular pipelines for SD3
         return False
 
     def end(self, output: Any) -> None:
@@ -138,8 +139,7 @@ class Evaluations:
         return torch.arange(self._count(evaluation))[first : first + len(self)]
 
     def _negative_rows(self) -> Tensor:
-        first = len(self) if self.family.prompts_first else 0
-        return torch.arange(first, first + len(self))
+        return torch.arange(len(self)) + len(self) * self.family.prompts_first
 
     @property
     def odd(self) -> str:

@@ -35,6 +35,7 @@ from .schedulers import check_scheduler, denoised_of, has_finished, noise_level,
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from torch.utils.hooks import RemovableHandle
 
 LOG = logging.getLogger("rs_corrector")
 
@@ -128,13 +129,22 @@ class PipelineRun:
         if self.family.two_calls and self._evaluations and self._run is None:
             return original(*args, **kwargs)  # of the negative prompt
         self.end_call()
-        scheduler = self.pipe.scheduler
-        check_scheduler(scheduler, self.family.time is not None)
+        check_scheduler(self.pipe.scheduler, self.family.time is not None)
         signature = inspect.signature(getattr(type(self.pipe), "encode_prompt"))  # noqa: B009
         arguments = signature.bind(self.pipe, *args, **kwargs).arguments
         # Z-Image writes its chat template into the lists.
         arguments = {name: list(given) if isinstance(given, list) else given for name, given in arguments.items()}
         encoded = original(*args, **kwargs)
+        self._begin_call()
+        for hook in self._hook_denoiser():
+            self._hooks.callback(hook.remove)
+        self._evaluations = Evaluations(self.pipe, self.family, encoded)
+        self._ask = functools.partial(AskedPipeline, self._evaluations, original, arguments)
+        return encoded
+
+    def _begin_call(self):
+        """Follow what the scheduler does until the end of the call."""
+        scheduler = self.pipe.scheduler
         for run in THREAD.runs:  # this call may start from their pictures
             if run._scheduler is scheduler:
                 run.end_call()
@@ -143,20 +153,18 @@ class PipelineRun:
         self._start = self._noise = self._repainted = self._made = None
         self._replaced = False
         self._scheduler = scheduler
-        self._evaluations = Evaluations(self.pipe, self.family, encoded)
-        self._ask = functools.partial(AskedPipeline, self._evaluations, original, arguments)
         self._hooks.enter_context(ReplacedMethod(scheduler, "step", self._step))
         if hasattr(scheduler, "add_noise"):  # those of flow models only have it under another name, for other tasks
             self._hooks.enter_context(ReplacedMethod(scheduler, "add_noise", self._add_noise))
+
+    def _hook_denoiser(self) -> tuple[RemovableHandle, RemovableHandle]:
+        """Follow the denoiser's evaluations until these hooks are removed."""
         # Functions, which a copy of the denoiser shares; methods would be copied, with all that they belong to.
         denoiser = denoiser_of(self.pipe)
-        hooks = (
+        return (
             denoiser.register_forward_pre_hook(lambda *given: self._before_denoiser(*given), with_kwargs=True),
             denoiser.register_forward_hook(lambda denoiser, _, output: self._after_denoiser(denoiser, output)),
         )
-        for hook in hooks:
-            self._hooks.callback(hook.remove)
-        return encoded
 
     def _prepare_latents(self, original, *args, **kwargs):
         if self._evaluations:

@@ -132,7 +132,7 @@ def check_pipeline(pipe: DiffusionPipeline) -> None:
         raise CorrectionError(
             f"RS-Corrector does not support the {type(pipe).__name__}, {lack}; use a pipeline for "
             f"{STABLE_DIFFUSION.title} (text to image, img2img, inpaint or ControlNet), or one of "
-            f"{', '.join(FAMILIES)}."
+            f"{', '.join(FAMILIES)}. A modular pipeline is corrected by its guider, RSCorrectorGuidance."
         )
     check_scheduler(pipe.scheduler, family_of(pipe).time is not None)
 
