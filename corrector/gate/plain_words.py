@@ -1,0 +1,47 @@
+"""Texts as plain words that can be compared: prompts as people write them, with tags, weights and brackets."""
+
+import re
+import unicodedata
+from functools import cache
+
+from .data import grammar, vocabulary
+
+Words = tuple[str, ...]
+
+END = ","  # of a clause
+ENDS = ".,;:!?|\n、。，"
+WORD = rf"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W_]+|[{ENDS}]"  # scripts without spaces: letter by letter
+REPLACED = (
+    (r"<[^<>]*>|\b(BREAK|AND)\b", END),  # LoRA tags, and what parts a prompt in the WebUIs
+    (r":\s*[-+]?\d[\d.]*", " "),  # weights
+    (r"n['’]t\b", " not"),
+    (r"['’]s\b", ""),
+)
+ARTICLES = {"a", "an", "the", "any", "some", "her", "his", "its", "my", "our", "their", "your"}
+
+
+def plain_words(text: str) -> Words:
+    """The words of a text, in small letters without accents, plural endings and articles, and END between clauses."""
+    for pattern, replacement in REPLACED:
+        text = re.sub(pattern, replacement, text)
+    text = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    words = re.findall(WORD, text.casefold())
+    return tuple(END if word in ENDS else _singular(word) for word in words if word not in ARTICLES)
+
+
+def _singular(word: str) -> str:
+    word = re.sub("ies?$", "y", word) if len(word) > 4 else word
+    return re.sub("(?<=s[sh]|ch)es$|(?<=x)es$|(?<=..[^siu])s$", "", word)
+
+
+@cache
+def entries_of(*lists: str) -> frozenset[Words]:
+    """The entries of lists of the vocabulary and of the grammar's texts, up to the first field."""
+    known = vocabulary() | grammar()["texts"]
+    return frozenset(plain_words(entry.partition("{")[0]) for name in lists for entry in known[name]) - {()}
+
+
+@cache
+def plain_words_in(*lists: str) -> frozenset[str]:
+    """The plain words in these lists."""
+    return frozenset(word for words in entries_of(*lists) for word in words)
