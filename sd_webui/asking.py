@@ -25,9 +25,12 @@ from .host import (
     cfg_of,
     count_of_marks,
     exploding,
+    is_unwanted,
     nearest_timestep,
+    parts_of,
     predicts_flow,
     predicts_x0,
+    prompts_of,
     space_of,
     tensors_of,
     tokens_of,
@@ -80,13 +83,10 @@ class Phrased:
 
 def with_phrase(prompt: str, phrase: str) -> str:
     """A prompt with a phrase after each part (AND) of positive weight; weights and schedules stay."""
-    from modules import prompt_parser
-
     parts = []
-    for part in prompt_parser.re_AND.split(prompt):
-        text, weight = prompt_parser.re_weight.search(part).groups()
+    for text, weight in parts_of(prompt):
         after = f" :{weight}" if weight else ""
-        parts.append(part.strip() if weight and float(weight) <= 0 else f"{text.strip()}, {phrase}{after}")
+        parts.append(f"{text}{after}" if is_unwanted(weight) else f"{text}, {phrase}{after}")
     return " AND ".join(parts)
 
 
@@ -103,8 +103,8 @@ class AskedModel(ABC):
         rows = count()
         # For each picture the rows of its prompt's parts, with their weights, in the form that the hosts use.
         self.composition = [[(next(rows), part.weight) for part in parts] for parts in conditioning.batch]
+        self.prompts = prompts_of(p)
         hires = getattr(p, "is_hr_pass", False)
-        self.prompts: Sequence[str] = getattr(p, "hr_prompts", None) or p.prompts if hires else p.prompts
         self.hires_steps = conditioning.batch[0][0].schedules[-1].end_at_step if hires else None
         self.call: Any = None  # the host's parameters of the evaluation at hand, with its own texts
         self.replaced = False  # whether the host's evaluation is for the counter side

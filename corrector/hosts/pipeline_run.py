@@ -25,7 +25,7 @@ from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
 from ..preference.preference import Preference
 from ..preference.text import Text
-from .asking import AskedPipeline
+from .asking import AskedPipeline, texts_of
 from .components import spoken
 from .evaluations import Evaluations
 from .families import STABLE_DIFFUSION, denoiser_of, family_of
@@ -145,6 +145,7 @@ class PipelineRun:
         self._scheduler = scheduler
         self._evaluations = Evaluations(self.pipe, self.family, encoded)
         self._ask = functools.partial(AskedPipeline, self._evaluations, original, arguments)
+        self._texts = functools.partial(texts_of, arguments)
         self._hooks.enter_context(ReplacedMethod(scheduler, "step", self._step))
         if hasattr(scheduler, "add_noise"):  # those of flow models only have it under another name, for other tasks
             self._hooks.enter_context(ReplacedMethod(scheduler, "add_noise", self._add_noise))
@@ -283,9 +284,11 @@ class PipelineRun:
         tokens = [prompt[0][0] for prompt in evaluations.prompts.conditionings]
         if self.family is not STABLE_DIFFUSION:
             tokens = [spoken(row) for row in tokens]
+        texts = ["\n".join(dict.fromkeys(each.values())) for each in self._texts(len(sample))]
         settings = replace(self.settings, window=window_of(self._scheduler, *self.part))
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
         return Run(
             self._preferences, settings, coins, [[row] for row in tokens], start=start, repainted=self._repainted,
             use_gate=self._use_gate, asks=self._asked, steps=len(self._scheduler.timesteps), model=lambda: self._model,
+            texts=texts,
         )  # fmt: skip
