@@ -12,10 +12,11 @@ END = ","  # of a clause
 ENDS = ".,;:!?|\n、。，"
 WORD = rf"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W_]+|[{ENDS}]"  # scripts without spaces: letter by letter
 REPLACED = (
-    (r"<[^<>]*>|\b(BREAK|AND)\b", END),  # LoRA tags, and what parts a prompt in the WebUIs
+    ("_", " "),
+    (r"<[^<>]*>|\bBREAK\b", END),  # LoRA tags, and where chunks end in the WebUIs
     (r":\s*[-+]?\d[\d.]*", " "),  # weights
-    (r"n['’]t\b", " not"),
-    (r"['’]s\b", ""),
+    (r"(?i)n['’]t\b", " not"),
+    (r"(?i)['’]s\b", ""),
 )
 ARTICLES = {"a", "an", "the", "any", "some", "her", "his", "its", "my", "our", "their", "your"}
 
