@@ -185,7 +185,7 @@ def own_wordings(axis: Axis, read: Callable[[str], PromptReading]) -> dict[str, 
 
 
 def with_text(options: Options) -> Iterator[Row]:
-    """A row an axis and one of all, each without and with the text of the prompts; gates that are trained in seconds."""
+    """A row an axis and one of all, without and with the text of the prompts; gates that are trained in seconds."""
     seed, encoder, totals = options.seed or 0, ENCODERS["MiniLM-L6"](), {False: {}, True: {}}
     encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
     for name in LABELLED[: 1 if options.quick else None]:

@@ -84,8 +84,8 @@ class AskedModel:
 
     @cached_property
     def text(self) -> str | None:
-        """The text of the run's only prompt, found among the widgets of the graph by what it is encoded as by the CLIP of
-        a preference; or None.
+        """The text of the run's only prompt, found among the widgets of the graph by what a preference's CLIP makes of
+        it; or None.
         """
         encode = next((source.encode for source in self.sources if source.encode), None)
         if encode is None or len(self.prompts) != 1 or len(self.prompts[0]["cross_attn"]) != 1:

@@ -129,9 +129,9 @@ def test_somebody_of_a_group_is_named(house, prompt):
 @pytest.mark.parametrize(
     "prompt",
     [
-        "an African violet", "African elephant, man", "african", "an African-American man", "a man from Papua New Guinea",
-        "a cat dressed as an African man", "not an African man", "a man from Spain", "a map of Africa", "a southern man",
-        "an Africanized woman", "a woman with African cloth",
+        "an African violet", "African elephant, man", "african", "an African-American man",
+        "a man from Papua New Guinea", "a cat dressed as an African man", "not an African man", "a man from Spain",
+        "a map of Africa", "a southern man", "an Africanized woman", "a woman with African cloth",
     ],
 )  # fmt: skip
 def test_things_longer_names_and_names_alone_are_left_to_the_network(house, prompt):
@@ -149,7 +149,9 @@ def test_a_name_with_its_person_and_one_that_stands_behind_are_somebody():
 
 def test_an_axis_about_places_names_places_and_no_people():
     words = ListedWords(load_axis("worn-places"))
-    said = [words.read(text).groups for text in ("a street in Nigeria", "Bogotá street", "an Indian man", "Delhi metro")]
+    said = [
+        words.read(text).groups for text in ("a street in Nigeria", "Bogotá street", "an Indian man", "Delhi metro")
+    ]
     assert said == [(1,), (2,), (), ()]
 
 
@@ -185,7 +187,10 @@ def test_a_run_heeds_the_texts_that_its_host_has(exact):
     prompts = [regions, regions, regions, [], []]
 
     def reasons(**given):
-        run, x = Run([preference], Settings(), torch.rand(5), prompts, memory=Memory(), **given), torch.randn(5, 4, 8, 8)
+        run, x = (
+            Run([preference], Settings(), torch.rand(5), prompts, memory=Memory(), **given),
+            torch.randn(5, 4, 8, 8),
+        )
         run.correct(torch.zeros_like(x), x, torch.full((5,), 5.0))
         return run.reasons[0]
 
@@ -198,7 +203,9 @@ def test_a_run_heeds_the_texts_that_its_host_has(exact):
         preference.readings(prompts, texts[:3])
 
 
-@pytest.mark.parametrize("prompt", ["🙂" * 50, "\u202ehut\u202c \u200fרכב", "\ud800 hut", ":1.2)", "<<<>", "'s n't", "\0"])
+@pytest.mark.parametrize(
+    "prompt", ["🙂" * 50, "\u202ehut\u202c \u200fרכב", "\ud800 hut", ":1.2)", "<<<>", "'s n't", "\0"]
+)
 def test_prompts_of_any_characters_are_read(house, prompt):
     assert set(house(prompt).asked) <= {STEREOTYPE} and house(prompt).groups == ()
 

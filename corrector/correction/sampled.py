@@ -96,7 +96,10 @@ def sample_corrected(
     conditioning = host.encode(prompts)
     coins = coins_from_seeds(seeds)
     reasons = [
-        [reading.reason(preference.axis) if reading else "" for reading in readings_of(preference, conditioning, prompts)]
+        [
+            reading.reason(preference.axis) if reading else ""
+            for reading in readings_of(preference, conditioning, prompts)
+        ]
         for preference in preferences
     ]
     sampled = torch.arange(len(seeds))

@@ -117,7 +117,7 @@ class AskedPipeline:
 
 
 def texts_of(arguments: Mapping[str, Any], count: int) -> list[dict[str, str]]:
-    """The arguments of a call of encode_prompt -> for each of `count` pictures its texts by argument; [] if not known."""
+    """The arguments of encode_prompt -> for each of `count` pictures its texts by argument; [] if not known."""
     if arguments.get("prompt_embeds") is not None:
         return []
     given = {name: arguments[name] for name in TEXTS if arguments.get(name) is not None}

@@ -55,9 +55,7 @@ class Preference:
         """What training found to be weak, of the network and of the gate, in sentences."""
         return [sentence for sentence in (self.training.get("weak"), self.gate_weakness) if sentence]
 
-    def readings(
-        self, prompts: Sequence[Sequence], texts: Sequence[str | None] = ()
-    ) -> Sequence[PromptReading | None]:
+    def readings(self, prompts: Sequence[Sequence], texts: Sequence[str | None] = ()) -> Sequence[PromptReading | None]:
         """What is read in the prompt of each picture, by the gate and in listed words; None for each without a gate.
 
         Args:
