@@ -25,16 +25,14 @@ from .host import (
     cfg_of,
     count_of_marks,
     exploding,
-    is_unwanted,
     nearest_timestep,
-    parts_of,
     predicts_flow,
     predicts_x0,
-    prompts_of,
     space_of,
     tensors_of,
     tokens_of,
 )
+from .prompts import prompts_of, with_phrase
 
 ASKED = ("sd15", "sdxl")  # spaces of the models that can be asked in Automatic1111
 
@@ -79,15 +77,6 @@ class Phrased:
         if self._model() is not self.p.sd_model:
             self._encode()
         return self._encoded
-
-
-def with_phrase(prompt: str, phrase: str) -> str:
-    """A prompt with a phrase after each part (AND) of positive weight; weights and schedules stay."""
-    parts = []
-    for text, weight in parts_of(prompt):
-        after = f" :{weight}" if weight else ""
-        parts.append(f"{text}{after}" if is_unwanted(weight) else f"{text}, {phrase}{after}")
-    return " AND ".join(parts)
 
 
 class AskedModel(ABC):

@@ -23,9 +23,10 @@ from . import infotext
 from .asking import AskedA1111, AskedForge, AskedModel
 from .choice import DEFAULTS, choose
 from .gates import with_gate
-from .host import Processing, check_space, coin_seeds, is_forge, regions_of, space_of, texts_of, window_of
+from .host import Processing, check_space, coin_seeds, is_forge, regions_of, space_of, window_of
 from .outcome import Outcome, outcome_of
 from .preferences import Shelf, together
+from .prompts import texts_of
 
 OVERRIDES = "rs_corrector_overrides"  # attribute of `p` with the settings of an X/Y/Z grid
 LOG = logging.getLogger("rs_corrector")
