@@ -60,7 +60,7 @@ def test_the_neutral_prompts_of_a_shipped_axis_ask_for_nothing_and_most_name_the
         ("an African man next to the pool", COUNTER),  # of "with a pool"
         ("an African man without electricity", STEREOTYPE),
         ("an African man not far from a hut", STEREOTYPE),
-        ("an African man, not only in a slum", STEREOTYPE),
+        ("no people but a hut", STEREOTYPE),
         ("no people, a hut", STEREOTYPE),
         ("an African man, no mud hut but a villa in good repair", COUNTER),
     ],
@@ -93,6 +93,14 @@ def test_what_is_denied_is_no_request_though_the_network_reads_one(house, denial
     assert STEREOTYPE in said.denied and STEREOTYPE not in said.asked
     read = said.heeded(PromptReading(0, "stereotype"))
     assert read.open != bool(said.asked)
+
+
+@pytest.mark.parametrize(
+    "denial", ["without a trace of a mud hut", "not only in a slum", "no trace of any old mud hut"]
+)
+def test_what_may_be_denied_is_left_to_the_network(house, denial):
+    said = house(f"an African man, {denial}")
+    assert said.groups == (0,) and said.asked == said.denied == ()
 
 
 def test_who_does_not_want_the_counter_side_is_not_given_it(house):

@@ -15,7 +15,8 @@ from .prompt_gate import ANOTHER, COUNTER, EXPLICIT, NEITHER, STEREOTYPE, Prompt
 from .wordings import is_about_people, noun_of
 
 NEGATIONS = {"no", "not", "never"}
-STARTS = {"and", "or", "one", "that", "who"}  # of something else: "no hat and a suit"
+STARTS = {"and", "but", "or", "that", "who"}  # of something else: "no hat and a suit"
+MOST_BETWEEN = 3  # words between a denial and what may be denied
 BEFORE_NAMES = ("from", "of", "in", "with")  # first words of names that follow somebody: "of colour"
 MOST_LOOKS = 2  # words between a name and a noun: "an African old smiling man"
 
@@ -72,10 +73,11 @@ class ListedWords:
         denied_ends = set()
         for start, end in _found(words, self.requests):
             wording = words[start:end]
-            if _is_denied(words, start, denied_ends):
+            is_denied = _is_denied(words, start, denied_ends)
+            if is_denied:
                 denied.append(self.requests[wording])
                 denied_ends.add(end)
-            elif wording not in self.single_nouns or _stands_alone(words, start, end):
+            elif is_denied is False and (wording not in self.single_nouns or _stands_alone(words, start, end)):
                 asked.append(self.requests[wording])
         found = _found(words, self.names)
         groups = [self.names[words[start:end]] for start, end in found if self._is_somebody(words, start, end)]
@@ -84,7 +86,7 @@ class ListedWords:
     def _is_somebody(self, words: Words, start: int, end: int) -> bool:
         """Whether a name in a text is that of somebody, or of a place."""
         name, (before, last) = words[start:end], (END, END, *words[:start])[-2:]
-        if last in _parts_of_names() or _is_denied(words, start):
+        if last in _parts_of_names() or _is_denied(words, start) is not False:
             return False
         if name[0] in BEFORE_NAMES:
             return last in self.nouns
@@ -124,19 +126,23 @@ def _found(text: Words, wordings: Mapping[Words, int]) -> Iterator[tuple[int, in
         at = end or at + 1
 
 
-def _is_denied(words: Words, start: int, denied_ends: Iterable[int] = ()) -> bool:
-    """Whether what starts in a text is denied: "not in front of a village".
+def _is_denied(words: Words, start: int, denied_ends: Iterable[int] = ()) -> bool | None:
+    """Whether what starts in a text is denied: "not in front of a hut"; None if in doubt: "not a trace of a hut".
 
-    `denied_ends`: where in the text something that is denied ends, for "no village or hut".
+    `denied_ends`: where in the text something that is denied ends, for "no house or hut".
     """
+    between = 0  # words that do not lead to what a wording names
     for at in range(start, 0, -1):
-        if words[at - 1] == "or" and at - 1 in denied_ends:
+        last = words[at - 1]
+        if last == "or" and at - 1 in denied_ends:
             return True
         for denial in entries_of("denial", "instead_of"):
             before = at - len(denial)
             if words[max(before, 0) : at] == denial:
-                return not before or words[before - 1] not in NEGATIONS  # "not far from a village"
-        if words[at - 1] not in _leading():
+                is_denied = not before or words[before - 1] not in NEGATIONS  # "not far from a village"
+                return None if between and is_denied else is_denied
+        between += last not in _leading()
+        if last == END or last in STARTS or between > MOST_BETWEEN:
             return False
     return False
 
