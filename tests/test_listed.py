@@ -114,6 +114,14 @@ def test_one_side_in_place_of_the_other_is_asked_for(house):
     assert said.heeded(PromptReading(0, "stereotype")).explicit == "counter"
 
 
+def test_a_word_with_the_ending_of_a_plural_may_be_another_word():
+    words = ListedWords(load_axis("middle-eastern-men-attire"))
+    said = [
+        words.read(f"an Arab man, {detail}").asked for detail in ("in shorts", "short", "suits", "T-shirts", "glasses")
+    ]
+    assert said == [(COUNTER,), (), (COUNTER,), (COUNTER,), ()]
+
+
 def test_a_denial_that_an_axis_lists_as_a_wording_is_a_request():
     words = ListedWords(load_axis("middle-eastern-men-attire"))
     assert words.read("an Arab man, no beard").asked == (COUNTER,)

@@ -18,6 +18,7 @@ REPLACED = (
     (r"(?i)n['’]t\b", " not"),
     (r"(?i)['’]s\b", ""),
 )
+PLURALS = {"arms", "blues", "briefs", "glasses", "goods", "means", "news", "shorts", "woods"}  # no plurals of others
 ARTICLES = {"a", "an", "the", "any", "some", "her", "his", "its", "my", "our", "their", "your"}
 
 
@@ -31,6 +32,8 @@ def plain_words(text: str) -> Words:
 
 
 def _singular(word: str) -> str:
+    if word in PLURALS:
+        return word
     word = re.sub("ies?$", "y", word) if len(word) > 4 else word
     return re.sub("(?<=s[sh]|ch)es$|(?<=x)es$|(?<=..[^siu])s$", "", word)
 
