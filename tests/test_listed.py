@@ -58,7 +58,9 @@ def test_the_neutral_prompts_of_a_shipped_axis_ask_for_nothing_and_most_name_the
         ("an African man, mud-walls", STEREOTYPE),  # of "with mud walls"
         ("African man BREAK mansion at dusk", COUNTER),
         ("an African man next to the pool", COUNTER),  # of "with a pool"
+        ("an African man, a (brick:1.3) house", COUNTER),
         ("an African man without electricity", STEREOTYPE),
+        ("an African man not smiling very happily this early morning before a hut", STEREOTYPE),
         ("an African man not far from a hut", STEREOTYPE),
         ("no people but a hut", STEREOTYPE),
         ("no people, a hut", STEREOTYPE),
@@ -169,6 +171,13 @@ def test_an_axis_about_places_names_places_and_no_people():
         words.read(text).groups for text in ("a street in Nigeria", "Bogotá street", "an Indian man", "Delhi metro")
     ]
     assert said == [(1,), (2,), (), ()]
+
+
+def test_what_both_sides_or_neutral_prompts_say_asks_for_nothing():
+    sides = Side("walls", ("with walls", "in the old town")), Side("paint", ("with painted walls",))
+    words = ListedWords(Axis("id", "title", ("Orvane",), ("an {group} man near his old town",), *sides))
+    said = [words.read(f"an Orvane man {detail}").asked for detail in ("near walls", "by an old town", "with walls")]
+    assert said == [(), (), (STEREOTYPE,)]
 
 
 def test_another_value_that_an_axis_lists_is_asked_for():
