@@ -176,6 +176,8 @@ MUTANTS = [
     Mutant("gate/listed.py", "elif explicit in self.denied:", "elif self.denied:"),
     Mutant("gate/listed.py", "self.requests.pop(words[start:end], None)", "pass"),
     Mutant("gate/listed.py", "denied_ends.add(end)", "pass"),
+    Mutant("gate/listed.py", "in_names.issuperset(range(start, end))", "False"),
+    Mutant("gate/listed.py", "(start, end) not in names and", ""),
     Mutant("gate/listed.py", "elif is_denied is False and (", "elif ("),
     Mutant("gate/listed.py", "or _stands_alone(words, start, end)", "or True"),
     Mutant("gate/listed.py", "last in _parts_of_names() or", ""),

@@ -173,6 +173,20 @@ def test_an_axis_about_places_names_places_and_no_people():
     assert said == [(1,), (2,), (), ()]
 
 
+@EACH
+def test_the_names_that_a_shipped_axis_lists_ask_for_nothing(path):
+    axis = load_axis(path)
+    words = ListedWords(axis)
+    names = [words.read(text) for text, _, explicit in own_texts(axis) if explicit == NEITHER]
+    assert not [said for said in names if said.asked or said.denied]
+
+
+def test_an_alias_that_is_a_phrase_too_is_both():
+    words = ListedWords(replace(HOUSE, aliases={"African": ("slum", "slum city people")}))
+    assert words.read("slum people") == Listed(groups=(0,), asked=(STEREOTYPE,))
+    assert words.read("slum city people") == Listed(groups=(0,))
+
+
 def test_what_both_sides_or_neutral_prompts_say_asks_for_nothing():
     sides = Side("walls", ("with walls", "in the old town")), Side("paint", ("with painted walls",))
     words = ListedWords(Axis("id", "title", ("Orvane",), ("an {group} man near his old town",), *sides))

@@ -69,18 +69,20 @@ class ListedWords:
     def read(self, text: str) -> Listed:
         """What a prompt says."""
         words = plain_words(text)
+        names = dict.fromkeys(_found(words, self.names))
+        in_names = {at for start, end in names for at in range(start, end)}
         asked, denied = [], []
         denied_ends = set()
         for start, end in _found(words, self.requests):
-            wording = words[start:end]
-            is_denied = _is_denied(words, start, denied_ends)
+            if (start, end) not in names and in_names.issuperset(range(start, end)):
+                continue  # "New Delhi" asks for nothing new
+            wording, is_denied = words[start:end], _is_denied(words, start, denied_ends)
             if is_denied:
                 denied.append(self.requests[wording])
                 denied_ends.add(end)
             elif is_denied is False and (wording not in self.single_nouns or _stands_alone(words, start, end)):
                 asked.append(self.requests[wording])
-        found = _found(words, self.names)
-        groups = [self.names[words[start:end]] for start, end in found if self._is_somebody(words, start, end)]
+        groups = [self.names[words[start:end]] for start, end in names if self._is_somebody(words, start, end)]
         return Listed(*(tuple(dict.fromkeys(indices)) for indices in (groups, asked, denied)))
 
     def _is_somebody(self, words: Words, start: int, end: int) -> bool:
