@@ -185,7 +185,7 @@ MUTANTS = [
     Mutant("gate/listed.py", "(before in self.nouns and last in self.from_names)", "False"),
     Mutant("gate/listed.py", "or word not in plain_words_in(\"look\")", ""),
     Mutant("gate/listed.py", "_spaced(noun) not in others and", ""),
-    Mutant("gate/listed.py", "range(min(at + longest, len(text)), at, -1)", "range(at + 1, len(text) + 1)"),
+    Mutant("gate/plain_words.py", "range(min(at + longest, len(text)), at, -1)", "range(at + 1, len(text) + 1)"),
     Mutant("gate/listed.py", "words[before - 1] not in NEGATIONS", "True"),
     Mutant("gate/listed.py", "return None if between and is_denied else is_denied", "return is_denied"),
     Mutant("gate/listed.py", "last in STARTS or between > MOST_BETWEEN", "last in STARTS"),

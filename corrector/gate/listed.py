@@ -5,12 +5,12 @@ wording names: "in a village" is also "near the village". A name of a group coun
 or on a place if the axis is about places. Names of other things, and names alone, are left to the network.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
 from ..axis.axis import Axis
-from .plain_words import END, Words, entries_of, plain_words, plain_words_in
+from .plain_words import END, Words, entries_of, found, plain_words, plain_words_in
 from .prompt_gate import ANOTHER, COUNTER, EXPLICIT, NEITHER, STEREOTYPE, PromptReading
 from .wordings import is_about_people, noun_of
 
@@ -63,17 +63,17 @@ class ListedWords:
         self.requests, self.single_nouns = _requests(axis)
         for neutral in (template.replace("{group}", group) for template in axis.neutral for group in axis.groups):
             words = plain_words(neutral)
-            for start, end in list(_found(words, self.requests)):  # an axis' own neutral prompt asks for nothing
+            for start, end in list(found(words, self.requests)):  # an axis' own neutral prompt asks for nothing
                 self.requests.pop(words[start:end], None)
 
     def read(self, text: str) -> Listed:
         """What a prompt says."""
         words = plain_words(text)
-        names = dict.fromkeys(_found(words, self.names))
+        names = dict.fromkeys(found(words, self.names))
         in_names = {at for start, end in names for at in range(start, end)}
         asked, denied = [], []
         denied_ends = set()
-        for start, end in _found(words, self.requests):
+        for start, end in found(words, self.requests):
             if (start, end) not in names and in_names.issuperset(range(start, end)):
                 continue  # "New Delhi" asks for nothing new
             wording, is_denied = words[start:end], _is_denied(words, start, denied_ends)
@@ -115,17 +115,6 @@ def _requests(axis: Axis) -> tuple[dict[Words, int], set[Words]]:
 
 def _spaced(words: Iterable[str]) -> str:
     return f" {' '.join(words)} "
-
-
-def _found(text: Words, wordings: Mapping[Words, int]) -> Iterator[tuple[int, int]]:
-    """(start, end) of the wordings in a text; of those that overlap, the first and longest."""
-    longest, at = max(map(len, wordings), default=0), 0
-    while at < len(text):
-        ends = range(min(at + longest, len(text)), at, -1)
-        end = next((end for end in ends if text[at:end] in wordings), None)
-        if end:
-            yield at, end
-        at = end or at + 1
 
 
 def _is_denied(words: Words, start: int, denied_ends: Iterable[int] = ()) -> bool | None:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from .data import grammar, vocabulary
@@ -49,3 +50,14 @@ def entries_of(*lists: str) -> frozenset[Words]:
 def plain_words_in(*lists: str) -> frozenset[str]:
     """The plain words in these lists."""
     return frozenset(word for words in entries_of(*lists) for word in words)
+
+
+def found(text: Words, wordings: Mapping[Words, int]) -> Iterator[tuple[int, int]]:
+    """(start, end) of the wordings in a text; of those that overlap, the first and longest."""
+    longest, at = max(map(len, wordings), default=0), 0
+    while at < len(text):
+        ends = range(min(at + longest, len(text)), at, -1)
+        end = next((end for end in ends if text[at:end] in wordings), None)
+        if end:
+            yield at, end
+        at = end or at + 1
