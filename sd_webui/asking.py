@@ -32,6 +32,7 @@ from .host import (
     tensors_of,
     tokens_of,
 )
+from .prompts import prompts_of, with_phrase
 
 ASKED = ("sd15", "sdxl")  # spaces of the models that can be asked in Automatic1111
 
@@ -78,18 +79,6 @@ class Phrased:
         return self._encoded
 
 
-def with_phrase(prompt: str, phrase: str) -> str:
-    """A prompt with a phrase after each part (AND) of positive weight; weights and schedules stay."""
-    from modules import prompt_parser
-
-    parts = []
-    for part in prompt_parser.re_AND.split(prompt):
-        text, weight = prompt_parser.re_weight.search(part).groups()
-        after = f" :{weight}" if weight else ""
-        parts.append(part.strip() if weight and float(weight) <= 0 else f"{text.strip()}, {phrase}{after}")
-    return " AND ".join(parts)
-
-
 class AskedModel(ABC):
     """The model of one sampling pass, as `RunModel`.
 
@@ -103,8 +92,8 @@ class AskedModel(ABC):
         rows = count()
         # For each picture the rows of its prompt's parts, with their weights, in the form that the hosts use.
         self.composition = [[(next(rows), part.weight) for part in parts] for parts in conditioning.batch]
+        self.prompts = prompts_of(p)
         hires = getattr(p, "is_hr_pass", False)
-        self.prompts: Sequence[str] = getattr(p, "hr_prompts", None) or p.prompts if hires else p.prompts
         self.hires_steps = conditioning.batch[0][0].schedules[-1].end_at_step if hires else None
         self.call: Any = None  # the host's parameters of the evaluation at hand, with its own texts
         self.replaced = False  # whether the host's evaluation is for the counter side

@@ -26,6 +26,7 @@ from .gates import with_gate
 from .host import Processing, check_space, coin_seeds, is_forge, regions_of, space_of, window_of
 from .outcome import Outcome, outcome_of
 from .preferences import Shelf, together
+from .prompts import texts_of
 
 OVERRIDES = "rs_corrector_overrides"  # attribute of `p` with the settings of an X/Y/Z grid
 LOG = logging.getLogger("rs_corrector")
@@ -117,7 +118,7 @@ class Job:
             preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
             repainted=None if repainted is None else repainted[None, :1], context=self.context,
             before=self.passes[0] if hires and self.passes else None, asks=self.asked,
-            steps=(hires and getattr(p, "hr_second_pass_steps", None)) or p.steps,
+            steps=(hires and getattr(p, "hr_second_pass_steps", None)) or p.steps, texts=texts_of(p, len(seeds)),
         )  # fmt: skip
 
     def _sampled(self, launch: Callable, steps: int, sample: Callable[[], Tensor]) -> Tensor:

@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("corrector", "axes", "weights", "tests", "pyproject.toml")
 SLOW_IMPORTS = ("scipy.stats", "skimage.color", "diffusers.schedulers.scheduling_dpmsolver_multistep")
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain")
-TESTS = {"correction/asked.py": "asked", "correction/kept_skin.py": "kept_skin", "correction/verdict.py": "verdict"}
+TESTS = {
+    "correction/asked.py": "asked", "correction/kept_skin.py": "kept_skin", "correction/verdict.py": "verdict",
+    "gate/listed.py": "listed", "gate/plain_words.py": "listed",
+}  # fmt: skip
 PINNED_WITH = {"hosts": "latents", "gate": "preference"}  # rooms whose pinned values are in another's file
 
 
@@ -167,6 +170,30 @@ MUTANTS = [
     Mutant("gate/prompt_gate.py", "in_scope: float = 0.8", "in_scope: float = 0.7"),
     Mutant("gate/prompt_gate.py", "asked: float = 0.5", "asked: float = 0.6"),
     Mutant("gate/prompt_gate.py", "self.group != OUT_OF_SCOPE and", ""),
+    Mutant("gate/listed.py", "if self.groups and group not in self.groups:", "if self.groups:"),
+    Mutant("gate/listed.py", "explicit if explicit in self.asked else self.asked[0]", "self.asked[0]"),
+    Mutant("gate/listed.py", "elif COUNTER in self.denied:", "elif explicit == COUNTER:"),
+    Mutant("gate/listed.py", "elif explicit in self.denied:", "elif self.denied:"),
+    Mutant("gate/listed.py", "self.requests.pop(words[start:end], None)", "pass"),
+    Mutant("gate/listed.py", "denied_ends.add(end)", "pass"),
+    Mutant("gate/listed.py", "in_names.issuperset(range(start, end))", "False"),
+    Mutant("gate/listed.py", "(start, end) not in names and", ""),
+    Mutant("gate/listed.py", "elif is_denied is False and (", "elif ("),
+    Mutant("gate/listed.py", "or _stands_alone(words, start, end)", "or True"),
+    Mutant("gate/listed.py", "last in _parts_of_names() or", ""),
+    Mutant("gate/listed.py", "or _is_denied(words, start) is not False", ""),
+    Mutant("gate/listed.py", "(before in self.nouns and last in self.from_names)", "False"),
+    Mutant("gate/listed.py", "or word not in plain_words_in(\"look\")", ""),
+    Mutant("gate/listed.py", "_spaced(noun) not in others and", ""),
+    Mutant("gate/plain_words.py", "range(min(at + longest, len(text)), at, -1)", "range(at + 1, len(text) + 1)"),
+    Mutant("gate/listed.py", "words[before - 1] not in NEGATIONS", "True"),
+    Mutant("gate/listed.py", "return None if between and is_denied else is_denied", "return is_denied"),
+    Mutant("gate/listed.py", "last in STARTS or between > MOST_BETWEEN", "last in STARTS"),
+    Mutant("gate/listed.py", "if last == END or last in STARTS", "if last == END"),
+    Mutant("gate/plain_words.py", "if not unicodedata.combining(letter)", ""),
+    Mutant("gate/plain_words.py", "if word not in ARTICLES", ""),
+    Mutant("gate/plain_words.py", "if word in PLURALS:", "if not word:"),
+    Mutant("gate/plain_words.py", "(r\":\\s*[-+]?\\d[\\d.]*\", \" \"),", ""),
     Mutant("latents/spaces.py", '"sd15", "SD1.5 and SD2.x", 4, 0.18215', '"sd15", "SD1.5 and SD2.x", 4, 0.18'),
     Mutant("latents/spaces.py", "1.5305, 0.0609", "1.5305, 0.0"),
     Mutant("latents/spaces.py", "return sigma.clamp(min=1e-4).log() / 4", "return sigma.clamp(min=1e-4).log()"),

@@ -105,6 +105,17 @@ def test_the_model_is_never_written_to(make, preference):
     assert dict(pipe.scheduler.config) == config
 
 
+def test_a_listed_word_that_the_gate_does_not_read_is_a_request_where_the_prompt_is_a_text(miniature, backdrop):
+    prompts = [f"{PORTRAIT}, skyline", PORTRAIT]
+    plain = latents_of(miniature, prompts, seeds=(1, 2))
+    with corrected(miniature, backdrop) as run:
+        changed = latents_of(miniature, prompts, seeds=(1, 2))
+        embeds, _ = miniature.encode_prompt(prompts, "cpu", 1, do_classifier_free_guidance=False)
+        latents_of(miniature, None, seeds=(1, 2), prompt_embeds=embeds, negative_prompt_embeds=embeds)
+    assert run.reasons == [["the prompt asks for a city", "", "", ""]]
+    assert [torch.equal(one, other) for one, other in zip(plain, changed, strict=True)] == [True, False]
+
+
 @pytest.mark.parametrize(
     "name, cfg", [("EulerDiscrete", 7.0), ("DPMSolverMultistep", 2.0), ("DDIM", 7.0), ("EulerAncestralDiscrete", 2.0)]
 )

@@ -36,6 +36,13 @@ def test_each_prompt_is_read_with_how_sure_the_gate_is(read):
     assert "left alone, the prompt names nobody of Orvane, Tavelu, Quilmari" in nobody
 
 
+def test_words_that_the_axis_lists_are_certain_whatever_the_gate_reads(read):
+    asked, denied = read("an Orvane person, skyline", "an Orvane person, no village")
+    words = " (in words that the axis lists; from token vectors alone: names Orvane "
+    assert f"left alone, the prompt asks for a city{words}" in asked
+    assert f"corrected as Orvane{words}" in denied
+
+
 def test_without_prompts_the_wordings_of_the_axis_that_are_not_read_are_named(capsys):
     main(["read", FILE])
     line, _ = capsys.readouterr().out.splitlines()

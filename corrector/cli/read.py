@@ -35,21 +35,24 @@ def read(args: Namespace) -> None:
         conditioning = host.encode([prompt])
         print(visible(f'"{prompt}"'))
         for preference in preferences:
-            print(visible(f"  {preference.name}: {_sentence(preference, conditioning)}"))
+            print(visible(f"  {preference.name}: {_sentence(preference, conditioning, prompt)}"))
     for preference in preferences:
         if preference.gate_weakness:
             print(visible(f"{preference.name}: {preference.gate_weakness}"))
 
 
-def _sentence(preference: "Preference", conditioning: Any) -> str:
-    """What a preference's gate reads in one prompt, in words."""
-    if preference.gate is None:
+def _sentence(preference: "Preference", conditioning: Any, prompt: str) -> str:
+    """What is read in one prompt, which is given as text as well, in words."""
+    axis, gate, (reading,) = preference.axis, preference.gate, preference.readings([[conditioning]], [prompt])
+    if gate is None or reading is None:
         return NO_GATE
-    axis, gate, reading = preference.axis, preference.gate, preference.gate.read([conditioning])
+    network = gate.read([conditioning])
     certainty = (
-        f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {gate.config['in_scope']:.2f} needed, "
-        f"asks for something {reading.asked:.2f} of {gate.config['asked']:.2f}"
+        f"names {axis.groups[network.nearest]} {network.named:.2f} of {gate.config['in_scope']:.2f} needed, "
+        f"asks for something {network.asked:.2f} of {gate.config['asked']:.2f}"
     )
+    if reading != network:
+        certainty = f"in words that the axis lists; from token vectors alone: {certainty}"
     reason = reading.reason(axis)
     return (
         f"left alone, {reason} ({certainty})" if reason else f"corrected as {axis.groups[reading.group]} ({certainty})"

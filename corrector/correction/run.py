@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..gate.prompt_gate import PromptGate, PromptReading
+from ..gate.prompt_gate import PromptReading
 from ..latents.devices import device_of, place
 from ..latents.spaces import fit_mask
 from ..preference.networks import PreferenceError
@@ -47,13 +47,14 @@ class Run:
         steps: of the run, if known.
         model: the identity of the model that samples, as `Calibration.of_other_model` takes it, or a function that
             gives it, which is called once if a preference was calibrated; "" if not known.
+        texts: for each picture its prompt as text, or None; () if no text is known.
     """
 
     def __init__(
         self, preferences: Sequence[Preference], settings: Settings, coins: Tensor, prompts: Sequence[list[Tensor]],
         start: Tensor | None = None, repainted: Tensor | None = None, context: object = None, use_gate: bool = True,
         asks: RunModel | None = None, memory: Memory = MEMORY, before: "Run | None" = None, steps: int | None = None,
-        model: str | Callable[[], str] = "",
+        model: str | Callable[[], str] = "", texts: Sequence[str | None] = (),
     ):  # fmt: skip
         self.settings = settings
         self.coins = coins
@@ -69,7 +70,7 @@ class Run:
                 "use a learned preference."
             )
         self._repainted = repainted
-        self.readings = [_read(preference.gate, prompts, use_gate) for preference in preferences]
+        self.readings = [_readings(preference, prompts, texts, use_gate) for preference in preferences]
         asked = AskedRun(preferences, self.readings, asks, settings, coins, steps) if asks and any(asking) else None
         self.asked = asked
         self.decisions = None  # a Decision per preference, from the first call on
@@ -282,9 +283,9 @@ class Run:
         ]
 
 
-def _read(gate: PromptGate | None, prompts: Sequence[list[Tensor]], use_gate: bool) -> list[PromptReading | None]:
-    """The gate's reading for each picture, or None for each if there is no gate."""
-    if gate is None:
-        return [None] * len(prompts)
-    readings = (gate.read(regions) for regions in prompts)
-    return [reading if use_gate else PromptReading(max(reading.group, 0), "neither") for reading in readings]
+def _readings(
+    preference: Preference, prompts: Sequence[list[Tensor]], texts: Sequence[str | None], use_gate: bool
+) -> Sequence[PromptReading | None]:
+    """What is read in the prompt of each picture; without the gate, somebody who asks for nothing."""
+    readings = preference.readings(prompts, texts)
+    return readings if use_gate else [each and PromptReading(max(each.group, 0), "neither") for each in readings]

@@ -15,9 +15,11 @@ from .thinning import coins_from_seeds
 from .update import Settings
 
 
-def readings_of(preference: Preference, conditioning: Conditioning) -> list[PromptReading | None]:
-    """The gate's reading of each prompt, or None for each if there is no gate."""
-    return [preference.gate and preference.gate.read([conditioning[i : i + 1]]) for i in range(len(conditioning))]
+def readings_of(
+    preference: Preference, conditioning: Conditioning, prompts: Sequence[str]
+) -> Sequence[PromptReading | None]:
+    """What is read in each prompt, given as text and encoded; None for each if there is no gate."""
+    return preference.readings([[conditioning[i : i + 1]] for i in range(len(conditioning))], prompts)
 
 
 class HostModel:
@@ -94,7 +96,10 @@ def sample_corrected(
     conditioning = host.encode(prompts)
     coins = coins_from_seeds(seeds)
     reasons = [
-        [reading.reason(preference.axis) if reading else "" for reading in readings_of(preference, conditioning)]
+        [
+            reading.reason(preference.axis) if reading else ""
+            for reading in readings_of(preference, conditioning, prompts)
+        ]
         for preference in preferences
     ]
     sampled = torch.arange(len(seeds))
@@ -109,9 +114,11 @@ def sample_corrected(
         if first not in runs:
             pictures: list[int] = sampled[index].tolist()
             tokens = [[conditioning[i : i + 1]] for i in pictures]
-            model = HostModel(host, conditioning[sampled[index]], [prompts[i] for i in pictures], cfg)
+            texts = [prompts[i] for i in pictures]
+            model = HostModel(host, conditioning[sampled[index]], texts, cfg)
             steps = options.get("steps") or host.steps
-            runs[first] = pictures, Run(preferences, settings, coins[pictures], tokens, asks=model, steps=steps)
+            run = Run(preferences, settings, coins[pictures], tokens, asks=model, steps=steps, texts=texts)
+            runs[first] = pictures, run
         return runs[first][1].correct(denoised, x, sigma, cfg, conditional)
 
     networks = [preference.source for preference in preferences if isinstance(preference.source, nn.Module)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..axis.axis import Axis, Side
 from .data import grammar, vocabulary
 from .prompt_gate import COUNTER, STEREOTYPE
-from .wordings import content_words, named_words, noun_of, shortened, spaced, words_in, words_of
+from .wordings import content_words, is_about_people, named_words, noun_of, shortened, spaced, words_in, words_of
 
 HELD_OUT_EVERY = 12  # every twelfth wording is for held-out texts only
 
@@ -42,8 +42,7 @@ class AxisWords:
         self.names = [(group, axis.aliases.get(group, ())) for group in axis.groups]
         self.aliases = {alias for _, aliases in self.names for alias in aliases}
         self.neutral = self._split(axis.neutral) if len(axis.neutral) >= HELD_OUT_EVERY else list(axis.neutral)
-        neutral = [set(words_of(text.replace("{group}", axis.groups[0]))) for text in axis.neutral]
-        self.about_people = 2 * sum(bool(words_in("person") & words) for words in neutral) >= len(neutral)
+        self.about_people = is_about_people(axis)
         self.placed = any(re.search(r"\b(in|from) \{group\}", text) for text in axis.neutral)
         self.sides = {
             STEREOTYPE: _requests(axis.stereotype, axis.counter),

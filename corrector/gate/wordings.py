@@ -48,6 +48,12 @@ def named_words(axis: Axis) -> set[str]:
     return content_words(names) - words_in("person")
 
 
+def is_about_people(axis: Axis) -> bool:
+    """Whether the neutral prompts of an axis are about people, and not about places."""
+    neutral = [set(words_of(text.replace("{group}", axis.groups[0]))) for text in axis.neutral]
+    return 2 * sum(bool(words_in("person") & words) for words in neutral) >= len(neutral)
+
+
 def shortened(side: Side, other: Side) -> tuple[str, ...]:
     """The phrases of a side and their endings ("in a woven robe", "woven robe", "robe"), less the other side's.
 

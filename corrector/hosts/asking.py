@@ -41,7 +41,7 @@ class AskedPipeline:
         self.pipe: Any = evaluations.pipe
         self.encode_prompt = encode_prompt
         self.options = {name: arguments[name] for name in ENCODING if name in arguments}
-        self.texts = _texts(arguments, len(evaluations))  # for each picture its texts by argument; None if not known
+        self.texts = texts_of(arguments, len(evaluations))
         self.tokenizer = PipelineTexts(self.pipe).tokenizer
         parameter = inspect.signature(type(self.pipe).encode_prompt).parameters.get("max_sequence_length")
         self.longest = self.options.get("max_sequence_length", parameter.default if parameter else math.inf)  # tokens
@@ -116,9 +116,10 @@ class AskedPipeline:
             )
 
 
-def _texts(arguments, count) -> list[dict[str, str]] | None:
+def texts_of(arguments: Mapping[str, Any], count: int) -> list[dict[str, str]]:
+    """The arguments of encode_prompt -> for each of `count` pictures its texts by argument; [] if not known."""
     if arguments.get("prompt_embeds") is not None:
-        return None
+        return []
     given = {name: arguments[name] for name in TEXTS if arguments.get(name) is not None}
     columns = {name: [text] if isinstance(text, str) else text for name, text in given.items()}
     return [

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ..correction.update import CorrectionError, Settings
-from .asking import AskedPipeline
 from .components import PipelineTexts
 from .denoiser_arguments import arguments_of, encoded_of
 from .evaluations import Evaluations
@@ -144,8 +143,7 @@ class ModularRun(PipelineRun):
                 factor = 2 * self.pipe.vae_scale_factor
                 evaluations.prepared(len(evaluations), (height * factor, width * factor))
             arguments = default_encoding(self.pipe) | {"prompt_embeds": evaluations.tokens}
-            self._evaluations = evaluations
-            self._ask = functools.partial(AskedPipeline, evaluations, self.pipe.encode_prompt, arguments)
+            self._evaluate(evaluations, self.pipe.encode_prompt, arguments)
         return super()._before_denoiser(denoiser, args, kwargs)
 
     def _step(self, original, model_output, timestep, sample, *args, **kwargs):

@@ -12,7 +12,7 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -25,7 +25,7 @@ from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
 from ..preference.preference import Preference
 from ..preference.text import Text
-from .asking import AskedPipeline
+from .asking import AskedPipeline, texts_of
 from .components import spoken
 from .evaluations import Evaluations
 from .families import STABLE_DIFFUSION, denoiser_of, family_of
@@ -138,9 +138,14 @@ class PipelineRun:
         self._begin_call()
         for hook in self._hook_denoiser():
             self._hooks.callback(hook.remove)
-        self._evaluations = Evaluations(self.pipe, self.family, encoded)
-        self._ask = functools.partial(AskedPipeline, self._evaluations, original, arguments)
+        self._evaluate(Evaluations(self.pipe, self.family, encoded), original, arguments)
         return encoded
+
+    def _evaluate(self, evaluations: Evaluations, encode_prompt: Callable, arguments: Mapping[str, Any]):
+        """The call evaluates its prompts, which `encode_prompt` encoded with arguments, by name."""
+        self._evaluations = evaluations
+        self._ask = functools.partial(AskedPipeline, evaluations, encode_prompt, arguments)
+        self._texts = functools.partial(texts_of, arguments)
 
     def _begin_call(self):
         """Follow what the scheduler does until the end of the call."""
@@ -291,9 +296,11 @@ class PipelineRun:
         tokens = [prompt[0][0] for prompt in evaluations.prompts.conditionings]
         if self.family is not STABLE_DIFFUSION:
             tokens = [spoken(row) for row in tokens]
+        texts = ["\n".join(dict.fromkeys(each.values())) for each in self._texts(len(sample))]
         settings = replace(self.settings, window=window_of(self._scheduler, *self.part))
         # No `context`: the calls in a block are not one job, and may start from pictures that have nothing in common.
         return Run(
             self._preferences, settings, coins, [[row] for row in tokens], start=start, repainted=self._repainted,
             use_gate=self._use_gate, asks=self._asked, steps=len(self._scheduler.timesteps), model=lambda: self._model,
+            texts=texts,
         )  # fmt: skip

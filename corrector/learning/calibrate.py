@@ -92,7 +92,8 @@ def calibrate(
             "preference under another name first", preference.name,
         )  # fmt: skip
     calibrations = [c for c in preference.calibrations if c.cfg not in cfgs and c not in outdated]
-    readings_of(preference, host.encode(axis.prompts(axis.groups[0])[:1]))
+    prompts = axis.prompts(axis.groups[0])[:1]
+    readings_of(preference, host.encode(prompts), prompts)
     store = None
     if folder:
         settings = dict(axis=axis.hash, preference=preference.hash, count=count, seed=seed, cfgs=cfgs)

@@ -1,13 +1,14 @@
 """The anti-stereotypical preference: a source of log-odds and push (`networks.py`, `text.py`) and its description."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..axis.axis import Axis
-from ..gate.prompt_gate import PromptGate
+from ..gate.listed import ListedWords
+from ..gate.prompt_gate import PromptGate, PromptReading
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration, between
 from .networks import PreferenceError, Source
@@ -53,6 +54,22 @@ class Preference:
     def weaknesses(self) -> list[str]:
         """What training found to be weak, of the network and of the gate, in sentences."""
         return [sentence for sentence in (self.training.get("weak"), self.gate_weakness) if sentence]
+
+    def readings(self, prompts: Sequence[Sequence], texts: Sequence[str | None] = ()) -> Sequence[PromptReading | None]:
+        """What is read in the prompt of each picture, by the gate and in listed words; None for each without a gate.
+
+        Args:
+            prompts: for each picture the conditionings of its prompts (regions), as for `PromptGate.read`.
+            texts: for each picture its prompt as text, or None; () if no text is known.
+        """
+        if self.gate is None:
+            return [None] * len(prompts)
+        readings = [self.gate.read(regions) for regions in prompts]
+        listed = ListedWords(self.axis) if texts else None
+        return [
+            reading if listed is None or text is None else listed.read(text).heeded(reading)
+            for reading, text in zip(readings, texts or [None] * len(prompts), strict=True)
+        ]
 
     def caveats(self) -> list[str]:
         """What it does badly or not at all, in sentences."""

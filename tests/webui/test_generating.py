@@ -107,6 +107,18 @@ def test_a_hires_prompt_that_asks_for_the_stereotype_is_left_alone_in_that_pass(
     assert made.results == ["corrected; hires pass: left alone, the prompt asks for a village"] * 2
 
 
+@pytest.mark.parametrize(
+    "prompt, result",
+    [
+        (f"{ORVANE}, (skyline:1.2)", "left alone, the prompt asks for a city"),
+        (f"{ORVANE} AND skyline", "left alone, the prompt asks for a city"),
+        (f"{ORVANE} AND skyline :-0.5", "corrected"),
+    ],
+)
+def test_a_listed_word_that_the_gate_does_not_read_is_a_request_in_the_text(host, prompt, result):
+    assert host.generate(*ON, prompts=[prompt]).results == [result]
+
+
 @each_sampler
 def test_the_preserved_region_of_inpainting_is_not_changed(host):
     mask = torch.zeros(4, 16, 16)

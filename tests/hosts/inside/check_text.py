@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from comfy_execution.graph import DynamicPrompt
+from comfy_execution.progress import reset_progress_state
 from host import correct, encode, node, sample
 from rs_pack.nodes import identity
 
@@ -41,6 +43,20 @@ def test_its_gate_is_trained_once_for_a_text_encoder(clip, text, user_folder, mo
     other = clip.clone()
     other.clip_layer(-2)
     assert names == identity.identity_of_text_encoder(clip.clone()) != identity.identity_of_text_encoder(other)
+
+
+def test_listed_words_that_the_text_encoder_does_not_know_are_heeded_if_the_graph_has_the_text(model, clip):
+    with torch.inference_mode():
+        text = node("RSCorrectorTextPreference", clip, GROUP, *SIDES, counter_paraphrases="zorbing")
+    prompt, empty = "a portrait of an Orvane person, zorbing", encode(clip, "")
+    conditioning = encode(clip, prompt)
+    plain, kept = sample(model, conditioning, empty, steps=4), []
+    for words in (prompt, "a portrait"):
+        graph = {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": words}}}
+        reset_progress_state("prompt", DynamicPrompt(graph))
+        kept.append(torch.equal(sample(correct(model, text), conditioning, empty, steps=4), plain))
+    reset_progress_state("", DynamicPrompt({}))
+    assert kept == [True, False]
 
 
 @pytest.mark.parametrize("target", (1.0, 0.5))
