@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 from collections.abc import Mapping
@@ -40,9 +41,9 @@ def interval(row: Mapping[str, Any] | None) -> str:
 
 def markdown(text: object) -> Markup:
     """A text for within a line of Markdown: nothing in it is formatted, or is HTML."""
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
-    line = escape(" ".join(visible(str(text)).split())).replace("&#39;", "'").replace("&#34;", '"')
+    line = html.escape(" ".join(visible(str(text)).split()), quote=False)
     return Markup(re.sub(r"([\\`*_\[\]|~])", r"\\\1", line))  # noqa: S704 - it is escaped
 
 

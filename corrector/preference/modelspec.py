@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from ..files.errors import visible
 from ..files.version import version
 from ..latents.spaces import LATENT_SPACES
 from .preference import Preference
@@ -33,7 +32,7 @@ def modelspec(preferences: Sequence[Preference], data_hash: str) -> dict[str, st
         "thumbnail": covers[0] if covers else "",
         "hash_sha256": f"0x{data_hash}",
     }
-    texts = {f"modelspec.{name}": visible(text) for name, text in texts.items() if text}
+    texts = {f"modelspec.{name}": text for name, text in texts.items() if text}
     if covers:
         texts["ssmd_cover_images"] = json.dumps([cover.removeprefix(JPEG_URI) for cover in covers])
     return texts

@@ -87,7 +87,8 @@ def run(miniature, axis, folders):
 
 
 def test_an_interrupted_run_is_resumed_and_changes_no_model(run, folders):
-    assert len(run["kept"]) == 3 and run["batches"] == 8 - 3
+    thumbnail = 2  # batches, plain and corrected
+    assert len(run["kept"]) == 3 and run["batches"] == 8 - 3 + thumbnail
     assert len(shards(folders)) == 8
     assert all(path.stat().st_mtime_ns == when for path, when in run["kept"].items())
     assert run["unchanged"] and run["report"].shape[3] == 3 and run["report"].std() > 0.05
@@ -99,6 +100,7 @@ def test_the_preference_is_in_a_file_with_its_training_settings(run, folders):
     assert load_preference(path).hash == preference.hash
     training = preference.training
     assert training["pairs_a_side_and_group"] == 40 and training["host"]["size"] == "128 x 128"
+    assert training["host"]["steps"] == 3 and load_preference(path).thumbnail == preference.thumbnail != ""
     assert "orvane.safetensors" in offered("RSCorrectorLoadPreference")
     assert node("RSCorrectorLoadPreference", "orvane.safetensors")[0].hash == preference.hash
 
