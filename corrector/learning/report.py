@@ -96,10 +96,8 @@ def summary(preference: Preference) -> list[str]:
 
 def held_out(preference: Preference) -> str:
     """The figures of training at held-out points and prompts, in a line; "" if there are none."""
-    training, names = (
-        preference.training,
-        {"update_r2": "update R2", "push_r2": "push R2", "verdict_agreement": "pairs as asked"},
-    )
+    training = preference.training
+    names = {"update_r2": "update R2", "push_r2": "push R2", "verdict_agreement": "pairs as asked"}
     figures = [f"{name} {training[key]:.2f}" for key, name in names.items() if key in training]
     gate = training.get(GATE_FIGURES, {})
     figures += [f"gate on {name} {gate[name]:.2f}" for name in ("group", "explicit") if gate.get(name) is not None]

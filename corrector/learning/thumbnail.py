@@ -43,5 +43,6 @@ def _jpeg(picture: Image.Image, side: int, size: tuple[int, ...]) -> str:
     """A grid of pictures of a size, downscaled until they have at most `side` pixels -> JPEG as a data: URI."""
     scale = min(1, side / max(size))
     file = io.BytesIO()
-    picture.resize([round(scale * length) for length in picture.size], Image.Resampling.LANCZOS).save(file, "JPEG", quality=85)
+    small = picture.resize([round(scale * length) for length in picture.size], Image.Resampling.LANCZOS)
+    small.save(file, "JPEG", quality=85)
     return data_uri(file.getvalue())
