@@ -23,6 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .files.version import version
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -61,7 +63,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        return version()
     if name in _HOMES:
         with _extra_named():
             return getattr(import_module(f".{_HOMES[name]}", __name__), name)
@@ -134,16 +136,6 @@ def _axis(axis: Axis | str | Path) -> Axis:
     from .axis.axis import load_axis
 
     return load_axis(axis) if isinstance(axis, str | Path) else axis
-
-
-def _version() -> str:
-    """Of the installed package, or in pyproject.toml of the repository."""
-    from importlib import metadata
-
-    if __name__ == "rs_corrector":
-        return metadata.version("rs-corrector")
-    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    return project.read_text(encoding="utf-8").partition('\nversion = "')[2].partition('"')[0]
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from html import escape
 
 from ..corrector.files.errors import RSCorrectorError
 from ..corrector.latents.spaces import LATENT_SPACES
-from ..corrector.preference.calibration import Calibration
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from .host import check_space
@@ -58,7 +57,8 @@ def _details(preference: Preference) -> str:
         for name, text in rows.items()
         if text
     )
-    head = f"<b>{escape(axis.title)}</b>: {escape(_verdict(preference))}"
+    effect = "asks the loaded model, without learning; a run of 20 steps takes about half as long again"
+    head = f"<b>{escape(axis.title)}</b>: {escape(effect if asks else preference.effect)}"
     return f'<details class="rs-corrector-card"><summary>{head}</summary><table>{body}</table></details>'
 
 
@@ -79,23 +79,3 @@ def _measured(preference: Preference) -> dict[str, str]:
         "Validated on": training.get("validated_on") or "its own training pictures only",
         "Calibrated": rates or "no: its rates and the drift of skin tone are unknown",
     }
-
-
-def _verdict(preference: Preference) -> str:
-    """One line: how often the counter side is drawn without and with the preference, over its groups and CFG scales; or
-    that the model is asked.
-    """
-    if isinstance(preference.source, Text):
-        return "asks the loaded model, without learning; a run of 20 steps takes about half as long again"
-    calibrations: Sequence[Calibration] = preference.calibrations
-    if not calibrations:
-        return "not calibrated, so how well it works is unknown"
-    plain = _span([calibration.base_rate for calibration in calibrations])
-    corrected = _span([calibration.full_rate for calibration in calibrations])
-    scales = ", ".join(f"{cfg:g}" for cfg in sorted({calibration.cfg for calibration in calibrations}))
-    return f"{preference.axis.counter.description} in {corrected} of pictures, {plain} without it (CFG {scales})"
-
-
-def _span(rates: Sequence[float]) -> str:
-    low, high = f"{min(rates):.0%}", f"{max(rates):.0%}"
-    return high if low == high else f"{low.rstrip('%')}–{high}"

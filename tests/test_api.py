@@ -67,7 +67,11 @@ def test_learning_resumes_from_a_folder_and_uses_the_shells_cfg_scale(pipe, tmp_
         evaluations.append(host.evaluations)
     assert learned[0].training == learned[1].training and learned[0].training["cfg"] == 2.0
     verdicts, of_points = 4 * 4, learned[0].training["evaluations"]  # two pairs, four evaluations a picture
-    assert evaluations[1] - evaluations[0] == verdicts + of_points < evaluations[0], "no pair is drawn twice"
+    thumbnail = 2 * 4 * 2 * host.steps  # four pictures plain and corrected, at a CFG scale that asks twice a step
+    assert evaluations[1] - evaluations[0] == verdicts + of_points + thumbnail, "no pair is drawn twice"
+    assert evaluations[1] < 2 * evaluations[0] and learned[0].thumbnail == learned[1].thumbnail != ""
+    assert learned[0].training["host"]["checkpoint"] == host.identity["checkpoint"]
+    assert learned[0].training["version"] == corrector.__version__
     with pytest.raises(PairError, match="CFG scale is nan"):
         corrector.learn(host, axis, count=2, cfg=float("nan"))
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..latents.skin import to_uint8
 from .judges import ClipJudge
-from .measures import to_uint8
 from .plan import AuditError
 
 if TYPE_CHECKING:

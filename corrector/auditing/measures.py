@@ -6,20 +6,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from einops import reduce
 from scipy.spatial.distance import cdist, pdist, squareform
-from torch import Tensor
 
 from ..latents.skin import box_of, cie_lab
 from ..latents.statistics import Interval
 
 STRUCTURE_SIDE = 128  # pixels; larger pictures are downscaled to about this side before they are compared
-
-
-def to_uint8(pictures: Tensor) -> np.ndarray:
-    """Pictures [N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3]."""
-    return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def skin(pictures: np.ndarray, region: Sequence[float]) -> dict[str, np.ndarray]:

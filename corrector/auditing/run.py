@@ -12,11 +12,12 @@ from torch import Tensor
 from ..correction.sampled import sample_corrected
 from ..correction.update import Settings
 from ..latents.host import Host
+from ..latents.skin import to_uint8
 from ..latents.statistics import denoising_error, latent_change
 from ..latents.statistics import features as features_of
 from ..preference.preference import Preference
 from .judges import AuditJudge
-from .measures import sharpness, skin, structure, to_uint8
+from .measures import sharpness, skin, structure
 from .plan import CHUNK, AuditError, AuditStore, Chunk, Plan
 
 LARGEST_ERROR = 1e6  # denoising error, over the variance of the noise

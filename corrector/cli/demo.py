@@ -148,8 +148,8 @@ def _with_pipeline(seeds: Sequence[int], name: str) -> tuple[Miniature | FlowMin
 
 def _outcome(host, model, prompt, seeds, before, after, said) -> Outcome:
     """Pictures [N, 3, H, W] in -1..1, plain and corrected, as the miniature's reader and marker of skin see them."""
+    from ..latents.skin import to_uint8
     from ..latents.statistics import rate
-    from ..miniature.host import pictures_to_uint8
     from ..miniature.skin import load_marker
     from ..miniature.world import GROUPS
 
@@ -171,4 +171,4 @@ def _outcome(host, model, prompt, seeds, before, after, said) -> Outcome:
         steps=MODELS[model].steps, corrected=share, low=low, high=high, n=n, seed=SEED, unit="share", model=model
     )
     row |= dict(group_kept=same_group / n, skin_lightness=round(float(lightness[1] - lightness[0]), 2), said=said)
-    return Outcome(prompt, seeds, pictures_to_uint8(before), pictures_to_uint8(after), [*said, checked], row)
+    return Outcome(prompt, seeds, to_uint8(before), to_uint8(after), [*said, checked], row)

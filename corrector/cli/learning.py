@@ -1,4 +1,4 @@
-"""`learn`, `calibrate`, `gate`, `combine` and `inspect`: preference files from the command line."""
+"""`learn`, `calibrate`, `gate`, `combine`, `publish` and `inspect`: preference files from the command line."""
 
 from __future__ import annotations
 
@@ -63,6 +63,12 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=combine)
 
+    summary = "write a folder for a hub: a preference file, its model card and pictures; nothing is uploaded"
+    command = commands.add_parser("publish", help=summary)
+    command.add_argument("file", type=Path, help="a preference file")
+    command.add_argument("folder", type=Path, help="the folder to write, new or empty")
+    command.set_defaults(run=publish)
+
     summary = "print the metadata of a preference file as JSON, or what was done to a picture in sentences"
     command = commands.add_parser("inspect", help=summary)
     command.add_argument("file", type=Path, help="a preference file, or a picture that was made with one")
@@ -116,7 +122,6 @@ def _learn(axis: Axis, path: Path, host: Checkpoint | FlowMiniature, args: Names
     preference = learning.learn(
         host, axis, args.pairs, args.seed, args.cfg, points=args.points, pairs=pairs, progress=_stages(), **others
     )
-    preference.training["host"] = {**host.identity, "steps": args.steps}
     print(json.dumps(preference.training, indent=1), flush=True)
     for sentence in preference.weaknesses:
         print(f"This preference is weak: {sentence}.", flush=True)
@@ -249,6 +254,13 @@ def combine(args: Namespace) -> None:
     preferences = [preference for path in args.preferences for preference in load_preferences(path)]
     save_preferences(preferences, args.out)
     print(f"Wrote {args.out}: {', '.join(preference.name for preference in preferences)}.")
+
+
+def publish(args: Namespace) -> None:
+    """Write the folder that shows a preference file on a hub."""
+    from ..learning.model_card import write_model_card
+
+    print(f"Wrote {', '.join(write_model_card(args.file, args.folder))} in {args.folder}. Nothing was uploaded.")
 
 
 def inspect(args: Namespace) -> None:

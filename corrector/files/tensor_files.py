@@ -1,7 +1,7 @@
 """The one reader of safetensors files. The library checks the header against the file; limits are ours.
 
-A sealed file holds one JSON object in its metadata, and a checksum of that and of the tensors: if a bit has changed, it
-is refused. No pickle: nothing in a file is executed.
+A sealed file holds one JSON object in its metadata, a checksum of that, of all other texts there and of the tensors: if
+a bit has changed, it is refused. No pickle: nothing in a file is executed.
 """
 
 import hashlib
@@ -115,19 +115,40 @@ def not_finite(tensors: Mapping[str, Tensor], largest: float = torch.inf) -> str
     return None
 
 
-def sealed(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
-    """Metadata and contiguous tensors on the CPU -> the bytes of their file; its last field is the checksum."""
-    metadata = {**metadata, CHECKSUM: checksum(json.dumps(metadata), tensors)}
-    return save(dict(tensors), {KEY: json.dumps(metadata)})  # one text: safetensors writes several in any order
+def sealed(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], texts: Mapping[str, str] | None = None) -> bytes:
+    """Metadata and contiguous tensors on the CPU -> the bytes of their file; the last field is the checksum.
+
+    `texts` stand beside the metadata in the header, for other programs.
+    """
+    texts = dict(sorted((texts or {}).items()))
+    metadata = {**metadata, CHECKSUM: checksum(json.dumps({**texts, **metadata}), tensors)}
+    header, data = _split(save(dict(tensors)))
+    header = {"__metadata__": {**texts, KEY: json.dumps(metadata)}, **json.loads(header)}
+    written = json.dumps(header, separators=(",", ":")).encode()  # the library writes texts in random order
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + data
+
+
+def data_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the tensors as a file holds them, without its header, as hex digits."""
+    return hashlib.sha256(_split(save(dict(tensors)))[1]).hexdigest()
+
+
+def _split(file: bytes) -> tuple[bytes, bytes]:
+    """The bytes of a file -> (header, tensors)."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    return file[8:start], file[start:]
 
 
 def read_sealed(path: Path | str, largest: int) -> tuple[Any, dict[str, Tensor], bytes]:
     """A file of at most `largest` bytes -> (metadata for `unsealed`, tensors by name, all of its bytes).
 
-    The metadata is None in a safetensors file of other programs. Raises UnreadableError, or OSError.
+    The metadata holds the texts beside it too, and is None in a safetensors file of other programs. Raises
+    UnreadableError, or OSError.
     """
     texts, tensors, data = read_tensors(path, largest)
-    return parse_json(texts.get(KEY, "null"), largest=2 * LARGEST_JSON), tensors, data
+    metadata = parse_json(texts.pop(KEY, "null"), largest=2 * LARGEST_JSON)
+    return {**dict(sorted(texts.items())), **metadata} if isinstance(metadata, dict) else metadata, tensors, data
 
 
 def unsealed(metadata: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:

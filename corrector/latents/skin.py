@@ -1,4 +1,4 @@
-"""Where an axis expects skin, how light it is there, and the approximate colours of latents."""
+"""Where an axis expects skin, how light it is there, and the colours of pictures and latents."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -33,6 +33,12 @@ def rgb_of(lab: Tensor) -> Tensor:
         warnings.simplefilter("ignore")  # of colours that sRGB does not have
         rgb = torch.from_numpy(lab2rgb(lab.cpu().numpy()))
     return (rgb.float() * 2 - 1).clamp(-1, 1).permute(0, 3, 1, 2)
+
+
+def to_uint8(pictures: Tensor) -> np.ndarray:
+    """Pictures [N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3]."""
+    bytes_ = ((pictures.float() + 1) * 127.5).round().nan_to_num().clamp(0, 255).to(torch.uint8)
+    return bytes_.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def box_of(region: Region, height: int, width: int) -> tuple[slice, slice]:

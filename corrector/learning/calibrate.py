@@ -15,12 +15,12 @@ Which side a picture shows is the model's own verdict (correction/verdict.py); o
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from ..preference.preference import Preference
 from .chances import leans_from
 from .stage_pictures import StagePictures
 from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore
+from .thumbnail import thumbnail
 from .tone import tone_power, tone_weight
 
 LOG = logging.getLogger("rs_corrector")
@@ -84,7 +85,7 @@ def calibrate(
     """
     if wrong := [cfg for cfg in cfgs if not 0 < cfg <= HIGHEST_CFG]:
         raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {HIGHEST_CFG}.")
-    axis, model = preference.axis, model_of(host)
+    axis, model = preference.axis, model_of(host.identity)
     outdated = of_other_models(preference, host)
     if outdated:
         LOG.warning(
@@ -105,18 +106,18 @@ def calibrate(
             measured = _Group(host, preference, group, count, seed, store, progress).calibrations(cfgs)
             calibrations += [replace(calibration, checkpoint=model) for calibration in measured]
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
-    return replace(preference, calibrations=tuple(calibrations), training=training)
+    preference = replace(preference, calibrations=tuple(calibrations), training=training)
+    return replace(preference, thumbnail=thumbnail(host, preference))
 
 
-def model_of(host: Host) -> str:
+def model_of(identity: Mapping[str, Any]) -> str:
     """The part of a host's identity that rates depend on: UNet and text encoders, with their patches."""
-    identity = host.identity
-    return " ".join(identity[name] for name in ("checkpoint", "text encoder") if name in identity)
+    return " ".join(str(identity[name]) for name in ("checkpoint", "text encoder") if name in identity)
 
 
 def of_other_models(preference: Preference, host: Host) -> list[Calibration]:
     """The preference's calibrations that were measured on another model than the host's."""
-    model = model_of(host)
+    model = model_of(host.identity)
     return [calibration for calibration in preference.calibrations if calibration.of_other_model(model)]
 
 

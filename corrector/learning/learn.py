@@ -1,12 +1,14 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ..axis.axis import Axis, axis_from_dict
 from ..correction.verdict import verdict_of_host
+from ..files.version import version
 from ..gate.prompt_gate import PromptGate
 from ..gate.train import GATE_STEPS, train_gate
 from ..gate.wordings import whole_words
@@ -16,6 +18,7 @@ from ..preference.preference import GATE_FIGURES, Preference
 from .pairs import SIDES, Pairs, make_pairs
 from .points import sample_points
 from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError
+from .thumbnail import thumbnail
 from .tone import tone_slopes
 from .training import CPU, Progress, train_distilled
 
@@ -70,6 +73,7 @@ def learn(
     gaps = [round(float(stereotype.mean() - counter.mean()), 2) for stereotype, counter in pairs.lightness]
     slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
     training = {
+        "version": version(),
         "pairs_a_side_and_group": pairs.latents.shape[2],
         "pictures_broken": pairs.broken,
         "cfg": cfg,
@@ -80,11 +84,13 @@ def learn(
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gaps, strict=True)),
         "tone_slopes": dict(zip(axis.groups, slopes, strict=True)),
         "validated_on": host.space,
+        "host": {**host.identity, "steps": host.steps},
     }
     place(source, CPU)
     if weak := weakness(training):
         training["weak"] = weak
-    return Preference(axis, host.space, source, gate, training=training, name=axis.id)
+    preference = Preference(axis, host.space, source, gate, training=training, name=axis.id)
+    return replace(preference, thumbnail=thumbnail(host, preference))
 
 
 def verdict_agreement(host: Host, axis: Axis, pairs: Pairs) -> float:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..files.errors import printable
 from ..files.whole_files import write_whole
+from ..latents.skin import to_uint8
 from ..pages.charts import CORRECTED, draw_histograms, draw_montage, drawn, montage_of, png
 from ..pages.templates import write_page
 from ..preference.preference import GATE_FIGURES, Preference
@@ -53,12 +53,17 @@ def draw_report(
 def report_path(preference: Path) -> Path:
     """Where the report of a preference file is written, beside it. Raises PairError if another picture is there."""
     path = preference.with_suffix(".png")
-    if path.exists() and SOFTWARE.encode() not in path.read_bytes()[:1000]:
+    if path.exists() and not is_report(path):
         raise PairError(
             f"{path}: there is a picture of this name, which the report of the preference would replace; move it away, "
             "or choose another name for the preference."
         )
     return path
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of a preference."""
+    return path.is_file() and SOFTWARE.encode() in path.read_bytes()[:1000]
 
 
 def write_report_page(preference: Preference, picture: np.ndarray, path: Path) -> None:
@@ -85,12 +90,18 @@ def summary(preference: Preference) -> list[str]:
         f"{', '.join(axis.groups)}; seed {training.get('seed', '?')}.",
         f"Measured on the model that it was learned on ({preference.space} latents), and on nothing else.",
     ]
+    lines += [f"Held out: {figures}."] if (figures := held_out(preference)) else []
+    return lines + [f"WEAK: {sentence}." for sentence in preference.weaknesses]
+
+
+def held_out(preference: Preference) -> str:
+    """The figures of training at held-out points and prompts, in a line; "" if there are none."""
+    training = preference.training
     names = {"update_r2": "update R2", "push_r2": "push R2", "verdict_agreement": "pairs as asked"}
     figures = [f"{name} {training[key]:.2f}" for key, name in names.items() if key in training]
     gate = training.get(GATE_FIGURES, {})
     figures += [f"gate on {name} {gate[name]:.2f}" for name in ("group", "explicit") if gate.get(name) is not None]
-    lines += [f"Held out: {', '.join(figures)}."] if figures else []
-    return lines + [f"WEAK: {sentence}." for sentence in preference.weaknesses]
+    return ", ".join(figures)
 
 
 def _charts(preference: Preference, pairs: Pairs, pictures: Tensor | None) -> np.ndarray:
@@ -131,9 +142,8 @@ def _tones(panel: Axes, pairs: Pairs) -> None:
 def _pair_montage(pictures: Tensor) -> np.ndarray:
     """[G, 2, n, 3, H, W] in -1..1 -> one line of each side, group after group, uint8."""
     columns = max(1, MOST_COLUMNS // len(pictures))
-    lines = rearrange(pictures[:, :, :columns], "g s n c h w -> s (g n) h w c")[:, :MOST_COLUMNS]
-    lines = ((lines.float().nan_to_num().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-    return montage_of(*lines)
+    lines = rearrange(pictures[:, :, :columns], "g s n c h w -> s (g n) c h w")[:, :MOST_COLUMNS]
+    return montage_of(*map(to_uint8, lines))
 
 
 def _text(preference: Preference, error: Exception) -> np.ndarray:

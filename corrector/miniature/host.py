@@ -3,9 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..hosts.checkpoint import Checkpoint
 from ..hosts.loading import load_pipeline
@@ -33,8 +31,3 @@ class Miniature(Checkpoint):
     @cached_property
     def reader(self) -> Reader:
         return load_reader(self.folder)
-
-
-def pictures_to_uint8(pictures: Tensor) -> np.ndarray:
-    """Pictures [N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3]."""
-    return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy().astype(np.uint8)

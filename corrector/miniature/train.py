@@ -24,9 +24,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
 from ..latents.optimise import optimise
+from ..latents.skin import to_uint8
 from . import model, world
 from .diffusion_loss import Captioner, Prediction, diffusion_loss, normal
-from .host import pictures_to_uint8
 from .prompts import caption, named_sides
 from .reader import Reader, reader_targets
 from .skin import SkinMarker
@@ -271,7 +271,7 @@ class Trainer:
                 latent = autoencoder.encode(to_tensor(batch), return_dict=False)[0].float()
                 disturbed = latent + 0.2 / autoencoder.config["scaling_factor"] * normal(rng, latent.shape)
                 decoded = autoencoder.decode(disturbed, return_dict=False)[0].float()
-            batch[:] = pictures_to_uint8(decoded)
+            batch[:] = to_uint8(decoded)
         return pictures, parts
 
 

@@ -1,20 +1,24 @@
-"""Self-contained HTML pages, made by Jinja2 from the templates beside this file: every text is escaped."""
+"""HTML pages and a model card, made by Jinja2 from the templates beside this file: every text is escaped."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.errors import visible
 from ..files.picture_files import open_picture
 from ..files.whole_files import write_whole
 from .charts import CORRECTED, PLAIN
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 def write_page(path: str | Path, template: str, **values: Any) -> None:
@@ -35,6 +39,14 @@ def interval(row: Mapping[str, Any] | None) -> str:
     return f"{row['value']:.3f}" + ("" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]")
 
 
+def markdown(text: object) -> Markup:
+    """A text for within a line of Markdown: nothing in it is formatted, or is HTML."""
+    from markupsafe import Markup
+
+    line = html.escape(" ".join(visible(str(text)).split()), quote=False)
+    return Markup(re.sub(r"([\\`*_\[\]|~])", r"\\\1", line))  # noqa: S704 - it is escaped
+
+
 def _size(data: bytes) -> tuple[int, int]:
     return open_picture(io.BytesIO(data)).size
 
@@ -45,9 +57,14 @@ def _environment() -> Environment:
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     environment.globals |= {"PLAIN": PLAIN, "CORRECTED": CORRECTED}
-    environment.filters |= {"data_uri": data_uri, "interval": interval, "size": _size}
+    environment.filters |= {"data_uri": data_uri, "interval": interval, "markdown": markdown, "size": _size}
     return environment

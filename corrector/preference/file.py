@@ -1,8 +1,9 @@
 """Preference files: safetensors with readable metadata, and a clear refusal of everything else.
 
 Metadata "rs_corrector" is one JSON object: format, name, axis, latent space, configuration of the networks,
-calibrations, training figures, licence; or a list "preferences" of such, whose tensors have the prefixes "0.", "1." and
-so on. It is sealed as `files/tensor_files.py` says.
+calibrations, training figures, licence, thumbnail; or a list "preferences" of such, whose tensors have the prefixes
+"0.", "1." and so on. Texts for other programs stand beside it (`modelspec.py`). All is sealed as
+`files/tensor_files.py` says.
 """
 
 import hashlib
@@ -22,10 +23,11 @@ from ..axis.axis import axis_complaint, axis_from_dict
 from ..files import whole_files
 from ..files.errors import RSCorrectorError, short
 from ..files.json_files import UnreadableError, complaint
-from ..files.tensor_files import KEY, header_of, network_of, not_finite, read_sealed, sealed, unsealed
+from ..files.tensor_files import KEY, data_hash, header_of, network_of, not_finite, read_sealed, sealed, unsealed
 from ..gate.prompt_gate import PromptGate
 from ..latents.spaces import LATENT_SPACES
 from .calibration import Calibration
+from .modelspec import modelspec
 from .networks import Distilled
 from .preference import Preference
 
@@ -112,7 +114,7 @@ def write_held(preferences: Sequence[Preference], path: Path | str) -> list[str]
         )
     described = [metadata for metadata, _ in parts]
     metadata = described[0] if len(described) == 1 else {"format": FORMAT, "preferences": described}
-    data = sealed(metadata, halves)
+    data = sealed(metadata, halves, modelspec(preferences, data_hash(halves)))
     whole_files.write_whole(path, data)
     return _set_hashes(preferences, data)
 
@@ -134,6 +136,7 @@ def _described(preference: Preference) -> tuple[dict[str, Any], dict[str, Tensor
         "calibrations": [_finite_figures(asdict(calibration)) for calibration in preference.calibrations],
         "training": _finite_figures(preference.training),
         "licence": preference.axis.licence,
+        "thumbnail": preference.thumbnail,
     }
     metadata = json.loads(json.dumps(metadata))
     error = complaint(metadata, _schema()) or axis_complaint(metadata["axis"]) or _contradiction(metadata, tensors)
@@ -242,6 +245,7 @@ def _built(metadata: Any, tensors: dict[str, Tensor], name: str) -> Preference:
             calibrations=tuple(Calibration(**_with_tuples(values)) for values in metadata["calibrations"]),
             training=metadata["training"],
             name=metadata["name"] or name,
+            thumbnail=metadata.get("thumbnail", ""),
             **{part: _network(part, metadata.get(part), tensors) for part in NETWORKS},
         )
     except (RSCorrectorError, RuntimeError, TypeError, ValueError, AssertionError) as error:

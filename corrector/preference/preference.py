@@ -31,6 +31,7 @@ class Preference:
     name: str = ""
     hash: str = ""
     path: Path | None = None  # of its file, if any
+    thumbnail: str = ""  # JPEG as a data: URI: plain pictures above corrected ones
 
     def __repr__(self) -> str:
         return f'<Preference "{self.name}" [{self.hash}]>'
@@ -75,6 +76,18 @@ class Preference:
         """What it does badly or not at all, in sentences."""
         return [*self.weaknesses, *(c.harm for c in self.calibrations if c.harm)]
 
+    @property
+    def effect(self) -> str:
+        """How often the counter side is drawn with and without it, over its groups and CFG scales, in one line."""
+        if not self.calibrations:
+            return "not calibrated, so how well it works is unknown"
+        corrected, plain = (
+            _span([getattr(calibration, rate) for calibration in self.calibrations])
+            for rate in ("full_rate", "base_rate")
+        )
+        scales = ", ".join(f"{cfg:g}" for cfg in sorted({calibration.cfg for calibration in self.calibrations}))
+        return f"{self.axis.counter.description} in {corrected} of pictures, {plain} without it (CFG {scales})"
+
     def caveats_of_run(self, groups: Collection[str], cfg: float | None, model: str = "") -> list[str]:
         """The caveats that concern a run.
 
@@ -108,3 +121,8 @@ class Preference:
     def calibration(self, group: str, cfg: float) -> Calibration | None:
         """The calibration of a group at a CFG scale, interpolated between the measured ones; None without any."""
         return between([c for c in self.calibrations if c.group == group], cfg)
+
+
+def _span(rates: Sequence[float]) -> str:
+    low, high = f"{min(rates):.0%}", f"{max(rates):.0%}"
+    return high if low == high else f"{low.rstrip('%')}–{high}"

@@ -78,4 +78,4 @@ def _calibrated(current: Preference, measured: Preference, cfgs: Collection[floa
         marks |= {cfg: mark for cfg, mark in training.get("calibrated", {}).items() if cfg in scales}
     training = {name: value for name, value in current.training.items() if name != "calibrated"}
     training |= {"calibrated": marks} if marks else {}
-    return replace(current, calibrations=(*older, *fresh), training=training)
+    return replace(current, calibrations=(*older, *fresh), training=training, thumbnail=measured.thumbnail)

@@ -18,7 +18,8 @@ from corrector.axis.axis import load_axis  # noqa: E402
 from corrector.correction.sampled import sample_corrected  # noqa: E402
 from corrector.correction.update import Settings  # noqa: E402
 from corrector.files.folders import AXES  # noqa: E402
-from corrector.miniature.host import Miniature, pictures_to_uint8  # noqa: E402
+from corrector.latents.skin import to_uint8  # noqa: E402
+from corrector.miniature.host import Miniature  # noqa: E402
 from corrector.preference.preference import Preference  # noqa: E402
 from corrector.preference.text import Text  # noqa: E402
 
@@ -37,7 +38,7 @@ def pictures() -> list[np.ndarray]:
     seeds = list(SEEDS)
     plain = host.sample(host.encode(prompts), seeds, CFG, STEPS)
     corrected, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), CFG, steps=STEPS)
-    return [pictures_to_uint8(host.decode(latents)) for latents in (plain, corrected)]
+    return [to_uint8(host.decode(latents)) for latents in (plain, corrected)]
 
 
 def draw(rows: list[tuple[str, Sequence[np.ndarray]]]) -> Image.Image:

@@ -18,7 +18,8 @@ from corrector.correction.sampled import sample_corrected
 from corrector.correction.thinning import coins_from_seeds
 from corrector.correction.update import Settings
 from corrector.files.folders import WEIGHTS
-from corrector.miniature.host import Miniature, pictures_to_uint8
+from corrector.latents.skin import to_uint8
+from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
 
 OUT = ROOT / "web" / "docs" / "pictures"
@@ -32,12 +33,12 @@ class Portraits:
 
     def plain(self):
         latents = self.host.sample(self.host.encode(self.prompts), self.seeds, CFG, STEPS)
-        return pictures_to_uint8(self.host.decode(latents))
+        return to_uint8(self.host.decode(latents))
 
     def corrected(self, *preferences, **settings):
         settings = Settings(**settings)
         latents, _ = sample_corrected(self.host, self.prompts, self.seeds, preferences, settings, CFG, steps=STEPS)
-        return pictures_to_uint8(self.host.decode(latents))
+        return to_uint8(self.host.decode(latents))
 
     def mapped(self, preference):
         """-> (the map, its steps), each uint8 [N, H, W, 3]."""
@@ -48,7 +49,7 @@ class Portraits:
             return acts.after_correction(run.correct(acts.before_correction(denoised), x, sigma, CFG, conditional))
 
         latents = self.host.sample(tokens, self.seeds, CFG, STEPS, hook=hook)
-        pictures = torch.from_numpy(pictures_to_uint8(self.host.decode(latents))).float() / 255
+        pictures = torch.from_numpy(to_uint8(self.host.decode(latents))).float() / 255
         return [(images * 255).byte().numpy() for images in (overlay(pictures, acts.mask), step_tiles(acts))]
 
 

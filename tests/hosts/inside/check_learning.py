@@ -26,6 +26,7 @@ from rs_pack.nodes.preferences import preferences_in
 
 SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
 LEARN = dict(SIZE, pairs=40, steps=3, cfg=2.0, seed=3, batch=10, name="orvane", training_steps=40)
+THUMBNAIL = 2  # batches: plain and corrected pictures
 CALIBRATE = dict(SIZE, images=16, cfg=2.0, steps=3, seed=1, batch=16)
 
 
@@ -87,7 +88,7 @@ def run(miniature, axis, folders):
 
 
 def test_an_interrupted_run_is_resumed_and_changes_no_model(run, folders):
-    assert len(run["kept"]) == 3 and run["batches"] == 8 - 3
+    assert len(run["kept"]) == 3 and run["batches"] == 8 - 3 + THUMBNAIL
     assert len(shards(folders)) == 8
     assert all(path.stat().st_mtime_ns == when for path, when in run["kept"].items())
     assert run["unchanged"] and run["report"].shape[3] == 3 and run["report"].std() > 0.05
@@ -99,6 +100,7 @@ def test_the_preference_is_in_a_file_with_its_training_settings(run, folders):
     assert load_preference(path).hash == preference.hash
     training = preference.training
     assert training["pairs_a_side_and_group"] == 40 and training["host"]["size"] == "128 x 128"
+    assert training["host"]["steps"] == 3 and load_preference(path).thumbnail == preference.thumbnail != ""
     assert "orvane.safetensors" in offered("RSCorrectorLoadPreference")
     assert node("RSCorrectorLoadPreference", "orvane.safetensors")[0].hash == preference.hash
 
@@ -186,7 +188,7 @@ def test_the_same_seed_gives_the_same_file(run, miniature, axis):
     with pytest.MonkeyPatch.context() as patch:
         counted = Counted(patch)
         (again,), report = node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
-    assert counted.batches == 0  # the pairs are loaded
+    assert counted.batches == THUMBNAIL, "the pairs are loaded"
     assert again.hash == run["preference"][0].hash and torch.equal(report, run["report"])
 
 
