@@ -8,10 +8,11 @@ import torch
 from asked_world import SHAPE, START, WORLD, WorldModel, counter_side, sampled
 from corrector.axis.axis import load_axis
 from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, previewed
+from corrector.correction.asked_run import LOWEST_CFG
 from corrector.correction.decision import NO_PREDICTION
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
-from corrector.correction.update import LOWEST_ASKED_CFG, Settings
+from corrector.correction.update import Settings
 from corrector.files.folders import AXES
 from corrector.preference.networks import PreferenceError
 from corrector.preference.preference import GATE_FIGURES, Preference
@@ -55,7 +56,7 @@ def test_where_the_sampler_adds_noise_no_preview_is_trusted_for_leaving_a_pictur
 
 @pytest.mark.parametrize("cfg", (1.0, 7.0))
 def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale(preference, cfg):
-    """Without CFG, with a margin."""
+    """Without CFG, with a margin in the first step."""
     model, sigma = WorldModel(cfg=cfg), torch.full((8,), 5.0)
     x = -1.0 + 5 * torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(1))
     negative, conditional = model.negative(x, sigma), model.prompted(x, sigma)
@@ -64,15 +65,16 @@ def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale
     )
     counter = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
     wanted = negative + cfg * (counter - negative)
-    wanted += (max(cfg, LOWEST_ASKED_CFG) - cfg) * (counter - conditional)
+    wanted += (max(cfg, LOWEST_CFG) - cfg) * (counter - conditional)
     fine = counter_side(previewed(model, x, sigma, model.plain(x, sigma), PREVIEWS[cfg != 1, False]))
     assert not fine.all()
     torch.testing.assert_close(made[~fine], wanted[~fine], rtol=1e-4, atol=1e-4)
 
 
-def test_predicting_for_the_counter_side_in_place_of_asking_gives_the_same_pictures(preference):
+@pytest.mark.parametrize("cfg", (1.0, 2.0))
+def test_predicting_for_the_counter_side_in_place_of_asking_gives_the_same_pictures(preference, cfg):
     world = replace_beta(0.001)
-    models = [WorldModel(world, 2.0) for _ in range(2)]
+    models = [WorldModel(world, cfg) for _ in range(2)]
     made = [
         sampled(6, run_of(preference, 6, model), model, replaces)
         for model, replaces in zip(models, (0, 1), strict=True)

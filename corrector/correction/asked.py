@@ -7,7 +7,7 @@ show and how light its skin would be. Pictures that would show the counter side 
 
 D_c is the prediction for the user's own prompt with phrases of the counter side, w the CFG scale of the run: this is
 what the model predicts when it is asked for that side (METHOD.md, third form). Without CFG, where words alone leave
-some stereotypes, w is a bit more as long as that costs no evaluation. Below CLOSED the picture is settled: x shows the
+some stereotypes, w is a bit more in the first step. Below CLOSED the picture is settled: x shows the
 backdrop itself, and the model is asked nothing more. The finished picture gets the skin tone of its preview
 (`kept_skin`).
 """

@@ -109,9 +109,9 @@ class Run:
                 self._decide(denoised, x, sigma, cfg, conditional, unprompted)
             self._heed_noise(x, sigma)
             self._place(x.device)
-        asked = self.asked.sides if self.asked and not replaced else None
+        asked, scale = (self.asked.sides, self.asked.scale(cfg)) if self.asked and not replaced else (None, cfg)
         decisions = self.decisions or ()
-        result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked)
+        result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked, scale)
         self.acted |= result is not denoised
         self._last_prediction = lambda: result
         return result

@@ -36,7 +36,6 @@ from .decision import Decision
 
 PUSH_MARGIN = 0.5  # in units of the CFG scale: makes up for what P and q lack where the scale is low
 LOWEST_CFG = 1.5  # of the push: without guidance even the model's own leaves some stereotypes
-LOWEST_ASKED_CFG = 1.75  # the same of an asked update: in the first step, later ones may have replaced prompts
 LATE_EXPONENT = 2.0  # by how much the exponent of the belief exceeds 1 where no noise is left: the push ends later
 CLOSED_BELIEF = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
 
@@ -143,7 +142,7 @@ def drift(reading: Reading, decision: Decision, k: float, exponent: float | Tens
 def correct(
     denoised: Tensor, x: Tensor, sigma: Tensor, preferences: Sequence[Preference], decisions: Sequence[Decision],
     settings: Settings, cfg: float = 1.0, conditional: Tensor | None = None,
-    asked: Sequence[AskedSides | None] | None = None,
+    asked: Sequence[AskedSides | None] | None = None, asked_scale: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
 
@@ -155,11 +154,12 @@ def correct(
         sigma: [B].
         preferences, decisions: one Decision per Preference; their drifts are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
-        cfg: the CFG scale; low values count as LOWEST_CFG or LOWEST_ASKED_CFG.
+        cfg: the CFG scale; values below LOWEST_CFG count as that.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
         asked: for each Preference with a Text source its AskedSides; None for one whose pictures are predicted for the
             counter side already.
+        asked_scale: w of their updates.
     """
     if denoised.ndim != 4:
         raise CorrectionError(
@@ -185,8 +185,7 @@ def correct(
             exponent = 1 + LATE_EXPONENT / (1 + sigma[index].square())
             total[index] += drift(reading, decision.select(index), max(float(cfg), LOWEST_CFG) + PUSH_MARGIN, exponent)
         elif sides is not None:
-            scale = max(float(cfg), LOWEST_ASKED_CFG)
-            total[index] += scale * sides.update(x[index].float(), sigma[index], index, prompted)
+            total[index] += asked_scale * sides.update(x[index].float(), sigma[index], index, prompted)
     if not touched.any():
         return denoised
     total = total * expand(strength, total)
