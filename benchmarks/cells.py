@@ -128,7 +128,12 @@ def cells(world: str, settings: tuple, n: int, options: Options, **more) -> Iter
 
 def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
     for settings, n in ((CALIBRATED, 1000), (ELSEWHERE, 100)):
-        yield from map(measure, cells(world, settings, n, options))
+        yield from learned(options, settings, world, n)
+
+
+def learned(options: Options, settings: tuple, world: str, n: int = 100, **more) -> Iterator[Row]:
+    """A learned preference."""
+    yield from map(measure, cells(world, settings, n, options, **more))
 
 
 ASKED_ELSEWHERE = (
@@ -146,6 +151,7 @@ def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", 
 
 FLOW = tuple(("Euler", cfg, steps) for steps in (16, 28) for cfg in (1.0, 2.0, 4.0, 7.0))
 FLOW_TURBO = (("Euler", 1.0, 4), ("Euler", 1.0, 8))
+FLOW_LEARNED = (*FLOW, *(("DPM++ 2M", *setting) for _, *setting in FLOW))
 
 
 def flow(options: Options, settings: tuple, world: str) -> Iterator[Row]:
@@ -168,15 +174,15 @@ def evaluations_of(cell: Cell, prompts: list[str]) -> dict[str, Estimate]:
     return {"evaluations over plain": studio_of(cell.world).evaluations_over_plain(cell, prompts)}
 
 
-def targets(options: Options, world: str = "miniature", **more) -> Iterator[Row]:
+def targets(options: Options, world: str = "miniature", settings: tuple = CALIBRATED, **more) -> Iterator[Row]:
     """Shares of counter pictures at lower targets."""
     for target in (0.25, 0.5, 0.75):
-        yield from map(measure, cells(world, CALIBRATED, 200, options, target=target, **more))
+        yield from map(measure, cells(world, settings, 200, options, target=target, **more))
 
 
-def asked(options: Options, world: str = "miniature") -> Iterator[Row]:
+def asked(options: Options, world: str = "miniature", settings: tuple = CALIBRATED) -> Iterator[Row]:
     """What prompts ask for, and prompts that name nobody of the axis' groups: bit-identical or not."""
-    for cell in cells(world, CALIBRATED, 50, options):
+    for cell in cells(world, settings, 50, options):
         for value in WORLDS[world].asking[cell.axis]:
             yield measure(replace(cell, asked=value))
         groups = cell.preferences[0].axis.groups
@@ -228,6 +234,13 @@ PARTS = {
     "any-checkpoint-thrifty": lambda options: any_checkpoint(options, CALIBRATED[1:], thrifty=True),
     "flow": lambda options: flow(options, FLOW, "flow"),
     "flow-turbo": lambda options: flow(options, FLOW_TURBO, "flow-turbo"),
+    "flow-learned": lambda options: learned(options, FLOW_LEARNED, "flow"),
+    "flow-learned-targets": lambda options: targets(options, "flow"),
+    "flow-learned-asked": lambda options: asked(options, "flow"),
+    "flow-turbo-learned": lambda options: learned(options, FLOW_TURBO, "flow-turbo"),
+    "flow-turbo-learned-targets": lambda options: targets(options, "flow-turbo", FLOW_TURBO),
+    "flow-turbo-learned-asked": lambda options: asked(options, "flow-turbo", FLOW_TURBO),
+    "flow-turbo-learned-as-is": lambda options: learned(options, FLOW_TURBO, "flow-turbo", calibrated_on="flow"),
     "evaluations": evaluations,
     "targets": targets,
     "asked": asked,

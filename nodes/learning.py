@@ -163,7 +163,6 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 **others,
             )  # fmt: skip
             preference.name = path.stem
-            preference.training["host"] = {**host.identity, "steps": steps}
             save_preference(preference, path)  # before anything else can fail
             saved = preferences_in(path)
             first = drawn.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]

@@ -85,3 +85,21 @@ def test_gate_opens_from_a_group_of_0_8_and_below_a_request_of_0_5(group, asked,
 def test_group_is_almost_named_from_0_3(axis, probability, almost):
     assert ("almost: Orvane" in gate_of(probability, 0.0).reason(axis)) == almost
     assert PromptReading(0, "neither").open and not PromptReading(-1, "neither").open
+
+
+@pytest.mark.parametrize("cfg, far", [(1.0, True), (1.1, False), (13.9, False), (14.0, True), (None, False)])
+def test_cfg_scale_is_far_from_twice_the_calibrated_ones_on(preference, cfg, far):
+    calibrated = replace(preference, calibrations=(MEASURED, replace(MEASURED, cfg=7.0)), training={"cfg": 30.0})
+    caveats = calibrated.caveats_of_run(["Orvane"], cfg)
+    assert caveats == [
+        f"calibrated at CFG 2 and 7 only, and CFG {cfg:g} is far from it: rates and tone may differ" for _ in caveats
+    ]
+    assert bool(caveats) == far
+
+
+@pytest.mark.parametrize("cfg, far", [(1.0, True), (1.1, False), (3.9, False), (4.0, True)])
+def test_cfg_scale_is_far_from_twice_that_of_learning_on_where_nothing_is_calibrated(preference, cfg, far):
+    learned = replace(preference, calibrations=(), training={"cfg": 2.0})
+    words = [f"learned at CFG 2, and CFG {cfg:g} is far from it: calibrate it there"]
+    assert learned.caveats_of_run(["Orvane"], cfg) == (words if far else [])
+    assert replace(learned, training={}).caveats_of_run(["Orvane"], cfg) == []

@@ -230,9 +230,9 @@ def log_line(preference, reasons, cfg=None, **more):
 def test_the_log_line_counts_pictures_and_says_if_the_cfg_scale_or_the_preference_was_not_calibrated(calibrated, exact):
     reasons = ["", "", "", "the prompt asks for a village"]
     assert log_line(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
-    for cfg in (4.1, 0.9):
-        assert f"calibrated at CFG 2 only, and CFG {cfg} is far from it" in log_line(calibrated, [""], cfg)
-    assert log_line(calibrated, [""], 4.0) == log_line(calibrated, [""], 1.0) == "exact: corrected 1 of 1"
+    for cfg in (4.0, 1.0):
+        assert f"calibrated at CFG 2 only, and CFG {cfg:g} is far from it" in log_line(calibrated, [""], cfg)
+    assert log_line(calibrated, [""], 3.9) == log_line(calibrated, [""], 1.1) == "exact: corrected 1 of 1"
     assert "not calibrated" in log_line(exact(), [""], 2.0)
 
 

@@ -116,7 +116,6 @@ def _learn(axis: Axis, path: Path, host: Checkpoint | FlowMiniature, args: Names
     preference = learning.learn(
         host, axis, args.pairs, args.seed, args.cfg, points=args.points, pairs=pairs, progress=_stages(), **others
     )
-    preference.training["host"] = {**host.identity, "steps": args.steps}
     print(json.dumps(preference.training, indent=1), flush=True)
     for sentence in preference.weaknesses:
         print(f"This preference is weak: {sentence}.", flush=True)
