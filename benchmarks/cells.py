@@ -127,8 +127,8 @@ def cells(world: str, settings: tuple, n: int, options: Options, **more) -> Iter
 
 
 def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
-    for settings, n in ((CALIBRATED, 1000), (ELSEWHERE, 100)):
-        yield from learned(options, settings, world, n)
+    yield from learned(options, CALIBRATED, world, 1000)
+    yield from learned(options, ELSEWHERE, world)
 
 
 def learned(options: Options, settings: tuple, world: str, n: int = 100, **more) -> Iterator[Row]:
@@ -151,7 +151,7 @@ def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", 
 
 FLOW = tuple(("Euler", cfg, steps) for steps in (16, 28) for cfg in (1.0, 2.0, 4.0, 7.0))
 FLOW_TURBO = (("Euler", 1.0, 4), ("Euler", 1.0, 8))
-FLOW_LEARNED = (*FLOW, *(("DPM++ 2M", *setting) for _, *setting in FLOW))
+FLOW_ELSEWHERE = tuple(each for each in (*FLOW, *(("DPM++ 2M", *each) for _, *each in FLOW)) if each not in CALIBRATED)
 
 
 def flow(options: Options, settings: tuple, world: str) -> Iterator[Row]:
@@ -174,9 +174,11 @@ def evaluations_of(cell: Cell, prompts: list[str]) -> dict[str, Estimate]:
     return {"evaluations over plain": studio_of(cell.world).evaluations_over_plain(cell, prompts)}
 
 
-def targets(options: Options, world: str = "miniature", settings: tuple = CALIBRATED, **more) -> Iterator[Row]:
+def targets(
+    options: Options, world: str = "miniature", settings: tuple = CALIBRATED, shares: tuple = (0.25, 0.5, 0.75), **more
+) -> Iterator[Row]:
     """Shares of counter pictures at lower targets."""
-    for target in (0.25, 0.5, 0.75):
+    for target in shares:
         yield from map(measure, cells(world, settings, 200, options, target=target, **more))
 
 
@@ -234,11 +236,12 @@ PARTS = {
     "any-checkpoint-thrifty": lambda options: any_checkpoint(options, CALIBRATED[1:], thrifty=True),
     "flow": lambda options: flow(options, FLOW, "flow"),
     "flow-turbo": lambda options: flow(options, FLOW_TURBO, "flow-turbo"),
-    "flow-learned": lambda options: learned(options, FLOW_LEARNED, "flow"),
-    "flow-learned-targets": lambda options: targets(options, "flow"),
+    "flow-learned": lambda options: learned(options, CALIBRATED, "flow"),
+    "flow-learned-elsewhere": lambda options: learned(options, FLOW_ELSEWHERE, "flow", 24),
+    "flow-learned-targets": lambda options: targets(options, "flow", shares=(0.5,)),
     "flow-learned-asked": lambda options: asked(options, "flow"),
     "flow-turbo-learned": lambda options: learned(options, FLOW_TURBO, "flow-turbo"),
-    "flow-turbo-learned-targets": lambda options: targets(options, "flow-turbo", FLOW_TURBO),
+    "flow-turbo-learned-targets": lambda options: targets(options, "flow-turbo", FLOW_TURBO, (0.5,)),
     "flow-turbo-learned-asked": lambda options: asked(options, "flow-turbo", FLOW_TURBO),
     "flow-turbo-learned-as-is": lambda options: learned(options, FLOW_TURBO, "flow-turbo", calibrated_on="flow"),
     "evaluations": evaluations,
