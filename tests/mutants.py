@@ -36,8 +36,8 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
-    Mutant("correction/update.py", "PUSH_MARGIN = 0.5", "PUSH_MARGIN = 0.0"),
-    Mutant("correction/update.py", "LOWEST_CFG = 1.5", "LOWEST_CFG = 1.0"),
+    Mutant("preference/calibration.py", "PUSH_MARGIN = 0.5", "PUSH_MARGIN = 0.0"),
+    Mutant("preference/calibration.py", "LOWEST_CFG = 1.5", "LOWEST_CFG = 1.0"),
     Mutant("correction/update.py", "LATE_EXPONENT = 2.0", "LATE_EXPONENT = 1.0"),
     Mutant("correction/update.py", "CLOSED_BELIEF = 0.5", "CLOSED_BELIEF = 0.4"),
     Mutant("correction/update.py", "return strength.expand(count)", "return strength.clamp(max=1).expand(count)"),
@@ -54,8 +54,8 @@ MUTANTS = [
     Mutant("correction/update.py", "min=CLOSED_BELIEF)).clamp(max=1)", "min=CLOSED_BELIEF))"),
     Mutant("correction/update.py", "(1 - decision.chance).square()", "(1 - decision.chance)"),
     Mutant("correction/update.py", "(1 + sigma[index].square())", "(1 + sigma[index])"),
-    Mutant("correction/update.py", "max(float(cfg), LOWEST_CFG)", "float(cfg)"),
-    Mutant("correction/update.py", "LOWEST_CFG) + PUSH_MARGIN", "LOWEST_CFG)"),
+    Mutant("preference/calibration.py", "max(float(cfg), LOWEST_CFG)", "float(cfg)"),
+    Mutant("preference/calibration.py", "LOWEST_CFG) + PUSH_MARGIN", "LOWEST_CFG)"),
     Mutant("correction/update.py", "total = total * expand(strength, total)", "pass"),
     Mutant("correction/update.py", " & (strength > 0)", ""),
     Mutant("correction/update.py", "(settings.cap / size", "(0.5 * settings.cap / size"),
@@ -156,6 +156,7 @@ MUTANTS = [
     Mutant("preference/networks.py", "trained_sigma == sigma", "trained_sigma >= sigma"),
     Mutant("preference/calibration.py", "FARTHER = 1.0", "FARTHER = 1.1"),
     Mutant("preference/calibration.py", "and self.base_rate < 0.5", ""),
+    Mutant("preference/calibration.py", "in (_log, push_scale)", "in (_log, _log)"),
     Mutant("preference/calibration.py", "EXTRAPOLATED = 0.6", "EXTRAPOLATED = 0.5"),
     Mutant("preference/calibration.py", "SPREAD_DEVIATES = 0.1", "SPREAD_DEVIATES = 0.12"),
     Mutant("preference/calibration.py", "RUINED = 1.5", "RUINED = 1.6"),

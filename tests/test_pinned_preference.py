@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from corrector.gate.prompt_gate import PromptGate, PromptReading
-from corrector.preference.calibration import Calibration, between
+from corrector.preference.calibration import Calibration, between, push_scale
 from corrector.preference.networks import Distilled, along
 
 MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
@@ -51,8 +51,11 @@ def test_correction_harms_beyond_these_figures(measured, harms):
 
 def test_calibration_between_and_beyond_its_scales():
     calibrations = [replace(MEASURED, tone=1.0), replace(MEASURED, cfg=8.0, base_rate=0.1, tone=3.0)]
-    tones = [between(calibrations, cfg).tone for cfg in (0.5, 1.0, 2.0, 4.0, 100.0)]
-    assert tones == pytest.approx([0.0, 0.0, 1.0, 2.0, 3.0 + 0.6 * 2])
+    tones = [between(calibrations, cfg).tone for cfg in (0.5, 1.0, 1.5, 2.0, 5.0, 100.0)]
+    assert tones == pytest.approx([5 / 6, 5 / 6, 5 / 6, 1.0, 2.0, 3.0 + 0.6 * 2])
+    low = [replace(MEASURED, cfg=1.0, tone=1.0), replace(MEASURED, cfg=1.5, tone=3.0)]
+    assert between(low, 1.2).tone == 1.0, "the push is the same at both"
+    assert [push_scale(cfg) for cfg in (0.5, 1.5, 2.0, 7.0)] == [2.0, 2.0, 2.5, 7.5]
     assert between(calibrations, 4.0).base_rate == pytest.approx(1 / (1 + (7 / 3 * 9) ** 0.5))
     chance = LEANING.chance(torch.tensor([0.0, 1.0]))
     assert chance.tolist() == pytest.approx([1 / (1 + math.exp(-0.7)), 1 / (1 + math.exp(-3.7))])

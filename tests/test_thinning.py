@@ -208,9 +208,9 @@ def test_a_calibration_lies_on_the_line_through_the_nearest_cfg_scales_and_a_lit
     )
     preference = replace(exact(), calibrations=(high, low))
     middle = preference.calibration("Orvane", 4.0)
-    assert 0.1 < middle.base_rate < 0.2 and middle.tone == pytest.approx(2.0)
+    assert 0.1 < middle.base_rate < 0.2 and middle.tone == pytest.approx(1 + 2 * 2 / 6)
     assert middle.lean_offset == pytest.approx(-2.0) and middle.lean_slope == pytest.approx(4.0)
-    assert preference.calibration("Orvane", 1.0).tone == pytest.approx(0.0)
+    assert preference.calibration("Orvane", 1.0).tone == pytest.approx(1 - 1 / 3)
     assert preference.calibration("Orvane", 0.01).tone == preference.calibration("Orvane", 0.1).tone
     assert preference.calibration("Orvane", 100.0).tone == pytest.approx(3.0 + 0.6 * 2)
     assert preference.calibration("Orvane", 2.0) is low and preference.calibration("Tavelu", 6.0) is None
