@@ -151,7 +151,12 @@ def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", 
 
 FLOW = tuple(("Euler", cfg, steps) for steps in (16, 28) for cfg in (1.0, 2.0, 4.0, 7.0))
 FLOW_TURBO = (("Euler", 1.0, 4), ("Euler", 1.0, 8))
-FLOW_ELSEWHERE = tuple(each for each in (*FLOW, *(("DPM++ 2M", *each) for _, *each in FLOW)) if each not in CALIBRATED)
+FLOW_ELSEWHERE = (
+    *(("Euler", cfg, 16) for cfg in (1.0, 4.0)),
+    *(("Euler", cfg, 28) for cfg in (1.0, 7.0)),
+    *(("DPM++ 2M", cfg, 16) for cfg in (1.0, 2.0, 7.0)),
+    ("DPM++ 2M", 7.0, 28),
+)
 
 
 def flow(options: Options, settings: tuple, world: str) -> Iterator[Row]:
