@@ -153,9 +153,8 @@ FLOW = tuple(("Euler", cfg, steps) for steps in (16, 28) for cfg in (1.0, 2.0, 4
 FLOW_TURBO = (("Euler", 1.0, 4), ("Euler", 1.0, 8))
 FLOW_ELSEWHERE = (
     *(("Euler", cfg, 16) for cfg in (1.0, 4.0)),
-    *(("Euler", cfg, 28) for cfg in (1.0, 7.0)),
-    *(("DPM++ 2M", cfg, 16) for cfg in (1.0, 2.0, 7.0)),
-    ("DPM++ 2M", 7.0, 28),
+    ("Euler", 7.0, 28),
+    *(("DPM++ 2M", cfg, 16) for cfg in (2.0, 7.0)),
 )
 
 
