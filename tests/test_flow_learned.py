@@ -1,14 +1,12 @@
 """A preference that is learned from the flow miniature, in seconds: its file, its correction, its refusal elsewhere."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 
 import corrector
 from corrector.files.folders import AXES
-from corrector.gate.train import train_gate
 from corrector.hosts.loading import load_pipeline
 from corrector.learning import learn as learning
 from corrector.miniature.flow_host import FlowMiniature, twin
@@ -32,8 +30,7 @@ def file(host, one_thread, tmp_path_factory):
     axis = replace(corrector.load_axis(AXES / "miniature-backdrop.json"), groups=("Orvane",))
     path = tmp_path_factory.mktemp("learned") / "backdrop.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "train_gate", partial(train_gate, count=80))
-        patch.setattr(learning, "FEWEST_GATE_STEPS", 0)
+        patch.setattr(learning, "train_gate", lambda *_, **__: (None, {}))
         learned = corrector.learn(host, axis, count=8, steps=120, points=600)
     corrector.save_preferences([corrector.calibrate(host, learned, count=2)], path)
     return path
