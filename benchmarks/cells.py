@@ -24,10 +24,9 @@ from benchmarks.worlds import WORLDS
 from corrector.latents.statistics import features, frechet, latent_change
 
 CALIBRATED = (("Euler", 2.0, 16), ("Euler", 7.0, 16))  # sampler, CFG scale, steps
+OTHER_SCALES = (*(("Euler", cfg, 16) for cfg in (1.0, 4.0, 9.0)), ("LCM", 1.0, 4))
 ELSEWHERE = (
-    *(("Euler", cfg, 16) for cfg in (1.0, 4.0, 9.0)),
     *(("Euler", 7.0, steps) for steps in (6, 8, 30, 50)),
-    ("LCM", 1.0, 4),
     *((sampler, 7.0, 16) for sampler in ("Euler ancestral", "DPM++ 2M", "DPM++ 2M SDE", "DDIM", "UniPC")),
 )
 PLAIN_PICTURES = 200  # at most, that are drawn plain and for counter prompts; the rate is of all
@@ -128,8 +127,13 @@ def cells(world: str, settings: tuple, n: int, options: Options, **more) -> Iter
 
 
 def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
-    for settings, n in ((CALIBRATED, 1000), (ELSEWHERE, 100)):
-        yield from map(measure, cells(world, settings, n, options))
+    yield from learned(options, CALIBRATED, world, 1000)
+    yield from learned(options, ELSEWHERE, world)
+
+
+def learned(options: Options, settings: tuple, world: str, n: int = 100, **more) -> Iterator[Row]:
+    """A learned preference."""
+    yield from map(measure, cells(world, settings, n, options, **more))
 
 
 ASKED_ELSEWHERE = (
@@ -146,8 +150,13 @@ def any_checkpoint(options: Options, settings: tuple, world: str = "miniature", 
 
 
 FLOW = tuple(("Euler", cfg, steps) for steps in (16, 28) for cfg in (1.0, 2.0, 4.0, 7.0))
-FLOW_MULTISTEP = tuple(("DPM++ 2M", cfg, steps) for _, cfg, steps in FLOW)
+FLOW_MULTISTEP = tuple(("DPM++ 2M", cfg, 16) for cfg in (1.0, 2.0, 4.0, 7.0))
 FLOW_TURBO = (("Euler", 1.0, 4), ("Euler", 1.0, 8))
+FLOW_ELSEWHERE = (
+    *(("Euler", cfg, 16) for cfg in (1.0, 4.0)),
+    ("Euler", 7.0, 28),
+    *(("DPM++ 2M", cfg, 16) for cfg in (2.0, 7.0)),
+)
 
 
 def flow(options: Options, settings: tuple, world: str) -> Iterator[Row]:
@@ -170,15 +179,17 @@ def evaluations_of(cell: Cell, prompts: list[str]) -> dict[str, Estimate]:
     return {"evaluations over plain": studio_of(cell.world).evaluations_over_plain(cell, prompts)}
 
 
-def targets(options: Options, world: str = "miniature", **more) -> Iterator[Row]:
+def targets(
+    options: Options, world: str = "miniature", settings: tuple = CALIBRATED, shares: tuple = (0.25, 0.5, 0.75), **more
+) -> Iterator[Row]:
     """Shares of counter pictures at lower targets."""
-    for target in (0.25, 0.5, 0.75):
-        yield from map(measure, cells(world, CALIBRATED, 200, options, target=target, **more))
+    for target in shares:
+        yield from map(measure, cells(world, settings, 200, options, target=target, **more))
 
 
-def asked(options: Options, world: str = "miniature", **more) -> Iterator[Row]:
+def asked(options: Options, world: str = "miniature", settings: tuple = CALIBRATED, **more) -> Iterator[Row]:
     """What prompts ask for, and prompts that name nobody of the axis' groups: bit-identical or not."""
-    for cell in cells(world, CALIBRATED, 50, options, **more):
+    for cell in cells(world, settings, 50, options, **more):
         for value in WORLDS[world].asking[cell.axis]:
             yield measure(replace(cell, asked=value))
         groups = cell.preferences[0].axis.groups
@@ -220,6 +231,7 @@ def derivatives(options: Options) -> Iterator[Row]:
 
 PARTS = {
     "samplers": samplers,
+    "samplers-scales": scales,
     "any-checkpoint": lambda options: any_checkpoint(options, CALIBRATED),
     "any-checkpoint-elsewhere": lambda options: any_checkpoint(options, ASKED_ELSEWHERE),
     "any-checkpoint-noisy": lambda options: any_checkpoint(options, NOISY),
@@ -230,9 +242,17 @@ PARTS = {
     "any-checkpoint-thrifty": lambda options: any_checkpoint(options, CALIBRATED[1:], thrifty=True),
     "flow": lambda options: flow(options, FLOW, "flow"),
     "flow-multistep": lambda options: flow(options, FLOW_MULTISTEP, "flow"),
-    "flow-targets": lambda options: targets(options, "flow", asks=True),
+    "flow-targets": lambda options: targets(options, "flow", shares=(0.5,), asks=True),
     "flow-asked": lambda options: asked(options, "flow", asks=True),
     "flow-turbo": lambda options: flow(options, FLOW_TURBO, "flow-turbo"),
+    "flow-learned": lambda options: learned(options, CALIBRATED, "flow"),
+    "flow-learned-elsewhere": lambda options: learned(options, FLOW_ELSEWHERE, "flow", 24),
+    "flow-learned-targets": lambda options: targets(options, "flow", shares=(0.5,)),
+    "flow-learned-asked": lambda options: asked(options, "flow"),
+    "flow-turbo-learned": lambda options: learned(options, FLOW_TURBO, "flow-turbo"),
+    "flow-turbo-learned-targets": lambda options: targets(options, "flow-turbo", FLOW_TURBO, (0.5,)),
+    "flow-turbo-learned-asked": lambda options: asked(options, "flow-turbo", FLOW_TURBO),
+    "flow-turbo-learned-as-is": lambda options: learned(options, FLOW_TURBO, "flow-turbo", calibrated_on="flow"),
     "evaluations": evaluations,
     "targets": targets,
     "asked": asked,
@@ -240,6 +260,7 @@ PARTS = {
     "two-axes": two_axes,
     "derivatives": derivatives,
     "second-world": lambda options: samplers(options, "second"),
+    "second-world-scales": lambda options: scales(options, "second"),
     "second-world-targets": lambda options: targets(options, "second"),
     "second-world-asked": lambda options: asked(options, "second"),
 }

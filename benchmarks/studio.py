@@ -57,6 +57,7 @@ class Cell:
         inpainting: img2img that draws all but the face and the body again.
         derivative: name of the LoRA that changes the miniature, or "".
         calibrated: the preference is calibrated on the derivative.
+        calibrated_on: the world whose model the preference was calibrated on, if it is another one.
         asks: the preference asks the model, without learning or calibration.
         thrifty: it asks as little as possible.
         n: corrected pictures.
@@ -76,6 +77,7 @@ class Cell:
     inpainting: bool = False
     derivative: str = ""
     calibrated: bool = False
+    calibrated_on: str = ""
     asks: bool = False
     thrifty: bool = False
     n: int = 100
@@ -86,7 +88,8 @@ class Cell:
         names = self.correct or (self.axis,)
         if self.asks:
             return [Preference(axis_of(self.world, name), "any", Text(), name=name) for name in names]
-        return [preference_of(self.world, name, self.derivative if self.calibrated else "") for name in names]
+        derivative = self.derivative if self.calibrated else ""
+        return [preference_of(self.calibrated_on or self.world, name, derivative) for name in names]
 
     def row(self, figures: dict[str, Estimate]) -> Row:
         """Figures with the settings that are not the defaults."""
@@ -116,15 +119,16 @@ def axis_of(world: str, attribute: str) -> Axis:
 
 @cache
 def preference_of(world: str, attribute: str, derivative: str = "") -> Preference:
-    """The shipped preference, or one that is learned from the world's model and kept in runs/; maybe recalibrated."""
+    """The shipped preference, or one that is made with the world's model and kept in runs/; maybe recalibrated."""
     if derivative:
         return corrector.calibrate(studio_of(world, derivative).host, preference_of(world, attribute))
     name = f"{world}-{attribute}.safetensors"
     for folder in ("weights", "runs"):
         if (ROOT / folder / name).is_file():
             return load_preference(ROOT / folder / name)
-    host = studio_of(world).host
-    preference = corrector.calibrate(host, corrector.learn(host, axis_of(world, attribute)))
+    host, learned_on = studio_of(world).host, WORLDS[world].learned_on
+    learned = preference_of(learned_on, attribute) if learned_on else corrector.learn(host, axis_of(world, attribute))
+    preference = corrector.calibrate(host, learned)
     (ROOT / "runs").mkdir(exist_ok=True)
     corrector.save_preferences([preference], ROOT / "runs" / name)
     return preference
@@ -167,7 +171,8 @@ class Studio:
         return number(corrected / plain, len(prompts))
 
     def _drawn(self, cell, prompts, corrects):
-        how = (cell.correct or cell.axis, cell.target, cell.calibrated, cell.asks, cell.thrifty) if corrects else ()
+        source = cell.calibrated, cell.calibrated_on, cell.asks, cell.thrifty
+        how = (cell.correct or cell.axis, cell.target, *source) if corrects else ()
         key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), how)
         if key not in self.drawn:
             batch, self.rows = SHARE_BATCH if cell.target < 1 else BATCH, 0

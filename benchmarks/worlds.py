@@ -31,6 +31,7 @@ class World:
         asking: {attribute: {value: held-out wordings}}.
         nobody: held-out prompts that name no group.
         marker: gives the network that marks skin.
+        learned_on: the world from whose model preferences are learned, if it is another one; they are calibrated here.
     """
 
     name: str
@@ -42,6 +43,7 @@ class World:
     asking: dict[str, dict[str, tuple[str, ...]]]
     nobody: tuple[str, ...]
     marker: Callable[[], SkinMarker]
+    learned_on: str = ""
 
     def lightness(self, pictures: torch.Tensor) -> np.ndarray:
         """Pictures [N, 3, H, W] in -1..1 -> CIE L* of all skin [N], NaN where a picture shows none."""
@@ -79,5 +81,5 @@ SECOND = World(
     partial(load_marker, second_host.WEIGHTS, second_world.SKIN_PARTS),
 )  # fmt: skip
 FLOW = replace(MINIATURE, name="flow", host=partial(FlowMiniature, bf16=True))
-FLOW_TURBO = replace(MINIATURE, name="flow-turbo", host=partial(twin, bf16=True))
+FLOW_TURBO = replace(MINIATURE, name="flow-turbo", host=partial(twin, bf16=True), learned_on="flow")
 WORLDS = {world.name: world for world in (MINIATURE, SECOND, FLOW, FLOW_TURBO)}

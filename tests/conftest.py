@@ -12,6 +12,7 @@ from corrector.axis.axis import Axis, Side
 from corrector.correction import update
 from corrector.correction.run import MEMORY
 from corrector.gate.train import QUICK
+from corrector.preference import calibration
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
 
@@ -60,8 +61,9 @@ def exact(axis, monkeypatch):
 
     What makes up for errors of a model and a network is switched off.
     """
-    for name, value in {"PUSH_MARGIN": 0.0, "LOWEST_CFG": 1.0, "LATE_EXPONENT": 0.0}.items():
-        monkeypatch.setattr(update, name, value)
+    monkeypatch.setattr(calibration, "PUSH_MARGIN", 0.0)
+    monkeypatch.setattr(calibration, "LOWEST_CFG", 1.0)
+    monkeypatch.setattr(update, "LATE_EXPONENT", 0.0)
 
     def make(world=None, shape=(4, 6, 10), space="miniature", **more):
         world = world or GaussianWorld(means=(0.3, -0.3), spreads=(0.8, 0.9), shape=shape)

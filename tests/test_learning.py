@@ -210,7 +210,7 @@ def test_a_calibration_measures_at_the_users_cfg_scale_and_at_a_distant_one():
 def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it_kept(host, learned, tmp_path):
     drawn = []
     whole = calibrate(host, learned, 8, (1.0, 3.0), progress=drawn.append, folder=tmp_path / "kept")
-    assert sum(drawn) <= pictures_needed(2, 8, (1.0, 3.0)) == 2 * 2 * (3 * 8 + 4 + 3)
+    assert sum(drawn) <= pictures_needed(2, 8, (1.0, 3.0)) == 2 * 2 * (3 * 8 + 4 + 3 + 3)
 
     def stop(count):
         raise KeyboardInterrupt
@@ -235,7 +235,7 @@ def test_the_drift_of_skin_is_measured_at_the_weight_that_is_kept(host, learned,
     monkeypatch.setattr("corrector.learning.calibrate.sample_corrected", watched)
     monkeypatch.setattr("corrector.learning.calibrate.tone_weight", lambda tried, *_: tried + 1)
     measured = calibrate(host, replace(preference, calibrations=()), 6, (2.0,)).calibrations
-    assert weights == [-1.5, -2.5, -3.5] * 2 and {calibration.tone for calibration in measured} == {-3.5}
+    assert weights == [0.0, -1.5, -2.5, -3.5] * 2 and {calibration.tone for calibration in measured} == {-3.5}
 
 
 def test_a_calibration_says_in_words_what_correction_does_badly_and_what_to_do():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from corrector.correction.decision import Decision, PastDecision, decide, notes
+from corrector.correction.decision import Decision, PastDecision, decide
 from corrector.correction.memory import Memory
 from corrector.correction.run import Run
 from corrector.correction.thinning import coins_from_noise, coins_from_seeds, first_lean, level_of, thinned
@@ -149,12 +149,6 @@ def test_picture_that_shows_the_counter_side_counts_for_another_target(constant,
 def test_latents_of_an_empty_picture_are_not_looked_up(constant, start, unknown):
     run = Run([constant], Settings(), torch.zeros(1), [[]], start, memory=Memory())
     assert run.unknown == unknown
-
-
-@pytest.mark.parametrize("cfg, far", [(0.9, True), (1.0, False), (14.0, False), (14.1, True)])
-def test_cfg_scale_is_far_beyond_twice_the_measured_ones(constant, cfg, far):
-    preference = replace(constant, calibrations=(MEASURED, replace(MEASURED, cfg=7.0)))
-    assert any("far from it" in note for note in notes(preference, [""], [0], cfg)) == far
 
 
 def test_strongest_correction_of_all_stages_counts(constant):

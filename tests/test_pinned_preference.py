@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from corrector.gate.prompt_gate import PromptGate, PromptReading
-from corrector.preference.calibration import Calibration, between
+from corrector.preference.calibration import Calibration, between, push_scale
 from corrector.preference.networks import Distilled, along
 
 MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
@@ -51,8 +51,11 @@ def test_correction_harms_beyond_these_figures(measured, harms):
 
 def test_calibration_between_and_beyond_its_scales():
     calibrations = [replace(MEASURED, tone=1.0), replace(MEASURED, cfg=8.0, base_rate=0.1, tone=3.0)]
-    tones = [between(calibrations, cfg).tone for cfg in (0.5, 1.0, 2.0, 4.0, 100.0)]
-    assert tones == pytest.approx([0.0, 0.0, 1.0, 2.0, 3.0 + 0.6 * 2])
+    tones = [between(calibrations, cfg).tone for cfg in (0.5, 1.0, 1.5, 2.0, 5.0, 100.0)]
+    assert tones == pytest.approx([5 / 6, 5 / 6, 5 / 6, 1.0, 2.0, 3.0 + 0.6 * 2])
+    low = [replace(MEASURED, cfg=1.0, tone=1.0), replace(MEASURED, cfg=1.5, tone=3.0)]
+    assert between(low, 1.2).tone == 1.0, "the push is the same at both"
+    assert [push_scale(cfg) for cfg in (0.5, 1.5, 2.0, 7.0)] == [2.0, 2.0, 2.5, 7.5]
     assert between(calibrations, 4.0).base_rate == pytest.approx(1 / (1 + (7 / 3 * 9) ** 0.5))
     chance = LEANING.chance(torch.tensor([0.0, 1.0]))
     assert chance.tolist() == pytest.approx([1 / (1 + math.exp(-0.7)), 1 / (1 + math.exp(-3.7))])
@@ -85,3 +88,21 @@ def test_gate_opens_from_a_group_of_0_8_and_below_a_request_of_0_5(group, asked,
 def test_group_is_almost_named_from_0_3(axis, probability, almost):
     assert ("almost: Orvane" in gate_of(probability, 0.0).reason(axis)) == almost
     assert PromptReading(0, "neither").open and not PromptReading(-1, "neither").open
+
+
+@pytest.mark.parametrize("cfg, far", [(1.0, True), (1.1, False), (13.9, False), (14.0, True), (None, False)])
+def test_cfg_scale_is_far_from_twice_the_calibrated_ones_on(preference, cfg, far):
+    calibrated = replace(preference, calibrations=(MEASURED, replace(MEASURED, cfg=7.0)), training={"cfg": 30.0})
+    caveats = calibrated.caveats_of_run(["Orvane"], cfg)
+    assert caveats == [
+        f"calibrated at CFG 2 and 7 only, and CFG {cfg:g} is far from it: rates and tone may differ" for _ in caveats
+    ]
+    assert bool(caveats) == far
+
+
+@pytest.mark.parametrize("cfg, far", [(1.0, True), (1.1, False), (3.9, False), (4.0, True)])
+def test_cfg_scale_is_far_from_twice_that_of_learning_on_where_nothing_is_calibrated(preference, cfg, far):
+    learned = replace(preference, calibrations=(), training={"cfg": 2.0})
+    words = [f"learned at CFG 2, and CFG {cfg:g} is far from it: calibrate it there"]
+    assert learned.caveats_of_run(["Orvane"], cfg) == (words if far else [])
+    assert replace(learned, training={}).caveats_of_run(["Orvane"], cfg) == []

@@ -208,9 +208,9 @@ def test_a_calibration_lies_on_the_line_through_the_nearest_cfg_scales_and_a_lit
     )
     preference = replace(exact(), calibrations=(high, low))
     middle = preference.calibration("Orvane", 4.0)
-    assert 0.1 < middle.base_rate < 0.2 and middle.tone == pytest.approx(2.0)
+    assert 0.1 < middle.base_rate < 0.2 and middle.tone == pytest.approx(1 + 2 * 2 / 6)
     assert middle.lean_offset == pytest.approx(-2.0) and middle.lean_slope == pytest.approx(4.0)
-    assert preference.calibration("Orvane", 1.0).tone == pytest.approx(0.0)
+    assert preference.calibration("Orvane", 1.0).tone == pytest.approx(1 - 1 / 3)
     assert preference.calibration("Orvane", 0.01).tone == preference.calibration("Orvane", 0.1).tone
     assert preference.calibration("Orvane", 100.0).tone == pytest.approx(3.0 + 0.6 * 2)
     assert preference.calibration("Orvane", 2.0) is low and preference.calibration("Tavelu", 6.0) is None
@@ -230,9 +230,9 @@ def log_line(preference, reasons, cfg=None, **more):
 def test_the_log_line_counts_pictures_and_says_if_the_cfg_scale_or_the_preference_was_not_calibrated(calibrated, exact):
     reasons = ["", "", "", "the prompt asks for a village"]
     assert log_line(calibrated, reasons) == "exact: corrected 3 of 4; left alone 1: the prompt asks for a village"
-    for cfg in (4.1, 0.9):
-        assert f"calibrated at CFG 2 only, and CFG {cfg} is far from it" in log_line(calibrated, [""], cfg)
-    assert log_line(calibrated, [""], 4.0) == log_line(calibrated, [""], 1.0) == "exact: corrected 1 of 1"
+    for cfg in (4.0, 1.0):
+        assert f"calibrated at CFG 2 only, and CFG {cfg:g} is far from it" in log_line(calibrated, [""], cfg)
+    assert log_line(calibrated, [""], 3.9) == log_line(calibrated, [""], 1.1) == "exact: corrected 1 of 1"
     assert "not calibrated" in log_line(exact(), [""], 2.0)
 
 

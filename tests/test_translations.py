@@ -15,7 +15,7 @@ SPEAKERS = {
     "corrector/correction/run.py": ("WINDOW_MISSED", "STRENGTH_ZERO", "_unknown_note"),
     "corrector/correction/verdict.py": ("result",),
     "corrector/gate/prompt_gate.py": ("reason",),
-    "corrector/preference/preference.py": ("caveats_of_run",),
+    "corrector/preference/preference.py": ("caveats_of_run", "_distance"),
     "corrector/preference/calibration.py": ("harm",),
     "corrector/learning/report.py": ("verdict",),
     "corrector/auditing/report_file.py": ("verdict",),

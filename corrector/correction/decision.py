@@ -12,7 +12,6 @@ from .thinning import thinned
 from .verdict import CERTAIN
 
 STRONG = 0.75  # strength from which a corrected picture shows the counter side
-FAR_CFG = 2.0  # factor between a run's CFG scale and the nearest calibrated one from which a note says so
 NO_PREDICTION = "the model predicts the same for both sides, or nothing for one of them"
 CHOSEN_BY_SEED = "this seed is one of those that the target share leaves"
 
@@ -149,12 +148,8 @@ def notes(
         cfg, model: as for `Preference.caveats_of_run`.
     """
     texts = [] if preference.source.has_weights or not preference.gate_weakness else [preference.gate_weakness]
-    scales = sorted({calibration.cfg for calibration in preference.calibrations})
-    if not scales and preference.source.has_weights:
+    if preference.source.has_weights and not preference.calibrations:
         texts.append("not calibrated: its rates and the drift of tone are unknown")
-    elif scales and cfg is not None and not scales[0] / FAR_CFG <= cfg <= scales[-1] * FAR_CFG:
-        measured = " and ".join(f"{scale:g}" for scale in scales)
-        texts.append(f"calibrated at CFG {measured} only, and CFG {cfg:g} is far from it: rates and tone may differ")
     corrected = {preference.axis.groups[group] for group, why in zip(groups, reasons, strict=True) if not why}
     return texts + (preference.caveats_of_run(corrected, cfg, model) if corrected else [])
 

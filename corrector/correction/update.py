@@ -6,8 +6,8 @@
 For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture
 comes out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with n = 1 and k, the
 CFG scale, D* is what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u)
-(METHOD.md). k gets a PUSH_MARGIN more, and n = 1 + LATE_EXPONENT / (1 + sigma^2): where little noise is left the belief
-says too much of pictures that are half-way, and a push that ends too early leaves them so.
+(METHOD.md). k gets a margin more (`push_scale`), and n = 1 + LATE_EXPONENT / (1 + sigma^2): where little noise is left
+the belief says too much of pictures that are half-way, and a push that ends too early leaves them so.
 
 c is the chance that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
 T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
@@ -28,14 +28,13 @@ from torch import Tensor
 
 from ..files.errors import RSCorrectorError
 from ..latents.spaces import expand
+from ..preference.calibration import push_scale
 from ..preference.networks import Reading
 from ..preference.preference import Preference
 from ..preference.text import Text
 from .asked import AskedSides
 from .decision import Decision
 
-PUSH_MARGIN = 0.5  # in units of the CFG scale: makes up for what P and q lack where the scale is low
-LOWEST_CFG = 1.5  # of the push: without guidance even the model's own leaves some stereotypes
 LATE_EXPONENT = 2.0  # by how much the exponent of the belief exceeds 1 where no noise is left: the push ends later
 CLOSED_BELIEF = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
 
@@ -154,7 +153,7 @@ def correct(
         sigma: [B].
         preferences, decisions: one Decision per Preference; their drifts are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
-        cfg: the CFG scale; values below LOWEST_CFG count as that.
+        cfg: the CFG scale.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
         asked: for each Preference with a Text source its AskedSides; None for one whose pictures are predicted for the
@@ -183,7 +182,7 @@ def correct(
         if not isinstance(preference.source, Text):
             reading = preference.source.read(x[index].float(), sigma[index], decision.group[index], prompted)
             exponent = 1 + LATE_EXPONENT / (1 + sigma[index].square())
-            total[index] += drift(reading, decision.select(index), max(float(cfg), LOWEST_CFG) + PUSH_MARGIN, exponent)
+            total[index] += drift(reading, decision.select(index), push_scale(cfg), exponent)
         elif sides is not None:
             total[index] += asked_scale * sides.update(x[index].float(), sigma[index], index, prompted)
     if not touched.any():

@@ -3,9 +3,9 @@
 Everything is measured at two CFG scales, on pictures of the same prompts and seeds:
 
     plain        the base rate, and with the lean at the first step each picture's own chance
-    counter      what the model draws if the prompt asks for the counter side: what corrected pictures should look like,
-                 and the drift of skin tone without a tone push
-    trial        some corrected pictures, whose drift of tone gives a first weight
+    counter      what the model draws if the prompt asks for the counter side: what corrected pictures should look like
+    untoned      some corrected pictures without a tone push: the drift of skin tone that it has to take away
+    trial        the same pictures with one, whose drift gives a first weight
     near         the drift that this weight leaves, which with that of the trial gives the final one: what the tone push
                  takes away grows as a power of the weight
     corrected    at the final weight: the rate at full strength, the distance to the counter pictures, and the drift
@@ -31,7 +31,7 @@ from ..correction.thinning import belief_and_guidance
 from ..correction.update import Settings
 from ..correction.verdict import verdict_of_host
 from ..gate.prompt_gate import PromptReading
-from ..latents.host import Host
+from ..latents.host import Host, cfg_of
 from ..latents.statistics import denoising_error, features, frechet, rate
 from ..preference.calibration import Calibration
 from ..preference.networks import Source
@@ -45,7 +45,7 @@ from .tone import tone_power, tone_weight
 LOG = logging.getLogger("rs_corrector")
 COUNTED = {"counter": 1.0, "unsure": 0.5, "stereotype": 0.0}  # sides in a rate: who is unsure, half each
 COUNTER_EVERY = 2  # one in so many pictures is also drawn as a counter picture
-TRIAL_EVERY = 3  # and one in so many in the trial
+TRIAL_EVERY = 3  # and one in so many without a tone push, and in the trial
 TRIAL_TONE = 1.5  # weight of the tone push in the trial, in units of the group's tone slope
 FEATURE_GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
 FEWEST_COMPARED = 24  # counter pictures that a distance needs
@@ -60,11 +60,11 @@ def scales(cfg: float) -> tuple[float, ...]:
 
 def pictures_needed(groups: int, count: int, cfgs: Sequence[float]) -> int:
     """How many pictures `calibrate` draws at most."""
-    return groups * len(cfgs) * (3 * count + -(-count // COUNTER_EVERY) + -(-count // TRIAL_EVERY))
+    return groups * len(cfgs) * (3 * count + -(-count // COUNTER_EVERY) + 2 * -(-count // TRIAL_EVERY))
 
 
 def calibrate(
-    host: Host, preference: Preference, count: int = 84, cfgs: Sequence[float] = (2.0, 7.0),
+    host: Host, preference: Preference, count: int = 84, cfgs: Sequence[float] | None = None,
     seed: int = 1, progress: Callable[[int], object] | None = None, folder: str | Path | None = None,
     measuring: Callable[[str], object] | None = None,
 ) -> Preference:  # fmt: skip
@@ -77,12 +77,13 @@ def calibrate(
         host: Host.
         preference: as `learn` returns it.
         count: plain pictures per group and CFG scale, and as many corrected ones; broken ones are left out and counted.
-        cfgs: CFG scales; what lies between them is interpolated.
+        cfgs: CFG scales, by default the `scales` for `cfg_of`; what lies between them is interpolated.
         seed: of prompts and pictures.
         progress: `progress(pictures)`, called after each batch.
         folder: batches are saved in it, and an interrupted calibration resumes from them with the same result.
         measuring: `measuring(group)`, called before the pictures of each group.
     """
+    cfgs = scales(cfg_of(host)) if cfgs is None else cfgs
     if wrong := [cfg for cfg in cfgs if not 0 < cfg <= HIGHEST_CFG]:
         raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {HIGHEST_CFG}.")
     axis, model = preference.axis, model_of(host.identity)
@@ -153,7 +154,7 @@ class _Group:
         order = plain.stereotypes_first()
         counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER_EVERY)])
         if slope:
-            measured = replace(measured, tone=self.tone_unit(slope, cfg, measured, plain, counter, order) * slope)
+            measured = replace(measured, tone=self.tone_unit(slope, cfg, measured, plain, order) * slope)
         corrected = self.drawn("corrected", cfg, self.prompts, calibration=measured)
         full_rate, full_n = corrected.rate
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
@@ -163,16 +164,20 @@ class _Group:
             broken=sum(int((~pictures.whole).sum()) for pictures in (plain, corrected)),
         )  # fmt: skip
 
-    def tone_unit(self, slope, cfg, measured, plain, counter, order):
+    def tone_unit(self, slope, cfg, measured, plain, order):
         """The weight of the tone push at which skin keeps its lightness, in units of the group's tone slope."""
         first = order[: -(-len(order) // TRIAL_EVERY)]
-        trial = self.drawn("trial", cfg, self.prompts, first, replace(measured, tone=TRIAL_TONE * slope))
-        weight = tone_weight(TRIAL_TONE, plain.change(trial), plain.change(counter))
+        untoned, trial = (
+            self.drawn(stage, cfg, self.prompts, first, replace(measured, tone=tone * slope))
+            for stage, tone in (("untoned", 0.0), ("trial", TRIAL_TONE))
+        )
+        without = plain.change(untoned)
+        weight = tone_weight(TRIAL_TONE, plain.change(trial), without)
         near = self.drawn("near", cfg, self.prompts, calibration=replace(measured, tone=weight * slope))
         changes = plain.change(trial), plain.change(near.only(trial.numbers))
-        power = tone_power((TRIAL_TONE, weight), changes, plain.change(counter))
-        without = (1 - plain.rate[0]) * plain.change(counter)  # on average over all pictures
-        return tone_weight(weight, plain.drift(near), without, power)
+        power = tone_power((TRIAL_TONE, weight), changes, without)
+        on_average = (1 - plain.rate[0]) * without  # over all pictures
+        return tone_weight(weight, plain.drift(near), on_average, power)
 
     def drawn(
         self, stage: str, cfg: float, prompts: list[str], numbers: Sequence[int] | None = None,

@@ -78,6 +78,7 @@ def learn(
         "pictures_broken": pairs.broken,
         "cfg": cfg,
         "seed": seed,
+        "host": {**host.identity, "steps": host.steps},
         **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
         GATE_FIGURES: gate_figures,
         "verdict_agreement": round(agreement, 4),

@@ -18,7 +18,7 @@ FLAT_TONE = 0.1  # points of L*: a standard deviation below which lightness says
 RIDGE = 0.1  # of the regression of lightness, over a cell's variance, summed over the pictures, on average
 RISE = 0.7  # of the tone push: 0 tilts the model's distribution; with more, samplers that add noise keep the tone alike
 MOST_TONE = 8.0  # largest weight of the tone push, in units of the group's slope
-POWERS = (0.5, 1.0)  # of the weight, with which what it takes away may grow: less and less, where sides differ far
+POWERS = (0.5, 2.0)  # of the weight, with which what it takes away may grow: slower where sides differ far
 TILT = 0.079  # root mean square of s sigma^2 g where skin is, over sigma: above what half precision rounds off
 
 
@@ -76,7 +76,7 @@ def tone_weight(tried: float, changed: float, without: float, power: float = 1.0
     Args:
         tried: a weight, in units of the tone slope.
         changed: the change in lightness with it.
-        without: the change at a weight of 0, which counter pictures show.
+        without: the change at a weight of 0.
         power: what is taken away is in proportion to this power of the weight.
     """
     gained = without - changed

@@ -15,6 +15,8 @@ SPREAD_DEVIATES = 0.1  # deviation from 1 of the latents' spread and extremes, o
 RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
 TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is reported
 UNSURE = 0.1  # share of corrected pictures of which the model's verdict is no side
+PUSH_MARGIN = 0.5  # in units of the CFG scale: makes up for what P and q lack where the scale is low
+LOWEST_CFG = 1.5  # of the push: without guidance even the model's own leaves some stereotypes
 EXTRAPOLATED = 0.6  # how far beyond the nearest measured CFG scale one continues, over the scales' distance
 
 
@@ -121,12 +123,17 @@ class Calibration:
         )
 
 
+def push_scale(cfg: float) -> float:
+    """k of the update (`correction.update`) at a CFG scale."""
+    return max(float(cfg), LOWEST_CFG) + PUSH_MARGIN
+
+
 def between(calibrations: Iterable[Calibration], cfg: float) -> Calibration | None:
-    """Calibrations of one group at several CFG scales -> one at `cfg`, linear in log CFG; None if there are none.
+    """Calibrations of one group at several CFG scales -> one at `cfg`; None if there are none.
 
     It lies on the line through the two nearest scales, a little beyond them as well. Only what depends on the scale
-    smoothly is interpolated: the base rate, as log-odds, the chance of a picture by its lean, and the tone. Scales
-    below 1 count as 1.
+    smoothly is interpolated: in log CFG the base rate, as log-odds, and the chance of a picture by its lean; in
+    `push_scale` the tone, as the push is what it makes up for. Scales below 1 count as 1.
     """
     cfg = max(cfg, 1.0)
     nearest = sorted(calibrations, key=lambda c: abs(_log(c.cfg) - _log(cfg)))
@@ -136,14 +143,18 @@ def between(calibrations: Iterable[Calibration], cfg: float) -> Calibration | No
     second = next((c for c in nearest if _log(c.cfg) != _log(first.cfg)), None)
     if second is None or first.cfg == cfg:
         return first
-    part = (_log(cfg) - _log(first.cfg)) / (_log(second.cfg) - _log(first.cfg))
-    part = max(part, -EXTRAPOLATED)
-    names = ["tone"]
-    if first.lean_slope and second.lean_slope:
-        names += ["lean_slope", "lean_offset", "lean_mean", "lean_spread", "lean_guidance"]
+    part, of_tone = (_part(*map(scale, (cfg, first.cfg, second.cfg))) for scale in (_log, push_scale))
+    names = ["lean_slope", "lean_offset", "lean_mean", "lean_spread", "lean_guidance"]
+    names = names if first.lean_slope and second.lean_slope else []
     mixed = {name: (1 - part) * getattr(first, name) + part * getattr(second, name) for name in names}
+    mixed["tone"] = (1 - of_tone) * first.tone + of_tone * second.tone
     odds = [torch.tensor(c.base_rate, dtype=torch.float64).logit(eps=1e-3) for c in (first, second)]
     return replace(first, base_rate=float(torch.lerp(odds[0], odds[1], part).sigmoid()), **mixed)
+
+
+def _part(place: float, first: float, second: float) -> float:
+    """How far a place is from the first to the second, a little beyond the first at most; 0 if they are the same."""
+    return max((place - first) / (second - first), -EXTRAPOLATED) if first != second else 0.0
 
 
 def _log(cfg: float) -> float:

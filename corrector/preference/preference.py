@@ -15,6 +15,7 @@ from .networks import PreferenceError, Source
 from .text import Text
 
 GATE_FIGURES = "gate_held_out_accuracy"  # in the training figures of a preference
+FAR_CFG = 2.0  # factor between a run's CFG scale and the nearest measured one from which a caveat says so
 NEARBY_CFG = 1.2  # factor between CFG scales up to which what was measured at one is told of the other
 
 
@@ -98,13 +99,25 @@ class Preference:
         """
         measured = [c for c in self.calibrations if c.group in groups]
         near = [c for c in measured if cfg and abs(math.log(max(cfg, 1) / max(c.cfg, 1))) <= math.log(NEARBY_CFG)]
-        caveats = [c.harm for c in near if c.harm]
+        caveats = [sentence for sentence in (self._distance(cfg), *(c.harm for c in near)) if sentence]
         if any(c.of_other_model(model) for c in measured):
             caveats.append(
                 "calibrated on another checkpoint or LoRA than this one, so rates and skin tone may differ: calibrate "
                 "it on this one"
             )
         return caveats
+
+    def _distance(self, cfg: float | None) -> str:
+        """Says that a CFG scale is far from those at which it was calibrated, or else learned, or ""."""
+        calibrated = sorted({calibration.cfg for calibration in self.calibrations})
+        learned = self.training.get("cfg")
+        scales = calibrated or ([] if learned is None else [learned])
+        if cfg is None or not scales or scales[0] / FAR_CFG < cfg < scales[-1] * FAR_CFG:
+            return ""
+        measured = " and ".join(f"{scale:g}" for scale in scales)
+        if calibrated:
+            return f"calibrated at CFG {measured} only, and CFG {cfg:g} is far from it: rates and tone may differ"
+        return f"learned at CFG {measured}, and CFG {cfg:g} is far from it: calibrate it there"
 
     def check_space(
         self, space: str | None, model: str = "the model", advice: str = "use a preference made for this model"
