@@ -231,7 +231,7 @@ def derivatives(options: Options) -> Iterator[Row]:
 
 PARTS = {
     "samplers": samplers,
-    "samplers-scales": scales,
+    "samplers-scales": lambda options: learned(options, OTHER_SCALES, "miniature"),
     "any-checkpoint": lambda options: any_checkpoint(options, CALIBRATED),
     "any-checkpoint-elsewhere": lambda options: any_checkpoint(options, ASKED_ELSEWHERE),
     "any-checkpoint-noisy": lambda options: any_checkpoint(options, NOISY),
@@ -260,7 +260,7 @@ PARTS = {
     "two-axes": two_axes,
     "derivatives": derivatives,
     "second-world": lambda options: samplers(options, "second"),
-    "second-world-scales": lambda options: scales(options, "second"),
+    "second-world-scales": lambda options: learned(options, OTHER_SCALES, "second"),
     "second-world-targets": lambda options: targets(options, "second"),
     "second-world-asked": lambda options: asked(options, "second"),
 }

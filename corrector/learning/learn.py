@@ -85,7 +85,6 @@ def learn(
         "lightness_stereotype_minus_counter": dict(zip(axis.groups, gaps, strict=True)),
         "tone_slopes": dict(zip(axis.groups, slopes, strict=True)),
         "validated_on": host.space,
-        "host": {**host.identity, "steps": host.steps},
     }
     place(source, CPU)
     if weak := weakness(training):
