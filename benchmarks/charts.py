@@ -34,8 +34,8 @@ def dots(axes: Axes, position: float, values: Iterable[float], colour: str, shap
 
 def by_setting(marks: tuple[Mark, ...], label: str, limits: tuple[float, float]) -> Figure:
     """Three panels: CFG scales, steps, samplers; a dot for each axis and group of both worlds."""
-    names = "samplers", "samplers-scales", "second-world", "second-world-scales"
-    rows = [row for name in names for row in parts_of(f"cells/{name}")[0].rows]
+    parts = parts_of("cells/samplers+samplers-scales+second-world+second-world-scales")
+    rows = [row for part in parts for row in part.rows]
     by_cfg: dict[str, list[Row]] = {}
     by_steps: dict[str, list[Row]] = {}
     by_sampler: dict[str, list[Row]] = {name: [] for name in SAMPLERS}

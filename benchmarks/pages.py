@@ -24,7 +24,7 @@ PICTURES = ROOT / "docs" / "pictures"
 END = "<!-- end -->"
 BLOCK = re.compile(rf"(<!-- figures: (\S+) -->\n).*?({END})", re.DOTALL)
 NUMBER = re.compile(
-    r"(<!-- figure: (max|min|largest|all|interval|n) (.+?) of ([\w-]+/[\w*-]+)(?: where (.+?))?(?: as (\S+))? -->)"
+    r"(<!-- figure: (max|min|largest|all|interval|n) (.+?) of ([\w-]+/[\w*+-]+)(?: where (.+?))?(?: as (\S+))? -->)"
     rf".*?({END})"
 )
 

@@ -58,7 +58,9 @@ class Cell:
         derivative: name of the LoRA that changes the miniature, or "".
         calibrated: the preference is calibrated on the derivative.
         calibrated_on: the world whose model the preference was calibrated on, if it is another one.
-        asks: the preference asks the model, without learning or calibration.
+        asks: the preference asks the model, without learning or calibration; and without a gate, where pictures are not
+            `gated`.
+        gated: it has the gate that is trained at once for users.
         thrifty: it asks as little as possible.
         n: corrected pictures.
         seed: of the first picture.
@@ -79,6 +81,7 @@ class Cell:
     calibrated: bool = False
     calibrated_on: str = ""
     asks: bool = False
+    gated: bool = False
     thrifty: bool = False
     n: int = 100
     seed: int = 0
@@ -206,7 +209,8 @@ class Studio:
         pipe.set_progress_bar_config(disable=True)
         call |= dict(guidance_scale=cell.cfg, num_inference_steps=cell.steps, output_type="latent")
         strength = float(corrects)  # 0 replaces nothing
-        correction = corrected(pipe, cell.preferences, strength, cell.target, thrifty=cell.thrifty)
+        given = [preference.axis if cell.gated else preference for preference in cell.preferences]
+        correction = corrected(pipe, given, strength, cell.target, thrifty=cell.thrifty)
         with torch.autocast("cpu", torch.bfloat16), correction:
             return pipe(prompt=prompts, **call).images.float()
 

@@ -49,7 +49,7 @@ class Table:
     """Rows of a part, a line for each combination of the settings in `by`.
 
     Args:
-        source: BENCHMARK/PART, or BENCHMARK/* for all its parts.
+        source: BENCHMARK/PART, some joined by "+", or BENCHMARK/* for all its parts.
         by: names of settings; several joined by "+" share a column.
         columns: {heading: arguments of its Column}.
         where: {setting: values that it may have}.
@@ -109,12 +109,13 @@ def _text(value: float, form: str) -> str:
 
 
 def parts_of(source: str) -> list[Part]:
-    """The parts that BENCHMARK/PART or BENCHMARK/* names. Raises KeyError if there is no such part."""
-    benchmark, _, name = source.partition("/")
+    """The parts that BENCHMARK/PART+PART or BENCHMARK/* names. Raises KeyError if there is no such part."""
+    benchmark, _, names = source.partition("/")
     parts = _loaded(benchmark)
-    if name != "*" and name not in parts:
-        raise KeyError(f"benchmarks/figures/{benchmark}.json has no part {name!r}; it has: {', '.join(parts)}")
-    return list(parts.values()) if name == "*" else [parts[name]]
+    chosen = list(parts) if names == "*" else names.split("+")
+    if missing := [name for name in chosen if name not in parts]:
+        raise KeyError(f"benchmarks/figures/{benchmark}.json has no part {missing[0]!r}; it has: {', '.join(parts)}")
+    return [parts[name] for name in chosen]
 
 
 @cache
