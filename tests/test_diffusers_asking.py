@@ -209,3 +209,10 @@ def test_the_gate_is_kept_for_the_text_encoder(miniature, monkeypatch):
     (again,) = preferences_of(axis, lambda: texts)
     for name, tensor in first.gate.state_dict().items():
         assert torch.equal(again.gate.state_dict()[name], tensor)
+
+
+def test_the_gate_is_trained_inside_autocast_too(miniature, tmp_path, monkeypatch):
+    monkeypatch.setattr("corrector.hosts.given.cache_folder", lambda name: tmp_path)
+    with torch.autocast("cpu", torch.bfloat16), corrected(miniature, AXIS) as run:
+        drawn(miniature, seeds=(0,), num_inference_steps=2)
+    assert run.outcomes() == ["corrected"]

@@ -49,6 +49,7 @@ Encode = Callable[[Sequence[str]], Iterable[Tensor]]
 Progress = Callable[[int, int], object]
 
 
+@torch.autocast("cpu", enabled=False)  # of a caller: texts are kept in half precision, which it refuses
 def train_gate(
     axis: Axis, encode: Encode, seed: int = 0, count: int | None = None, steps: int = GATE_STEPS, check: bool = True,
     progress: Progress | None = None, **others: Any,
