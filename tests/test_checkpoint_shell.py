@@ -44,7 +44,7 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, axis, tmp_path
     said = capsys.readouterr().out
     assert "Orvane at CFG 3" in said and "80%" in said
     calibrated = load_preference(file)
-    assert "Calibration at CFG 3 and 7: at most 32 pictures, kept in " in said
+    assert "Calibration at CFG 3 and 7: at most 36 pictures, kept in " in said
     assert [(c.group, c.cfg, c.base_n) for c in calibrated.calibrations] == [
         (group, cfg, 2) for group in axis.groups for cfg in (3, 7)
     ]
