@@ -61,6 +61,32 @@ def test_weights_of_a_kind_that_gives_no_values_have_no_fingerprint_and_no_ident
     assert fingerprint(quantised) == identity(quantised, {"patch": 1}) == ""
 
 
+class Packed(torch.Tensor):
+    """As GGUF weights of other nodes: bytes, which say the shape that they have once they are unpacked."""
+
+    unpacked = None
+
+    @property
+    def shape(self):
+        return self.unpacked or self.size()
+
+    def detach(self):
+        return self
+
+
+def packed(tensor, seed):
+    data = torch.randint(256, (len(tensor), 18), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    made = data.as_subclass(Packed)
+    made.unpacked = torch.Size(tensor.shape)
+    return made
+
+
+def test_weights_that_are_packed_into_bytes_are_identified_by_these(weights):
+    first, same, other = (changed(weights, lambda tensor, seed=seed: packed(tensor, seed)) for seed in (1, 1, 2))
+    assert fingerprint(first) and same_weights(fingerprint(first), fingerprint(same))
+    assert not same_weights(fingerprint(first), fingerprint(other))
+
+
 @pytest.mark.parametrize("precision", (torch.float8_e4m3fn, torch.float8_e5m2))
 def test_weights_of_8_bits_have_a_fingerprint(weights, precision):
     first = fingerprint(changed(weights, lambda tensor: tensor.to(precision)))
