@@ -54,7 +54,7 @@ def test_where_the_sampler_adds_noise_no_preview_is_trusted_for_leaving_a_pictur
     assert set(run.reasons[0]) == {""}
 
 
-@pytest.mark.parametrize("cfg", (1.0, 7.0))
+@pytest.mark.parametrize("cfg", (0.0, 1.0, 7.0))
 def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale(preference, cfg):
     """Without CFG, with a margin in the first step."""
     model, sigma = WorldModel(cfg=cfg), torch.full((8,), 5.0)
@@ -65,7 +65,7 @@ def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale
     )
     counter = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
     wanted = negative + cfg * (counter - negative)
-    wanted += (max(cfg, LOWEST_CFG) - cfg) * (counter - conditional)
+    wanted += (LOWEST_CFG - 1) * (cfg == 1) * (counter - conditional)
     fine = counter_side(previewed(model, x, sigma, model.plain(x, sigma), PREVIEWS[cfg != 1, False]))
     assert not fine.all()
     torch.testing.assert_close(made[~fine], wanted[~fine], rtol=1e-4, atol=1e-4)

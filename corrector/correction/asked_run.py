@@ -82,7 +82,7 @@ class AskedRun:
 
     def scale(self, cfg: float) -> float:
         """w of the update at hand, from the CFG scale of the run."""
-        return max(float(cfg), LOWEST_CFG) if self._first else cfg
+        return max(cfg, min(cfg, 1.0) * LOWEST_CFG) if self._first else cfg
 
     def heed_noise(
         self, x: Tensor, sigma: Tensor, predicted: Callable[[], Tensor], decisions: Sequence[Decision],
