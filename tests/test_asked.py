@@ -8,7 +8,7 @@ import torch
 from asked_world import SHAPE, START, WORLD, WorldModel, counter_side, sampled
 from corrector.axis.axis import load_axis
 from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, previewed
-from corrector.correction.asked_run import LOWEST_CFG
+from corrector.correction.asked_run import FIRST_WEIGHT
 from corrector.correction.decision import NO_PREDICTION
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
@@ -64,11 +64,11 @@ def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale
         negative + cfg * (conditional - negative), x, sigma, cfg, conditional, negative
     )
     counter = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
-    wanted = negative + cfg * (counter - negative)
-    wanted += (LOWEST_CFG - 1) * (cfg == 1) * (counter - conditional)
+    reference = negative + cfg * (counter - negative)
+    reference += (FIRST_WEIGHT - 1) * (cfg == 1) * (counter - conditional)
     fine = counter_side(previewed(model, x, sigma, model.plain(x, sigma), PREVIEWS[cfg != 1, False]))
     assert not fine.all()
-    torch.testing.assert_close(made[~fine], wanted[~fine], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made[~fine], reference[~fine], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("cfg", (1.0, 2.0))
@@ -151,8 +151,8 @@ def test_the_target_share_counts_the_pictures_that_are_fine_anyway(preference, t
     model = WorldModel()
     plain = sampled(100, model=model)
     made = sampled(100, run_of(preference, 100, model, Settings(target=target)), model)
-    wanted = max(target, float(counter_side(plain).float().mean()))
-    assert float(counter_side(made).float().mean()) == pytest.approx(wanted, abs=0.02)
+    reference = max(target, float(counter_side(plain).float().mean()))
+    assert float(counter_side(made).float().mean()) == pytest.approx(reference, abs=0.02)
     corrected = (made != plain).flatten(1).any(dim=1)
     assert not (corrected & counter_side(plain)).any()
 

@@ -78,11 +78,11 @@ def test_a_learned_preference_corrects_as_in_the_pipeline_that_is_not_modular(wh
     unchanged, before = drawn(), latents_of(plain(pipe, guidance_scale=4.0))
     torch.testing.assert_close(before, unchanged, rtol=1e-3, atol=1e-2)
     with corrected(whole, learned) as run:
-        wanted = drawn()
+        reference = drawn()
     changed = latents_of(guided(pipe, learned, guidance_scale=4.0))
     assert run.outcomes() == pipe.guider.run.outcomes() == ["corrected"]
-    assert (wanted - unchanged).abs().max() > 0.1
-    torch.testing.assert_close(changed, wanted, rtol=1e-3, atol=1e-2)
+    assert (reference - unchanged).abs().max() > 0.1
+    torch.testing.assert_close(changed, reference, rtol=1e-3, atol=1e-2)
 
 
 @pytest.fixture
@@ -93,26 +93,26 @@ def villages(monkeypatch):
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_strength_zero_is_classifier_free_guidance_bit_for_bit(pipe, asks, learned, cfg):
-    wanted = latents_of(plain(pipe, guidance_scale=cfg))
-    assert torch.equal(latents_of(guided(pipe, asks, learned, strength=0, guidance_scale=cfg)), wanted)
+    reference = latents_of(plain(pipe, guidance_scale=cfg))
+    assert torch.equal(latents_of(guided(pipe, asks, learned, strength=0, guidance_scale=cfg)), reference)
     assert pipe.guider.run.report() == "Nothing was corrected: the strength is 0."
     pipe.update_components(guider=RSCorrectorGuidance(str(asks), strength=0, guidance_scale=cfg))
-    assert torch.equal(latents_of(pipe), wanted)
+    assert torch.equal(latents_of(pipe), reference)
 
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_the_model_can_be_asked_and_nothing_is_left_behind(pipe, asks, villages, cfg):
-    wanted = latents_of(plain(pipe, guidance_scale=cfg))
+    reference = latents_of(plain(pipe, guidance_scale=cfg))
     denoiser = getattr(pipe, "unet", None) or pipe.transformer
     before = [len(hooks) for hooks in (denoiser._forward_pre_hooks, denoiser._forward_hooks)]
     changed = latents_of(guided(pipe, asks, guidance_scale=cfg))
     assert pipe.guider.run.outcomes() == ["corrected"] and pipe.guider.run.results()
-    assert changed.isfinite().all() and not torch.equal(changed, wanted)
+    assert changed.isfinite().all() and not torch.equal(changed, reference)
     assert "step" not in vars(pipe.scheduler)
     assert [len(hooks) for hooks in (denoiser._forward_pre_hooks, denoiser._forward_hooks)] == before
     assert torch.equal(latents_of(pipe), changed)
     assert len(pipe.guider.run.outcomes()) == 1
-    assert torch.equal(latents_of(plain(pipe, guidance_scale=cfg)), wanted)
+    assert torch.equal(latents_of(plain(pipe, guidance_scale=cfg)), reference)
 
 
 def test_the_model_is_asked_as_if_the_pipeline_were_given_token_vectors(asks, villages):
@@ -122,9 +122,9 @@ def test_the_model_is_asked_as_if_the_pipeline_were_given_token_vectors(asks, vi
     tokens = dict(zip(names, whole.encode_prompt(**texts), strict=True))
     call = dict(height=64, width=96, num_inference_steps=4, guidance_scale=4.0, output_type="latent")
     with corrected(whole, asks):
-        wanted = whole(**tokens, **call, generator=torch.Generator().manual_seed(1)).images
+        reference = whole(**tokens, **call, generator=torch.Generator().manual_seed(1)).images
     changed = latents_of(guided(modular(whole), asks, guidance_scale=4.0))
-    torch.testing.assert_close(changed, wanted, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(changed, reference, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_the_model_is_asked_as_if_the_pipeline_were_given_token_vectors(asks, vi
     ids=str,
 )
 def test_the_scale_is_that_of_the_first_step_in_any_formulation(pipe, asks, villages, settings, scale):
-    wanted = latents_of(plain(pipe, **settings))
+    reference = latents_of(plain(pipe, **settings))
     changed = latents_of(guided(pipe, asks, **settings))
-    assert pipe.guider.run._runs[0].cfg == scale and not torch.equal(changed, wanted)
-    assert torch.equal(latents_of(guided(pipe, asks, **settings, strength=0)), wanted)
+    assert pipe.guider.run._runs[0].cfg == scale and not torch.equal(changed, reference)
+    assert torch.equal(latents_of(guided(pipe, asks, **settings, strength=0)), reference)
 
 
 @pytest.fixture
@@ -211,17 +211,17 @@ def test_pictures_that_start_from_a_picture(asks, villages, more):
     torch.manual_seed(1)
     pipe.update_components(vae=autoencoder(scaling_factor=0.13025).eval())
     call = dict(image=PICTURE, width=64, strength=0.7, num_inference_steps=10, **more)
-    wanted = latents_of(plain(pipe, guidance_scale=4.0), **call)
+    reference = latents_of(plain(pipe, guidance_scale=4.0), **call)
     changed = latents_of(guided(pipe, asks, guidance_scale=4.0), **call)
-    assert pipe.guider.run.outcomes() == ["corrected"] and not torch.equal(changed, wanted)
-    assert torch.equal(latents_of(guided(pipe, asks, guidance_scale=4.0, strength=0), **call), wanted)
+    assert pipe.guider.run.outcomes() == ["corrected"] and not torch.equal(changed, reference)
+    assert torch.equal(latents_of(guided(pipe, asks, guidance_scale=4.0, strength=0), **call), reference)
 
 
 def test_after_an_interruption_other_pipelines_are_left_alone(sd3, asks, villages):
     whole = transformer_pipeline("StableDiffusion3Pipeline")
     whole.scheduler = sd3.scheduler
     call = dict(prompt="a portrait", height=64, width=64, num_inference_steps=4, output_type="latent")
-    wanted = whole(**call, generator=torch.Generator().manual_seed(1)).images
+    reference = whole(**call, generator=torch.Generator().manual_seed(1)).images
     changed = latents_of(guided(sd3, asks, guidance_scale=4.0))
     steps = []
 
@@ -234,7 +234,7 @@ def test_after_an_interruption_other_pipelines_are_left_alone(sd3, asks, village
     with pytest.raises(KeyboardInterrupt):
         latents_of(sd3)
     hook.remove()
-    assert torch.equal(whole(**call, generator=torch.Generator().manual_seed(1)).images, wanted)
+    assert torch.equal(whole(**call, generator=torch.Generator().manual_seed(1)).images, reference)
     sd3.guider.attach(sd3)
     assert "step" not in vars(sd3.scheduler)
     assert torch.equal(latents_of(sd3), changed)
@@ -244,10 +244,10 @@ def test_half_precision_and_several_pictures_of_each_prompt(name, asks, villages
     whole = pipeline("sdxl") if "XL" in name else transformer_pipeline(MODULAR[name])
     pipe = modular(whole.to(torch.bfloat16))
     call = dict(prompt=["a portrait", "a cat"], negative_prompt=["a dog"] * 2, num_images_per_prompt=2)
-    wanted = latents_of(plain(pipe, guidance_scale=4.0), **call)
+    reference = latents_of(plain(pipe, guidance_scale=4.0), **call)
     changed = latents_of(guided(pipe, asks, guidance_scale=4.0), **call)
     assert pipe.guider.run.outcomes() == ["corrected"] * 4 and changed.isfinite().all()
-    assert wanted.dtype == changed.dtype and not any(map(torch.equal, wanted, changed))
+    assert reference.dtype == changed.dtype and not any(map(torch.equal, reference, changed))
 
 
 def test_what_it_cannot_do_is_told_in_a_sentence(sd3, asks, preference, tmp_path):

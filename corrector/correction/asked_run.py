@@ -18,7 +18,7 @@ from .verdict import CERTAIN, Side, Verdict, result
 
 SAME_NOISE = 0.95  # cosine of the noise at two steps, below which the sampler has added some
 OTHER_NOISE = 0.3  # the same, below which nearly all is new
-LOWEST_CFG = 1.75  # of the first step's update, whose D_cond is there anyway: words alone leave some stereotypes at 1
+FIRST_WEIGHT = 1.75  # of the first step's update at CFG 1, whose D_cond is there anyway: words leave some stereotypes
 NOISE_HEEDED = 5.0  # sigma from which pictures to which it adds noise are previewed again
 
 Readings = Sequence[PromptReading | None]
@@ -82,7 +82,7 @@ class AskedRun:
 
     def scale(self, cfg: float) -> float:
         """w of the update at hand, from the CFG scale of the run."""
-        return max(cfg, min(cfg, 1.0) * LOWEST_CFG) if self._first else cfg
+        return max(cfg, min(cfg, 1.0) * FIRST_WEIGHT) if self._first else cfg
 
     def heed_noise(
         self, x: Tensor, sigma: Tensor, predicted: Callable[[], Tensor], decisions: Sequence[Decision],

@@ -106,6 +106,14 @@ class Settings:
             )
         return strength.expand(count)
 
+    def check_masks(self, count: int) -> None:
+        """Raises CorrectionError if there is neither one mask for all of `count` pictures nor one for each."""
+        masks = 1 if self.mask is None or self.mask.ndim == 2 else len(self.mask)
+        if masks not in (1, count):
+            raise CorrectionError(
+                f"There are {masks} masks for {count} pictures; give one for all, or one for each picture."
+            )
+
 
 def _check_mask(mask: object) -> None:
     if not isinstance(mask, Tensor):

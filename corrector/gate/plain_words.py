@@ -42,8 +42,8 @@ def _singular(word: str) -> str:
 @cache
 def entries_of(*lists: str) -> frozenset[Words]:
     """The entries of lists of the vocabulary and of the grammar's texts, up to the first field."""
-    known = vocabulary() | grammar()["texts"]
-    return frozenset(plain_words(entry.partition("{")[0]) for name in lists for entry in known[name]) - {()}
+    entries = vocabulary() | grammar()["texts"]
+    return frozenset(plain_words(entry.partition("{")[0]) for name in lists for entry in entries[name]) - {()}
 
 
 @cache

@@ -286,12 +286,7 @@ class PipelineRun:
         start = self._start
         if start is None and timestep != self._scheduler.timesteps[0]:
             start = sample / alpha  # another pipeline sampled the steps before (denoising_end and denoising_start)
-        mask = self.settings.mask
-        masks = 1 if mask is None or mask.ndim == 2 else len(mask)
-        if masks not in (1, len(sample)):
-            raise CorrectionError(
-                f"There are {masks} masks for {len(sample)} pictures; give one for all, or one for each picture."
-            )
+        self.settings.check_masks(len(sample))
         coins = coins_from_noise(sample if self._noise is None else self._noise, self._seed)
         tokens = [prompt[0][0] for prompt in evaluations.prompts.conditionings]
         if self.family is not STABLE_DIFFUSION:

@@ -47,8 +47,8 @@ def test_a_preview_is_the_thumbnail(path, thumbnail):
 
 def test_the_scan_of_assets_finds_the_base_model(path):
     metadata_extract = pytest.importorskip("app.assets.services.metadata_extract")
-    found = metadata_extract.extract_file_metadata(str(path))
-    assert found.base_model == "the miniature" and found.has_preview_images
+    metadata = metadata_extract.extract_file_metadata(str(path))
+    assert metadata.base_model == "the miniature" and metadata.has_preview_images
 
 
 def test_the_file_of_the_node_has_them_too(path, tmp_path, monkeypatch):
