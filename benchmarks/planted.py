@@ -3,20 +3,20 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.records import ROOT
 from corrector.axis.axis import Axis
 from corrector.miniature.host import Miniature
 from corrector.preference.file import load_preference
-from corrector.preference.networks import Reading
 from corrector.preference.preference import Preference
 
 Update = Callable[[Tensor, Tensor], Tensor]  # x [B, C, H, W], sigma [B, 1, 1, 1] -> push [B, C, H, W]
 
 
 class Push(nn.Module):
-    """A source that always pushes by `push(x, sigma)`."""
+    """A source whose update is always `push(x, sigma)`."""
 
     has_weights = True
 
@@ -24,8 +24,8 @@ class Push(nn.Module):
         super().__init__()
         self.push = push
 
-    def read(self, x, sigma, group, conditional):
-        return Reading(x.new_full((len(x),), -20.0), self.push(x, sigma.view(-1, 1, 1, 1)).to(x.device))
+    def update(self, x, sigma, group, conditional):
+        return self.push(x, sigma.view(-1, 1, 1, 1)).to(x.device)
 
 
 def planted(host: Miniature, axis: Axis, name: str) -> Preference:
@@ -55,9 +55,10 @@ def _one_picture(host: Miniature, group: str) -> Update:
 
 
 def _lighter(host: Miniature, group: str) -> Update:
-    """Pushes along the tone push of the shipped preference, which is the direction of lighter skin."""
-    reading = _shipped(host, group)
-    return lambda x, sigma: 2.0 * reading(x, sigma).tone
+    """Brightens the middle of the picture, where people are: latents of all that is lighter there."""
+    grey, light = (host.encode_pictures(torch.full((1, 3, 128, 128), level)) for level in (0.0, 0.5))
+    middle = F.pad(torch.ones(1, 1, 8, 8), (4, 4, 4, 4))
+    return lambda x, sigma: 0.3 * (light - grey) * middle / (1 + sigma)
 
 
 def _melted(host: Miniature, group: str) -> Update:
@@ -65,21 +66,15 @@ def _melted(host: Miniature, group: str) -> Update:
 
     At CFG 7 faces melt and skies burn, and the miniature's reader still finds the group and the city.
     """
-    reading = _shipped(host, group, 5.0)
-    return lambda x, sigma: 2.0 * reading(x, sigma).push
-
-
-def _shipped(host: Miniature, group: str, lowest: float = 0.0) -> Callable[[Tensor, Tensor], Reading]:
-    """The shipped preference for a prompt that names a group: (x, sigma) -> Reading, as at `lowest` sigma or more."""
     source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
     tokens = host.encode([f"a portrait of a {group} person"])
 
-    def reading(x: Tensor, sigma: Tensor) -> Reading:
+    def push(x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.flatten()
         predicted = host.denoise(x, sigma, tokens.expand(len(x), -1, -1))
-        return source(x, sigma.clamp(min=lowest), torch.zeros(len(x), dtype=torch.long), predicted)
+        return 2.0 * source(x, sigma.clamp(min=5.0), torch.zeros(len(x), dtype=torch.long), predicted)
 
-    return reading
+    return push
 
 
 _MAKERS = {

@@ -41,19 +41,24 @@ class AskedModel:
         preferences: of the run.
         prompts: the positive conditions as the guider got them.
         sampling: how the model is sampled.
+        vae: that of the node, if there is one.
     """
 
-    def __init__(self, guider: Any, preferences: Sequence[Preference], prompts: list[dict], sampling: Sampling):
+    def __init__(
+        self, guider: Any, preferences: Sequence[Preference], prompts: list[dict], sampling: Sampling,
+        vae: VAE | None = None,
+    ):  # fmt: skip
         self.guider = guider
         self.sampling = sampling
         self.prompts = prompts
         self.sources = [each.source for each in preferences if isinstance(each.source, Text)]
-        self._pictures = next((source.pictures for source in self.sources if source.pictures), None)
+        of_sources = next((source.pictures for source in self.sources if source.pictures), None)
+        self._pictures = pictures_of(vae) if vae else of_sources
         self.call: dict[str, Any] = {}  # model, cond and model_options of the evaluation at hand
         self.aside = False  # whether it is asked, so that the hooks of the run have nothing to do
 
-    @property
     def pictures(self) -> Pictures | None:
+        """How latents are shown: by the VAE of the preference or of the node, or in the host's approximate colours."""
         model, of_vae = self.guider.model_patcher.model, self._pictures
         if of_vae is not None:
             return Pictures(

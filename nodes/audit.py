@@ -215,7 +215,7 @@ class RSCorrectorMap(io.ComfyNode):
         acts, model = Acts(), model.clone()
         model.set_model_sampler_post_cfg_function(lambda args: acts.before_correction(args["denoised"]))
         if strength > 0:
-            model = corrected(model, preference, Settings(strength=strength), told=remember, replaces=False)
+            model = corrected(model, preference, Settings(strength=strength), told=remember, replaces=False, vae=vae)
         model.set_model_sampler_post_cfg_function(lambda args: acts.after_correction(args["denoised"]))
         latent = _sampled(model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise)
         pictures = vae.decode(latent["samples"]).float().cpu()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.sd import VAE as ComfyVAE
 from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 from torch import Tensor
@@ -32,6 +33,7 @@ from .search import CORRECT, SEARCH_WORDS, found_by
 def corrected(
     model: ModelPatcher, preferences: Sequence[Preference], settings: Settings, thinning_seed: int = 0,
     use_gate: bool = True, told: Callable[[Run], None] | None = None, replaces: bool = True,
+    vae: ComfyVAE | None = None,
 ) -> ModelPatcher:  # fmt: skip
     """A clone of `model` whose sampling is corrected.
 
@@ -43,6 +45,8 @@ def corrected(
         told: callback `told(run)` after each sampling, with its Run.
         replaces: whether the model may predict for the counter side's prompts in place of the run's own, where that
             is all there is to ask; else hooks before see the plain prediction, and a run costs more.
+        vae: shows finished pictures, which get the skin tone of plain ones; by default that of a preference, or the
+            host's approximate colours.
     """
     check_model(model, preferences)
     identity = cache(partial(identity_of, model))
@@ -61,7 +65,7 @@ def corrected(
         prompts = [cond for cond in conds if cond.get("cross_attn") is not None]
         host = guider.model_patcher.model
         sampling = Sampling(guider.model_patcher, frames=noise.ndim == 5)
-        asked, replaced = AskedModel(guider, preferences, prompts, sampling), False
+        asked, replaced = AskedModel(guider, preferences, prompts, sampling, vae), False
 
         def in_package(latents):
             return sampling.pictures(host.process_latent_in(latents))
@@ -74,12 +78,12 @@ def corrected(
             start=in_package(latent_image) if latent_image.any() else None,
             context=context and context.prompt_id,  # the samplers of a graph may be stages of the same pictures
             use_gate=use_gate, asks=asked, steps=len(sigmas) - 1, model=identity,
-            texts=[] if asked.text is None else [asked.text] * len(noise),
+            texts=[] if asked.text is None else [asked.text] * len(noise), pictures=asked.pictures,
         )  # fmt: skip
         outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
         try:
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
-            if asks and sigmas[-1] == 0:
+            if sigmas[-1] == 0:
                 made = in_package(samples)
                 kept = run.finished(made)
                 changed = sampling.latents(kept != made)  # others keep their bits
@@ -170,6 +174,11 @@ ASKING = (
         "half as long again, but skin is kept less exactly, pictures are misread more often, and there is no verdict.",
     ),
 )  # fmt: skip
+VAE = io.Vae.Input(
+    "vae", optional=True,
+    tooltip="The checkpoint's VAE. With it finished pictures keep the skin tone of plain ones; without it approximate "
+    "colours serve, which are less exact.",
+)  # fmt: skip
 PREFERENCE = PreferenceSocket.Input("preference", tooltip="From an RS-Corrector preference node.")
 MODEL = io.Model.Input("model", tooltip="The model to correct. Its weights are not changed.")
 CORRECTED_MODEL = io.Model.Output(tooltip="The corrected model, for any sampler node.")
@@ -177,14 +186,15 @@ INPUTS = (MODEL, PREFERENCE, STRENGTH)
 
 
 def correct_and_tell(
-    cls: type[io.ComfyNode], model: ModelPatcher, preferences: Sequence[Preference], settings: Settings, *options: Any
-) -> io.NodeOutput:
+    cls: type[io.ComfyNode], model: ModelPatcher, preferences: Sequence[Preference], settings: Settings, *options: Any,
+    vae: ComfyVAE | None = None,
+) -> io.NodeOutput:  # fmt: skip
     """The output of a correcting node, on which the outcome of each run is shown. Args as for `corrected`."""
     node = cls.hidden and cls.hidden.unique_id
     if settings.strength == 0:
         tell(node)
         return io.NodeOutput(model)
-    return io.NodeOutput(corrected(model, preferences, settings, *options, told=lambda run: tell(node, run)))
+    return io.NodeOutput(corrected(model, preferences, settings, *options, told=lambda run: tell(node, run), vae=vae))
 
 
 class RSCorrector(io.ComfyNode):
@@ -197,15 +207,17 @@ class RSCorrector(io.ComfyNode):
             **found_by(*SEARCH_WORDS),
             description="Corrects a stereotype during sampling, without changing the model's weights. Pictures without "
             "the stereotype, and prompts that ask for it, are left alone.",
-            inputs=list(INPUTS),
+            inputs=[*INPUTS, VAE],
             outputs=[CORRECTED_MODEL],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,  # each node shows its own outcome, so the host's cache must not share its model
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, preference: tuple[Preference, ...], strength: float) -> io.NodeOutput:
-        return correct_and_tell(cls, model, preference, Settings(strength=strength))
+    def execute(
+        cls, model: ModelPatcher, preference: tuple[Preference, ...], strength: float, vae: ComfyVAE | None = None
+    ) -> io.NodeOutput:
+        return correct_and_tell(cls, model, preference, Settings(strength=strength), vae=vae)
 
 
 class RSCorrectorAdvanced(io.ComfyNode):
@@ -249,6 +261,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Corrects only where the mask is white."),
                 *ASKING,
+                VAE,
             ],
             outputs=[CORRECTED_MODEL],
             hidden=[io.Hidden.unique_id],
@@ -259,7 +272,7 @@ class RSCorrectorAdvanced(io.ComfyNode):
     def execute(
         cls, model: ModelPatcher, preference: tuple[Preference, ...], strength: float, target: float,
         start_percent: float, end_percent: float, thinning_seed: int, cap: float, gate: bool,
-        mask: Tensor | None = None, verdict: bool = True, thrifty: bool = False,
+        mask: Tensor | None = None, verdict: bool = True, thrifty: bool = False, vae: ComfyVAE | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         if start_percent >= end_percent:
             raise CorrectionError(
@@ -268,4 +281,4 @@ class RSCorrectorAdvanced(io.ComfyNode):
             )
         window = Sampling(model).window(start_percent, end_percent)
         settings = Settings(strength, target, window, mask, cap or None, verdict, thrifty)
-        return correct_and_tell(cls, model, preference, settings, thinning_seed, gate)
+        return correct_and_tell(cls, model, preference, settings, thinning_seed, gate, vae=vae)

@@ -79,6 +79,26 @@ class Phrased:
         return self._encoded
 
 
+def pictures_of(model: Any, device: torch.device) -> Pictures:
+    """How the host shows latents in model space, as the user lets it: by the VAE of a model, or approximately."""
+    from modules.sd_samplers_common import decode_first_stage, images_tensor_to_samples
+
+    def decode(latents: Tensor) -> Tensor:
+        shown = [decode_first_stage(model, latent[None].to(device)) for latent in latents]
+        return torch.cat(shown).float().cpu().clamp(-1, 1)
+
+    def encode(pictures: Tensor) -> Tensor:
+        # VAEs add noise from torch's generator: here the same to each picture, and the host's stays as it is.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            latents = []
+            for picture in pictures:
+                torch.manual_seed(0)
+                latents.append(images_tensor_to_samples((picture[None] + 1) / 2, model=model))
+        return torch.cat(latents).float().cpu()
+
+    return Pictures(decode, encode)
+
+
 class AskedModel(ABC):
     """The model of one sampling pass, as `RunModel`.
 
@@ -98,28 +118,6 @@ class AskedModel(ABC):
         self.call: Any = None  # the host's parameters of the evaluation at hand, with its own texts
         self.replaced = False  # whether the host's evaluation is for the counter side
         self.aside = False  # whether the model is asked, so that the hooks of the run have nothing to do
-
-    @property
-    def pictures(self) -> Pictures:
-        """As the user lets the host decode and encode: by the VAE, or approximately."""
-        from modules.sd_samplers_common import decode_first_stage, images_tensor_to_samples
-
-        device = self.call.x.device
-
-        def decode(latents: Tensor) -> Tensor:
-            shown = [decode_first_stage(self.p.sd_model, latent[None].to(device)) for latent in latents]
-            return torch.cat(shown).float().cpu().clamp(-1, 1)
-
-        def encode(pictures: Tensor) -> Tensor:
-            # VAEs add noise from torch's generator: here the same to each picture, and the host's stays as it is.
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                latents = []
-                for picture in pictures:
-                    torch.manual_seed(0)
-                    latents.append(images_tensor_to_samples((picture[None] + 1) / 2, model=self.p.sd_model))
-            return torch.cat(latents).float().cpu()
-
-        return Pictures(decode, encode)
 
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Phrased:
         texts = [with_phrase(prompt, phrase) for prompt, phrase in zip(self.prompts, phrases, strict=True)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from ..corrector.correction.run import Run
@@ -20,7 +21,7 @@ from ..corrector.hosts.replaced_method import ReplacedMethod
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.text import Text
 from . import infotext
-from .asking import AskedA1111, AskedForge, AskedModel
+from .asking import AskedA1111, AskedForge, AskedModel, pictures_of
 from .choice import DEFAULTS, choose
 from .gates import with_gate
 from .host import Processing, check_space, coin_seeds, is_forge, regions_of, space_of, window_of
@@ -90,12 +91,12 @@ class Job:
         self.run = self.asked = None
         self._sampler.close()
         if self.choice.on and not self.error:
-            self.run = self.guarded(self._new_run, p, conditioning, None if x is noise else x)
+            self.run = self.guarded(self._new_run, p, conditioning, x, noise)
         if self.run is not None:
             self.passes.append(self.run)
         return self.run
 
-    def _new_run(self, p: Processing, conditioning: Any, start: Tensor | None) -> Run | None:
+    def _new_run(self, p: Processing, conditioning: Any, x: Tensor | None, noise: Tensor | None) -> Run | None:
         choice, hires = self.choice, getattr(p, "is_hr_pass", False)
         for preference in self.preferences:
             check_space(preference, space_of(p.sd_model))
@@ -113,9 +114,11 @@ class Job:
         ]
         if any(isinstance(preference.source, Text) for preference in preferences):
             self.asked = (AskedForge if is_forge(p.sd_model) else AskedA1111)(p, conditioning)
-            self._sampler.enter_context(ReplacedMethod(p.sampler, "launch_sampling", self._sampled))
+        self._sampler.enter_context(ReplacedMethod(p.sampler, "launch_sampling", self._sampled))
+        device = torch.device("cpu") if noise is None else noise.device
         return Run(
-            preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)), start=start,
+            preferences, settings, coins_from_seeds(seeds), regions_of(conditioning, len(seeds)),
+            start=None if x is noise else x, pictures=lambda: pictures_of(p.sd_model, device),
             repainted=None if repainted is None else repainted[None, :1], context=self.context,
             before=self.passes[0] if hires and self.passes else None, asks=self.asked,
             steps=(hires and getattr(p, "hr_second_pass_steps", None)) or p.steps, texts=texts_of(p, len(seeds)),
@@ -131,7 +134,7 @@ class Job:
             return made
 
         made = launch(steps, watched)  # also returns after an interruption
-        if completed and self.run and self.asked and self.asked.call:
+        if completed and self.run:
             kept = self.guarded(self._finished, self.run, made)
             made = made if kept is None else kept
         if self.asked:

@@ -37,6 +37,11 @@ class Side:
     def wordings(self) -> tuple[str, ...]:
         return self.phrases + self.paraphrases
 
+    def two_phrases(self, coin: float) -> str:
+        """Two phrases, by a coin in 0..1: a model does not know each of them well enough at a low CFG scale."""
+        first = int(coin * len(self.phrases))
+        return ", ".join(dict.fromkeys([self.phrases[first], self.phrases[(first + 1) % len(self.phrases)]]))
+
 
 @dataclass(frozen=True)
 class Axis:

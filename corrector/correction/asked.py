@@ -21,11 +21,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..latents.skin import Pictures
+from ..preference.networks import CLOSED
 from ..preference.preference import Preference
 from .verdict import Verdict, verdict
 
-CLOSED = 1.0  # sigma, in units of the latents' spread, below which the sides' predictions do not differ any more
 RHO = 7.0  # of Karras et al. (2022), whose schedule previews follow
 NOTHING_SEEN = 40.0  # sigma, in the same units, above which x shows nothing: flow models begin at an infinite one
 
@@ -70,13 +69,6 @@ def preview_for(cfg: float, thrifty: bool, steps: int | None) -> Preview:
 class RunModel(Protocol):
     """The host's model within a run of B pictures. Latents are in model space, x = x0 + sigma n."""
 
-    @property
-    def pictures(self) -> Pictures | None:
-        """How the host shows latents, by its VAE or in approximate colours; None if it cannot, and then skin is not
-        kept.
-        """
-        ...
-
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Any:
         """The prompts of the run's pictures, each with its phrases after it -> their conditioning, for `side`."""
         ...
@@ -105,9 +97,9 @@ class AskedSides:
 
     def __init__(self, preference: Preference, model: RunModel, coins: Tensor):
         self.model = model
-        sides = preference.axis.counter.phrases, preference.axis.stereotype.phrases
+        sides = preference.axis.counter, preference.axis.stereotype
         self.counter, self.stereotype = (
-            model.encode(preference, [_phrases(phrases, coin) for coin in coins.tolist()]) for phrases in sides
+            model.encode(preference, [side.two_phrases(coin) for coin in coins.tolist()]) for side in sides
         )
 
     def update(self, x: Tensor, sigma: Tensor, index: Tensor, conditional: Tensor) -> Tensor:
@@ -128,12 +120,6 @@ class AskedSides:
             return counter, stereotype
 
         return verdict(latents, predict, noises)
-
-
-def _phrases(phrases: Sequence[str], coin: float) -> str:
-    """Two of a side's phrases, by a coin in 0..1: a model does not know each of them well enough at a low CFG scale."""
-    first = int(coin * len(phrases))
-    return ", ".join(dict.fromkeys([phrases[first], phrases[(first + 1) % len(phrases)]]))
 
 
 def previewed(model: RunModel, x: Tensor, sigma: Tensor, first: Tensor, how: Preview) -> Tensor:

@@ -11,6 +11,7 @@ from ..preference.preference import Preference
 from .thinning import thinned
 from .verdict import CERTAIN
 
+CERTAIN_CHANCE = 0.97  # of the counter side, from which a picture is left alone
 STRONG = 0.75  # strength from which a corrected picture shows the counter side
 NO_PREDICTION = "the model predicts the same for both sides, or nothing for one of them"
 CHOSEN_BY_SEED = "this seed is one of those that the target share leaves"
@@ -22,16 +23,11 @@ class Decision:
 
     active: Tensor  # bool [B], whether it is corrected: in scope, not explicit, and chosen by thinning
     group: Tensor  # long [B], index into the axis' groups; -1 if out of scope
-    chance: Tensor  # [B], probability that the picture comes out on the counter side without correction
-    tone: Tensor  # [B], weight of the tone push for a picture that would not, see `update.drift`
-    fine: Tensor  # bool [B], whether it is left alone because its preview shows the counter side
+    tone: Tensor  # [B], points of L* by which the correction changes its skin, which `Run.finished` takes back
+    fine: Tensor  # bool [B], whether it is left alone because it will show the counter side anyway
 
     def to(self, device: torch.device) -> "Decision":
         return Decision(*(column.to(device) for column in vars(self).values()))
-
-    def select(self, index: Tensor) -> "Decision":
-        """The decision for some of the pictures."""
-        return Decision(*(column[index] for column in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,7 @@ class PastDecision:
     reason: str  # why it was left alone, or ""
     target: float = 1.0  # the target share for which it was decided
     strength: float = 1.0  # with which it was corrected; 0 if no step of its run was
+    tone: float = 0.0  # points of L* by which its skin was changed, if the run did not take that back
 
     @property
     def shows_counter_side(self) -> bool:
@@ -53,7 +50,7 @@ class PastDecision:
 def decide(
     preference: Preference, readings: Sequence[PromptReading | None], coins: Tensor, target: float = 1.0,
     cfg: float = 1.0, lean: Tensor | None = None, earlier: Sequence[PastDecision | None] | None = None,
-    evidence: Tensor | None = None,
+    evidence: Tensor | None = None, opening: Tensor | None = None,
 ) -> tuple[Decision, list[str]]:  # fmt: skip
     """Decide what a preference does to each picture -> (Decision, for each picture why it is left alone, or "").
 
@@ -66,10 +63,12 @@ def decide(
         coins: [B] in 0..1.
         target: wanted share of counter pictures, in (0, 1].
         cfg: the CFG scale of the run.
-        lean: [B] from `thinning.first_lean`, or None.
+        lean: [B] from `thinning.first_look`, or None.
         earlier: for each picture what an earlier stage decided, or None.
         evidence: [B], of the Verdict on the pictures' previews, if the model was asked for them. Those that would show
             the counter side for certain are left alone.
+        opening: [B], how much of what a run can change is open at its first step, from `thinning.first_look`; 1 if it
+            is not known. Where there is no lean, skin changes in proportion to it.
     """
     axis = preference.axis
     groups = groups_of(readings)
@@ -84,6 +83,7 @@ def decide(
         elif past and past.target == target:
             active[index], reasons[index] = past.active, past.reason
             decided[index] = True
+            tone[index] = past.tone
         else:
             active[index] = True
             shown[index] = past is not None and past.shows_counter_side
@@ -92,7 +92,14 @@ def decide(
     for group in groups[active].unique().tolist():
         members = (active & (groups == group)).nonzero()[:, 0]
         calibration = preference.calibration(axis.groups[group], cfg)
-        tone[members] = calibration.tone if calibration else 0.0
+        by_itself = None  # the share of the change that does not come, as the picture shows the counter side anyway
+        if calibration and lean is not None:
+            by_itself = torch.as_tensor(calibration.chance(lean[members]))
+            sure = members[~decided[members] & (by_itself > CERTAIN_CHANCE)]
+            fine[sure] = shown[sure] = True
+        elif opening is not None:
+            by_itself = 1 - opening[members]
+        tone[members] += preference.tone(axis.groups[group], cfg) * (1 - (0 if by_itself is None else by_itself))
         members = members[~decided[members]]
         if target == 1 or not len(members):
             continue
@@ -108,20 +115,13 @@ def decide(
         active[member], reasons[member] = False, f"it shows {axis.counter.description} anyway"
         if broken:
             fine[member], reasons[member] = False, NO_PREDICTION
-    return Decision(active, groups, chances_of(preference, groups, cfg, lean), tone, fine), reasons
+    return Decision(active, groups, tone, fine), reasons
 
 
-def chances_of(preference: Preference, groups: Tensor, cfg: float, lean: Tensor | None = None) -> Tensor:
-    """The probability that each picture comes out on the counter side without correction [B].
-
-    It is 0 without a calibration, and the base rate without a lean. Args as for `decide`, with `groups` [B].
-    """
-    chances = torch.zeros(len(groups))
-    for group in groups[groups >= 0].unique().tolist():
-        if calibration := preference.calibration(preference.axis.groups[group], cfg):
-            members = groups == group
-            chances[members] = calibration.chance(None if lean is None else lean[members])
-    return chances
+def correct_fine(which: Tensor, decision: Decision, reasons: list[str]) -> None:
+    """Correct from now on those pictures `which` [B] that are left alone as fine."""
+    for picture in (which & decision.fine).nonzero()[:, 0].tolist():
+        decision.active[picture], decision.fine[picture], reasons[picture] = True, False, ""
 
 
 def groups_of(readings: Sequence[PromptReading | None]) -> Tensor:

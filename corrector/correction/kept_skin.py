@@ -1,11 +1,12 @@
-"""Gives finished pictures the skin tone of their plain previews, wherever skin is in each of them.
+"""Sets the skin tone of finished pictures: that of their plain previews, or another by some points of L*.
 
-Both are looked at as pictures. Skin is what has the colour of the axis' box of skin in both, near the same place and
-about as much of it: clay walls have it, too, but not where the finished picture shows a city. It gets the lightness
-that skin has near there in the preview, and the picture is encoded again. Latents change by what that changes in the
-encoding, so all else stays as it is; where skin changes much they become the encoding, as at a high CFG scale latents
-are none of the VAE's, and a change of these smears faces. A VAE takes over only part of what happens to a small place:
-the change is scaled once by what came of it. Nothing is trained, and the model is not asked.
+Latents are looked at as pictures. Skin is what has the colour of the axis' box of skin both in the finished picture and
+in one that shows about what it would show without correction (a preview, or the model's prediction for the prompt in
+the middle of the run), near the same place and about as much of it: clay walls have it, too, but not where the finished
+picture shows a city. It gets another lightness, and the picture is encoded again. Latents change by what that changes
+in the encoding, so all else stays as it is; where skin changes much they become the encoding, as at a high CFG scale
+latents are none of the VAE's, and a change of these smears faces. A VAE takes over only part of what happens to a small
+place: the change is scaled once by what came of it. Nothing is trained, and the model is not asked.
 """
 
 import torch
@@ -29,21 +30,41 @@ KEPT = 0.55, 0.2  # share of its area from which skin counts as the same in both
 FEW = 1e-4  # area that is none
 
 
-def with_skin_of(preview: Tensor, made: Tensor, pictures: Pictures, region: Region) -> Tensor:
-    """`made` with the lightness of skin that `preview` has, picture by picture [N, C, H, W], in float32 on the CPU.
+def skin_lightness(before: Tensor, after: Tensor, region: Region) -> Tensor:
+    """The mean lightness of skin in both of two pictures of one person -> CIE L* [N, 2]; NaN where there is none.
 
     Args:
-        preview, made: finished latents [N, C, H, W] in model space.
-        pictures: how the host shows them.
+        before, after: pictures [N, 3, height, width] in -1..1.
         region: the axis' box of skin.
     """
-    parts = zip(preview.split(AT_ONCE), made.float().cpu().split(AT_ONCE), strict=True)
-    return torch.cat([latents + _change(plain, latents, pictures, region) for plain, latents in parts])
+    shown = lab_of(after)
+    brightening, skin = _brightening(lab_of(before), shown, region)
+    lightness = torch.stack([(1 + brightening) * shown[..., 0], shown[..., 0]], dim=-1)
+    return (lightness * skin[..., None]).sum(dim=(1, 2)) / skin.sum(dim=(1, 2))[:, None]
 
 
-def _change(preview, made, pictures, region):
-    before, shown = lab_of(pictures.decode(preview)), lab_of(pictures.decode(made))
-    brightening, skin = _brightening(before, shown, region)
+def with_skin_of(
+    before: Tensor, made: Tensor, pictures: Pictures, region: Region, change: Tensor | None = None
+) -> Tensor:
+    """`made` with another lightness of skin, picture by picture [N, C, H, W], in float32 on the CPU.
+
+    Args:
+        before, made: latents [N, C, H, W] in model space; `before` shows about what would be there without correction.
+        pictures: how the host shows them.
+        region: the axis' box of skin.
+        change: points of L* by which skin is to change [N]; None gives it the lightness that it has in `before`.
+    """
+    changes = [None] * len(made) if change is None else change.float().cpu().split(AT_ONCE)
+    parts = zip(before.split(AT_ONCE), made.float().cpu().split(AT_ONCE), changes, strict=False)
+    return torch.cat([latents + _change(plain, latents, pictures, region, points) for plain, latents, points in parts])
+
+
+def _change(before, made, pictures, region, points):
+    seen, shown = lab_of(pictures.decode(before)), lab_of(pictures.decode(made))
+    brightening, skin = _brightening(seen, shown, region)
+    if points is not None:
+        usual = (shown[..., 0] * skin).sum(dim=(1, 2)) / skin.sum(dim=(1, 2))
+        brightening = (points / usual).nan_to_num(0, 0, 0)[:, None, None].expand_as(skin)
     area = _grown(skin, shown.shape[1] // made.shape[2] // EDGE)  # dark eyes hardly change
     encoded = pictures.encode(rgb_of(shown)).float().cpu()
 
@@ -57,9 +78,13 @@ def _change(preview, made, pictures, region):
         anew = F.adaptive_max_pool2d((share.abs() / ANEW).clamp(max=1)[:, None], made.shape[2:])
         return change + anew * (encoded - made)
 
-    left, _ = _brightening(before, lab_of(pictures.decode(made + brightened(1.0))), region)
-    asked, missing = ((each * skin).sum(dim=(1, 2)) for each in (brightening, left))
-    factor = (asked / (asked - missing)).nan_to_num(1, 1, 1).clamp(*FACTORS)
+    now = lab_of(pictures.decode(made + brightened(1.0)))
+    if points is None:
+        gained = brightening - _brightening(seen, now, region)[0]
+    else:
+        gained = now[..., 0] / shown[..., 0].clamp(min=1) - 1
+    asked, got = ((each * skin).sum(dim=(1, 2)) for each in (brightening, gained))
+    factor = (asked / got).nan_to_num(1, 1, 1).clamp(*FACTORS)
     return brightened(factor.view(-1, 1, 1))
 
 

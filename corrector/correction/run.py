@@ -9,21 +9,26 @@ from torch import Tensor, nn
 
 from ..gate.prompt_gate import PromptReading
 from ..latents.devices import device_of, place
+from ..latents.skin import Pictures
 from ..latents.spaces import fit_mask
 from ..preference.networks import PreferenceError
 from ..preference.preference import Preference
 from ..preference.text import Text
 from .asked import RunModel
 from .asked_run import AskedRun
-from .decision import PastDecision, decide, groups_of, notes, summary
+from .decision import PastDecision, correct_fine, decide, groups_of, notes, summary
+from .kept_skin import with_skin_of
 from .memory import Memory
-from .thinning import first_lean
-from .update import CorrectionError, Settings, correct
+from .thinning import first_look
+from .update import CorrectionError, Settings, correct, update_scale
 from .verdict import Side
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
 WINDOW_MISSED = "the window contains none of this run's steps"
 STRENGTH_ZERO = "its strength is 0"
+SAME_NOISE = 0.95  # cosine of the noise at two steps, below which the sampler has added some
+OTHER_NOISE = 0.3  # the same, below which nearly all is new
+SEEN = 4.0  # sigma down to which the prediction for the prompt shows what would be drawn without correction
 
 
 class Run:
@@ -48,6 +53,8 @@ class Run:
         model: the identity of the model that samples, as `Calibration.of_other_model` takes it, or a function that
             gives it, which is called once if a preference was calibrated; "" if not known.
         texts: for each picture its prompt as text, or None; () if no text is known.
+        pictures: a function -> how the host shows latents when the run is finished, by its VAE or in approximate
+            colours, or None if it cannot; then skin is not kept.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Run:
         start: Tensor | None = None, repainted: Tensor | None = None, context: object = None, use_gate: bool = True,
         asks: RunModel | None = None, memory: Memory = MEMORY, before: "Run | None" = None, steps: int | None = None,
         model: str | Callable[[], str] = "", texts: Sequence[str | None] = (),
+        pictures: Callable[[], Pictures | None] | None = None,
     ):  # fmt: skip
         self.settings = settings
         self.coins = coins
@@ -71,8 +79,12 @@ class Run:
             )
         self._repainted = repainted
         self.readings = [_readings(preference, prompts, texts, use_gate) for preference in preferences]
+        self._pictures = pictures
+        self._settled = False  # whether pictures have got their skin tone
         asked = AskedRun(preferences, self.readings, asks, settings, coins, steps) if asks and any(asking) else None
         self.asked = asked
+        self._first: tuple[Tensor, Tensor] | None = None  # x and sigma of the first step, until the second
+        self._seen: Tensor | None = None  # the prediction for the prompt [B, C, H, W], of the last step above SEEN
         self.decisions = None  # a Decision per preference, from the first call on
         self.acted = False  # whether a call corrected a picture
         self.cfg = None
@@ -109,9 +121,12 @@ class Run:
                 self._decide(denoised, x, sigma, cfg, conditional, unprompted)
             self._heed_noise(x, sigma)
             self._place(x.device)
-        asked, scale = (self.asked.sides, self.asked.scale(cfg)) if self.asked and not replaced else (None, cfg)
+        asked = self.asked.sides if self.asked and not replaced else None
+        scale = update_scale(cfg, self._first is not None and not replaced)
         decisions = self.decisions or ()
-        result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked, scale)
+        result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, scale, conditional, asked)
+        if result is not denoised and (self._seen is None or sigma.max() >= SEEN):
+            self._seen = (denoised if conditional is None else conditional).detach().clone()
         self.acted |= result is not denoised
         self._last_prediction = lambda: result
         return result
@@ -141,7 +156,7 @@ class Run:
                 f"The host samples {len(x)} pictures, but announced {len(self.coins)}; another extension changes the "
                 "batch. Disable it, or RS-Corrector."
             )
-        self.cfg = cfg
+        self.cfg, self._first = cfg, (x, sigma)
         if self.settings.mask is not None:
             self.settings = replace(self.settings, mask=fit_mask(self.settings.mask, x))
         self._place(x.device)
@@ -149,25 +164,71 @@ class Run:
         guided = denoised if unprompted is None else unprompted + cfg * (conditional - unprompted)
         decided = []
         for number, (preference, readings) in enumerate(zip(self.preferences, self.readings, strict=True)):
-            lean = first_lean(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
+            look = first_look(preference, x, sigma, groups_of(readings), prompted, guided, cfg)
             evidence = self.asked and self.asked.evidence(number, x, sigma, cfg, denoised)
             earlier = [past.get(preference.axis.hash) if past else None for past in self._earlier]
             target = self.settings.target
-            decided.append(decide(preference, readings, self.coins, target, cfg, lean, earlier, evidence))
+            decided.append(
+                decide(preference, readings, self.coins, target, cfg, look.lean, earlier, evidence, look.opening)
+            )
         self.decisions = [decision.to(x.device) for decision, _ in decided]
         self._reasons = [reasons for _, reasons in decided]
 
     def _heed_noise(self, x, sigma):
-        if self.asked and self.decisions and self._last_prediction:
-            self.asked.heed_noise(x, sigma, self._last_prediction, self.decisions, self._reasons)
+        """Before an evaluation: a picture to which the sampler adds noise does not come out as the first step said. If
+        that was fine, it is corrected from now on; where the model is asked, only if nearly all noise is new, as with
+        LCM, or if it shows the stereotype later.
+        """
+        if self._first is not None and self._last_prediction and not (self._first[1] == sigma).any():
+            (before, _), self._first = self._first, None
+            noise_before, noise = ((part.float() - self._last_prediction().float()).flatten(1) for part in (before, x))
+            similarity = torch.cosine_similarity(noise_before, noise)
+            noisy = torch.zeros_like(similarity, dtype=torch.bool)
+            for preference, decision, reasons in zip(self.preferences, self.decisions, self._reasons, strict=True):
+                asks = isinstance(preference.source, Text)
+                noisy |= (similarity < SAME_NOISE) & decision.fine & asks
+                correct_fine(similarity < (OTHER_NOISE if asks else SAME_NOISE), decision, reasons)
+            if self.asked:
+                self.asked.noisy = noisy
+        if self.asked and self.decisions:
+            self.asked.preview_again(x, sigma, self.decisions, self._reasons)
 
     def finished(self, made: Tensor) -> Tensor:
         """The latents that the run made [B, C, H, W] in model space, with the skin tone of plain pictures where it was
-        corrected by asking; `made` itself if it has not to change.
+        corrected; `made` itself if it has not to change.
         """
-        if self.asked is None or self.decisions is None or not self.acted:
+        pictures = self._pictures() if self._pictures and self.acted else None
+        if pictures is None:
             return made
-        return self.asked.finished(self.decisions, made, self._repainted)
+        self._settled = True
+        strengths = self.settings.strengths(len(made))
+        for number, (preference, decision) in enumerate(zip(self.preferences, self.decisions or (), strict=True)):
+            region = preference.axis.skin_region
+            before, change = self._plain(number, decision, strengths)
+            index = (decision.active.cpu() & (strengths > 0)).nonzero()[:, 0]
+            if before is None or not region or not len(index) or (change is not None and not change[index].any()):
+                continue
+            there = index.to(made.device)
+            kept = with_skin_of(
+                before[index.to(before.device)],
+                made[there],
+                pictures,
+                region,
+                None if change is None else change[index],
+            )
+            changed = kept.to(made) - made[there]
+            for mask in (self.settings.mask, self._repainted):
+                if mask is not None:
+                    changed = changed * fit_mask(mask, made)[there]
+            made = made.index_add(0, there, changed)
+        return made
+
+    def _plain(self, number, decision, strengths):
+        """What pictures would show without a preference -> (latents [B, C, H, W], points of L* by which skin is to
+        change for that [B]; None for the lightness that it has there)."""
+        if self.asked and self.asked.sides[number] is not None:
+            return self.asked.plain, None
+        return self._seen, -decision.tone.cpu() * strengths.clamp(max=1)
 
     def replacement(self, x: Tensor, sigma: Tensor) -> tuple[Any, Tensor] | None:
         """For which pictures the host may predict for the counter side in place of their prompts -> (its conditioning,
@@ -228,19 +289,20 @@ class Run:
             if made is not None and len(made) == len(self.coins):
                 self.memory.keep(made, self.decided(), self.context)
         self._homes = {}
-        self._last_prediction = None
+        self._last_prediction = self._seen = None
 
     def decided(self) -> list[dict[str, PastDecision]]:
         """The decisions of this run and of earlier stages -> {axis hash: PastDecision} for each picture."""
         decided = [dict(earlier or {}) for earlier in self._earlier]
         strengths = self._strengths if self.acted else [0.0] * len(decided)
         for preference, decision, reasons in zip(self.preferences, self.decisions or (), self._reasons, strict=True):
-            columns = decision.group.tolist(), decision.active.tolist(), reasons, strengths
-            for decisions, group, active, why, strength in zip(decided, *columns, strict=True):
+            owed = torch.zeros_like(decision.tone) if self._settled else decision.tone
+            columns = decision.group.tolist(), decision.active.tolist(), reasons, strengths, owed.tolist()
+            for decisions, group, active, why, strength, tone in zip(decided, *columns, strict=True):
                 earlier = decisions.get(preference.axis.hash)
                 if group >= 0 or earlier is None:
                     strongest = max(strength, earlier.strength if earlier and earlier.active else 0.0)
-                    past = PastDecision(group, active, why, self.settings.target, strongest)
+                    past = PastDecision(group, active, why, self.settings.target, strongest, tone)
                     decisions[preference.axis.hash] = past
         return decided
 

@@ -38,10 +38,6 @@ class HostModel:
         self.prompts = prompts
         self.cfg = cfg
 
-    @property
-    def pictures(self) -> Pictures:
-        return Pictures(self.host.decode, self.host.encode_pictures)
-
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Conditioning:
         return self.host.encode([f"{prompt}, {phrase}" for prompt, phrase in zip(self.prompts, phrases, strict=True)])
 
@@ -117,7 +113,10 @@ def sample_corrected(
             texts = [prompts[i] for i in pictures]
             model = HostModel(host, conditioning[sampled[index]], texts, cfg)
             steps = options.get("steps") or host.steps
-            run = Run(preferences, settings, coins[pictures], tokens, asks=model, steps=steps, texts=texts)
+            run = Run(
+                preferences, settings, coins[pictures], tokens, asks=model, steps=steps, texts=texts,
+                pictures=lambda: Pictures(host.decode, host.encode_pictures),
+            )  # fmt: skip
             runs[first] = pictures, run
         return runs[first][1].correct(denoised, x, sigma, cfg, conditional)
 

@@ -8,13 +8,14 @@ the batch nearly exact.
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ..preference.calibration import Calibration
-from ..preference.networks import Source, along
+from ..preference.networks import Source
 from ..preference.preference import Preference
 from ..preference.text import Text
 
@@ -42,55 +43,67 @@ def coins_from_seeds(seeds: Iterable[int], seed: int = 0) -> Tensor:
     return torch.stack(draws) if draws else torch.zeros(0)
 
 
-def first_lean(
-    preference: Preference, x: Tensor, sigma: Tensor, groups: Tensor, conditional: Tensor, denoised: Tensor, cfg: float
-) -> Tensor | None:
-    """What the first step of a run says of how its pictures will come out [B], or None if not applicable.
+@dataclass(frozen=True)
+class FirstLook:
+    """What a learned preference sees at the first step of a run, for each of its pictures.
 
-    It is the log-odds of the model's belief, and to them what guidance adds along the push, <D - D_cond, P> / |P|^2,
-    which is CFG - 1 times by how much more the model believes in the counter side than without a prompt (METHOD.md:
-    D = q D_c + (1 - q) D_s). The lower sigma is the more it tells, until little is left to decide; so it is read from
-    FIRST_SIGMAS times the calibration's first sigma.
+    Args:
+        lean: how it will come out [B], for `Calibration.chance`: the size of the update D_c - D_cond, which is small
+            where the picture comes out on the counter side anyway, and to it what guidance adds along the update,
+            <D - D_cond, U> / |U|, which is in proportion to CFG - 1. NaN out of scope; None if that was not calibrated,
+            or at another sigma: the lower it is the more the size tells, until little is left to decide.
+        opening: the size over that in pure noise [B] in 0..1: how much of what a run can change is open; None if that
+            is not known.
+    """
+
+    lean: Tensor | None = None
+    opening: Tensor | None = None
+
+
+def first_look(
+    preference: Preference, x: Tensor, sigma: Tensor, groups: Tensor, conditional: Tensor, denoised: Tensor, cfg: float
+) -> FirstLook:
+    """The FirstLook of a preference, which is empty if it asks the model.
 
     Args:
         x: [B, C, H, W] in model space, the noisy latent.
         sigma: [B].
-        groups: [B], index of the group; -1 is out of scope and gives NaN.
+        groups: [B], index of the group; -1 is out of scope.
         conditional, denoised: [B, C, H, W], the prediction for the user's prompt, and that after CFG.
         cfg: the CFG scale.
     """
-    lean_sigma = next((calibration.lean_sigma for calibration in preference.calibrations if calibration.lean_slope), 0)
-    source = preference.source
-    if (
-        isinstance(source, Text)
-        or not lean_sigma
-        or not FIRST_SIGMAS[0] < float(sigma.max()) / lean_sigma < FIRST_SIGMAS[1]
-    ):
-        return None
-    lean = torch.full((len(x),), math.nan)
     index = (groups >= 0).nonzero()[:, 0]
-    if len(index):
-        measured = [preference.calibration(group, cfg) for group in preference.axis.groups]
-        weights = torch.tensor([calibration.lean_guidance if calibration else 0.0 for calibration in measured])
-        log_odds, guidance = belief_and_guidance(
-            source, x[index], sigma[index], groups[index], conditional[index], denoised[index]
-        )
-        lean[index] = log_odds + weights[groups[index].cpu()] * guidance
-    return lean
+    if isinstance(preference.source, Text) or not len(index):
+        return FirstLook()
+    size, guidance = (torch.full((len(x),), math.nan) for _ in range(2))
+    size[index], guidance[index] = size_and_guidance(
+        preference.source, *(part[index] for part in (x, sigma, groups, conditional, denoised))
+    )
+    named, of_group = preference.axis.groups, groups.clamp(min=0).cpu()
+    usual = torch.tensor([preference.training.get("update_sizes", {}).get(group, math.nan) for group in named])
+    opening = (size / usual[of_group]).clamp(0, 1).nan_to_num(1.0) if usual.isfinite().all() else None
+    measured = [preference.calibration(group, cfg) for group in named]
+    at = max((calibration.lean_sigma for calibration in measured if calibration and calibration.lean_slope), default=0)
+    if not at or not FIRST_SIGMAS[0] < float(sigma.max()) / at < FIRST_SIGMAS[1]:
+        return FirstLook(opening=opening)
+    weights = torch.tensor([calibration.lean_guidance if calibration else 0.0 for calibration in measured])
+    return FirstLook(size + weights[of_group] * guidance, opening)
 
 
 @torch.no_grad()
-def belief_and_guidance(
+def size_and_guidance(
     source: Source, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor, denoised: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The log-odds of the model's belief [B], and what guidance adds along the push [B], on the CPU."""
-    log_odds, guidance = [], []
+    """The size of the update (root mean square) [B], and what guidance adds along it [B], on the CPU."""
+    sizes, guidance = [], []
     for index in torch.arange(len(x)).split(READ_AT_ONCE):
         prompted = conditional[index].float()
-        reading = source.read(x[index].float(), sigma[index].float(), group[index], prompted)
-        log_odds.append(reading.log_odds.float().cpu())
-        guidance.append(along(denoised[index].float() - prompted, reading.push).cpu())
-    return torch.cat(log_odds), torch.cat(guidance)
+        update = source.update(x[index].float(), sigma[index].float(), group[index], prompted).flatten(1)
+        size = update.square().mean(dim=1).sqrt().clamp(min=1e-12)
+        added = (denoised[index].float() - prompted).flatten(1)
+        sizes.append(size.cpu())
+        guidance.append(((added * update).mean(dim=1) / size).cpu())
+    return torch.cat(sizes), torch.cat(guidance)
 
 
 def level_of(chances: Tensor, target: float) -> float:
@@ -149,7 +162,7 @@ def thinned(
         coins: [B] in 0..1.
         target: wanted share of counter pictures.
         calibration: the group's Calibration; without it, all pictures are assumed to show the stereotype.
-        lean: [B] from `first_lean`, or None; without it, all pictures have the base rate as their chance.
+        lean: [B] from `first_look`, or None; without it, all pictures have the base rate as their chance.
         shown: bool [B], pictures that show the counter side already, since an earlier stage corrected them; or None.
     """
     full_rate, base_rate = (calibration.full_rate, calibration.base_rate) if calibration else (1.0, 0.0)

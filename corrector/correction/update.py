@@ -1,21 +1,11 @@
 """The latent update as one pure function for all adapters: denoised -> corrected denoised.
 
-    D* = D + strength * (k * opening * P + (1 - c)^2 * tone * (1 + 1/sigma^2)^(rise/2) * T)
-    opening = max(0, 1 - (q / max(1 - c, CLOSED_BELIEF))^n)      q = sigmoid(l)
+    D* = D + strength * w * (D_c - D_cond)
 
-For the user's prompt the model predicts D_cond = q D_c + (1 - q) D_s, where q is its own belief that the picture
-comes out on the counter side and P = D_c - D_s is the push. D_c - D_cond = (1 - q) P, so that with n = 1 and k, the
-CFG scale, D* is what the model itself predicts if the prompt asks for the counter side: D_u + k (D_c - D_u)
-(METHOD.md). k gets a margin more (`push_scale`), and n = 1 + LATE_EXPONENT / (1 + sigma^2): where little noise is left
-the belief says too much of pictures that are half-way, and a push that ends too early leaves them so.
-
-c is the chance that the picture comes out on the counter side by itself: such a picture is hardly moved. The tone push
-T = Cov(x0, t | x), where t is the lightness of skin, tilts the distribution by exp(tone * t), so that a corrected
-picture keeps the skin tone of its uncorrected version. The source weighs it by (1 + 1/sigma^2)^(rise/2), more where
-little noise is left, so that samplers that add noise, which forget what was done before, keep the tone as others do
-(docs/measurements.md).
-
-A preference without a network asks the model itself: D* = D + strength * w * (D_c - D_cond), see `asked`.
+D_cond is the model's prediction for the user's prompt, without CFG, D_c that for the counter side, and w the CFG scale:
+D* is what the model itself predicts if the prompt asks for that side, D_u + w (D_c - D_u) (METHOD.md, third form). The
+update D_c - D_cond is what a learned network tells (`preference.networks`), or the model that is asked (`asked`). It
+closes by itself once the picture is on the counter side. Skin gets its tone in the finished picture (`kept_skin`).
 """
 
 import math
@@ -28,15 +18,12 @@ from torch import Tensor
 
 from ..files.errors import RSCorrectorError
 from ..latents.spaces import expand
-from ..preference.calibration import push_scale
-from ..preference.networks import Reading
 from ..preference.preference import Preference
 from ..preference.text import Text
 from .asked import AskedSides
 from .decision import Decision
 
-LATE_EXPONENT = 2.0  # by how much the exponent of the belief exceeds 1 where no noise is left: the push ends later
-CLOSED_BELIEF = 0.5  # lowest belief at which the push ends, for a picture that comes out on the counter side by itself
+FIRST_WEIGHT = 1.75  # of the first step's update at CFG 1: words leave some stereotypes
 
 
 class CorrectionError(RSCorrectorError):
@@ -129,27 +116,15 @@ def _check_mask(mask: object) -> None:
         raise CorrectionError("The mask has values below 0, above 1 or not a number; scale it to 0 to 1.")
 
 
-def drift(reading: Reading, decision: Decision, k: float, exponent: float | Tensor = 1.0) -> Tensor:
-    """D* - D of one preference at strength 1, [B, C, H, W] in units of x0.
-
-    Args:
-        reading, decision: of the same pictures, on the same device.
-        k: the CFG scale and the margin.
-        exponent: n, of the belief; a number or [B].
-    """
-    belief = reading.log_odds.sigmoid()
-    closed = (belief / (1 - decision.chance).clamp(min=CLOSED_BELIEF)).clamp(max=1)
-    opening = 1 - closed**exponent
-    total = expand(k * opening, reading.push) * reading.push
-    if reading.tone is not None:
-        total = total + expand((1 - decision.chance).square() * decision.tone, total) * reading.tone
-    return total
+def update_scale(cfg: float, first: bool) -> float:
+    """w of the update at a CFG scale, which is a bit more in the first step of a run without CFG."""
+    return max(cfg, min(cfg, 1.0) * FIRST_WEIGHT) if first else cfg
 
 
 def correct(
     denoised: Tensor, x: Tensor, sigma: Tensor, preferences: Sequence[Preference], decisions: Sequence[Decision],
-    settings: Settings, cfg: float = 1.0, conditional: Tensor | None = None,
-    asked: Sequence[AskedSides | None] | None = None, asked_scale: float = 1.0,
+    settings: Settings, scale: float = 1.0, conditional: Tensor | None = None,
+    asked: Sequence[AskedSides | None] | None = None,
 ) -> Tensor:  # fmt: skip
     """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
 
@@ -159,14 +134,13 @@ def correct(
         denoised: the model's prediction after CFG, model space, any dtype.
         x: the noisy latent, as `denoised`.
         sigma: [B].
-        preferences, decisions: one Decision per Preference; their drifts are added (exact for independent axes).
+        preferences, decisions: one Decision per Preference; their updates are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
-        cfg: the CFG scale.
+        scale: w, from `update_scale`.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
         asked: for each Preference with a Text source its AskedSides; None for one whose pictures are predicted for the
             counter side already.
-        asked_scale: w of their updates.
     """
     if denoised.ndim != 4:
         raise CorrectionError(
@@ -187,12 +161,11 @@ def correct(
         index = active.nonzero()[:, 0]
         touched |= active
         prompted = (denoised if conditional is None else conditional)[index].float()
+        noisy = x[index].float(), sigma[index]
         if not isinstance(preference.source, Text):
-            reading = preference.source.read(x[index].float(), sigma[index], decision.group[index], prompted)
-            exponent = 1 + LATE_EXPONENT / (1 + sigma[index].square())
-            total[index] += drift(reading, decision.select(index), push_scale(cfg), exponent)
+            total[index] += scale * preference.source.update(*noisy, decision.group[index], prompted)
         elif sides is not None:
-            total[index] += asked_scale * sides.update(x[index].float(), sigma[index], index, prompted)
+            total[index] += scale * sides.update(*noisy, index, prompted)
     if not touched.any():
         return denoised
     total = total * expand(strength, total)

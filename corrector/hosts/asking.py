@@ -46,15 +46,6 @@ class AskedPipeline:
         parameter = inspect.signature(type(self.pipe).encode_prompt).parameters.get("max_sequence_length")
         self.longest = self.options.get("max_sequence_length", parameter.default if parameter else math.inf)  # tokens
 
-    @property
-    def pictures(self) -> Pictures | None:
-        if self.pipe.vae.config.get("out_channels", 3) != 3:
-            return None  # LDM3D's pictures also have depth
-        device = self.evaluations.tokens[0].device
-        return Pictures(
-            lambda latents: decoded(self.pipe, latents, device), lambda pictures: encoded(self.pipe, pictures, device)
-        )
-
     def encode(self, preference: Preference, phrases: Sequence[str]) -> Prompts:
         encode = cache(self._encode)
         return Prompts(self._with_phrase(encode, index, phrase) for index, phrase in enumerate(phrases))
@@ -114,6 +105,14 @@ class AskedPipeline:
                 f"The {type(self.pipe).__name__} cannot be asked what it would draw, as {odd}; use a learned "
                 "preference, or switch off what changes this (such as perturbed attention)."
             )
+
+
+def pictures_of(pipe: Any, device: torch.device) -> Pictures | None:
+    """How a pipeline shows latents in model space, by its VAE; None if it has none, or none for pictures."""
+    vae = getattr(pipe, "vae", None)
+    if vae is None or vae.config.get("out_channels", 3) != 3:
+        return None  # LDM3D's pictures also have depth
+    return Pictures(lambda latents: decoded(pipe, latents, device), lambda pictures: encoded(pipe, pictures, device))
 
 
 def texts_of(arguments: Mapping[str, Any], count: int) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ from ..correction.thinning import coins_from_noise
 from ..correction.update import CorrectionError, Settings
 from ..preference.preference import Preference
 from ..preference.text import Text
-from .asking import AskedPipeline, texts_of
+from .asking import AskedPipeline, pictures_of, texts_of
 from .components import spoken
 from .evaluations import Evaluations
 from .families import STABLE_DIFFUSION, denoiser_of, family_of
@@ -217,7 +217,7 @@ class PipelineRun:
         stepped = original(self._correct(model_output, timestep, sample), timestep, sample, *args, **kwargs)
         assert self._evaluations is not None  # noqa: S101
         self._made = self._evaluations.pictures(stepped[0])
-        if self._asked and self._run and has_finished(self._scheduler, timestep):
+        if self._run and has_finished(self._scheduler, timestep):
             stepped = self._finished(stepped)
         self._evaluations.stepped()
         self._replaced = False
@@ -297,5 +297,5 @@ class PipelineRun:
         return Run(
             self._preferences, settings, coins, [[row] for row in tokens], start=start, repainted=self._repainted,
             use_gate=self._use_gate, asks=self._asked, steps=len(self._scheduler.timesteps), model=lambda: self._model,
-            texts=texts,
+            texts=texts, pictures=functools.partial(pictures_of, self.pipe, evaluations.tokens[0].device),
         )  # fmt: skip

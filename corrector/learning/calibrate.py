@@ -1,16 +1,14 @@
-"""Calibration: for each group, measure the base rate, what correction does, and the weight that keeps the skin tone.
+"""Calibration: for each group, measure the base rate, what correction does, and by how much it changes skin.
 
 Everything is measured at two CFG scales, on pictures of the same prompts and seeds:
 
-    plain        the base rate, and with the lean at the first step each picture's own chance
+    plain        the base rate, and with what the first step tells each picture's own chance
     counter      what the model draws if the prompt asks for the counter side: what corrected pictures should look like
-    untoned      some corrected pictures without a tone push: the drift of skin tone that it has to take away
-    trial        the same pictures with one, whose drift gives a first weight
-    near         the drift that this weight leaves, which with that of the trial gives the final one: what the tone push
-                 takes away grows as a power of the weight
-    corrected    at the final weight: the rate at full strength, the distance to the counter pictures, and the drift
+    corrected    by how much the update changes skin; then, with the skin tone of the plain ones, the rate at full
+                 strength, the drift that is left, and how they differ from the counter pictures
 
 Which side a picture shows is the model's own verdict (correction/verdict.py); one of which it is unsure counts half.
+Skin is that of the whole picture (correction/kept_skin.py).
 """
 
 import logging
@@ -26,29 +24,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..correction.kept_skin import with_skin_of
 from ..correction.sampled import first_predictions, readings_of, sample_corrected
-from ..correction.thinning import belief_and_guidance
+from ..correction.thinning import size_and_guidance
 from ..correction.update import Settings
 from ..correction.verdict import verdict_of_host
 from ..gate.prompt_gate import PromptReading
 from ..latents.host import Host, cfg_of
-from ..latents.statistics import denoising_error, features, frechet, rate
+from ..latents.skin import Pictures
+from ..latents.statistics import denoising_error, rate
 from ..preference.calibration import Calibration
-from ..preference.networks import Source
+from ..preference.networks import Distilled
 from ..preference.preference import Preference
 from .chances import leans_from
-from .stage_pictures import StagePictures
-from .store import HIGHEST_CFG, Drawing, Drawn, PairError, PictureStore
+from .pairs import skin_of_host
+from .store import HIGHEST_CFG, Drawing, PairError, PictureStore
 from .thumbnail import thumbnail
-from .tone import tone_power, tone_weight
 
 LOG = logging.getLogger("rs_corrector")
 COUNTED = {"counter": 1.0, "unsure": 0.5, "stereotype": 0.0}  # sides in a rate: who is unsure, half each
-COUNTER_EVERY = 2  # one in so many pictures is also drawn as a counter picture
-TRIAL_EVERY = 3  # and one in so many without a tone push, and in the trial
-TRIAL_TONE = 1.5  # weight of the tone push in the trial, in units of the group's tone slope
-FEATURE_GRID = 2  # cells a side of the features of a distance: few, so that some dozens of pictures suffice
-FEWEST_COMPARED = 24  # counter pictures that a distance needs
+COUNTER_EVERY = 3  # one in so many pictures is also drawn as a counter picture
+MOST_STEPS = 10  # of sampling: more change little of what is measured
 FAR_CFGS = (2.0, 7.0)  # the second CFG scale is the one of these that is farther from the first
 
 
@@ -60,11 +56,11 @@ def scales(cfg: float) -> tuple[float, ...]:
 
 def pictures_needed(groups: int, count: int, cfgs: Sequence[float]) -> int:
     """How many pictures `calibrate` draws at most."""
-    return groups * len(cfgs) * (3 * count + -(-count // COUNTER_EVERY) + 2 * -(-count // TRIAL_EVERY))
+    return groups * len(cfgs) * (2 * count + -(-count // COUNTER_EVERY))
 
 
 def calibrate(
-    host: Host, preference: Preference, count: int = 84, cfgs: Sequence[float] | None = None,
+    host: Host, preference: Preference, count: int = 20, cfgs: Sequence[float] | None = None,
     seed: int = 1, progress: Callable[[int], object] | None = None, folder: str | Path | None = None,
     measuring: Callable[[str], object] | None = None,
 ) -> Preference:  # fmt: skip
@@ -123,6 +119,22 @@ def of_other_models(preference: Preference, host: Host) -> list[Calibration]:
 
 
 @dataclass
+class _Stage:
+    """The pictures of one stage at one CFG scale: latents, which are whole, and their sides: 1 for the counter side, 0
+    for the stereotype side, 1/2 if the model is unsure [N].
+    """
+
+    latents: Tensor
+    whole: Tensor
+    sides: Tensor
+
+    @property
+    def rate(self) -> tuple[float, int]:
+        """The share of counter pictures, and of how many."""
+        return float(self.sides[self.whole].mean()), int(self.whole.sum())
+
+
+@dataclass
 class _Group:
     """The pictures of one group, and what they say."""
 
@@ -138,52 +150,55 @@ class _Group:
         rng = random.Random(f"{self.seed} {self.group}")
         axis = self.preference.axis
         self.index = axis.groups.index(self.group)
+        self.steps = min(self.host.steps, MOST_STEPS)
         self.seeds = [rng.randrange(2**31) for _ in range(self.count)]
         self.prompts = [rng.choice(axis.prompts(self.group)) for _ in range(self.count)]
-        self.asking = [f"{prompt} {rng.choice(axis.counter.phrases)}" for prompt in self.prompts]
+        self.asking = [f"{prompt}, {axis.counter.two_phrases(rng.random())}" for prompt in self.prompts]
 
     def calibrations(self, cfgs: Sequence[float]) -> list[Calibration]:
         """One for each CFG scale."""
-        plain = [self.drawn("plain", cfg, self.prompts) for cfg in cfgs]
-        return [self.calibration(*parts) for parts in zip(cfgs, plain, self.leans(cfgs, plain), strict=True)]
+        plain = []
+        for cfg in cfgs:
+            latents, whole = self.drawn("plain", cfg, self.prompts)
+            plain.append(_Stage(latents, whole, self.sides(latents, whole)))
+        leans, at = self.leans(cfgs, plain)
+        return [self.calibration(*parts) for parts in zip(cfgs, plain, at, leans, strict=True)]
 
-    def calibration(self, cfg: float, plain: StagePictures, lean: dict[str, float]) -> Calibration:
-        slope = self.preference.training.get("tone_slopes", {}).get(self.group, 0.0)
+    def calibration(self, cfg: float, plain: _Stage, lean: Tensor, told: dict[str, float]) -> Calibration:
+        """The Calibration at a CFG scale.
+
+        Args:
+            plain: plain pictures.
+            lean: theirs [N].
+            told: what it tells of the chance, as arguments of Calibration.
+        """
         base_rate, base_n = plain.rate
-        measured = replace(Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed), **lean)
-        order = plain.stereotypes_first()
-        counter = self.drawn("counter", cfg, self.asking, order[: -(-len(order) // COUNTER_EVERY)])
-        if slope:
-            measured = replace(measured, tone=self.tone_unit(slope, cfg, measured, plain, order) * slope)
-        corrected = self.drawn("corrected", cfg, self.prompts, calibration=measured)
+        measured = Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed, **told)
+        updated, whole = self.drawn("corrected", cfg, self.prompts, calibration=measured)
+        open_share = 1 - torch.as_tensor(measured.chance(lean))
+        whole &= plain.whole & open_share.isfinite()
+        change = self.skin_change(plain.latents, updated)
+        known = whole & change.isfinite()
+        share = open_share[known].double()
+        tone = float((share * change[known]).sum() / share.square().sum().clamp(min=1e-6)) if known.any() else 0.0
+        updated[whole] = self.with_tone_of(plain.latents[whole], updated[whole], -tone * open_share[whole])
+        corrected = _Stage(updated, whole, self.sides(updated, whole))
+        drift = self.skin_change(plain.latents[known], updated[known]).nanmean() if known.any() else 0.0
         full_rate, full_n = corrected.rate
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
-            measured, full_rate=full_rate, full_n=full_n, tone_drift=plain.drift(corrected),
-            base_interval=intervals[0], full_interval=intervals[1], **self.compared(plain, corrected, counter),
-            broken=sum(int((~pictures.whole).sum()) for pictures in (plain, corrected)),
+            measured, full_rate=full_rate, full_n=full_n, tone=tone, tone_drift=float(drift),
+            base_interval=intervals[0], full_interval=intervals[1], **self.compared(cfg, plain, corrected),
+            broken=int((~plain.whole).sum() + (~whole).sum()),
         )  # fmt: skip
-
-    def tone_unit(self, slope, cfg, measured, plain, order):
-        """The weight of the tone push at which skin keeps its lightness, in units of the group's tone slope."""
-        first = order[: -(-len(order) // TRIAL_EVERY)]
-        untoned, trial = (
-            self.drawn(stage, cfg, self.prompts, first, replace(measured, tone=tone * slope))
-            for stage, tone in (("untoned", 0.0), ("trial", TRIAL_TONE))
-        )
-        without = plain.change(untoned)
-        weight = tone_weight(TRIAL_TONE, plain.change(trial), without)
-        near = self.drawn("near", cfg, self.prompts, calibration=replace(measured, tone=weight * slope))
-        changes = plain.change(trial), plain.change(near.only(trial.numbers))
-        power = tone_power((TRIAL_TONE, weight), changes, without)
-        on_average = (1 - plain.rate[0]) * without  # over all pictures
-        return tone_weight(weight, plain.drift(near), on_average, power)
 
     def drawn(
         self, stage: str, cfg: float, prompts: list[str], numbers: Sequence[int] | None = None,
         calibration: Calibration | None = None,
-    ) -> StagePictures:  # fmt: skip
-        """The pictures of a stage, some or all by their numbers; corrected as a Calibration says, or plain."""
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """The pictures of a stage, some or all by their numbers, plain or corrected by the update -> (latents, which
+        are whole).
+        """
         numbers = range(len(prompts)) if numbers is None else numbers
 
         def sample(part):
@@ -194,50 +209,55 @@ class _Group:
             if self.progress:
                 self.progress(len(latents))
 
-        what = "corrected pictures" if calibration else "pictures"
-        region, host = self.preference.axis.skin_region, self.host
-        with Drawing(host, region, self.store, host.batch, len(numbers), progress, what) as drawing:
+        what, host = "corrected pictures" if calibration else "pictures", self.host
+        with Drawing(host, self.store, host.batch, len(numbers), progress, what) as drawing:
             pictures = drawing.series(f"{self.index:02d}-{stage}-{cfg:g}", len(numbers), sample)
-        return StagePictures(pictures, list(numbers), self.sides(pictures))
+        return pictures.latents, pictures.whole
 
-    def sides(self, pictures: Drawn) -> Tensor:
+    def sampled(self, prompts, seeds, cfg, calibration):
+        if calibration is None:
+            return self.host.sample(self.host.encode(prompts), seeds, cfg=cfg, steps=self.steps)
+        named = PromptReading(self.index, "neither")  # by all of these prompts
+        gate = SimpleNamespace(read=lambda conditionings: named)
+        candidate = replace(self.preference, calibrations=(calibration,), gate=gate)
+        return sample_corrected(self.host, prompts, seeds, [candidate], Settings(), cfg, steps=self.steps)[0]
+
+    def sides(self, latents: Tensor, whole: Tensor) -> Tensor:
         """1 for the counter side, 0 for the stereotype side, by the model's verdict; 1/2 if it is unsure [N]."""
-        latents, _, whole = pictures
         sides = torch.full((len(latents),), 0.5, dtype=torch.float64)
         found = verdict_of_host(self.host, latents[whole], self.preference.axis, self.group).sides
         sides[whole] = torch.tensor([COUNTED[side] for side in found], dtype=torch.float64)
         return sides
 
-    def sampled(self, prompts, seeds, cfg, calibration):
-        if calibration is None:
-            return self.host.sample(self.host.encode(prompts), seeds, cfg=cfg)
-        named = PromptReading(self.index, "neither")  # by all of these prompts
-        gate = SimpleNamespace(read=lambda conditionings: named)
-        candidate = replace(self.preference, calibrations=(calibration,), gate=gate)
-        return sample_corrected(self.host, prompts, seeds, [candidate], Settings(), cfg)[0]
+    def skin_change(self, before: Tensor, after: Tensor) -> Tensor:
+        """Points of L* by which skin is lighter after than before [N], NaN where there is none."""
+        lightness = skin_of_host(self.host, before, after, self.preference.axis)
+        return lightness[:, 1] - lightness[:, 0]
 
-    def compared(self, plain: StagePictures, corrected: StagePictures, counter: StagePictures) -> dict[str, float]:
+    def with_tone_of(self, plain, updated, change):
+        pictures = Pictures(self.host.decode, self.host.encode_pictures)
+        return with_skin_of(plain, updated, pictures, self.preference.axis.skin_region, change)
+
+    def compared(self, cfg: float, plain: _Stage, corrected: _Stage) -> dict[str, float]:
         """Corrected pictures beside the model's own counter pictures of the same seeds, as arguments of Calibration."""
-        numbers = torch.tensor(counter.numbers)
-        whole = plain.whole[numbers] & corrected.whole[numbers] & counter.whole
-        if int(whole.sum()) < FEWEST_COMPARED:
+        order = sorted(range(self.count), key=lambda number: float(plain.sides[number]) > 0.5)  # stereotypes first
+        chosen = order[: -(-self.count // COUNTER_EVERY)]
+        counter, whole = self.drawn("counter", cfg, self.asking, chosen)
+        whole &= corrected.whole[chosen]
+        if not whole.any():
             return {}
-        numbers = numbers[whole]
-        counter_x0, plain_x0, corrected_x0 = counter.latents[whole], plain.latents[numbers], corrected.latents[numbers]
-        counter_features = features(counter_x0, FEATURE_GRID)
-        far, near = (frechet(features(x0, FEATURE_GRID), counter_features) for x0 in (plain_x0, corrected_x0))
-        ends = [np.quantile(latents.abs(), 0.99) for latents in (corrected_x0, counter_x0)]
-        chosen = numbers.tolist()
+        chosen = [number for number, good in zip(chosen, whole.tolist(), strict=True) if good]
+        x0 = corrected.latents[chosen], counter[whole]
+        ends = [np.quantile(latents.abs(), 0.99) for latents in x0]
         errors = [
             self.error(latents, [prompts[i] for i in chosen], [self.seeds[i] for i in chosen]).log().mean()
-            for latents, prompts in ((corrected_x0, self.prompts), (counter_x0, self.asking))
+            for latents, prompts in zip(x0, (self.prompts, self.asking), strict=True)
         ]
         return {
-            "distance": near / max(far, 1e-9),
-            "spread": float(corrected_x0.std() / counter_x0.std()),
+            "spread": float(x0[0].std() / x0[1].std()),
             "extremes": float(ends[0] / ends[1]),
             "error": float((errors[0] - errors[1]).exp()),
-            "sure": float((corrected.counter[numbers] != 0.5).double().mean()),
+            "sure": float((corrected.sides[corrected.whole] != 0.5).double().mean()),
         }
 
     def error(self, latents, prompts, seeds):
@@ -247,18 +267,24 @@ class _Group:
             [denoising_error(self.host, latents[p], self.host.encode(prompts[p]), seeds[p]) for p in parts]
         )
 
-    def leans(self, cfgs: Sequence[float], plain: list[StagePictures]) -> list[dict[str, float]]:
-        """What the lean (`thinning.first_lean`) says at each CFG scale, as arguments of Calibration.
+    def leans(self, cfgs: Sequence[float], plain: list[_Stage]) -> tuple[list[dict[str, float]], list[Tensor]]:
+        """What the lean (`thinning.FirstLook`) says at each CFG scale -> (arguments of Calibration; leans [N]).
 
-        A logistic regression of the side by belief and guidance; both count alike at all scales (METHOD.md). The first
-        step is taken at one scale: guidance is proportional to CFG - 1.
+        A logistic regression of the side by the update's size and guidance; both count alike at all scales (METHOD.md).
+        The first step is taken at one scale: guidance is proportional to CFG - 1.
         """
         x, sigma, *predictions = first_predictions(self.host, self.host.encode(self.prompts), self.seeds, cfg=2.0)
-        group = torch.full((len(x),), self.index)
-        parts = belief_and_guidance(cast(Source, self.preference.source), x, sigma, group, *predictions)
-        belief, guidance = (part.double() for part in parts)
-        whole = [pictures.whole & belief.isfinite() & guidance.isfinite() for pictures in plain]
-        inputs = [torch.stack([belief, (cfg - 1) * guidance], dim=1)[w] for cfg, w in zip(cfgs, whole, strict=True)]
-        sides = [pictures.counter[w] for pictures, w in zip(plain, whole, strict=True)]
-        leans = leans_from([values.numpy() for values in inputs], [values.numpy() for values in sides])
-        return [lean | {"lean_sigma": float(sigma.max())} for lean in leans]
+        source, group = cast(Distilled, self.preference.source), torch.full((len(x),), self.index)
+        size, guidance = (part.double() for part in size_and_guidance(source, x, sigma, group, *predictions))
+        features = [torch.stack([size, (cfg - 1) * guidance], dim=1) for cfg in cfgs]
+        whole = [
+            pictures.whole & values.isfinite().all(dim=1) for pictures, values in zip(plain, features, strict=True)
+        ]
+        leans = leans_from(
+            [values[good].numpy() for values, good in zip(features, whole, strict=True)],
+            [pictures.sides[good].numpy() for pictures, good in zip(plain, whole, strict=True)],
+        )
+        told = [lean | {"lean_sigma": float(sigma.max())} for lean in leans]
+        return told, [
+            values[:, 0] + lean["lean_guidance"] * values[:, 1] for values, lean in zip(features, told, strict=True)
+        ]

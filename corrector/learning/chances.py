@@ -1,6 +1,6 @@
-"""The chance of a picture from what the first step of its run tells: how belief and guidance count, fitted to outcomes.
+"""The chance of a picture from what the first step of its run tells: how two features count, fitted to outcomes.
 
-A logistic regression in one group, whose slopes are common to all CFG scales (METHOD.md); `thinning.first_lean` reads
+A logistic regression in one group, whose slopes are common to all CFG scales (METHOD.md); `thinning.first_look` reads
 the same at the start of a run.
 """
 
@@ -8,21 +8,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PRIOR_SLOPE = 4.0  # of the chance, per standard deviation of belief and of guidance: how far from 0 it may be expected
+PRIOR_SLOPE = 4.0  # of the chance, per standard deviation of either: how far from 0 it may be expected
 
 
 def leans_from(features: Sequence[np.ndarray], sides: Sequence[np.ndarray]) -> list[dict[str, float]]:
     """What the lean says at each CFG scale -> arguments of Calibration, one dict a scale.
 
     Args:
-        features: [N, 2], one a scale: log-odds of the model's belief, and what guidance adds along the push.
+        features: [N, 2], one a scale: the size of the update, and what guidance adds along it.
         sides: [N], one a scale: whether each picture came out on the counter side, 0 or 1.
     """
     (slope, guided), offsets = logistic_fit(features, sides)
     weight = guided / slope if abs(slope) > 1e-6 else 0.0
     leans = []
-    for (belief, guidance), offset in zip((values.T for values in features), offsets, strict=True):
-        lean = belief + weight * guidance
+    for (size, guidance), offset in zip((values.T for values in features), offsets, strict=True):
+        lean = size + weight * guidance
         spread = max(float(lean.std(ddof=1)) if len(lean) > 1 else 0.0, 1e-6)
         read = dict(lean_mean=float(lean.mean()), lean_spread=spread, lean_offset=offset)
         leans.append(dict(lean_slope=slope, lean_guidance=weight, **read))

@@ -1,5 +1,7 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
+import copy
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,32 +12,37 @@ from ..axis.axis import Axis, axis_from_dict
 from ..correction.verdict import verdict_of_host
 from ..files.version import version
 from ..gate.prompt_gate import PromptGate
-from ..gate.train import GATE_STEPS, train_gate
+from ..gate.train import train_gate
 from ..gate.wordings import whole_words
 from ..latents.devices import place
 from ..latents.host import Host, LearningHost, cfg_of
 from ..preference.preference import GATE_FIGURES, Preference
 from .pairs import SIDES, Pairs, make_pairs
-from .points import sample_points
-from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError
+from .points import sample_points, update_sizes
+from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError, PictureStore
 from .thumbnail import thumbnail
-from .tone import tone_slopes
 from .training import CPU, Progress, train_distilled
 
 SOUND_UPDATE = 0.5  # explained variance of the held-out updates below which a preference is weak
+ALIKE_PAIRS = 0.6  # share of the pairs' pictures that show the side asked for, up to which the sides look alike
 SOUND_PAIRS = 0.9  # share of the pairs' pictures that show the side asked for, below which a preference is weak
-FEWEST_GATE_STEPS = 200
+MOST_STEPS = 8  # of sampling a pair: more change little of what is learned
+FIRST_POINTS = 384  # from which a preference is usable
+STEPS_A_POINT = 2  # of training
 
 
 def learn(
-    host: LearningHost, axis: Axis, count: int = 128, seed: int = 0, cfg: float | None = None, steps: int = 2000,
-    points: int | None = None, pairs: Pairs | None = None, progress: Progress | None = None,
-    folder: str | Path | None = None, **gate_others,
+    host: LearningHost, axis: Axis, count: int = 16, seed: int = 0, cfg: float | None = None, points: int = 1000,
+    pairs: Pairs | None = None, progress: Progress | None = None, folder: str | Path | None = None,
+    saved: Callable[[Preference], object] | None = None, until: Callable[[Preference], bool] | None = None,
+    **gate_options,
 ) -> Preference:  # fmt: skip
     """Learn a preference -> Preference without calibration.
 
+    It learns from FIRST_POINTS, then from more and more: each state is usable, and better than the one before.
+
     Raises PairError if the pairs or settings are not usable, AxisError if the axis breaks its schema, and BusyError if
-    another process draws pairs for the same folder.
+    another process learns in the same folder.
 
     Args:
         host: LearningHost.
@@ -43,54 +50,94 @@ def learn(
         count: pairs per group.
         seed: of the pairs and of all training.
         cfg: CFG scale of the pairs, by default `cfg_of`.
-        steps: of training the preference; if they are few, its gate is trained shortly too.
-        points: number of points on the model's own trajectories, by default four a step.
+        points: number of points on the model's own trajectories at which it ends, without `until`.
         pairs: Pairs that are already sampled.
         progress: `progress(stage, done, total)`, called after each step; may raise to stop.
-        folder: pairs are saved in it, and an interrupted run resumes from them.
-        gate_others: for `gate_texts`.
+        folder: pairs and points are saved in it, and an interrupted run resumes from them.
+        saved: `saved(preference)`, called with each state.
+        until: `until(preference)`, called with each state: whether it is good enough. If not, the points are doubled.
+        gate_options: for `train_gate`, and the groups of other axes for `gate_texts`.
     """
     axis_from_dict(axis.to_dict())  # a file with another axis could not be read
     count = pairs.latents.shape[2] if pairs else count
     if count < FEWEST_PAIRS:
-        raise PairError("A single pair a group says nothing about others; make at least 2, better 100.")
+        raise PairError("A single pair a group says nothing about others; make at least 2, better 16.")
     cfg = cfg_of(host) if cfg is None else cfg
     if not 1 <= cfg <= HIGHEST_CFG:
         raise PairError(f"The CFG scale is {cfg}; pairs are drawn at one from 1 to {HIGHEST_CFG}.")
+    sampling = min(host.steps, MOST_STEPS)
     if pairs is None:
-        pairs = make_pairs(host, axis, count, seed, cfg, host.steps, folder=folder, batch=host.batch)
+        pairs = make_pairs(host, axis, count, seed, cfg, sampling, folder=folder, batch=host.batch)
     if progress:
         progress("verdict", 0, 1)
     agreement = verdict_agreement(host, axis, pairs)
-    with _precision(host):
-        sampled = sample_points(host, axis, pairs, 4 * steps if points is None else points, seed, progress=progress)
-        source, figures = train_distilled(
-            host.space, len(axis.groups), sampled, steps, seed, progress=progress, device=host.device
+    if agreement < ALIKE_PAIRS:
+        raise PairError(
+            f"The two sides of the axis look alike to this model: only {agreement:.0%} of the pairs' pictures show the "
+            "side that was asked for, and half would by chance. Write phrases that it draws differently, or another "
+            "axis."
         )
-    if progress:
-        progress("gate", 0, 1)
-    gate, gate_figures = host_gate(host, axis, seed, min(GATE_STEPS, FEWEST_GATE_STEPS + steps), **gate_others)
-    gaps = [round(float(stereotype.mean() - counter.mean()), 2) for stereotype, counter in pairs.lightness]
-    slopes = [round(slope, 4) for slope in tone_slopes(pairs).tolist()]
-    training = {
+    settings = dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, steps=sampling, pairs=pairs.latents.shape[2])
+    store = PictureStore(Path(folder) / "points", settings | host.identity, "points") if folder else None
+    gate = source = None
+    gate_figures = {}
+    with store.at_work() if store else nullcontext():
+        for amount in _amounts(points):
+            sampled = sample_points(host, axis, pairs, amount, seed, store, progress)
+            steps = STEPS_A_POINT * amount
+            with _precision(host):
+                source, figures = train_distilled(
+                    host.space, len(axis.groups), sampled, steps, seed, progress=progress, device=host.device,
+                    start=source,
+                )  # fmt: skip
+            place(source, CPU)
+            if gate is None:
+                gate, gate_figures = host_gate(host, axis, seed, progress=progress, **gate_options)
+            sizes = update_sizes(sampled, len(axis.groups))
+            training = _training(host, axis, pairs, cfg, seed, sizes) | figures
+            training |= {GATE_FIGURES: gate_figures, "verdict_agreement": agreement}
+            training = {
+                name: round(value, 4) if isinstance(value, float) else value for name, value in training.items()
+            }
+            if weak := weakness(training):
+                training["weak"] = weak
+            preference = Preference(axis, host.space, source, gate, training=training, name=axis.id)
+            preference = replace(preference, thumbnail=thumbnail(host, preference))
+            if saved:
+                saved(preference)
+            if until(preference) if until else len(sampled.x) >= points:
+                break
+            source = copy.deepcopy(source)
+    return preference
+
+
+def _amounts(points: int) -> Iterator[int]:
+    """Numbers of points of which states are learned, ascending: FIRST_POINTS, `points`, twice that, and so on."""
+    if points > FIRST_POINTS:
+        yield FIRST_POINTS
+    while True:
+        yield points
+        points *= 2
+
+
+def _training(host, axis, pairs, cfg, seed, sizes):
+    """What a preference was learned from."""
+    tones = (pairs.lightness[:, 1] - pairs.lightness[:, 0]).nanmean(dim=1).nan_to_num(0)
+    return {
         "version": version(),
         "pairs_a_side_and_group": pairs.latents.shape[2],
         "pictures_broken": pairs.broken,
         "cfg": cfg,
         "seed": seed,
         "host": {**host.identity, "steps": host.steps},
-        **{name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()},
-        GATE_FIGURES: gate_figures,
-        "verdict_agreement": round(agreement, 4),
-        "lightness_stereotype_minus_counter": dict(zip(axis.groups, gaps, strict=True)),
-        "tone_slopes": dict(zip(axis.groups, slopes, strict=True)),
+        "tones": _by_group(axis, tones),
+        "update_sizes": _by_group(axis, sizes),
         "validated_on": host.space,
     }
-    place(source, CPU)
-    if weak := weakness(training):
-        training["weak"] = weak
-    preference = Preference(axis, host.space, source, gate, training=training, name=axis.id)
-    return replace(preference, thumbnail=thumbnail(host, preference))
+
+
+def _by_group(axis, values):
+    return dict(zip(axis.groups, [round(value, 4) for value in values.tolist()], strict=True))
 
 
 def verdict_agreement(host: Host, axis: Axis, pairs: Pairs) -> float:
@@ -105,10 +152,11 @@ def verdict_agreement(host: Host, axis: Axis, pairs: Pairs) -> float:
 
 
 def host_gate(
-    host: LearningHost, axis: Axis, seed: int = 0, steps: int = GATE_STEPS, **gate_others
+    host: LearningHost, axis: Axis, seed: int = 0, progress: Progress | None = None, **others
 ) -> tuple[PromptGate, dict]:
-    """The gate of an axis on the host's text encoder, as `train_gate`."""
-    return train_gate(axis, host.encode_each, seed, steps=steps, words=whole_words(host.vocabulary), **gate_others)
+    """The gate of an axis on the host's text encoder, as `train_gate`, to which `others` go."""
+    told = progress and (lambda done, total: progress("gate", done, total))
+    return train_gate(axis, host.encode_each, seed, progress=told, words=whole_words(host.vocabulary), **others)
 
 
 def _precision(host):

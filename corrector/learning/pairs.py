@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..axis.axis import Axis
+from ..correction.kept_skin import skin_lightness
 from ..latents.host import Host
 from .store import Drawing, PairError, PictureStore
 
@@ -20,7 +21,8 @@ WHOLE_PAIRS = 0.75  # smallest share of a group's pairs without NaN, since all g
 
 @dataclass
 class Pairs:
-    """Latents of both sides by group, model space. `lightness` is the median CIE L* of the skin region."""
+    """Latents of both sides by group, model space. `lightness` is the CIE L* of all skin that both pictures of a pair
+    show; NaN where they show none."""
 
     latents: Tensor  # [G, 2, N, C, H, W], sides in the order of SIDES
     lightness: Tensor  # [G, 2, N]
@@ -51,21 +53,24 @@ def make_pairs(
     """
     settings = dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, steps=steps) | host.identity
     store = PictureStore(folder, settings) if folder else None
-    drawing = Drawing(host, axis.skin_region, store, batch, 2 * count * len(axis.groups), progress)
+    drawing = Drawing(host, store, batch, 2 * count * len(axis.groups), progress)
     with store.at_work(wait=wait) if store else nullcontext(), drawing:
         numbers = range(len(axis.groups))
         groups = [_group(drawing, axis, number, count, seed, dict(cfg=cfg, steps=steps)) for number in numbers]
-    even = min(len(seeds) for *_, seeds in groups)  # groups keep the same number
-    return Pairs(
-        torch.stack([latents[:, :even] for latents, _, _ in groups]),
-        torch.stack([tones[:, :even] for _, tones, _ in groups]),
-        torch.stack([seeds[:even] for *_, seeds in groups]),
-        sum(drawing.broken.values()),
-    )
+    even = min(len(seeds) for _, seeds in groups)  # groups keep the same number
+    latents = torch.stack([latents[:, :even] for latents, _ in groups])
+    lightness = torch.stack([skin_of_host(host, *sides, axis).T for sides in latents])
+    return Pairs(latents, lightness, torch.stack([seeds[:even] for _, seeds in groups]), sum(drawing.broken.values()))
+
+
+def skin_of_host(host: Host, before: Tensor, after: Tensor, axis: Axis) -> Tensor:
+    """The lightness of skin in latents [N, C, H, W] of two pictures of one person -> CIE L* [N, 2]."""
+    parts = zip(before.split(host.batch), after.split(host.batch), strict=True)
+    return torch.cat([skin_lightness(host.decode(one), host.decode(other), axis.skin_region) for one, other in parts])
 
 
 def _group(drawing, axis, index, count, seed, options):
-    """-> (latents [2, N, C, H, W], lightness [2, N], seeds [N]) of a group's pairs that are whole."""
+    """-> (latents [2, N, C, H, W], seeds [N]) of a group's pairs that are whole."""
     group, host = axis.groups[index], drawing.host
     seeds, prompts = _plan(axis, group, count, seed)
 
@@ -73,14 +78,14 @@ def _group(drawing, axis, index, count, seed, options):
         return host.sample(host.encode(prompts[side][part]), seeds[part], **options)
 
     sides = [drawing.series(f"{index:02d}-{side}", count, partial(sample, side)) for side in SIDES]
-    latents, tones, whole = map(torch.stack, zip(*sides, strict=True))  # [2, N, ...]
+    latents, whole = map(torch.stack, zip(*sides, strict=True))  # [2, N, ...]
     whole = whole.all(dim=0)
     if whole.float().mean() < WHOLE_PAIRS:
         raise PairError(
             f"Only {int(whole.sum())} of {count} pairs of {group} came out without NaN or infinity, and "
             f"{WHOLE_PAIRS:.0%} must. Load the checkpoint in float32 and try again, or leave that group out."
         )
-    return latents[:, whole], tones[:, whole], torch.tensor(seeds)[whole]
+    return latents[:, whole], torch.tensor(seeds)[whole]
 
 
 def _plan(axis, group, count, seed):

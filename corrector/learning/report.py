@@ -97,7 +97,7 @@ def summary(preference: Preference) -> list[str]:
 def held_out(preference: Preference) -> str:
     """The figures of training at held-out points and prompts, in a line; "" if there are none."""
     training = preference.training
-    names = {"update_r2": "update R2", "push_r2": "push R2", "verdict_agreement": "pairs as asked"}
+    names = {"update_r2": "update R2", "verdict_agreement": "pairs as asked"}
     figures = [f"{name} {training[key]:.2f}" for key, name in names.items() if key in training]
     gate = training.get(GATE_FIGURES, {})
     figures += [f"gate on {name} {gate[name]:.2f}" for name in ("group", "explicit") if gate.get(name) is not None]
@@ -111,8 +111,8 @@ def _charts(preference: Preference, pairs: Pairs, pictures: Tensor | None) -> np
     def fill(figure):
         above, below = figure.subfigures(2, 1, height_ratios=heights)
         above.suptitle("\n".join(summary(preference)))
-        beliefs, tones = above.subplots(1, 2)
-        _beliefs(beliefs, preference)
+        updates, tones = above.subplots(1, 2)
+        _updates(updates, preference)
         _tones(tones, pairs)
         if montage is not None:
             panel = below.subplots()
@@ -123,17 +123,18 @@ def _charts(preference: Preference, pairs: Pairs, pictures: Tensor | None) -> np
     return drawn((12, sum(heights)), fill, dpi=90, style=REPORT_STYLE)
 
 
-def _beliefs(panel: Axes, preference: Preference) -> None:
-    """How much of the model's own belief is explained at held-out points, by sigma."""
-    explained = preference.training.get("belief_r2_by_sigma", {})
+def _updates(panel: Axes, preference: Preference) -> None:
+    """How much of the model's own update is explained at held-out points, by sigma."""
+    explained = preference.training.get("update_r2_by_sigma", {})
     panel.bar(list(explained), [max(value, 0) for value in explained.values()], color=CORRECTED)
-    panel.set(ylim=(0, 1.02), xlabel="sigma", title="held out: explained variance of the model's belief")
+    panel.set(ylim=(0, 1.02), xlabel="sigma", title="held out: explained variance of the model's update")
     panel.grid(alpha=0.3, axis="y")
 
 
 def _tones(panel: Axes, pairs: Pairs) -> None:
     """Lightness of both sides minus the group's mean."""
-    tones = (pairs.lightness - pairs.lightness.mean(dim=(1, 2), keepdim=True)).transpose(0, 1).flatten(1)  # [2, G N]
+    tones = (pairs.lightness - pairs.lightness.nanmean(dim=(1, 2), keepdim=True)).transpose(0, 1).flatten(1)  # [2, G N]
+    tones = [values[values.isfinite()] for values in tones]
     sides = {f"{side}, {len(values)}": values.tolist() for side, values in zip(SIDES, tones, strict=True)}
     draw_histograms(panel, sides, bins=24)
     panel.set(title="skin lightness of the pairs", xlabel="CIE L* less the group's mean")

@@ -20,7 +20,6 @@ from ..files.json_files import UnreadableError, read_json
 from ..files.tensor_files import checksum, read_tensors
 from ..files.whole_files import DISK_IS_FULL, LOCK_NAME, at_work, clean, locked, why_not, write_whole
 from ..latents.host import Host
-from ..latents.skin import lightness
 
 LARGEST_SHARD = 2**30  # bytes
 SETTINGS = "settings.json"
@@ -124,8 +123,7 @@ class Drawn(NamedTuple):
     """Pictures of a series."""
 
     latents: Tensor  # [N, C, H, W], model space
-    lightness: Tensor  # [N], CIE L*
-    whole: Tensor  # bool [N]: neither latents nor lightness hold NaN or infinity
+    whole: Tensor  # bool [N]: neither latents nor the decoded picture hold NaN or infinity
 
 
 @dataclass
@@ -134,7 +132,6 @@ class Drawing:
 
     Args:
         host: Host.
-        region: the axis' box of skin.
         store: where batches are kept, or None.
         batch: pictures at once.
         planned: number of pictures of all series.
@@ -143,7 +140,6 @@ class Drawing:
     """
 
     host: Host
-    region: Sequence[float]
     store: PictureStore | None
     batch: int
     planned: int
@@ -174,25 +170,23 @@ class Drawing:
             name = f"{prefix}-{start:05d}"
             end = min([count, start + self.batch, *(first for first in starts if first > start)])
             shard = self._load(name) or self._draw(name, sample, slice(start, end))
-            latents, tones = (values[: count - start] for values in shard)
-            batches.append(Drawn(latents, tones, finite_pictures(latents, tones)))
-            start += len(latents)
+            batches.append(Drawn(*(values[: count - start] for values in shard)))
+            start += len(batches[-1].latents)
             self._check(name, batches[-1])
         return Drawn(*map(torch.cat, zip(*batches, strict=True)))
 
     def _load(self, name):
         _, shard = (self.store and self.store.read(name)) or ({}, {})
-        if set(shard) != {"latents", "lightness"} or not 0 < len(shard["latents"]) == len(shard["lightness"]):
+        if set(shard) != {"latents", "whole"} or not 0 < len(shard["latents"]) == len(shard["whole"]):
             return None
-        return shard["latents"], shard["lightness"]
+        return shard["latents"], shard["whole"].bool()
 
     def _draw(self, name, sample, part):
         latents = sample(part).cpu()
-        tones = lightness(self.host.decode(latents), self.region)
+        whole = finite(latents) & finite(self.host.decode(latents))
         if self.store:
-            shard = {"latents": latents.float().contiguous(), "lightness": tones.float().contiguous()}
-            self.store.write(name, shard)
-        return latents, tones
+            self.store.write(name, {"latents": latents.float().contiguous(), "whole": whole.float()})
+        return latents, whole
 
     def _check(self, name, batch):
         self.count += len(batch.whole)
@@ -203,9 +197,9 @@ class Drawing:
             self.progress(batch.latents)
 
 
-def finite_pictures(latents: Tensor, lightness: Tensor) -> Tensor:
-    """Which pictures hold neither NaN nor infinity, in latents or in the lightness of the decoded picture: bool [N]."""
-    return latents.isfinite().flatten(1).all(dim=1) & lightness.isfinite()
+def finite(pictures: Tensor) -> Tensor:
+    """Which pictures or latents [N, C, H, W] hold neither NaN nor infinity: bool [N]."""
+    return pictures.isfinite().flatten(1).all(dim=1)
 
 
 def refuse_broken(broken: int, drawn: int, planned: int, what: str = "pictures") -> None:

@@ -11,15 +11,13 @@ from einops import reduce
 
 from ..latents.devices import beside, place
 from ..latents.optimise import optimise
-from ..latents.spaces import expand
 from ..preference.networks import Distilled
 from .points import Points, Progress
-from .tone import RISE
 
 CPU = torch.device("cpu")
 MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
 HELD_OUT_RUNS = 0.06  # share of the runs
-SIGMA_EDGES = (0.15, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
+SIGMA_EDGES = (1.0, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
 
 
 def patch_of(shape: torch.Size) -> int:
@@ -37,12 +35,10 @@ def _mean_square(latents):
 
 
 def train_distilled(
-    space: str, groups: int, points: Points, steps: int, seed: int, batch: int = 64, progress: Progress | None = None,
-    device: torch.device = CPU,
+    space: str, groups: int, points: Points, steps: int, seed: int, batch: int = 16, progress: Progress | None = None,
+    device: torch.device = CPU, start: Distilled | None = None,
 ) -> tuple[Distilled, dict]:  # fmt: skip
-    """Regression of push, update and tone push at Points -> (Distilled, held-out figures).
-
-    The loss is on what the correction uses: the push P, and (1 - q) P against the update D_c - D_cond.
+    """Regression of the update at Points -> (Distilled, held-out figures).
 
     Args:
         space: name in LATENT_SPACES.
@@ -52,42 +48,37 @@ def train_distilled(
         batch: points in a batch if latents are 16 x 16; larger latents have smaller batches.
         progress: `progress(label, done, total)`, called after each step; may raise to stop.
         device: of the network.
+        start: a network that is trained further, in place; a new one by default.
     """
     shape = points.x.shape
     batch = batch_of(batch, shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Distilled(space, groups, patch=patch_of(shape), rise=RISE)
+        network = start or Distilled(space, groups, patch=patch_of(shape))
     place(network, device)
     network.requires_grad_(True)
-    weights, tone_power = points.weights, points.tone_power
+    weights = points.weights
     held_out, trained = _split(points, seed)
 
-    def losses(indices):
-        *inputs, push, update, tone = points.at(indices)
-        reading = network(*beside(network, *inputs))
-        push, update, tone, weight = beside(network, push, update, tone, weights[indices])
-        closed = expand(1 - reading.log_odds.sigmoid(), push) * reading.push
-        errors = reading.push - push, closed - update, reading.tone - tone
-        return [_mean_square(error) for error in errors], weight, reading
+    def errors(indices):
+        """Mean squared errors, mean squared updates, and weights [N]."""
+        *inputs, update = points.at(indices)
+        update, weight, *inputs = beside(network, update, weights[indices], *inputs)
+        return _mean_square(network(*inputs) - update), _mean_square(update), weight
 
     generator = torch.Generator().manual_seed(seed)
 
     def loss_of_step(step):
-        (push, update, tone), weight, _ = losses(trained[torch.randint(len(trained), (batch,), generator=generator)])
-        return ((push + 2 * update) * weight).mean() + 0.3 / tone_power * tone.mean()
+        error, _, weight = errors(trained[torch.randint(len(trained), (batch,), generator=generator)])
+        return (error * weight).mean()
 
     optimise(
         network, steps, loss_of_step, "preference", 2e-3,
         lambda step: min(1, (step + 1) / 50) * (1 - step / max(1, steps)), average=0.99, progress=progress,
         weight_decay=1e-3,
     )  # fmt: skip
-    columns = []
-    for indices in held_out.split(batch_of(256, shape)):
-        with torch.no_grad():
-            errors, _, reading = losses(indices)
-        powers = [_mean_square(exact) for exact in points.at(indices)[-3:]]
-        columns.append(torch.stack([*powers, *(part.cpu() for part in (*errors, reading.log_odds.sigmoid()))]))
+    with torch.no_grad():
+        columns = [torch.stack(errors(indices)).cpu() for indices in held_out.split(batch_of(256, shape))]
     return network, _held_out_figures(torch.cat(columns, dim=1).double(), points, held_out)
 
 
@@ -102,20 +93,16 @@ def _split(points, seed):
 
 
 def _held_out_figures(columns, points, held_out):
-    """Explained variances at the held-out points: of push, update and tone push, and of the belief by sigma."""
-    *powers, push, update, tone, belief = columns
-    weight, sigma, exact = points.weights[held_out], points.sigma[held_out], points.belief[held_out].double()
-    by_sigma = {}
+    """Explained variances of the update at the held-out points, of all and by sigma."""
+    error, power, weight = columns
+    sigma, by_sigma = points.sigma[held_out], {}
     for low, high in pairwise(SIGMA_EDGES):
         inside = (sigma > low) & (sigma <= high)
-        if inside.sum() > 1:
-            error = (belief[inside] - exact[inside]).square().mean() / exact[inside].var(correction=0).clamp(min=1e-6)
-            by_sigma[f"{low:g} to {high:g}"] = round(float(1 - error), 3)
+        if inside.any():
+            by_sigma[f"{low:g} to {high:g}"] = round(float(1 - error[inside].sum() / power[inside].sum()), 3)
     return {
-        "push_r2": float(1 - (push * weight).sum() / (powers[0] * weight).sum()),
-        "update_r2": float(1 - (update * weight).sum() / (powers[1] * weight).sum()),
-        "tone_r2": float(1 - tone.sum() / powers[2].sum()),
-        "belief_r2_by_sigma": by_sigma,
+        "update_r2": float(1 - (error * weight).sum() / (power * weight).sum()),
+        "update_r2_by_sigma": by_sigma,
         "held_out_points": len(held_out),
         "points": len(points.x),
         "points_broken": points.broken,

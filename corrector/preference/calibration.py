@@ -10,13 +10,10 @@ from torch import Tensor
 from ..latents.fingerprint import same_weights
 
 # What makes a correction harmful, beside the model's own counter pictures:
-FARTHER = 1.0  # Frechet distance to them, over that of the plain pictures: worse than doing nothing
 SPREAD_DEVIATES = 0.1  # deviation from 1 of the latents' spread and extremes, over theirs
 RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
 TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is reported
 UNSURE = 0.1  # share of corrected pictures of which the model's verdict is no side
-PUSH_MARGIN = 0.5  # in units of the CFG scale: makes up for what P and q lack where the scale is low
-LOWEST_CFG = 1.5  # of the push: without guidance even the model's own leaves some stereotypes
 EXTRAPOLATED = 0.6  # how far beyond the nearest measured CFG scale one continues, over the scales' distance
 
 
@@ -30,7 +27,7 @@ class Calibration:
     base_n: int
     full_rate: float  # share of counter pictures if all are corrected at strength 1
     full_n: int
-    tone: float = 0.0  # weight of the tone push (`update.drift`) for a picture that would show the stereotype
+    tone: float = 0.0  # points of L* by which the update changes skin of a picture that would show the stereotype
     tone_drift: float = 0.0  # mean difference in CIE L* of corrected and plain pictures
     seed: int = 0
     base_interval: tuple[float, float] | None = None  # 95 %, Wilson
@@ -44,7 +41,6 @@ class Calibration:
     broken: int = 0  # number of excluded pictures that contained NaN or infinity
     checkpoint: str = ""  # fingerprints of the model, from Host.identity
     # Corrected pictures beside the model's own counter pictures; None if not measured:
-    distance: float | None = None  # Frechet distance to them, over that of the plain pictures
     spread: float | None = None  # standard deviation of the latents, over theirs
     extremes: float | None = None  # 99th percentile of the latents' sizes, over theirs
     error: float | None = None  # denoising error (`statistics.denoising_error`), over theirs
@@ -104,13 +100,11 @@ class Calibration:
         """A sentence that says how the correction harms pictures of this group at this CFG scale, or ""."""
         shade = "lighter" if self.tone_drift > 0 else "darker"
         figures = [
-            (self.distance, "their distance to the model's own counter pictures is {:.2f} times that of the plain ones",
-             lambda value: value > FARTHER and self.base_rate < 0.5),
-            (self.spread, "their latents spread {:.2f} times as far as those",
+            (self.spread, "their latents spread {:.2f} times as far as those of the model's own counter pictures",
              lambda value: abs(value - 1) > SPREAD_DEVIATES),
-            (self.extremes, "their latents' extremes are {:.2f} times those",
+            (self.extremes, "their latents' extremes are {:.2f} times theirs",
              lambda value: abs(value - 1) > SPREAD_DEVIATES),
-            (self.error, "the model finds them {:.1f} times as unlikely as those", lambda value: value > RUINED),
+            (self.error, "the model finds them {:.1f} times as unlikely as its own", lambda value: value > RUINED),
             (abs(self.tone_drift), f"their skin is {{:.1f}} points of L* {shade}", lambda value: value > TONE_DRIFT),
             (self.sure, "only {:.0%} of them clearly show one of the two sides", lambda value: value < 1 - UNSURE),
         ]  # fmt: skip
@@ -123,17 +117,11 @@ class Calibration:
         )
 
 
-def push_scale(cfg: float) -> float:
-    """k of the update (`correction.update`) at a CFG scale."""
-    return max(float(cfg), LOWEST_CFG) + PUSH_MARGIN
-
-
 def between(calibrations: Iterable[Calibration], cfg: float) -> Calibration | None:
     """Calibrations of one group at several CFG scales -> one at `cfg`; None if there are none.
 
-    It lies on the line through the two nearest scales, a little beyond them as well. Only what depends on the scale
-    smoothly is interpolated: in log CFG the base rate, as log-odds, and the chance of a picture by its lean; in
-    `push_scale` the tone, as the push is what it makes up for. Scales below 1 count as 1.
+    It lies on the line through the two nearest scales in log CFG, a little beyond them as well, the base rate as
+    log-odds. Only what depends on the scale smoothly is interpolated. Scales below 1 count as 1.
     """
     cfg = max(cfg, 1.0)
     nearest = sorted(calibrations, key=lambda c: abs(_log(c.cfg) - _log(cfg)))
@@ -143,18 +131,12 @@ def between(calibrations: Iterable[Calibration], cfg: float) -> Calibration | No
     second = next((c for c in nearest if _log(c.cfg) != _log(first.cfg)), None)
     if second is None or first.cfg == cfg:
         return first
-    part, of_tone = (_part(*map(scale, (cfg, first.cfg, second.cfg))) for scale in (_log, push_scale))
+    part = max((_log(cfg) - _log(first.cfg)) / (_log(second.cfg) - _log(first.cfg)), -EXTRAPOLATED)
     names = ["lean_slope", "lean_offset", "lean_mean", "lean_spread", "lean_guidance"]
-    names = names if first.lean_slope and second.lean_slope else []
+    names = ["tone", *(names if first.lean_slope and second.lean_slope else [])]
     mixed = {name: (1 - part) * getattr(first, name) + part * getattr(second, name) for name in names}
-    mixed["tone"] = (1 - of_tone) * first.tone + of_tone * second.tone
     odds = [torch.tensor(c.base_rate, dtype=torch.float64).logit(eps=1e-3) for c in (first, second)]
     return replace(first, base_rate=float(torch.lerp(odds[0], odds[1], part).sigmoid()), **mixed)
-
-
-def _part(place: float, first: float, second: float) -> float:
-    """How far a place is from the first to the second, a little beyond the first at most; 0 if they are the same."""
-    return max((place - first) / (second - first), -EXTRAPOLATED) if first != second else 0.0
 
 
 def _log(cfg: float) -> float:

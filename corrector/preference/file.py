@@ -31,7 +31,7 @@ from .modelspec import modelspec
 from .networks import Distilled
 from .preference import Preference
 
-FORMAT = 3  # 1 and 2 are of development versions
+FORMAT = 4  # 1 to 3 are of development versions
 LARGEST_PREFERENCE = 16 * 2**20  # bytes; a preference is a few MB
 SUFFIX = ".safetensors"
 MOST_PREFERENCES = 16  # in a file

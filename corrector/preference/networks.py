@@ -1,46 +1,36 @@
-"""The networks of a preference: the learned source of log-odds and push.
+"""The network of a preference: the learned source of the update.
 
-A source reads x [B, C, H, W] in model space at sigma [B] for the group's index [B], with the model's prediction for the
-user's prompt, without CFG, D_cond = q D_c + (1 - q) D_s (METHOD.md). q is the model's own belief that the picture comes
-out on the counter side, and the push is P = D_c - D_s.
+It reads x [B, C, H, W] in model space at sigma [B] for the group's index [B], with the model's prediction for the
+user's prompt, without CFG, D_cond. From that it tells what the model itself would answer if it were asked for the
+counter side: the update D_c - D_cond (METHOD.md, third form). It is small where a picture shows that side anyway.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..files.errors import RSCorrectorError
 from ..latents.devices import beside
-from ..latents.spaces import LATENT_SPACES, expand, noise_level, scale_input
+from ..latents.spaces import LATENT_SPACES, noise_level, scale_input
 
-LOWEST_SIGMA = 0.15  # networks learn down to it; below, all but the tone of skin is decided
+CLOSED = 1.0  # sigma, in units of the latents' spread, below which the sides' predictions do not differ any more
 
 
 class PreferenceError(RSCorrectorError):
     """Latents for which a preference was not made."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The output of a source for x at sigma."""
-
-    log_odds: Tensor  # [B], of q
-    push: Tensor  # [B, C, H, W], units of x0
-    tone: Tensor | None = None  # [B, C, H, W], units of x0: T, towards lighter skin
-
-
 class Source(Protocol):
-    """A network, or what stands for one, that gives log-odds and push: `Distilled`."""
+    """A network, or what stands for one, that gives the update: `Distilled`."""
 
     has_weights: bool  # which a file keeps, calibration measures and each host can use
 
-    def read(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Reading:
-        """The Reading of x, on its device; raises PreferenceError.
+    def update(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Tensor:
+        """D_c - D_cond [B, C, H, W] in units of x0, on the device of x, 0 below CLOSED; raises PreferenceError.
 
         Args:
             x: [B, C, H, W] in model space.
@@ -49,12 +39,6 @@ class Source(Protocol):
             conditional: the model's prediction for the user's prompt, without CFG, [B, C, H, W].
         """
         ...
-
-
-def along(latents: Tensor, push: Tensor) -> Tensor:
-    """<latents, P> / |P|^2 [B]: how far latents [B, C, H, W] lie along a push."""
-    size = reduce(push.square(), "b ... -> b", "sum").clamp(min=1e-12)
-    return reduce(latents * push, "b ... -> b", "sum") / size
 
 
 def _silu(features: Tensor) -> Tensor:
@@ -81,7 +65,7 @@ class Trunk(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, space: str, groups: int, width: int = 64, blocks: int = 3, patch: int = 1):
+    def __init__(self, space: str, groups: int, width: int = 48, blocks: int = 3, patch: int = 1):
         super().__init__()
         self.space = space
         self.groups = groups
@@ -96,10 +80,8 @@ class Trunk(nn.Module):
         self.skip = Block(width, 2 * width)
         self.last = Block(width, 2 * width)
 
-    def forward(
-        self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor
-    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """-> features of cells, padded to whole patches; features at the coarse scale; the latents' height and width"""
+    def forward(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """-> features of cells, padded to whole patches; the latents' height and width"""
         if x.shape[1] != self.channels:
             raise PreferenceError(
                 f'The model\'s latents have {x.shape[1]} channels and this preference is for "{self.space}", which has '
@@ -118,7 +100,7 @@ class Trunk(nn.Module):
         for block in self.blocks:
             coarse = block(coarse, condition)
         fine = fine + F.interpolate(self.up(coarse), scale_factor=2.0, mode="nearest")
-        return self.last(fine, condition), coarse, (height, width)
+        return self.last(fine, condition), (height, width)
 
 
 class Block(nn.Module):
@@ -142,50 +124,34 @@ class Block(nn.Module):
 
 
 class Distilled(nn.Module):
-    """The learned source: one forward pass gives log-odds, push and tone push, without UNet or autograd.
+    """The learned source: one forward pass gives the update, without the model or autograd.
 
     Args:
         space, groups, width, blocks, patch: as for Trunk.
-        rise: `read` weighs the tone push by (1 + 1/sigma^2)^(rise/2), which is 1 where noise prevails and sigma^-rise
-            where little is left; in 0..1.
     """
 
     has_weights = True
 
-    def __init__(self, space: str, groups: int, width: int = 64, blocks: int = 3, patch: int = 1, rise: float = 0.0):
+    def __init__(self, space: str, groups: int, width: int = 48, blocks: int = 3, patch: int = 1):
         super().__init__()
-        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch, rise=rise)
-        self.rise = rise
+        self.config = dict(space=space, groups=groups, width=width, blocks=blocks, patch=patch)
         self.trunk = Trunk(space, groups, width, blocks, patch)
-        self.odds = nn.Linear(2 * width, 1)
-        self.pushes = nn.Conv2d(width, 2 * self.trunk.channels * patch * patch, 3, padding=1)
+        self.last = nn.Conv2d(width, self.trunk.channels * patch * patch, 3, padding=1)
 
-    def forward(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Reading:
-        """The Reading, with the tone push as learned. Below LOWEST_SIGMA the push is 0, and the tone push falls as
-        Cov(x0, t | x) does, with sigma^2.
-        """
-        trained_sigma = sigma.clamp(min=LOWEST_SIGMA)
-        fine, coarse, (height, width) = self.trunk(x, trained_sigma, group, conditional)
-        pooled = torch.cat([coarse.mean(dim=(2, 3)), coarse.amax(dim=(2, 3))], dim=1)  # einops 0.4 refuses bfloat16
-        pushes = F.pixel_shuffle(self.pushes(_silu(fine)), self.trunk.patch)[..., :height, :width]
-        push, tone = pushes.split(self.trunk.channels, dim=1)
-        above = expand(trained_sigma == sigma, push)
-        falling = expand((sigma / LOWEST_SIGMA).clamp(max=1).square(), tone)
-        return Reading(self.odds(pooled)[:, 0], push * above, tone * falling)
+    def forward(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Tensor:
+        """The update, also below CLOSED. Args as for `Source.update`."""
+        features, (height, width) = self.trunk(x, sigma, group, conditional)
+        return F.pixel_shuffle(self.last(_silu(features)), self.trunk.patch)[..., :height, :width]
 
-    def read(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Reading:
-        """As `Source.read`, on whichever device the network is."""
-        reading: Reading = self(*beside(self, x, sigma, group, conditional))
-        assert reading.tone is not None  # noqa: S101
-        weight = (1 + sigma.to(reading.tone.device).clamp(min=1e-6) ** -2) ** (self.rise / 2)
-        parts = reading.log_odds, reading.push, reading.tone * expand(weight, reading.tone)
-        if not _all_finite(*parts) and _all_finite(x, sigma, conditional):
+    def update(self, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor) -> Tensor:
+        """As `Source.update`, on whichever device the network is."""
+        update = torch.zeros_like(x)
+        if (asked := sigma >= CLOSED).any():
+            inputs = (part[asked] for part in (x, sigma, group, conditional))
+            update[asked] = self(*beside(self, *inputs)).to(update)
+        if not update.isfinite().all() and all(part.isfinite().all() for part in (x, sigma, conditional)):
             raise PreferenceError(
                 "The preference gives NaN or infinity for these latents, so nothing was corrected; learn it again, or "
                 "use another file."
             )
-        return Reading(*(part.to(x.device) for part in parts))
-
-
-def _all_finite(*tensors: Tensor) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+        return update

@@ -131,6 +131,13 @@ class Preference:
             f"{advice}."
         )
 
+    def tone(self, group: str, cfg: float) -> float:
+        """Points of L* by which the correction changes skin in pictures with the stereotype, at a CFG scale: as
+        calibrated, or as the pairs differ from which it was learned; 0 if that is not known.
+        """
+        calibration = self.calibration(group, cfg)
+        return calibration.tone if calibration else self.training.get("tones", {}).get(group, 0.0)
+
     def calibration(self, group: str, cfg: float) -> Calibration | None:
         """The calibration of a group at a CFG scale, interpolated between the measured ones; None without any."""
         return between([c for c in self.calibrations if c.group == group], cfg)
