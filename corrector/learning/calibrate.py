@@ -180,7 +180,8 @@ class _Group:
         change = self.skin_change(plain.latents, updated)
         known = whole & change.isfinite()
         share = open_share[known].double()
-        tone = float((share * change[known]).sum() / share.square().sum().clamp(min=1e-6)) if known.any() else 0.0
+        usual = self.preference.training.get("tones", {}).get(self.group, 0.0)  # counts as one picture
+        tone = float((usual + (share * change[known]).sum()) / (1 + share.square().sum()))
         updated[whole] = self.with_tone_of(plain.latents[whole], updated[whole], -tone * open_share[whole])
         corrected = _Stage(updated, whole, self.sides(updated, whole))
         drift = self.skin_change(plain.latents[known], updated[known]).nanmean() if known.any() else 0.0
