@@ -77,7 +77,7 @@ def first_look(
         return FirstLook()
     size, guidance = (torch.full((len(x),), math.nan) for _ in range(2))
     size[index], guidance[index] = size_and_guidance(
-        preference.source, *(part[index] for part in (x, sigma, groups, conditional, denoised))
+        preference.source, *(part[index] for part in (x, sigma, groups.to(x.device), conditional, denoised))
     )
     named, of_group = preference.axis.groups, groups.clamp(min=0).cpu()
     usual = torch.tensor([preference.training.get("update_sizes", {}).get(group, math.nan) for group in named])
