@@ -62,7 +62,7 @@ def test_a_source_whose_weights_are_broken_is_refused_and_a_broken_prediction_is
     source, (x, sigma, group) = fresh(), step()
     assert source.update(x, sigma, group, x / 0).isnan().any()
     source.last.weight.fill_(float("inf"))
-    with pytest.raises(PreferenceError, match="gives NaN or infinity for these latents.*learn it again"):
+    with pytest.raises(PreferenceError, match=r"gives NaN or infinity for these latents.*learn it again"):
         source.update(x, sigma, group, x)
 
 
