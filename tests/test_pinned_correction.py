@@ -228,6 +228,9 @@ def test_opening_is_the_updates_size_over_that_in_pure_noise(constant):
         preference = replace(constant, training=sizes, calibrations=calibrations)
         look = first_look(preference, x, torch.full((3,), 3.0), groups, x, x, 2.0)
         assert look.lean is None and look.opening.tolist() == pytest.approx([0.25, 1.0, 1.0])
+    preference = replace(constant, training={"update_sizes": {"Orvane": 2.0}})
+    look = first_look(preference, x, torch.full((3,), 3.0), groups, x, x, 2.0)
+    assert look.opening.tolist() == pytest.approx([0.25, 1.0, 1.0]), "of the other group it is not known"
 
 
 def test_level_of_batches():

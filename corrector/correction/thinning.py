@@ -81,7 +81,7 @@ def first_look(
     )
     named, of_group = preference.axis.groups, groups.clamp(min=0).cpu()
     usual = torch.tensor([preference.training.get("update_sizes", {}).get(group, math.nan) for group in named])
-    opening = (size / usual[of_group]).clamp(0, 1).nan_to_num(1.0) if usual.isfinite().all() else None
+    opening = (size / usual[of_group]).clamp(0, 1).nan_to_num(1.0) if usual.isfinite().any() else None
     measured = [preference.calibration(group, cfg) for group in named]
     at = max((calibration.lean_sigma for calibration in measured if calibration and calibration.lean_slope), default=0)
     if not at or not FIRST_SIGMAS[0] < float(sigma.max()) / at < FIRST_SIGMAS[1]:
