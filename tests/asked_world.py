@@ -14,8 +14,6 @@ START = 14.0
 class WorldModel:
     """The world as the model of a run; it counts the pictures that each function is asked about."""
 
-    pictures = None
-
     def __init__(self, world=WORLD, cfg=1.0):
         self.world, self.cfg = world, cfg
         self.asked = {"plain": 0, "prompted": 0, "side": 0}

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from corrector.latents.spaces import expand
-from corrector.preference.networks import Reading
 
 
 class GaussianWorld(nn.Module):
-    """Two isotropic Gaussians; as a source, it gives the exact log-odds and push.
+    """Two isotropic Gaussians; as a source, it gives the exact update, also below CLOSED.
 
     Args:
         beta: probability of the counter side.
@@ -56,10 +55,14 @@ class GaussianWorld(nn.Module):
         q = expand(self.counter_share(x, sigma, beta), x)
         return q * self.denoised_of(x, sigma, 0) + (1 - q) * self.denoised_of(x, sigma, 1)
 
-    def read(self, x, sigma, group=None, conditional=None):
+    def push(self, x, sigma):
+        """P = D_c - D_s."""
+        return self.denoised_of(x, sigma, 0) - self.denoised_of(x, sigma, 1)
+
+    def update(self, x, sigma, group=None, conditional=None):
+        """U = (1 - q) P, whatever the model predicts; it is D_c - D_cond if that is exact."""
         x, sigma = x.double(), sigma.double()
-        push = self.denoised_of(x, sigma, 0) - self.denoised_of(x, sigma, 1)
-        return Reading((self.log_odds(x, sigma) + math.log(self.beta / (1 - self.beta))).float(), push.float())
+        return (expand(1 - self.counter_share(x, sigma), x) * self.push(x, sigma)).float()
 
     def draw(self, count, seed, beta=None):
         """Draw x0 [count, *shape], float64; `beta` replaces the world's own base rate."""

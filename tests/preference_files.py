@@ -21,7 +21,7 @@ def small_preference(axis):
     for module in (source, gate):
         module.eval().requires_grad_(False)
     calibrations = (Calibration("Orvane", 2.0, 0.05, 400, 0.99, 400, tone=-2.5, tone_drift=0.1, seed=7),)
-    training = {"accuracy_by_sigma": {"1.0": 0.99}, "push_r2": 0.95}
+    training = {"update_r2": 0.95, "update_r2_by_sigma": {"1 to 2": 0.9}, "tones": {"Orvane": -2.5, "Tavelu": 1.0}}
     return Preference(axis, "miniature", source, gate, calibrations, training, name="Village backdrop")
 
 
