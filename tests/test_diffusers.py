@@ -17,15 +17,18 @@ from corrector.correction.run import MEMORY, Run
 from corrector.correction.update import CorrectionError
 from corrector.files.errors import RSCorrectorError
 from corrector.gate.prompt_gate import PromptGate
+from corrector.hosts.components import decoded
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.loading import load_pipeline
 from corrector.hosts.pipelines import checkpoint_of
 from corrector.latents.devices import device_of
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
+from corrector.miniature.skin import load_marker
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference
 from corrector.preference.networks import Distilled
+from hosts.inside.shown_skin import drift, on_skin_and_elsewhere
 from other_device import OTHER, other_device
 from tiny_checkpoints import BETAS, MASK, PICTURE, autoencoder, pipeline, unet
 
@@ -155,7 +158,43 @@ def test_each_picture_of_a_batch_has_its_own_prompt(miniature, backdrop):
         assert torch.equal(latents, given) and run.outcomes() == 2 * outcomes
     with corrected(miniature, backdrop, use_gate=False) as run:
         latents_of(miniature, prompts, **call)
-    assert set(run.outcomes()) == {"corrected"}
+    assert run.outcomes()[:4] == ["corrected"] * 4 and "prompt" not in "".join(run.outcomes())
+
+
+@pytest.mark.parametrize("cfg", [1.0, 7.0])
+def test_finished_pictures_get_the_skin_tone_that_the_update_changed_and_stay_as_they_are_elsewhere(
+    miniature, backdrop, cfg, monkeypatch
+):
+    def drawn():
+        return latents_of(miniature, PORTRAIT, range(6), 12, num_images_per_prompt=6, guidance_scale=cfg)
+
+    def pictures(latents):
+        return decoded(miniature, latents, torch.device("cpu"))
+
+    plain, marker = drawn(), load_marker()
+    with corrected(miniature, backdrop) as run:
+        made = drawn()
+    monkeypatch.setattr(Run, "finished", lambda run, made: made)
+    with corrected(miniature, backdrop):
+        updated = drawn()
+    assert run.outcomes() == ["corrected"] * 6
+    assert drift(marker, pictures(plain), pictures(updated)) > 4
+    assert abs(drift(marker, pictures(plain), pictures(made))) < 1.5
+    on_skin, elsewhere = on_skin_and_elsewhere(marker, pictures(updated), made - updated)
+    assert on_skin > 0.05 > 15 * elsewhere
+
+
+def test_a_call_that_is_interrupted_is_not_finished(miniature, backdrop, monkeypatch):
+    def interrupt(pipe, step, timestep, given):
+        pipe._interrupt = step == 2
+        return given
+
+    with corrected(miniature, backdrop) as run:
+        made = latents_of(miniature, PORTRAIT, callback_on_step_end=interrupt, steps=6)
+    monkeypatch.setattr(Run, "finished", lambda *_: pytest.fail("it was finished"))
+    with corrected(miniature, backdrop):
+        assert torch.equal(latents_of(miniature, PORTRAIT, callback_on_step_end=interrupt, steps=6), made)
+    assert run.outcomes() == ["corrected"]
 
 
 def test_the_report_says_if_the_weights_are_not_those_that_were_calibrated(make, preference):

@@ -3,7 +3,6 @@
 from collections import Counter
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 
@@ -15,9 +14,10 @@ from corrector.hosts.components import PipelineTexts
 from corrector.hosts.diffusers import corrected
 from corrector.hosts.given import preferences_of
 from corrector.hosts.loading import load_pipeline
-from corrector.latents.skin import lightness
 from corrector.miniature.model import WEIGHTS
 from corrector.miniature.reader import load_reader
+from corrector.miniature.skin import load_marker
+from hosts.inside.shown_skin import drift
 from test_diffusers_pipelines import CALLS, build, classes, latents_of, parts  # noqa: F401
 from tiny_checkpoints import BETAS
 
@@ -77,13 +77,11 @@ def test_villages_become_cities_and_the_model_says_so(miniature, rows, name, mon
 
 
 def test_skin_stays_as_light_as_in_the_plain_pictures(miniature):
-    region = load_axis(AXES / f"{AXIS}.json").skin_region
     plain = drawn(miniature)
     with corrected(miniature, AXIS):
         changed = drawn(miniature)
-    village = np.array(load_reader(WEIGHTS).read(plain)["backdrop"]) == "village"
-    drift = (lightness(changed, region) - lightness(plain, region))[torch.from_numpy(village)]
-    assert drift.mean().abs() < 2.5
+    village = torch.tensor([side == "village" for side in load_reader(WEIGHTS).read(plain)["backdrop"]])
+    assert abs(drift(load_marker(), plain[village], changed[village])) < 1.5
 
 
 @pytest.mark.parametrize(

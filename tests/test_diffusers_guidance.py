@@ -87,11 +87,11 @@ def test_a_learned_preference_reads_and_moves_the_denoised_of_the_flow(name, cfg
     """What the scheduler steps with is the pipeline's own prediction with the corrected denoised in its place."""
     pipe, read, stepped, moved, before = transformer_pipeline(name), [], [], [], []
     preference = exact(space=SPACES[name], shape=(4 if name.startswith("PixArt") else 16, 8, 8))
-    step, source_read, change = type(pipe.scheduler).step, preference.source.read, Run.change
+    step, source_update, change = type(pipe.scheduler).step, preference.source.update, Run.change
 
-    def spied_read(x, sigma, group, conditional):
+    def spied_update(x, sigma, group, conditional):
         read.append((x.clone(), float(sigma[0])))
-        return source_read(x, sigma, group, conditional)
+        return source_update(x, sigma, group, conditional)
 
     def spied_step(scheduler, output, timestep, sample, *args, **kwargs):
         stepped.append((output.clone(), sample.clone(), float(scheduler.sigmas[len(stepped)])))
@@ -102,13 +102,13 @@ def test_a_learned_preference_reads_and_moves_the_denoised_of_the_flow(name, cfg
         moved.append(change(run, x, sigma, cfg, conditional, predicted, *more))
         return moved[-1]
 
-    monkeypatch.setattr(preference.source, "read", spied_read)
+    monkeypatch.setattr(preference.source, "update", spied_update)
     monkeypatch.setattr(type(pipe.scheduler), "step", spied_step)
     monkeypatch.setattr(Run, "change", spied_change)
     with corrected(pipe, preference, use_gate=False) as run:
         latents_of(pipe, cfg)
-    assert run.outcomes() == ["corrected"] and len(read) == len(stepped) == 4
-    for (x, level), (output, sample, sigma), plain, change in zip(read, stepped, before, moved, strict=True):
+    assert run.outcomes() == ["corrected"] and len(read) == 1 + len(stepped) == 5, "the first step is looked at, too"
+    for (x, level), (output, sample, sigma), plain, change in zip(read[1:], stepped, before, moved, strict=True):
         output, sample = pictures_of(pipe, output), pictures_of(pipe, sample)
         if name.startswith("PixArt"):
             alpha = 1 / (1 + sigma**2) ** 0.5
@@ -145,7 +145,7 @@ def test_skip_layer_guidance_is_no_cfg(asks, villages, monkeypatch):
 def test_a_step_can_be_asked_for_before_its_own_evaluation(name, asks, monkeypatch):
     """As where the sampler adds noise: the picture is previewed again, from the pipeline's prediction after CFG."""
     monkeypatch.setattr(AskedSides, "verdict", lambda _, made, noises: Verdict(torch.ones(len(made))))
-    monkeypatch.setattr("corrector.correction.asked_run.OTHER_NOISE", -2.0)  # as if some of it were kept
+    monkeypatch.setattr("corrector.correction.run.OTHER_NOISE", -2.0)  # as if some of it were kept
     pipe, asked, compared, plain = transformer_pipeline(name), {}, [], AskedPipeline.plain
     pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, stochastic_sampling=True)
 

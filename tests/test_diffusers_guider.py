@@ -45,13 +45,11 @@ def pipe(whole):
 
 @pytest.fixture
 def learned(axis, name, tmp_path):
-    """The file of a preference with a network of random weights, to which all pictures show the stereotype."""
+    """The file of a preference with a network of random weights."""
     torch.manual_seed(0)
     source = Distilled(space=SPACES[name], groups=2, width=16, blocks=1).eval().requires_grad_(False)
     for weight in source.parameters():
         torch.nn.init.normal_(weight, std=0.05)
-    torch.nn.init.constant_(source.odds.weight, 0)
-    torch.nn.init.constant_(source.odds.bias, -2)
     save_preference(Preference(axis, SPACES[name], source, name="learned"), tmp_path / "learned.safetensors")
     return tmp_path / "learned.safetensors"
 

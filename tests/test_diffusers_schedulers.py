@@ -66,13 +66,13 @@ def preference(exact):
 def run_and_spy(pipe, preference, cfg=1.0, steps=6, **call):
     """What the UNet saw and gave, what the preference saw, and what the scheduler's own `step` was given."""
     seen = SimpleNamespace(inputs=[], outputs=[], read=[], stepped=[])
-    source, own = preference.source.read, type(pipe.scheduler).step
+    source, own = preference.source.update, type(pipe.scheduler).step
 
     def look(_, given, output):
         seen.inputs.append((given[0].clone(), given[1]))
         seen.outputs.append(output[0])
 
-    def read(x, sigma, group, conditional):
+    def update(x, sigma, group, conditional):
         seen.read.append((x.clone(), sigma.clone()))
         return source(x, sigma, group, conditional)
 
@@ -83,12 +83,13 @@ def run_and_spy(pipe, preference, cfg=1.0, steps=6, **call):
 
     hook = pipe.unet.register_forward_hook(look)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preference.source, "read", read)
+        patch.setattr(preference.source, "update", update)
         patch.setattr(type(pipe.scheduler), "step", step)
         with corrected(pipe, preference) as run:
             pipe("a portrait", num_inference_steps=steps, guidance_scale=cfg, output_type="latent", **call)
     hook.remove()
     assert set(run.outcomes()) == {"corrected"}
+    del seen.read[0]  # it looks at the first step before it corrects this
     return seen
 
 
@@ -122,10 +123,10 @@ def test_the_model_output_is_corrected_as_correct_corrects_the_denoised(pipe, pr
         (lambda output, x, sigma: output) if kind is None else functools.partial(denoised_from_output, prediction=kind)
     )
     every = torch.ones(2, dtype=torch.bool)
-    decision = Decision(every, torch.zeros(2, dtype=torch.long), *torch.zeros(2, 2), ~every)
+    decision = Decision(every, torch.zeros(2, dtype=torch.long), torch.zeros(2), ~every)
     changes = []
     for output, stepped, (x, sigma) in zip(seen.outputs, seen.stepped, seen.read, strict=True):
-        wanted = correct(to_x0(output, x, sigma), x, sigma, [preference], [decision], Settings(), cfg=1.0)
+        wanted = correct(to_x0(output, x, sigma), x, sigma, [preference], [decision], Settings(), scale=1.0)
         changes.append(float((wanted - to_x0(output, x, sigma)).abs().max()))
         torch.testing.assert_close(to_x0(stepped, x, sigma), wanted, rtol=1e-4, atol=1e-4)
     assert max(changes) > 0.1

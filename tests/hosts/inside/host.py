@@ -47,12 +47,12 @@ def node(name, /, *args, **kwargs):
     return result[0] if len(result) == 1 else result
 
 
-def correct(model, preference, strength=1.0, **advanced):
+def correct(model, preference, strength=1.0, vae=None, **advanced):
     """RSCorrector, or RSCorrectorAdvanced with its defaults if one of its settings is given."""
     if not advanced:
-        return node("RSCorrector", model, preference, strength)
+        return node("RSCorrector", model, preference, strength, vae)
     defaults = dict(target=1.0, start_percent=0.0, end_percent=1.0, thinning_seed=0, cap=0.0, gate=True)
-    return node("RSCorrectorAdvanced", model, preference, strength, **{**defaults, **advanced})
+    return node("RSCorrectorAdvanced", model, preference, strength, vae=vae, **{**defaults, **advanced})
 
 
 def encode(clip, text):

@@ -68,8 +68,8 @@ def test_a_call_of_the_denoiser_is_corrected_as_by_the_pure_function(host, times
         sys.modules[f"rs_corrector_extension.corrector.correction.{name}"] for name in ("thinning", "decision")
     )
     sigmas = sigma.expand(2)
-    lean = thinning.first_lean(preference, x, sigmas, decisions.groups_of(readings), conditional, outputs[OFF], 7.0)
-    decision, _ = decisions.decide(preference, readings, torch.rand(2), 1.0, 7.0, lean)
+    look = thinning.first_look(preference, x, sigmas, decisions.groups_of(readings), conditional, outputs[OFF], 7.0)
+    decision, _ = decisions.decide(preference, readings, torch.rand(2), 1.0, 7.0, look.lean)
     wanted = core.correct(outputs[OFF], x, sigmas, [preference], [decision], core.Settings(), 7.0, conditional)
     assert not torch.equal(wanted, outputs[OFF])
     torch.testing.assert_close(outputs[ON], wanted, rtol=0, atol=1e-5 * max(1.0, float(sigma)))
@@ -91,8 +91,8 @@ def test_inpainting_keeps_its_preserved_region(host, sampler):
 
 def test_the_chance_is_read_before_inpainting_puts_its_picture_in(host, monkeypatch):
     run, guided = sys.modules["rs_corrector_extension.corrector.correction.run"], []
-    read = run.first_lean
-    monkeypatch.setattr(run, "first_lean", lambda *args: guided.append(args[5]) or read(*args))
+    read = run.first_look
+    monkeypatch.setattr(run, "first_look", lambda *args: guided.append(args[5]) or read(*args))
     for mask in (None, torch.ones(4, 16, 16)):
         host.generate(*ON, prompts=[ORVANE, ORVANE], mask=mask, init_latent=torch.zeros(2, 4, 16, 16))
     torch.testing.assert_close(guided[1], guided[0])
