@@ -19,6 +19,7 @@ from ..corrector.files.whole_files import at_work
 from ..corrector.gate.texts import gate_others
 from ..corrector.latents.host import default_cfg
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
+from ..corrector.learning.cost import cost_of
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import Pairs, make_pairs, steps_of
 from ..corrector.learning.store import check_room, digest, store_name
@@ -162,6 +163,8 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         others: dict[str, Any] = gate_others(axis, AXES, host.space)
         working = at_work(path, "a preference")
         with working, Progress() as progress, torch.inference_mode(False), torch.enable_grad():
+            progress.at("timing a step")
+            logging.info("RS-Corrector: learning takes %s", cost_of(host, axis, host.shape, pairs, points, cfg))
             drawn, folder = _pairs(host, axis, pairs, seed, cfg, steps_of(host), progress)
 
             def saved(preference: Preference) -> None:
