@@ -127,8 +127,8 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "points", default=1000, min=20, max=100000,
-                    tooltip="How often your checkpoint is asked while it draws. More are better and slower; after 384 a "
-                    "first preference is saved, which serves if you stop.",
+                    tooltip="How often your checkpoint is asked while it draws. More are better and slower; after 384 "
+                    "a first preference is saved, which serves if you stop.",
                 ),
                 VAE,
             ],
