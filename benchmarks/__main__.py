@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import records
 
-NAMES = ("cells", "peers", "gate", "overhead", "flops", "audit", "verdict", "gpu", "demo")
+NAMES = ("cells", "learning", "peers", "gate", "overhead", "flops", "audit", "verdict", "gpu", "demo")
 QUICK = records.ROOT / "runs" / "quick"
 
 

@@ -57,6 +57,7 @@ class Cell:
         inpainting: img2img that draws all but the face and the body again.
         derivative: name of the LoRA that changes the miniature, or "".
         calibrated: the preference is calibrated on the derivative.
+        learned: name of a file in runs/ with the preference that corrects, in place of the usual one.
         calibrated_on: the world whose model the preference was calibrated on, if it is another one.
         asks: the preference asks the model, without learning or calibration; and without a gate, where pictures are not
             `gated`.
@@ -79,6 +80,7 @@ class Cell:
     inpainting: bool = False
     derivative: str = ""
     calibrated: bool = False
+    learned: str = ""
     calibrated_on: str = ""
     asks: bool = False
     gated: bool = False
@@ -88,6 +90,8 @@ class Cell:
 
     @property
     def preferences(self) -> list[Preference]:
+        if self.learned:
+            return [load_preference(ROOT / "runs" / f"{self.learned}.safetensors")]
         names = self.correct or (self.axis,)
         if self.asks:
             return [Preference(axis_of(self.world, name), "any", Text(), name=name) for name in names]
@@ -174,7 +178,7 @@ class Studio:
         return number(corrected / plain, len(prompts))
 
     def _drawn(self, cell, prompts, corrects):
-        source = cell.calibrated, cell.calibrated_on, cell.asks, cell.thrifty
+        source = cell.calibrated, cell.learned, cell.calibrated_on, cell.asks, cell.thrifty
         how = (cell.correct or cell.axis, cell.target, *source) if corrects else ()
         key = (cell.sampler, cell.cfg, cell.steps, cell.denoise, cell.inpainting, cell.seed, tuple(prompts), how)
         if key not in self.drawn:

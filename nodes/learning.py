@@ -20,7 +20,7 @@ from ..corrector.gate.texts import gate_others
 from ..corrector.latents.host import default_cfg
 from ..corrector.learning.calibrate import calibrate, pictures_needed, scales
 from ..corrector.learning.learn import learn
-from ..corrector.learning.pairs import Pairs, make_pairs
+from ..corrector.learning.pairs import Pairs, make_pairs, steps_of
 from ..corrector.learning.store import check_room, digest, store_name
 from ..corrector.preference.file import check_writable, save_preference
 from ..corrector.preference.preference import Preference
@@ -44,8 +44,12 @@ def output_folder(kind: str, name: str = "") -> Path:
     return folder
 
 
-def _pairs(host: ComfyHost, axis: Axis, count: int, seed: int, cfg: float, steps: int, progress: Progress) -> Pairs:
-    """Sample pairs, or go on from those in the host's output folder. Raises PairError if there is no room for them."""
+def _pairs(
+    host: ComfyHost, axis: Axis, count: int, seed: int, cfg: float, steps: int, progress: Progress
+) -> tuple[Pairs, Path]:
+    """Sample pairs, or go on from those in the host's output folder -> (Pairs, that folder). Raises PairError if there
+    is no room for them.
+    """
     folder = output_folder("pairs", store_name(axis, seed, cfg, steps, host.identity))
     room = (size / 2**20 for size in check_room(folder, axis, count, host.shape))
     logging.info("RS-Corrector: %d pairs per group take %.1f MB of %.0f MB free in %s", count, *room, folder)
@@ -55,7 +59,7 @@ def _pairs(host: ComfyHost, axis: Axis, count: int, seed: int, cfg: float, steps
     def drawn(latents):
         progress.drawn("drawing pairs", len(latents), total, host.preview(latents))
 
-    return make_pairs(host, axis, count, seed, cfg, steps, progress=drawn, folder=folder, batch=host.batch)
+    return make_pairs(host, axis, count, seed, cfg, steps, progress=drawn, folder=folder, batch=host.batch), folder
 
 
 HOST_INPUTS = (
@@ -108,8 +112,8 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 ENCODER,
                 AxisSocket.Input("axis", tooltip="From RS-Corrector Load Axis or RS-Corrector Axis."),
                 io.Int.Input(
-                    "pairs", default=128, min=16, max=4096,
-                    tooltip="Pictures per side and group. More are better and slower: 128 with three groups makes 768.",
+                    "pairs", default=16, min=2, max=4096,
+                    tooltip="Pictures per side and group, from which learning starts: 16 with three groups makes 96.",
                 ),
                 STEPS,
                 CFG,
@@ -121,8 +125,9 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                     tooltip="File name in models/rs_corrector; replaces a file of this name.",
                 ),
                 io.Int.Input(
-                    "training_steps", default=2000, min=20, max=20000,
-                    tooltip="For the small network, not for the model. Fewer are faster and give a weaker preference.",
+                    "points", default=1000, min=20, max=100000,
+                    tooltip="How often your checkpoint is asked while it draws. More are better and slower; after 384 a "
+                    "first preference is saved, which serves if you stop.",
                 ),
                 VAE,
             ],
@@ -140,7 +145,7 @@ class RSCorrectorLearnPreference(io.ComfyNode):
     @classmethod
     def execute(
         cls, model: ModelPatcher, clip: CLIP, axis: Axis, pairs: int, steps: int, cfg: float, sampler: str,
-        scheduler: str, width: int, height: int, seed: int, batch: int, name: str, training_steps: int,
+        scheduler: str, width: int, height: int, seed: int, batch: int, name: str, points: int,
         vae: ComfyVAE | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         # Imported here because SciPy is slow to load and ComfyUI imports this module when it starts.
@@ -157,13 +162,18 @@ class RSCorrectorLearnPreference(io.ComfyNode):
         others: dict[str, Any] = gate_others(axis, AXES, host.space)
         working = at_work(path, "a preference")
         with working, Progress() as progress, torch.inference_mode(False), torch.enable_grad():
-            drawn = _pairs(host, axis, pairs, seed, cfg, steps, progress)
+            drawn, folder = _pairs(host, axis, pairs, seed, cfg, steps_of(host), progress)
+
+            def saved(preference: Preference) -> None:
+                preference.name = path.stem
+                save_preference(preference, path)
+                progress.kept = f"{path.name} is saved, from {preference.training['points']} points"
+
             preference = learn(
-                host, axis, count=pairs, seed=seed, cfg=cfg, steps=training_steps, pairs=drawn, progress=progress,
-                **others,
+                host, axis, count=pairs, seed=seed, cfg=cfg, points=points, pairs=drawn, progress=progress,
+                folder=folder, saved=saved, **others,
             )  # fmt: skip
-            preference.name = path.stem
-            save_preference(preference, path)  # before anything else can fail
+            saved(preference)  # before anything else can fail
             saved = preferences_in(path)
             first = drawn.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
             pictures = host.decode(first.flatten(0, 2)).unflatten(0, first.shape[:3])
@@ -242,7 +252,7 @@ class RSCorrectorCalibrate(io.ComfyNode):
                 ENCODER,
                 PreferenceSocket.Input("preference", tooltip="A learned preference."),
                 io.Int.Input(
-                    "images", default=84, min=16, max=4096,
+                    "images", default=20, min=16, max=4096,
                     tooltip="Plain pictures per group and CFG scale, and as many corrected. It measures at two scales: "
                     "yours and a distant one.",
                 ),

@@ -26,7 +26,7 @@ MOST_UPDATES = 9  # and of how many: shards of an earlier run pass at once
 PREVIEW_SIDE = 96  # pixels, longest side
 STAGES = {  # what `learn` calls its stages
     "verdict": "asking the model which side the pairs show",
-    "points": "reading the model at noisy pairs",
+    "points": "asking the model while it draws",
     "preference": "learning the preference",
     "gate": "learning which prompts it concerns",
 }
@@ -44,6 +44,7 @@ class Progress:
         self.updates = deque(maxlen=MOST_UPDATES)  # (time, done)
         self.sent = 0.0  # time of the last message
         self.pictures = self.total = 0  # drawn so far, of how many
+        self.kept = ""  # what is of use already if it is stopped, in words
         context = get_executing_context()
         self.address = context and getattr(PromptServer, "instance", None) and {
             "node": get_progress_state().dynprompt.get_display_node_id(context.node_id),
@@ -58,6 +59,8 @@ class Progress:
             return
         if not issubclass(kind, comfy.model_management.InterruptProcessingException):
             self._send("failed: what was drawn is kept as far as it is usable")
+        elif self.kept:
+            self._send(f"stopped: {self.kept}; run again to go on from there")
         elif self.pictures:
             self._send(f"stopped: {self.pictures} of {self.total} pictures are kept; run again to go on from there")
         else:

@@ -10,17 +10,23 @@ from gaussian_world import GaussianWorld
 
 SHAPE = (4, 4, 4)
 PATTERN = torch.zeros(SHAPE)
-PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.5, -0.5  # the difference of the sides; channel 3, the skin, is the same
+PATTERN[0, :, :2], PATTERN[1, :, 2:] = 0.7, -0.7  # the difference of the sides; channel 3, the skin, is the same
 
 
 class GaussianHost:
-    """A LearningHost. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype."""
+    """A LearningHost. Conditioning [:, 0, 0] is 1 or -1 if the prompt asks for counter or stereotype.
+
+    Args:
+        lighter: by how much channel 3, the skin, is larger on the counter side.
+    """
 
     space, device, batch, steps, vocabulary = "miniature", torch.device("cpu"), 50, 16, ()
     identity = {"checkpoint": "two Gaussians"}
 
-    def __init__(self):
-        self.world = GaussianWorld(beta=0.1, means=(PATTERN, -PATTERN), spreads=(0.6, 0.6), shape=SHAPE)
+    def __init__(self, lighter=0.0):
+        counter = PATTERN.clone()
+        counter[3] = lighter / 2
+        self.world = GaussianWorld(beta=0.1, means=(counter, -counter), spreads=(0.6, 0.6), shape=SHAPE)
 
     def encode(self, prompts):
         conditioning = torch.zeros(len(prompts), 2, 16)

@@ -8,11 +8,10 @@ import torch
 from asked_world import SHAPE, START, WORLD, WorldModel, counter_side, sampled
 from corrector.axis.axis import load_axis
 from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, previewed
-from corrector.correction.asked_run import FIRST_WEIGHT
 from corrector.correction.decision import NO_PREDICTION
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
-from corrector.correction.update import Settings
+from corrector.correction.update import FIRST_WEIGHT, Settings
 from corrector.files.folders import AXES
 from corrector.preference.networks import PreferenceError
 from corrector.preference.preference import GATE_FIGURES, Preference

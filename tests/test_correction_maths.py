@@ -1,8 +1,7 @@
-"""The update against closed forms, in a mixture of two Gaussians where q, h and every share are exact."""
+"""The update against closed forms, in a mixture of two Gaussians where q, the update and every share are exact."""
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,10 +9,9 @@ from scipy.stats import binomtest
 
 from corrector.correction.decision import Decision, decide
 from corrector.correction.thinning import coins_from_seeds
-from corrector.correction.update import Settings, correct, drift
+from corrector.correction.update import Settings, correct
 from corrector.latents.spaces import expand
 from corrector.preference.calibration import Calibration
-from corrector.preference.networks import Reading
 from gaussian_world import GaussianWorld
 
 VECTOR = torch.linspace(-1.2, 1.2, 12).reshape(3, 2, 2)
@@ -36,7 +34,7 @@ def noisy(world, count=64, seed=0):
 def everyone(count):
     """A Decision that corrects every picture."""
     everywhere, nowhere = torch.ones(count, dtype=torch.bool), torch.zeros(count)
-    return Decision(everywhere, torch.zeros(count, dtype=torch.long), nowhere, nowhere, ~everywhere)
+    return Decision(everywhere, torch.zeros(count, dtype=torch.long), nowhere, ~everywhere)
 
 
 @worlds
@@ -45,7 +43,14 @@ def test_the_push_is_sigma_squared_times_the_gradient_of_the_log_odds(world):
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(world.log_odds(x, sigma).sum(), x)
     wanted = expand(sigma.square(), x) * gradient  # Tweedie
-    torch.testing.assert_close(world.read(x.detach(), sigma).push, wanted.float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(world.push(x.detach(), sigma), wanted, rtol=1e-4, atol=1e-5)
+
+
+@worlds
+def test_the_update_is_the_push_as_far_as_the_model_does_not_expect_the_counter_side(world):
+    x, sigma = noisy(world)
+    wanted = world.denoised_of(x, sigma, 0) - world.denoised(x, sigma)
+    torch.testing.assert_close(world.update(x, sigma), wanted.float(), rtol=1e-4, atol=1e-5)
 
 
 @worlds
@@ -82,36 +87,7 @@ def test_thinning_gives_the_target_share_within_the_binomial_error(target, exact
     assert binomtest(counter, 3000, target).pvalue > 0.001
 
 
-def opening(log_odds, chance=0.0):
-    """How far the gate is open: the drift along a push of length 1."""
-    decision = replace(everyone(1), chance=torch.tensor([chance]))
-    push = torch.ones(1, 1, 1, 1)
-    return float(drift(Reading(torch.tensor([log_odds]), push), decision, 1.0))
-
-
-def test_the_gate_closes_on_a_counter_picture_and_earlier_on_one_that_comes_out_fine_by_itself():
-    assert [opening(log_odds) for log_odds in (-12.0, 0.0, 12.0)] == pytest.approx([1.0, 0.5, 0.0], abs=1e-4)
-    assert opening(-1.0986, chance=1.0) == pytest.approx(0.5, abs=1e-3)  # a belief of 0.25: it ends at 0.5
-    assert opening(0.0, chance=1.0) == pytest.approx(0.0, abs=1e-6)
-    assert opening(-1.0) > opening(-1.0, chance=0.3) > opening(-1.0, chance=1.0) > 0
-    assert opening(-12.0, chance=1.0) == pytest.approx(1.0, abs=1e-4)
-
-
-@pytest.mark.parametrize("cfg, k", [(0.5, 2.0), (1.0, 2.0), (1.5, 2.0), (7.0, 7.5)])
-def test_the_push_has_a_margin_of_a_half_and_ends_later_where_little_noise_is_left(cfg, k):
-    class Half:
-        """A belief of a half at all sigmas, and a push of length 1."""
-
-        def read(self, x, sigma, group, conditional):
-            return Reading(torch.zeros(len(x)), torch.ones_like(x))
-
-    preference, x = SimpleNamespace(source=Half()), torch.zeros(3, 1, 1, 1)
-    sigma = torch.tensor([1e4, 1.0, 1e-4])
-    added = correct(x, x, sigma, [preference], [everyone(3)], Settings(), cfg).flatten()
-    assert added.tolist() == pytest.approx([k * 0.5, k * (1 - 0.5**2), k * (1 - 0.5**3)], abs=1e-5)
-
-
-def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
+def test_updates_of_independent_axes_add_to_the_joint_correction(exact):
     """Two axes in different dimensions: the joint density is a product, and its correction the sum."""
     first, second = GaussianWorld(beta=0.2), GaussianWorld(beta=0.4, means=(0.8, -1.0))
 
@@ -119,11 +95,10 @@ def test_drifts_of_independent_axes_add_to_the_joint_correction(exact):
         def __init__(self, world, channel):
             self.world, self.channel = world, channel
 
-        def read(self, x, sigma, group, conditional):
-            reading = self.world.read(x[:, self.channel : self.channel + 1], sigma)
-            push = torch.zeros_like(x)
-            push[:, self.channel : self.channel + 1] = reading.push
-            return type(reading)(reading.log_odds, push)
+        def update(self, x, sigma, group, conditional):
+            update, channel = torch.zeros_like(x), slice(self.channel, self.channel + 1)
+            update[:, channel] = self.world.update(x[:, channel], sigma)
+            return update
 
     x, sigma = noisy(GaussianWorld(shape=(2, 1, 1)))
     parts = [first.denoised(x[:, :1], sigma), second.denoised(x[:, 1:], sigma)]

@@ -1,14 +1,11 @@
 """Properties for any latents: off is identical, pictures are independent, mask and cap bind, dtypes are kept."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from corrector.axis.axis import Axis, Side
 from corrector.correction.decision import Decision
-from corrector.correction.update import Settings, correct, drift
-from corrector.preference.networks import Reading
+from corrector.correction.update import Settings, correct
 from corrector.preference.preference import Preference
 from gaussian_world import GaussianWorld
 from steady import given
@@ -29,9 +26,8 @@ def latents(shape, seed, sigma, dtype=torch.float32):
 
 
 def decision(active):
-    nothing = torch.zeros(len(active))
     group, none = torch.zeros(len(active), dtype=torch.long), torch.zeros(len(active), dtype=torch.bool)
-    return Decision(torch.tensor(active), group, nothing, nothing, none)
+    return Decision(torch.tensor(active), group, torch.zeros(len(active)), none)
 
 
 def preference_of(shape):
@@ -41,7 +37,7 @@ def preference_of(shape):
 
 def act(denoised, x, sigma, active, **chosen):
     preferences = [preference_of(x.shape)]
-    return correct(denoised, x, sigma, preferences, [decision(active)], Settings(**chosen), cfg=3.0)
+    return correct(denoised, x, sigma, preferences, [decision(active)], Settings(**chosen), scale=3.0)
 
 
 @given(SHAPES, SEEDS, SIGMAS, DTYPES, st.sampled_from(["strength", "above", "below", "nobody", "no preference"]))
@@ -125,14 +121,3 @@ def test_only_pictures_in_the_window_change_and_its_ends_belong_to_it():
     denoised, x, _ = latents((5, 4, 6, 6), 6, 1.0)
     corrected = act(denoised, x, torch.tensor([8.0, 5.0, 2.0, 1.0, 0.1]), [True] * 5, window=(5.0, 1.0))
     assert [not torch.equal(corrected[i], denoised[i]) for i in range(5)] == [False, True, True, True, False]
-
-
-def test_the_tone_push_depends_on_neither_gate_nor_cfg_scale_and_is_less_for_a_picture_that_comes_out_fine():
-    push, tone = torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3)
-    push[:, 0], tone[:, 3] = 1.0, 0.1
-    reading = Reading(torch.full((2,), 50.0), push, tone)  # the gate is closed
-    toned = replace(decision([True] * 2), chance=torch.tensor([0.0, 0.75]), tone=torch.full((2,), -3.0))
-    wanted = torch.zeros(2, 4, 3, 3)
-    wanted[0, 3], wanted[1, 3] = -0.3, -0.3 * 0.25**2
-    for k in (1.0, 7.0):
-        torch.testing.assert_close(drift(reading, toned, k), wanted)

@@ -34,8 +34,7 @@ def test_a_saved_preference_reads_the_same_within_half_precision(preference, sav
     loaded = load_preference(saved)
     x, sigma, group = torch.randn(2, 4, 10, 6), torch.tensor([0.5, 5.0]), torch.tensor([0, 1])
     before, after = preference.source(x, sigma, group, x), loaded.source(x, sigma, group, x)
-    for name in ("log_odds", "push", "tone"):
-        torch.testing.assert_close(getattr(after, name), getattr(before, name), rtol=1e-2, atol=5e-3)
+    torch.testing.assert_close(after, before, rtol=1e-2, atol=5e-3)
     tokens = torch.randn(1, 5, 12)
     assert loaded.gate.read([tokens]) == preference.gate.read([tokens])
     for name in ("axis", "space", "calibrations", "training", "name"):
@@ -96,8 +95,8 @@ def test_what_cannot_be_saved_leaves_the_old_file(preference, saved, tmp_path, f
     with full_disk(), pytest.raises(PreferenceFileError, match="cannot be written: the disk is full; free some space"):
         save_preference(preference, saved)
     with torch.no_grad():
-        preference.source.odds.weight[0, 0] = float("nan")
-    with pytest.raises(PreferenceFileError, match=r"nothing was written.*odds.weight.*holds NaN.*another seed"):
+        preference.source.last.weight[0, 0] = float("nan")
+    with pytest.raises(PreferenceFileError, match=r"nothing was written.*last.weight.*holds NaN.*another seed"):
         save_preference(preference, saved)
     assert saved.read_bytes() == before and list(tmp_path.iterdir()) == [saved]
 
@@ -152,7 +151,7 @@ def test_a_file_that_another_program_changed_is_refused_and_says_so(saved):
     with safe_open(saved, "pt") as file:
         metadata = file.metadata()
     tensors = load_file(saved)
-    tensors["source.odds.weight"][0, 0] += 0.5
+    tensors["source.last.weight"][0, 0] += 0.5
     save_file(tensors, saved, metadata)
     refused(saved, "its checksum is not that of its content.*copy it again")
     described = json.loads(metadata[KEY])
@@ -200,9 +199,9 @@ def test_metadata_that_cannot_be_used_is_refused(saved, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda tensors: tensors["source.odds.weight"].fill_(float("nan")), '"source.odds.weight" holds NaN or inf'),
-        (lambda tensors: tensors["source.odds.weight"].fill_(float("inf")), '"source.odds.weight" holds NaN or inf'),
-        (lambda tensors: tensors.pop("source.odds.bias"), "do not fit together"),
+        (lambda tensors: tensors["source.last.weight"].fill_(float("nan")), '"source.last.weight" holds NaN or inf'),
+        (lambda tensors: tensors["source.last.weight"].fill_(float("inf")), '"source.last.weight" holds NaN or inf'),
+        (lambda tensors: tensors.pop("source.last.bias"), "do not fit together"),
         (lambda tensors: tensors.update(x=torch.zeros(1)), '"x" belongs to no network'),
     ],
 )

@@ -2,25 +2,29 @@
 
 import math
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from corrector.axis.axis import Side
 from corrector.correction.sampled import first_predictions, sample_corrected
-from corrector.correction.thinning import first_lean
+from corrector.correction.thinning import first_look
 from corrector.correction.update import Settings
 from corrector.gate.train import gate_weakness
 from corrector.latents import optimise
-from corrector.latents.skin import skin_mask
+from corrector.latents.skin import lab_of
 from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
 from corrector.learning.learn import learn, verdict_agreement, weakness
 from corrector.learning.pairs import make_pairs
-from corrector.learning.points import sample_points
+from corrector.learning.points import COLUMNS, sample_points
+from corrector.learning.store import PairError, PictureStore
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
-from corrector.preference.networks import LOWEST_SIGMA, _silu, along
+from corrector.preference.networks import CLOSED, _silu
+from corrector.preference.preference import Preference
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 
 
@@ -31,9 +35,7 @@ def host():
 
 @pytest.fixture(scope="module")
 def learned(host, axis, one_thread):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learn_module, "FEWEST_GATE_STEPS", 0)
-        preference = learn(host, axis, count=80, seed=0, cfg=1.0, points=1200, steps=180)
+    preference = learn(host, axis, count=80, seed=0, cfg=1.0, points=1200, steps=180)
     return calibrate(host, preference, count=60, cfgs=(1.0,))
 
 
@@ -47,18 +49,23 @@ def noisy(host, count=200):
     """x, sigma, group and the host's own prediction for a neutral prompt."""
     generator = torch.Generator().manual_seed(9)
     sigma = torch.logspace(0, 1, count)
-    x0 = host.world.draw(count, seed=9).float()
+    x0 = host.world.draw(count, seed=9, beta=0.5).float()
     x = x0 + sigma.view(-1, 1, 1, 1) * torch.randn(count, *SHAPE, generator=generator)
     conditional = host.denoise(x, sigma, host.encode(["a portrait of a Orvane person"]))
     return x, sigma, torch.zeros(count, dtype=torch.long), conditional
 
 
-def test_the_learned_push_is_the_worlds_own(host, learned):
-    inputs = noisy(host)
-    reading, exact = learned.source(*inputs), host.world.read(*inputs[:2])
-    error = (reading.push - exact.push).square().mean() / exact.push.square().mean()
-    assert error < 0.15
-    assert learned.training["push_r2"] > 0.85
+def test_the_learned_update_is_the_worlds_own_and_closes_on_the_counter_side(host, learned):
+    x, sigma, group, conditional = noisy(host)
+    update, exact = learned.source.update(x, sigma, group, conditional), host.world.update(x, sigma)
+    assert (update - exact).square().mean() / exact.square().mean() < 0.15
+    counter = host.world.counter_share(x.double(), sigma.double()) > 0.95
+    assert counter.sum() > 5 and update[counter].square().mean() < 0.05 * update[~counter].square().mean()
+    assert learned.training["update_r2"] > 0.85
+    by_sigma = learned.training["update_r2_by_sigma"]
+    assert list(by_sigma) == ["1 to 2", "2 to 4", "4 to 8", "8 to 15"] and min(by_sigma.values()) > 0.7
+    sizes = learned.training["update_sizes"]
+    assert sizes == pytest.approx(dict.fromkeys(learned.axis.groups, 0.63), abs=0.02), "0.9 of the sides' difference"
 
 
 def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
@@ -69,42 +76,118 @@ def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
     assert (activations - F.silu(features)).abs().max() < 3e-12
 
 
-def test_the_learned_log_odds_are_the_models_own_belief(host, learned):
-    x, sigma, group, conditional = noisy(host)
-    believed = learned.source(x, sigma, group, conditional).log_odds.sigmoid()
-    exact = host.world.counter_share(x.double(), sigma.double()).float()
-    assert float((believed - exact).square().mean() / exact.var()) < 0.3
-    assert learned.training["update_r2"] > 0.7
-    by_sigma = learned.training["belief_r2_by_sigma"]
-    assert list(by_sigma) == ["0.15 to 2", "2 to 4", "4 to 8", "8 to 15"]
-    assert all(value <= 1 for value in by_sigma.values()) and max(by_sigma.values()) > 0.7
-
-
 def test_networks_are_trained_in_bfloat16_where_the_host_computes_in_it_and_are_as_good(axis, one_thread, quick):
     half = GaussianHost()
     half.identity = {**half.identity, "dtype": "bfloat16"}
-    options = dict(count=20, cfg=1.0, points=400, steps=60)
+    options = dict(count=20, cfg=1.0, points=120)
     first, second = (learn(host, axis, **options) for host in (GaussianHost(), half))
-    weights = second.source.pushes.weight
-    assert weights.dtype == torch.float32 and not torch.equal(weights, first.source.pushes.weight)
-    for figure in ("push_r2", "update_r2"):
-        assert second.training[figure] == pytest.approx(first.training[figure], abs=0.1)
+    weights = second.source.last.weight
+    assert weights.dtype == torch.float32 and not torch.equal(weights, first.source.last.weight)
+    assert second.training["update_r2"] == pytest.approx(first.training["update_r2"], abs=0.1)
 
 
-def test_points_say_what_the_model_predicts_for_both_sides_and_for_the_neutral_prompt(host, axis, learned):
-    pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
-    points = sample_points(host, axis, pairs, 120, seed=3)
-    assert len(points.x) == 120 and points.sigma.min() >= LOWEST_SIGMA and points.sigma.max() <= 14.7
-    wanted = [host.world.denoised_of(points.x.double(), points.sigma.double(), side) for side in (0, 1)]
-    torch.testing.assert_close(points.push.double(), wanted[0] - wanted[1], rtol=1e-3, atol=1e-3)
-    neutral = host.world.denoised(points.x.double(), points.sigma.double())
-    torch.testing.assert_close(points.conditional.double(), neutral, rtol=1e-3, atol=1e-3)
-    exact = host.world.counter_share(points.x.double(), points.sigma.double())
-    torch.testing.assert_close(points.belief.double(), exact, rtol=1e-2, atol=1e-2)
-    assert exact.min() < 0.1 and exact.max() > 0.9  # some were corrected, and some were not
-    assert torch.equal(along(2 * points.push, points.push), torch.full((120,), 2.0))
-    again, other = (sample_points(host, axis, pairs, 120, seed=seed) for seed in (3, 4))
-    assert torch.equal(points.x, again.x) and not torch.equal(points.x, other.x)
+@pytest.fixture(scope="module")
+def pairs(host, axis):
+    return make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
+
+
+def test_points_say_what_the_model_predicts_for_the_neutral_prompt_and_what_the_counter_side_changes(host, axis, pairs):
+    points = sample_points(host, axis, pairs, 192, seed=3)
+    assert len(points.x) == 192 and points.sigma.min() >= CLOSED and points.sigma.max() <= 14.7
+    x, sigma = points.x.double(), points.sigma.double()
+    neutral, counter = host.world.denoised(x, sigma), host.world.denoised_of(x, sigma, 0)
+    torch.testing.assert_close(points.conditional.double(), neutral, rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(points.update.double(), counter - neutral, rtol=1e-3, atol=2e-3)
+    share = host.world.counter_share(x, sigma)
+    assert share.min() < 0.1 and share.max() > 0.9  # some were corrected, and some were not
+    again, other = (sample_points(host, axis, pairs, 192, seed=seed) for seed in (3, 4))
+    assert same_points(points, again, 192) and not same_points(points, other, 192)
+
+
+def same_points(one, other, count):
+    """Whether the first `count` points are the same, bit for bit."""
+    return all(torch.equal(getattr(one, name)[:count], getattr(other, name)[:count]) for name in COLUMNS)
+
+
+def test_points_in_a_folder_are_those_drawn_without_one_and_more_begin_with_the_same(axis, pairs, tmp_path):
+    def drawn(count, folder=None, progress=None):
+        host, store = GaussianHost(), folder and PictureStore(tmp_path / folder, {"seed": 3}, "points")
+        host.asked, denoise = 0, host.denoise
+
+        def counting(x, *rest):
+            host.asked += len(x)
+            return denoise(x, *rest)
+
+        host.denoise = counting
+        return sample_points(host, axis, pairs, count, 3, store, progress), host.asked
+
+    def stop(stage, done, total):
+        assert stage == "points" and done <= total == 384
+        if done == 192 + 64:
+            raise KeyboardInterrupt
+
+    (few, few_asked), (many, many_asked) = drawn(192, "kept"), drawn(384)
+    assert (few.evaluations, many.evaluations) == (few_asked, many_asked)
+    grown, asked = drawn(384, "kept")
+    assert same_points(grown, many, 384) and same_points(grown, few, 192) and asked == many_asked - few_asked
+    with pytest.raises(KeyboardInterrupt):
+        drawn(384, "stopped", stop)
+    resumed, asked = drawn(384, "stopped")
+    assert same_points(resumed, many, 384) and asked == many_asked - few_asked
+    assert drawn(384, "stopped")[1] == 0 and resumed.evaluations == many.evaluations
+
+
+@pytest.fixture
+def small_host(monkeypatch, quick, one_thread):
+    """A host whose first state is learned from a single batch of four runs."""
+    monkeypatch.setattr(learn_module, "FIRST_POINTS", 24)
+    host = GaussianHost()
+    host.batch = 4
+    return host
+
+
+def test_each_state_of_learning_is_saved_and_has_more_points_than_the_one_before(axis, pairs, tmp_path, small_host):
+    states = []
+    options = dict(cfg=1.0, pairs=pairs, points=48, saved=states.append)
+    last = learn(small_host, axis, **options)
+    assert [state.training["points"] for state in states] == [24, 48] and states[-1] is last
+    assert not torch.equal(states[0].source.last.weight, last.source.last.weight), "a state stays as it was saved"
+    for number, state in enumerate(states):
+        save_preference(state, tmp_path / f"{number}.safetensors")
+    states.clear()
+    learn(small_host, axis, **options, until=lambda state: len(states) == 3)
+    assert [state.training["points"] for state in states] == [24, 48, 96], "as long as none is good enough"
+
+
+def test_learning_that_was_interrupted_goes_on_to_the_same_preference(axis, tmp_path, small_host):
+    def learned_in(folder, progress=None):
+        return learn(small_host, axis, 4, cfg=1.0, points=48, folder=tmp_path / folder, progress=progress)
+
+    def stop(stage, done, total):
+        if (stage, done) == ("points", 48):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learned_in("stopped", stop)
+    whole, resumed = learned_in("whole"), learned_in("stopped")
+    assert str(whole.training) == str(resumed.training)  # with NaN, as it is from few points
+    for name, weights in whole.source.state_dict().items():
+        assert torch.equal(weights, resumed.source.state_dict()[name])
+    with pytest.raises(PairError, match='these pairs have another "seed"'):
+        learn(small_host, axis, 4, seed=1, cfg=1.0, folder=tmp_path / "whole")
+
+
+def test_sides_that_look_alike_to_the_model_are_refused(host, axis, pairs):
+    lake, wood = Side("a lake", ("at a lake", "near water")), Side("a wood", ("in a wood", "among trees"))
+    with pytest.raises(PairError, match=r"look alike to this model: only 0% of the pairs.*Write phrases that it draws"):
+        learn(host, replace(axis, stereotype=wood, counter=lake), 2, cfg=1.0)
+    with pytest.raises(PairError, match="look alike to this model: only 50%"):
+        learn(host, axis, cfg=1.0, pairs=half_wrong(pairs))
+
+
+def half_wrong(pairs):
+    """Pairs both of whose pictures show the counter side."""
+    return replace(pairs, latents=torch.cat([pairs.latents[:, 1:], pairs.latents[:, 1:]], dim=1))
 
 
 def test_calibration_finds_the_base_rate_and_the_rate_at_full_strength(learned, axis):
@@ -113,7 +196,7 @@ def test_calibration_finds_the_base_rate_and_the_rate_at_full_strength(learned, 
     for calibration in preference.calibrations:
         assert calibration.base_rate == pytest.approx(0.1, abs=0.12) and calibration.base_n == 60
         assert calibration.full_rate >= 0.95
-        assert calibration.distance < 0.5 and calibration.spread == pytest.approx(1.0, abs=0.1)
+        assert calibration.spread == pytest.approx(1.0, abs=0.1)
         assert calibration.sure > 0.9 and calibration.harm == ""
 
 
@@ -134,11 +217,9 @@ def test_the_learned_gate_shuts_for_a_prompt_that_asks(host, learned):
     assert reasons == ["the prompt asks for a village", "the prompt names nobody of Orvane, Tavelu"]
 
 
-def test_the_pairs_show_what_was_asked_for_by_the_models_verdict(host, learned, axis):
+def test_the_pairs_show_what_was_asked_for_by_the_models_verdict(host, learned, axis, pairs):
     assert learned.training["verdict_agreement"] > 0.97
-    pairs = make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
-    half_wrong = replace(pairs, latents=torch.cat([pairs.latents[:, 1:], pairs.latents[:, 1:]], dim=1))
-    assert verdict_agreement(host, axis, half_wrong) == 0.5
+    assert verdict_agreement(host, axis, half_wrong(pairs)) == 0.5
 
 
 def test_pictures_already_fine_are_taken_from_the_plain_ones_bit_for_bit(host, learned):
@@ -160,22 +241,14 @@ def test_pairs_are_drawn_from_the_same_seeds(host, axis):
     assert torch.corrcoef(torch.stack([gap.flatten(), PATTERN.flatten()]))[0, 1] > 0.95
 
 
-def test_pairs_whose_skin_has_one_tone_are_learned_from_all_the_same(host, axis, one_thread, quick):
-    pairs = make_pairs(host, axis, 8, seed=4, cfg=1.0, steps=6)
-    tones = pairs.lightness * 0 + torch.tensor([50.0, 60.0])[:, None]
-    preference = learn(host, axis, cfg=1.0, points=120, steps=2, pairs=replace(pairs, lightness=tones))
-    assert math.isfinite(preference.training["push_r2"]) and preference.training["points_broken"] == 0
-    assert not sample_points(host, axis, replace(pairs, lightness=tones), 20, 0).tone.any()
-
-
-def test_the_learned_tone_push_makes_skin_lighter_and_little_else(host, learned, axis):
-    tone = learned.source(*noisy(host)).tone
-    assert (tone[:, 3].mean(dim=(1, 2)) > 0).all()
-    assert tone[:, :3].square().mean() < 0.1 * tone[:, 3].square().mean()
-    assert learned.training["tone_r2"] > 0.8
-    inside = skin_mask(SHAPE, axis.skin_region) > 0
-    assert inside.any() and not inside.all()
-    assert tone[..., ~inside].square().mean() < 0.05 * tone[..., inside].square().mean()
+def test_the_tone_of_pairs_is_by_how_much_lighter_the_counter_side_is_where_both_show_skin(
+    host, axis, pairs, one_thread, quick
+):
+    lightness = torch.tensor([[50.0, 60.0], [50.0, 60.0]])[..., None].repeat(1, 1, 4)
+    lightness[0, 1, :2], lightness[0, :, 3], lightness[1] = 56.0, math.nan, math.nan
+    preference = learn(host, axis, cfg=1.0, points=12, pairs=replace(pairs, lightness=lightness))
+    assert preference.training["tones"] == pytest.approx({"Orvane": (6 + 6 + 10) / 3, "Tavelu": 0.0}, abs=1e-3)
+    assert preference.tone("Orvane", 7.0) == pytest.approx(22 / 3, abs=1e-3) and preference.tone("Tavelu", 1.0) == 0
 
 
 def test_a_preference_says_what_it_is_weak_in():
@@ -210,7 +283,7 @@ def test_a_calibration_measures_at_the_users_cfg_scale_and_at_a_distant_one():
 def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it_kept(host, learned, tmp_path):
     drawn = []
     whole = calibrate(host, learned, 8, (1.0, 3.0), progress=drawn.append, folder=tmp_path / "kept")
-    assert sum(drawn) <= pictures_needed(2, 8, (1.0, 3.0)) == 2 * 2 * (3 * 8 + 4 + 3 + 3)
+    assert sum(drawn) <= pictures_needed(2, 8, (1.0, 3.0)) == 2 * 2 * (2 * 8 + 3)
 
     def stop(count):
         raise KeyboardInterrupt
@@ -224,27 +297,42 @@ def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it
         assert low <= calibration.base_rate < high
 
 
-def test_the_drift_of_skin_is_measured_at_the_weight_that_is_kept(host, learned, monkeypatch):
-    slopes = dict.fromkeys(learned.axis.groups, -1.0)
-    preference, weights = replace(learned, training=learned.training | {"tone_slopes": slopes}), []
+def lightness_of(host, latents):
+    """CIE L* of pictures that are grey all over [N]."""
+    return lab_of(host.decode(latents))[:, 0, 0, 0]
 
-    def watched(host, prompts, seeds, preferences, *more):
-        weights.append(preferences[0].calibrations[0].tone)
-        return sample_corrected(host, prompts, seeds, preferences, *more)
 
-    monkeypatch.setattr("corrector.learning.calibrate.sample_corrected", watched)
-    monkeypatch.setattr("corrector.learning.calibrate.tone_weight", lambda tried, *_: tried + 1)
-    measured = calibrate(host, replace(preference, calibrations=()), 6, (2.0,)).calibrations
-    assert weights == [0.0, -1.5, -2.5, -3.5] * 2 and {calibration.tone for calibration in measured} == {-3.5}
+@pytest.mark.parametrize("lighter, truth", [(-0.2, -5.1), (0.0, 0.0), (0.2, 5.0)])
+def test_the_calibrated_tone_is_by_how_much_the_update_changes_skin_and_taking_it_back_keeps_it(axis, lighter, truth):
+    host = GaussianHost(lighter)
+    learned = Preference(axis, "miniature", host.world, training={"tones": dict.fromkeys(axis.groups, truth)})
+    preference = calibrate(host, learned, 20, (1.0,))
+    for calibration in preference.calibrations:
+        assert calibration.tone == pytest.approx(truth, abs=0.4) and abs(calibration.tone_drift) < 0.3
+    prompts, seeds = ["a portrait of a Tavelu person"] * 40, range(900, 940)
+    plain = host.sample(host.encode(prompts), seeds, steps=10)
+    changes = []
+    for calibrations in (preference.calibrations, [replace(each, tone=0.0) for each in preference.calibrations]):
+        toned = [replace(preference, calibrations=calibrations)]
+        kept, _ = sample_corrected(host, prompts, seeds, toned, Settings(), 1.0, steps=10)
+        changes.append(float((lightness_of(host, kept) - lightness_of(host, plain)).mean()))
+    assert abs(changes[0]) < 0.3 and changes[1] == pytest.approx(0.9 * truth, abs=0.6)
+
+
+def test_without_skin_to_see_the_calibrated_tone_is_that_of_the_pairs(axis):
+    host, colours = GaussianHost(), cycle([torch.eye(3)[0], torch.eye(3)[1]])  # each picture has another one
+    host.decode = lambda latents: next(colours).view(1, 3, 1, 1).expand(len(latents), 3, 16, 16)
+    learned = Preference(axis, "miniature", host.world, training={"tones": dict.fromkeys(axis.groups, -2.0)})
+    assert {each.tone for each in calibrate(host, learned, 4, (1.0,)).calibrations} == {-2.0}
 
 
 def test_a_calibration_says_in_words_what_correction_does_badly_and_what_to_do():
-    sound = Calibration("Orvane", 7.0, 0.05, 84, 0.99, 84, tone_drift=1.9, distance=0.1, spread=1.01)
+    sound = Calibration("Orvane", 7.0, 0.05, 84, 0.99, 84, tone_drift=1.9, spread=1.01)
     assert sound.harm == "" and "within reach" in sound.reach(0.5)
     assert "their skin is 3.9 points of L* darker" in replace(sound, tone_drift=-3.9).harm
     assert "their skin is 3.9 points of L* lighter" in replace(sound, tone_drift=3.9).harm
-    ruined = replace(sound, distance=1.32, spread=1.14).harm
-    assert "harms pictures of Orvane at CFG 7" in ruined and "1.32 times" in ruined
+    ruined = replace(sound, error=1.6, spread=1.14).harm
+    assert "harms pictures of Orvane at CFG 7" in ruined and "1.14 times" in ruined and "1.6 times" in ruined
     weak = replace(sound, full_rate=0.6, full_n=400, full_interval=(0.55, 0.65))
     assert "may be out of reach; full strength gives 60.0% of 400. Learn from more pairs" in weak.reach(0.75)
 
@@ -253,18 +341,22 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
     preference = learned
     for known in preference.calibrations:
         assert known.lean_sigma == pytest.approx(14.6) and known.lean_spread > 0
-        assert known.lean_slope > 0
+        assert known.lean_slope < 0, "a picture with a small update shows the counter side anyway"
     prompts, seeds = ["a portrait of a Tavelu person"] * 60, range(900, 960)
     conditioning = host.encode(prompts)
     predictions = first_predictions(host, conditioning, seeds, cfg=1.0)
     x = torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in seeds]) * 14.6
     sigma, group = torch.full((60,), 14.6), torch.full((60,), axis.groups.index("Tavelu"))
-    by_hand = preference.source(x, sigma, group, host.denoise(x, sigma, conditioning)).log_odds
+    update = preference.source.update(x, sigma, group, host.denoise(x, sigma, conditioning))
+    by_hand = update.square().mean(dim=(1, 2, 3)).sqrt()
     x, sigma, conditional, denoised = predictions
-    found = first_lean(preference, x, sigma, group, conditional, denoised, 1.0)
-    torch.testing.assert_close(found, by_hand, rtol=0.01, atol=0.01)
+    look = first_look(preference, x, sigma, group, conditional, denoised, 1.0)
+    torch.testing.assert_close(look.lean, by_hand, rtol=0.01, atol=0.01)
+    size = preference.training["update_sizes"]["Tavelu"]
+    torch.testing.assert_close(look.opening, (by_hand / size).clamp(max=1), rtol=0.01, atol=0.01)
     assert all(known.lean_guidance == 0 for known in preference.calibrations)  # there is none at CFG 1
-    assert first_lean(replace(preference, calibrations=()), x, sigma, group, conditional, denoised, 2.0) is None
+    never = first_look(replace(preference, calibrations=()), x, sigma, group, conditional, denoised, 2.0)
+    assert never.lean is None and torch.equal(never.opening, look.opening)
 
 
 def test_training_resumes_from_its_checkpoint_with_the_same_weights(tmp_path, monkeypatch):

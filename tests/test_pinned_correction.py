@@ -9,26 +9,22 @@ import torch
 from corrector.correction.decision import Decision, PastDecision, decide
 from corrector.correction.memory import Memory
 from corrector.correction.run import Run
-from corrector.correction.thinning import coins_from_noise, coins_from_seeds, first_lean, level_of, thinned
-from corrector.correction.update import Settings, correct, drift
+from corrector.correction.thinning import coins_from_noise, coins_from_seeds, first_look, level_of, thinned
+from corrector.correction.update import Settings, correct, update_scale
 from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.calibration import Calibration
-from corrector.preference.networks import Reading
 from corrector.preference.preference import Preference
 
 MEASURED = Calibration("Orvane", 2.0, 0.3, 400, 0.9, 400)
 
 
 class Constant:
-    """A source with the same belief q and a push of length 1 for all latents."""
+    """A source with the same update for all latents."""
 
-    has_weights = False
+    has_weights = True
 
-    def __init__(self, belief=0.5):
-        self.log_odds = math.log(belief / (1 - belief))
-
-    def read(self, x, sigma, group, conditional):
-        return Reading(torch.full((len(x),), self.log_odds), torch.ones_like(x))
+    def update(self, x, sigma, group, conditional):
+        return torch.full_like(x, 0.5)
 
 
 class GateOf:
@@ -43,31 +39,32 @@ class GateOf:
 
 @pytest.fixture
 def constant(axis):
-    return Preference(axis, "miniature", Constant(), training={"tone_slopes": {}})
+    return Preference(axis, "miniature", Constant())
 
 
-def everyone(count, chance=0.0, tone=0.0):
-    columns = torch.full((count,), chance), torch.full((count,), tone)
+def everyone(count):
     everywhere = torch.ones(count, dtype=torch.bool)
-    return Decision(everywhere, torch.zeros(count, dtype=torch.long), *columns, ~everywhere)
+    return Decision(everywhere, torch.zeros(count, dtype=torch.long), torch.zeros(count), ~everywhere)
 
 
 # correction/update
 
 
-def change(preference, sigma, cfg=1.0, **settings):
+def change(preference, sigma, scale=1.0, **settings):
     """How far each picture at sigma [B] is moved."""
     x, sigma = torch.zeros(len(sigma), 1, 2, 2), torch.tensor(sigma)
-    corrected = correct(x, x, sigma, [preference], [everyone(len(x))], Settings(**settings), cfg)
+    corrected = correct(x, x, sigma, [preference], [everyone(len(x))], Settings(**settings), scale)
     return corrected[:, 0, 0, 0].tolist()
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0, 1.6, 2.0])
-def test_push_is_strength_times_cfg_and_a_half_times_the_opening(constant, strength):
-    opening = [0.5, 0.62107, 0.75, 0.875]  # 1 - q^n with n = 1 + 2 / (1 + sigma^2): 1, 1.4, 2 and 3
-    moved = change(constant, [1e4, 2.0, 1.0, 1e-4], cfg=3.0, strength=strength)
-    assert moved == pytest.approx([3.5 * strength * part for part in opening], rel=1e-4)
-    assert change(constant, [1e4], cfg=1.2) == pytest.approx([2.0 * 0.5]), "CFG scales below 1.5 count as 1.5"
+def test_change_is_strength_times_scale_times_the_update_at_all_sigmas(constant, strength):
+    assert change(constant, [1e4, 2.0, 1e-4], 3.0, strength=strength) == pytest.approx([1.5 * strength] * 3)
+
+
+@pytest.mark.parametrize("cfg, first", [(0.0, 0.0), (0.5, 0.875), (1.0, 1.75), (1.5, 1.75), (2.0, 2.0), (7.0, 7.0)])
+def test_scale_is_the_cfg_scale_and_1_75_in_the_first_step_without_cfg(cfg, first):
+    assert update_scale(cfg, first=True) == pytest.approx(first) and update_scale(cfg, first=False) == cfg
 
 
 def test_window_includes_both_of_its_edges(constant):
@@ -75,37 +72,26 @@ def test_window_includes_both_of_its_edges(constant):
     assert [bool(value) for value in moved] == [False, True, True, True, False]
 
 
-@pytest.mark.parametrize(
-    "belief, chance, opening", [(0.2, 0.0, 0.8), (0.2, 0.3, 1 - 0.2 / 0.7), (0.2, 1.0, 0.6), (0.9, 1.0, 0.0)]
-)
-def test_gate_of_a_picture_closes_by_its_belief_over_its_chance(belief, chance, opening):
-    reading = Constant(belief).read(torch.zeros(1, 1, 1, 1), None, None, None)
-    assert float(drift(reading, everyone(1, chance), k=2.0)) == pytest.approx(2 * opening, abs=1e-6)
-    toned = replace(reading, tone=torch.ones(1, 1, 1, 1))
-    added = float(drift(toned, everyone(1, chance, tone=-3.0), k=2.0)) - float(drift(reading, everyone(1, chance), 2.0))
-    assert added == pytest.approx(-3 * (1 - chance) ** 2, abs=1e-6)
-
-
 def test_each_preference_moves_its_own_pictures(constant):
     x, everybody = torch.zeros(3, 1, 2, 2), everyone(3)
     actives = torch.tensor([[True, False, False], [False, True, False]])
     decisions = [replace(everybody, active=active) for active in actives]
     corrected = correct(x, x, torch.full((3,), 1e4), [constant] * 2, decisions, Settings(), 3.0)
-    assert corrected[:, 0, 0, 0].tolist() == pytest.approx([1.75, 1.75, 0.0], rel=1e-4)
+    assert corrected[:, 0, 0, 0].tolist() == pytest.approx([1.5, 1.5, 0.0])
 
 
 def test_picture_of_strength_0_stays_and_a_mask_is_a_factor(constant):
     x = torch.full((2, 1, 2, 2), 0.1).half()
     settings = Settings(strength=torch.tensor([0.0, 1.0]), mask=torch.full((1, 1, 2, 2), 0.6))
-    reads, read = [], constant.source.read
-    constant.source.read = lambda x, *rest: reads.append(len(x)) or read(x, *rest)
+    asked, update = [], constant.source.update
+    constant.source.update = lambda x, *rest: asked.append(len(x)) or update(x, *rest)
     moved = correct(x, x, torch.full((2,), 1e4), [constant], [everyone(2)], settings, 3.0) - x
-    assert moved[:, 0, 0, 0].tolist() == pytest.approx([0.0, 0.6 * 1.75], rel=2e-3) and reads == [1]
+    assert moved[:, 0, 0, 0].tolist() == pytest.approx([0.0, 0.6 * 1.5], rel=2e-3) and asked == [1]
 
 
 def test_cap_is_the_largest_rms_of_a_step(constant):
-    assert change(constant, [1e4], cfg=3.0, cap=0.4) == pytest.approx([0.4])
-    assert change(constant, [1e4], cfg=3.0, cap=1.8) == pytest.approx([1.75], rel=1e-4)
+    assert change(constant, [1e4], 3.0, cap=0.4) == pytest.approx([0.4])
+    assert change(constant, [1e4], 3.0, cap=1.6) == pytest.approx([1.5])
 
 
 # correction/decision, correction/run
@@ -130,12 +116,30 @@ def test_decision_for_the_same_group_and_target_is_kept(constant):
     assert decision.active.all() and reasons == [""] * 4, "another target share is decided anew"
 
 
-def test_decision_has_the_chance_and_tone_of_the_calibration_and_closed_prompts_stay(constant):
+def test_decision_has_the_tone_of_the_calibration_and_closed_prompts_stay(constant):
     preference = replace(constant, calibrations=(replace(MEASURED, tone=-2.5),))
     readings = [PromptReading(0, "neither"), PromptReading(0, "counter"), PromptReading(-1, "neither")]
     decision, reasons = decide(preference, readings, torch.zeros(3), cfg=2.0)
     assert decision.active.tolist() == [True, False, False] and [bool(why) for why in reasons] == [False, True, True]
-    assert decision.chance.tolist() == pytest.approx([0.3, 0.3, 0.0]) and float(decision.tone[0]) == -2.5
+    assert decision.tone.tolist() == [-2.5, 0.0, 0.0]
+
+
+def test_tone_is_less_the_likelier_a_picture_shows_the_counter_side_anyway(constant):
+    known, learned = replace(LEANING, tone=-2.0), replace(constant, training={"tones": {"Orvane": -2.0}})
+    lean = torch.tensor([-10.0, 0.0])  # chances of 0 and 1 / (1 + e^-0.7)
+    by_chance, _ = decide(replace(constant, calibrations=(known,)), [None] * 2, torch.zeros(2), lean=lean)
+    assert by_chance.tone.tolist() == pytest.approx([-2.0, -2.0 * 0.331812], abs=1e-5)
+    by_opening, _ = decide(learned, [None] * 2, torch.zeros(2), opening=torch.tensor([1.0, 0.25]))
+    assert by_opening.tone.tolist() == pytest.approx([-2.0, -0.5])
+    assert decide(learned, [None] * 2, torch.zeros(2))[0].tone.tolist() == [-2.0, -2.0], "neither is known"
+
+
+def test_picture_is_left_alone_from_a_chance_of_0_97(constant):
+    preference = replace(constant, calibrations=(replace(LEANING, lean_slope=1.0, lean_offset=0.0),))
+    lean = torch.tensor([0.969, 0.971]).logit()
+    decision, reasons = decide(preference, [None] * 2, torch.zeros(2), lean=lean)
+    assert decision.active.tolist() == [True, False] and decision.fine.tolist() == [False, True]
+    assert reasons == ["", "it shows a city anyway"]
 
 
 @pytest.mark.parametrize("strength, corrected", [(0.75, [False, False]), (0.74, [False, True])])
@@ -177,11 +181,12 @@ def test_picture_out_of_scope_keeps_the_decision_of_an_earlier_stage(constant):
 
 
 def test_chance_is_read_from_the_predictions_before_other_nodes_changed_them(constant):
-    preference = replace(constant, calibrations=(replace(LEANING, lean_guidance=2.0),))
+    preference = replace(constant, calibrations=(replace(LEANING, lean_guidance=2.0, lean_offset=-3.0, tone=-2.0),))
     run, x = Run([preference], Settings(), torch.zeros(1), [[]], memory=Memory()), torch.ones(1, 4, 8, 8)
     run.correct(5 * x, x, torch.tensor([10.0]), 3.0, 0.1 * x, 0 * x)
-    lean = 0.0 + 2.0 * (3 * 0.1 - 0.1)  # log-odds, and guidance along the push
-    assert float(run.decisions[0].chance) == pytest.approx(1 / (1 + math.exp(-0.7 - 3 * lean)), rel=1e-5)
+    lean = 0.5 + 2.0 * (3 * 0.1 - 0.1)  # the update's size, and guidance along it
+    tone = -2.0 * (1 - 1 / (1 + math.exp(3.0 - 3 * lean)))
+    assert run.decisions[0].tone.tolist() == pytest.approx([tone], rel=1e-5)
 
 
 @pytest.mark.parametrize("noise, remembered", [(0.05, 1), (0.5, 2)])
@@ -212,8 +217,20 @@ LEANING = replace(
 @pytest.mark.parametrize("sigma, read", [(3.9, False), (4.1, True), (10.9, True), (11.1, False)])
 def test_lean_is_read_from_0_4_to_1_1_of_the_calibrated_sigma(constant, sigma, read):
     preference, x = replace(constant, calibrations=(LEANING,)), torch.zeros(1, 4, 8, 8)
-    lean = first_lean(preference, x, torch.tensor([sigma]), torch.tensor([0]), x, x, 2.0)
-    assert (lean is not None) == read
+    look = first_look(preference, x, torch.tensor([sigma]), torch.tensor([0]), x, x, 2.0)
+    assert (look.lean is not None) == read and look.opening is None
+
+
+def test_opening_is_the_updates_size_over_that_in_pure_noise(constant):
+    sizes = {"update_sizes": {"Orvane": 2.0, "Tavelu": 0.4}}
+    x, groups = torch.zeros(3, 4, 8, 8), torch.tensor([0, 1, -1])
+    for calibrations in ((), (LEANING,)):
+        preference = replace(constant, training=sizes, calibrations=calibrations)
+        look = first_look(preference, x, torch.full((3,), 3.0), groups, x, x, 2.0)
+        assert look.lean is None and look.opening.tolist() == pytest.approx([0.25, 1.0, 1.0])
+    preference = replace(constant, training={"update_sizes": {"Orvane": 2.0}})
+    look = first_look(preference, x, torch.full((3,), 3.0), groups, x, x, 2.0)
+    assert look.opening.tolist() == pytest.approx([0.25, 1.0, 1.0]), "of the other group it is not known"
 
 
 def test_level_of_batches():

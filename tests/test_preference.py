@@ -1,10 +1,10 @@
-"""The two sources: log-odds [B] and push [B, C, H, W]."""
+"""The learned source: the update [B, C, H, W]."""
 
 import pytest
 import torch
 
 from corrector.latents.spaces import MOST_NOISE, exploding
-from corrector.preference.networks import LOWEST_SIGMA, Distilled, PreferenceError
+from corrector.preference.networks import CLOSED, Distilled, PreferenceError
 
 SIZES = [(16, 16), (15, 16), (7, 13), (1, 1), (2, 33)]
 
@@ -26,11 +26,10 @@ def step(size=(16, 16), batch=3, channels=4):
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("patch", [1, 2])
-def test_a_push_has_the_size_of_the_latent(size, patch):
+def test_an_update_has_the_size_of_the_latent(size, patch):
     x, sigma, group = step(size)
-    reading = fresh(patch=patch)(x, sigma, group, x)
-    assert reading.push.shape == x.shape and reading.log_odds.shape == (3,)
-    assert torch.isfinite(reading.push).all() and torch.isfinite(reading.log_odds).all()
+    update = fresh(patch=patch)(x, sigma, group, x)
+    assert update.shape == x.shape and torch.isfinite(update).all()
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
@@ -39,33 +38,39 @@ def test_a_source_gives_the_same_result_in_inference_mode(mode):
     source = fresh()
     plain = source(x, sigma, group, x)
     with mode():
-        reading = source(x.clone(), sigma.clone(), group.clone(), x.clone())
-    torch.testing.assert_close(reading.push, plain.push)
-    torch.testing.assert_close(reading.log_odds, plain.log_odds)
-    assert not reading.push.requires_grad and not reading.log_odds.requires_grad
+        update = source.update(x.clone(), sigma.clone(), group.clone(), x.clone())
+    torch.testing.assert_close(update[sigma >= CLOSED], plain[sigma >= CLOSED])
+    assert not update.requires_grad
 
 
 def test_pictures_of_a_batch_are_independent():
     x, sigma, group = step()
     together = fresh()(x, sigma, group, x)
     alone = fresh()(x[1:2], sigma[1:2], group[1:2], x[1:2])
-    torch.testing.assert_close(together.push[1:2], alone.push, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(together.log_odds[1:2], alone.log_odds, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_a_learned_source_reads_the_prediction_for_the_prompt_and_pushes_nowhere_below_its_sigmas():
+def test_a_learned_source_reads_the_prediction_for_the_prompt_and_changes_nothing_once_it_is_closed():
     source, (x, _, group) = fresh(), step()
-    sigma = torch.tensor([LOWEST_SIGMA * 0.99, LOWEST_SIGMA, 8.0])
-    first, second = (source(x, sigma, group, prediction) for prediction in (x, -x))
-    assert (first.log_odds != second.log_odds).all()
-    assert not first.push[0].any() and (first.push[1:].abs().amax(dim=(1, 2, 3)) > 0).all()
+    sigma = torch.tensor([CLOSED * 0.99, CLOSED, 8.0])
+    first, second = (source.update(x, sigma, group, prediction) for prediction in (x, -x))
+    assert not first[0].any() and (first[1:] != second[1:]).flatten(1).any(dim=1).all()
+    assert not source.update(x, sigma / 10, group, x).any()
+
+
+def test_a_source_whose_weights_are_broken_is_refused_and_a_broken_prediction_is_not_its_fault():
+    source, (x, sigma, group) = fresh(), step()
+    assert source.update(x, sigma, group, x / 0).isnan().any()
+    source.last.weight.fill_(float("inf"))
+    with pytest.raises(PreferenceError, match=r"gives NaN or infinity for these latents.*learn it again"):
+        source.update(x, sigma, group, x)
 
 
 def test_a_learned_source_works_at_the_first_sigma_of_a_flow_model():
     x, _, group = step(channels=16)
     x, sigma = exploding(x, torch.ones(3))
-    reading = fresh(space="flux")(x, sigma, group, x / MOST_NOISE)
-    assert torch.isfinite(reading.push).all()
+    update = fresh(space="flux").update(x, sigma, group, x / MOST_NOISE)
+    assert torch.isfinite(update).all() and update.any()
 
 
 def test_latents_of_another_space_are_refused_with_both_channel_counts():

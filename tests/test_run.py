@@ -11,6 +11,8 @@ from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
 from corrector.correction.update import CorrectionError, Settings
 from corrector.gate.prompt_gate import PromptReading
+from corrector.latents.skin import Pictures, lab_of
+from corrector.preference.calibration import Calibration
 
 COUNT, SHAPE = 8, (4, 8, 8)
 WINDOW_MISSED = "the window contains none of this run's steps"
@@ -187,6 +189,97 @@ def test_each_picture_has_its_own_strength(run_of):
     assert run.outcomes() == ["left alone, its strength is 0", "corrected"]
     with pytest.raises(CorrectionError, match="3 strengths for 2 pictures"):
         run_of(asked=(0, 0), settings=Settings(strength=torch.ones(3)))
+
+
+def orthogonal_noise():
+    """Two directions of noise [COUNT, *SHAPE] whose cosine is 0."""
+    noise, other = torch.randn(2, COUNT, *SHAPE, generator=torch.Generator().manual_seed(4))
+    both = (each.flatten(1) / each.flatten(1).norm(dim=1, keepdim=True) for each in (noise, other))
+    noise, other = both
+    other = other - (noise * other).sum(dim=1, keepdim=True) * noise
+    return noise.view(-1, *SHAPE) * 16, (other / other.norm(dim=1, keepdim=True)).view(-1, *SHAPE) * 16
+
+
+@pytest.mark.parametrize("cosine, marks", [(1.0, "LLLL"), (0.96, "LLLL"), (0.94, "CCCC"), (0.0, "CCCC")])
+def test_a_picture_that_is_fine_by_its_chance_is_corrected_where_the_sampler_adds_noise(
+    run_of, preference, cosine, marks
+):
+    sure = Calibration("Orvane", 2.0, 0.5, 400, 1.0, 400, lean_slope=1e-3, lean_offset=9.0, lean_sigma=10.0)
+    run, denoised = run_of(target=1.0, preference=replace(preference, calibrations=(sure,))), torch.zeros(COUNT, *SHAPE)
+    noise, other = orthogonal_noise()
+    assert run.correct(denoised, 10 * noise, torch.full((COUNT,), 10.0), 2.0) is denoised
+    assert set(run.reasons[0]) == {"it shows a city anyway"}
+    x = 3 * (cosine * noise + (1 - cosine**2) ** 0.5 * other)
+    corrected = run.correct(denoised, x, torch.full((COUNT,), 3.0), 2.0)
+    assert outcome(run) == 2 * marks and (corrected is denoised) == (marks == "LLLL")
+
+
+SKIN = torch.tensor([0.3, 0.0, -0.2, 0.0]).view(4, 1, 1).expand(SHAPE)  # colours of a picture all over, and nothing
+PICTURES = Pictures(lambda latents: latents[:, :3], lambda pictures: F.pad(pictures, (0, 0, 0, 0, 0, 1)))
+
+
+@pytest.fixture
+def darkening(preference):
+    """It makes skin of Orvane darker by 3 points of L*."""
+    return replace(preference, training={"tones": {"Orvane": -3.0, "Tavelu": 0.0}})
+
+
+def skin_run(run, sigma=10.0):
+    """A step of pictures that are skin all over -> points of L* by which `finished` changes each [COUNT, 8, 8]."""
+    made = SKIN.repeat(COUNT, 1, 1, 1)
+    run.correct(made, made + sigma, torch.full((COUNT,), sigma), 2.0)
+    kept = run.finished(made)
+    for corrected, before, after in zip(run.decisions[0].active, made, kept, strict=True):
+        assert corrected or torch.equal(before, after)
+    return (lab_of(PICTURES.decode(kept)) - lab_of(PICTURES.decode(made)))[..., 0]
+
+
+@pytest.mark.parametrize("strength, points", [(0.5, 1.5), (1.0, 3.0), (2.0, 3.0)])
+def test_a_finished_picture_gets_back_the_points_by_which_a_learned_preference_changed_its_skin(
+    run_of, darkening, strength, points
+):
+    asked, mask = (0, 1, 2, 0, 0, 0, 0, 0), torch.ones(8, 8)
+    mask[:, 4:] = 0
+    settings = Settings(strength=torch.tensor([strength] * 7 + [0.0]), mask=mask)
+    run = run_of(preference=darkening, asked=asked, settings=settings, pictures=lambda: PICTURES)
+    change = skin_run(run)
+    assert not change[[1, 2, 7]].any() and not change[..., 4:].any()
+    torch.testing.assert_close(change[[0, 3], :, :4], torch.full((2, 8, 4), points), rtol=0, atol=0.1)
+
+
+def test_a_picture_is_finished_as_it_is_if_no_tone_is_known_or_nothing_can_be_seen_or_was_corrected(
+    run_of, darkening, preference
+):
+    made = torch.randn(COUNT, *SHAPE, generator=torch.Generator().manual_seed(2))
+    runs = [
+        run_of(preference=preference, pictures=lambda: PICTURES),
+        run_of(preference=darkening),
+        run_of(preference=darkening, pictures=lambda: None),
+        run_of(preference=darkening, pictures=lambda: PICTURES, settings=Settings(window=(0.2, 0.1))),
+    ]
+    for run in runs:
+        run.correct(made, made, torch.full((COUNT,), 10.0), 2.0)
+        assert run.finished(made) is made
+
+
+@pytest.mark.parametrize(
+    "settings, owed",
+    [({}, -3.0), ({"target": 0.99}, -3.0), ({"strength": 0.5}, -1.5), ({"window": (0.2, 0.1)}, 0.0)],
+    ids=["fully", "for another target", "weakly", "not at all"],
+)
+def test_a_second_stage_takes_back_what_the_first_did_to_skin_and_left(run_of, darkening, settings, owed):
+    first = run_of(preference=darkening, settings=Settings(**settings))
+    assert not skin_run(first).any(), "its pictures are not finished"
+    assert [past[darkening.axis.hash].tone for past in first.decided()] == [owed] * COUNT
+    settled = darkening.training | {"update_sizes": {"Orvane": 1e9, "Tavelu": 1e9}}  # a tiny part of them is open
+    second = run_of(
+        preference=replace(darkening, training=settled), target=1.0, before=first, pictures=lambda: PICTURES
+    )
+    torch.testing.assert_close(skin_run(second, 3.0), torch.full((COUNT, 8, 8), -owed), rtol=0, atol=0.1)
+    assert [past[darkening.axis.hash].tone for past in second.decided()] == [0.0] * COUNT
+    third = run_of(preference=replace(darkening, training=settled), target=1.0, before=second)
+    skin_run(third)
+    assert third.decisions[0].tone.abs().max() < 1e-6
 
 
 def test_another_batch_than_the_announced_and_video_latents_are_refused(run_of):

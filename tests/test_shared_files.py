@@ -41,8 +41,8 @@ def test_several_axes_share_one_file_and_come_back_each_as_it_was(preference, se
     assert [p.hash for p in found] == hashes
     for loaded, wanted in zip(found, (preference, second), strict=True):
         assert loaded.axis == wanted.axis and loaded.calibrations == wanted.calibrations
-        weight = wanted.source.odds.weight
-        torch.testing.assert_close(loaded.source.odds.weight, weight, rtol=1e-2, atol=1e-3)
+        weight = wanted.source.last.weight
+        torch.testing.assert_close(loaded.source.last.weight, weight, rtol=1e-2, atol=1e-3)
     assert found[0].gate is not None and found[1].gate is None
     with pytest.raises(PreferenceFileError, match="it holds 2 preferences \\(Village backdrop, Attire\\)"):
         load_preference(path)
@@ -116,7 +116,7 @@ def test_a_file_of_several_that_is_damaged_is_refused_like_any_other(preference,
     with pytest.raises(PreferenceFileError, match="its list of preferences is broken"):
         load_preferences(path)
     save_preferences([preference, second], path)
-    rewrite(path, change_tensors=lambda tensors: tensors.pop("1.source.odds.weight"))
+    rewrite(path, change_tensors=lambda tensors: tensors.pop("1.source.last.weight"))
     with pytest.raises(PreferenceFileError, match="do not fit together"):
         load_preferences(path)
     with pytest.raises(PreferenceFileError, match='Two preferences of the axis "test" cannot share a file'):

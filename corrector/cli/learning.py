@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files.errors import visible
-from .options import MOST_PICTURES, add_host_options, count, open_host, seed, share, whole
+from .options import MOST_PICTURES, add_host_options, count, goal, open_host, seed, share, whole
 from .read import sentence_about_own
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ def add_commands(commands: Any) -> None:
     option = command.add_argument
     option("axis", type=Path, help="an axis file, such as those in axes/")
     option("--out", type=Path, help="the file to write (weights/AXIS.safetensors)")
-    option("--pairs", type=whole(2, MOST_PICTURES), default=128, help="pictures per side and group (%(default)s)")
-    folder = "where pairs are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
+    option("--pairs", type=whole(2, MOST_PICTURES), default=16, help="pictures per side and group (%(default)s)")
+    folder = "where pictures are saved as they are made; an interrupted run resumes from them (out/pairs/AXIS-SETTINGS)"
     option("--pairs-folder", type=Path, metavar="FOLDER", help=folder)
-    option("--points", type=count, help="points of the checkpoint's own runs to learn from (8000)")
+    option("--points", type=count, default=1000, help="points of its own runs to learn from (%(default)s)")
+    until = "learn from ever more points in place of --points: for a time such as 10m or 1h, or until it is good"
+    option("--until", type=goal, help=until)
     images = "plain pictures per group and CFG scale for calibration (%(default)s); 0 skips it"
-    option("--calibration", type=whole(0, MOST_PICTURES), default=84, help=images)
+    option("--calibration", type=whole(0, MOST_PICTURES), default=20, help=images)
     option("--seed", type=seed, default=0)
     add_host_options(command)
     command.set_defaults(run=learn)
@@ -40,7 +42,7 @@ def add_commands(commands: Any) -> None:
     option("preference", type=Path, help="a preference file")
     option("--out", type=Path, help="the file to write; by default the same file")
     images = "plain pictures per group and CFG scale, and as many corrected ones (%(default)s)"
-    option("--images", type=count, default=84, help=images)
+    option("--images", type=count, default=20, help=images)
     folder = "where pictures are saved as they are made; an interrupted run resumes from them"
     option("--pictures-folder", type=Path, metavar="FOLDER", help=folder)
     option("--target", type=share, default=0.95, help="report whether this target is reachable (%(default)s)")
@@ -100,8 +102,9 @@ def _learn(axis: Axis, path: Path, host: Checkpoint | FlowMiniature, args: Names
     from ..files.folders import AXES, HOME
     from ..gate.texts import gate_others
     from ..learning import learn as learning
-    from ..learning.calibrate import pictures_needed, scales
-    from ..learning.pairs import make_pairs
+    from ..learning.calibrate import scales
+    from ..learning.cost import cost_of
+    from ..learning.pairs import make_pairs, steps_of
     from ..learning.report import draw_report, report_path
     from ..learning.store import check_room, store_name
     from ..preference.file import save_preference
@@ -111,21 +114,29 @@ def _learn(axis: Axis, path: Path, host: Checkpoint | FlowMiniature, args: Names
     folder = args.pairs_folder or HOME / "out" / "pairs" / name
     folder.mkdir(parents=True, exist_ok=True)
     size, _ = check_room(folder, axis, args.pairs, host.shape)
-    total, (height, width) = 2 * args.pairs * len(axis.groups), (8 * side for side in host.shape[1:])
-    later = pictures_needed(len(axis.groups), args.calibration, scales(args.cfg)) if args.calibration else 0
-    print(f"{total} pictures of {width} x {height} for the pairs: {size / 2**20:.1f} MB on disk in {folder}, kept if "
-          f"you stop. Calibration samples at most {later}.", flush=True)  # fmt: skip
-    with tqdm(total=total, desc="pairs", unit="picture") as bar:
-        pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, args.steps, folder=folder, batch=host.batch,
+    cost = cost_of(
+        host, axis, host.shape, args.pairs, args.points, args.cfg, args.calibration, scales(args.cfg)
+    )  # fmt: skip
+    print(f"This takes {cost}{', and more until it ends' if args.until else ''}. Pairs: {size / 2**20:.1f} MB in "
+          f"{folder}. All is kept if you stop.", flush=True)  # fmt: skip
+    with tqdm(total=2 * args.pairs * len(axis.groups), desc="pairs", unit="picture") as bar:
+        pairs = make_pairs(host, axis, args.pairs, args.seed, args.cfg, steps_of(host), folder=folder, batch=host.batch,
                            progress=lambda latents: bar.update(len(latents)))  # fmt: skip
     others: dict[str, Any] = gate_others(axis, AXES, host.space)
+
+    def saved(preference: Preference) -> None:
+        figures = preference.training["points"], preference.training["update_r2"]
+        print("Wrote {} ({}): learned from {} points, {:.0%} of the model's update explained, not calibrated yet.".format(
+            path, save_preference(preference, path), *figures), flush=True)  # fmt: skip
+
     preference = learning.learn(
-        host, axis, args.pairs, args.seed, args.cfg, points=args.points, pairs=pairs, progress=_stages(), **others
-    )
+        host, axis, args.pairs, args.seed, args.cfg, args.points, pairs, _stages(), folder, saved,
+        args.until and args.until(), **others,
+    )  # fmt: skip
+    save_preference(preference, path)
     print(json.dumps(preference.training, indent=1), flush=True)
     for sentence in preference.weaknesses:
         print(f"This preference is weak: {sentence}.", flush=True)
-    print(f"Wrote {path} ({save_preference(preference, path)}), not calibrated yet.", flush=True)
     if args.calibration:
         args.seed += 1  # other pictures than the pairs
         preference = _calibrated(host, preference, args.calibration, args, folder / "calibration")
@@ -147,7 +158,7 @@ def _stages():
             bars[stage] = tqdm(total=total, desc=stage, mininterval=1)
         bars[stage].update(done - bars[stage].n)
         if done == total:
-            bars[stage].close()
+            bars.pop(stage).close()  # each state learns again
 
     return progress
 

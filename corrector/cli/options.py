@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..hosts.checkpoint import Checkpoint
     from ..miniature.flow_host import FlowMiniature
+    from ..preference.preference import Preference
 
 MOST_PICTURES = 10**6  # and points
 FLOW_MODELS = ("flow-miniature", "flow-miniature-turbo")  # which ship, by their names
@@ -37,6 +38,17 @@ count = whole(1, MOST_PICTURES)
 seed = whole(0, 2**31 - 1)  # that all hosts take
 cfg = number(1, 100)
 share = number(0.001, 1)
+
+
+def goal(text: str) -> Callable[[], Callable[["Preference"], bool]]:
+    """The type of --until: a time such as 10m, or "good" -> a function that gives the `until` of `learn`, from now."""
+    from ..learning.goals import good, within
+
+    if text == "good":
+        return good
+    if not (match := re.fullmatch(r"(\d{1,4})([smh])", text)):
+        raise argparse.ArgumentTypeError(f'"{text[:40]}" is not a time such as 90s, 10m or 2h, nor "good"')
+    return lambda: within(int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
 
 
 def add_host_options(parser: argparse.ArgumentParser, draws: bool = True) -> None:

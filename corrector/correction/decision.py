@@ -78,12 +78,12 @@ def decide(
     for index, (reading, past) in enumerate(zip(readings, earlier or [None] * len(readings), strict=True)):
         if past and past.group != groups[index]:
             past = None
+        tone[index] = past.tone if past else 0.0
         if reading and not reading.open:
             reasons[index] = reading.reason(axis)
         elif past and past.target == target:
             active[index], reasons[index] = past.active, past.reason
             decided[index] = True
-            tone[index] = past.tone
         else:
             active[index] = True
             shown[index] = past is not None and past.shows_counter_side

@@ -296,7 +296,8 @@ class Run:
         decided = [dict(earlier or {}) for earlier in self._earlier]
         strengths = self._strengths if self.acted else [0.0] * len(decided)
         for preference, decision, reasons in zip(self.preferences, self.decisions or (), self._reasons, strict=True):
-            owed = torch.zeros_like(decision.tone) if self._settled else decision.tone
+            changed = decision.tone * decision.active * torch.tensor(strengths).to(decision.tone).clamp(max=1)
+            owed = torch.zeros_like(changed) if self._settled else changed
             columns = decision.group.tolist(), decision.active.tolist(), reasons, strengths, owed.tolist()
             for decisions, group, active, why, strength, tone in zip(decided, *columns, strict=True):
                 earlier = decisions.get(preference.axis.hash)

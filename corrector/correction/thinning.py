@@ -77,11 +77,11 @@ def first_look(
         return FirstLook()
     size, guidance = (torch.full((len(x),), math.nan) for _ in range(2))
     size[index], guidance[index] = size_and_guidance(
-        preference.source, *(part[index] for part in (x, sigma, groups, conditional, denoised))
+        preference.source, *(part[index] for part in (x, sigma, groups.to(x.device), conditional, denoised))
     )
     named, of_group = preference.axis.groups, groups.clamp(min=0).cpu()
     usual = torch.tensor([preference.training.get("update_sizes", {}).get(group, math.nan) for group in named])
-    opening = (size / usual[of_group]).clamp(0, 1).nan_to_num(1.0) if usual.isfinite().all() else None
+    opening = (size / usual[of_group]).clamp(0, 1).nan_to_num(1.0) if usual.isfinite().any() else None
     measured = [preference.calibration(group, cfg) for group in named]
     at = max((calibration.lean_sigma for calibration in measured if calibration and calibration.lean_slope), default=0)
     if not at or not FIRST_SIGMAS[0] < float(sigma.max()) / at < FIRST_SIGMAS[1]:

@@ -49,6 +49,12 @@ Encode = Callable[[Sequence[str]], Iterable[Tensor]]
 Progress = Callable[[int, int], object]
 
 
+def texts_of_gate(axis: Axis, steps: int = GATE_STEPS) -> int:
+    """The number of texts from which `train_gate` learns, if none is given."""
+    wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
+    return min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * GATE_BATCH // TIMES)
+
+
 @torch.autocast("cpu", enabled=False)  # of a caller: texts are kept in half precision, which it refuses
 def train_gate(
     axis: Axis, encode: Encode, seed: int = 0, count: int | None = None, steps: int = GATE_STEPS, check: bool = True,
@@ -60,17 +66,13 @@ def train_gate(
         axis: Axis.
         encode: `encode(texts)` -> their token vectors [T, width], as `Host.encode_each`.
         seed: of texts, weights and batches.
-        count: number of texts, by default TEXTS and TEXTS_A_WORDING for each alias and paraphrase; fewer if there are
-            few steps.
+        count: number of texts, by default `texts_of_gate`.
         steps: number of training steps.
         check: whether to measure it on hand-written texts as well.
         progress: `progress(done, total)`, called after each text that is encoded and each step; may raise to stop.
         others: for `gate_texts`.
     """
-    if count is None:
-        wordings = [*axis.aliases.values(), axis.stereotype.paraphrases, axis.counter.paraphrases]
-        count = min(TEXTS + TEXTS_A_WORDING * sum(map(len, wordings)), steps * GATE_BATCH // TIMES)
-
+    count = texts_of_gate(axis, steps) if count is None else count
     by_hand = check_texts(axis) if check else []
     done = 0
 

@@ -37,14 +37,13 @@ from ..preference.calibration import Calibration
 from ..preference.networks import Distilled
 from ..preference.preference import Preference
 from .chances import leans_from
-from .pairs import skin_of_host
+from .pairs import skin_of_host, steps_of
 from .store import HIGHEST_CFG, Drawing, PairError, PictureStore
 from .thumbnail import thumbnail
 
 LOG = logging.getLogger("rs_corrector")
 COUNTED = {"counter": 1.0, "unsure": 0.5, "stereotype": 0.0}  # sides in a rate: who is unsure, half each
 COUNTER_EVERY = 3  # one in so many pictures is also drawn as a counter picture
-MOST_STEPS = 10  # of sampling: more change little of what is measured
 FAR_CFGS = (2.0, 7.0)  # the second CFG scale is the one of these that is farther from the first
 
 
@@ -150,7 +149,7 @@ class _Group:
         rng = random.Random(f"{self.seed} {self.group}")
         axis = self.preference.axis
         self.index = axis.groups.index(self.group)
-        self.steps = min(self.host.steps, MOST_STEPS)
+        self.steps = steps_of(self.host)
         self.seeds = [rng.randrange(2**31) for _ in range(self.count)]
         self.prompts = [rng.choice(axis.prompts(self.group)) for _ in range(self.count)]
         self.asking = [f"{prompt}, {axis.counter.two_phrases(rng.random())}" for prompt in self.prompts]

@@ -1,6 +1,7 @@
 """Learn a preference for an axis from the host's own pictures, and measure it on held-out points."""
 
 import copy
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,7 +18,7 @@ from ..gate.wordings import whole_words
 from ..latents.devices import place
 from ..latents.host import Host, LearningHost, cfg_of
 from ..preference.preference import GATE_FIGURES, Preference
-from .pairs import SIDES, Pairs, make_pairs
+from .pairs import SIDES, Pairs, make_pairs, steps_of
 from .points import sample_points, update_sizes
 from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError, PictureStore
 from .thumbnail import thumbnail
@@ -26,7 +27,6 @@ from .training import CPU, Progress, train_distilled
 SOUND_UPDATE = 0.5  # explained variance of the held-out updates below which a preference is weak
 ALIKE_PAIRS = 0.6  # share of the pairs' pictures that show the side asked for, up to which the sides look alike
 SOUND_PAIRS = 0.9  # share of the pairs' pictures that show the side asked for, below which a preference is weak
-MOST_STEPS = 8  # of sampling a pair: more change little of what is learned
 FIRST_POINTS = 384  # from which a preference is usable
 STEPS_A_POINT = 2  # of training
 
@@ -65,9 +65,8 @@ def learn(
     cfg = cfg_of(host) if cfg is None else cfg
     if not 1 <= cfg <= HIGHEST_CFG:
         raise PairError(f"The CFG scale is {cfg}; pairs are drawn at one from 1 to {HIGHEST_CFG}.")
-    sampling = min(host.steps, MOST_STEPS)
     if pairs is None:
-        pairs = make_pairs(host, axis, count, seed, cfg, sampling, folder=folder, batch=host.batch)
+        pairs = make_pairs(host, axis, count, seed, cfg, steps_of(host), folder=folder, batch=host.batch)
     if progress:
         progress("verdict", 0, 1)
     agreement = verdict_agreement(host, axis, pairs)
@@ -77,50 +76,43 @@ def learn(
             "side that was asked for, and half would by chance. Write phrases that it draws differently, or another "
             "axis."
         )
-    settings = dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, steps=sampling, pairs=pairs.latents.shape[2])
-    store = PictureStore(Path(folder) / "points", settings | host.identity, "points") if folder else None
-    gate = source = None
-    gate_figures = {}
-    with store.at_work() if store else nullcontext():
-        for amount in _amounts(points):
-            sampled = sample_points(host, axis, pairs, amount, seed, store, progress)
-            steps = STEPS_A_POINT * amount
-            with _precision(host):
-                source, figures = train_distilled(
-                    host.space, len(axis.groups), sampled, steps, seed, progress=progress, device=host.device,
-                    start=source,
-                )  # fmt: skip
-            place(source, CPU)
-            if gate is None:
-                gate, gate_figures = host_gate(host, axis, seed, progress=progress, **gate_options)
-            sizes = update_sizes(sampled, len(axis.groups))
-            training = _training(host, axis, pairs, cfg, seed, sizes) | figures
-            training |= {GATE_FIGURES: gate_figures, "verdict_agreement": agreement}
-            training = {
-                name: round(value, 4) if isinstance(value, float) else value for name, value in training.items()
-            }
-            if weak := weakness(training):
-                training["weak"] = weak
-            preference = Preference(axis, host.space, source, gate, training=training, name=axis.id)
-            preference = replace(preference, thumbnail=thumbnail(host, preference))
-            if saved:
-                saved(preference)
-            if until(preference) if until else len(sampled.x) >= points:
-                break
-            source = copy.deepcopy(source)
-    return preference
+    known = {**_made_from(host, axis, pairs, cfg, seed), "verdict_agreement": round(agreement, 4)}
+    settings = dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, pairs=count)
+    with tempfile.TemporaryDirectory() as made:
+        store = PictureStore(Path(folder or made) / "points", settings | host.identity, "points")
+        with store.at_work():
+            for preference in _states(host, axis, pairs, points, seed, known, store, progress, gate_options):
+                if saved:
+                    saved(preference)
+                if until(preference) if until else preference.training["points"] >= points:
+                    return replace(preference, thumbnail=thumbnail(host, preference))
+    raise AssertionError  # there is always another state
 
 
-def _amounts(points: int) -> Iterator[int]:
-    """Numbers of points of which states are learned, ascending: FIRST_POINTS, `points`, twice that, and so on."""
-    if points > FIRST_POINTS:
-        yield FIRST_POINTS
+def _states(host, axis, pairs, points, seed, known, store, progress, gate_options) -> Iterator[Preference]:
+    """Preferences that are learned from more and more points, each by training the network of the last one further."""
+    source, learned, amount = None, 0, min(FIRST_POINTS, points)
+    gate, figures_of_gate = None, {}
     while True:
-        yield points
-        points *= 2
+        sampled = sample_points(host, axis, pairs, amount, seed, store, progress)
+        steps = STEPS_A_POINT * (amount - learned)
+        with _precision(host):
+            source, figures = train_distilled(
+                host.space, len(axis.groups), sampled, steps, seed, progress=progress, device=host.device, start=source
+            )
+        place(source, CPU)
+        if gate is None:
+            gate, figures_of_gate = host_gate(host, axis, seed, progress=progress, **gate_options)
+        figures = {name: round(each, 4) if isinstance(each, float) else each for name, each in figures.items()}
+        sizes = {"update_sizes": _by_group(axis, update_sizes(sampled, len(axis.groups)))}
+        training = known | figures | sizes | {GATE_FIGURES: figures_of_gate}
+        if weak := weakness(training):
+            training["weak"] = weak
+        yield Preference(axis, host.space, source, gate, training=training, name=axis.id)
+        source, learned, amount = copy.deepcopy(source), amount, points if amount < points else 2 * amount
 
 
-def _training(host, axis, pairs, cfg, seed, sizes):
+def _made_from(host, axis, pairs, cfg, seed):
     """What a preference was learned from."""
     tones = (pairs.lightness[:, 1] - pairs.lightness[:, 0]).nanmean(dim=1).nan_to_num(0)
     return {
@@ -131,7 +123,6 @@ def _training(host, axis, pairs, cfg, seed, sizes):
         "seed": seed,
         "host": {**host.identity, "steps": host.steps},
         "tones": _by_group(axis, tones),
-        "update_sizes": _by_group(axis, sizes),
         "validated_on": host.space,
     }
 

@@ -16,6 +16,7 @@ from ..latents.host import Host
 from .store import Drawing, PairError, PictureStore
 
 SIDES = ("stereotype", "counter")
+MOST_STEPS = 8  # of sampling, wherever learning draws pictures: more change little of what is learned
 WHOLE_PAIRS = 0.75  # smallest share of a group's pairs without NaN, since all groups keep as many pairs as the worst
 
 
@@ -61,6 +62,11 @@ def make_pairs(
     latents = torch.stack([latents[:, :even] for latents, _ in groups])
     lightness = torch.stack([skin_of_host(host, *sides, axis).T for sides in latents])
     return Pairs(latents, lightness, torch.stack([seeds[:even] for _, seeds in groups]), sum(drawing.broken.values()))
+
+
+def steps_of(host: Host) -> int:
+    """Sampling steps of the pictures that learning and calibration draw."""
+    return min(host.steps, MOST_STEPS)
 
 
 def skin_of_host(host: Host, before: Tensor, after: Tensor, axis: Axis) -> Tensor:

@@ -7,6 +7,7 @@ side. At each point the model predicts for the neutral prompt, D_cond, and for t
 the update D_c - D_cond (METHOD.md, third form), down to the sigma below which it is 0.
 """
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -85,9 +86,8 @@ def sample_points(
         store: where batches of runs are kept, or None.
         progress: `progress("points", done, total)`, called after each step of a batch.
     """
-    batch_size = min(host.batch, RUNS_AT_ONCE)
-    runs = max(2, min(count, COLUMN_BYTES // (2 * pairs.latents[0, 0, 0].numel())) // RUN_POINTS)  # one is held out
-    total = RUN_POINTS * -(-runs // batch_size) * batch_size  # whole batches, so that more points begin with the same
+    batch_size, runs = min(host.batch, RUNS_AT_ONCE), runs_of(host, count, pairs.latents[0, 0, 0].numel())
+    total = RUN_POINTS * runs
     batches, evaluations = [], 0
     for start in range(0, runs, batch_size):
         name = f"points-{start:05d}"
@@ -108,6 +108,14 @@ def sample_points(
     broken = int((~finite).sum())
     refuse_broken(broken, len(finite), len(finite), "predictions of the model")
     return Points(*(column[finite] for column in columns), evaluations=evaluations, broken=broken)
+
+
+def runs_of(host: Host, count: int, size: int) -> int:
+    """The number of runs that give `count` points of latents with `size` values, or as many as COLUMN_BYTES hold; in
+    whole batches, so that more points begin with the same.
+    """
+    runs, batch_size = min(count, COLUMN_BYTES // (2 * size)) / RUN_POINTS, min(host.batch, RUNS_AT_ONCE)
+    return max(2, batch_size * math.ceil(runs / batch_size))  # one is held out
 
 
 def update_sizes(points: Points, groups: int) -> Tensor:

@@ -12,6 +12,7 @@ from ..latents.skin import to_uint8
 from ..pages.charts import montage_of
 from ..pages.templates import data_uri
 from ..preference.preference import Preference
+from .pairs import steps_of
 
 LOG = logging.getLogger("rs_corrector")
 PICTURES = 4  # in a line
@@ -29,8 +30,8 @@ def thumbnail(host: Host, preference: Preference) -> str:
     prompts = [preference.axis.prompts(groups[seed % len(groups)])[0] for seed in seeds]
     cfg = preference.training.get("cfg", cfg_of(host))
     try:
-        plain = host.sample(host.encode(prompts), seeds, cfg=cfg).cpu()
-        corrected, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), cfg)
+        plain = host.sample(host.encode(prompts), seeds, cfg=cfg, steps=steps_of(host)).cpu()
+        corrected, _ = sample_corrected(host, prompts, seeds, [preference], Settings(), cfg, steps=steps_of(host))
         lines = [to_uint8(host.decode(latents.nan_to_num())) for latents in (plain, corrected)]
         sizes = (_jpeg(Image.fromarray(montage_of(*lines)), side, lines[0].shape[1:3]) for side in SIDES)
         return next(filter(lambda uri: len(uri) <= LARGEST, sizes), "")

@@ -16,6 +16,7 @@ from .points import Points, Progress
 
 CPU = torch.device("cpu")
 MOST_CELLS = 32  # about how many patches per side networks are trained on, so that it takes minutes on a CPU
+BATCH = 16  # points in a step of training, of latents of 16 x 16
 HELD_OUT_RUNS = 0.06  # share of the runs
 SIGMA_EDGES = (1.0, 2.0, 4.0, 8.0, 15.0)  # between which held-out figures are given
 
@@ -35,8 +36,8 @@ def _mean_square(latents):
 
 
 def train_distilled(
-    space: str, groups: int, points: Points, steps: int, seed: int, batch: int = 16, progress: Progress | None = None,
-    device: torch.device = CPU, start: Distilled | None = None,
+    space: str, groups: int, points: Points, steps: int, seed: int, batch: int = BATCH,
+    progress: Progress | None = None, device: torch.device = CPU, start: Distilled | None = None,
 ) -> tuple[Distilled, dict]:  # fmt: skip
     """Regression of the update at Points -> (Distilled, held-out figures).
 

@@ -1,0 +1,73 @@
+"""What learning takes, and what each of its states does: evaluations of the model, time, and pictures.
+
+In both drawn worlds and on the flow miniature. Pictures are those of all groups at CFG 2 and 7 in 16 steps of Euler; a
+row has the worst group. All states but the last are not calibrated.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+
+import corrector
+from benchmarks.cells import SEED, measure
+from benchmarks.measuring import Options, number
+from benchmarks.records import ROOT, Row
+from benchmarks.studio import Cell, axis_of, studio_of
+from corrector.preference.preference import Preference
+
+LEARNED = {"miniature": "backdrop", "second": "work", "flow": "backdrop"}  # attribute by world
+SEEDS = (0, 1, 2)
+MOST_POINTS = 2000
+CFGS = (2.0, 7.0)
+FIGURES = {  # of a cell, with the value that is best
+    "corrected": 0.0, "unreadable": 0.0, "skin L* drift": 0.0, "spread": 1.0, "99th percentile": 1.0,
+    "change of fine pictures": 0.0,
+}  # fmt: skip
+
+
+def states(options: Options) -> Iterator[Row]:
+    """Each state of learning, and the default one calibrated."""
+    for world, attribute in LEARNED.items():
+        for seed in SEEDS[: 1 if options.quick else None]:
+            studio, axis = studio_of(world, ""), axis_of(world, attribute)
+            began, rows = time.monotonic(), studio.rows
+            made: list[tuple[str, Preference, float, float]] = []
+
+            def kept(preference: Preference, state: str = "", began=began, rows=rows, made=made, studio=studio) -> None:
+                state = state or f"{preference.training['points']} points"
+                made.append((state, preference, studio.rows - rows, time.monotonic() - began))
+
+            most = 384 if options.quick else MOST_POINTS
+            corrector.learn(
+                studio.host, axis, seed=seed, saved=kept, until=lambda last, most=most: last.training["points"] >= most
+            )
+            default = made[min(1, len(made) - 1)]
+            began, rows = time.monotonic() - default[3], studio.rows - default[2]
+            calibrated = corrector.calibrate(studio.host, default[1])
+            made.append((f"{default[0]}, calibrated", calibrated, studio.rows - rows, time.monotonic() - began))
+            for state, preference, evaluations, seconds in made:
+                yield _measured(world, attribute, seed, state, preference, evaluations, seconds, options)
+
+
+def _measured(world, attribute, seed, state, preference, evaluations, seconds, options):
+    name = f"learning-{world}-{attribute}"
+    (ROOT / "runs").mkdir(exist_ok=True)
+    corrector.save_preferences([preference], ROOT / "runs" / f"{name}.safetensors")
+    figures = {"evaluations": number(evaluations), "seconds": number(seconds)}
+    figures["update R2"] = number(preference.training["update_r2"])
+    cells = [
+        Cell(attribute, group, world, cfg=cfg, learned=name, n=options.count(24), seed=SEED + 1000 * seed)
+        for group in axis_of(world, attribute).groups[: 1 if options.quick else None]
+        for cfg in CFGS
+    ]
+    studio = studio_of(world, "")
+    measured = [measure(cell).figures for cell in cells]
+    studio.drawn = {key: drawn for key, drawn in studio.drawn.items() if not key[-1]}  # without what this one drew
+    for figure, best in FIGURES.items():
+        values = [row[figure] for row in measured if figure in row and not math.isnan(row[figure].value)]
+        if values:
+            figures[figure] = max(values, key=lambda each: abs(each.value - best))
+    return Row({"world": world, "axis": attribute, "state": state}, figures, seed)
+
+
+PARTS = {"states": states}
