@@ -25,7 +25,9 @@ SLOW_IMPORTS = ("scipy.stats", "skimage.color", "diffusers.schedulers.scheduling
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain")
 TESTS = {
     "axis/axis.py": "asked", "correction/asked.py": "asked", "correction/kept_skin.py": "kept_skin",
-    "correction/run.py": "pinned_correction run", "correction/verdict.py": "verdict",
+    "correction/decision.py": "pinned_correction run", "correction/run.py": "pinned_correction run asked",
+    "correction/update.py": "pinned_correction asked",
+    "correction/verdict.py": "verdict", "preference/preference.py": "pinned_preference pinned_correction",
     "gate/listed.py": "listed", "gate/plain_words.py": "listed",
 }  # fmt: skip
 PINNED_WITH = {"hosts": "latents", "gate": "preference"}  # rooms whose pinned values are in another's file
@@ -211,7 +213,6 @@ MUTANTS = [
     Mutant("correction/run.py", "sigma.max() >= SEEN", "True"),
     Mutant("correction/run.py", "(denoised if conditional is None else conditional).detach()", "denoised.detach()"),
     Mutant("correction/run.py", "is not None and not replaced)", "is not None)"),
-    Mutant("correction/run.py", "if self._pictures and self.acted else", "if self._pictures else"),
     Mutant("correction/run.py", "self._settled = True", "pass"),
     Mutant("correction/run.py", "-decision.tone.cpu() * strengths.clamp(max=1)", "-decision.tone.cpu() * strengths"),
     Mutant("correction/run.py", "-decision.tone.cpu() * strengths.clamp(max=1)", "-decision.tone.cpu()"),
@@ -222,11 +223,10 @@ MUTANTS = [
     Mutant("learning/points.py", "points.sigma >= NOISE_SIGMA", "points.sigma >= CLOSED"),
     Mutant("learning/points.py", "(CLOSED / first[:, None])", "(0.5 / first[:, None])"),
     Mutant("learning/training.py", "network(*inputs) - update", "network(*inputs)"),
-    Mutant("learning/training.py", "(error * weight).mean()", "error.mean()"),
     Mutant("learning/learn.py", "SOUND_UPDATE = 0.5", "SOUND_UPDATE = 0.48"),
     Mutant("learning/learn.py", "SOUND_PAIRS = 0.9", "SOUND_PAIRS = 0.88"),
     Mutant("learning/learn.py", "FIRST_POINTS = 384", "FIRST_POINTS = 256"),
-    Mutant("learning/learn.py", "points *= 2", "points *= 3"),
+    Mutant("learning/learn.py", "else 2 * amount", "else 3 * amount"),
     Mutant("learning/calibrate.py", "COUNTER_EVERY = 3", "COUNTER_EVERY = 2"),
     Mutant("learning/calibrate.py", "(usual + (share", "((share"),
     Mutant("learning/calibrate.py", "(1 + share.square().sum())", "(1 + share.sum())"),
