@@ -24,7 +24,10 @@ COPIED = ("corrector", "axes", "weights", "tests", "pyproject.toml")
 SLOW_IMPORTS = ("scipy.stats", "skimage.color", "diffusers.schedulers.scheduling_dpmsolver_multistep")
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain")
 TESTS = {
-    "correction/asked.py": "asked", "correction/kept_skin.py": "kept_skin", "correction/verdict.py": "verdict",
+    "axis/axis.py": "asked", "correction/asked.py": "asked", "correction/kept_skin.py": "kept_skin",
+    "correction/decision.py": "pinned_correction run", "correction/run.py": "pinned_correction run asked",
+    "correction/update.py": "pinned_correction asked",
+    "correction/verdict.py": "verdict", "preference/preference.py": "pinned_preference pinned_correction",
     "gate/listed.py": "listed", "gate/plain_words.py": "listed",
 }  # fmt: skip
 PINNED_WITH = {"hosts": "latents", "gate": "preference"}  # rooms whose pinned values are in another's file
@@ -39,26 +42,15 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
-    Mutant("preference/calibration.py", "PUSH_MARGIN = 0.5", "PUSH_MARGIN = 0.0"),
-    Mutant("preference/calibration.py", "LOWEST_CFG = 1.5", "LOWEST_CFG = 1.0"),
-    Mutant("correction/update.py", "LATE_EXPONENT = 2.0", "LATE_EXPONENT = 1.0"),
-    Mutant("correction/update.py", "CLOSED_BELIEF = 0.5", "CLOSED_BELIEF = 0.4"),
     Mutant("correction/update.py", "return strength.expand(count)", "return strength.clamp(max=1).expand(count)"),
     Mutant("correction/update.py", "(sigma <= self.window[0])", "(sigma < self.window[0])"),
     Mutant("correction/asked.py", "asked = sigma >= CLOSED", "asked = sigma < CLOSED"),
     Mutant("correction/asked.py", "x = aim + following / level", "x = aim + 0.5 * following / level"),
-    Mutant("correction/asked.py", "first = int(coin * len(phrases))", "first = 0"),
     Mutant("correction/asked.py", ".nan_to_num(0, 0, 0)", ""),
     Mutant("correction/verdict.py", "for sign in (1, -1)[:noises]:", "for sign in (1, 1)[:noises]:"),
     Mutant("correction/kept_skin.py", "near[0] / near[1]", "near[1] / near[0]"),
     Mutant("correction/kept_skin.py", "there * _grown(elsewhere, reach)", "there"),
     Mutant("correction/update.py", "(sigma >= self.window[1])", "(sigma > self.window[1])"),
-    Mutant("correction/update.py", "1 - closed**exponent", "1 - closed"),
-    Mutant("correction/update.py", "min=CLOSED_BELIEF)).clamp(max=1)", "min=CLOSED_BELIEF))"),
-    Mutant("correction/update.py", "(1 - decision.chance).square()", "(1 - decision.chance)"),
-    Mutant("correction/update.py", "(1 + sigma[index].square())", "(1 + sigma[index])"),
-    Mutant("preference/calibration.py", "max(float(cfg), LOWEST_CFG)", "float(cfg)"),
-    Mutant("preference/calibration.py", "LOWEST_CFG) + PUSH_MARGIN", "LOWEST_CFG)"),
     Mutant("correction/update.py", "total = total * expand(strength, total)", "pass"),
     Mutant("correction/update.py", " & (strength > 0)", ""),
     Mutant("correction/update.py", "(settings.cap / size", "(0.5 * settings.cap / size"),
@@ -73,10 +65,8 @@ MUTANTS = [
     Mutant("correction/decision.py", "past and past.target == target", "past"),
     Mutant("correction/decision.py", "past is not None and past.shows_counter_side", "False"),
     Mutant("correction/decision.py", "= past.active, past.reason", "= True, past.reason"),
-    Mutant("correction/decision.py", "= calibration.tone if", "= -calibration.tone if"),
     Mutant("correction/decision.py", "members = members[~decided[members]]", ""),
     Mutant("correction/decision.py", "if reading and not reading.open", "if False"),
-    Mutant("correction/decision.py", "= calibration.chance(None", "= 1 - calibration.chance(None"),
     Mutant("correction/thinning.py", "SPARE_SHARE = 0.005", "SPARE_SHARE = 0.002"),
     Mutant("correction/thinning.py", "FIRST_SIGMAS = (0.4, 1.1)", "FIRST_SIGMAS = (0.35, 1.1)"),
     Mutant("correction/thinning.py", "FIRST_SIGMAS = (0.4, 1.1)", "FIRST_SIGMAS = (0.4, 1.2)"),
@@ -88,7 +78,6 @@ MUTANTS = [
     Mutant("correction/thinning.py", ".sum() * 997.0", ".sum() * 99.0"),
     Mutant("correction/thinning.py", "calibration.lean_spread * noise", "noise"),
     Mutant("correction/thinning.py", "torch.where(shown, full_rate, chances)", "chances"),
-    Mutant("correction/thinning.py", "* guidance\n", "\n"),
     Mutant("correction/memory.py", "REMEMBERED_PICTURES = 1024", "REMEMBERED_PICTURES = 1025"),
     Mutant("correction/memory.py", "GRID = 8", "GRID = 9"),
     Mutant("correction/memory.py", "PICTURES_ALIKE = 0.85", "PICTURES_ALIKE = 0.83"),
@@ -105,30 +94,16 @@ MUTANTS = [
     Mutant("correction/run.py", "self._earlier = before.decided()", "pass"),
     Mutant("correction/run.py", "if group >= 0 or earlier is None", "if True"),
     Mutant("correction/run.py", "unprompted + cfg * (", "unprompted + ("),
-    Mutant("learning/tone.py", "MOST_APART = 4.0", "MOST_APART = 5.0"),
-    Mutant("learning/tone.py", "FLAT_TONE = 0.1", "FLAT_TONE = 0.05"),
-    Mutant("learning/tone.py", "RIDGE = 0.1", "RIDGE = 0.2"),
-    Mutant("learning/tone.py", "RISE = 0.7", "RISE = 0.5"),
-    Mutant("learning/tone.py", "MOST_TONE = 8.0", "MOST_TONE = 9.0"),
-    Mutant("learning/tone.py", "POWERS = (0.5, 2.0)", "POWERS = (0.4, 2.0)"),
-    Mutant("learning/tone.py", "POWERS = (0.5, 2.0)", "POWERS = (0.5, 2.2)"),
-    Mutant("learning/tone.py", "TILT = 0.079", "TILT = 0.08"),
-    Mutant("learning/tone.py", "** (1 / power)", "** power"),
-    Mutant("learning/tone.py", "(stereotype.mean(dim=1) - ", "(stereotype.mean(dim=1) + "),
-    Mutant("learning/tone.py", "1.0, -1.0)", "-1.0, 1.0)"),
     Mutant("learning/points.py", "FROM_NOISE = 0.4", "FROM_NOISE = 0.5"),
     Mutant("learning/points.py", "RUN_POINTS = 6", "RUN_POINTS = 5"),
     Mutant("learning/points.py", "NOISE_SIGMA = 14.6", "NOISE_SIGMA = 14.0"),
     Mutant("learning/points.py", "((0.3, torch", "((0.4, torch"),
     Mutant("learning/points.py", "(0.8, part)", "(0.7, part)"),
-    Mutant("learning/points.py", "(1 - along(update, push))", "along(update, push)"),
     Mutant("learning/points.py", "UNGUIDED = 0.4", "UNGUIDED = 0.3"),
     Mutant("learning/points.py", "RUN_CFG = 9.0", "RUN_CFG = 8.0"),
     Mutant("learning/points.py", "RENEWED_NOISE = 0.8", "RENEWED_NOISE = 0.7"),
     Mutant("learning/points.py", "PICTURE_SIGMA = 2.0", "PICTURE_SIGMA = 3.0"),
     Mutant("learning/points.py", "min=0.05 *", "min=0.01 *"),
-    Mutant("learning/points.py", "- counter) / s ", "- counter) "),
-    Mutant("learning/points.py", "strength * belief)", "strength)"),
     Mutant("learning/store.py", "BROKEN_SHARE = 0.05", "BROKEN_SHARE = 0.06"),
     Mutant("learning/store.py", "broken > BROKEN_SHARE", "broken >= BROKEN_SHARE"),
     Mutant("learning/pairs.py", "WHOLE_PAIRS = 0.75", "WHOLE_PAIRS = 0.6"),
@@ -137,29 +112,16 @@ MUTANTS = [
     Mutant("learning/training.py", "MOST_CELLS = 32", "MOST_CELLS = 33"),
     Mutant("learning/training.py", "< 3 * MOST_CELLS", "<= 3 * MOST_CELLS"),
     Mutant("learning/training.py", "max(8, batch", "max(4, batch"),
-    Mutant("learning/training.py", "push, closed - update", "push, closed"),
     Mutant("learning/calibrate.py", '"unsure": 0.5', '"unsure": 1.0'),
-    Mutant("learning/calibrate.py", "FEWEST_COMPARED = 24", "FEWEST_COMPARED = 25"),
-    Mutant("learning/calibrate.py", "COUNTER_EVERY = 2", "COUNTER_EVERY = 3"),
     Mutant("preference/preference.py", "FAR_CFG = 2.0", "FAR_CFG = 1.9"),
     Mutant("preference/preference.py", "scales = calibrated or", "scales ="),
-    Mutant("learning/calibrate.py", "TRIAL_EVERY = 3", "TRIAL_EVERY = 4"),
-    Mutant("learning/calibrate.py", "TRIAL_TONE = 1.5", "TRIAL_TONE = 2.0"),
     Mutant("learning/calibrate.py", "FAR_CFGS = (2.0, 7.0)", "FAR_CFGS = (2.0, 5.0)"),
-    Mutant("learning/calibrate.py", "near / max(far, 1e-9)", "far / max(near, 1e-9)"),
     Mutant("learning/calibrate.py", "ends[0] / ends[1]", "ends[1] / ends[0]"),
     Mutant("learning/calibrate.py", "(errors[0] - errors[1])", "(errors[1] - errors[0])"),
     Mutant("learning/chances.py", "PRIOR_SLOPE = 4.0", "PRIOR_SLOPE = 2.0"),
     Mutant("learning/chances.py", "guided / slope", "slope / guided"),
     Mutant("learning/chances.py", "np.square(common - usual)", "0"),
     Mutant("learning/chances.py", "lean.std(ddof=1)", "lean.std(ddof=0)"),
-    Mutant("preference/networks.py", "LOWEST_SIGMA = 0.15", "LOWEST_SIGMA = 0.2"),
-    Mutant("preference/networks.py", ".clamp(max=1).square(), tone)", ".clamp(max=1), tone)"),
-    Mutant("preference/networks.py", "** (self.rise / 2)", "** self.rise"),
-    Mutant("preference/networks.py", "trained_sigma == sigma", "trained_sigma >= sigma"),
-    Mutant("preference/calibration.py", "FARTHER = 1.0", "FARTHER = 1.1"),
-    Mutant("preference/calibration.py", "and self.base_rate < 0.5", ""),
-    Mutant("preference/calibration.py", "in (_log, push_scale)", "in (_log, _log)"),
     Mutant("preference/calibration.py", "EXTRAPOLATED = 0.6", "EXTRAPOLATED = 0.5"),
     Mutant("preference/calibration.py", "SPREAD_DEVIATES = 0.1", "SPREAD_DEVIATES = 0.12"),
     Mutant("preference/calibration.py", "RUINED = 1.5", "RUINED = 1.6"),
@@ -200,7 +162,6 @@ MUTANTS = [
     Mutant("latents/spaces.py", "1.5305, 0.0609", "1.5305, 0.0"),
     Mutant("latents/spaces.py", "return sigma.clamp(min=1e-4).log() / 4", "return sigma.clamp(min=1e-4).log()"),
     Mutant("latents/spaces.py", "% len(mask)].clamp(0, 1)", "% len(mask)]"),
-    Mutant("latents/skin.py", "SKIN_MARGIN = 0.1", "SKIN_MARGIN = 0.2"),
     Mutant("latents/fingerprint.py", "SAME_WEIGHTS = 0.004", "SAME_WEIGHTS = 0.01"),
     Mutant("latents/statistics.py", "RENOISING_SIGMA = 0.5", "RENOISING_SIGMA = 0.6"),
     Mutant("latents/statistics.py", "RENOISING_SIGMA**2", "RENOISING_SIGMA"),
@@ -217,6 +178,59 @@ MUTANTS = [
     Mutant("hosts/schedulers.py", "(1 - squared) / squared", "1 / squared"),
     Mutant("hosts/schedulers.py", "not scheduler.state_in_first_order", "False"),
     Mutant("hosts/schedulers.py", "scheduler.step_index - 1]", "scheduler.step_index]"),
+    Mutant("axis/axis.py", "first = int(coin * len(self.phrases))", "first = 0"),
+    Mutant("preference/networks.py", "CLOSED = 1.0", "CLOSED = 0.9"),
+    Mutant("preference/networks.py", "asked := sigma >= CLOSED", "asked := sigma > CLOSED"),
+    Mutant("preference/preference.py", "calibration.tone if calibration else self", "self"),
+    Mutant("preference/calibration.py", 'names = ["tone", *(', "names = [*("),
+    Mutant("preference/calibration.py", "(abs(self.tone_drift)", "(self.tone_drift"),
+    Mutant("correction/update.py", "FIRST_WEIGHT = 1.75", "FIRST_WEIGHT = 1.7"),
+    Mutant("correction/update.py", "min(cfg, 1.0) * FIRST_WEIGHT", "FIRST_WEIGHT"),
+    Mutant("correction/update.py", "FIRST_WEIGHT) if first else cfg", "FIRST_WEIGHT)"),
+    Mutant("correction/update.py", "scale * preference.source.update(", "preference.source.update("),
+    Mutant("correction/update.py", "denoised if conditional is None else conditional", "denoised"),
+    Mutant("correction/decision.py", "CERTAIN_CHANCE = 0.97", "CERTAIN_CHANCE = 0.96"),
+    Mutant("correction/decision.py", "CERTAIN_CHANCE = 0.97", "CERTAIN_CHANCE = 0.98"),
+    Mutant("correction/decision.py", "~decided[members] & (by_itself", "(by_itself"),
+    Mutant("correction/decision.py", "fine[sure] = shown[sure] = True", "shown[sure] = True"),
+    Mutant("correction/decision.py", "by_itself = 1 - opening[members]", "by_itself = opening[members]"),
+    Mutant("correction/decision.py", "tone[members] += preference", "tone[members] = preference"),
+    Mutant("correction/decision.py", "0 if by_itself is None else by_itself", "0"),
+    Mutant("correction/decision.py", "(which & decision.fine)", "which"),
+    Mutant("correction/thinning.py", "(size / usual[of_group]).clamp(0, 1)", "(size / usual[of_group])"),
+    Mutant("correction/thinning.py", ".nan_to_num(1.0) if usual", ".nan_to_num(0.0) if usual"),
+    Mutant("correction/thinning.py", "size + weights[of_group] * guidance", "size"),
+    Mutant("correction/thinning.py", "size = update.square().mean(dim=1).sqrt()", "size = update.square().mean(dim=1)"),
+    Mutant("correction/thinning.py", ".mean(dim=1) / size).cpu()", ".mean(dim=1)).cpu()"),
+    Mutant("correction/kept_skin.py", "(1 + brightening) * shown", "(1 - brightening) * shown"),
+    Mutant("correction/kept_skin.py", "(points / usual)", "(points / 50)"),
+    Mutant("correction/kept_skin.py", "gained = now[..., 0] / shown", "gained = shown[..., 0] / shown"),
+    Mutant("correction/run.py", "SAME_NOISE = 0.95", "SAME_NOISE = 0.5"),
+    Mutant("correction/run.py", "OTHER_NOISE = 0.3", "OTHER_NOISE = 0.9"),
+    Mutant("correction/run.py", "OTHER_NOISE if asks else SAME_NOISE", "OTHER_NOISE"),
+    Mutant("correction/run.py", "decision.fine & asks", "decision.fine"),
+    Mutant("correction/run.py", "SEEN = 4.0", "SEEN = 400.0"),
+    Mutant("correction/run.py", "sigma.max() >= SEEN", "True"),
+    Mutant("correction/run.py", "(denoised if conditional is None else conditional).detach()", "denoised.detach()"),
+    Mutant("correction/run.py", "is not None and not replaced)", "is not None)"),
+    Mutant("correction/run.py", "self._settled = True", "pass"),
+    Mutant("correction/run.py", "-decision.tone.cpu() * strengths.clamp(max=1)", "-decision.tone.cpu() * strengths"),
+    Mutant("correction/run.py", "-decision.tone.cpu() * strengths.clamp(max=1)", "-decision.tone.cpu()"),
+    Mutant("correction/run.py", "decision.active.cpu() & (strengths > 0)", "decision.active.cpu()"),
+    Mutant("correction/run.py", "changed = changed * fit_mask(mask, made)[there]", "pass"),
+    Mutant("learning/points.py", "update = counter - conditional", "update = counter"),
+    Mutant("learning/points.py", "change = self.cfg * self", "change = self"),
+    Mutant("learning/points.py", "points.sigma >= NOISE_SIGMA", "points.sigma >= CLOSED"),
+    Mutant("learning/points.py", "(CLOSED / first[:, None])", "(0.5 / first[:, None])"),
+    Mutant("learning/training.py", "network(*inputs) - update", "network(*inputs)"),
+    Mutant("learning/learn.py", "SOUND_UPDATE = 0.5", "SOUND_UPDATE = 0.48"),
+    Mutant("learning/learn.py", "SOUND_PAIRS = 0.9", "SOUND_PAIRS = 0.88"),
+    Mutant("learning/learn.py", "FIRST_POINTS = 384", "FIRST_POINTS = 256"),
+    Mutant("learning/learn.py", "else 2 * amount", "else 3 * amount"),
+    Mutant("learning/calibrate.py", "COUNTER_EVERY = 3", "COUNTER_EVERY = 2"),
+    Mutant("learning/calibrate.py", "(usual + (share", "((share"),
+    Mutant("learning/calibrate.py", "(1 + share.square().sum())", "(1 + share.sum())"),
+    Mutant("learning/calibrate.py", "-tone * open_share[whole]", "-tone * share[whole]"),
 ]  # fmt: skip
 
 
@@ -268,10 +282,9 @@ def outcome(copy: Path, mutant: Mutant) -> str:
 
 
 def tests_of(mutant: Mutant) -> str:
-    if mutant.file in TESTS:
-        return f"tests/test_{TESTS[mutant.file]}.py"
     room = mutant.file.split("/")[0]
-    return f"tests/test_pinned_{PINNED_WITH.get(room, room)}.py"
+    names = TESTS.get(mutant.file, f"pinned_{PINNED_WITH.get(room, room)}")
+    return " ".join(f"tests/test_{name}.py" for name in names.split())
 
 
 def passes(copy: Path, tests: str) -> bool:
@@ -289,7 +302,7 @@ def run(copy: Path, tests: str) -> None:
     sys.dont_write_bytecode = True
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.exit(pytest.main([*QUICK, tests]))
+    sys.exit(pytest.main([*QUICK, *tests.split()]))
 
 
 if __name__ == "__main__":

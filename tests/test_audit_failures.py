@@ -9,7 +9,7 @@ from audit_world import DRAWN, Push, drawn_audit, failures, plan, report_of, to_
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAILURES = {"does nothing", "changes the group", "collapses variety", "lightens skin", "ruins pictures"}
-CFG = 2.0 + 0.5  # the factor by which a push is multiplied at a CFG scale of 2
+CFG = 2.0  # the factor by which a push is multiplied at a CFG scale of 2
 
 
 def report_with(push, folder, groups=("Orvane",)):
@@ -46,7 +46,7 @@ def lighter(x, sigma):
          "The prompt names Orvane"),  # Quilmari in place of Orvane
         (to_one_picture, "collapses variety", {"lightens skin", "ruins pictures"}, "Orvane are alike"),
         (lighter, "lightens skin", set(), "Orvane by +"),
-        (lambda x, sigma: 8 * to_the_counter_side(x, sigma), "ruins pictures", set(), "a lower strength or CFG scale"),
+        (lambda x, sigma: 10 * to_the_counter_side(x, sigma), "ruins pictures", set(), "a lower strength or CFG scale"),
     ],
     ids=["pushes nowhere", "pushes elsewhere", "another group", "one picture", "lighter", "too far"],
 )  # fmt: skip

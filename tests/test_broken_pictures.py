@@ -7,7 +7,7 @@ import pytest
 from corrector.learning.calibrate import calibrate
 from corrector.learning.learn import learn
 from corrector.learning.pairs import make_pairs
-from corrector.learning.points import sample_points
+from corrector.learning.points import COLUMNS, sample_points
 from corrector.learning.store import PairError
 from gaussian_host import GaussianHost
 
@@ -43,25 +43,23 @@ def pairs(axis):
 
 
 def test_points_with_nan_are_left_out_and_counted(axis, pairs):
-    points, whole = (sample_points(host, axis, pairs, 204, 0) for host in (Broken(predictions=100), GaussianHost()))
-    assert 0 < points.broken <= 10 and whole.broken == 0 and points.evaluations == whole.evaluations
-    columns = [
-        getattr(points, name) for name in ("x", "sigma", "group", "conditional", "push", "update", "tone", "run")
-    ]
-    assert {len(column) for column in columns} == {204 - points.broken}
+    points, whole = (sample_points(host, axis, pairs, 384, 0) for host in (Broken(predictions=100), GaussianHost()))
+    assert 0 < points.broken <= 19 and whole.broken == 0 and points.evaluations == whole.evaluations
+    columns = [getattr(points, name) for name in COLUMNS]
+    assert {len(column) for column in columns} == {384 - points.broken}
     assert all(column.isfinite().all() for column in columns) and points.weights.isfinite().all()
 
 
 def test_a_preference_learned_from_such_a_checkpoint_is_whole_and_says_how_many(axis, pairs, one_thread):
-    preference = learn(Broken(predictions=100), axis, seed=0, cfg=1.0, pairs=pairs, steps=20, points=200)
-    assert 0 < preference.training["points_broken"] <= 10
+    preference = learn(Broken(predictions=100), axis, seed=0, cfg=1.0, pairs=pairs, steps=20, points=100)
+    assert 0 < preference.training["points_broken"] <= 9
     assert all(tensor.isfinite().all() for tensor in preference.source.state_dict().values())
-    assert math.isfinite(preference.training["push_r2"])
+    assert math.isfinite(preference.training["update_r2"])
 
 
 def test_a_checkpoint_whose_predictions_are_too_often_nan_is_refused(axis, pairs):
-    with pytest.raises(PairError, match=r"of 204 predictions of the model came out as NaN.*at most 5%.*float32"):
-        sample_points(Broken(predictions=10), axis, pairs, 204, 0)
+    with pytest.raises(PairError, match=r"of 192 predictions of the model came out as NaN.*at most 5%.*float32"):
+        sample_points(Broken(predictions=10), axis, pairs, 192, 0)
 
 
 def finite(calibration):

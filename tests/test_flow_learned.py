@@ -31,7 +31,7 @@ def file(host, one_thread, tmp_path_factory):
     path = tmp_path_factory.mktemp("learned") / "backdrop.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning, "train_gate", lambda *_, **__: (None, {}))
-        learned = corrector.learn(host, axis, count=8, steps=120, points=600)
+        learned = corrector.learn(host, axis, count=8, points=384)
     corrector.save_preferences([corrector.calibrate(host, learned, count=2)], path)
     return path
 

@@ -1,11 +1,11 @@
-"""Finished pictures get the skin tone of their plain previews, where skin is, and hardly change elsewhere."""
+"""Finished pictures get the skin tone of their plain previews, or another by points, and hardly change elsewhere."""
 
 import numpy as np
 import pytest
 import torch
 
 from corrector.axis.axis import load_axis
-from corrector.correction.kept_skin import with_skin_of
+from corrector.correction.kept_skin import skin_lightness, with_skin_of
 from corrector.files.folders import AXES
 from corrector.latents.skin import LinearColours, Pictures
 from corrector.miniature.host import Miniature
@@ -38,6 +38,31 @@ def test_skin_is_as_light_as_before_and_the_rest_stays(host, pictures):
     skin = load_marker().mark(after) > 0
     moved = (held - after).abs().mean(dim=1)
     assert moved[skin].mean() > 5 * moved[~skin].mean()
+
+
+def test_skin_changes_by_as_many_points_as_are_asked_for_and_the_rest_stays(host, pictures):
+    plain, counter = pictures
+    points = torch.tensor([4.0, -4.0, 0.0] * 2)
+    changed = with_skin_of(plain, counter, Pictures(host.decode, host.encode_pictures), REGION, points)
+    after, held = host.decode(counter), host.decode(changed)
+    lightness = [load_marker().lightness(each) for each in (after, held)]
+    np.testing.assert_allclose(lightness[1] - lightness[0], points, atol=1.0)
+    skin = load_marker().mark(after) > 0
+    moved = (held - after).abs().mean(dim=1)
+    assert moved[skin].mean() > 5 * moved[~skin].mean()
+    torch.testing.assert_close(changed[2::3], counter[2::3], rtol=0, atol=1e-5)
+
+
+def test_the_lightness_of_skin_is_that_of_what_both_pictures_show(host, pictures):
+    before, after = (host.decode(latents) for latents in pictures)
+    lightness = skin_lightness(before, after, REGION)
+    marked = [load_marker().lightness(each) for each in (before, after)]
+    np.testing.assert_allclose(lightness[:, 1] - lightness[:, 0], marked[1] - marked[0], atol=2.0)
+    torch.testing.assert_close(
+        skin_lightness(after, after, REGION).diff(dim=1), torch.zeros(COUNT, 1), rtol=0, atol=0.1
+    )
+    red, green = (torch.eye(3)[channel].view(1, 3, 1, 1).expand(2, 3, 64, 64) for channel in (0, 1))
+    assert skin_lightness(red, green, REGION).isnan().all(), "no skin of one person is in both"
 
 
 def test_a_picture_that_has_the_tone_already_hardly_changes(host, pictures):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from corrector.latents.fingerprint import fingerprint, same_weights
-from corrector.latents.skin import skin_mask
 from corrector.latents.spaces import (
     LATENT_SPACES,
     denoised_from_output,
@@ -48,11 +47,6 @@ def test_flow_models_reach_the_package_in_variance_exploding_form():
 def test_mask_is_repeated_and_kept_within_0_and_1():
     mask = fit_mask(torch.tensor([[[0.2]], [[1.5]]]), torch.zeros(3, 4, 2, 2))
     assert mask[:, 0, 0, 0].tolist() == pytest.approx([0.2, 1.0, 0.2])
-
-
-def test_skin_mask_reaches_a_tenth_of_the_sides_beyond_its_box():
-    mask = skin_mask((4, 10, 10), (0.4, 0.4, 0.6, 0.6))
-    assert mask[5].tolist() == pytest.approx([0, 0, 0, 1, 1, 1, 1, 0, 0, 0], abs=1e-5)
 
 
 @pytest.mark.parametrize("factor, same", [(1.002, True), (1.006, False)])

@@ -23,7 +23,7 @@ def learning_graph(object_info, axis="one-group.json"):
         ("CheckpointLoaderSimple", "models", None),
         ("RSCorrectorLoadAxis", "axis", {"file": axis}),
         ("RSCorrectorLearnPreference", "learn",
-         {**small, "pairs": 32, "seed": 2, "name": "by the graph", "training_steps": 40}),
+         {**small, "pairs": 32, "seed": 2, "name": "by the graph", "points": 48}),
         ("RSCorrectorCalibrate", "calibrate", {**small, "images": 16, "seed": 1}),
         ("EmptyLatentImage", "latent", {**size, "batch_size": 2}),
     ):  # fmt: skip

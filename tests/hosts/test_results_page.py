@@ -57,7 +57,7 @@ def shown(page, kind):
 def learning(page, name):
     open_workflow(page, "3-learn-a-correction-in-minutes.json")
     change(page, "RSCorrectorLoadAxis", {"file": "one-group.json"})
-    change(page, "RSCorrectorLearnPreference", {**SMALL, "pairs": 16, "training_steps": 20, "name": name})
+    change(page, "RSCorrectorLearnPreference", {**SMALL, "pairs": 16, "points": 24, "name": name})
     change(page, "RSCorrectorCalibrate", {**SMALL, "images": 16})
 
 
@@ -72,7 +72,7 @@ def test_learning_says_its_stages_and_ends_in_its_report_fresh_and_cached(server
         assert "drawing pairs 0 of 32" in texts and any(text.startswith("drawing pairs 32 of 32") for text in texts)
         for stage in (
             "asking the model which side the pairs show",
-            "reading the model at noisy pairs",
+            "asking the model while it draws",
             "measuring Orvane",
         ):
             assert any(text.startswith(stage) for text in texts), texts

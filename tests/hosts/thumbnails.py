@@ -25,7 +25,7 @@ WITH_MINIATURE = {
     "EmptySD3LatentImage": {**SIZE, "batch_size": 4},
     "RSCorrectorAnyCheckpoint": {"axis": "miniature-backdrop.json"},
     "RSCorrectorLoadAxis": {"file": "miniature-backdrop.json"},
-    "RSCorrectorLearnPreference": {**SIZE, "steps": 16, "cfg": 2.0, "batch": 16, "pairs": 32, "points": 384},
+    "RSCorrectorLearnPreference": {**SIZE, "steps": 16, "cfg": 2.0, "batch": 16, "pairs": 16, "points": 384},
     "RSCorrectorCalibrate": {**SIZE, "steps": 16, "cfg": 2.0, "batch": 16, "images": 16},
 }  # fmt: skip
 # Loaders of a flow model's files, and the node for its shift: outputs of the miniature in their place.

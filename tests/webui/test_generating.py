@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from corrector.correction.verdict import verdict_of_host
+from corrector.miniature.skin import load_marker
 from corrector.preference.file import file_hash, load_preferences, save_preferences
+from hosts.inside.shown_skin import drift, on_skin_and_elsewhere
 from webui_hosts import KITTEN, NO_SCRIPT, OFF, ON, ORVANE, VILLAGE
 from webui_modules import relabelled
 
@@ -123,11 +125,34 @@ def test_the_preserved_region_of_inpainting_is_not_changed(host):
     mask = torch.zeros(4, 16, 16)
     mask[:, :, :8] = 1  # A1111's `mask` is the preserved region
     init = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(3))
-    plain, made = host.plain(mask=mask, init_latent=init), host.generate(*ON, mask=mask, init_latent=init)
+    options = dict(mask=mask, init_latent=init, nmask=1 - mask)
+    plain, made = host.plain(**options), host.generate(*ON, **options)
     assert made.results[0] == "corrected"
     assert not torch.equal(plain[..., 8:], made.latents[..., 8:])
     if host.sampler == "euler":
         assert torch.equal(made.latents[..., :8], init[..., :8]) and torch.equal(plain[..., :8], init[..., :8])
+
+
+@each_sampler
+def test_finished_pictures_get_the_skin_tone_that_the_update_changed_and_stay_as_they_are_elsewhere(
+    host, part, monkeypatch
+):
+    host.steps, options, marker = 12, dict(prompts=[ORVANE] * 3, cfg_scale=7.0), load_marker()
+    made = host.generate(*ON, **options).latents
+    monkeypatch.setattr(part("corrector.correction.run").Run, "finished", lambda run, made: made)
+    updated = host.generate(*ON, **options).latents
+    plain, *pictures = (host.miniature.decode(latents) for latents in (host.plain(**options), updated, made))
+    drifts = [drift(marker, plain, each) for each in pictures]
+    assert drifts[0] > 4 and abs(drifts[1]) < 2
+    on_skin, elsewhere = on_skin_and_elsewhere(marker, pictures[0], made - updated)
+    assert on_skin > 0.05 > 10 * elsewhere
+
+
+def test_an_interrupted_run_is_not_finished(host, part, monkeypatch):
+    made = host.generate(*ON, interrupt_at=2)
+    monkeypatch.setattr(part("corrector.correction.run").Run, "finished", lambda *_: pytest.fail("it was finished"))
+    assert torch.equal(host.generate(*ON, interrupt_at=2).latents, made.latents)
+    assert made.results == ["corrected"] * 2
 
 
 @pytest.mark.parametrize("cfg_scale", [1.0, 7.0])

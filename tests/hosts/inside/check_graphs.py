@@ -11,7 +11,9 @@ def differs(a, b):
     return bool((a - b).abs().mean() > 1e-5)
 
 
-def test_combined_preferences_are_equal_to_two_nodes_in_a_row_of_which_the_last_finishes_first(model, backdrop, attire, prompts):
+def test_combined_preferences_are_equal_to_two_nodes_in_a_row_of_which_the_last_finishes_first(
+    model, backdrop, attire, prompts
+):
     positive, negative = prompts["person"], prompts["empty"]
     combined = node("RSCorrectorCombinePreferences", preference_1=attire, preference_3=backdrop)
     in_a_row = sample(correct(correct(model, backdrop), attire), positive, negative)

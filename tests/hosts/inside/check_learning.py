@@ -25,7 +25,7 @@ from rs_pack.nodes import learning
 from rs_pack.nodes.preferences import preferences_in
 
 SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
-LEARN = dict(SIZE, pairs=40, steps=3, cfg=2.0, seed=3, batch=10, name="orvane", training_steps=40)
+LEARN = dict(SIZE, pairs=40, steps=3, cfg=2.0, seed=3, batch=10, name="orvane", points=48)
 THUMBNAIL = 2  # batches: plain and corrected pictures
 CALIBRATE = dict(SIZE, images=16, cfg=2.0, steps=3, seed=1, batch=16)
 
