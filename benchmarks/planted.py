@@ -58,13 +58,12 @@ def _lighter(host: Miniature, group: str) -> Update:
     """Brightens the middle of the picture, where people are: latents of all that is lighter there."""
     grey, light = (host.encode_pictures(torch.full((1, 3, 128, 128), level)) for level in (0.0, 0.5))
     middle = F.pad(torch.ones(1, 1, 8, 8), (4, 4, 4, 4))
-    return lambda x, sigma: 0.3 * (light - grey) * middle / (1 + sigma)
+    return lambda x, sigma: 0.1 * (light - grey) * middle / (1 + sigma)
 
 
 def _melted(host: Miniature, group: str) -> Update:
-    """Pushes twice as far as the shipped preference, and until the end as at sigma 5, when nothing is decided yet.
-
-    At CFG 7 faces melt and skies burn, and the miniature's reader still finds the group and the city.
+    """Pushes where the shipped preference does at sigma 5, when nothing is decided yet, far and until the end: faces
+    melt and skies burn.
     """
     source = load_preference(ROOT / "weights" / "miniature-backdrop.safetensors").source
     tokens = host.encode([f"a portrait of a {group} person"])
@@ -72,7 +71,8 @@ def _melted(host: Miniature, group: str) -> Update:
     def push(x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.flatten()
         predicted = host.denoise(x, sigma, tokens.expand(len(x), -1, -1))
-        return 2.0 * source(x, sigma.clamp(min=5.0), torch.zeros(len(x), dtype=torch.long), predicted)
+        update = source(x, sigma.clamp(min=5.0), torch.zeros(len(x), dtype=torch.long), predicted)
+        return 3.0 * update / update.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
     return push
 

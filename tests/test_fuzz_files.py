@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load, save
@@ -29,6 +27,8 @@ from corrector.files.tensor_files import CHECKSUM, KEY, checksum
 from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.file import load_preferences, save_preferences
 from preference_files import small_preference
+from steady import given, settings
+from steady import strategies as st
 
 TEXTS = (
     "", " ", "Orvane", "{group}", "{group:>1500000000}", "{group!r} {group}", "{", "$x_1^{", "<!--<script>", "\ud800",
