@@ -24,10 +24,11 @@ COPIED = ("corrector", "axes", "weights", "tests", "pyproject.toml")
 SLOW_IMPORTS = ("scipy.stats", "skimage.color", "diffusers.schedulers.scheduling_dpmsolver_multistep")
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain")
 TESTS = {
-    "axis/axis.py": "asked", "correction/asked.py": "asked", "correction/kept_skin.py": "kept_skin",
-    "correction/decision.py": "pinned_correction run", "correction/run.py": "pinned_correction run asked",
-    "correction/update.py": "pinned_correction asked",
-    "correction/verdict.py": "verdict", "preference/preference.py": "pinned_preference pinned_correction",
+    "axis/axis.py": "asked", "correction/asked.py": "asked", "correction/kept_skin.py": "pinned_finish kept_skin",
+    "correction/decision.py": "pinned_correction pinned_finish run",
+    "correction/run.py": "pinned_correction pinned_finish run", "correction/update.py": "pinned_correction asked",
+    "correction/verdict.py": "verdict", "preference/calibration.py": "pinned_preference pinned_finish",
+    "preference/preference.py": "pinned_preference pinned_correction",
     "gate/listed.py": "listed", "gate/plain_words.py": "listed",
 }  # fmt: skip
 PINNED_WITH = {"hosts": "latents", "gate": "preference"}  # rooms whose pinned values are in another's file
@@ -208,11 +209,9 @@ MUTANTS = [
     Mutant("correction/run.py", "SAME_NOISE = 0.95", "SAME_NOISE = 0.5"),
     Mutant("correction/run.py", "OTHER_NOISE = 0.3", "OTHER_NOISE = 0.9"),
     Mutant("correction/run.py", "OTHER_NOISE if asks else SAME_NOISE", "OTHER_NOISE"),
-    Mutant("correction/run.py", "decision.fine & asks", "decision.fine"),
     Mutant("correction/run.py", "SEEN = 4.0", "SEEN = 400.0"),
     Mutant("correction/run.py", "sigma.max() >= SEEN", "True"),
     Mutant("correction/run.py", "(denoised if conditional is None else conditional).detach()", "denoised.detach()"),
-    Mutant("correction/run.py", "is not None and not replaced)", "is not None)"),
     Mutant("correction/run.py", "self._settled = True", "pass"),
     Mutant("correction/run.py", "-decision.tone.cpu() * strengths.clamp(max=1)", "-decision.tone.cpu() * strengths"),
     Mutant("correction/run.py", "-decision.tone.cpu() * strengths.clamp(max=1)", "-decision.tone.cpu()"),
