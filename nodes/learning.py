@@ -167,16 +167,16 @@ class RSCorrectorLearnPreference(io.ComfyNode):
             logging.info("RS-Corrector: learning takes %s", cost_of(host, axis, host.shape, pairs, points, cfg))
             drawn, folder = _pairs(host, axis, pairs, seed, cfg, steps_of(host), progress)
 
-            def saved(preference: Preference) -> None:
+            def keep(preference: Preference) -> None:
                 preference.name = path.stem
                 save_preference(preference, path)
                 progress.kept = f"{path.name} is saved, from {preference.training['points']} points"
 
             preference = learn(
                 host, axis, count=pairs, seed=seed, cfg=cfg, points=points, pairs=drawn, progress=progress,
-                folder=folder, saved=saved, **others,
+                folder=folder, saved=keep, **others,
             )  # fmt: skip
-            saved(preference)  # before anything else can fail
+            keep(preference)  # before anything else can fail
             saved = preferences_in(path)
             first = drawn.latents[:, :, : max(1, MOST_COLUMNS // len(axis.groups))]
             pictures = host.decode(first.flatten(0, 2)).unflatten(0, first.shape[:3])

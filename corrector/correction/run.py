@@ -179,7 +179,7 @@ class Run:
         that was fine, it is corrected from now on; where the model is asked, only if nearly all noise is new, as with
         LCM, or if it shows the stereotype later.
         """
-        if self._first is not None and self._last_prediction and not (self._first[1] == sigma).any():
+        if self.decisions and self._first and self._last_prediction and not (self._first[1] == sigma).any():
             (before, _), self._first = self._first, None
             noise_before, noise = ((part.float() - self._last_prediction().float()).flatten(1) for part in (before, x))
             similarity = torch.cosine_similarity(noise_before, noise)

@@ -163,7 +163,7 @@ class _Group:
         leans, at = self.leans(cfgs, plain)
         return [self.calibration(*parts) for parts in zip(cfgs, plain, at, leans, strict=True)]
 
-    def calibration(self, cfg: float, plain: _Stage, lean: Tensor, told: dict[str, float]) -> Calibration:
+    def calibration(self, cfg: float, plain: _Stage, lean: Tensor, told: dict[str, Any]) -> Calibration:
         """The Calibration at a CFG scale.
 
         Args:

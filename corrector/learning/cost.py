@@ -102,4 +102,4 @@ def _step_of_network(host, groups, shape):
 def _step_of_gate(groups):
     gate = PromptGate(DIRECTIONS, groups, HIDDEN, reach=REACH)
     tokens = torch.randn(GATE_BATCH, TEXT_TOKENS, DIRECTIONS)
-    return lambda: sum(part.square().mean() for part in gate(tokens)).backward()
+    return lambda: torch.cat(gate(tokens), dim=1).square().mean().backward()

@@ -60,7 +60,7 @@ def make_pairs(
         groups = [_group(drawing, axis, number, count, seed, dict(cfg=cfg, steps=steps)) for number in numbers]
     even = min(len(seeds) for _, seeds in groups)  # groups keep the same number
     latents = torch.stack([latents[:, :even] for latents, _ in groups])
-    lightness = torch.stack([skin_of_host(host, *sides, axis).T for sides in latents])
+    lightness = torch.stack([skin_of_host(host, sides[0], sides[1], axis).T for sides in latents])
     return Pairs(latents, lightness, torch.stack([seeds[:even] for _, seeds in groups]), sum(drawing.broken.values()))
 
 
