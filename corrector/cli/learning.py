@@ -125,9 +125,9 @@ def _learn(axis: Axis, path: Path, host: Checkpoint | FlowMiniature, args: Names
     others: dict[str, Any] = gate_others(axis, AXES, host.space)
 
     def saved(preference: Preference) -> None:
-        figures = preference.training["points"], preference.training["update_r2"]
-        print("Wrote {} ({}): learned from {} points, {:.0%} of the model's update explained, not calibrated yet.".format(
-            path, save_preference(preference, path), *figures), flush=True)  # fmt: skip
+        hash_, figures = save_preference(preference, path), preference.training
+        print(f"Wrote {path} ({hash_}), not calibrated yet: learned from {figures['points']} points, it explains "
+              f"{figures['update_r2']:.0%} of the model's update.", flush=True)  # fmt: skip
 
     preference = learning.learn(
         host, axis, args.pairs, args.seed, args.cfg, args.points, pairs, _stages(), folder, saved,
