@@ -127,7 +127,7 @@ def cells(world: str, settings: tuple, n: int, options: Options, **more) -> Iter
 
 
 def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
-    yield from learned(options, CALIBRATED, world, 1000)
+    yield from learned(options, CALIBRATED, world, 200)
     yield from learned(options, ELSEWHERE, world)
 
 
@@ -184,7 +184,7 @@ def targets(
 ) -> Iterator[Row]:
     """Shares of counter pictures at lower targets."""
     for target in shares:
-        yield from map(measure, cells(world, settings, 200, options, target=target, **more))
+        yield from map(measure, cells(world, settings, 96, options, target=target, **more))
 
 
 def asked(options: Options, world: str = "miniature", settings: tuple = CALIBRATED, **more) -> Iterator[Row]:
@@ -204,7 +204,7 @@ def pictures(options: Options) -> Iterator[Row]:
 
     Otherwise the correction would find the start among its own pictures, and keep what it decided there.
     """
-    for cell in cells("miniature", CALIBRATED[1:], 50, options):
+    for cell in cells("miniature", CALIBRATED[1:], 48, options):
         if cell.axis == "backdrop":
             for inpainting in (False, True):
                 for denoise in (0.3, 0.5, 0.7, 0.9):
@@ -214,7 +214,7 @@ def pictures(options: Options) -> Iterator[Row]:
 def two_axes(options: Options) -> Iterator[Row]:
     """Each preference by itself and both together, for the groups of both axes: each axis is measured."""
     attributes = tuple(WORLDS["miniature"].sides)
-    for cell in cells("miniature", CALIBRATED, 200, options):
+    for cell in cells("miniature", CALIBRATED, 96, options):
         if all(cell.group in preference_of("miniature", attribute).axis.groups for attribute in attributes):
             for correct in (*((attribute,) for attribute in attributes), attributes):
                 yield measure(replace(cell, correct=correct))
@@ -224,7 +224,7 @@ def derivatives(options: Options) -> Iterator[Row]:
     """The shipped preferences on derivatives of the miniature, as they are and calibrated again."""
     for derivative in ("print", "rates"):
         for calibrated in (False,) if options.quick else (False, True):
-            for cell in cells("miniature", CALIBRATED, 104, options, derivative=derivative, calibrated=calibrated):
+            for cell in cells("miniature", CALIBRATED, 56, options, derivative=derivative, calibrated=calibrated):
                 for target in (1.0, 0.5):
                     yield measure(replace(cell, target=target))
 
