@@ -93,7 +93,7 @@ def test_the_blueprint_opens_as_one_node_with_the_sockets_and_settings_of_both(p
         inside: n.subgraph.nodes.map(m => m.type in LiteGraph.registered_node_types && m.type) }))"""
     )
     assert node["title"] == "Corrected Sampler" and node["inside"] == ["RSCorrector", "KSampler"]
-    assert node["inputs"] == ["model", "preference", "positive", "negative", "latent_image"]
+    assert node["inputs"] == ["model", "preference", "positive", "negative", "latent_image", "vae"]
     assert node["outputs"] == ["LATENT"]
     names = [name.rpartition(": ")[2] for name in node["widgets"]]
     assert names == ["strength", "seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"]
