@@ -122,7 +122,7 @@ class Run:
             self._heed_noise(x, sigma)
             self._place(x.device)
         asked = self.asked.sides if self.asked and not replaced else None
-        scale = update_scale(cfg, self._first is not None and not replaced)
+        scale = update_scale(cfg, self._first is not None)
         decisions = self.decisions or ()
         result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, scale, conditional, asked)
         if result is not denoised and (self._seen is None or sigma.max() >= SEEN):
