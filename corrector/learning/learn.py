@@ -91,9 +91,9 @@ def learn(
 
 def _states(host, axis, pairs, points, seed, known, store, progress, gate_options) -> Iterator[Preference]:
     """Preferences that are learned from more and more points, each by training the network of the last one further."""
-    source, learned, amount = None, 0, min(FIRST_POINTS, points)
+    source, learned = None, 0
     gate, figures_of_gate = None, {}
-    while True:
+    for amount in _amounts(points):
         sampled = sample_points(host, axis, pairs, amount, seed, store, progress)
         steps = STEPS_A_POINT * (amount - learned)
         with _precision(host):
@@ -109,7 +109,16 @@ def _states(host, axis, pairs, points, seed, known, store, progress, gate_option
         if weak := weakness(training):
             training["weak"] = weak
         yield Preference(axis, host.space, source, gate, training=training, name=axis.id)
-        source, learned, amount = copy.deepcopy(source), amount, points if amount < points else 2 * amount
+        source, learned = copy.deepcopy(source), amount
+
+
+def _amounts(points: int) -> Iterator[int]:
+    """Numbers of points of the states, ascending: FIRST_POINTS, `points`, twice that, and so on."""
+    if points > FIRST_POINTS:
+        yield FIRST_POINTS
+    while True:
+        yield points
+        points *= 2
 
 
 def _made_from(host, axis, pairs, cfg, seed):

@@ -104,7 +104,8 @@ class Calibration:
              lambda value: abs(value - 1) > SPREAD_DEVIATES),
             (self.extremes, "their latents' extremes are {:.2f} times those of the model's own counter pictures",
              lambda value: abs(value - 1) > SPREAD_DEVIATES),
-            (self.error, "the model finds them {:.1f} times as unlikely as its own counter pictures", lambda value: value > RUINED),
+            (self.error, "the model finds them {:.1f} times as unlikely as its own counter pictures",
+             lambda value: value > RUINED),
             (abs(self.tone_drift), f"their skin is {{:.1f}} points of L* {shade}", lambda value: value > TONE_DRIFT),
             (self.sure, "only {:.0%} of them clearly show one of the two sides", lambda value: value < 1 - UNSURE),
         ]  # fmt: skip
