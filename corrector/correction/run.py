@@ -186,8 +186,8 @@ class Run:
             noisy = torch.zeros_like(similarity, dtype=torch.bool)
             for preference, decision, reasons in zip(self.preferences, self.decisions, self._reasons, strict=True):
                 asks = isinstance(preference.source, Text)
-                noisy |= (similarity < SAME_NOISE) & decision.fine & asks
                 correct_fine(similarity < (OTHER_NOISE if asks else SAME_NOISE), decision, reasons)
+                noisy |= (similarity < SAME_NOISE) & decision.fine
             if self.asked:
                 self.asked.noisy = noisy
         if self.asked and self.decisions:
