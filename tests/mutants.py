@@ -225,7 +225,7 @@ MUTANTS = [
     Mutant("learning/learn.py", "SOUND_UPDATE = 0.5", "SOUND_UPDATE = 0.48"),
     Mutant("learning/learn.py", "SOUND_PAIRS = 0.9", "SOUND_PAIRS = 0.88"),
     Mutant("learning/learn.py", "FIRST_POINTS = 384", "FIRST_POINTS = 256"),
-    Mutant("learning/learn.py", "else 2 * amount", "else 3 * amount"),
+    Mutant("learning/learn.py", "points *= 2", "points *= 3"),
     Mutant("learning/calibrate.py", "COUNTER_EVERY = 3", "COUNTER_EVERY = 2"),
     Mutant("learning/calibrate.py", "(usual + (share", "((share"),
     Mutant("learning/calibrate.py", "(1 + share.square().sum())", "(1 + share.sum())"),

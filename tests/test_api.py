@@ -67,7 +67,7 @@ def test_learning_resumes_from_a_folder_and_uses_the_shells_cfg_scale(pipe, tmp_
         evaluations.append(host.evaluations)
     assert learned[0].training == learned[1].training and learned[0].training["cfg"] == 2.0
     verdicts = 4 * 4  # two pairs, four evaluations a picture
-    thumbnail = 2 * 4 * 2 * host.steps  # four pictures plain and corrected, at a CFG scale that asks twice a step
+    thumbnail = 2 * 4 * 2 * min(host.steps, 8)  # four pictures plain and corrected, with two evaluations a step
     assert evaluations[1] - evaluations[0] == verdicts + thumbnail, "no pair and no point is drawn twice"
     assert evaluations[1] < 2 * evaluations[0] and learned[0].thumbnail == learned[1].thumbnail != ""
     assert learned[0].training["host"]["checkpoint"] == host.identity["checkpoint"]

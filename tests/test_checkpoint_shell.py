@@ -1,6 +1,7 @@
 """Learning and calibration on a checkpoint from the shell."""
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +26,7 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, axis, tmp_path
     small = dict(steps=2)
     monkeypatch.setattr(learning, "learn", partial(learning.learn, **small))
     monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
-    monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
+    monkeypatch.setattr(learning, "ALIKE_PAIRS", 0)  # a model of random weights draws no sides
     axis_file, file, pairs = tmp_path / "axis.json", tmp_path / "own.safetensors", tmp_path / "pairs"
     axis_file.write_text(json.dumps(axis.to_dict()))
     where = ["--checkpoint", str(checkpoints["sdxl"]), "--steps", "2", "--size", "128x64", "--cfg", "3"]
@@ -33,7 +34,8 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, axis, tmp_path
     options += ["--pairs-folder", str(pairs), "--out", str(file)]
     cli.main(["learn", str(axis_file), *where, *options])
     said = capsys.readouterr().out
-    assert "16 pictures of 128 x 64" in said and str(pairs) in said and "This preference is weak: " in said
+    assert re.search(r"This takes [\d,]+ evaluations of the model, about \d+ seconds on this machine", said)
+    assert str(pairs) in said and "from 192 points" in said and "This preference is weak: " in said
     assert len(list(pairs.glob("*.safetensors"))) == 4
     with Image.open(tmp_path / "own.png") as report:
         assert min(report.size) > 400
@@ -44,7 +46,7 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, axis, tmp_path
     said = capsys.readouterr().out
     assert "Orvane at CFG 3" in said and "80%" in said
     calibrated = load_preference(file)
-    assert "Calibration at CFG 3 and 7: at most 36 pictures, kept in " in said
+    assert "Calibration at CFG 3 and 7: at most 20 pictures, kept in " in said
     assert [(c.group, c.cfg, c.base_n) for c in calibrated.calibrations] == [
         (group, cfg, 2) for group in axis.groups for cfg in (3, 7)
     ]
@@ -59,7 +61,7 @@ def test_the_shell_keeps_what_it_made_when_it_is_stopped_and_refuses_at_once_wha
 ):
     monkeypatch.setattr(learning, "learn", partial(learning.learn, steps=2))
     monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
-    monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
+    monkeypatch.setattr(learning, "ALIKE_PAIRS", 0)  # a model of random weights draws no sides
     monkeypatch.setattr(folders, "HOME", tmp_path)
     monkeypatch.setattr(folders, "AXES", tmp_path / "axes")
     axis_file, file = tmp_path / "axis.json", tmp_path / "own.safetensors"

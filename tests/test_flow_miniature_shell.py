@@ -60,7 +60,6 @@ def test_the_demo_corrects_the_twin(tmp_path, monkeypatch, capsys):
 def test_the_twin_is_learned_calibrated_audited_and_read(axis, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(learning, "learn", partial(learning.learn, steps=2))
     monkeypatch.setattr(learning, "train_gate", partial(learning.train_gate, count=80))
-    monkeypatch.setattr(learning, "FEWEST_GATE_STEPS", 0)
     axis_file, file = tmp_path / "axis.json", tmp_path / "own.safetensors"
     axis_file.write_text(json.dumps(axis.to_dict()))
     host = ["--checkpoint", TWIN]
