@@ -174,7 +174,7 @@ class _Group:
         base_rate, base_n = plain.rate
         measured = Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed, **told)
         updated, whole = self.drawn("corrected", cfg, self.prompts, calibration=measured)
-        open_share = 1 - torch.as_tensor(measured.chance(lean))
+        open_share = (1 - torch.as_tensor(measured.chance(lean))).expand(len(lean))
         whole &= plain.whole & open_share.isfinite()
         change = self.skin_change(plain.latents, updated)
         known = whole & change.isfinite()
