@@ -208,15 +208,9 @@ class Run:
             index = (decision.active.cpu() & (strengths > 0)).nonzero()[:, 0]
             if before is None or not region or not len(index) or (change is not None and not change[index].any()):
                 continue
-            there = index.to(made.device)
-            kept = with_skin_of(
-                before[index.to(before.device)],
-                made[there],
-                pictures,
-                region,
-                None if change is None else change[index],
-            )
-            changed = kept.to(made) - made[there]
+            there, plain = index.to(made.device), before[index.to(before.device)]
+            points = None if change is None else change[index]
+            changed = with_skin_of(plain, made[there], pictures, region, points).to(made) - made[there]
             for mask in (self.settings.mask, self._repainted):
                 if mask is not None:
                     changed = changed * fit_mask(mask, made)[there]

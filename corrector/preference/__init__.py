@@ -1,1 +1,1 @@
-"""Preferences: the networks that give log-odds and push of a latent, the prompt gate, calibration and file format."""
+"""Preferences: the network that gives the update of a latent, the prompt gate, calibration and file format."""

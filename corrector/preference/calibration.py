@@ -37,7 +37,7 @@ class Calibration:
     lean_mean: float = 0.0
     lean_spread: float = 0.0  # standard deviation
     lean_sigma: float = 0.0  # at which it was measured, the first of a run
-    lean_guidance: float = 0.0  # weight in the lean of what guidance adds along the push
+    lean_guidance: float = 0.0  # weight in the lean of what guidance adds along the update
     broken: int = 0  # number of excluded pictures that contained NaN or infinity
     checkpoint: str = ""  # fingerprints of the model, from Host.identity
     # Corrected pictures beside the model's own counter pictures; None if not measured:

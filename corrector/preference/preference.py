@@ -1,4 +1,4 @@
-"""The anti-stereotypical preference: a source of log-odds and push (`networks.py`, `text.py`) and its description."""
+"""The anti-stereotypical preference: a source of the update (`networks.py`, `text.py`) and its description."""
 
 import math
 from collections.abc import Collection, Sequence
