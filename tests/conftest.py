@@ -60,7 +60,7 @@ def exact(axis, monkeypatch):
 
     Its first step counts as the others do: there is no stereotype that words leave.
     """
-    monkeypatch.setattr(update, "FIRST_WEIGHT", 1.0)
+    monkeypatch.setattr(update, "LEAST_WEIGHT", 1.0)
 
     def make(world=None, shape=(4, 6, 10), space="miniature", **more):
         world = world or GaussianWorld(means=(0.3, -0.3), spreads=(0.8, 0.9), shape=shape)

@@ -11,7 +11,7 @@ from corrector.correction.asked import CLOSED, PREVIEWS, AskedSides, Preview, pr
 from corrector.correction.decision import NO_PREDICTION
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
-from corrector.correction.update import FIRST_WEIGHT, Settings
+from corrector.correction.update import LEAST_WEIGHT, Settings
 from corrector.files.folders import AXES
 from corrector.preference.networks import PreferenceError
 from corrector.preference.preference import GATE_FIGURES, Preference
@@ -64,7 +64,7 @@ def test_the_corrected_prediction_is_that_for_the_counter_side_at_the_same_scale
     )
     counter = WORLD.denoised_of(x.double(), sigma.double(), 0).float()
     reference = negative + cfg * (counter - negative)
-    reference += (FIRST_WEIGHT - 1) * (cfg == 1) * (counter - conditional)
+    reference += (LEAST_WEIGHT - 1) * (cfg == 1) * (counter - conditional)
     fine = counter_side(previewed(model, x, sigma, model.plain(x, sigma), PREVIEWS[cfg != 1, False]))
     assert not fine.all()
     torch.testing.assert_close(made[~fine], reference[~fine], rtol=1e-4, atol=1e-4)

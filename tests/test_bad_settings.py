@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from corrector.correction.decision import decide, summary
-from corrector.correction.update import CorrectionError, Settings, correct, update_scale
+from corrector.correction.update import CorrectionError, Settings, correct
 from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.file import load_preference
 
@@ -56,8 +56,7 @@ def corrected(preference, cfg, sigma=8.0, change=None):
     denoised = torch.zeros_like(x) if change is None else change(torch.zeros_like(x))
     readings = [PromptReading(0, "neither")] * 3
     decision, reasons = decide(preference, readings, torch.tensor([0.1, 0.5, 0.9]), cfg=cfg)
-    scale = update_scale(cfg, first=False)
-    found = correct(denoised, x, torch.full((3,), sigma), [preference], [decision], Settings(), scale, denoised)
+    found = correct(denoised, x, torch.full((3,), sigma), [preference], [decision], Settings(), cfg, denoised)
     return denoised, found, summary(preference, reasons, [0] * 3, cfg)
 
 

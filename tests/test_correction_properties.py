@@ -37,7 +37,7 @@ def preference_of(shape):
 
 def act(denoised, x, sigma, active, **chosen):
     preferences = [preference_of(x.shape)]
-    return correct(denoised, x, sigma, preferences, [decision(active)], Settings(**chosen), scale=3.0)
+    return correct(denoised, x, sigma, preferences, [decision(active)], Settings(**chosen), cfg=3.0)
 
 
 @given(SHAPES, SEEDS, SIGMAS, DTYPES, st.sampled_from(["strength", "above", "below", "nobody", "no preference"]))

@@ -126,7 +126,7 @@ def test_the_model_output_is_corrected_as_correct_corrects_the_denoised(pipe, pr
     decision = Decision(every, torch.zeros(2, dtype=torch.long), torch.zeros(2), ~every)
     changes = []
     for output, stepped, (x, sigma) in zip(seen.outputs, seen.stepped, seen.read, strict=True):
-        wanted = correct(to_x0(output, x, sigma), x, sigma, [preference], [decision], Settings(), scale=1.0)
+        wanted = correct(to_x0(output, x, sigma), x, sigma, [preference], [decision], Settings(), cfg=1.0)
         changes.append(float((wanted - to_x0(output, x, sigma)).abs().max()))
         torch.testing.assert_close(to_x0(stepped, x, sigma), wanted, rtol=1e-4, atol=1e-4)
     assert max(changes) > 0.1

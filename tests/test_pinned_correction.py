@@ -50,10 +50,10 @@ def everyone(count):
 # correction/update
 
 
-def change(preference, sigma, scale=1.0, **settings):
+def change(preference, sigma, cfg=2.0, **settings):
     """How far each picture at sigma [B] is moved."""
     x, sigma = torch.zeros(len(sigma), 1, 2, 2), torch.tensor(sigma)
-    corrected = correct(x, x, sigma, [preference], [everyone(len(x))], Settings(**settings), scale)
+    corrected = correct(x, x, sigma, [preference], [everyone(len(x))], Settings(**settings), cfg)
     return corrected[:, 0, 0, 0].tolist()
 
 
@@ -62,9 +62,10 @@ def test_change_is_strength_times_scale_times_the_update_at_all_sigmas(constant,
     assert change(constant, [1e4, 2.0, 1e-4], 3.0, strength=strength) == pytest.approx([1.5 * strength] * 3)
 
 
-@pytest.mark.parametrize("cfg, first", [(0.0, 0.0), (0.5, 0.875), (1.0, 1.75), (1.5, 1.75), (2.0, 2.0), (7.0, 7.0)])
-def test_scale_is_the_cfg_scale_and_1_75_in_the_first_step_without_cfg(cfg, first):
-    assert update_scale(cfg, first=True) == pytest.approx(first) and update_scale(cfg, first=False) == cfg
+@pytest.mark.parametrize("cfg, least", [(0.0, 0.0), (0.5, 0.875), (1.0, 1.75), (1.5, 1.75), (2.0, 2.0), (7.0, 7.0)])
+def test_scale_is_the_cfg_scale_and_at_least_1_75_for_a_network(constant, cfg, least):
+    assert update_scale(cfg, least=True) == pytest.approx(least) and update_scale(cfg, least=False) == cfg
+    assert change(constant, [1e4], cfg) == pytest.approx([least / 2])
 
 
 def test_window_includes_both_of_its_edges(constant):

@@ -20,7 +20,7 @@ from .decision import PastDecision, correct_fine, decide, groups_of, notes, summ
 from .kept_skin import with_skin_of
 from .memory import Memory
 from .thinning import first_look
-from .update import CorrectionError, Settings, correct, update_scale
+from .update import CorrectionError, Settings, correct
 from .verdict import Side
 
 MEMORY = Memory()  # shared by all models, because the stages of a picture may use different ones
@@ -122,9 +122,8 @@ class Run:
             self._heed_noise(x, sigma)
             self._place(x.device)
         asked = self.asked.sides if self.asked and not replaced else None
-        scale = update_scale(cfg, self._first is not None)
-        decisions = self.decisions or ()
-        result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, scale, conditional, asked)
+        decisions, first = self.decisions or (), self._first is not None
+        result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked, first)
         if result is not denoised and (self._seen is None or sigma.max() >= SEEN):
             self._seen = (denoised if conditional is None else conditional).detach().clone()
         self.acted |= result is not denoised

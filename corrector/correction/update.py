@@ -23,7 +23,7 @@ from ..preference.text import Text
 from .asked import AskedSides
 from .decision import Decision
 
-FIRST_WEIGHT = 1.75  # of the first step's update at CFG 1: words leave some stereotypes
+LEAST_WEIGHT = 1.75  # of the update without CFG, where words leave some stereotypes
 
 
 class CorrectionError(RSCorrectorError):
@@ -116,15 +116,15 @@ def _check_mask(mask: object) -> None:
         raise CorrectionError("The mask has values below 0, above 1 or not a number; scale it to 0 to 1.")
 
 
-def update_scale(cfg: float, first: bool) -> float:
-    """w of the update at a CFG scale, which is a bit more in the first step of a run without CFG."""
-    return max(cfg, min(cfg, 1.0) * FIRST_WEIGHT) if first else cfg
+def update_scale(cfg: float, least: bool) -> float:
+    """w of the update at a CFG scale, which is a bit more without CFG, where `least` says so."""
+    return max(cfg, min(cfg, 1.0) * LEAST_WEIGHT) if least else cfg
 
 
 def correct(
     denoised: Tensor, x: Tensor, sigma: Tensor, preferences: Sequence[Preference], decisions: Sequence[Decision],
-    settings: Settings, scale: float = 1.0, conditional: Tensor | None = None,
-    asked: Sequence[AskedSides | None] | None = None,
+    settings: Settings, cfg: float = 1.0, conditional: Tensor | None = None,
+    asked: Sequence[AskedSides | None] | None = None, first: bool = False,
 ) -> Tensor:  # fmt: skip
     """The corrected denoised [B, C, H, W], in the dtype of `denoised`.
 
@@ -136,11 +136,13 @@ def correct(
         sigma: [B].
         preferences, decisions: one Decision per Preference; their updates are added (exact for independent axes).
         settings: Settings, with the mask at the size of the latents.
-        scale: w, from `update_scale`.
+        cfg: the CFG scale.
         conditional: the prediction for the user's prompt, without CFG, as `denoised`; by default `denoised` itself,
             which it is at a CFG scale of 1.
         asked: for each Preference with a Text source its AskedSides; None for one whose pictures are predicted for the
             counter side already.
+        first: whether it is the first step of a run. From then on the model that is asked needs no more than w = CFG; a
+            network, which tells less than all of the update, does.
     """
     if denoised.ndim != 4:
         raise CorrectionError(
@@ -163,9 +165,10 @@ def correct(
         prompted = (denoised if conditional is None else conditional)[index].float()
         noisy = x[index].float(), sigma[index]
         if not isinstance(preference.source, Text):
-            total[index] += scale * preference.source.update(*noisy, decision.group[index], prompted)
+            update = preference.source.update(*noisy, decision.group[index], prompted)
+            total[index] += update_scale(cfg, least=True) * update
         elif sides is not None:
-            total[index] += scale * sides.update(*noisy, index, prompted)
+            total[index] += update_scale(cfg, least=first) * sides.update(*noisy, index, prompted)
     if not touched.any():
         return denoised
     total = total * expand(strength, total)

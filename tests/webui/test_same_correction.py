@@ -30,8 +30,7 @@ def pure(part, miniature, x, sigma, denoised, conditional, cfg):
     readings = [preference.gate.read([tokens[None]]) for tokens in miniature.encode(list(PROMPTS))]
     look = thinning.first_look(preference, x, sigma, decision.groups_of(readings), conditional, denoised, cfg)
     decision, _ = decision.decide(preference, readings, torch.rand(3), 1.0, cfg, look.lean)
-    scale = core.update_scale(cfg, first=True)
-    return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), scale, conditional)
+    return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), cfg, conditional)
 
 
 @pytest.mark.parametrize("cfg", [1.0, 2.0, 7.0])
