@@ -82,3 +82,16 @@ def test_darker_skin_is_harm_from_2_points_on():
     measured = Calibration("Orvane", 2.0, 0.1, 84, 0.9, 84)
     assert "2.1 points of L* darker" in replace(measured, tone_drift=-2.1).harm
     assert not replace(measured, tone_drift=-1.9).harm
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_repainted_pictures_in_half_precision_are_finished_in_it(exact, monkeypatch, dtype):
+    monkeypatch.setattr(of_run, "with_skin_of", lambda before, made, *_: made.float() + 1)
+    preference = exact(shape=SHAPE, training={"tones": {"Orvane": 3.0}})
+    preference = replace(preference, axis=replace(preference.axis, skin_region=(0, 0, 1, 1)))
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., 4:] = 1
+    run, x = run_of(preference, pictures=lambda: "seen", repainted=mask), torch.randn(2, *SHAPE).to(dtype)
+    run.correct(x, x, torch.full((2,), 5.0), 2.0)
+    finished = run.finished(x)
+    assert finished.dtype == dtype and torch.equal(finished[..., :4], x[..., :4]) and (finished > x)[..., 4:].all()

@@ -213,7 +213,7 @@ class Run:
             for mask in (self.settings.mask, self._repainted):
                 if mask is not None:
                     changed = changed * fit_mask(mask, made)[there]
-            made = made.index_add(0, there, changed)
+            made = made.index_add(0, there, changed.to(made.dtype))
         return made
 
     def _plain(self, number, decision, strengths):
