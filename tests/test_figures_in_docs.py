@@ -61,12 +61,12 @@ def test_a_figure_is_the_largest_of_the_rows_that_it_asks_for():
 
 
 def test_a_sentence_says_of_how_many_pictures_its_figure_is():
-    rows = json.loads((records.FIGURES / "cells.json").read_text(encoding="utf-8"))["samplers"]["rows"]
+    rows = json.loads((records.FIGURES / "cells.json").read_text(encoding="utf-8"))["second-world"]["rows"]
     counts = [row["figures"]["corrected"][3] for row in rows]
-    text = pages.rendered("<!-- figure: n corrected of cells/samplers -->?<!-- end -->")
+    text = pages.rendered("<!-- figure: n corrected of cells/second-world -->?<!-- end -->")
     assert f"-->{min(counts)} to {max(counts)}<!--" in text
     one = [row["figures"]["corrected"][3] for row in rows if row["settings"]["sampler"] == "DDIM"]
-    text = pages.rendered("<!-- figure: n corrected of cells/samplers where sampler=DDIM -->?<!-- end -->")
+    text = pages.rendered("<!-- figure: n corrected of cells/second-world where sampler=DDIM -->?<!-- end -->")
     assert len(set(one)) == 1 and f"-->{one[0]}<!--" in text
 
 

@@ -51,9 +51,9 @@ def shown(vae, latents):
 
 def test_skin_gets_its_tone_and_all_else_stays_as_the_update_has_it(model, backdrop, vae, draw, updated, drifted):
     made = draw(correct(model, backdrop, vae=vae))
-    assert drifted(updated) > 4 and abs(drifted(made)) < 1.5
+    assert drifted(updated) > 4 and abs(drifted(made)) < 2.0
     on_skin, elsewhere = on_skin_and_elsewhere(load_marker(WEIGHTS), shown(vae, updated), made - updated)
-    assert on_skin > 0.05 > 15 * elsewhere
+    assert on_skin > 0.05 > 10 * elsewhere
 
 
 def test_both_nodes_do_the_same(model, backdrop, vae, draw):
