@@ -324,7 +324,7 @@ def test_the_calibrated_tone_is_by_how_much_the_update_changes_skin_and_taking_i
         toned = [replace(preference, calibrations=calibrations)]
         kept, _ = sample_corrected(host, prompts, seeds, toned, Settings(), 1.0, steps=10)
         changes.append(float((lightness_of(host, kept) - lightness_of(host, plain)).mean()))
-    assert abs(changes[0]) < 0.3 and changes[1] == pytest.approx(0.9 * truth, abs=0.6)
+    assert abs(changes[0]) < 0.3 and changes[1] == pytest.approx(0.8 * truth, abs=0.6)
 
 
 def test_without_skin_to_see_the_calibrated_tone_is_that_of_the_pairs(axis):
