@@ -124,6 +124,7 @@ class ComfyHost:
         self.model = model
         self.clip = clip
         self.vae = vae
+        self.invertible = vae is not None
         self.batch = batch
         self.steps = steps
         self.sampler = sampler

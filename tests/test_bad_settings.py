@@ -56,8 +56,8 @@ def corrected(preference, cfg, sigma=8.0, change=None):
     denoised = torch.zeros_like(x) if change is None else change(torch.zeros_like(x))
     readings = [PromptReading(0, "neither")] * 3
     decision, reasons = decide(preference, readings, torch.tensor([0.1, 0.5, 0.9]), cfg=cfg)
-    found = correct(denoised, x, torch.full((3,), sigma), [preference], [decision], Settings(), cfg, denoised)
-    return denoised, found, summary(preference, reasons, [0] * 3, cfg)
+    changed = correct(denoised, x, torch.full((3,), sigma), [preference], [decision], Settings(), cfg, denoised)
+    return denoised, changed, summary(preference, reasons, [0] * 3, cfg)
 
 
 def test_at_a_cfg_scale_of_zero_where_the_prompt_says_nothing_nothing_is_corrected(shipped):

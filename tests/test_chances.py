@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from corrector.correction.first_look import first_look
 from corrector.correction.sampled import first_predictions
-from corrector.correction.thinning import first_look
 from corrector.files.folders import WEIGHTS
 from corrector.learning.chances import leans_from, logistic_fit
 from corrector.miniature.host import Miniature

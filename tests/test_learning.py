@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from corrector.axis.axis import Side
+from corrector.correction.first_look import first_look
 from corrector.correction.sampled import first_predictions, sample_corrected
-from corrector.correction.thinning import first_look
 from corrector.correction.update import Settings
 from corrector.gate.train import gate_weakness
 from corrector.latents import optimise

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from corrector.correction.decision import Decision, PastDecision, decide
+from corrector.correction.first_look import first_look
 from corrector.correction.memory import Memory
 from corrector.correction.run import Run
-from corrector.correction.thinning import coins_from_noise, coins_from_seeds, first_look, level_of, thinned
+from corrector.correction.thinning import coins_from_noise, coins_from_seeds, level_of, thinned
 from corrector.correction.update import Settings, correct, update_scale
 from corrector.gate.prompt_gate import PromptReading
 from corrector.preference.calibration import Calibration

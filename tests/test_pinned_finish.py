@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from asked_world import SHAPE as OF_WORLD
 from asked_world import WorldModel
-from corrector.correction import run as of_run
+from corrector.correction import run_skin
 from corrector.correction.asked import AskedSides
 from corrector.correction.decision import PastDecision, decide
 from corrector.correction.kept_skin import with_skin_of
@@ -21,6 +21,7 @@ from corrector.preference.preference import Preference
 from corrector.preference.text import Text
 
 SHAPE = (4, 8, 8)
+SHOWN = Pictures(torch.Tensor.clone, torch.Tensor.clone)
 
 
 def run_of(preference, **more):
@@ -32,10 +33,10 @@ def test_without_correction_the_last_prediction_for_the_prompt_at_4_or_more_woul
     exact, monkeypatch, sigmas, seen
 ):
     taken = []
-    monkeypatch.setattr(of_run, "with_skin_of", lambda before, made, *_: taken.append(before) or made)
+    monkeypatch.setattr(run_skin, "with_skin_of", lambda before, made, *_: taken.append(before) or made)
     preference = exact(shape=SHAPE, training={"tones": {"Orvane": 3.0}})
     preference = replace(preference, axis=replace(preference.axis, skin_region=(0, 0, 1, 1)))
-    run, conditional = run_of(preference, pictures=lambda: "seen"), torch.randn(3, 2, *SHAPE)
+    run, conditional = run_of(preference, pictures=lambda: SHOWN), torch.randn(3, 2, *SHAPE)
     for sigma, prompted in zip(sigmas, conditional, strict=True):
         run.correct(prompted + 1, sigma * torch.randn(2, *SHAPE), torch.full((2,), sigma), 2.0, prompted, prompted)
     run.finished(conditional[0])
@@ -86,12 +87,24 @@ def test_darker_skin_is_harm_from_2_points_on():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_repainted_pictures_in_half_precision_are_finished_in_it(exact, monkeypatch, dtype):
-    monkeypatch.setattr(of_run, "with_skin_of", lambda before, made, *_: made.float() + 1)
+    monkeypatch.setattr(run_skin, "with_skin_of", lambda before, made, *_: made.float() + 1)
     preference = exact(shape=SHAPE, training={"tones": {"Orvane": 3.0}})
     preference = replace(preference, axis=replace(preference.axis, skin_region=(0, 0, 1, 1)))
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 4:] = 1
-    run, x = run_of(preference, pictures=lambda: "seen", repainted=mask), torch.randn(2, *SHAPE).to(dtype)
+    run, x = run_of(preference, pictures=lambda: SHOWN, repainted=mask), torch.randn(2, *SHAPE).to(dtype)
     run.correct(x, x, torch.full((2,), 5.0), 2.0)
     finished = run.finished(x)
     assert finished.dtype == dtype and torch.equal(finished[..., :4], x[..., :4]) and (finished > x)[..., 4:].all()
+
+
+@pytest.mark.parametrize("invertible", [True, False])
+def test_a_run_says_if_skin_was_set_in_rough_colours(exact, monkeypatch, invertible):
+    monkeypatch.setattr(run_skin, "with_skin_of", lambda before, made, *_: made + 1)
+    preference = exact(shape=SHAPE, training={"tones": {"Orvane": 3.0}})
+    preference = replace(preference, axis=replace(preference.axis, skin_region=(0, 0, 1, 1)))
+    run, x = run_of(preference, pictures=lambda: replace(SHOWN, invertible=invertible)), torch.randn(2, *SHAPE)
+    run.correct(x, x, torch.full((2,), 5.0), 2.0)
+    assert run_skin.ROUGH not in run.notes()
+    run.finished(x)
+    assert (run_skin.ROUGH in run.notes()) == (run_skin.ROUGH in run.report()) == (not invertible)

@@ -11,6 +11,7 @@ from locales import make
 ROOT = make.HERE.parent
 # Where what nodes show about a run is made: {file: functions, methods and constants}.
 SPEAKERS = {
+    "corrector/correction/run_skin.py": {"ROUGH"},
     "corrector/correction/decision.py": ("NO_PREDICTION", "CHOSEN_BY_SEED", "decide", "counts", "notes"),
     "corrector/correction/run.py": ("WINDOW_MISSED", "STRENGTH_ZERO", "_unknown_note"),
     "corrector/correction/verdict.py": ("result",),

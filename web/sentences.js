@@ -69,7 +69,8 @@ export const SENTENCES = {
   "{#} of {#}": "{0} / {1}",
   "Previous picture": "上一张图像",
   "Next picture": "下一张图像",
-  "Before and after": "之前与之后"
+  "Before and after": "之前与之后",
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "肤色只能部分保持，因为使用的是粗略颜色：请连接 VAE"
  },
  "ja": {
   "corrected {#} of {#}": "{1} 枚中 {0} 枚を補正",
@@ -139,7 +140,8 @@ export const SENTENCES = {
   "{#} of {#}": "{0} / {1}",
   "Previous picture": "前の画像",
   "Next picture": "次の画像",
-  "Before and after": "前と後"
+  "Before and after": "前と後",
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "おおよその色を使うため、肌の色は一部しか保たれません：VAE を接続してください"
  },
  "fr": {
   "corrected {#} of {#}": "{0} sur {1} corrigées",
@@ -209,7 +211,8 @@ export const SENTENCES = {
   "{#} of {#}": "{0} sur {1}",
   "Previous picture": "Image précédente",
   "Next picture": "Image suivante",
-  "Before and after": "Avant et après"
+  "Before and after": "Avant et après",
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "la peau ne garde son teint qu'en partie, car des couleurs approchées servent : connectez le VAE"
  },
  "es": {
   "corrected {#} of {#}": "{0} de {1} corregidas",
@@ -279,7 +282,8 @@ export const SENTENCES = {
   "{#} of {#}": "{0} de {1}",
   "Previous picture": "Imagen anterior",
   "Next picture": "Imagen siguiente",
-  "Before and after": "Antes y después"
+  "Before and after": "Antes y después",
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "la piel conserva su tono solo en parte, porque se usan colores aproximados: conecta el VAE"
  },
  "pt-BR": {
   "corrected {#} of {#}": "{0} de {1} corrigidas",
@@ -349,6 +353,7 @@ export const SENTENCES = {
   "{#} of {#}": "{0} de {1}",
   "Previous picture": "Imagem anterior",
   "Next picture": "Próxima imagem",
-  "Before and after": "Antes e depois"
+  "Before and after": "Antes e depois",
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "a pele mantém seu tom só em parte, pois são usadas cores aproximadas: conecte o VAE"
  }
 };

@@ -54,6 +54,11 @@ class AskedRun:
         ]
         self._verdicts: list[tuple[Verdict, Verdict | None] | None] = [None] * len(preferences)
 
+    @property
+    def previews(self) -> list[Tensor | None]:
+        """For each preference the plain pictures [B, C, H, W], or None if it did not ask."""
+        return [self.plain if sides else None for sides in self.sides]
+
     def evidence(self, number: int, x: Tensor, sigma: Tensor, cfg: float, denoised: Tensor) -> Tensor | None:
         """Begin to ask for a preference -> the evidence [B] of the sides that plain previews show; None if it does not
         ask, or no prompt is open.

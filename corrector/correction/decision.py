@@ -63,11 +63,11 @@ def decide(
         coins: [B] in 0..1.
         target: wanted share of counter pictures, in (0, 1].
         cfg: the CFG scale of the run.
-        lean: [B] from `thinning.first_look`, or None.
+        lean: [B] from `first_look.first_look`, or None.
         earlier: for each picture what an earlier stage decided, or None.
         evidence: [B], of the Verdict on the pictures' previews, if the model was asked for them. Those that would show
             the counter side for certain are left alone.
-        opening: [B], how much of what a run can change is open at its first step, from `thinning.first_look`; 1 if it
+        opening: [B], how much of what a run can change is open at its first step, from `first_look.first_look`; 1 if it
             is not known. Where there is no lean, skin changes in proportion to it.
     """
     axis = preference.axis

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..gate.prompt_gate import PromptReading
 from ..latents.devices import device_of, place
 from ..latents.skin import Pictures
 from ..latents.spaces import fit_mask
@@ -17,9 +16,9 @@ from ..preference.text import Text
 from .asked import RunModel
 from .asked_run import AskedRun
 from .decision import PastDecision, correct_fine, decide, groups_of, notes, summary
-from .kept_skin import with_skin_of
+from .first_look import first_look
 from .memory import Memory
-from .thinning import first_look
+from .run_skin import RunSkin
 from .update import CorrectionError, Settings, correct
 from .verdict import Side
 
@@ -28,7 +27,6 @@ WINDOW_MISSED = "the window contains none of this run's steps"
 STRENGTH_ZERO = "its strength is 0"
 SAME_NOISE = 0.95  # cosine of the noise at two steps, below which the sampler has added some
 OTHER_NOISE = 0.3  # the same, below which nearly all is new
-SEEN = 4.0  # sigma down to which the prediction for the prompt shows what would be drawn without correction
 
 
 class Run:
@@ -77,14 +75,11 @@ class Run:
                 f'The preference "{preferences[asking.index(True)].name}" asks the model, which cannot be done here; '
                 "use a learned preference."
             )
-        self._repainted = repainted
-        self.readings = [_readings(preference, prompts, texts, use_gate) for preference in preferences]
-        self._pictures = pictures
-        self._settled = False  # whether pictures have got their skin tone
+        self.readings = [preference.readings(prompts, texts, use_gate) for preference in preferences]
+        self.skin = RunSkin(settings, pictures, repainted)
         asked = AskedRun(preferences, self.readings, asks, settings, coins, steps) if asks and any(asking) else None
         self.asked = asked
         self._first: tuple[Tensor, Tensor] | None = None  # x and sigma of the first step, until the second
-        self._seen: Tensor | None = None  # the prediction for the prompt [B, C, H, W], of the last step above SEEN
         self.decisions = None  # a Decision per preference, from the first call on
         self.acted = False  # whether a call corrected a picture
         self.cfg = None
@@ -124,8 +119,8 @@ class Run:
         asked = self.asked.sides if self.asked and not replaced else None
         decisions, first = self.decisions or (), self._first is not None
         result = correct(denoised, x, sigma, self.preferences, decisions, self.settings, cfg, conditional, asked, first)
-        if result is not denoised and (self._seen is None or sigma.max() >= SEEN):
-            self._seen = (denoised if conditional is None else conditional).detach().clone()
+        if result is not denoised:
+            self.skin.see(denoised if conditional is None else conditional, sigma)
         self.acted |= result is not denoised
         self._last_prediction = lambda: result
         return result
@@ -180,15 +175,13 @@ class Run:
         """
         if self.decisions and self._first and self._last_prediction and not (self._first[1] == sigma).any():
             (before, _), self._first = self._first, None
-            noise_before, noise = ((part.float() - self._last_prediction().float()).flatten(1) for part in (before, x))
-            similarity = torch.cosine_similarity(noise_before, noise)
-            noisy = torch.zeros_like(similarity, dtype=torch.bool)
+            similarity = _noise_similarity(before, x, self._last_prediction())
             for preference, decision, reasons in zip(self.preferences, self.decisions, self._reasons, strict=True):
                 asks = isinstance(preference.source, Text)
                 correct_fine(similarity < (OTHER_NOISE if asks else SAME_NOISE), decision, reasons)
-                noisy |= (similarity < SAME_NOISE) & decision.fine
             if self.asked:
-                self.asked.noisy = noisy
+                fine = torch.stack([decision.fine for decision in self.decisions]).any(dim=0)
+                self.asked.noisy = (similarity < SAME_NOISE) & fine
         if self.asked and self.decisions:
             self.asked.preview_again(x, sigma, self.decisions, self._reasons)
 
@@ -196,32 +189,10 @@ class Run:
         """The latents that the run made [B, C, H, W] in model space, with the skin tone of plain pictures where it was
         corrected; `made` itself if it has not to change.
         """
-        pictures = self._pictures() if self._pictures and self.acted else None
-        if pictures is None:
+        if not self.acted:
             return made
-        self._settled = True
-        strengths = self.settings.strengths(len(made))
-        for number, (preference, decision) in enumerate(zip(self.preferences, self.decisions or (), strict=True)):
-            region = preference.axis.skin_region
-            before, change = self._plain(number, decision, strengths)
-            index = (decision.active.cpu() & (strengths > 0)).nonzero()[:, 0]
-            if before is None or not region or not len(index) or (change is not None and not change[index].any()):
-                continue
-            there, plain = index.to(made.device), before[index.to(before.device)]
-            points = None if change is None else change[index]
-            changed = with_skin_of(plain, made[there], pictures, region, points).to(made) - made[there]
-            for mask in (self.settings.mask, self._repainted):
-                if mask is not None:
-                    changed = changed * fit_mask(mask, made)[there]
-            made = made.index_add(0, there, changed.to(made.dtype))
-        return made
-
-    def _plain(self, number, decision, strengths):
-        """What pictures would show without a preference -> (latents [B, C, H, W], points of L* by which skin is to
-        change for that [B]; None for the lightness that it has there)."""
-        if self.asked and self.asked.sides[number] is not None:
-            return self.asked.plain, None
-        return self._seen, -decision.tone.cpu() * strengths.clamp(max=1)
+        previews = self.asked.previews if self.asked else [None] * len(self.preferences)
+        return self.skin.finished(made, self.preferences, self.decisions or (), previews)
 
     def replacement(self, x: Tensor, sigma: Tensor) -> tuple[Any, Tensor] | None:
         """For which pictures the host may predict for the counter side in place of their prompts -> (its conditioning,
@@ -282,15 +253,14 @@ class Run:
             if made is not None and len(made) == len(self.coins):
                 self.memory.keep(made, self.decided(), self.context)
         self._homes = {}
-        self._last_prediction = self._seen = None
+        self._last_prediction = self.skin.prompted = None
 
     def decided(self) -> list[dict[str, PastDecision]]:
         """The decisions of this run and of earlier stages -> {axis hash: PastDecision} for each picture."""
         decided = [dict(earlier or {}) for earlier in self._earlier]
         strengths = self._strengths if self.acted else [0.0] * len(decided)
         for preference, decision, reasons in zip(self.preferences, self.decisions or (), self._reasons, strict=True):
-            changed = decision.tone * decision.active * torch.tensor(strengths).to(decision.tone).clamp(max=1)
-            owed = torch.zeros_like(changed) if self._settled else changed
+            owed = self.skin.owed(decision) if self.acted else torch.zeros(len(decided))
             columns = decision.group.tolist(), decision.active.tolist(), reasons, strengths, owed.tolist()
             for decisions, group, active, why, strength, tone in zip(decided, *columns, strict=True):
                 earlier = decisions.get(preference.axis.hash)
@@ -318,12 +288,12 @@ class Run:
     def report(self) -> list[str]:
         """Log lines, one per preference; empty before the first call."""
         lines = [summary(*described, self.cfg, self.model) for described in self._described()]
-        return lines + [text for text, _ in self.results()] + self._unknown_note() if lines else []
+        return lines + [text for text, _ in self.results()] + self.skin.notes + self._unknown_note() if lines else []
 
     def notes(self) -> list[str]:
         """What a user should know about the run besides its reasons -> short texts, each once."""
         texts = [text for described in self._described() for text in notes(*described, self.cfg, self.model)]
-        return list(dict.fromkeys(texts + self._unknown_note()))
+        return list(dict.fromkeys(texts + self.skin.notes + self._unknown_note()))
 
     def _described(self):
         """For each preference (itself, its reasons, the group of each picture); empty before the first call."""
@@ -339,9 +309,7 @@ class Run:
         ]
 
 
-def _readings(
-    preference: Preference, prompts: Sequence[list[Tensor]], texts: Sequence[str | None], use_gate: bool
-) -> Sequence[PromptReading | None]:
-    """What is read in the prompt of each picture; without the gate, somebody who asks for nothing."""
-    readings = preference.readings(prompts, texts)
-    return readings if use_gate else [each and PromptReading(max(each.group, 0), "neither") for each in readings]
+def _noise_similarity(before: Tensor, x: Tensor, denoised: Tensor) -> Tensor:
+    """The cosine [B] of the noise in x [B, C, H, W] at two steps, where `denoised` is that of the earlier one."""
+    noise_before, noise = ((part.float() - denoised.float()).flatten(1) for part in (before, x))
+    return torch.cosine_similarity(noise_before, noise)

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from ..gate.prompt_gate import PromptReading
 from ..latents.devices import placed
-from ..latents.host import Conditioning, Host, default_cfg
-from ..latents.skin import Pictures
+from ..latents.host import Conditioning, Host, default_cfg, pictures_of
 from ..preference.preference import Preference
 from .run import Run
 from .thinning import coins_from_seeds
@@ -115,7 +114,7 @@ def sample_corrected(
             steps = options.get("steps") or host.steps
             run = Run(
                 preferences, settings, coins[pictures], tokens, asks=model, steps=steps, texts=texts,
-                pictures=lambda: Pictures(host.decode, host.encode_pictures),
+                pictures=lambda: pictures_of(host),
             )  # fmt: skip
             runs[first] = pictures, run
         return runs[first][1].correct(denoised, x, sigma, cfg, conditional)

@@ -8,21 +8,15 @@ the batch nearly exact.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ..preference.calibration import Calibration
-from ..preference.networks import Source
-from ..preference.preference import Preference
-from ..preference.text import Text
 
-READ_AT_ONCE = 100  # most pictures that the preference's network reads at once
 SIMULATED_BATCHES = 4096  # in `level_of`
 SPARE_SHARE = 0.005  # by how much the share may rise where the base rate reaches the target: in batches far below it
-FIRST_SIGMAS = (0.4, 1.1)  # first sigmas of a run at which its pictures' chances are read, over the calibration's
 
 
 def coins_from_noise(noise: Tensor, seed: int = 0) -> Tensor:
@@ -41,69 +35,6 @@ def coins_from_seeds(seeds: Iterable[int], seed: int = 0) -> Tensor:
     mixed = [(int(s) * 6364136223846793005 + int(seed) * 1442695040888963407 + 11) % (2**63) for s in seeds]
     draws = [torch.rand(2, generator=torch.Generator().manual_seed(value))[1] for value in mixed]
     return torch.stack(draws) if draws else torch.zeros(0)
-
-
-@dataclass(frozen=True)
-class FirstLook:
-    """What a learned preference sees at the first step of a run, for each of its pictures.
-
-    Args:
-        lean: how it will come out [B], for `Calibration.chance`: the size of the update D_c - D_cond, which is small
-            where the picture comes out on the counter side anyway, and to it what guidance adds along the update,
-            <D - D_cond, U> / |U|, which is in proportion to CFG - 1. NaN out of scope; None if that was not calibrated,
-            or at another sigma: the lower it is the more the size tells, until little is left to decide.
-        opening: the size over that in pure noise [B] in 0..1: how much of what a run can change is open; None if that
-            is not known.
-    """
-
-    lean: Tensor | None = None
-    opening: Tensor | None = None
-
-
-def first_look(
-    preference: Preference, x: Tensor, sigma: Tensor, groups: Tensor, conditional: Tensor, denoised: Tensor, cfg: float
-) -> FirstLook:
-    """The FirstLook of a preference, which is empty if it asks the model.
-
-    Args:
-        x: [B, C, H, W] in model space, the noisy latent.
-        sigma: [B].
-        groups: [B], index of the group; -1 is out of scope.
-        conditional, denoised: [B, C, H, W], the prediction for the user's prompt, and that after CFG.
-        cfg: the CFG scale.
-    """
-    index = (groups >= 0).nonzero()[:, 0]
-    if isinstance(preference.source, Text) or not len(index):
-        return FirstLook()
-    size, guidance = (torch.full((len(x),), math.nan) for _ in range(2))
-    size[index], guidance[index] = size_and_guidance(
-        preference.source, *(part[index] for part in (x, sigma, groups.to(x.device), conditional, denoised))
-    )
-    named, of_group = preference.axis.groups, groups.clamp(min=0).cpu()
-    usual = torch.tensor([preference.training.get("update_sizes", {}).get(group, math.nan) for group in named])
-    opening = (size / usual[of_group]).clamp(0, 1).nan_to_num(1.0) if usual.isfinite().any() else None
-    measured = [preference.calibration(group, cfg) for group in named]
-    at = max((calibration.lean_sigma for calibration in measured if calibration and calibration.lean_slope), default=0)
-    if not at or not FIRST_SIGMAS[0] < float(sigma.max()) / at < FIRST_SIGMAS[1]:
-        return FirstLook(opening=opening)
-    weights = torch.tensor([calibration.lean_guidance if calibration else 0.0 for calibration in measured])
-    return FirstLook(size + weights[of_group] * guidance, opening)
-
-
-@torch.no_grad()
-def size_and_guidance(
-    source: Source, x: Tensor, sigma: Tensor, group: Tensor, conditional: Tensor, denoised: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The size of the update (root mean square) [B], and what guidance adds along it [B], on the CPU."""
-    sizes, guidance = [], []
-    for index in torch.arange(len(x)).split(READ_AT_ONCE):
-        prompted = conditional[index].float()
-        update = source.update(x[index].float(), sigma[index].float(), group[index], prompted).flatten(1)
-        size = update.square().mean(dim=1).sqrt().clamp(min=1e-12)
-        added = (denoised[index].float() - prompted).flatten(1)
-        sizes.append(size.cpu())
-        guidance.append(((added * update).mean(dim=1) / size).cpu())
-    return torch.cat(sizes), torch.cat(guidance)
 
 
 def level_of(chances: Tensor, target: float) -> float:
@@ -162,7 +93,7 @@ def thinned(
         coins: [B] in 0..1.
         target: wanted share of counter pictures.
         calibration: the group's Calibration; without it, all pictures are assumed to show the stereotype.
-        lean: [B] from `first_look`, or None; without it, all pictures have the base rate as their chance.
+        lean: [B] from `first_look.first_look`, or None; without it, all pictures have the base rate as their chance.
         shown: bool [B], pictures that show the counter side already, since an earlier stage corrected them; or None.
     """
     full_rate, base_rate = (calibration.full_rate, calibration.base_rate) if calibration else (1.0, 0.0)

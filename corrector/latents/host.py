@@ -6,6 +6,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from .skin import Pictures
+
 Hook = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -110,6 +112,11 @@ def default_cfg(space: str) -> float:
 def cfg_of(host: Host) -> float:
     """The CFG scale at which a host's pictures are drawn if none is named: its own `cfg` if it has one."""
     return getattr(host, "cfg", default_cfg(host.space))
+
+
+def pictures_of(host: Host) -> Pictures:
+    """How a host shows latents; one whose colours are only approximate says by `invertible` that they are."""
+    return Pictures(host.decode, host.encode_pictures, getattr(host, "invertible", True))
 
 
 def starting_noise(seeds: Iterable[int], shape: Sequence[int]) -> Tensor:

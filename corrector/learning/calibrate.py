@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..correction.decision import CERTAIN_CHANCE
+from ..correction.first_look import size_and_guidance
 from ..correction.kept_skin import with_skin_of
 from ..correction.sampled import first_predictions, readings_of, sample_corrected
-from ..correction.thinning import size_and_guidance
 from ..correction.update import Settings
 from ..correction.verdict import verdict_of_host
 from ..gate.prompt_gate import PromptReading
-from ..latents.host import Host, cfg_of
-from ..latents.skin import Pictures
+from ..latents.host import Host, cfg_of, pictures_of
 from ..latents.statistics import denoising_error, rate
 from ..preference.calibration import Calibration
 from ..preference.networks import Distilled
@@ -163,27 +163,28 @@ class _Group:
         leans, at = self.leans(cfgs, plain)
         return [self.calibration(*parts) for parts in zip(cfgs, plain, at, leans, strict=True)]
 
-    def calibration(self, cfg: float, plain: _Stage, lean: Tensor, told: dict[str, Any]) -> Calibration:
+    def calibration(self, cfg: float, plain: _Stage, lean: Tensor, of_lean: dict[str, Any]) -> Calibration:
         """The Calibration at a CFG scale.
 
         Args:
             plain: plain pictures.
             lean: theirs [N].
-            told: what it tells of the chance, as arguments of Calibration.
+            of_lean: what it tells of the chance, as arguments of Calibration.
         """
         base_rate, base_n = plain.rate
-        measured = Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed, **told)
+        measured = Calibration(self.group, cfg, base_rate, base_n, 1.0, 0, seed=self.seed, **of_lean)
         updated, whole = self.drawn("corrected", cfg, self.prompts, calibration=measured)
-        open_share = (1 - torch.as_tensor(measured.chance(lean))).expand(len(lean))
+        chance = torch.as_tensor(measured.chance(lean)).expand(len(lean))
+        open_share = torch.where(chance > CERTAIN_CHANCE, 0.0, 1 - chance)  # runs leave these alone
         whole &= plain.whole & open_share.isfinite()
         change = self.skin_change(plain.latents, updated)
-        known = whole & change.isfinite()
-        share = open_share[known].double()
-        usual = self.preference.training.get("tones", {}).get(self.group, 0.0)  # counts as one picture
-        tone = float((usual + (share * change[known]).sum()) / (1 + share.square().sum()))
+        skin = whole & change.isfinite()
+        share = open_share[skin].double()
+        of_pairs = self.preference.training.get("tones", {}).get(self.group, 0.0)  # counts as one picture
+        tone = float((of_pairs + (share * change[skin]).sum()) / (1 + share.square().sum()))
         updated[whole] = self.with_tone_of(plain.latents[whole], updated[whole], -tone * open_share[whole])
         corrected = _Stage(updated, whole, self.sides(updated, whole))
-        drift = self.skin_change(plain.latents[known], updated[known]).nanmean() if known.any() else 0.0
+        drift = self.skin_change(plain.latents[skin], updated[skin]).nanmean() if skin.any() else 0.0
         full_rate, full_n = corrected.rate
         intervals = [rate(round(share * n), n)[1:] for share, n in (plain.rate, corrected.rate)]
         return replace(
@@ -234,9 +235,8 @@ class _Group:
         lightness = skin_of_host(self.host, before, after, self.preference.axis)
         return lightness[:, 1] - lightness[:, 0]
 
-    def with_tone_of(self, plain, updated, change):
-        pictures = Pictures(self.host.decode, self.host.encode_pictures)
-        return with_skin_of(plain, updated, pictures, self.preference.axis.skin_region, change)
+    def with_tone_of(self, plain: Tensor, updated: Tensor, change: Tensor) -> Tensor:
+        return with_skin_of(plain, updated, pictures_of(self.host), self.preference.axis.skin_region, change)
 
     def compared(self, cfg: float, plain: _Stage, corrected: _Stage) -> dict[str, float]:
         """Corrected pictures beside the model's own counter pictures of the same seeds, as arguments of Calibration."""
@@ -268,7 +268,7 @@ class _Group:
         )
 
     def leans(self, cfgs: Sequence[float], plain: list[_Stage]) -> tuple[list[dict[str, float]], list[Tensor]]:
-        """What the lean (`thinning.FirstLook`) says at each CFG scale -> (arguments of Calibration; leans [N]).
+        """What the lean (`first_look.FirstLook`) says at each CFG scale -> (arguments of Calibration; leans [N]).
 
         A logistic regression of the side by the update's size and guidance; both count alike at all scales (METHOD.md).
         The first step is taken at one scale: guidance is proportional to CFG - 1.
@@ -284,7 +284,7 @@ class _Group:
             [values[good].numpy() for values, good in zip(features, whole, strict=True)],
             [pictures.sides[good].numpy() for pictures, good in zip(plain, whole, strict=True)],
         )
-        told = [lean | {"lean_sigma": float(sigma.max())} for lean in leans]
-        return told, [
-            values[:, 0] + lean["lean_guidance"] * values[:, 1] for values, lean in zip(features, told, strict=True)
+        leans = [lean | {"lean_sigma": float(sigma.max())} for lean in leans]
+        return leans, [
+            values[:, 0] + lean["lean_guidance"] * values[:, 1] for values, lean in zip(features, leans, strict=True)
         ]

@@ -1,6 +1,6 @@
 """The chance of a picture from what the first step of its run tells: how two features count, fitted to outcomes.
 
-A logistic regression in one group, whose slopes are common to all CFG scales (METHOD.md); `thinning.first_look` reads
+A logistic regression in one group, whose slopes are common to all CFG scales (METHOD.md); `first_look.first_look` reads
 the same at the start of a run.
 """
 

@@ -66,11 +66,8 @@ def cost_of(
             evaluations += drawn * steps * _calls(scale) + 2 * groups * images * VERDICT
             pictures += drawn
     prompts = axis.prompts(axis.groups[0])[:1] * min(TIMED, host.batch)
-    x, sigma, prompted = (
-        starting_noise(range(len(prompts)), shape),
-        torch.full((len(prompts),), 5.0),
-        host.encode(prompts),
-    )
+    x, prompted = starting_noise(range(len(prompts)), shape), host.encode(prompts)
+    sigma = torch.full((len(prompts),), 5.0)
     seconds = evaluations * _timed(lambda: host.denoise(x, sigma, prompted)) / len(prompts)
     seconds += pictures * _timed(lambda: host.decode(x)) / len(prompts)
     seconds += texts_of_gate(axis) * _timed(lambda: list(host.encode_each(prompts))) / len(prompts)

@@ -76,12 +76,12 @@ def learn(
             "side that was asked for, and half would by chance. Write phrases that it draws differently, or another "
             "axis."
         )
-    known = {**_made_from(host, axis, pairs, cfg, seed), "verdict_agreement": round(agreement, 4)}
+    origin = {**_made_from(host, axis, pairs, cfg, seed), "verdict_agreement": round(agreement, 4)}
     settings = dict(axis=axis.hash_of_pictures, seed=seed, cfg=cfg, pairs=count)
     with tempfile.TemporaryDirectory() as made:
         store = PictureStore(Path(folder or made) / "points", settings | host.identity, "points")
         with store.at_work():
-            for preference in _states(host, axis, pairs, points, seed, known, store, progress, gate_options):
+            for preference in _states(host, axis, pairs, points, seed, origin, store, progress, gate_options):
                 if saved:
                     saved(preference)
                 if until(preference) if until else preference.training["points"] >= points:
@@ -89,7 +89,7 @@ def learn(
     raise AssertionError  # there is always another state
 
 
-def _states(host, axis, pairs, points, seed, known, store, progress, gate_options) -> Iterator[Preference]:
+def _states(host, axis, pairs, points, seed, origin, store, progress, gate_options) -> Iterator[Preference]:
     """Preferences that are learned from more and more points, each by training the network of the last one further."""
     source, learned = None, 0
     gate, figures_of_gate = None, {}
@@ -105,7 +105,7 @@ def _states(host, axis, pairs, points, seed, known, store, progress, gate_option
             gate, figures_of_gate = host_gate(host, axis, seed, progress=progress, **gate_options)
         figures = {name: round(each, 4) if isinstance(each, float) else each for name, each in figures.items()}
         sizes = {"update_sizes": _by_group(axis, update_sizes(sampled, len(axis.groups)))}
-        training = known | figures | sizes | {GATE_FIGURES: figures_of_gate}
+        training = origin | figures | sizes | {GATE_FIGURES: figures_of_gate}
         if weak := weakness(training):
             training["weak"] = weak
         yield Preference(axis, host.space, source, gate, training=training, name=axis.id)
@@ -155,8 +155,10 @@ def host_gate(
     host: LearningHost, axis: Axis, seed: int = 0, progress: Progress | None = None, **others
 ) -> tuple[PromptGate, dict]:
     """The gate of an axis on the host's text encoder, as `train_gate`, to which `others` go."""
-    told = progress and (lambda done, total: progress("gate", done, total))
-    return train_gate(axis, host.encode_each, seed, progress=told, words=whole_words(host.vocabulary), **others)
+    gate_progress = progress and (lambda done, total: progress("gate", done, total))
+    return train_gate(
+        axis, host.encode_each, seed, progress=gate_progress, words=whole_words(host.vocabulary), **others
+    )
 
 
 def _precision(host):

@@ -57,13 +57,17 @@ class Points:
         return [column.float() if column.is_floating_point() else column for column in columns]
 
     @property
+    def powers(self) -> Tensor:
+        """The mean squared update of each point [M]."""
+        return torch.cat([reduce(part.float().square(), "b ... -> b", "mean") for part in self.update.split(256)])
+
+    @property
     def weights(self) -> Tensor:
         """1 / mean squared update at the noise level of each point [M]; capped, so that tiny ones do not count most."""
         edges = torch.logspace(0, 3.5, 8, base=2)  # 1 to 11
         bins = torch.bucketize(self.sigma, edges)
-        each = torch.cat([reduce(part.float().square(), "b ... -> b", "mean") for part in self.update.split(256)])
         count = bins.bincount(minlength=len(edges) + 1).clamp(min=1)
-        power = torch.zeros(len(edges) + 1).index_add_(0, bins, each) / count
+        power = torch.zeros(len(edges) + 1).index_add_(0, bins, self.powers) / count
         return 1 / power.clamp(min=0.05 * float(power.max()))[bins]
 
 
@@ -120,8 +124,7 @@ def runs_of(host: Host, count: int, size: int) -> int:
 
 def update_sizes(points: Points, groups: int) -> Tensor:
     """The mean size of the update (root mean square) in pure noise, by group [G]; NaN for a group without a point."""
-    sizes = torch.cat([reduce(part.float().square(), "b ... -> b", "mean") for part in points.update.split(256)]).sqrt()
-    in_noise = points.sigma >= NOISE_SIGMA
+    sizes, in_noise = points.powers.sqrt(), points.sigma >= NOISE_SIGMA
     return torch.stack([sizes[in_noise & (points.group == group)].mean() for group in range(groups)])
 
 

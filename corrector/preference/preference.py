@@ -57,21 +57,27 @@ class Preference:
         """What training found to be weak, of the network and of the gate, in sentences."""
         return [sentence for sentence in (self.training.get("weak"), self.gate_weakness) if sentence]
 
-    def readings(self, prompts: Sequence[Sequence], texts: Sequence[str | None] = ()) -> Sequence[PromptReading | None]:
+    def readings(
+        self, prompts: Sequence[Sequence], texts: Sequence[str | None] = (), use_gate: bool = True
+    ) -> Sequence[PromptReading | None]:
         """What is read in the prompt of each picture, by the gate and in listed words; None for each without a gate.
 
         Args:
             prompts: for each picture the conditionings of its prompts (regions), as for `PromptGate.read`.
             texts: for each picture its prompt as text, or None; () if no text is known.
+            use_gate: if not, somebody asks for nothing in each prompt.
         """
         if self.gate is None:
             return [None] * len(prompts)
         readings = [self.gate.read(regions) for regions in prompts]
         listed = ListedWords(self.axis) if texts else None
-        return [
+        by_words = [
             reading if listed is None or text is None else listed.read(text).heeded(reading)
             for reading, text in zip(readings, texts or [None] * len(prompts), strict=True)
         ]
+        if use_gate:
+            return by_words
+        return [PromptReading(max(each.group, 0), "neither") for each in by_words]
 
     def caveats(self) -> list[str]:
         """What it does badly or not at all, in sentences."""

@@ -25,10 +25,10 @@ def inputs(miniature, sigma):
 
 def pure(part, miniature, x, sigma, denoised, conditional, cfg):
     """The expected result: `correct` with the gate's reading."""
-    core, thinning, decision = (part(f"corrector.correction.{name}") for name in ("update", "thinning", "decision"))
+    core, looks, decision = (part(f"corrector.correction.{name}") for name in ("update", "first_look", "decision"))
     preference = part("script").SHELF.load("backdrop").preferences[0]
     readings = [preference.gate.read([tokens[None]]) for tokens in miniature.encode(list(PROMPTS))]
-    look = thinning.first_look(preference, x, sigma, decision.groups_of(readings), conditional, denoised, cfg)
+    look = looks.first_look(preference, x, sigma, decision.groups_of(readings), conditional, denoised, cfg)
     decision, _ = decision.decide(preference, readings, torch.rand(3), 1.0, cfg, look.lean)
     return core.correct(denoised, x, sigma, [preference], [decision], core.Settings(), cfg, conditional)
 

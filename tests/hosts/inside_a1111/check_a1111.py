@@ -64,11 +64,11 @@ def test_a_call_of_the_denoiser_is_corrected_as_by_the_pure_function(host, times
     preference = script.SHELF.load("backdrop").preferences[0]
     tokens = shared.sd_model.get_learned_conditioning([ORVANE])
     readings = [preference.gate.read([tokens])] * 2
-    thinning, decisions = (
-        sys.modules[f"rs_corrector_extension.corrector.correction.{name}"] for name in ("thinning", "decision")
+    looks, decisions = (
+        sys.modules[f"rs_corrector_extension.corrector.correction.{name}"] for name in ("first_look", "decision")
     )
     sigmas = sigma.expand(2)
-    look = thinning.first_look(preference, x, sigmas, decisions.groups_of(readings), conditional, outputs[OFF], 7.0)
+    look = looks.first_look(preference, x, sigmas, decisions.groups_of(readings), conditional, outputs[OFF], 7.0)
     decision, _ = decisions.decide(preference, readings, torch.rand(2), 1.0, 7.0, look.lean)
     wanted = core.correct(outputs[OFF], x, sigmas, [preference], [decision], core.Settings(), 7.0, conditional)
     assert not torch.equal(wanted, outputs[OFF])
