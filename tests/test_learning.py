@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import cycle
 
 import pytest
 import torch
@@ -14,17 +13,14 @@ from corrector.correction.sampled import first_predictions, sample_corrected
 from corrector.correction.update import Settings
 from corrector.gate.train import gate_weakness
 from corrector.latents import optimise
-from corrector.latents.skin import lab_of
 from corrector.learning import learn as learn_module
 from corrector.learning.calibrate import calibrate, pictures_needed, scales
 from corrector.learning.learn import learn, verdict_agreement, weakness
 from corrector.learning.pairs import make_pairs
-from corrector.learning.points import COLUMNS, sample_points
-from corrector.learning.store import PairError, PictureStore
+from corrector.learning.store import PairError
 from corrector.preference.calibration import Calibration
 from corrector.preference.file import load_preference, save_preference
-from corrector.preference.networks import CLOSED, _silu
-from corrector.preference.preference import Preference
+from corrector.preference.networks import _silu
 from gaussian_host import PATTERN, SHAPE, GaussianHost
 
 
@@ -97,52 +93,6 @@ def test_networks_are_trained_in_bfloat16_where_the_host_computes_in_it_and_are_
 @pytest.fixture(scope="module")
 def pairs(host, axis):
     return make_pairs(host, axis, 4, seed=4, cfg=1.0, steps=6)
-
-
-def test_points_say_what_the_model_predicts_for_the_neutral_prompt_and_what_the_counter_side_changes(host, axis, pairs):
-    points = sample_points(host, axis, pairs, 192, seed=3)
-    assert len(points.x) == 192 and points.sigma.min() >= CLOSED and points.sigma.max() <= 14.7
-    x, sigma = points.x.double(), points.sigma.double()
-    neutral, counter = host.world.denoised(x, sigma), host.world.denoised_of(x, sigma, 0)
-    torch.testing.assert_close(points.conditional.double(), neutral, rtol=1e-3, atol=2e-3)
-    torch.testing.assert_close(points.update.double(), counter - neutral, rtol=1e-3, atol=2e-3)
-    share = host.world.counter_share(x, sigma)
-    assert share.min() < 0.1 and share.max() > 0.9  # some were corrected, and some were not
-    again, other = (sample_points(host, axis, pairs, 192, seed=seed) for seed in (3, 4))
-    assert same_points(points, again, 192) and not same_points(points, other, 192)
-
-
-def same_points(one, other, count):
-    """Whether the first `count` points are the same, bit for bit."""
-    return all(torch.equal(getattr(one, name)[:count], getattr(other, name)[:count]) for name in COLUMNS)
-
-
-def test_points_in_a_folder_are_those_drawn_without_one_and_more_begin_with_the_same(axis, pairs, tmp_path):
-    def drawn(count, folder=None, progress=None):
-        host, store = GaussianHost(), folder and PictureStore(tmp_path / folder, {"seed": 3}, "points")
-        host.asked, denoise = 0, host.denoise
-
-        def counting(x, *rest):
-            host.asked += len(x)
-            return denoise(x, *rest)
-
-        host.denoise = counting
-        return sample_points(host, axis, pairs, count, 3, store, progress), host.asked
-
-    def stop(stage, done, total):
-        assert stage == "points" and done <= total == 384
-        if done == 192 + 64:
-            raise KeyboardInterrupt
-
-    (few, few_asked), (many, many_asked) = drawn(192, "kept"), drawn(384)
-    assert (few.evaluations, many.evaluations) == (few_asked, many_asked)
-    grown, asked = drawn(384, "kept")
-    assert same_points(grown, many, 384) and same_points(grown, few, 192) and asked == many_asked - few_asked
-    with pytest.raises(KeyboardInterrupt):
-        drawn(384, "stopped", stop)
-    resumed, asked = drawn(384, "stopped")
-    assert same_points(resumed, many, 384) and asked == many_asked - few_asked
-    assert drawn(384, "stopped")[1] == 0 and resumed.evaluations == many.evaluations
 
 
 @pytest.fixture
@@ -303,35 +253,6 @@ def test_calibration_draws_as_many_pictures_as_it_says_and_resumes_from_those_it
     for calibration in whole.calibrations:
         low, high = calibration.base_interval
         assert low <= calibration.base_rate < high
-
-
-def lightness_of(host, latents):
-    """CIE L* of pictures that are grey all over [N]."""
-    return lab_of(host.decode(latents))[:, 0, 0, 0]
-
-
-@pytest.mark.parametrize("lighter, truth", [(-0.2, -5.1), (0.0, 0.0), (0.2, 5.0)])
-def test_the_calibrated_tone_is_by_how_much_the_update_changes_skin_and_taking_it_back_keeps_it(axis, lighter, truth):
-    host = GaussianHost(lighter)
-    learned = Preference(axis, "miniature", host.world, training={"tones": dict.fromkeys(axis.groups, truth)})
-    preference = calibrate(host, learned, 20, (1.0,))
-    for calibration in preference.calibrations:
-        assert calibration.tone == pytest.approx(truth, abs=0.4) and abs(calibration.tone_drift) < 0.3
-    prompts, seeds = ["a portrait of a Tavelu person"] * 40, range(900, 940)
-    plain = host.sample(host.encode(prompts), seeds, steps=10)
-    changes = []
-    for calibrations in (preference.calibrations, [replace(each, tone=0.0) for each in preference.calibrations]):
-        toned = [replace(preference, calibrations=calibrations)]
-        kept, _ = sample_corrected(host, prompts, seeds, toned, Settings(), 1.0, steps=10)
-        changes.append(float((lightness_of(host, kept) - lightness_of(host, plain)).mean()))
-    assert abs(changes[0]) < 0.3 and changes[1] == pytest.approx(0.8 * truth, abs=0.6)
-
-
-def test_without_skin_to_see_the_calibrated_tone_is_that_of_the_pairs(axis):
-    host, colours = GaussianHost(), cycle([torch.eye(3)[0], torch.eye(3)[1]])  # each picture has another one
-    host.decode = lambda latents: next(colours).view(1, 3, 1, 1).expand(len(latents), 3, 16, 16)
-    learned = Preference(axis, "miniature", host.world, training={"tones": dict.fromkeys(axis.groups, -2.0)})
-    assert {each.tone for each in calibrate(host, learned, 4, (1.0,)).calibrations} == {-2.0}
 
 
 def test_a_calibration_says_in_words_what_correction_does_badly_and_what_to_do():
