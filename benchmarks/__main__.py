@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import records
 
-NAMES = ("cells", "learning", "peers", "gate", "overhead", "flops", "audit", "verdict", "gpu", "demo")
+NAMES = ("cells", "learning", "peers", "gate", "overhead", "flops", "memory", "audit", "verdict", "gpu", "demo")
 QUICK = records.ROOT / "runs" / "quick"
 
 

@@ -13,11 +13,12 @@ from benchmarks.cells import SEED, measure
 from benchmarks.measuring import Options, number
 from benchmarks.records import ROOT, Row
 from benchmarks.studio import Cell, axis_of, studio_of
+from corrector.learning.pairs import steps_of
 from corrector.preference.preference import Preference
 
 LEARNED = {"miniature": "backdrop", "second": "work", "flow": "backdrop"}  # attribute by world
 SEEDS = (0, 1, 2)
-MOST_POINTS = 2000
+MOST_POINTS = 1000
 CFGS = (2.0, 7.0)
 FIGURES = {  # of a cell, with the value that is best
     "corrected": 0.0, "unreadable": 0.0, "skin L* drift": 0.0, "spread": 1.0, "99th percentile": 1.0,
@@ -43,7 +44,7 @@ def states(options: Options) -> Iterator[Row]:
             )
             default = made[min(1, len(made) - 1)]
             began, rows = time.monotonic() - default[3], studio.rows - default[2]
-            calibrated = corrector.calibrate(studio.host, default[1])
+            calibrated = corrector.calibrate(studio.host, default[1], steps=steps_of(studio.host))  # as the shell does
             made.append((f"{default[0]}, calibrated", calibrated, studio.rows - rows, time.monotonic() - began))
             for state, preference, evaluations, seconds in made:
                 yield _measured(world, attribute, seed, state, preference, evaluations, seconds, options)

@@ -262,6 +262,8 @@ def test_a_calibration_says_in_words_what_correction_does_badly_and_what_to_do()
     assert "their skin is 3.9 points of L* lighter" in replace(sound, tone_drift=3.9).harm
     ruined = replace(sound, error=1.6, spread=1.14).harm
     assert "harms pictures of Orvane at CFG 7" in ruined and "1.14 times" in ruined and "1.6 times" in ruined
+    burnt = replace(sound, burnt=1.3).harm
+    assert burnt.startswith("the model's own pictures of Orvane are burnt at CFG 7") and "1.30 times" in burnt
     weak = replace(sound, full_rate=0.6, full_n=400, full_interval=(0.55, 0.65))
     assert "may be out of reach; full strength gives 60.0% of 400. Learn from more pairs" in weak.reach(0.75)
 

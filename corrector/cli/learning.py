@@ -139,7 +139,8 @@ def _learn(axis: Axis, path: Path, host: Checkpoint | FlowMiniature, args: Names
         print(f"This preference is weak: {sentence}.", flush=True)
     if args.calibration:
         args.seed += 1  # other pictures than the pairs
-        preference = _calibrated(host, preference, args.calibration, args, folder / "calibration")
+        few = steps_of(host)
+        preference = _calibrated(host, preference, args.calibration, args, folder / "calibration", steps=few)
         print(f"Wrote {path} ({update_preference(preference, path, scales(args.cfg)).hash}).")
     latents = pairs.latents[:, :, :6]
     pictures = host.decode(latents.flatten(0, 2)).unflatten(0, latents.shape[:3])
@@ -163,7 +164,7 @@ def _stages():
     return progress
 
 
-def _calibrated(host, preference, images, args, folder, target=0.95) -> Preference:
+def _calibrated(host, preference, images, args, folder, target=0.95, steps=None) -> Preference:
     """Calibrate on `images` plain pictures per group and CFG scale and print the result."""
     from tqdm import tqdm
 
@@ -174,7 +175,7 @@ def _calibrated(host, preference, images, args, folder, target=0.95) -> Preferen
     print(f"Calibration at CFG {' and '.join(f'{cfg:g}' for cfg in cfgs)}: at most {total} pictures, kept in {folder} "
           "if you stop.", flush=True)  # fmt: skip
     with tqdm(desc="calibration", unit="picture", total=total) as bar:
-        preference = calibrate(host, preference, images, cfgs, args.seed, bar.update, folder)
+        preference = calibrate(host, preference, images, cfgs, args.seed, bar.update, folder, steps=steps)
     for calibration in preference.calibrations:
         print(*calibration.sentences(preference.axis.counter.description, target), sep="\n", flush=True)
     return preference

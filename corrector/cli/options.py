@@ -62,7 +62,11 @@ def add_host_options(parser: argparse.ArgumentParser, draws: bool = True) -> Non
                         help="for a .safetensors file: a folder with its model family's configuration and tokenizer, "
                         "as in Forge's backend/huggingface")  # fmt: skip
     parser.add_argument("--lora", type=Path, help="a LoRA file to apply to the checkpoint")
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the memory, and often faster")
+    half = "compute in bfloat16, in half the memory; by default on GPUs that do"
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help=half)
+    parser.add_argument(
+        "--offload", action="store_true", help="keep on the GPU only what computes: less memory, slower"
+    )
     parser.set_defaults(steps=None, cfg=None, size=None)
     if not draws:
         return
@@ -94,9 +98,9 @@ def _checkpoint(args):
     from ..miniature.model import WEIGHTS
 
     if args.checkpoint or args.size:
-        options = dict(size=args.size, lora=args.lora, config=args.config)
+        options = dict(size=args.size, lora=args.lora, config=args.config, offload=args.offload)
         return Checkpoint.load(args.checkpoint or WEIGHTS, args.bf16, **options)
-    return Miniature(bf16=args.bf16, lora=args.lora)
+    return Miniature(bf16=bool(args.bf16), lora=args.lora)
 
 
 def _flow_miniature(args):
@@ -107,4 +111,5 @@ def _flow_miniature(args):
         raise CheckpointError(
             f"The {args.checkpoint} draws pictures of 128x128 and takes no LoRA; leave out --size, --lora and --config."
         )
-    return twin(args.bf16) if str(args.checkpoint) == FLOW_MODELS[1] else FlowMiniature(bf16=args.bf16)
+    bf16 = bool(args.bf16)
+    return twin(bf16) if str(args.checkpoint) == FLOW_MODELS[1] else FlowMiniature(bf16=bf16)

@@ -19,7 +19,7 @@ from .texts import Labelled, gate_texts
 VERSION = 3  # of the training: raise it with every change after which kept gates must be trained again
 TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
-NUMBERS_HELD, NUMBERS_ANALYSED = 2**28, 2**26  # in the token vectors of these texts at most: of wide ones, fewer
+NUMBERS_HELD, NUMBERS_ANALYSED = 2**26, 2**25  # in the token vectors of these texts at most: of wide ones, fewer
 WIDE = 1280  # of token vectors, above which their directions are approximate: exact ones take minutes
 SINK = 10  # times the usual norm of token vectors, above which one does not count for their centre and spread
 DIRECTIONS = 256  # of these that are kept

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..gate.prompt_gate import token_vectors
 from ..latents.host import Hook, default_cfg, starting_noise
 from ..latents.spaces import denoised_from_output, scale_input
-from .components import LATENTS_AT_ONCE, PipelineTexts, decoded, encoded
+from .components import PipelineTexts, decoded, encoded
 from .loading import CheckpointError, load_pipeline
 from .pipelines import checkpoint_of, identity_of, limit_tokenizers, name_of, sampled_parts
 from .prompts import Prompts
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 LARGEST_BATCH = 50  # in a batch
+LATENTS_AT_ONCE = 2**15  # latent pixels in a batch: 8 pictures of 512 x 512, or 2 of 1024 x 1024
 PIXELS = 8  # of the picture, on each side of a latent pixel
 
 
@@ -53,11 +54,12 @@ class Checkpoint(PipelineTexts):
 
     @classmethod
     def load(
-        cls, path: str | Path, bf16: bool = False, device: str | None = None, size: tuple[int, int] | None = None,
-        lora: str | Path | None = None, config: str | Path | None = None,
+        cls, path: str | Path, bf16: bool | None = None, device: str | None = None,
+        size: tuple[int, int] | None = None, lora: str | Path | None = None, config: str | Path | None = None,
+        offload: bool = False,
     ) -> Checkpoint:  # fmt: skip
         """A checkpoint folder or single file as a host; for the arguments see `load_pipeline` and the class."""
-        return cls(load_pipeline(path, bf16, device, lora, config), size)
+        return cls(load_pipeline(path, bf16, device, lora, config, offload), size)
 
     @property
     def identity(self) -> dict:

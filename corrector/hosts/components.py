@@ -19,7 +19,7 @@ from .prompts import TEXTS_AT_ONCE, Prompts, chunks_of
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-LATENTS_AT_ONCE = 2**15  # latent pixels: 8 pictures of 512 x 512, or 2 of 1024 x 1024
+LATENTS_AT_ONCE = 2**14  # latent pixels in the VAE: a single picture of 1024 x 1024 takes more memory than all else
 PICTURES_AT_ONCE = 8  # pictures: more do not fit into a CPU's cache and take longer
 
 

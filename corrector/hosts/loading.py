@@ -35,33 +35,39 @@ class CheckpointError(RSCorrectorError):
 
 
 def load_pipeline(
-    path: str | Path, bf16: bool = False, device: str | None = None, lora: str | Path | None = None,
-    config: str | Path | None = None,
+    path: str | Path, bf16: bool | None = None, device: str | None = None, lora: str | Path | None = None,
+    config: str | Path | None = None, offload: bool = False,
 ) -> DiffusionPipeline:  # fmt: skip
     """Load a checkpoint and optionally merge a LoRA into it.
 
     Args:
         path: folder in diffusers' format, or one .safetensors file as for a WebUI.
-        bf16: UNet and VAE in bfloat16, which takes half the memory; text encoders stay float32.
+        bf16: all in bfloat16, which takes half the memory; by default on GPUs that compute in it.
         device: by default a CUDA GPU if there is one.
         lora: .safetensors file in kohya's or diffusers' naming, merged at strength 1.
         config: for a single file, a folder with the model family's configuration and tokenizer in diffusers' format; by
             default the one in the local cache of huggingface_hub.
+        offload: each network is on the device only while it computes.
 
     Raises CheckpointError.
     """
     silence_libraries()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if bf16 is None:
+        bf16 = device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
     path, precision = Path(path), torch.bfloat16 if bf16 else torch.float32
     if not os.path.exists(path):  # of names that no file can have, Path.exists raises errors
         raise CheckpointError(f"{path}: there is no such file or folder, and nothing is downloaded; give a local one.")
-    pipe = _load_file(path, config) if path.is_file() else _load_folder(path, precision)
+    pipe = _load_file(path, config, precision) if path.is_file() else _load_folder(path, precision)
     if lora:
         merge_lora(pipe, lora)
     for network in _networks(pipe):
-        of_text = network in (pipe.text_encoder, getattr(pipe, "text_encoder_2", None))
-        network.to(torch.float32 if of_text else precision).eval().requires_grad_(False)
+        network.to(precision).eval().requires_grad_(False)
     pipe.vae.to(memory_format=torch.channels_last)  # decodes a third faster on a CPU; the UNet would not gain
-    return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if not offload or device == "cpu":
+        return pipe.to(device)
+    pipe.enable_model_cpu_offload(device=device)
+    return pipe
 
 
 def silence_libraries() -> None:
@@ -99,14 +105,14 @@ def _load_folder(folder, precision):
             folder / part, getattr(transformers if text else diffusers, kind).from_pretrained, folder / part,
             local_files_only=True, use_safetensors=True, output_loading_info=True,
             variant="fp16" if files and all(".fp16" in file for file in files) else None,
-            dtype=torch.float32 if text else precision,
+            dtype=precision,
         )  # fmt: skip
         if info["missing_keys"]:
             raise _incomplete(folder / part, info["missing_keys"])
     return _try(folder, getattr(diffusers, name).from_pretrained, folder, local_files_only=True, **parts)
 
 
-def _load_file(path, config):
+def _load_file(path, config, precision):
     import diffusers
     from diffusers.loaders.single_file_utils import fetch_diffusers_config, infer_diffusers_model_type
     from huggingface_hub import snapshot_download
@@ -135,7 +141,7 @@ def _load_file(path, config):
             f"{index.get('_class_name')}; give another --config."
         )
     load = getattr(diffusers, SINGLE_FILES[kind]).from_single_file
-    options = dict(config=str(config), local_files_only=True, dtype=torch.float32, **dict.fromkeys(UNUSED))
+    options = dict(config=str(config), local_files_only=True, dtype=precision, **dict.fromkeys(UNUSED))
     pipe = _try(path, load, str(path), **options)
     for part in _networks(pipe):
         missing = [name for name, tensor in part.state_dict().items() if tensor.is_meta]

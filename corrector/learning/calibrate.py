@@ -37,7 +37,7 @@ from ..preference.calibration import Calibration
 from ..preference.networks import Distilled
 from ..preference.preference import Preference
 from .chances import leans_from
-from .pairs import skin_of_host, steps_of
+from .pairs import skin_of_host
 from .store import HIGHEST_CFG, Drawing, PairError, PictureStore
 from .thumbnail import thumbnail
 
@@ -61,7 +61,7 @@ def pictures_needed(groups: int, count: int, cfgs: Sequence[float]) -> int:
 def calibrate(
     host: Host, preference: Preference, count: int = 20, cfgs: Sequence[float] | None = None,
     seed: int = 1, progress: Callable[[int], object] | None = None, folder: str | Path | None = None,
-    measuring: Callable[[str], object] | None = None,
+    measuring: Callable[[str], object] | None = None, steps: int | None = None,
 ) -> Preference:  # fmt: skip
     """Measure every group of the preference's axis at some CFG scales -> the preference with its calibrations.
 
@@ -77,8 +77,9 @@ def calibrate(
         progress: `progress(pictures)`, called after each batch.
         folder: batches are saved in it, and an interrupted calibration resumes from them with the same result.
         measuring: `measuring(group)`, called before the pictures of each group.
+        steps: of sampling, by default the host's. Skin keeps its tone best in pictures of as many.
     """
-    cfgs = scales(cfg_of(host)) if cfgs is None else cfgs
+    cfgs, steps = scales(cfg_of(host)) if cfgs is None else cfgs, steps or host.steps
     if wrong := [cfg for cfg in cfgs if not 0 < cfg <= HIGHEST_CFG]:
         raise PairError(f"The CFG scale is {wrong[0]}; calibrate at one above 0 and at most {HIGHEST_CFG}.")
     axis, model = preference.axis, model_of(host.identity)
@@ -93,13 +94,13 @@ def calibrate(
     readings_of(preference, host.encode(prompts), prompts)
     store = None
     if folder:
-        settings = dict(axis=axis.hash, preference=preference.hash, count=count, seed=seed, cfgs=cfgs)
+        settings = dict(axis=axis.hash, preference=preference.hash, count=count, seed=seed, cfgs=cfgs, steps=steps)
         store = PictureStore(folder, settings | host.identity, "calibration pictures")
     with store.at_work() if store else nullcontext():
         for group in axis.groups:
             if measuring:
                 measuring(group)
-            measured = _Group(host, preference, group, count, seed, store, progress).calibrations(cfgs)
+            measured = _Group(host, preference, group, count, seed, steps, store, progress).calibrations(cfgs)
             calibrations += [replace(calibration, checkpoint=model) for calibration in measured]
     training = {name: value for name, value in preference.training.items() if name != "calibrated"}  # a host's marks
     preference = replace(preference, calibrations=tuple(calibrations), training=training)
@@ -142,6 +143,7 @@ class _Group:
     group: str
     count: int
     seed: int
+    steps: int
     store: PictureStore | None
     progress: Callable[[int], object] | None
 
@@ -149,7 +151,6 @@ class _Group:
         rng = random.Random(f"{self.seed} {self.group}")
         axis = self.preference.axis
         self.index = axis.groups.index(self.group)
-        self.steps = steps_of(self.host)
         self.seeds = [rng.randrange(2**31) for _ in range(self.count)]
         self.prompts = [rng.choice(axis.prompts(self.group)) for _ in range(self.count)]
         self.asking = [f"{prompt}, {axis.counter.two_phrases(rng.random())}" for prompt in self.prompts]
@@ -161,7 +162,10 @@ class _Group:
             latents, whole = self.drawn("plain", cfg, self.prompts)
             plain.append(_Stage(latents, whole, self.sides(latents, whole)))
         leans, at = self.leans(cfgs, plain)
-        return [self.calibration(*parts) for parts in zip(cfgs, plain, at, leans, strict=True)]
+        measured = [self.calibration(*parts) for parts in zip(cfgs, plain, at, leans, strict=True)]
+        spreads = {each.cfg: each.burnt for each in measured if each.burnt}
+        lowest = spreads[min(spreads)] if spreads else 1.0
+        return [replace(each, burnt=each.burnt and each.burnt / lowest) for each in measured]
 
     def calibration(self, cfg: float, plain: _Stage, lean: Tensor, of_lean: dict[str, Any]) -> Calibration:
         """The Calibration at a CFG scale.
@@ -257,6 +261,7 @@ class _Group:
             "spread": float(x0[0].std() / x0[1].std()),
             "extremes": float(ends[0] / ends[1]),
             "error": float((errors[0] - errors[1]).exp()),
+            "burnt": float(x0[1].std()),  # of which `calibrations` makes a ratio
             "sure": float((corrected.sides[corrected.whole] != 0.5).double().mean()),
         }
 

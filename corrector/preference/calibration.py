@@ -13,6 +13,7 @@ from ..latents.fingerprint import same_weights
 SPREAD_DEVIATES = 0.1  # deviation from 1 of the latents' spread and extremes, over theirs
 RUINED = 1.5  # ratio of denoising errors: on the miniature sound groups reach 1.2, melted ones start at 2.4
 TONE_DRIFT = 2.0  # points of L*: mean drift of skin, in either direction, that is reported
+BURNT = 1.2  # spread of the model's own counter pictures, over that at the lowest CFG scale: sound models reach 1.16
 UNSURE = 0.1  # share of corrected pictures of which the model's verdict is no side
 EXTRAPOLATED = 0.6  # how far beyond the nearest measured CFG scale one continues, over the scales' distance
 
@@ -45,6 +46,7 @@ class Calibration:
     extremes: float | None = None  # 99th percentile of the latents' sizes, over theirs
     error: float | None = None  # denoising error (`statistics.denoising_error`), over theirs
     sure: float | None = None  # share of corrected pictures of which the model's verdict is one of the sides
+    burnt: float | None = None  # spread of the counter pictures themselves, over that at the lowest scale measured
 
     def of_other_model(self, checkpoint: str) -> bool:
         """Whether it was measured on another model than that of an identity (`Host.identity`), in any precision.
@@ -97,7 +99,7 @@ class Calibration:
 
     @property
     def harm(self) -> str:
-        """A sentence that says how the correction harms pictures of this group at this CFG scale, or ""."""
+        """How the correction harms pictures of this group at this CFG scale, or the model burns them itself, or ""."""
         shade = "lighter" if self.tone_drift > 0 else "darker"
         figures = [
             (self.spread, "their latents spread {:.2f} times as far as those of the model's own counter pictures",
@@ -110,12 +112,18 @@ class Calibration:
             (self.sure, "only {:.0%} of them clearly show one of the two sides", lambda value: value < 1 - UNSURE),
         ]  # fmt: skip
         harms = [words.format(value) for value, words, harmful in figures if value is not None and harmful(value)]
-        if not harms:
-            return ""
-        return (
-            f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: {', '.join(harms)}. Use a lower "
-            "strength or CFG scale, or learn again from more pairs."
-        )
+        sentences = []
+        if harms:
+            sentences += [
+                f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: {', '.join(harms)}. Use a lower "
+                "strength or CFG scale, or learn again from more pairs."
+            ]
+        if self.burnt is not None and self.burnt > BURNT:
+            sentences += [
+                f"the model's own pictures of {self.group} are burnt at CFG {self.cfg:g}, also uncorrected ones: their "
+                f"latents spread {self.burnt:.2f} times as far as at a low scale. Use a lower CFG scale."
+            ]
+        return " ".join(sentences)
 
 
 def between(calibrations: Iterable[Calibration], cfg: float) -> Calibration | None:
