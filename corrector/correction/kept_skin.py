@@ -131,7 +131,7 @@ def _skin(lab: Tensor, alike: Tensor, region: Region) -> Tensor:
 
 
 def _grown(skin: Tensor, reach: int) -> Tensor:
-    """Skin [N, height, width] and what is so many pixels near it; along rows, then columns, as a square takes minutes."""
+    """Skin [N, height, width] and what is so many pixels near it; by rows and columns, as squares take minutes."""
     for kernel, padding in (((1, 2 * reach + 1), (0, reach)), ((2 * reach + 1, 1), (reach, 0))):
         skin = F.max_pool2d(skin[:, None], kernel, stride=1, padding=padding)[:, 0]
     return skin
