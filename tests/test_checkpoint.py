@@ -11,8 +11,10 @@ import torch
 
 from corrector.gate.prompt_gate import token_vectors
 from corrector.hosts.checkpoint import Checkpoint
+from corrector.hosts.loading import load_pipeline
 from corrector.hosts.pipelines import space_of
 from corrector.hosts.prompts import joined
+from corrector.latents.devices import device_of
 from corrector.latents.fingerprint import same_weights
 from corrector.miniature.host import Miniature
 from corrector.miniature.model import WEIGHTS
@@ -144,6 +146,28 @@ def test_identity_is_the_same_at_each_load_and_changes_with_weights_size_and_pre
     other.unet, other.text_encoder = hosts["sd15"].unet, hosts["sd15"].pipe.text_encoder
     swapped = Checkpoint(other).identity
     assert swapped["vae"] != own["vae"] and swapped["checkpoint"] == own["checkpoint"]
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["folder", "single file"])
+def test_in_half_precision_no_network_is_held_in_another(checkpoints, tmp_path, single):
+    folder, path = checkpoints["sdxl"], checkpoints["sdxl"]
+    if single:
+        path = to_original_layout(folder, tmp_path / "model.safetensors")
+    pipe = load_pipeline(path, bf16=True, device="cpu", config=folder, offload=True)  # a CPU offloads nothing
+    networks = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    assert len(networks) == 4 and {network.dtype for network in networks} == {torch.bfloat16}
+    host = Checkpoint(pipe)
+    assert host.decode(sampled(host)).isfinite().all()
+
+
+def test_with_offload_a_network_is_on_the_device_only_while_it_computes(checkpoints, hosts, monkeypatch):
+    monkeypatch.setattr(torch, "lazy", SimpleNamespace(empty_cache=lambda: None), raising=False)  # diffusers calls it
+    with other_device() as other:
+        host = Checkpoint.load(checkpoints["sdxl"], bf16=False, device=other, offload=True)
+        assert host.device == other and host.identity == hosts["sdxl"].identity
+        close(sampled(host).cpu(), sampled(hosts["sdxl"]))
+        assert {device_of(host.pipe.text_encoder), device_of(host.autoencoder)} == {torch.device("cpu")}
+        close(host.decode(sampled(host)), hosts["sdxl"].decode(sampled(hosts["sdxl"])))
 
 
 @pytest.mark.parametrize("save", [dict(variant="fp16"), dict(max_shard_size="20KB")], ids=["fp16 only", "in shards"])

@@ -52,7 +52,7 @@ def load_pipeline(
     Raises CheckpointError.
     """
     silence_libraries()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if bf16 is None:
         bf16 = device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
     path, precision = Path(path), torch.bfloat16 if bf16 else torch.float32
