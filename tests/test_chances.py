@@ -39,7 +39,7 @@ def test_the_lean_is_the_size_of_the_first_update_and_what_guidance_adds_along_i
 
 
 def test_a_picture_that_shows_the_counter_side_already_is_open_to_little_change(exact):
-    sizes = {"update_sizes": {"Orvane": 0.5, "Tavelu": 0.5}}
+    sizes = {"sides_apart": {"Orvane": 0.5, "Tavelu": 0.5}}
     world, groups = GaussianWorld(means=(0.5, -0.5), spreads=(0.3, 0.3), shape=(4, 4, 4)), torch.tensor([0, 1])
     preference = exact(world, training=sizes)
     x, sigma = torch.stack([torch.full((4, 4, 4), mean) for mean in (0.5, -0.5)]), torch.full((2,), 0.7)

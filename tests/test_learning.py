@@ -68,8 +68,8 @@ def test_the_learned_update_is_the_worlds_own_and_closes_on_the_counter_side(hos
     assert learned.training["update_r2"] > 0.85
     by_sigma = learned.training["update_r2_by_sigma"]
     assert list(by_sigma) == ["1 to 2", "2 to 4", "4 to 8", "8 to 15"] and min(by_sigma.values()) > 0.7
-    sizes = learned.training["update_sizes"]
-    assert sizes == pytest.approx(dict.fromkeys(learned.axis.groups, 0.63), abs=0.02), "0.9 of the sides' difference"
+    apart = learned.training["sides_apart"]
+    assert apart == pytest.approx(dict.fromkeys(learned.axis.groups, 0.7), abs=0.05), "the sides' difference"
 
 
 def test_features_far_below_zero_bring_no_denormal_numbers_into_training():
@@ -283,8 +283,8 @@ def test_calibration_learns_what_the_first_prediction_tells_of_how_a_picture_com
     x, sigma, conditional, denoised = predictions
     look = first_look(preference, x, sigma, group, conditional, denoised, 1.0)
     torch.testing.assert_close(look.lean, by_hand, rtol=0.01, atol=0.01)
-    size = preference.training["update_sizes"]["Tavelu"]
-    torch.testing.assert_close(look.opening, (by_hand / size).clamp(max=1), rtol=0.01, atol=0.01)
+    apart = preference.training["sides_apart"]["Tavelu"]
+    torch.testing.assert_close(look.opening, (by_hand / apart).clamp(max=1), rtol=0.01, atol=0.01)
     assert all(known.lean_guidance == 0 for known in preference.calibrations)  # there is none at CFG 1
     never = first_look(replace(preference, calibrations=()), x, sigma, group, conditional, denoised, 2.0)
     assert never.lean is None and torch.equal(never.opening, look.opening)

@@ -9,6 +9,7 @@ from corrector.cli.options import goal
 from corrector.learning import cost, goals
 from corrector.learning.calibrate import calibrate
 from corrector.learning.learn import learn
+from corrector.learning.pairs import steps_of
 from gaussian_host import SHAPE, GaussianHost
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,7 +27,7 @@ def test_learning_and_calibration_ask_the_model_as_often_as_was_said(axis):
     told = cost.cost_of(host, axis, SHAPE, 4, 96, 1.0, images=6, cfgs=(1.0,))
     host.asked = 0
     gate = dict(steps=5, check=False)
-    calibrate(host, learn(host, axis, 4, cfg=1.0, points=96, **gate), 6, [1.0])
+    calibrate(host, learn(host, axis, 4, cfg=1.0, points=96, **gate), 6, [1.0], steps=steps_of(host))
     assert host.asked == pytest.approx(told.evaluations, rel=0.06), "this host has no second prediction for CFG"
 
 

@@ -223,14 +223,14 @@ def test_lean_is_read_from_0_4_to_1_1_of_the_calibrated_sigma(constant, sigma, r
     assert (look.lean is not None) == read and look.opening is None
 
 
-def test_opening_is_the_updates_size_over_that_in_pure_noise(constant):
-    sizes = {"update_sizes": {"Orvane": 2.0, "Tavelu": 0.4}}
+def test_opening_is_the_updates_size_over_how_far_the_sides_are_apart(constant):
+    sizes = {"sides_apart": {"Orvane": 2.0, "Tavelu": 0.4}}
     x, groups = torch.zeros(3, 4, 8, 8), torch.tensor([0, 1, -1])
     for calibrations in ((), (LEANING,)):
         preference = replace(constant, training=sizes, calibrations=calibrations)
         look = first_look(preference, x, torch.full((3,), 3.0), groups, x, x, 2.0)
         assert look.lean is None and look.opening.tolist() == pytest.approx([0.25, 1.0, 1.0])
-    preference = replace(constant, training={"update_sizes": {"Orvane": 2.0}})
+    preference = replace(constant, training={"sides_apart": {"Orvane": 2.0}})
     look = first_look(preference, x, torch.full((3,), 3.0), groups, x, x, 2.0)
     assert look.opening.tolist() == pytest.approx([0.25, 1.0, 1.0]), "of the other group it is not known"
 

@@ -12,8 +12,8 @@ import torch
 from corrector.learning.calibrate import _Group, _Stage, pictures_needed, scales
 from corrector.learning.chances import leans_from
 from corrector.learning.learn import _amounts, weakness
-from corrector.learning.pairs import make_pairs
-from corrector.learning.points import Points, sample_points, update_sizes
+from corrector.learning.pairs import make_pairs, sides_apart
+from corrector.learning.points import Points, sample_points
 from corrector.learning.store import PairError, refuse_broken
 from corrector.learning.training import batch_of, patch_of, train_distilled
 from gaussian_host import PATTERN, GaussianHost
@@ -36,7 +36,7 @@ def test_points_of_a_seed(points, pairs):
     columns = points.x, points.sigma, points.conditional, points.update, points.weights
     squares = [float(column.double().square().mean()) for column in columns]
     assert squares == pytest.approx([30.279, 30.486, 0.11820, 0.23833, 31.896], rel=1e-3)
-    assert update_sizes(points, 2).tolist() == pytest.approx([0.61981, 0.62147], rel=1e-3)
+    assert sides_apart(pairs).tolist() == pytest.approx([0.7, 0.7], abs=0.05)
 
 
 def test_runs_begin_at_14_6_or_from_a_picture_at_2_or_more_and_end_at_1(points):
@@ -143,6 +143,7 @@ def test_corrected_pictures_are_compared_with_one_in_three_counter_pictures():
         error=lambda latents, prompts, seeds: torch.tensor(prompts),
     )  # fmt: skip
     figures = dict(spread=1.5, extremes=1.5, error=1.5, sure=2 / 3)
+    figures["burnt"] = float(latents[[1, 2, 4, 5, 7, 8, 10, 11]].std())
     assert _Group.compared(group, 2.0, plain, corrected) == pytest.approx(figures, rel=1e-3)
     assert drawn == [[1, 2, 4, 5, 7, 8, 10, 11]], "those with the stereotype first"
 

@@ -271,7 +271,7 @@ def test_a_second_stage_takes_back_what_the_first_did_to_skin_and_left(run_of, d
     first = run_of(preference=darkening, settings=Settings(**settings))
     assert not skin_run(first).any(), "its pictures are not finished"
     assert [past[darkening.axis.hash].tone for past in first.decided()] == [owed] * COUNT
-    settled = darkening.training | {"update_sizes": {"Orvane": 1e9, "Tavelu": 1e9}}  # a tiny part of them is open
+    settled = darkening.training | {"sides_apart": {"Orvane": 1e9, "Tavelu": 1e9}}  # a tiny part of them is open
     second = run_of(
         preference=replace(darkening, training=settled), target=1.0, before=first, pictures=lambda: PICTURES
     )

@@ -67,8 +67,7 @@ def decide(
         earlier: for each picture what an earlier stage decided, or None.
         evidence: [B], of the Verdict on the pictures' previews, if the model was asked for them. Those that would show
             the counter side for certain are left alone.
-        opening: [B], how much of what a run can change is open at its first step, from `first_look.first_look`; 1 if it
-            is not known. Where there is no lean, skin changes in proportion to it.
+        opening: [B] from `first_look.first_look`, or None: where there is no lean, skin changes in proportion to it.
     """
     axis = preference.axis
     groups = groups_of(readings)

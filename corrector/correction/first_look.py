@@ -23,8 +23,8 @@ class FirstLook:
             where the picture comes out on the counter side anyway, and to it what guidance adds along the update,
             <D - D_cond, U> / |U|, which is in proportion to CFG - 1. NaN out of scope; None if that was not calibrated,
             or at another sigma: the lower it is the more the size tells, until little is left to decide.
-        opening: the size over that in pure noise [B] in 0..1: how much of what a run can change is open; None if that
-            is not known.
+        opening: the size over how far the sides' means are apart [B] in 0..1, which is about the chance of the
+            stereotype: D_cond lies that part of the way from the counter side's mean. None if that is not known.
     """
 
     lean: Tensor | None = None
@@ -51,8 +51,8 @@ def first_look(
         preference.source, *(part[index] for part in (x, sigma, groups.to(x.device), conditional, denoised))
     )
     names, of_group = preference.axis.groups, groups.clamp(min=0).cpu()
-    in_noise = torch.tensor([preference.training.get("update_sizes", {}).get(name, math.nan) for name in names])
-    opening = (size / in_noise[of_group]).clamp(0, 1).nan_to_num(1.0) if in_noise.isfinite().any() else None
+    apart = torch.tensor([preference.training.get("sides_apart", {}).get(name, math.nan) for name in names])
+    opening = (size / apart[of_group]).clamp(0, 1).nan_to_num(1.0) if apart.isfinite().any() else None
     calibrations = [preference.calibration(name, cfg) for name in names]
     lean_sigma = max((each.lean_sigma for each in calibrations if each and each.lean_slope), default=0)
     if not lean_sigma or not FIRST_SIGMAS[0] < float(sigma.max()) / lean_sigma < FIRST_SIGMAS[1]:

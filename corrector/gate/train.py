@@ -21,6 +21,7 @@ TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
 NUMBERS_HELD, NUMBERS_ANALYSED = 2**26, 2**25  # in the token vectors of these texts at most: of wide ones, fewer
 WIDE = 1280  # of token vectors, above which their directions are approximate: exact ones take minutes
+JOINED = 256  # texts whose vectors are joined: thousands of small tensors would scatter over gigabytes of memory
 SINK = 10  # times the usual norm of token vectors, above which one does not count for their centre and spread
 DIRECTIONS = 256  # of these that are kept
 GATE_STEPS, RATE = 500, 8e-3
@@ -172,10 +173,11 @@ class _Encoded:
     """Labelled texts as vectors [M, D] of all tokens of all texts in a row, with starts and lengths."""
 
     def __init__(self, texts: Sequence[Labelled | Checked], axis: Axis, vectors: Iterable[Tensor]):
-        parts = list(vectors)
-        outside = len(axis.groups)
-        self.tokens = torch.cat(parts)
-        self.lengths = torch.tensor([len(part) for part in parts])
+        outside, vectors, blocks, lengths = len(axis.groups), iter(vectors), [], []
+        while block := list(islice(vectors, JOINED)):
+            blocks.append(torch.cat(block))
+            lengths += map(len, block)
+        self.tokens, self.lengths = torch.cat(blocks), torch.tensor(lengths)
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.groups = torch.tensor([outside if text.group == OUT_OF_SCOPE else text.group for text in texts])
         self.explicit = torch.tensor([text.explicit for text in texts])

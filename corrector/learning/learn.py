@@ -18,8 +18,8 @@ from ..gate.wordings import whole_words
 from ..latents.devices import place
 from ..latents.host import Host, LearningHost, cfg_of
 from ..preference.preference import GATE_FIGURES, Preference
-from .pairs import SIDES, Pairs, make_pairs, steps_of
-from .points import sample_points, update_sizes
+from .pairs import SIDES, Pairs, make_pairs, sides_apart, steps_of
+from .points import sample_points
 from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError, PictureStore
 from .thumbnail import thumbnail
 from .training import CPU, Progress, train_distilled
@@ -104,8 +104,7 @@ def _states(host, axis, pairs, points, seed, origin, store, progress, gate_optio
         if gate is None:
             gate, figures_of_gate = host_gate(host, axis, seed, progress=progress, **gate_options)
         figures = {name: round(each, 4) if isinstance(each, float) else each for name, each in figures.items()}
-        sizes = {"update_sizes": _by_group(axis, update_sizes(sampled, len(axis.groups)))}
-        training = origin | figures | sizes | {GATE_FIGURES: figures_of_gate}
+        training = origin | figures | {GATE_FIGURES: figures_of_gate}
         if weak := weakness(training):
             training["weak"] = weak
         yield Preference(axis, host.space, source, gate, training=training, name=axis.id)
@@ -132,6 +131,7 @@ def _made_from(host, axis, pairs, cfg, seed):
         "seed": seed,
         "host": {**host.identity, "steps": host.steps},
         "tones": _by_group(axis, tones),
+        "sides_apart": _by_group(axis, sides_apart(pairs)),
         "validated_on": host.space,
     }
 

@@ -64,6 +64,15 @@ def make_pairs(
     return Pairs(latents, lightness, torch.stack([seeds[:even] for _, seeds in groups]), sum(drawing.broken.values()))
 
 
+def sides_apart(pairs: Pairs) -> Tensor:
+    """How far the sides' mean latents are apart by group [G] (root mean square of their difference), less what so few
+    pairs add by chance.
+    """
+    change = pairs.latents[:, 1] - pairs.latents[:, 0]  # [G, N, C, H, W]
+    squared = change.mean(dim=1).square() - change.var(dim=1) / change.shape[1]
+    return squared.flatten(1).mean(dim=1).clamp(min=0).sqrt()
+
+
 def steps_of(host: Host) -> int:
     """Sampling steps of the pictures that learning and calibration draw."""
     return min(host.steps, MOST_STEPS)

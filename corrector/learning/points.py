@@ -122,12 +122,6 @@ def runs_of(host: Host, count: int, size: int) -> int:
     return max(2, batch_size * math.ceil(runs / batch_size))  # one is held out
 
 
-def update_sizes(points: Points, groups: int) -> Tensor:
-    """The mean size of the update (root mean square) in pure noise, by group [G]; NaN for a group without a point."""
-    sizes, in_noise = points.powers.sqrt(), points.sigma >= NOISE_SIGMA
-    return torch.stack([sizes[in_noise & (points.group == group)].mean() for group in range(groups)])
-
-
 class _Runs:
     """Some runs at once, each with a start, a CFG scale and a way of correction of its own."""
 
