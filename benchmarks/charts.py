@@ -157,8 +157,32 @@ def cost() -> Figure:
     return figure
 
 
+def learning() -> Figure:
+    """What each state of learning does over the evaluations it took: a line for each world and seed."""
+    panels = {
+        "stereotypes left": "corrected", "change of skin lightness, L*": "skin L* drift",
+        "change of fine pictures": "change of fine pictures",
+    }  # fmt: skip
+    runs: dict[tuple, list[Row]] = {}
+    for row in parts_of("learning/states")[0].rows:
+        runs.setdefault((row.settings["world"], row.seed), []).append(row)
+    colours = dict(zip(dict.fromkeys(world for world, _ in runs), ((BLUE, "o"), (ORANGE, "^"), (GREY, "s")), strict=False))
+    figure = Figure((WIDTH, 3.0), layout="constrained")
+    for axes, (title, name) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for (world, _), states in runs.items():
+            places = [row.figures["evaluations"].value for row in states if name in row.figures]
+            values = [abs(row.figures[name].value) for row in states if name in row.figures]
+            colour, shape = colours[world]
+            axes.plot(places, values, color=colour, marker=shape, markersize=4, linewidth=1, alpha=0.75)
+        axes.set_xlabel("evaluations of the model")
+        axes.set_title(title, fontsize=9)
+        axes.set_ylim(bottom=-0.01)
+    legend(figure, [(str(world), *look) for world, look in colours.items()])
+    return figure
+
+
 CHARTS: dict[str, Callable[[], Figure]] = {
-    "rate": rate, "skin": skin, "targets": targets, "peers": peers, "cost": cost,
+    "rate": rate, "skin": skin, "learning": learning, "targets": targets, "peers": peers, "cost": cost,
 }  # fmt: skip
 
 

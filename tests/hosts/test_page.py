@@ -1,6 +1,7 @@
 """ComfyUI's page in Chromium: our workflows open without missing nodes."""
 
 import json
+import shutil
 
 import pytest
 
@@ -97,3 +98,18 @@ def test_the_blueprint_opens_as_one_node_with_the_sockets_and_settings_of_both(p
     assert node["outputs"] == ["LATENT"]
     names = [name.rpartition(": ")[2] for name in node["widgets"]]
     assert names == ["strength", "seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"]
+
+
+def test_the_model_library_shows_a_preferences_title_architecture_and_pictures(server, page):
+    folder = server.folder / "models" / "rs_corrector"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(WORKFLOWS.parent / "weights" / "miniature-backdrop.safetensors", folder / "mine.safetensors")
+    page.locator(".model-library-tab-button").click()
+    page.get_by_text("rs_corrector").first.click()
+    page.get_by_text("Village backdrop (miniature)").first.hover()
+    preview = page.locator(".model_preview")
+    preview.wait_for()
+    assert "Village backdrop (miniature)" in preview.inner_text() and "miniature/preference" in preview.inner_text()
+    assert preview.locator("img").first.get_attribute("src").startswith("data:image/jpeg")
+    screenshot(page, "model-library")
+    page.locator(".model-library-tab-button").click()
