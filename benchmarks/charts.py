@@ -166,7 +166,9 @@ def learning() -> Figure:
     runs: dict[tuple, list[Row]] = {}
     for row in parts_of("learning/states")[0].rows:
         runs.setdefault((row.settings["world"], row.seed), []).append(row)
-    colours = dict(zip(dict.fromkeys(world for world, _ in runs), ((BLUE, "o"), (ORANGE, "^"), (GREY, "s")), strict=False))
+    colours = dict(
+        zip(dict.fromkeys(world for world, _ in runs), ((BLUE, "o"), (ORANGE, "^"), (GREY, "s")), strict=False)
+    )
     figure = Figure((WIDTH, 3.0), layout="constrained")
     for axes, (title, name) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for (world, _), states in runs.items():

@@ -75,7 +75,7 @@ class Peaks:
     """The process' memory, and its peak in each stage, beyond what it had at first, in GiB."""
 
     def __init__(self):
-        self.process, self.stage, self.done = psutil.Process(), "", False
+        self.process, self.stage, self.done = psutil.Process(), "pairs", False
         self.first = self.process.memory_info().rss
         self.peaks: dict[str, float] = {}
         threading.Thread(target=self._watch, daemon=True).start()
@@ -86,11 +86,15 @@ class Peaks:
             self.peaks[self.stage] = max(self.peaks.get(self.stage, 0.0), taken)
             time.sleep(0.005)
 
+    def rows(self) -> Iterator[Row]:
+        self.done = True
+        for stage, peak in self.peaks.items():
+            yield Row({"model": "SDXL", "stage": stage}, {"GiB beyond the model": number(peak)})
+
 
 def sdxl(options: Options) -> Iterator[Row]:
     axis, side = load_axis(ROOT / "axes" / "miniature-backdrop.json"), 128 if options.quick else SIDE
-    host, pipe = HollowSDXL(side), SimpleNamespace(vae=AutoencoderKL(**VAE).eval().requires_grad_(False))
-    peaks = Peaks()
+    host, peaks = HollowSDXL(side), Peaks()
 
     def progress(stage: str, done: int, total: int) -> None:
         peaks.stage = {"verdict": "pairs"}.get(stage, stage)
@@ -98,18 +102,21 @@ def sdxl(options: Options) -> Iterator[Row]:
     def few_steps(*args: Any, **options: Any) -> tuple:
         return train_distilled(*args[:3], TRAINED, *args[4:], **options)
 
-    peaks.stage = "pairs"  # drawn, and judged
     sound = patch.object(learning, "verdict_agreement", lambda *_: 1.0)
     with tempfile.TemporaryDirectory() as folder, sound, patch.object(learning, "train_distilled", few_steps):
         points = 40 if options.quick else 1000
         preference = learn(host, axis, count=2, points=points, folder=folder, progress=progress)
         peaks.stage = "calibration"
         calibrate(host, preference, 8, [7.0])
-        peaks.stage = "a picture in the VAE"
-        decoded(pipe, torch.randn(1, *host.shape), host.device)
-    peaks.done = True
-    for stage, peak in peaks.peaks.items():
-        yield Row({"model": "SDXL", "stage": stage}, {"GiB beyond the model": number(peak)})
+    yield from peaks.rows()
 
 
-PARTS = {"sdxl": sdxl}
+def vae(options: Options) -> Iterator[Row]:
+    side = 16 if options.quick else SIDE // 8
+    pipe, peaks = SimpleNamespace(vae=AutoencoderKL(**VAE).eval().requires_grad_(False)), Peaks()
+    peaks.stage = "decoding a picture"
+    decoded(pipe, torch.randn(1, 4, side, side), torch.device("cpu"))
+    yield from peaks.rows()
+
+
+PARTS = {"sdxl": sdxl, "vae": vae}
