@@ -34,7 +34,7 @@ def test_the_shell_learns_and_calibrates_on_a_folder(checkpoints, axis, tmp_path
     options += ["--pairs-folder", str(pairs), "--out", str(file)]
     cli.main(["learn", str(axis_file), *where, *options])
     said = capsys.readouterr().out
-    assert re.search(r"This takes [\d,]+ evaluations of the model, about \d+ seconds on this machine", said)
+    assert re.search(r"This takes [\d,]+ evaluations of the model, about \d+ (seconds|minutes) on this machine", said)
     assert str(pairs) in said and "from 192 points" in said and "This preference is weak: " in said
     assert len(list(pairs.glob("*.safetensors"))) == 4
     with Image.open(tmp_path / "own.png") as report:
