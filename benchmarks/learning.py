@@ -1,12 +1,12 @@
-"""What learning takes, and what each of its states does: evaluations of the model, time, and pictures.
+"""What learning takes, and what each of its states does: evaluations of the model, and pictures.
 
 In both drawn worlds and on the flow miniature. Pictures are those of all groups at CFG 2 and 7 in 16 steps of Euler; a
-row has the worst group. All states but the last are not calibrated.
+row has the worst group. All states but the last are not calibrated. No gate reads their prompts, and none is trained.
 """
 
 import math
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import corrector
 from benchmarks.cells import SEED, measure
@@ -18,7 +18,6 @@ from corrector.preference.preference import Preference
 
 LEARNED = {"miniature": "backdrop", "second": "work", "flow": "backdrop"}  # attribute by world
 SEEDS = (0, 1, 2)
-MOST_POINTS = 1000
 CFGS = (2.0, 7.0)
 FIGURES = {  # of a cell, with the value that is best
     "corrected": 0.0, "unreadable": 0.0, "skin L* drift": 0.0, "spread": 1.0, "99th percentile": 1.0,
@@ -31,31 +30,26 @@ def states(options: Options) -> Iterator[Row]:
     for world, attribute in LEARNED.items():
         for seed in SEEDS[: 1 if options.quick else None]:
             studio, axis = studio_of(world, ""), axis_of(world, attribute)
-            began, rows = time.monotonic(), studio.rows
-            made: list[tuple[str, Preference, float, float]] = []
+            made: list[tuple[str, Preference, int]] = []
 
-            def kept(preference: Preference, state: str = "", began=began, rows=rows, made=made, studio=studio) -> None:
-                state = state or f"{preference.training['points']} points"
-                made.append((state, preference, studio.rows - rows, time.monotonic() - began))
+            def kept(preference: Preference, first=studio.rows, made=made, studio=studio) -> None:
+                made.append((f"{preference.training['points']} points", preference, studio.rows - first))
 
-            most = 384 if options.quick else MOST_POINTS
-            corrector.learn(
-                studio.host, axis, seed=seed, saved=kept, until=lambda last, most=most: last.training["points"] >= most
-            )
-            default = made[min(1, len(made) - 1)]
-            began, rows = time.monotonic() - default[3], studio.rows - default[2]
-            calibrated = corrector.calibrate(studio.host, default[1], steps=steps_of(studio.host))  # as the shell does
-            made.append((f"{default[0]}, calibrated", calibrated, studio.rows - rows, time.monotonic() - began))
-            for state, preference, evaluations, seconds in made:
-                yield _measured(world, attribute, seed, state, preference, evaluations, seconds, options)
+            points = 384 if options.quick else 1000
+            corrector.learn(studio.host, axis, seed=seed, points=points, saved=kept, steps=1, check=False)
+            state, last, evaluations = made[-1]
+            first = studio.rows - evaluations
+            calibrated = corrector.calibrate(studio.host, last, steps=steps_of(studio.host))  # as `learn` on the shell
+            made.append((f"{state}, calibrated", calibrated, studio.rows - first))
+            for state, preference, evaluations in made:
+                yield _measured(world, attribute, seed, state, replace(preference, gate=None), evaluations, options)
 
 
-def _measured(world, attribute, seed, state, preference, evaluations, seconds, options):
+def _measured(world, attribute, seed, state, preference, evaluations, options):
     name = f"learning-{world}-{attribute}"
     (ROOT / "runs").mkdir(exist_ok=True)
     corrector.save_preferences([preference], ROOT / "runs" / f"{name}.safetensors")
-    figures = {"evaluations": number(evaluations), "seconds": number(seconds)}
-    figures["update R2"] = number(preference.training["update_r2"])
+    figures = {"evaluations": number(evaluations), "update R2": number(preference.training["update_r2"])}
     cells = [
         Cell(attribute, group, world, cfg=cfg, learned=name, n=options.count(24), seed=SEED + 1000 * seed)
         for group in axis_of(world, attribute).groups[: 1 if options.quick else None]

@@ -23,8 +23,9 @@ class FirstLook:
             where the picture comes out on the counter side anyway, and to it what guidance adds along the update,
             <D - D_cond, U> / |U|, which is in proportion to CFG - 1. NaN out of scope; None if that was not calibrated,
             or at another sigma: the lower it is the more the size tells, until little is left to decide.
-        opening: the size over how far the sides' means are apart [B] in 0..1, which is about the chance of the
-            stereotype: D_cond lies that part of the way from the counter side's mean. None if that is not known.
+        opening: the size, less what guidance adds along the update, over how far the sides' means are apart [B] in
+            0..1. It is about the chance of the stereotype: D lies that part of the way from the counter side's mean.
+            None if that is not known.
     """
 
     lean: Tensor | None = None
@@ -52,7 +53,7 @@ def first_look(
     )
     names, of_group = preference.axis.groups, groups.clamp(min=0).cpu()
     apart = torch.tensor([preference.training.get("sides_apart", {}).get(name, math.nan) for name in names])
-    opening = (size / apart[of_group]).clamp(0, 1).nan_to_num(1.0) if apart.isfinite().any() else None
+    opening = ((size - guidance) / apart[of_group]).clamp(0, 1).nan_to_num(1.0) if apart.isfinite().any() else None
     calibrations = [preference.calibration(name, cfg) for name in names]
     lean_sigma = max((each.lean_sigma for each in calibrations if each and each.lean_slope), default=0)
     if not lean_sigma or not FIRST_SIGMAS[0] < float(sigma.max()) / lean_sigma < FIRST_SIGMAS[1]:
