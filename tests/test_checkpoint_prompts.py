@@ -69,6 +69,26 @@ def test_many_texts_are_encoded_together_and_each_is_as_long_as_alone(checkpoint
         assert vectors.dtype == torch.float32 and (vectors - wanted).std() < 0.02 * wanted.std()
 
 
+def test_many_texts_are_searched_for_embeddings_of_several_vectors_only_where_one_is_loaded(monkeypatch):
+    searched, pipe = [], pipeline("sd15")
+    search = type(pipe).maybe_convert_prompt
+
+    def recorded(self, prompts, tokenizer):
+        searched.extend(prompts)
+        return search(self, prompts, tokenizer)
+
+    monkeypatch.setattr(type(pipe), "maybe_convert_prompt", recorded)
+    host, text = Checkpoint(pipe), "a <style> person"
+    before = next(host.encode_each([text]))
+    assert not searched and "maybe_convert_prompt" not in vars(pipe)
+    width = pipe.text_encoder.config.hidden_size
+    pipe.load_textual_inversion({"<style>": torch.randn(2, width)}, token="<style>")
+    after = next(host.encode_each([text]))
+    assert searched == [text] and (after - before).abs().max() > 0.1
+    wanted = token_vectors(host.encode([text]))[0]
+    assert (after - wanted).std() < 0.02 * wanted.std()
+
+
 @pytest.mark.parametrize("limit", [8192, int(1e30)])
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 def test_prompts_have_as_many_tokens_as_the_text_encoder_has_positions_whatever_the_tokenizer_says(kind, limit):

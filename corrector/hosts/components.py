@@ -46,7 +46,7 @@ class PipelineTexts:
                 f"{name_of(pipe)}: it has no text encoder, and an axis is about what prompts say; load the pipeline "
                 "with it, or use a learned preference."
             )
-        self.tokenizer = tokenizers[0]
+        self.tokenizer, self.tokenizers = tokenizers[0], tokenizers
         self._device: torch.device | None = None
 
     @property
@@ -66,7 +66,7 @@ class PipelineTexts:
 
     def encode_each(self, prompts: Sequence[str]) -> Iterator[Tensor]:
         for start in range(0, len(prompts), TEXTS_AT_ONCE):
-            with quickly(self.device):
+            with quickly(self.device), _not_searched(self.pipe, self.tokenizers):
                 encoded = self._encoded_like_calls(prompts[start : start + TEXTS_AT_ONCE])
             yield from (row[0] for ((row, _),) in encoded.conditionings)
 
@@ -99,6 +99,23 @@ class PipelineTexts:
         if self.sdxl or self.sd3:
             beside = [{"pooled_output": vectors[:1]} for vectors in pooled[0].float().cpu().split(counts)]
         return Prompts([[row, pooled]] for row, pooled in zip(rows, beside, strict=True))
+
+
+@contextmanager
+def _not_searched(pipe, tokenizers):
+    """Without diffusers' search of prompts for embeddings of several vectors, where none is loaded: for thousands of
+    texts it takes as long as to encode them.
+    """
+    known = [tokenizer.added_tokens_encoder for tokenizer in tokenizers]
+    several = any(f"{token}_1" in tokens for tokens in known for token in tokens)
+    if several or not hasattr(pipe, "maybe_convert_prompt"):
+        yield
+        return
+    pipe.maybe_convert_prompt = lambda prompt, tokenizer: prompt
+    try:
+        yield
+    finally:
+        del pipe.maybe_convert_prompt
 
 
 def spoken(tokens: Tensor) -> Tensor:
