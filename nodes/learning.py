@@ -23,6 +23,7 @@ from ..corrector.learning.cost import cost_of
 from ..corrector.learning.learn import learn
 from ..corrector.learning.pairs import Pairs, make_pairs, steps_of
 from ..corrector.learning.store import check_room, digest, store_name
+from ..corrector.learning.thumbnail import thumbnail
 from ..corrector.preference.file import check_writable, save_preference
 from ..corrector.preference.preference import Preference
 from ..corrector.preference.updated_file import latest, update_preference
@@ -171,6 +172,8 @@ class RSCorrectorLearnPreference(io.ComfyNode):
                 preference.name = path.stem
                 save_preference(preference, path)
                 progress.kept = f"{path.name} is saved, from {preference.training['points']} points"
+                if preference.training["points"] < points:  # more are to come
+                    progress.picture = thumbnail(host, preference)
 
             preference = learn(
                 host, axis, count=pairs, seed=seed, cfg=cfg, points=points, pairs=drawn, progress=progress,

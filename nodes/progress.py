@@ -45,6 +45,7 @@ class Progress:
         self.sent = 0.0  # time of the last message
         self.pictures = self.total = 0  # drawn so far, of how many
         self.kept = ""  # what is of use already if it is stopped, in words
+        self.picture = ""  # and what it does, as a data: URI, which stays where nothing else is shown
         context = get_executing_context()
         self.address = context and getattr(PromptServer, "instance", None) and {
             "node": get_progress_state().dynprompt.get_display_node_id(context.node_id),
@@ -104,7 +105,8 @@ class Progress:
 
     def _send(self, text, preview=None):
         if self.address:
-            message = {"lines": [{"text": text, "kind": "note"}], "preview": preview and _small(preview)}
+            picture = _small(preview) if preview else self.picture
+            message = {"lines": [{"text": text, "kind": "note"}], "preview": picture}
             server = PromptServer.instance
             server.send_sync(STAGE_EVENT, {**self.address, **message}, server.client_id)
 

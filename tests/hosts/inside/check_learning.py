@@ -17,12 +17,14 @@ from host import NODES, correct, encode, node, sample, weights_hash
 from host_extras import Counted
 from rs_pack.corrector.axis.axis import AxisError
 from rs_pack.corrector.files.folders import WEIGHTS
+from rs_pack.corrector.learning import learn as states
 from rs_pack.corrector.learning.store import PairError
 from rs_pack.corrector.preference.file import load_preference, save_preference
 from rs_pack.corrector.preference.networks import PreferenceError
 from rs_pack.corrector.preference.text import Text
 from rs_pack.nodes import learning
 from rs_pack.nodes.preferences import preferences_in
+from rs_pack.nodes.progress import Progress
 
 SIZE = dict(sampler="euler", scheduler="karras", width=128, height=128)
 LEARN = dict(SIZE, pairs=40, steps=3, cfg=2.0, seed=3, batch=10, name="orvane", points=48)
@@ -190,6 +192,16 @@ def test_the_same_seed_gives_the_same_file(run, miniature, axis):
         (again,), report = node("RSCorrectorLearnPreference", *miniature[:2], axis, **LEARN)
     assert counted.batches == THUMBNAIL, "the pairs are loaded"
     assert again.hash == run["preference"][0].hash and torch.equal(report, run["report"])
+
+
+def test_while_it_learns_the_node_shows_what_its_first_state_does(run, miniature, axis, monkeypatch):
+    shown = []
+    monkeypatch.setattr(states, "FIRST_POINTS", 40)
+    monkeypatch.setattr(Progress, "_send", lambda self, text, preview=None: shown.append((text, self.picture)))
+    node("RSCorrectorLearnPreference", *miniature[:2], axis, **{**LEARN, "name": "shown", "points": 200})
+    saved = [index for index, (_, picture) in enumerate(shown) if picture.startswith("data:image/jpeg;base64,")]
+    assert saved and saved == list(range(saved[0], len(shown))), "from the first state on"
+    assert "asking the model while it draws" in shown[saved[0]][0], "for the second state"
 
 
 @pytest.mark.parametrize("name", ("", "..", "../outside", "a/b", "a\\b", ".hidden", "trailing.", "x" * 200, "nul\0"))
