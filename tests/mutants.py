@@ -224,7 +224,7 @@ MUTANTS = [
     Mutant("learning/points.py", "change = self.cfg * self", "change = self"),
     Mutant("learning/points.py", "(CLOSED / first[:, None])", "(0.5 / first[:, None])"),
     Mutant("learning/training.py", "network(*inputs) - update", "network(*inputs)"),
-    Mutant("learning/learn.py", "SOUND_UPDATE = 0.5", "SOUND_UPDATE = 0.48"),
+    Mutant("learning/learn.py", "SOUND_UPDATE = 0.25", "SOUND_UPDATE = 0.23"),
     Mutant("learning/learn.py", "SOUND_PAIRS = 0.9", "SOUND_PAIRS = 0.88"),
     Mutant("learning/learn.py", "FIRST_POINTS = 384", "FIRST_POINTS = 256"),
     Mutant("learning/learn.py", "points *= 2", "points *= 3"),

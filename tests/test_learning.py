@@ -212,7 +212,7 @@ def test_the_tone_of_pairs_is_by_how_much_lighter_the_counter_side_is_where_both
 def test_a_preference_says_what_it_is_weak_in():
     figures = {"update_r2": 0.8, "verdict_agreement": 0.99}
     assert weakness(figures) == ""
-    assert "30%" in weakness(figures | {"update_r2": 0.3}) and "nan" in weakness(figures | {"update_r2": float("nan")})
+    assert "20%" in weakness(figures | {"update_r2": 0.2}) and "nan" in weakness(figures | {"update_r2": float("nan")})
     assert "only 60% of the pairs" in weakness(figures | {"verdict_agreement": 0.6})
 
 

@@ -65,9 +65,9 @@ def test_states_of_learning_are_of_384_points_then_of_those_wanted_then_of_twice
 
 
 @pytest.mark.parametrize(
-    "update_r2, agreement, weak", [(0.5, 0.9, False), (0.49, 0.9, True), (0.5, 0.89, True), (math.nan, 1.0, True)]
+    "update_r2, agreement, weak", [(0.25, 0.9, False), (0.24, 0.9, True), (0.25, 0.89, True), (math.nan, 1.0, True)]
 )
-def test_preference_is_weak_below_half_of_the_update_or_nine_in_ten_pairs(update_r2, agreement, weak):
+def test_preference_is_weak_below_a_quarter_of_the_update_or_nine_in_ten_pairs(update_r2, agreement, weak):
     assert bool(weakness({"update_r2": update_r2, "verdict_agreement": agreement})) == weak
 
 

@@ -24,7 +24,7 @@ from .store import FEWEST_PAIRS, HIGHEST_CFG, PairError, PictureStore
 from .thumbnail import thumbnail
 from .training import CPU, Progress, train_distilled
 
-SOUND_UPDATE = 0.5  # explained variance of the held-out updates below which a preference is weak
+SOUND_UPDATE = 0.25  # explained variance of the held-out updates below which a preference is weak
 ALIKE_PAIRS = 0.6  # share of the pairs' pictures that show the side asked for, up to which the sides look alike
 SOUND_PAIRS = 0.9  # share of the pairs' pictures that show the side asked for, below which a preference is weak
 FIRST_POINTS = 384  # from which a preference is usable

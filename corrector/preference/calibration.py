@@ -112,18 +112,17 @@ class Calibration:
             (self.sure, "only {:.0%} of them clearly show one of the two sides", lambda value: value < 1 - UNSURE),
         ]  # fmt: skip
         harms = [words.format(value) for value, words, harmful in figures if value is not None and harmful(value)]
-        sentences = []
-        if harms:
-            sentences += [
-                f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: {', '.join(harms)}. Use a lower "
-                "strength or CFG scale, or learn again from more pairs."
-            ]
         if self.burnt is not None and self.burnt > BURNT:
-            sentences += [
+            return (
                 f"the model's own pictures of {self.group} are burnt at CFG {self.cfg:g}, also uncorrected ones: their "
                 f"latents spread {self.burnt:.2f} times as far as at a low scale. Use a lower CFG scale."
-            ]
-        return " ".join(sentences)
+            )
+        if not harms:
+            return ""
+        return (
+            f"the correction harms pictures of {self.group} at CFG {self.cfg:g}: {', '.join(harms)}. Use a lower "
+            "strength or CFG scale, or learn again from more pairs."
+        )
 
 
 def between(calibrations: Iterable[Calibration], cfg: float) -> Calibration | None:
