@@ -2,7 +2,7 @@
 
 `learn` and `calibrate` run whole, at 1024 x 1024, on texts as wide as SDXL's. The model is hollow: UNet, VAE and text
 encoders answer at once, with nothing. So all pairs count as sound, and the network is trained for a few steps only. The
-VAE's own memory is that of a real one in full size with random weights, in which a single picture is decoded.
+memory of decoding a picture is that of a real VAE in full size with random weights.
 """
 
 import tempfile

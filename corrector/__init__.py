@@ -94,7 +94,7 @@ def calibrate(model: DiffusionPipeline | Host, preference: Preference, **options
     Args:
         model: as for `learn`.
         preference: a learned Preference.
-        options: of `learning.calibrate.calibrate`: count, cfgs, seed, progress and folder.
+        options: of `learning.calibrate.calibrate`: count, cfgs, seed, steps, progress and folder.
     """
     with _extra_named():
         from .learning.calibrate import calibrate

@@ -139,13 +139,15 @@ def test_corrected_pictures_are_compared_with_one_in_three_counter_pictures():
         return latents[numbers], whole[numbers]
 
     group = SimpleNamespace(
-        count=24, prompts=[6.0] * 24, asking=[4.0] * 24, seeds=[0] * 24, drawn=counter,
+        count=24, counter_spreads={7.0: 1e9}, prompts=[6.0] * 24, asking=[4.0] * 24, seeds=[0] * 24, drawn=counter,
         error=lambda latents, prompts, seeds: torch.tensor(prompts),
     )  # fmt: skip
     figures = dict(spread=1.5, extremes=1.5, error=1.5, sure=2 / 3)
-    figures["burnt"] = float(latents[[1, 2, 4, 5, 7, 8, 10, 11]].std())
     assert _Group.compared(group, 2.0, plain, corrected) == pytest.approx(figures, rel=1e-3)
     assert drawn == [[1, 2, 4, 5, 7, 8, 10, 11]], "those with the stereotype first"
+    lowest = float(latents[drawn[0]].std())
+    assert _Group.burnt(group, 2.0) == 1 and _Group.burnt(group, 4.0) is None
+    assert _Group.burnt(group, 7.0) == pytest.approx(1e9 / lowest, rel=1e-3)
 
 
 def test_a_picture_of_which_the_verdict_is_unsure_counts_half_in_a_rate(axis):

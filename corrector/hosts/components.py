@@ -106,8 +106,8 @@ def _not_searched(pipe, tokenizers):
     """Without diffusers' search of prompts for embeddings of several vectors, where none is loaded: for thousands of
     texts it takes as long as to encode them.
     """
-    known = [tokenizer.added_tokens_encoder for tokenizer in tokenizers]
-    several = any(f"{token}_1" in tokens for tokens in known for token in tokens)
+    vocabularies = [tokenizer.added_tokens_encoder for tokenizer in tokenizers]
+    several = any(f"{token}_1" in tokens for tokens in vocabularies for token in tokens)
     if several or not hasattr(pipe, "maybe_convert_prompt"):
         yield
         return

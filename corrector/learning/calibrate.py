@@ -151,6 +151,7 @@ class _Group:
         rng = random.Random(f"{self.seed} {self.group}")
         axis = self.preference.axis
         self.index = axis.groups.index(self.group)
+        self.counter_spreads: dict[float, float] = {}  # standard deviations of the counter pictures by CFG scale
         self.seeds = [rng.randrange(2**31) for _ in range(self.count)]
         self.prompts = [rng.choice(axis.prompts(self.group)) for _ in range(self.count)]
         self.asking = [f"{prompt}, {axis.counter.two_phrases(rng.random())}" for prompt in self.prompts]
@@ -163,9 +164,12 @@ class _Group:
             plain.append(_Stage(latents, whole, self.sides(latents, whole)))
         leans, at = self.leans(cfgs, plain)
         measured = [self.calibration(*parts) for parts in zip(cfgs, plain, at, leans, strict=True)]
-        spreads = {each.cfg: each.burnt for each in measured if each.burnt}
-        lowest = spreads[min(spreads)] if spreads else 1.0
-        return [replace(each, burnt=each.burnt and each.burnt / lowest) for each in measured]
+        return [replace(each, burnt=self.burnt(each.cfg)) for each in measured]
+
+    def burnt(self, cfg: float) -> float | None:
+        """`Calibration.burnt` at a CFG scale; None if no counter pictures were drawn there."""
+        spread = self.counter_spreads.get(cfg)
+        return None if spread is None else spread / self.counter_spreads[min(self.counter_spreads)]
 
     def calibration(self, cfg: float, plain: _Stage, lean: Tensor, of_lean: dict[str, Any]) -> Calibration:
         """The Calibration at a CFG scale.
@@ -252,16 +256,16 @@ class _Group:
             return {}
         chosen = [number for number, good in zip(chosen, whole.tolist(), strict=True) if good]
         x0 = corrected.latents[chosen], counter[whole]
-        ends = [np.quantile(latents.abs(), 0.99) for latents in x0]
+        ends, spreads = zip(*((np.quantile(latents.abs(), 0.99), float(latents.std())) for latents in x0), strict=True)
+        self.counter_spreads[cfg] = spreads[1]
         errors = [
             self.error(latents, [prompts[i] for i in chosen], [self.seeds[i] for i in chosen]).log().mean()
             for latents, prompts in zip(x0, (self.prompts, self.asking), strict=True)
         ]
         return {
-            "spread": float(x0[0].std() / x0[1].std()),
+            "spread": spreads[0] / spreads[1],
             "extremes": float(ends[0] / ends[1]),
             "error": float((errors[0] - errors[1]).exp()),
-            "burnt": float(x0[1].std()),  # of which `calibrations` makes a ratio
             "sure": float((corrected.sides[corrected.whole] != 0.5).double().mean()),
         }
 
