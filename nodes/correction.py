@@ -24,7 +24,7 @@ from ..corrector.preference.text import Text
 from .asking import AskedModel
 from .identity import identity_of
 from .models import check_model
-from .outcome import tell
+from .outcome import tell, tell_reading
 from .preferences import PreferenceSocket
 from .sampling import Sampling
 from .search import CORRECT, SEARCH_WORDS, found_by
@@ -33,7 +33,7 @@ from .search import CORRECT, SEARCH_WORDS, found_by
 def corrected(
     model: ModelPatcher, preferences: Sequence[Preference], settings: Settings, thinning_seed: int = 0,
     use_gate: bool = True, told: Callable[[Run], None] | None = None, replaces: bool = True,
-    vae: ComfyVAE | None = None,
+    vae: ComfyVAE | None = None, begun: Callable[[Run], None] | None = None,
 ) -> ModelPatcher:  # fmt: skip
     """A clone of `model` whose sampling is corrected.
 
@@ -47,6 +47,7 @@ def corrected(
             is all there is to ask; else hooks before see the plain prediction, and a run costs more.
         vae: shows finished pictures, which get the skin tone of plain ones; by default that of a preference, or the
             host's approximate colours.
+        begun: callback `begun(run)` before each sampling.
     """
     check_model(model, preferences)
     identity = cache(partial(identity_of, model))
@@ -81,6 +82,8 @@ def corrected(
             texts=[] if asked.text is None else [asked.text] * len(noise), pictures=asked.pictures,
         )  # fmt: skip
         outer_scale = guider.cfg2 if getattr(guider, "nested", False) else 1.0
+        if begun:
+            begun(run)
         try:
             samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             if sigmas[-1] == 0:
@@ -194,7 +197,8 @@ def correct_and_tell(
     if settings.strength == 0:
         tell(node)
         return io.NodeOutput(model)
-    return io.NodeOutput(corrected(model, preferences, settings, *options, told=lambda run: tell(node, run), vae=vae))
+    callbacks = dict(told=lambda run: tell(node, run), begun=lambda run: tell_reading(node, run))
+    return io.NodeOutput(corrected(model, preferences, settings, *options, vae=vae, **callbacks))
 
 
 class RSCorrector(io.ComfyNode):

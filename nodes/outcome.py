@@ -1,7 +1,7 @@
 """Show on each correcting node what it did, through web/results.js.
 
-A message goes out when a sampling ends. The page asks again when a prompt ends, because nothing runs when all comes
-from the host's cache, and after a reload.
+A message goes out when a sampling begins, with what was read in its prompts, and one when it ends. The page asks again
+when a prompt ends, because nothing runs when all comes from the host's cache, and after a reload.
 """
 
 from collections import OrderedDict
@@ -13,6 +13,7 @@ from server import PromptServer
 
 from ..corrector.correction.decision import counts
 from ..corrector.correction.run import Run
+from ..corrector.gate.prompt_gate import LEFT_ALONE
 from . import provenance
 
 CORRECTING_NODES = ("RSCorrectorAnyCheckpoint", "RSCorrector", "RSCorrectorAdvanced")
@@ -54,14 +55,26 @@ def tell(node: str | None, run: Run | None = None) -> None:
         server.send_sync(OUTCOME_EVENT, _message(node, context.prompt_id), server.client_id)
 
 
+def tell_reading(node: str | None, run: Run) -> None:
+    """Show on a correcting node what a Run that begins has read in its prompts."""
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None and node is not None:
+        graph, workflow = get_progress_state().dynprompt, workflow_of(context.prompt_id)
+        message = {"node": graph.get_display_node_id(node), "workflow": workflow, "lines": [], "notes": []}
+        server.send_sync(OUTCOME_EVENT, message | {"read": run.read(), "why": run.why()}, server.client_id)
+
+
 def _message(node, prompt_id):
-    """What the page shows on a node: lines {text, corrected} and notes."""
+    """What the page shows on a node: what was read, lines {text, corrected}, notes, and why for a report."""
     graph, workflow = get_progress_state().dynprompt, workflow_of(prompt_id)
     lines, results, notes = {}, {}, {}  # {text: whether it is as wished}, the same, {text: None}
+    read, why = {}, {}  # {text: None}
     by_sampler = {}  # {id of a sampler: {a preference: for each picture why it was left alone}}
     for sampler, samplings in provenance.samplings_of(graph, node).items():
         reasons = by_sampler[sampler] = {}
         for sampling in samplings:  # of a list of batches, or of tiles
+            read |= dict.fromkeys(text for text in sampling.read if not text.endswith(LEFT_ALONE))  # the lines say it
+            why |= dict.fromkeys(sampling.why)
             notes |= dict.fromkeys(sampling.notes)
             results |= dict(sampling.results)
             for correction in sampling.corrections:
@@ -73,15 +86,17 @@ def _message(node, prompt_id):
     for sampler, reasons in by_sampler.items():
         if not reasons:
             lines["off: the strength is 0"] = False
-        for (name, _), why in reasons.items():
+        for (name, _), each in reasons.items():
             names = [*([] if alike else [_title(graph, sampler)]), *([name] if len(reasons) > 1 else [])]
-            lines[": ".join([*names, " · ".join(counts(why))])] = "" in why
+            lines[": ".join([*names, " · ".join(counts(each))])] = "" in each
     lines |= results
     message = {
         "node": graph.get_display_node_id(node),
         "workflow": workflow,
         "lines": [{"text": text, "corrected": corrected} for text, corrected in lines.items()],
         "notes": list(notes),
+        "read": list(read),
+        "why": list(why),
     }
     if workflow:
         _shown.setdefault(workflow, {})[node] = message

@@ -42,6 +42,8 @@ class Sampling:
     corrections: list[dict]  # of each picture
     notes: list[str]  # from `Run.notes`
     results: list[tuple[str, bool]]  # from `Run.results`
+    read: list[str]  # from `Run.read`
+    why: list[str]  # from `Run.why`
 
 
 # {(id of a node, what its output follows from): (id of the prompt, {id of a correcting node: its Samplings})}. The
@@ -67,7 +69,8 @@ def remember(run: Run | None, corrector: str | None = None) -> None:
     prompt_id, samplings = _executed.pop(key, (None, {}))
     if prompt_id != context.prompt_id:
         samplings = {}
-    samplings.setdefault(corrector, []).extend([Sampling(corrections, run.notes(), run.results())] if run else [])
+    sampling = [Sampling(corrections, run.notes(), run.results(), run.read(), run.why())] if run else []
+    samplings.setdefault(corrector, []).extend(sampling)
     _executed[key] = context.prompt_id, samplings
     while len(_executed) > REMEMBERED_NODES:
         _executed.popitem(last=False)

@@ -14,7 +14,7 @@ from corrector.gate import data
 from corrector.gate.checks import check_texts
 from corrector.gate.prompt_gate import ANOTHER, NEITHER, OUT_OF_SCOPE
 from corrector.gate.texts import Grammar, gate_texts
-from corrector.gate.wordings import noun_of, whole_words, words_in, words_of
+from corrector.gate.wordings import noun_of, spaced, whole_words, words_in, words_of
 from corrector.miniature.prompts import HELD_OUT_NEUTRAL, HELD_OUT_NO_GROUP
 
 
@@ -139,13 +139,23 @@ def test_an_axis_of_any_words_has_prompts(backdrop, phrases):
 
 
 def test_another_value_of_the_attribute_is_a_request_and_its_words_are_nowhere_else_about_people():
-    axis = load_axis(AXES / "dark-skin-low-status.json")  # "working as a manager"
-    guessed = [text for text, _, explicit in gate_texts(axis, 3000, seed=0) if explicit == ANOTHER]
-    assert guessed and all("working as a" in text.lower() for text in guessed[:5] if ":" not in text)
+    axis = replace(load_axis("dark-skin-low-status"), another=())  # a side is "working as a manager"
+    eras = {spaced(era) for era in data.vocabulary()["era"]}
+
+    def requests(axis):
+        """Of another value, but for those that name another time."""
+        texts = [text.lower() for text, _, explicit in gate_texts(axis, 3000, seed=0) if explicit == ANOTHER]
+        timeless = [text for text in texts if not any(era in spaced(text) for era in eras)]
+        assert len(texts) > len(timeless) > 40
+        return timeless
+
+    guessed, clear = requests(axis), lambda text: ":" not in text and "_" not in text
+    guessed = [text for text in guessed if clear(text)]
+    assert sum("working as a" in text for text in guessed) > 0.9 * len(guessed)  # one may be misspelt
     axis = replace(axis, another=("working as a dentist", "in a bakery"))
     texts = [(text.lower(), group, explicit) for text, group, explicit in gate_texts(axis, 3000, seed=0)]
-    listed = [text for text, _, explicit in texts if explicit == ANOTHER]
-    assert len(listed) > 50 and sum("dentist" in text or "bakery" in text for text in listed) > 0.9 * len(listed)
+    listed = requests(axis)
+    assert sum("dentist" in text or "bakery" in text for text in listed) > 0.9 * len(listed)
     assert not [text for text, group, explicit in texts if group >= 0 and explicit == NEITHER and "dentist" in text]
 
 

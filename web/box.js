@@ -60,21 +60,38 @@ function widgetOf(node) {
   return widget;
 }
 
+/** Copy a text; pages that a browser does not trust, of another machine without https, have no clipboard. */
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.body.appendChild(Object.assign(document.createElement("textarea"), { value: text }));
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
 /**
  * Show lines on a node, in the language of the page.
  * @param lines [{text, kind}]; kinds are corrected, nothing, note and said.
  * @param picture a URL, or null.
- * @param link {text, url} that opens in a new tab, or null.
+ * @param link {text, url} that opens in a new tab, {text, copied} that copies a text, or null.
  */
 export function show(node, lines, picture = null, link = null) {
   if (lines.length === 0 && !picture && !link && !node.widgets?.some((widget) => widget.name === WIDGET_NAME)) return;
   const parts = lines.map(({ text, kind }) =>
     Object.assign(document.createElement("div"), { textContent: say(text), className: `rs-${kind}` }));
   if (picture) parts.push(Object.assign(new Image(), { src: picture, className: "rs-preview", alt: "preview" }));
-  if (link) {
+  if (link?.url) {
     parts.push(Object.assign(document.createElement("a"), {
       textContent: say(link.text), href: link.url, target: "_blank", rel: "noopener noreferrer", className: "rs-link",
     }));
+  }
+  if (link?.copied) {
+    const button = Object.assign(document.createElement("button"), { textContent: say(link.text), className: "rs-copy" });
+    button.addEventListener("click", async () => {
+      await copy(link.copied);
+      button.textContent = say("copied");
+    });
+    parts.push(button);
   }
   widgetOf(node).element.firstElementChild.replaceChildren(...parts);
 }

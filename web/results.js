@@ -19,10 +19,12 @@ const nodeOf = ({ node, workflow }, types) => workflow === rootGraph().id ? find
 function showOutcome(message) {
   const node = nodeOf(message, CORRECTING);
   if (!node) return;
+  const why = message.why?.length > 0 && { text: "Copy why", copied: message.why.join("\n") };
   show(node, [
+    ...(message.read ?? []).map((text) => ({ text, kind: "said" })),
     ...message.lines.map(({ text, corrected }) => ({ text, kind: corrected ? "corrected" : "nothing" })),
     ...message.notes.map((text) => ({ text, kind: "note" })),
-  ]);
+  ], null, why);
 }
 
 /** Ask for the outcomes of a prompt or a workflow and show them. */

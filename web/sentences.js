@@ -9,6 +9,8 @@ export const SENTENCES = {
   "{} (almost: {} {#})": "{0}（接近：{1} {2}）",
   "the prompt asks for something else than {} and {}": "提示词要求的既不是 {0} 也不是 {1}",
   "the prompt asks for {}": "提示词自己要求了 {0}",
+  "the prompt names {} and asks for nothing": "提示词提到了 {0}，没有其他要求",
+  "{}: left alone": "{0}：保持原样",
   "this seed is one of those that the target share leaves": "按目标占比，这个种子保持不变",
   "the model already draws {} in {#} of such {} pictures": "模型在 {1} 的此类 {2} 图像中本来就画出 {0}",
   "it shows {} anyway": "图像本来就展示 {0}",
@@ -71,7 +73,9 @@ export const SENTENCES = {
   "Previous picture": "上一张图像",
   "Next picture": "下一张图像",
   "Before and after": "之前与之后",
-  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "肤色只能部分保持，因为使用的是粗略颜色：请连接 VAE"
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "肤色只能部分保持，因为使用的是粗略颜色：请连接 VAE",
+  "Copy why": "复制原因",
+  "copied": "已复制"
  },
  "ja": {
   "corrected {#} of {#}": "{1} 枚中 {0} 枚を補正",
@@ -81,6 +85,8 @@ export const SENTENCES = {
   "{} (almost: {} {#})": "{0}（近い：{1} {2}）",
   "the prompt asks for something else than {} and {}": "プロンプトは {0} でも {1} でもないものを求めています",
   "the prompt asks for {}": "プロンプトが {0} を求めています",
+  "the prompt names {} and asks for nothing": "プロンプトは {0} を指し、ほかに求めるものはありません",
+  "{}: left alone": "{0}：そのまま",
   "this seed is one of those that the target share leaves": "目標割合により、このシードはそのままです",
   "the model already draws {} in {#} of such {} pictures": "モデルはこのような {2} の画像の {1} ですでに {0} を描いています",
   "it shows {} anyway": "もともと {0} を見せています",
@@ -143,7 +149,9 @@ export const SENTENCES = {
   "Previous picture": "前の画像",
   "Next picture": "次の画像",
   "Before and after": "前と後",
-  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "おおよその色を使うため、肌の色は一部しか保たれません：VAE を接続してください"
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "おおよその色を使うため、肌の色は一部しか保たれません：VAE を接続してください",
+  "Copy why": "理由をコピー",
+  "copied": "コピーしました"
  },
  "fr": {
   "corrected {#} of {#}": "{0} sur {1} corrigées",
@@ -153,6 +161,8 @@ export const SENTENCES = {
   "{} (almost: {} {#})": "{0} (presque : {1} {2})",
   "the prompt asks for something else than {} and {}": "le prompt demande autre chose que {0} et {1}",
   "the prompt asks for {}": "le prompt demande {0}",
+  "the prompt names {} and asks for nothing": "le prompt nomme {0} et ne demande rien",
+  "{}: left alone": "{0} : laissé intact",
   "this seed is one of those that the target share leaves": "la part cible laisse cette seed intacte",
   "the model already draws {} in {#} of such {} pictures": "le modèle dessine déjà {0} dans {1} de ces images ({2})",
   "it shows {} anyway": "elles montrent déjà {0}",
@@ -215,7 +225,9 @@ export const SENTENCES = {
   "Previous picture": "Image précédente",
   "Next picture": "Image suivante",
   "Before and after": "Avant et après",
-  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "la peau ne garde son teint qu'en partie, car des couleurs approchées servent : connectez le VAE"
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "la peau ne garde son teint qu'en partie, car des couleurs approchées servent : connectez le VAE",
+  "Copy why": "Copier les raisons",
+  "copied": "copié"
  },
  "es": {
   "corrected {#} of {#}": "{0} de {1} corregidas",
@@ -225,6 +237,8 @@ export const SENTENCES = {
   "{} (almost: {} {#})": "{0} (casi: {1} {2})",
   "the prompt asks for something else than {} and {}": "el prompt pide algo distinto de {0} y {1}",
   "the prompt asks for {}": "el prompt pide {0}",
+  "the prompt names {} and asks for nothing": "el prompt nombra a {0} y no pide nada",
+  "{}: left alone": "{0}: se deja intacto",
   "this seed is one of those that the target share leaves": "la proporción objetivo deja intacta esta semilla",
   "the model already draws {} in {#} of such {} pictures": "el modelo ya dibuja {0} en el {1} de estas imágenes ({2})",
   "it shows {} anyway": "ya muestran {0}",
@@ -287,7 +301,9 @@ export const SENTENCES = {
   "Previous picture": "Imagen anterior",
   "Next picture": "Imagen siguiente",
   "Before and after": "Antes y después",
-  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "la piel conserva su tono solo en parte, porque se usan colores aproximados: conecta el VAE"
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "la piel conserva su tono solo en parte, porque se usan colores aproximados: conecta el VAE",
+  "Copy why": "Copiar por qué",
+  "copied": "copiado"
  },
  "pt-BR": {
   "corrected {#} of {#}": "{0} de {1} corrigidas",
@@ -297,6 +313,8 @@ export const SENTENCES = {
   "{} (almost: {} {#})": "{0} (quase: {1} {2})",
   "the prompt asks for something else than {} and {}": "o prompt pede algo diferente de {0} e {1}",
   "the prompt asks for {}": "o prompt pede {0}",
+  "the prompt names {} and asks for nothing": "o prompt nomeia {0} e não pede nada",
+  "{}: left alone": "{0}: fica intacto",
   "this seed is one of those that the target share leaves": "a proporção-alvo deixa esta seed intacta",
   "the model already draws {} in {#} of such {} pictures": "o modelo já desenha {0} em {1} dessas imagens ({2})",
   "it shows {} anyway": "já mostram {0}",
@@ -359,6 +377,8 @@ export const SENTENCES = {
   "Previous picture": "Imagem anterior",
   "Next picture": "Próxima imagem",
   "Before and after": "Antes e depois",
-  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "a pele mantém seu tom só em parte, pois são usadas cores aproximadas: conecte o VAE"
+  "skin keeps its tone only in part, as rough colours serve: connect the VAE": "a pele mantém seu tom só em parte, pois são usadas cores aproximadas: conecte o VAE",
+  "Copy why": "Copiar o porquê",
+  "copied": "copiado"
  }
 };

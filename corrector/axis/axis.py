@@ -17,6 +17,7 @@ from ..files.json_files import UnreadableError, complaint, read_json
 from ..files.whole_files import why_not, write_whole
 
 SIDES = ("stereotype", "counter")
+ANYONE = "anyone"  # of its groups, whom an axis concerns if it does not say men, women or children
 SCHEMA = AXES / "axis.schema.json"
 NAME = "[a-z0-9-]{1,100}"  # of an axis file, without .json
 
@@ -58,6 +59,7 @@ class Axis:
     counter: Side
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     another: tuple[str, ...] = ()
+    concerns: str = ANYONE
     skin_region: tuple[float, ...] = (0.41, 0.44, 0.6, 0.51)
     protected: tuple[str, ...] = ("group", "skin tone", "age", "gender")
     author: str = ""
@@ -95,18 +97,20 @@ class Axis:
     def hash_of_pictures(self) -> str:
         """Ten hex digits that change with any word of the axis but those for the gate alone, which draw no pictures."""
         stereotype, counter = (replace(side, paraphrases=()) for side in (self.stereotype, self.counter))
-        return replace(self, stereotype=stereotype, counter=counter, aliases={}, another=()).hash
+        sides = dict(stereotype=stereotype, counter=counter)
+        return replace(self, **sides, aliases={}, another=(), concerns=ANYONE).hash
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON has them: with lists, no tuples."""
         return json.loads(json.dumps({"format": 1, **self._fields()}))
 
     def _fields(self) -> dict[str, Any]:
-        """All fields as JSON, without empty ones that only the gate learns: axes that have none keep their hash."""
+        """All fields as JSON, without those for the gate that say nothing: axes without them keep their hash."""
         fields = asdict(self)
-        for part, names in ((fields, ("aliases", "another")), *((fields[side], ("paraphrases",)) for side in SIDES)):
+        of_gate = (fields, ("aliases", "another", "concerns")), *((fields[side], ("paraphrases",)) for side in SIDES)
+        for part, names in of_gate:
             for name in names:
-                if not part[name]:
+                if part[name] in ((), {}, ANYONE):
                     del part[name]
         return fields
 

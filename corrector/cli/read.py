@@ -47,10 +47,7 @@ def _sentence(preference: "Preference", conditioning: Any, prompt: str) -> str:
     if gate is None or reading is None:
         return NO_GATE
     network = gate.read([conditioning])
-    certainty = (
-        f"names {axis.groups[network.nearest]} {network.named:.2f} of {gate.config['in_scope']:.2f} needed, "
-        f"asks for something {network.asked:.2f} of {gate.config['asked']:.2f}"
-    )
+    certainty = gate.certainty(network, axis)
     if reading != network:
         certainty = f"in words that the axis lists; from token vectors alone: {certainty}"
     reason = reading.reason(axis)

@@ -277,6 +277,25 @@ class Run:
         defaults = [corrected if strength else STRENGTH_ZERO for strength in self._strengths]
         return [[why or default for why, default in zip(row, defaults, strict=True)] for row in self._reasons]
 
+    def read(self) -> list[str]:
+        """What was read in the prompts, each once; known before the first step."""
+        return [sentence for sentence, _ in self._read()]
+
+    def why(self) -> list[str]:
+        """The same with how sure that is, for reports of errors."""
+        return [f"{sentence} ({certainty})" if certainty else sentence for sentence, certainty in self._read()]
+
+    def _read(self):
+        """What was read in the prompts, and how sure that is -> texts, each once."""
+        texts = {}
+        for preference, readings in zip(self.preferences, self.readings, strict=True):
+            name = f"{preference.name}: " if len(self.preferences) > 1 else ""
+            for reading in readings:
+                if reading is not None:
+                    certainty = preference.gate.certainty(reading, preference.axis) if preference.gate else ""
+                    texts.setdefault(name + reading.sentence(preference.axis), certainty)
+        return texts.items()
+
     def outcomes(self) -> list[str]:
         """One text per picture, for its metadata; empty before the first call."""
         columns = []

@@ -79,6 +79,7 @@ class AxisWords:
             "object": self._free(self._split(lists["object"])),
             "opener": self._split(lists["opener"]),
             "prose": self._free(self._split(lists["prose"])),
+            "era": self._free(self._split(lists["era"])),
             "plain_sentence": self._split(lists["plain_sentence"]),
         }
 

@@ -50,6 +50,18 @@ class Check(Category, total=False):
     places: list[str]
 
 
+class Names(TypedDict):
+    person: list[str]
+    place: list[str]
+    names: dict[str, list[str]]
+
+
+class Language(Names, total=False):
+    joint: list[str]
+    within: list[str]
+    people: dict[str, list[str]]
+
+
 @cache
 def vocabulary() -> dict[str, list[str]]:
     """vocabulary.json: lists of words by name."""
@@ -65,6 +77,12 @@ def grammar() -> GrammarData:
 def checks() -> dict[str, Check]:
     """checks.json: hand-written prompts by category."""
     return _read("checks")
+
+
+@cache
+def languages() -> dict[str, Language]:
+    """languages.json: names in other languages, by language."""
+    return _read("languages")
 
 
 def _read(name: str) -> Any:

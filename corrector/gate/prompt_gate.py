@@ -18,6 +18,7 @@ from ..latents.devices import beside
 OUT_OF_SCOPE = -1
 EXPLICIT = ("neither", "stereotype", "counter", "another")  # another value of the same attribute
 NEITHER, STEREOTYPE, COUNTER, ANOTHER = range(len(EXPLICIT))
+LEFT_ALONE = ": left alone"  # in what is said of a reading
 NEARLY_IN_SCOPE = 0.3  # probability of a group from which a prompt that is out of scope is said to be nearly in scope
 DROPOUT = 0.1  # share of the features
 EXTREME = 10  # spreads from the centre, beyond which no token vector is taken to be
@@ -60,6 +61,12 @@ class PromptReading:
             return f"the prompt asks for something else than {stereotype} and {counter}"
         side = getattr(axis, self.explicit, None)
         return f"the prompt asks for {side.description}" if side else ""
+
+    def sentence(self, axis: Axis) -> str:
+        """What was read, in words."""
+        if self.open:
+            return f"the prompt names {axis.groups[self.group]} and asks for nothing"
+        return self.reason(axis) + LEFT_ALONE
 
 
 def token_vectors(conditioning) -> Tensor:
@@ -143,6 +150,13 @@ class PromptGate(nn.Module):
         group = named[0] if named else max(readings, key=lambda reading: reading.named)
         request = asking[0] if asking else max(readings, key=lambda reading: reading.asked)
         return PromptReading(group.group, request.explicit, group.nearest, group.named, request.asked)
+
+    def certainty(self, reading: PromptReading, axis: Axis) -> str:
+        """How sure a reading is, beside what it takes, for reports of errors."""
+        return (
+            f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {self.config['in_scope']:.2f} needed, "
+            f"asks for something {reading.asked:.2f} of {self.config['asked']:.2f}"
+        )
 
     def _read(self, tokens: Tensor) -> PromptReading:
         if tokens.ndim != 3 or tokens.shape[-1] != self.width:

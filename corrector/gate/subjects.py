@@ -7,7 +7,7 @@ from .axis_words import AxisWords
 from .data import vocabulary
 from .draws import Draws
 from .prompt_gate import OUT_OF_SCOPE
-from .wordings import made_up_word
+from .wordings import concerns_nobody, made_up_word, words_of
 
 
 class Subjects(Draws):
@@ -84,7 +84,7 @@ class Subjects(Draws):
             joint = self.draw("and_somebody")
             pair = (text, other) if self.chance("company second") else (self.opened(other), self.somebody(name))
             text = joint.join(pair) + self.draw("together")
-        return text, index
+        return text, OUT_OF_SCOPE if concerns_nobody(self.words.axis, words_of(text)) else index
 
     def thing(self) -> str:
         """Something that is called after a group."""

@@ -164,6 +164,8 @@ class Grammar(Draws):
         tags[at:at] = [self.weighted(part, "weight of the subject") for part in parts]
         if self.chance("shuffled tags"):
             self.rng.shuffle(tags)
+        if self.chance("underscores"):
+            tags = [tag.replace(" ", "_") for tag in tags]
         return self.draw("tag_joint").join(tags)
 
     def details(self, words: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from .data import checks
 from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, without_extremes
 from .texts import Labelled, gate_texts
 
-VERSION = 3  # of the training: raise it with every change after which kept gates must be trained again
+VERSION = 4  # of the training: raise it with every change after which kept gates must be trained again
 TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
 NUMBERS_HELD, NUMBERS_ANALYSED = 2**26, 2**25  # in the token vectors of these texts at most: of wide ones, fewer
@@ -31,9 +31,11 @@ HELD_OUT = 8  # one of so many texts is held out
 GATE_BATCH = 128
 TIMES = 6  # that each text is used at least: a short training gets fewer texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
-LEFT_OUT, OVERRIDDEN = 0.05, 0.2  # of held-out texts that name a group, and of those that ask for something
-NAMED, ASKED = (0.45, 0.9), (0.45, 0.75)  # between which the thresholds that cost so much are
-STRANGERS = 0.25  # of held-out texts that name no group, the most that are taken for one
+# What errors cost, each times its share of the prompts where it can happen: to override a request is worst. Most
+# prompts name nobody of the groups, so that acting on one of them counts more than its cost alone.
+OVERRIDDEN, READ_INTO, FALSE_ACTIVATION, LEFT_OUT = 4.0, 1.0, 20.0, 1.0
+THRESHOLDS = 0.3, 0.9  # between which they are: held-out wordings are few
+SMOOTHED = 0.05  # by which costs are averaged to either side of a threshold
 
 SOUND_ERRORS = 0.1  # share of prompts of a kind that a sound gate reads wrongly
 ERRORS = {
@@ -235,19 +237,12 @@ def _trained(gate: PromptGate, data: _Encoded, steps: int, told: Callable[..., N
 
 
 def _set_thresholds(gate: PromptGate, held_out: _Encoded) -> dict:
-    """Set the thresholds of a gate on held-out texts -> what they cost there.
-
-    They are as high as leaves LEFT_OUT of those who are named out, and overrides OVERRIDDEN of the requests, within
-    the ranges: held-out wordings are harder than what people write, and some text encoders are sure of nothing. At most
-    STRANGERS of the others are taken for a group in any case: one that the text encoder does not know is nobody then,
-    and not everybody.
-    """
+    """Set the thresholds of a gate to where errors on held-out texts cost least -> their shares there."""
     groups, explicit = held_out.probabilities(gate)
     named, asked = 1 - groups[:, -1], 1 - explicit[:, NEITHER]
     scope, request = held_out.groups < gate.groups, held_out.explicit != NEITHER
-    others = float(named[~scope].quantile(1 - STRANGERS)) if not scope.all() else 0.0
-    gate.config["in_scope"] = max(_between(NAMED, named[scope], LEFT_OUT), round(others + 0.001, 3))
-    gate.config["asked"] = _between(ASKED, asked[scope & request], OVERRIDDEN)
+    gate.config["in_scope"] = _cheapest((named[scope], LEFT_OUT), (named[~scope], FALSE_ACTIVATION))
+    gate.config["asked"] = _cheapest((asked[scope & request], OVERRIDDEN), (asked[scope & ~request], READ_INTO))
     inside, is_open = named >= gate.config["in_scope"], asked < gate.config["asked"]
     right = groups[:, :-1].argmax(dim=1) == held_out.groups
     shares = {
@@ -261,10 +256,20 @@ def _set_thresholds(gate: PromptGate, held_out: _Encoded) -> dict:
     return {name: round(float(share.float().mean()), 4) if len(share) else None for name, share in shares.items()}
 
 
-def _between(limits: tuple[float, float], probabilities: Tensor, share: float) -> float:
-    """The value below which a share of some probabilities lies, within limits; the lower limit if there are none."""
-    low, high = limits
-    return round(min(max(float(probabilities.quantile(share)), low), high), 3) if len(probabilities) else low
+def _cheapest(above: tuple[Tensor, float], below: tuple[Tensor, float]) -> float:
+    """The threshold that costs least, given probabilities that should be above it and below, and what an error costs of
+    each; the middle of several.
+    """
+    (above_values, above_cost), (below_values, below_cost) = above, below
+    at = torch.arange(THRESHOLDS[0] - SMOOTHED, THRESHOLDS[1] + SMOOTHED + 1e-6, 0.01)
+    costs = torch.zeros(len(at))
+    if len(above_values):
+        costs = costs + above_cost * (above_values[:, None] < at).float().mean(dim=0)
+    if len(below_values):
+        costs = costs + below_cost * (below_values[:, None] >= at).float().mean(dim=0)
+    costs = costs.unfold(0, round(2 * SMOOTHED / 0.01) + 1, 1).mean(dim=1)
+    least = (costs < costs.min() + 1e-6).nonzero()[:, 0]
+    return round(THRESHOLDS[0] + 0.01 * float(least.float().mean()), 3)
 
 
 def _check(gate: PromptGate, encoded: _Encoded, texts: Sequence[Checked]) -> dict[str, float]:
