@@ -126,11 +126,6 @@ def cells(world: str, settings: tuple, n: int, options: Options, **more) -> Iter
                 yield Cell(attribute, group, world, n=options.count(n), sampler=sampler, cfg=cfg, **more)
 
 
-def samplers(options: Options, world: str = "miniature") -> Iterator[Row]:
-    yield from learned(options, CALIBRATED, world, 200)
-    yield from learned(options, ELSEWHERE, world)
-
-
 def learned(options: Options, settings: tuple, world: str, n: int = 100, **more) -> Iterator[Row]:
     """A learned preference."""
     yield from map(measure, cells(world, settings, n, options, **more))
@@ -230,7 +225,8 @@ def derivatives(options: Options) -> Iterator[Row]:
 
 
 PARTS = {
-    "samplers": samplers,
+    "samplers": lambda options: learned(options, CALIBRATED, "miniature", 200),
+    "samplers-elsewhere": lambda options: learned(options, ELSEWHERE, "miniature"),
     "samplers-scales": lambda options: learned(options, OTHER_SCALES, "miniature"),
     "any-checkpoint": lambda options: any_checkpoint(options, CALIBRATED),
     "any-checkpoint-elsewhere": lambda options: any_checkpoint(options, ASKED_ELSEWHERE),
@@ -246,7 +242,7 @@ PARTS = {
     "flow-targets": lambda options: targets(options, "flow", shares=(0.5,), asks=True),
     "flow-asked": lambda options: asked(options, "flow", asks=True, gated=True),
     "flow-turbo": lambda options: flow(options, FLOW_TURBO, "flow-turbo"),
-    "flow-learned": lambda options: learned(options, CALIBRATED, "flow"),
+    "flow-learned": lambda options: learned(options, CALIBRATED, "flow", 200),
     "flow-learned-elsewhere": lambda options: learned(options, FLOW_ELSEWHERE, "flow", 24),
     "flow-learned-targets": lambda options: targets(options, "flow", shares=(0.5,)),
     "flow-learned-asked": lambda options: asked(options, "flow"),
@@ -260,7 +256,8 @@ PARTS = {
     "pictures": pictures,
     "two-axes": two_axes,
     "derivatives": derivatives,
-    "second-world": lambda options: samplers(options, "second"),
+    "second-world": lambda options: learned(options, CALIBRATED, "second", 200),
+    "second-world-elsewhere": lambda options: learned(options, ELSEWHERE, "second"),
     "second-world-scales": lambda options: learned(options, OTHER_SCALES, "second"),
     "second-world-targets": lambda options: targets(options, "second"),
     "second-world-asked": lambda options: asked(options, "second"),

@@ -34,7 +34,8 @@ def dots(axes: Axes, position: float, values: Iterable[float], colour: str, shap
 
 def by_setting(marks: tuple[Mark, ...], label: str, limits: tuple[float, float]) -> Figure:
     """Three panels: CFG scales, steps, samplers; a dot for each axis and group of both worlds."""
-    parts = parts_of("cells/samplers+samplers-scales+second-world+second-world-scales")
+    names = [f"{world}{part}" for world in ("samplers", "second-world") for part in ("", "-elsewhere", "-scales")]
+    parts = parts_of(f"cells/{'+'.join(names)}")
     rows = [row for part in parts for row in part.rows]
     by_cfg: dict[str, list[Row]] = {}
     by_steps: dict[str, list[Row]] = {}

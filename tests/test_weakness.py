@@ -21,7 +21,7 @@ def test_a_gate_says_in_words_what_it_reads_badly():
     assert weak == (
         "its gate on the prompt acts on 13% of held-out prompts that name nobody of the groups, takes 67% of denials "
         "of the stereotype for a wish for it, acts on 80% of things that are called after a group (at most 10% is "
-        "sound)"
+        "sound): list more paraphrases in the axis, switch it off for such prompts"
     )
     assert gate_weakness({"overridden": None}) == ""
 

@@ -44,6 +44,11 @@ ERRORS = {
     "left out": "sees nobody in {} of held-out prompts that name a group",
     "wrong group": "takes one group for another in {} of held-out prompts",
 }
+REMEDIES = {  # what to do about them
+    "list more paraphrases in the axis": ("overridden", "stereotype asked for", "counter asked for", "denied"),
+    "list more aliases in the axis": ("left out", "wrong group", "named", "long"),
+    "switch it off for such prompts": ("false activation", "thing", "somebody else", "nobody"),
+}
 
 # Arguments of `train_gate` for a gate that must be there in seconds: fewer texts, and of those the short ones.
 QUICK: dict[str, Any] = dict(count=2048, longest=16, steps=200, check=False)
@@ -110,15 +115,15 @@ def train_gate(
 
 
 def gate_weakness(figures: Mapping) -> str:
-    """What a gate reads badly according to its figures, as `train_gate` returns them, in a sentence, or ""."""
+    """What a gate reads badly according to its figures, as `train_gate` returns them, and what to do, or ""."""
     errors = ERRORS | {category: check["error"] for category, check in checks().items()}
     shares = {**figures, **{name: 1 - share for name, share in figures.get("by_hand", {}).items()}}
-    weak = [
-        errors[name].format(f"{share:.0%}")
-        for name, share in shares.items()
-        if name in errors and share is not None and share > SOUND_ERRORS
-    ]
-    return f"its gate on the prompt {', '.join(weak)} (at most {SOUND_ERRORS:.0%} is sound)" if weak else ""
+    weak = [name for name in shares if name in errors and shares[name] is not None and shares[name] > SOUND_ERRORS]
+    if not weak:
+        return ""
+    said = ", ".join(errors[name].format(f"{shares[name]:.0%}") for name in weak)
+    remedies = [remedy for remedy, names in REMEDIES.items() if not set(names).isdisjoint(weak)]
+    return f"its gate on the prompt {said} (at most {SOUND_ERRORS:.0%} is sound): {', '.join(remedies)}"
 
 
 def _sorted(texts: list[Labelled]) -> list[Labelled]:
