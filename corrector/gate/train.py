@@ -34,7 +34,7 @@ MIXED = 0.3  # share of short prompts that are joined with another that names an
 # What errors cost, each times its share of the prompts where it can happen: to override a request is worst. Most
 # prompts name nobody of the groups, so that acting on one of them counts more than its cost alone.
 OVERRIDDEN, READ_INTO, FALSE_ACTIVATION, LEFT_OUT = 4.0, 1.0, 20.0, 1.0
-THRESHOLDS = 0.3, 0.9  # between which they are: held-out wordings are few
+THRESHOLDS = 0.45, 0.9  # between which they are: held-out wordings are few
 SMOOTHED = 0.05  # by which costs are averaged to either side of a threshold
 
 SOUND_ERRORS = 0.1  # share of prompts of a kind that a sound gate reads wrongly
