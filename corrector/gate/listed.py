@@ -121,7 +121,8 @@ class ListedWords:
         for start in range(end, min(end + MOST_LOOKS + 1, len(words))):
             thing = next(found(words[start:], self.things), None)
             if thing and thing[0] == 0:
-                return _ends(words, start + thing[1])
+                end = start + thing[1]
+                return _ends(words, end) or words[end].endswith("ing")  # "an African elephant bathing"
             if words[start] not in plain_words_in("look", "colour"):
                 return False
         return False
