@@ -69,12 +69,12 @@ READ = """() => [...app.graph.getNodeById(4).widgets.find(w => w.name == "rs_out
 
 def test_the_node_shows_what_was_read_and_copies_why(server, page, workflow, renderer):
     outcome_of_run(server, page)
-    assert page.evaluate(READ) == ["the prompt names Tavelu and asks for nothing"]
+    assert page.evaluate(READ) == ["the prompt names Orvane and asks for nothing"]
     page.evaluate("() => { window.copied = []; navigator.clipboard.writeText = async text => copied.push(text); }")
     page.evaluate("() => document.querySelector('.rs-copy').click()")
     page.wait_for_function("() => document.querySelector('.rs-copy').textContent == 'copied'")
     (why,) = page.evaluate("() => copied")
-    assert why.startswith("the prompt names Tavelu and asks for nothing (names Tavelu ") and "needed" in why
+    assert why.startswith("the prompt names Orvane and asks for nothing (names Orvane ") and "needed" in why
 
 
 def test_a_run_that_leaves_the_stereotype_in_stands_out(server, page, workflow, renderer):
