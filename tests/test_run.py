@@ -10,7 +10,7 @@ from corrector.correction.memory import Memory
 from corrector.correction.record import corrections_of
 from corrector.correction.run import Run
 from corrector.correction.update import CorrectionError, Settings
-from corrector.gate.prompt_gate import PromptReading
+from corrector.gate.prompt_gate import PromptGate, PromptReading
 from corrector.latents.skin import Pictures, lab_of
 from corrector.preference.calibration import Calibration
 
@@ -18,8 +18,11 @@ COUNT, SHAPE = 8, (4, 8, 8)
 WINDOW_MISSED = "the window contains none of this run's steps"
 
 
-class Gate:
+class Gate(PromptGate):
     """Reads a prompt that is a tensor [1, 1, 1]: 0 the group, 1 out of scope, 2 asks for the stereotype."""
+
+    def __init__(self):
+        super().__init__(1, 2, 1, in_scope=0.8, asked=0.5)
 
     def read(self, regions):
         value = int(regions[0])
@@ -81,6 +84,17 @@ def test_it_decides_once_and_a_target_below_one_leaves_pictures_bit_identical(ru
         calls.append([not torch.equal(one, zero) for one, zero in zip(result, denoised, strict=True)])
     assert calls[0] == calls[1] == [mark == "C" for mark in outcome(run)]
     assert 0 < sum(calls[0]) < COUNT
+
+
+def test_it_says_what_it_read_before_it_acts_and_how_sure_that_is(run_of):
+    run = run_of(asked=(0, 0, 1, 2))
+    nothing, *others = run.read()
+    assert nothing == "the prompt names Orvane and asks for nothing"
+    assert others == [
+        "the prompt names nobody of Orvane, Tavelu: left alone", "the prompt asks for a village: left alone"
+    ]  # fmt: skip
+    sure = "names Orvane 0.00 of 0.80 needed, asks for something 0.00 of 0.50"
+    assert run.why()[0] == f"{nothing} ({sure})" and len(run.why()) == 3
 
 
 def test_a_later_stage_keeps_what_the_first_decided(run_of):

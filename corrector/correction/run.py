@@ -279,22 +279,21 @@ class Run:
 
     def read(self) -> list[str]:
         """What was read in the prompts, each once; known before the first step."""
-        return [sentence for sentence, _ in self._read()]
+        return list(self._read())
 
     def why(self) -> list[str]:
         """The same with how sure that is, for reports of errors."""
-        return [f"{sentence} ({certainty})" if certainty else sentence for sentence, certainty in self._read()]
+        said = self._read().items()
+        return [f"{text} ({by.gate.certainty(reading, by.axis)})" if by.gate else text for text, (by, reading) in said]
 
     def _read(self):
-        """What was read in the prompts, and how sure that is -> texts, each once."""
+        """{what was read in the prompts: (its preference, a reading)}."""
         texts = {}
         for preference, readings in zip(self.preferences, self.readings, strict=True):
             name = f"{preference.name}: " if len(self.preferences) > 1 else ""
-            for reading in readings:
-                if reading is not None:
-                    certainty = preference.gate.certainty(reading, preference.axis) if preference.gate else ""
-                    texts.setdefault(name + reading.sentence(preference.axis), certainty)
-        return texts.items()
+            for reading in filter(None, readings):
+                texts.setdefault(name + reading.sentence(preference.axis), (preference, reading))
+        return texts
 
     def outcomes(self) -> list[str]:
         """One text per picture, for its metadata; empty before the first call."""

@@ -23,7 +23,7 @@ ASKS = "left alone 4: the prompt asks for a village"
 def workflow(page, renderer):
     """The miniature's workflow, zoomed to the correcting node."""
     open_workflow(page, "1-see-a-stereotype-corrected.json")
-    page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [-200, -350]; }")
+    page.evaluate("() => { app.canvas.ds.scale = 1.1; app.canvas.ds.offset = [120, -380]; }")
 
 
 def outcome_of_run(server, page):
