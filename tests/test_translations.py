@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from corrector.gate.data import checks
+from corrector.gate.train import ERRORS
 from locales import make
 
 ROOT = make.HERE.parent
@@ -15,7 +17,8 @@ SPEAKERS = {
     "corrector/correction/decision.py": ("NO_PREDICTION", "CHOSEN_BY_SEED", "decide", "counts", "notes"),
     "corrector/correction/run.py": ("WINDOW_MISSED", "STRENGTH_ZERO", "_unknown_note"),
     "corrector/correction/verdict.py": ("result",),
-    "corrector/gate/prompt_gate.py": ("reason",),
+    "corrector/gate/prompt_gate.py": ("reason", "sentence", "LEFT_ALONE"),
+    "corrector/gate/train.py": ("gate_weakness", "MORE_PARAPHRASES", "MORE_ALIASES", "SWITCHED_OFF"),
     "corrector/preference/preference.py": ("caveats_of_run", "_distance"),
     "corrector/preference/calibration.py": ("harm",),
     "corrector/learning/report.py": ("verdict",),
@@ -67,7 +70,8 @@ def with_slots(text):
 
 @pytest.fixture(scope="module")
 def python_texts():
-    return set().union(*(spoken_by(path, names) for path, names in SPEAKERS.items()))
+    errors = [*ERRORS.values(), *(check["error"] for check in checks().values())]
+    return set(map(with_slots, errors)).union(*(spoken_by(path, names) for path, names in SPEAKERS.items()))
 
 
 @pytest.fixture(scope="module")

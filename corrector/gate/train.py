@@ -44,10 +44,13 @@ ERRORS = {
     "left out": "sees nobody in {} of held-out prompts that name a group",
     "wrong group": "takes one group for another in {} of held-out prompts",
 }
-REMEDIES = {  # what to do about them
-    "list more paraphrases in the axis": ("overridden", "stereotype asked for", "counter asked for", "denied"),
-    "list more aliases in the axis": ("left out", "wrong group", "named", "long"),
-    "switch it off for such prompts": ("false activation", "thing", "somebody else", "nobody"),
+MORE_PARAPHRASES = "list more paraphrases in the axis"
+MORE_ALIASES = "list more aliases in the axis"
+SWITCHED_OFF = "switch it off for such prompts"
+REMEDIES = {
+    MORE_PARAPHRASES: {"overridden", "stereotype asked for", "counter asked for", "denied"},
+    MORE_ALIASES: {"left out", "wrong group", "named", "long"},
+    SWITCHED_OFF: {"false activation", "thing", "somebody else", "nobody"},
 }
 
 # Arguments of `train_gate` for a gate that must be there in seconds: fewer texts, and of those the short ones.
@@ -122,7 +125,7 @@ def gate_weakness(figures: Mapping) -> str:
     if not weak:
         return ""
     said = ", ".join(errors[name].format(f"{shares[name]:.0%}") for name in weak)
-    remedies = [remedy for remedy, names in REMEDIES.items() if not set(names).isdisjoint(weak)]
+    remedies = [remedy for remedy, names in REMEDIES.items() if not names.isdisjoint(weak)]
     return f"its gate on the prompt {said} (at most {SOUND_ERRORS:.0%} is sound): {', '.join(remedies)}"
 
 
