@@ -54,20 +54,20 @@ def test_the_page_of_plots_is_short_and_shows_every_plot():
 
 
 def test_a_figure_is_the_largest_of_the_rows_that_it_asks_for():
-    rows = json.loads((records.FIGURES / "cells.json").read_text(encoding="utf-8"))["samplers"]["rows"]
+    rows = json.loads((records.FIGURES / "cells.json").read_text(encoding="utf-8"))["samplers-elsewhere"]["rows"]
     drifts = [row["figures"]["skin L* drift"][0] for row in rows if row["settings"]["sampler"] == "DDIM"]
-    text = "<!-- figure: largest skin L* drift of cells/samplers where sampler=DDIM as .3f -->?<!-- end -->"
+    text = "<!-- figure: largest skin L* drift of cells/samplers-elsewhere where sampler=DDIM as .3f -->?<!-- end -->"
     assert f"-->{max(map(abs, drifts)):.3f}<!--" in pages.rendered(text)
 
 
 def test_a_sentence_says_of_how_many_pictures_its_figure_is():
-    rows = json.loads((records.FIGURES / "cells.json").read_text(encoding="utf-8"))["second-world"]["rows"]
-    counts = [row["figures"]["corrected"][3] for row in rows]
-    text = pages.rendered("<!-- figure: n corrected of cells/second-world -->?<!-- end -->")
-    assert f"-->{min(counts)} to {max(counts)}<!--" in text
-    one = [row["figures"]["corrected"][3] for row in rows if row["settings"]["sampler"] == "DDIM"]
-    text = pages.rendered("<!-- figure: n corrected of cells/second-world where sampler=DDIM -->?<!-- end -->")
-    assert len(set(one)) == 1 and f"-->{one[0]}<!--" in text
+    names = ("second-world", "second-world-scales")
+    figures = json.loads((records.FIGURES / "cells.json").read_text(encoding="utf-8"))
+    counts = [row["figures"]["corrected"][3] for name in names for row in figures[name]["rows"]]
+    text = pages.rendered(f"<!-- figure: n corrected of cells/{'+'.join(names)} -->?<!-- end -->")
+    assert min(counts) < max(counts) and f"-->{min(counts)} to {max(counts)}<!--" in text
+    text = pages.rendered("<!-- figure: n corrected of cells/second-world where cfg=2 -->?<!-- end -->")
+    assert "-->200<!--" in text
 
 
 def test_commits_and_seeds_stand_under_the_tables_of_benchmarks_and_not_in_the_readme():
