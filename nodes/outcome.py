@@ -12,6 +12,7 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 from ..corrector.correction.decision import counts
+from ..corrector.correction.heard import readings_of_run
 from ..corrector.correction.run import Run
 from ..corrector.gate.prompt_gate import LEFT_ALONE
 from . import provenance
@@ -50,31 +51,38 @@ def tell(node: str | None, run: Run | None = None) -> None:
         run: a finished Run of the executing node, or None if the node is switched off.
     """
     provenance.remember(run, node)
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is not None and server is not None and node is not None:
-        server.send_sync(OUTCOME_EVENT, _message(node, context.prompt_id), server.client_id)
+    _send(node, lambda prompt_id: _message(node, prompt_id))
 
 
 def tell_reading(node: str | None, run: Run) -> None:
     """Show on a correcting node what a Run that begins has read in its prompts."""
+    read = readings_of_run(run)
+    said = {"lines": [], "notes": [], "read": list(read), "why": list(read.values())}
+    _send(node, lambda prompt_id: _address(node, prompt_id) | said)
+
+
+def _send(node, message_of):
+    """Send the page a message about a node in a graph: `message_of(id of the prompt)`."""
     context, server = get_executing_context(), getattr(PromptServer, "instance", None)
     if context is not None and server is not None and node is not None:
-        graph, workflow = get_progress_state().dynprompt, workflow_of(context.prompt_id)
-        message = {"node": graph.get_display_node_id(node), "workflow": workflow, "lines": [], "notes": []}
-        server.send_sync(OUTCOME_EVENT, message | {"read": run.read(), "why": run.why()}, server.client_id)
+        server.send_sync(OUTCOME_EVENT, message_of(context.prompt_id), server.client_id)
+
+
+def _address(node, prompt_id):
+    """The node of a message as the page knows it."""
+    graph = get_progress_state().dynprompt
+    return {"node": graph.get_display_node_id(node), "workflow": workflow_of(prompt_id)}
 
 
 def _message(node, prompt_id):
     """What the page shows on a node: what was read, lines {text, corrected}, notes, and why for a report."""
-    graph, workflow = get_progress_state().dynprompt, workflow_of(prompt_id)
-    lines, results, notes = {}, {}, {}  # {text: whether it is as wished}, the same, {text: None}
-    read, why = {}, {}  # {text: None}
+    graph, address = get_progress_state().dynprompt, _address(node, prompt_id)
+    lines, results, notes, read = {}, {}, {}, {}  # {text: whether it is as wished}, the same, {text: None}, readings
     by_sampler = {}  # {id of a sampler: {a preference: for each picture why it was left alone}}
     for sampler, samplings in provenance.samplings_of(graph, node).items():
         reasons = by_sampler[sampler] = {}
         for sampling in samplings:  # of a list of batches, or of tiles
-            read |= dict.fromkeys(text for text in sampling.read if not text.endswith(LEFT_ALONE))  # the lines say it
-            why |= dict.fromkeys(sampling.why)
+            read |= sampling.read
             notes |= dict.fromkeys(sampling.notes)
             results |= dict(sampling.results)
             for correction in sampling.corrections:
@@ -90,15 +98,13 @@ def _message(node, prompt_id):
             names = [*([] if alike else [_title(graph, sampler)]), *([name] if len(reasons) > 1 else [])]
             lines[": ".join([*names, " · ".join(counts(each))])] = "" in each
     lines |= results
-    message = {
-        "node": graph.get_display_node_id(node),
-        "workflow": workflow,
+    message = address | {
         "lines": [{"text": text, "corrected": corrected} for text, corrected in lines.items()],
         "notes": list(notes),
-        "read": list(read),
-        "why": list(why),
+        "read": [text for text in read if not text.endswith(LEFT_ALONE)],  # that is in the lines
+        "why": list(read.values()),
     }
-    if workflow:
+    if workflow := address["workflow"]:
         _shown.setdefault(workflow, {})[node] = message
         _shown.move_to_end(workflow)
         while len(_shown) > SHOWN_WORKFLOWS:

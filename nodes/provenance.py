@@ -16,6 +16,7 @@ from comfy_execution.utils import get_executing_context
 
 import nodes as host_nodes
 
+from ..corrector.correction.heard import readings_of_run
 from ..corrector.correction.record import corrections_of
 from ..corrector.correction.run import Run
 
@@ -42,8 +43,7 @@ class Sampling:
     corrections: list[dict]  # of each picture
     notes: list[str]  # from `Run.notes`
     results: list[tuple[str, bool]]  # from `Run.results`
-    read: list[str]  # from `Run.read`
-    why: list[str]  # from `Run.why`
+    read: dict[str, str]  # from `readings_of_run`
 
 
 # {(id of a node, what its output follows from): (id of the prompt, {id of a correcting node: its Samplings})}. The
@@ -69,7 +69,7 @@ def remember(run: Run | None, corrector: str | None = None) -> None:
     prompt_id, samplings = _executed.pop(key, (None, {}))
     if prompt_id != context.prompt_id:
         samplings = {}
-    sampling = [Sampling(corrections, run.notes(), run.results(), run.read(), run.why())] if run else []
+    sampling = [Sampling(corrections, run.notes(), run.results(), readings_of_run(run))] if run else []
     samplings.setdefault(corrector, []).extend(sampling)
     _executed[key] = context.prompt_id, samplings
     while len(_executed) > REMEMBERED_NODES:

@@ -86,17 +86,6 @@ def test_it_decides_once_and_a_target_below_one_leaves_pictures_bit_identical(ru
     assert 0 < sum(calls[0]) < COUNT
 
 
-def test_it_says_what_it_read_before_it_acts_and_how_sure_that_is(run_of):
-    run = run_of(asked=(0, 0, 1, 2))
-    nothing, *others = run.read()
-    assert nothing == "the prompt names Orvane and asks for nothing"
-    assert others == [
-        "the prompt names nobody of Orvane, Tavelu: left alone", "the prompt asks for a village: left alone"
-    ]  # fmt: skip
-    sure = "names Orvane 0.00 of 0.80 needed, asks for something 0.00 of 0.50"
-    assert run.why()[0] == f"{nothing} ({sure})" and len(run.why()) == 3
-
-
 def test_a_later_stage_keeps_what_the_first_decided(run_of):
     first = run_of(context="graph")
     made = sampled(first)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from corrector.gate.data import checks
-from corrector.gate.train import ERRORS
+from corrector.gate.weakness import ERRORS
 from locales import make
 
 ROOT = make.HERE.parent
@@ -18,7 +18,7 @@ SPEAKERS = {
     "corrector/correction/run.py": ("WINDOW_MISSED", "STRENGTH_ZERO", "_unknown_note"),
     "corrector/correction/verdict.py": ("result",),
     "corrector/gate/prompt_gate.py": ("reason", "sentence", "LEFT_ALONE"),
-    "corrector/gate/train.py": ("gate_weakness", "MORE_PARAPHRASES", "MORE_ALIASES", "SWITCHED_OFF"),
+    "corrector/gate/weakness.py": ("gate_weakness", "MORE_PARAPHRASES", "MORE_ALIASES", "SWITCHED_OFF"),
     "corrector/preference/preference.py": ("caveats_of_run", "_distance"),
     "corrector/preference/calibration.py": ("harm",),
     "corrector/learning/report.py": ("verdict",),

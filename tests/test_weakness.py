@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from corrector.gate.train import gate_weakness
+from corrector.gate.weakness import gate_weakness
 from corrector.learning.learn import weakness
 from corrector.preference.calibration import Calibration
 

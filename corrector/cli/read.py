@@ -46,11 +46,7 @@ def _sentence(preference: "Preference", conditioning: Any, prompt: str) -> str:
     axis, gate, (reading,) = preference.axis, preference.gate, preference.readings([[conditioning]], [prompt])
     if gate is None or reading is None:
         return NO_GATE
-    network = gate.read([conditioning])
-    certainty = gate.certainty(network, axis)
-    if reading != network:
-        certainty = f"in words that the axis lists; from token vectors alone: {certainty}"
-    reason = reading.reason(axis)
+    reason, certainty = reading.reason(axis), gate.certainty(reading, axis)
     return (
         f"left alone, {reason} ({certainty})" if reason else f"corrected as {axis.groups[reading.group]} ({certainty})"
     )

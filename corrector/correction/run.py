@@ -277,24 +277,6 @@ class Run:
         defaults = [corrected if strength else STRENGTH_ZERO for strength in self._strengths]
         return [[why or default for why, default in zip(row, defaults, strict=True)] for row in self._reasons]
 
-    def read(self) -> list[str]:
-        """What was read in the prompts, each once; known before the first step."""
-        return list(self._read())
-
-    def why(self) -> list[str]:
-        """The same with how sure that is, for reports of errors."""
-        said = self._read().items()
-        return [f"{text} ({by.gate.certainty(reading, by.axis)})" if by.gate else text for text, (by, reading) in said]
-
-    def _read(self):
-        """{what was read in the prompts: (its preference, a reading)}."""
-        texts = {}
-        for preference, readings in zip(self.preferences, self.readings, strict=True):
-            name = f"{preference.name}: " if len(self.preferences) > 1 else ""
-            for reading in filter(None, readings):
-                texts.setdefault(name + reading.sentence(preference.axis), (preference, reading))
-        return texts
-
     def outcomes(self) -> list[str]:
         """One text per picture, for its metadata; empty before the first call."""
         columns = []

@@ -13,9 +13,9 @@ from functools import cache
 
 from ..axis.axis import Axis
 from .languages import OtherLanguages
-from .plain_words import END, Words, entries_of, found, plain_words, plain_words_in
+from .plain_words import END, Words, concerns_nobody, entries_of, found, plain_words, plain_words_in
 from .prompt_gate import ANOTHER, COUNTER, EXPLICIT, NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptReading
-from .wordings import concerns_nobody, is_about_people, noun_of
+from .wordings import is_about_people, noun_of
 
 NEGATIONS = {"no", "not", "never"}
 STARTS = {"and", "but", "or", "that", "who"}  # of something else: "no hat and a suit"
@@ -46,25 +46,26 @@ class Listed:
 
         Not to want the stereotype asks for nothing; not to want the counter side asks for the stereotype.
         """
-        group, nearest, explicit = reading.group, reading.nearest, EXPLICIT.index(reading.explicit)
+        group, explicit = reading.group, EXPLICIT.index(reading.explicit)
         if self.nobody:
             group = OUT_OF_SCOPE
         elif self.groups and group not in self.groups:
-            group = nearest = self.groups[0]
+            group = self.groups[0]
         if self.asked:
             explicit = explicit if explicit in self.asked else self.asked[0]
         elif COUNTER in self.denied:
             explicit = STEREOTYPE
         elif explicit in self.denied:
             explicit = NEITHER
-        return replace(reading, group=group, nearest=nearest, explicit=EXPLICIT[explicit])
+        heeded = replace(reading, group=group, explicit=EXPLICIT[explicit])
+        return replace(heeded, by_words=heeded != reading)
 
 
 class ListedWords:
     """The words that an axis lists, to read prompts by."""
 
     def __init__(self, axis: Axis):
-        self.axis = axis
+        self.concerns = axis.concerns
         about_people = is_about_people(axis)
         names = [(name, i) for i, group in enumerate(axis.groups) for name in (group, *axis.aliases.get(group, ()))]
         self.names = {plain_words(name): index for name, index in names}
@@ -101,7 +102,7 @@ class ListedWords:
         groups += self.elsewhere.groups(words)
         only_things = bool(names) and not groups and all(self._is_on_thing(words, end) for _, end in names)
         said = (tuple(dict.fromkeys(indices)) for indices in (groups, asked, denied))
-        return Listed(*said, nobody=only_things or concerns_nobody(self.axis, words))
+        return Listed(*said, nobody=only_things or concerns_nobody(self.concerns, words))
 
     def _is_somebody(self, words: Words, start: int, end: int) -> bool:
         """Whether a name in a text is that of somebody, or of a place."""

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from ..axis.axis import ANYONE
 from .data import grammar, vocabulary
 
 Words = tuple[str, ...]
@@ -50,6 +51,14 @@ def entries_of(*lists: str) -> frozenset[Words]:
 def plain_words_in(*lists: str) -> frozenset[str]:
     """The plain words in these lists."""
     return frozenset(word for words in entries_of(*lists) for word in words)
+
+
+def concerns_nobody(concerns: str, text: Words) -> bool:
+    """Whether a prompt is about others alone than those whom an axis `concerns`: women, if it is men."""
+    if concerns == ANYONE:
+        return False
+    others, words = {"men": "women", "women": "men"}.get(concerns, "person"), set(text)
+    return not words.isdisjoint(plain_words_in(others)) and words.isdisjoint(plain_words_in(concerns))
 
 
 def found(text: Words, wordings: Mapping[Words, int]) -> Iterator[tuple[int, int]]:

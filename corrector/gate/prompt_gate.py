@@ -37,6 +37,7 @@ class PromptReading:
         explicit: one of EXPLICIT.
         nearest: the most probable group, also of a prompt that is out of scope.
         named, asked: probabilities that a group is named, and that a value of the attribute is asked for.
+        by_words: whether listed words decided it, against what the network reads (`listed.Listed.heeded`).
     """
 
     group: int
@@ -44,6 +45,7 @@ class PromptReading:
     nearest: int = field(default=0, compare=False)
     named: float = field(default=0.0, compare=False)
     asked: float = field(default=0.0, compare=False)
+    by_words: bool = field(default=False, compare=False)
 
     @property
     def open(self) -> bool:
@@ -152,8 +154,9 @@ class PromptGate(nn.Module):
         return PromptReading(group.group, request.explicit, group.nearest, group.named, request.asked)
 
     def certainty(self, reading: PromptReading, axis: Axis) -> str:
-        """How sure a reading is, beside what it takes, for reports of errors."""
-        return (
+        """Why a reading is what it is: how sure the network is, beside what that takes, and whether words decided."""
+        words = "in words that the axis lists; from token vectors alone: " if reading.by_words else ""
+        return words + (
             f"names {axis.groups[reading.nearest]} {reading.named:.2f} of {self.config['in_scope']:.2f} needed, "
             f"asks for something {reading.asked:.2f} of {self.config['asked']:.2f}"
         )

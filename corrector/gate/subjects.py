@@ -6,8 +6,9 @@ import re
 from .axis_words import AxisWords
 from .data import vocabulary
 from .draws import Draws
+from .plain_words import concerns_nobody, plain_words
 from .prompt_gate import OUT_OF_SCOPE
-from .wordings import concerns_nobody, made_up_word, words_of
+from .wordings import made_up_word
 
 
 class Subjects(Draws):
@@ -84,7 +85,7 @@ class Subjects(Draws):
             joint = self.draw("and_somebody")
             pair = (text, other) if self.chance("company second") else (self.opened(other), self.somebody(name))
             text = joint.join(pair) + self.draw("together")
-        return text, OUT_OF_SCOPE if concerns_nobody(self.words.axis, words_of(text)) else index
+        return text, OUT_OF_SCOPE if concerns_nobody(self.words.axis.concerns, plain_words(text)) else index
 
     def thing(self) -> str:
         """Something that is called after a group."""

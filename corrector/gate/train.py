@@ -1,7 +1,7 @@
 """Training of the gate on the prompt, from text alone."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ..axis.axis import Axis
 from ..latents.optimise import optimise
 from .checks import Checked, check_texts
-from .data import checks
 from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, without_extremes
 from .texts import Labelled, gate_texts
+from .weakness import gate_weakness
 
 VERSION = 4  # of the training: raise it with every change after which kept gates must be trained again
 TEXTS, TEXTS_A_WORDING = 8000, 30
@@ -36,22 +36,6 @@ MIXED = 0.3  # share of short prompts that are joined with another that names an
 OVERRIDDEN, READ_INTO, FALSE_ACTIVATION, LEFT_OUT = 4.0, 1.0, 20.0, 1.0
 THRESHOLDS = 0.45, 0.9  # between which they are: held-out wordings are few
 SMOOTHED = 0.05  # by which costs are averaged to either side of a threshold
-
-SOUND_ERRORS = 0.1  # share of prompts of a kind that a sound gate reads wrongly
-ERRORS = {
-    "overridden": "corrects {} of held-out prompts that ask for a side",
-    "false activation": "acts on {} of held-out prompts that name nobody of the groups",
-    "left out": "sees nobody in {} of held-out prompts that name a group",
-    "wrong group": "takes one group for another in {} of held-out prompts",
-}
-MORE_PARAPHRASES = "list more paraphrases in the axis"
-MORE_ALIASES = "list more aliases in the axis"
-SWITCHED_OFF = "switch it off for such prompts"
-REMEDIES = {
-    MORE_PARAPHRASES: {"overridden", "stereotype asked for", "counter asked for", "denied"},
-    MORE_ALIASES: {"left out", "wrong group", "named", "long"},
-    SWITCHED_OFF: {"false activation", "thing", "somebody else", "nobody"},
-}
 
 # Arguments of `train_gate` for a gate that must be there in seconds: fewer texts, and of those the short ones.
 QUICK: dict[str, Any] = dict(count=2048, longest=16, steps=200, check=False)
@@ -115,18 +99,6 @@ def train_gate(
     if weak := gate_weakness(figures):
         figures["weak"] = weak
     return widest.widened(gate), figures
-
-
-def gate_weakness(figures: Mapping) -> str:
-    """What a gate reads badly according to its figures, as `train_gate` returns them, and what to do, or ""."""
-    errors = ERRORS | {category: check["error"] for category, check in checks().items()}
-    shares = {**figures, **{name: 1 - share for name, share in figures.get("by_hand", {}).items()}}
-    weak = [name for name in shares if name in errors and shares[name] is not None and shares[name] > SOUND_ERRORS]
-    if not weak:
-        return ""
-    said = ", ".join(errors[name].format(f"{shares[name]:.0%}") for name in weak)
-    remedies = [remedy for remedy, names in REMEDIES.items() if not names.isdisjoint(weak)]
-    return f"its gate on the prompt {said} (at most {SOUND_ERRORS:.0%} is sound): {', '.join(remedies)}"
 
 
 def _sorted(texts: list[Labelled]) -> list[Labelled]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from ..axis.axis import ANYONE, Axis, Side
+from ..axis.axis import Axis, Side
 from .data import vocabulary
 
 
@@ -52,15 +52,6 @@ def is_about_people(axis: Axis) -> bool:
     """Whether the neutral prompts of an axis are about people, and not about places."""
     neutral = [set(words_of(text.replace("{group}", axis.groups[0]))) for text in axis.neutral]
     return 2 * sum(bool(words_in("person") & words) for words in neutral) >= len(neutral)
-
-
-def concerns_nobody(axis: Axis, words: Iterable[str]) -> bool:
-    """Whether the words of a prompt are about others alone than those whom an axis concerns: women, if it is men."""
-    if axis.concerns == ANYONE:
-        return False
-    others = {"men": "women", "women": "men"}.get(axis.concerns, "person")
-    words = set(words)
-    return bool(words & words_in(others)) and not words & words_in(axis.concerns)
 
 
 def shortened(side: Side, other: Side) -> tuple[str, ...]:
