@@ -65,7 +65,11 @@ def test_from_the_templates_to_the_outcome_and_the_slider_in_four_clicks(server,
     open_template(visitor, "1-see-a-stereotype-corrected")
     run(server, page, start=lambda: visitor.click(page.get_by_role("button", name="Run", exact=True)))
     screenshots(page, f"new-user-outcome-{visitor.name}")
-    assert page.evaluate(OUTCOME).splitlines()[:2] == ["corrected 4 of 4", "a village: 4 -> 0 of 4"]
+    assert page.evaluate(OUTCOME).splitlines()[:3] == [
+        "the prompt names Orvane and asks for nothing",
+        "corrected 4 of 4",
+        "a village: 4 -> 0 of 4",
+    ]
     assert page.evaluate(COMPARED) == 2
     assert visitor.clicks == 4 and visitor.errors == []
 
