@@ -1,6 +1,6 @@
 """HTML cards on the page that describe the selected preferences: a verdict in one line, and details to unfold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from ..corrector.files.errors import RSCorrectorError
@@ -37,6 +37,12 @@ def card(shelf: Shelf, names: Sequence[str], space: str | None) -> str:
 def warning(sentence: str) -> str:
     style = "border-left: 4px solid #d97706; padding: 0.4em 0.8em; margin: 0.4em 0;"
     return f'<div class="rs-corrector-warning" style="{style}">{escape(sentence)}</div>'
+
+
+def reading(read: Mapping[str, str]) -> str:
+    """HTML for what was read in a job's prompts, as from `readings_of_run`: the sentences, and why to unfold."""
+    sentences, why = ("<br>".join(map(escape, texts)) for texts in (read, read.values()))
+    return f"<details><summary>Last job: {sentences}</summary>{why}</details>" if read else ""
 
 
 def _details(preference: Preference) -> str:

@@ -222,6 +222,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self.running: dict[int, Job] = {}  # by id of `p`, which is not hashable
+        self.last_read: dict[str, str] = {}  # what the last job to end has read in its prompts
 
     def open(self, p: Processing, values: Sequence[object], shelf: Shelf) -> None:
         """Start the job of `p`; close an earlier one of this `p`, and those that the host abandoned after an error."""
@@ -237,5 +238,7 @@ class Jobs:
         return job if job is not None and job.p is p else None
 
     def close(self, p: Processing) -> None:
-        if self.of(p):
-            self.running.pop(id(p)).close()
+        if job := self.of(p):
+            del self.running[id(p)]
+            self.last_read = job.outcome.read
+            job.close()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..corrector.axis.axis import Axis
 from ..corrector.correction.decision import counts
+from ..corrector.correction.heard import readings_of_run
 from ..corrector.correction.run import Run
 from ..corrector.correction.verdict import Side, result
 
@@ -54,6 +55,7 @@ class Outcome:
     def __init__(self) -> None:
         self.reasons: dict[tuple[str, str], list[str]] = {}  # by pass and preference; as `Run.reasons`
         self.shown: dict[str, Shown] = {}  # by preference
+        self.read: dict[str, str] = {}  # in the prompts, from `readings_of_run`
 
     def add(self, passes: Sequence[Run]) -> None:
         """The passes of one batch, of which the first counts and, if it decided otherwise, the hires pass."""
@@ -64,6 +66,8 @@ class Outcome:
         finished = [run for run in passes if run.outcomes()]
         if finished and finished[-1].outcomes() == finished[0].outcomes():
             finished = finished[:1]
+        for run in passes:
+            self.read |= readings_of_run(run)
         for label, run in zip(("", "hires pass: "), (*finished[:1], *finished[1:][-1:]), strict=False):
             for preference, reasons in zip(run.preferences, run.reasons, strict=True):
                 self.reasons.setdefault((label, preference.name or preference.axis.title), []).extend(reasons)

@@ -3,14 +3,14 @@
 Its controls are in the order of choice.ARGUMENTS, which is also the API's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
 
 import gradio as gr
 
 from . import infotext
-from .card import card, warning
+from .card import card, reading, warning
 from .choice import ARGUMENTS, DEFAULTS, RANGES, SWITCHES
 from .preferences import NONE, Shelf
 
@@ -34,17 +34,20 @@ def preset(name: str) -> list[bool | float]:
     return list((values | {"enabled": name != "off", "target": PRESETS[name][1]}).values())
 
 
-def build(tab: str, shelf: Shelf, loaded_space: Callable[[], str | None]) -> SimpleNamespace:
+def build(
+    tab: str, shelf: Shelf, loaded_space: Callable[[], str | None], last_read: Callable[[], Mapping[str, str]]
+) -> SimpleNamespace:
     """Build the accordion.
 
     Args:
         tab: "txt2img" or "img2img".
         shelf: the preference files.
         loaded_space: gives the loaded model's latent space, or None.
+        last_read: gives what the last job has read in its prompts, as `readings_of_run`.
 
     Returns:
-        namespace with `controls` in the order of ARGUMENTS, `pasted` [(component, function of parsed infotext)], and
-        `keys` of the infotext.
+        namespace with `controls` in the order of ARGUMENTS, `pasted` [(component, function of parsed infotext)],
+        `keys` of the infotext, and `tell_reading_after(gallery)` to call with the tab's gallery.
     """
     made = {}
 
@@ -82,6 +85,7 @@ def build(tab: str, shelf: Shelf, loaded_space: Callable[[], str | None]) -> Sim
         share = "Share of counter pictures. Below 1, some seeds are corrected fully and the others not at all."
         slider("target", "Target share", 0.01, share)
         description = gr.HTML("", elem_id=elem("card"))
+        read = gr.HTML("", elem_id=elem("read"))
         complaints = gr.HTML("", elem_id=elem("pasted"))
         with gr.Accordion("Advanced", open=False, elem_id=elem("advanced")):
             slider("start", "Start", 0.01, "When it starts, as a fraction of the steps.")
@@ -101,6 +105,9 @@ def build(tab: str, shelf: Shelf, loaded_space: Callable[[], str | None]) -> Sim
     def warnings(params):
         return "".join(map(warning, infotext.complaints(params, shelf)))
 
+    def tell_reading_after(gallery):
+        gallery.change(lambda: reading(last_read()), [], [read], show_progress=False)
+
     lists = [made["preference"], made["second_preference"]]
     for dropdown in lists:
         dropdown.change(describe, lists, [description], show_progress=False)
@@ -108,4 +115,7 @@ def build(tab: str, shelf: Shelf, loaded_space: Callable[[], str | None]) -> Sim
     for name, preset_button in presets.items():
         preset_button.click(partial(preset, name), [], [made[name] for name in PRESET_CONTROLS], show_progress=False)
     pasted = [(made[name], partial(infotext.pasted, name, shelf)) for name in ARGUMENTS] + [(complaints, warnings)]
-    return SimpleNamespace(controls=[made[name] for name in ARGUMENTS], pasted=pasted, keys=list(infotext.KEYS))
+    return SimpleNamespace(
+        controls=[made[name] for name in ARGUMENTS], pasted=pasted, keys=list(infotext.KEYS),
+        tell_reading_after=tell_reading_after,
+    )  # fmt: skip

@@ -89,7 +89,7 @@ def fake_gradio():
         def click(self, function, inputs, outputs, **_):
             self.events["click"] = function
 
-    for name in ("Accordion", "Row", "Checkbox", "Dropdown", "Button", "Slider", "HTML"):
+    for name in ("Accordion", "Row", "Checkbox", "Dropdown", "Button", "Slider", "HTML", "Gallery"):
         setattr(gradio, name, type(name, (Block,), {}))
     gradio.update = lambda **changed: {"__type__": "update", **changed}
     return gradio

@@ -7,6 +7,8 @@ from types import ModuleType
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = "rs_corrector_extension"
+PICTURE = REPOSITORY / "docs" / "pictures" / "webui-accordion.png"
+READ = {"the prompt names Orvane and asks for nothing": "names Orvane 0.98 of 0.80 needed"}
 
 
 def load():
@@ -25,7 +27,7 @@ def main(folder, port):
 
     with gr.Blocks() as blocks:
         gr.Markdown(f"gradio {gr.__version__}")
-        made = page.build("txt2img", Shelf(Path(folder), WEIGHTS), lambda: "sd15")
+        made = page.build("txt2img", Shelf(Path(folder), WEIGHTS), lambda: "sd15", lambda: READ)
         show = gr.Button("Show values", elem_id="show")
         values = gr.Textbox(label="values", elem_id="values")
         show.click(lambda *given: json.dumps(given), made.controls, [values])
@@ -36,6 +38,9 @@ def main(folder, port):
             found = [function(json.loads(infotext)) for _, function in made.pasted]
             return [gr.update() if value is None else gr.update(value=value) for value in found]
 
+        gallery = gr.Gallery(elem_id="txt2img_gallery")
+        made.tell_reading_after(gallery)
+        gr.Button("Generate", elem_id="generate").click(lambda: [str(PICTURE)], [], [gallery])
         paste.click(pasted, [text], [component for component, _ in made.pasted])
     blocks.queue().launch(server_name="127.0.0.1", server_port=int(port), share=False, quiet=True)
 

@@ -100,6 +100,10 @@ def test_selecting_refreshing_and_pasting_preferences(webui):
     webui.locator("#rs_corrector_txt2img_pasted .rs-corrector-warning").wait_for()
     assert values(webui) == [True, "gone [0123456789]", 0.75, 1, 0, 1, 0, 1, "None", True, False]
     screenshot(webui, "missing")
+    webui.locator("#generate").click()
+    webui.get_by_text("Last job: the prompt names Orvane and asks for nothing").click()
+    webui.get_by_text("names Orvane 0.98 of 0.80 needed").wait_for()
+    screenshot(webui, "read")
     paste(webui, {"Steps": "20"})
     webui.wait_for_function("!document.querySelector('#rs_corrector_txt2img_enabled input').checked")
     assert values(webui)[0] is False

@@ -1,12 +1,14 @@
 """The page's controls, the API's frozen order, and the preference's card."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from corrector.preference.file import load_preferences, save_preferences
 from corrector.preference.networks import PreferenceError
+from webui_hosts import OFF, ON, ORVANE, VILLAGE
 from webui_modules import relabelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,6 +49,24 @@ def test_the_list_has_the_users_files_and_the_shipped_ones_and_can_be_refreshed(
     (folder / "mine").mkdir()
     (folder / "mine" / "new.safetensors").write_bytes((folder / "backdrop.safetensors").read_bytes())
     assert "mine/new" in script.ui(False)[1].args[0]
+
+
+@pytest.mark.parametrize(("is_img2img", "gallery"), [(False, "txt2img_gallery"), (True, "img2img_gallery")])
+def test_after_a_job_the_accordion_shows_what_was_read_in_its_prompts_and_why(host, is_img2img, gallery):
+    host.script.ui(is_img2img)
+    shown = sys.modules["gradio"].Gallery()
+    for component, elem_id in ((None, None), (None, "some_gallery"), (shown, gallery)):
+        host.script.after_component(component, elem_id=elem_id)
+    host.generate(*ON, prompts=(ORVANE, VILLAGE))
+    read = shown.events["change"]()
+    summary, why = re.fullmatch(r"<details><summary>Last job: (.*)</summary>(.*)</details>", read).groups()
+    assert summary.split("<br>") == [
+        "the prompt names Orvane and asks for nothing",
+        "the prompt asks for a village: left alone",
+    ]
+    assert len(re.findall(r"names Orvane \d\.\d\d of \d\.\d\d needed, asks for something", why)) == 2
+    host.generate(*OFF)
+    assert shown.events["change"]() == ""
 
 
 @pytest.fixture
