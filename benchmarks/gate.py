@@ -10,8 +10,9 @@ gates are trained in seconds, as those of preferences that ask.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -22,8 +23,10 @@ from torch import Tensor
 from benchmarks.language_models import ENCODERS, LanguageModel
 from benchmarks.measuring import Options, number, share
 from benchmarks.records import ROOT, Row
+from benchmarks.worlds import WORLDS, World
 from corrector.axis.axis import Axis, load_axis
 from corrector.gate.checks import own_texts
+from corrector.gate.data import vocabulary
 from corrector.gate.listed import ListedWords
 from corrector.gate.prompt_gate import NEITHER, PromptGate, PromptReading
 from corrector.gate.texts import gate_others
@@ -249,4 +252,38 @@ def today(options: Options) -> Iterator[Row]:
             yield Row({"text": is_known, "training": seed}, figures, seed)
 
 
-PARTS = {"english": english, "language-models": language_models, "with-text": with_text, "today": today}
+def held_out_words(world: World, attribute: str) -> Iterator[tuple[str, str]]:
+    """(kind, prompt with {group}) in words that neither a world's captions nor its axis have."""
+    sides = world.sides[attribute]
+    yield from (("plain", text) for text in world.neutral)
+    yield from (("nobody", text) for text in world.nobody)
+    yield from (("thing", f"a {{group}} {creature}") for creature in vocabulary()["creature"])
+    for value, texts in world.asking[attribute].items():
+        yield from (("held-out words" if value in sides else "another value", text) for text in texts)
+
+
+def small_encoder(options: Options) -> Iterator[Row]:
+    """The second world's text encoder, 64 wide: a row for each of three trainings, with `another` listed or not."""
+    world, attribute = WORLDS["second"], "work"
+    host = world.host()
+    encode_once = cache(host.encode)
+    listed = load_axis(ROOT / world.axes.format(attribute))
+    for seed, axis in product(SEEDS[: 1 if options.quick else None], (listed, replace(listed, another=()))):
+        gate, said = train_gate(axis, host.encode_each, seed, words=whole_words(host.vocabulary))
+        results = own_wordings(axis, lambda text, gate=gate: gate.read([encode_once(text)]))
+        for kind, text in held_out_words(world, attribute):
+            for group in axis.groups:
+                reading = gate.read([encode_once(text.replace("{group}", group))])
+                for figure, value in outcomes_today(kind, reading):
+                    results.setdefault(figure, []).append(value)
+        figures = {figure: share(values) for figure, values in results.items() if figure != "request overridden"}
+        yield Row(
+            {"another listed": bool(axis.another), "training": seed},
+            figures | {"calls itself weak": number(float("weak" in said))}, seed,
+        )  # fmt: skip
+
+
+PARTS = {
+    "english": english, "language-models": language_models, "with-text": with_text, "today": today,
+    "small-encoder": small_encoder,
+}  # fmt: skip

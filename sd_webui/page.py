@@ -47,7 +47,7 @@ def build(
 
     Returns:
         namespace with `controls` in the order of ARGUMENTS, `pasted` [(component, function of parsed infotext)],
-        `keys` of the infotext, and `tell_reading_after(gallery)` to call with the tab's gallery.
+        `keys` of the infotext, and `tell_reading_after(log)` for the component in which the host shows how a job went.
     """
     made = {}
 
@@ -105,8 +105,8 @@ def build(
     def warnings(params):
         return "".join(map(warning, infotext.complaints(params, shelf)))
 
-    def tell_reading_after(gallery):
-        gallery.change(lambda: reading(last_read()), [], [read], show_progress=False)
+    def tell_reading_after(log):
+        log.change(lambda: reading(last_read()), [], [read], show_progress=False)
 
     lists = [made["preference"], made["second_preference"]]
     for dropdown in lists:

@@ -3,7 +3,6 @@
 It alone imports the host, but for the functions that ask the model and train gates, which do while they run.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,6 @@ def loaded_space() -> str | None:
 class RSCorrectorScript(scripts.Script):
     """Always visible, off by default. Its arguments are in the order of choice.ARGUMENTS."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: dict[str | None, Callable] = {}  # what to call with a component, by its id
-
     def title(self) -> str:
         return "RS-Corrector"
 
@@ -48,15 +43,10 @@ class RSCorrectorScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list:
         tab = "img2img" if is_img2img else "txt2img"
         made = page.build(tab, SHELF, loaded_space, lambda: JOBS.last_read)
-        self.told = {f"{tab}_gallery": made.tell_reading_after}
+        self.on_after_component(lambda log: made.tell_reading_after(log.component), elem_id=f"html_log_{tab}")
         self.infotext_fields = made.pasted
         self.paste_field_names = made.keys
         return made.controls
-
-    def after_component(self, component: Any, elem_id: str | None = None, **_: Any) -> None:
-        """Called for each component of the tab, of which the gallery is made after our controls."""
-        if tell_reading_after := self.told.pop(elem_id, None):
-            tell_reading_after(component)
 
     def process(self, p: Any, *values: Any) -> None:
         JOBS.open(p, values, SHELF)

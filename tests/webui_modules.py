@@ -12,6 +12,13 @@ from preference_files import rewrite
 EVENTS = ("before_ui", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg")
 
 
+class Script:
+    """The host's base class of scripts, as far as ours calls it."""
+
+    def on_after_component(self, callback, *, elem_id):
+        self.after = callback, elem_id
+
+
 class FakeModules:
     """`modules` and `gradio` as a script imports them."""
 
@@ -30,7 +37,7 @@ class FakeModules:
                 "images_tensor_to_samples": lambda image, model: model.encode_pictures(image * 2 - 1),
             },
             "shared": {"opts": self.opts, "state": self.state},
-            "scripts": {"Script": type("Script", (), {}), "AlwaysVisible": object(), "scripts_data": []},
+            "scripts": {"Script": Script, "AlwaysVisible": object(), "scripts_data": []},
             "script_callbacks": {f"on_{event}": self.callbacks[event].append for event in EVENTS},
             "sd_models": {"model_data": self.model_data},
         }
@@ -89,7 +96,7 @@ def fake_gradio():
         def click(self, function, inputs, outputs, **_):
             self.events["click"] = function
 
-    for name in ("Accordion", "Row", "Checkbox", "Dropdown", "Button", "Slider", "HTML", "Gallery"):
+    for name in ("Accordion", "Row", "Checkbox", "Dropdown", "Button", "Slider", "HTML"):
         setattr(gradio, name, type(name, (Block,), {}))
     gradio.update = lambda **changed: {"__type__": "update", **changed}
     return gradio

@@ -7,7 +7,6 @@ from types import ModuleType
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = "rs_corrector_extension"
-PICTURE = REPOSITORY / "docs" / "pictures" / "webui-accordion.png"
 READ = {"the prompt names Orvane and asks for nothing": "names Orvane 0.98 of 0.80 needed"}
 
 
@@ -38,9 +37,9 @@ def main(folder, port):
             found = [function(json.loads(infotext)) for _, function in made.pasted]
             return [gr.update() if value is None else gr.update(value=value) for value in found]
 
-        gallery = gr.Gallery(elem_id="txt2img_gallery")
-        made.tell_reading_after(gallery)
-        gr.Button("Generate", elem_id="generate").click(lambda: [str(PICTURE)], [], [gallery])
+        log = gr.HTML(elem_id="html_log_txt2img")
+        made.tell_reading_after(log)
+        gr.Button("Generate", elem_id="generate").click(lambda: "Time taken: 1 s", [], [log])
         paste.click(pasted, [text], [component for component, _ in made.pasted])
     blocks.queue().launch(server_name="127.0.0.1", server_port=int(port), share=False, quiet=True)
 

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,12 +52,12 @@ def test_the_list_has_the_users_files_and_the_shipped_ones_and_can_be_refreshed(
     assert "mine/new" in script.ui(False)[1].args[0]
 
 
-@pytest.mark.parametrize(("is_img2img", "gallery"), [(False, "txt2img_gallery"), (True, "img2img_gallery")])
-def test_after_a_job_the_accordion_shows_what_was_read_in_its_prompts_and_why(host, is_img2img, gallery):
+@pytest.mark.parametrize(("is_img2img", "log"), [(False, "html_log_txt2img"), (True, "html_log_img2img")])
+def test_after_a_job_the_accordion_shows_what_was_read_in_its_prompts_and_why(host, is_img2img, log):
     host.script.ui(is_img2img)
-    shown = sys.modules["gradio"].Gallery()
-    for component, elem_id in ((None, None), (None, "some_gallery"), (shown, gallery)):
-        host.script.after_component(component, elem_id=elem_id)
+    shown, (callback, elem_id) = sys.modules["gradio"].HTML(), host.script.after
+    assert elem_id == log
+    callback(SimpleNamespace(component=shown))
     host.generate(*ON, prompts=(ORVANE, VILLAGE))
     read = shown.events["change"]()
     summary, why = re.fullmatch(r"<details><summary>Last job: (.*)</summary>(.*)</details>", read).groups()
