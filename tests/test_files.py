@@ -61,7 +61,7 @@ def test_metadata_is_readable_with_safetensors_alone(saved, axis):
 
 def test_a_full_size_preference_is_at_most_four_megabytes(axis, tmp_path):
     path = tmp_path / "full.safetensors"
-    gate = PromptGate(width=768, groups=4, hidden=36, reach=5)
+    gate = PromptGate(width=768, groups=4, hidden=36, reach=5, members=3)
     four = replace(axis, groups=("Orvane", "Tavelu", "Quilmari", "Zendoli"))
     save_preference(Preference(four, "sd15", Distilled("sd15", 4), gate), path)
     assert path.stat().st_size <= 4 * 2**20

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from ..axis.axis import Axis, Side
 from .data import grammar, vocabulary
+from .listed import ListedWords
 from .prompt_gate import COUNTER, STEREOTYPE
-from .wordings import content_words, is_about_people, named_words, noun_of, shortened, spaced, words_in, words_of
+from .wordings import content_words, is_about_people, named_words, shortened, spaced, words_in, words_of
 
 HELD_OUT_EVERY = 12  # every twelfth wording is for held-out texts only
 
@@ -48,12 +49,12 @@ class AxisWords:
             STEREOTYPE: _requests(axis.stereotype, axis.counter),
             COUNTER: _requests(axis.counter, axis.stereotype),
         }
-        wordings = {noun_of(text) for side in (axis.stereotype, axis.counter) for text in side.wordings}
-        self.asked = {spaced(text) for text in wordings.union(*(side.phrases for side in self.sides.values()))}
+        self.listed = ListedWords(axis)
+        self.asked = {spaced(text) for side in self.sides.values() for text in side.phrases}
         self.english = not words or {"not", "without"} <= set(words)
         self.related = list(other_details)
         self.lists = self._lists(other_groups)
-        names = named_words(axis) | content_words([*self.asked, *axis.another])
+        names = named_words(axis) | content_words([*axis.stereotype.wordings, *axis.counter.wordings, *axis.another])
         starts = {word[:5] for word in names if len(word) > 3}
         self.words = self._split([word for word in words if not {word, word[:4], word[:5]} & (names | starts)])
         self.another_is_listed = bool(axis.another)
@@ -89,9 +90,13 @@ class AxisWords:
         return [text for index, text in enumerate(wordings) if (index % every == every - 1) == self.held_out]
 
     def _free(self, wordings: Iterable[str]) -> list[str]:
-        """The wordings that ask for no side of the axis."""
-        pairs = [(text, spaced(text)) for text in wordings]
-        return [text for text, words in pairs if not any(asked in words for asked in self.asked)]
+        """The wordings that ask for no side of the axis: "at a bus stop" is not on a bus."""
+
+        def asks(text: str) -> bool:
+            said, words = self.listed.read(text), spaced(text)
+            return not {STEREOTYPE, COUNTER}.isdisjoint(said.asked + said.denied) or any(a in words for a in self.asked)
+
+        return [text for text in wordings if not asks(text)]
 
     def _guessed(self) -> list[str]:
         """Requests for another value of the attribute that the sides name."""

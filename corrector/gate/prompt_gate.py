@@ -89,53 +89,66 @@ def without_extremes(tokens: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
 
 class PromptGate(nn.Module):
     """Features of the tokens, each scaled by its neighbours ("no" before "sombrero"), of each an average over a prompt
-    with weights of its own and the largest value, and two linear probes on them.
+    with weights of its own and the largest value, and two linear probes on them: several such networks, averaged.
 
     Args:
         width: of the text encoder's token vectors.
         groups: number of groups.
-        hidden: number of features.
+        hidden: number of features of each network.
         in_scope: probability of a group from which a prompt is in scope.
         asked: probability of a request from which a prompt is explicit.
-        reach: number of tokens in a row that a feature is read from; 0 for the token alone.
+        reach: number of tokens in a row that a feature is read from.
+        members: number of networks.
     """
 
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, width: int, groups: int, hidden: int, in_scope: float = 0.8, asked: float = 0.5, reach: int = 0):
+    def __init__(
+        self, width: int, groups: int, hidden: int, in_scope: float = 0.8, asked: float = 0.5, reach: int = 1,
+        members: int = 1,
+    ):  # fmt: skip
         super().__init__()
-        self.config = dict(width=width, groups=groups, hidden=hidden, reach=reach, in_scope=in_scope, asked=asked)
+        self.config = dict(
+            width=width, groups=groups, hidden=hidden, reach=reach, members=members, in_scope=in_scope, asked=asked
+        )
         self.width = width
         self.groups = groups
+        self.members = members
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
-        self.features = nn.Linear(width, hidden)
-        self.scores = nn.Linear(width, hidden)
-        self.neighbours = nn.Conv1d(hidden, hidden, reach, padding="same") if reach else None
-        self.group_probe = nn.Linear(2 * hidden, groups + 1)  # the last class: out of scope
-        self.explicit_probe = nn.Linear(2 * hidden, len(EXPLICIT))
+        of_all = hidden * members
+        self.features = nn.Linear(width, of_all)
+        self.scores = nn.Linear(width, of_all)
+        self.neighbours = nn.Conv2d(of_all, of_all, (1, reach), padding="same", groups=members)  # faster than Conv1d
+        self.group_probe = nn.Conv1d(2 * of_all, (groups + 1) * members, 1, groups=members)  # last class: out of scope
+        self.explicit_probe = nn.Conv1d(2 * of_all, len(EXPLICIT) * members, 1, groups=members)
 
     def forward(self, conditioning: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """conditioning [N, T, width] -> group logits [N, groups + 1], explicit logits [N, 4].
+        """conditioning [N, T, width] -> group logits [N, members, groups + 1], explicit logits [N, members, 4].
 
         `padding` [N, T] is true where there is no token.
         """
         layers = self.features, self.scores  # of (tokens - centre) / spread, which is folded into their weights
         weight = torch.cat([layer.weight for layer in layers]) / self.spread
         bias = torch.cat([layer.bias for layer in layers]) - weight @ self.centre
-        features, scores = F.linear(conditioning.float(), weight, bias).chunk(2, dim=-1)  # [N, T, hidden]
+        features, scores = F.linear(conditioning.float(), weight, bias).chunk(2, dim=-1)  # [N, T, members hidden]
         empty = torch.zeros_like(features[..., 0], dtype=torch.bool) if padding is None else padding
         empty = empty[..., None]
         weights = scores.masked_fill(empty, -torch.inf).softmax(dim=1)
-        features = F.gelu(features)
-        if self.neighbours is not None:
-            features = features.masked_fill(empty, 0)
-            features = features * 2 * self.neighbours(features.mT).mT.sigmoid()
-        mean = (features * weights).sum(dim=1)
-        largest = features.masked_fill(empty, -torch.inf).amax(dim=1)
-        pooled = F.dropout(torch.cat([mean, largest], dim=-1), DROPOUT, self.training)
-        return self.group_probe(pooled), self.explicit_probe(pooled)
+        features = F.gelu(features).masked_fill(empty, 0)
+        features = features * 2 * self.neighbours(features.mT[:, :, None])[:, :, 0].mT.sigmoid()
+        pooled = (features * weights).sum(dim=1), features.masked_fill(empty, -torch.inf).amax(dim=1)
+        of_each = torch.cat([part.unflatten(1, (self.members, -1)) for part in pooled], dim=2)
+        inputs = F.dropout(of_each, DROPOUT, self.training).flatten(1)[..., None]  # [N, members 2 hidden, 1]
+        probes = self.group_probe, self.explicit_probe
+        groups, explicit = (probe(inputs).view(len(inputs), self.members, -1) for probe in probes)
+        return groups, explicit
+
+    def probabilities(self, conditioning: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `forward`, but probabilities of all members together: of groups [N, groups + 1], of requests [N, 4]."""
+        groups, explicit = (logits.mean(dim=1).softmax(dim=-1) for logits in self(conditioning, padding))
+        return groups, explicit
 
     @torch.no_grad()
     def read(self, conditionings: Sequence) -> PromptReading:
@@ -172,7 +185,7 @@ class PromptGate(nn.Module):
             return PromptReading(OUT_OF_SCOPE, EXPLICIT[NEITHER])
         (tokens,) = beside(self, tokens)
         tokens = without_extremes(tokens.float(), self.centre, self.spread)
-        groups, explicit = (logits.softmax(-1)[0].tolist() for logits in self(tokens))
+        groups, explicit = (each[0].tolist() for each in self.probabilities(tokens))
         *groups, outside = groups
         nearest = max(range(self.groups), key=groups.__getitem__)
         side = max(range(1, len(explicit)), key=explicit.__getitem__)

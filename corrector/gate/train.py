@@ -16,7 +16,7 @@ from .prompt_gate import NEITHER, OUT_OF_SCOPE, STEREOTYPE, PromptGate, without_
 from .texts import Labelled, gate_texts
 from .weakness import gate_weakness
 
-VERSION = 4  # of the training: raise it with every change after which kept gates must be trained again
+VERSION = 5  # of the training: raise it with every change after which kept gates must be trained again
 TEXTS, TEXTS_A_WORDING = 8000, 30
 TEXTS_FOR_DIRECTIONS = 500  # texts that show in which directions token vectors vary most
 NUMBERS_HELD, NUMBERS_ANALYSED = 2**26, 2**25  # in the token vectors of these texts at most: of wide ones, fewer
@@ -24,12 +24,13 @@ WIDE = 1280  # of token vectors, above which their directions are approximate: e
 JOINED = 256  # texts whose vectors are joined: thousands of small tensors would scatter over gigabytes of memory
 SINK = 10  # times the usual norm of token vectors, above which one does not count for their centre and spread
 DIRECTIONS = 256  # of these that are kept
-GATE_STEPS, RATE = 500, 8e-3
+GATE_STEPS, RATE = 400, 8e-3
 AVERAGE = 0.97  # of the weights over the last steps: without it trainings differ by their seeds
-HIDDEN, REACH = 36, 5  # features, and tokens in a row that each is read from
+MEMBERS = 3  # networks that are averaged: one alone reads up to a tenth of a kind of prompts otherwise by its seed
+HIDDEN, REACH = 36, 5  # features of each, and tokens in a row that each is read from
 HELD_OUT = 8  # one of so many texts is held out
 GATE_BATCH = 128
-TIMES = 6  # that each text is used at least: a short training gets fewer texts
+TIMES = 5  # that each text is used at least: a short training gets fewer texts
 MIXED = 0.3  # share of short prompts that are joined with another that names and asks for nothing, as in chunks
 # What errors cost, each times its share of the prompts where it can happen: to override a request is worst. Most
 # prompts name nobody of the groups, so that acting on one of them counts more than its cost alone.
@@ -91,7 +92,7 @@ def train_gate(
     held_out = _Encoded(texts, axis, map(widest, vectors_of(texts)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gate = PromptGate(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=REACH)
+        gate = PromptGate(data.tokens.shape[1], len(axis.groups), HIDDEN, reach=REACH, members=MEMBERS)
         gate = _trained(gate, data, steps, told)
     figures: dict[str, Any] = {**_set_thresholds(gate, held_out), "n": len(held_out)}
     if by_hand:
@@ -190,8 +191,8 @@ class _Encoded:
     @torch.no_grad()
     def probabilities(self, gate: PromptGate) -> tuple[Tensor, Tensor]:
         """A gate's probabilities of groups [N, G + 1] and of requests [N, sides]."""
-        logits = [gate(*self.batch(indices)) for indices in torch.arange(len(self)).split(GATE_BATCH)]
-        groups, explicit = (torch.cat(part).softmax(dim=-1) for part in zip(*logits, strict=True))
+        read = [gate.probabilities(*self.batch(indices)) for indices in torch.arange(len(self)).split(GATE_BATCH)]
+        groups, explicit = (torch.cat(part) for part in zip(*read, strict=True))
         return groups, explicit
 
 
@@ -208,9 +209,10 @@ def _trained(gate: PromptGate, data: _Encoded, steps: int, told: Callable[..., N
         short, *longer = chosen.split([joined, part, part, GATE_BATCH - joined - 2 * part])
         loss = torch.zeros(())
         for labelled, texts in ((short, (short, others)), *((indices, (indices,)) for indices in longer)):
-            groups, explicit = gate(*data.batch(*texts[:: 1 if step % 2 else -1]))
-            loss = loss + F.cross_entropy(groups, data.groups[labelled], reduction="sum")
-            loss = loss + F.cross_entropy(explicit, data.explicit[labelled], reduction="sum")
+            logits = gate(*data.batch(*texts[:: 1 if step % 2 else -1]))
+            for of_members, labels in zip(logits, (data.groups, data.explicit), strict=True):
+                labels = labels[labelled].repeat_interleave(gate.members)
+                loss = loss + F.cross_entropy(of_members.flatten(0, 1), labels, reduction="sum")
         return loss / GATE_BATCH
 
     def schedule(step: int) -> float:

@@ -12,7 +12,7 @@ import torch
 
 from ..axis.axis import Axis
 from ..gate.prompt_gate import PromptGate
-from ..gate.train import DIRECTIONS, GATE_BATCH, GATE_STEPS, HIDDEN, REACH, texts_of_gate
+from ..gate.train import DIRECTIONS, GATE_BATCH, GATE_STEPS, HIDDEN, MEMBERS, REACH, texts_of_gate
 from ..latents.host import LearningHost, starting_noise
 from ..preference.networks import Distilled
 from .calibrate import pictures_needed
@@ -97,6 +97,6 @@ def _step_of_network(host, groups, shape):
 
 
 def _step_of_gate(groups):
-    gate = PromptGate(DIRECTIONS, groups, HIDDEN, reach=REACH)
+    gate = PromptGate(DIRECTIONS, groups, HIDDEN, reach=REACH, members=MEMBERS)
     tokens = torch.randn(GATE_BATCH, TEXT_TOKENS, DIRECTIONS)
-    return lambda: torch.cat(gate(tokens), dim=1).square().mean().backward()
+    return lambda: torch.cat(gate(tokens), dim=2).square().mean().backward()
