@@ -125,7 +125,7 @@ def test_a_gate_of_an_older_training_is_trained_again(gate_of, monkeypatch):
 def test_texts_of_the_training_are_those_of_its_version(axis):
     """If this fails, the grammar or its words have changed: raise VERSION in gate/train.py, and write its sum here."""
     texts = gate_texts(axis, 400, 0, words=["lamp", "not", "without", "tram"] * 6)
-    assert {train.VERSION: zlib.crc32(json.dumps(texts).encode())} == {4: 1637402506}
+    assert {train.VERSION: zlib.crc32(json.dumps(texts).encode())} == {5: 542778283}
 
 
 def damaged(path):
