@@ -20,7 +20,7 @@ from .prompt_gate import PromptGate
 from .train import VERSION, Encode, Progress, train_gate
 
 NAME = "gate-{}.safetensors"
-LARGEST_GATE = 16 * 2**20  # bytes; a gate takes 0.1 to 1 MB
+LARGEST_GATE = 16 * 2**20  # bytes; a gate takes 0.2 to 5 MB
 LARGEST_FOLDER = 64 * 2**20  # bytes of all gates in it
 LONGEST_WAIT = 120.0  # seconds for another process that trains the same gate
 
