@@ -135,8 +135,8 @@ def test_words_are_read_from_the_vocabularies_of_language_models():
         assert whole_words(tokens) == ["lamp", "without"]
 
 
-def test_a_gate_of_before_reads_what_it_read_if_nothing_is_extreme():
+def test_a_gate_reads_what_its_networks_say_together_if_nothing_is_extreme():
     gate = PromptGate(8, 2, 3, reach=5).eval()
     tokens = torch.randn(1, 7, 8)
-    groups, _ = gate(tokens)
-    assert gate.read([tokens]).named == 1 - groups.softmax(-1)[0].tolist()[-1]
+    groups, _ = gate.probabilities(tokens)
+    assert gate.read([tokens]).named == 1 - groups[0].tolist()[-1]

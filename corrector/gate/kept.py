@@ -21,7 +21,7 @@ from .train import VERSION, Encode, Progress, train_gate
 
 NAME = "gate-{}.safetensors"
 LARGEST_GATE = 16 * 2**20  # bytes; a gate takes 0.2 to 5 MB
-LARGEST_FOLDER = 64 * 2**20  # bytes of all gates in it
+LARGEST_FOLDER = 128 * 2**20  # bytes of all gates in it
 LONGEST_WAIT = 120.0  # seconds for another process that trains the same gate
 
 LOG = logging.getLogger("rs_corrector")
