@@ -46,8 +46,8 @@ class Column:
 
     def text(self, rows: list[Row]) -> str:
         estimate = self.worst(rows)
-        if self.mean and estimate:
-            values = sorted(each.value for each in self.estimates(rows))
+        values = sorted(each.value for each in self.estimates(rows))
+        if self.mean and len(values) > 1:
             mean, least, most = (_text(value, self.form) for value in (fmean(values), values[0], values[-1]))
             return f"{mean} ({least} to {most})"
         return "-" if estimate is None else shown(estimate, self.form, self.interval)
