@@ -106,7 +106,7 @@ def build(
         return "".join(map(warning, infotext.complaints(params, shelf)))
 
     def tell_reading_after(log):
-        log.change(lambda: reading(last_read()), [], [read], show_progress=False)
+        log.change(lambda: reading(last_read()), [], [read], show_progress=False, queue=False)
 
     lists = [made["preference"], made["second_preference"]]
     for dropdown in lists:

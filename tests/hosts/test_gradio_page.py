@@ -14,6 +14,8 @@ from hosts.served import screenshot as save_screenshot
 PAGE = Path(__file__).parent / "gradio_page.py"
 PYTHONS = [path for path in os.environ.get("RS_GRADIO_PYTHONS", "").split(os.pathsep) if path]
 
+OPAQUE = "part => { while (part && getComputedStyle(part).opacity === '1') part = part.parentElement; return !part }"
+
 
 @pytest.fixture(params=PYTHONS or ["none"])
 def webui(request, webui_reference, tmp_path):
@@ -103,6 +105,8 @@ def test_selecting_refreshing_and_pasting_preferences(webui):
     webui.locator("#generate").click()
     webui.get_by_text("Last job: the prompt names Orvane and asks for nothing").click()
     webui.get_by_text("names Orvane 0.98 of 0.80 needed").wait_for()
+    webui.wait_for_timeout(1000)
+    assert webui.get_by_text("Last job: ").evaluate(OPAQUE)  # not grey, as what Gradio still waits for
     screenshot(webui, "read")
     paste(webui, {"Steps": "20"})
     webui.wait_for_function("!document.querySelector('#rs_corrector_txt2img_enabled input').checked")
